@@ -1,0 +1,150 @@
+"""Everything that can go wrong, as one tree, and the exit code that each kind earns.
+
+    IonetctlError
+    ├── UsageError                 exit 2   the command line cannot be carried out
+    ├── ConfigurationError         exit 3   inventory, settings, templates, artifacts, catalog; no host touched
+    ├── TrustError                 exit 6   a host key, certificate, signature or checksum does not match
+    ├── RegionError                exit 8   a region's API refused or did not answer
+    ├── LockedError                exit 7   another rollout holds these hosts
+    └── HostError                           what went wrong with one host; becomes an Outcome
+        ├── HostUnreachableError   exit 4   no conversation could be had
+        ├── HostFailedError        exit 5   the host said no, or what it did was wrong
+        ├── HostTrustError         exit 6   its key is unknown or another one
+        ├── HostLockedError        exit 7   another rollout is at work on it
+        └── HostUnverifiedError    exit 8   installed, but the region does not confirm it
+
+Adapters translate foreign exceptions into these, and nobody else does. A code is stable snake_case that users
+may match in their own scripts; a message says what and where, a hint what to do next.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """The exit codes that the contract fixes."""
+
+    OK = 0
+    BUG = 1
+    USAGE = 2
+    CONFIGURATION = 3
+    UNREACHABLE = 4
+    FAILED = 5
+    TRUST = 6
+    LOCKED = 7
+    UNVERIFIED = 8
+    CHANGES = 9
+    STOPPED = 10
+    HANGUP = 129
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+WORST_FIRST: tuple[ExitCode, ...] = (
+    ExitCode.TRUST,
+    ExitCode.STOPPED,
+    ExitCode.LOCKED,
+    ExitCode.FAILED,
+    ExitCode.UNVERIFIED,
+    ExitCode.UNREACHABLE,
+)
+"""Which code a rollout ends with when its hosts end differently (contract: 6, then 10, 7, 5, 8, 4)."""
+
+
+def worst(codes: set[ExitCode]) -> ExitCode:
+    """The code to end with when hosts ended with ``codes``; 0 when none of them is a failure."""
+    return next((code for code in WORST_FIRST if code in codes), ExitCode.OK)
+
+
+class IonetctlError(Exception):
+    """A mistake or misfortune that has a name, as opposed to a bug in ionetctl."""
+
+    exit_code: ExitCode = ExitCode.BUG
+
+    def __init__(self, code: str, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.hint = hint
+
+    def __reduce__(self) -> tuple[type[IonetctlError], tuple[str, str, str]]:
+        return type(self), (self.code, self.message, self.hint)
+
+
+class UsageError(IonetctlError):
+    """The command line asks for something that cannot be done."""
+
+    exit_code = ExitCode.USAGE
+
+
+class ConfigurationError(IonetctlError):
+    """What the user gave us is wrong, and no host was touched."""
+
+    exit_code = ExitCode.CONFIGURATION
+
+
+class TrustError(IonetctlError):
+    """Something is not what it was pinned, signed or hashed to be."""
+
+    exit_code = ExitCode.TRUST
+
+
+class RegionError(IonetctlError):
+    """A region's API refused, answered nonsense, or did not answer within its retries."""
+
+    exit_code = ExitCode.UNVERIFIED
+
+
+class LockedError(IonetctlError):
+    """Another rollout holds the hosts; the message names its owner and start."""
+
+    exit_code = ExitCode.LOCKED
+
+
+class HostError(IonetctlError):
+    """What went wrong with one host.
+
+    ``transient`` says that the same step may well succeed a moment later, so that a retry is worth its cost;
+    it is never set where authentication was refused. ``step`` is filled in by the pipeline when the adapter
+    that raised the error could not know it.
+    """
+
+    exit_code = ExitCode.FAILED
+
+    def __init__(self, code: str, message: str, hint: str = "", *, transient: bool = False) -> None:
+        super().__init__(code, message, hint)
+        self.transient = transient
+
+    def __reduce__(self) -> tuple[type[HostError], tuple[str, str, str], dict[str, bool]]:  # type: ignore[override]
+        return type(self), (self.code, self.message, self.hint), {"transient": self.transient}
+
+
+class HostUnreachableError(HostError):
+    """No conversation with the host could be had or kept up."""
+
+    exit_code = ExitCode.UNREACHABLE
+
+
+class HostFailedError(HostError):
+    """The host refused, or what ran on it failed."""
+
+    exit_code = ExitCode.FAILED
+
+
+class HostTrustError(HostError):
+    """The host's key is unknown, revoked, or not the pinned one."""
+
+    exit_code = ExitCode.TRUST
+
+
+class HostLockedError(HostError):
+    """Another rollout is at work on this host."""
+
+    exit_code = ExitCode.LOCKED
+
+
+class HostUnverifiedError(HostError):
+    """Everything is installed, but the region does not confirm the node."""
+
+    exit_code = ExitCode.UNVERIFIED

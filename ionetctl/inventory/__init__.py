@@ -1,0 +1,1 @@
+"""The site's inventory: from YAML text to frozen hosts, with places for every error."""

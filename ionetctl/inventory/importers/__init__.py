@@ -1,0 +1,1 @@
+"""Inventories of other tools, turned into ours."""

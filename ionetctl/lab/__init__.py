@@ -1,0 +1,1 @@
+"""The rehearsal fleet: SSH hosts and a region on loopback, no root needed."""

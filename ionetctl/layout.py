@@ -1,0 +1,42 @@
+"""Where things lie on a host, as the contract fixes it: where an admin who knows Nomad looks.
+
+The scripts in ``remote/`` carry the same paths; a test holds the two together. Every path is taken below
+``$IONET_ROOT`` there, which is empty on a real host and a folder on a rehearsal one.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+CONFIG_DIR: Final = "/etc/nomad.d"
+CLIENT_CONFIG: Final = f"{CONFIG_DIR}/nomad.hcl"
+DOCKER_CONFIG: Final = f"{CONFIG_DIR}/docker.hcl"
+NVIDIA_CONFIG: Final = f"{CONFIG_DIR}/nvidia.hcl"
+HOWTO: Final = f"{CONFIG_DIR}/HOWTO.md"
+TLS_DIR: Final = f"{CONFIG_DIR}/tls"
+CA_CERT: Final = f"{TLS_DIR}/ca.pem"
+NODE_CERT: Final = f"{TLS_DIR}/client.pem"
+NODE_KEY: Final = f"{TLS_DIR}/client-key.pem"
+DATA_DIR: Final = "/opt/nomad/data"
+STATE_DIR: Final = f"{DATA_DIR}/client"
+CLIENT_ID: Final = f"{STATE_DIR}/client-id"
+INTRODUCTION_TOKEN: Final = f"{STATE_DIR}/intro_token.jwt"
+RELEASES_DIR: Final = "/opt/nomad/releases"
+PLUGIN_DIR: Final = "/opt/nomad/plugins"
+NOMAD_LINK: Final = "/usr/local/bin/nomad"
+DEVICE_PLUGIN: Final = "nomad-device-nvidia"
+UNIT_NAME: Final = "nomad.service"
+UNIT: Final = f"/etc/systemd/system/{UNIT_NAME}"
+OUR_DIR: Final = "/var/lib/ionet"
+MANIFEST: Final = f"{OUR_DIR}/manifest"
+STAMP_KEY: Final = "ionet_bundle"
+
+
+def nomad_program(version: str) -> str:
+    """Where a Nomad release's executable lies."""
+    return f"{RELEASES_DIR}/{version}/nomad"
+
+
+def device_plugin_program(version: str) -> str:
+    """Where a device plugin release's executable lies; its file name must be the plugin block's label."""
+    return f"{RELEASES_DIR}/{DEVICE_PLUGIN}-{version}/{DEVICE_PLUGIN}"

@@ -1,0 +1,1 @@
+"""What a finished rollout looks like in files for other tools."""
