@@ -1,0 +1,175 @@
+"""From a release's zip to the gzip form that hosts are sent: the same compressed bytes in another wrapping.
+
+Both formats hold raw deflate data (RFC 1951), so nothing is compressed twice; it is inflated once here, to prove it and
+to learn the executable's digest. It knows zip (APPNOTE 6.3) and gzip (RFC 1952); it must not know where files come from.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import stat
+import struct
+import zipfile
+import zlib
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Final
+
+from ionetctl.errors import TrustError
+from ionetctl.model import Digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+EXECUTABLE_LIMIT_BYTES: Final = 1 << 30
+BLOCK_BYTES: Final = 1 << 20
+
+_BESIDE: Final = frozenset({"LICENSE", "LICENSE.txt", "README.md"})
+_LOCAL_SIGNATURE: Final = b"PK\x03\x04"
+_LOCAL_HEADER: Final = struct.Struct("<4s22xHH")
+_GZIP_HEADER: Final = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\xff"
+_GZIP_TRAILER: Final = struct.Struct("<II")
+_ENCRYPTED: Final = 0x1
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """An executable in gzip form: digests and sizes of the executable and of the gzip file."""
+
+    digest: Digest
+    size_bytes: int
+    packed_digest: Digest
+    packed_bytes: int
+
+
+def repack(archive: Path, member: str, packed: Path, limit_bytes: int = EXECUTABLE_LIMIT_BYTES) -> Packed:
+    """Write ``member`` of the zip ``archive`` to ``packed`` in gzip form and say what it is.
+
+    Raises ``TrustError`` (``artifact_malformed``) for an archive that is broken, that holds anything but the
+    executable and the papers beside it, or whose executable inflates beyond its declared size or ``limit_bytes``.
+    """
+    try:
+        with zipfile.ZipFile(archive) as directory:
+            info = _only_member(archive, directory.infolist(), member, limit_bytes)
+            with archive.open("rb") as source, packed.open("xb") as target:
+                digest = _repack_member(source, target, directory, info)
+    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, NotImplementedError) as error:
+        raise malformed(archive.name, str(error)) from error
+    packed_digest, packed_bytes = digest_of(packed)
+    return Packed(digest, info.file_size, packed_digest, packed_bytes)
+
+
+def digest_of(path: Path) -> tuple[Digest, int]:
+    """A file's SHA-256 and size in bytes."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return Digest(digest), file.tell()
+
+
+def digest_inside(packed: Path) -> tuple[Digest, int]:
+    """SHA-256 and size of what a gzip file holds; raises ``TrustError`` (``artifact_malformed``)."""
+    hashed = hashlib.sha256()
+    size = 0
+    try:
+        with gzip.open(packed) as file:
+            while block := file.read(BLOCK_BYTES):
+                hashed.update(block)
+                size += len(block)
+    except (OSError, EOFError, zlib.error) as error:
+        raise malformed(str(packed), str(error)) from error
+    return Digest(hashed.hexdigest()), size
+
+
+def malformed(name: str, reason: str) -> TrustError:
+    """The error for an archive that is not what it should be."""
+    return TrustError("artifact_malformed", f"{name}: {reason}", "it is no release as the vendor makes them")
+
+
+def _only_member(
+    archive: Path, infos: list[zipfile.ZipInfo], member: str, limit_bytes: int
+) -> zipfile.ZipInfo:
+    names = [info.orig_filename for info in infos]
+    strange = sorted(set(names) - _BESIDE - {member})
+    if strange:
+        raise malformed(archive.name, f"holds {strange[0][:80]!r}, which no release does")
+    if len(set(names)) != len(names) or member not in names:
+        raise malformed(archive.name, f"does not hold {member!r} exactly once")
+    info = infos[names.index(member)]
+    kind = stat.S_IFMT(info.external_attr >> 16)
+    if kind not in (0, stat.S_IFREG) or info.flag_bits & _ENCRYPTED:
+        raise malformed(archive.name, f"{member!r} is not a plain file")
+    if not 0 < info.file_size <= limit_bytes:
+        raise malformed(archive.name, f"{member!r} claims {info.file_size} bytes")
+    return info
+
+
+def _repack_member(
+    source: IO[bytes], target: IO[bytes], directory: zipfile.ZipFile, info: zipfile.ZipInfo
+) -> Digest:
+    if info.compress_type == zipfile.ZIP_DEFLATED:
+        target.write(_GZIP_HEADER)
+        digest = _digest(_inflated(_raw_data(source, info), target, info), info)
+        target.write(_GZIP_TRAILER.pack(info.CRC, info.file_size & 0xFFFFFFFF))
+        return digest
+    if info.compress_type != zipfile.ZIP_STORED:
+        raise zipfile.BadZipFile(f"compressed in a way that no release is ({info.compress_type})")
+    with (
+        directory.open(info) as member,
+        gzip.GzipFile("", "wb", compresslevel=6, fileobj=target, mtime=0) as out,
+    ):
+        return _digest(_copied(member, out), info)
+
+
+def _digest(blocks: Iterator[bytes], info: zipfile.ZipInfo) -> Digest:
+    """The digest of ``blocks``, which must be what the archive's directory says: no byte more, and the same CRC."""
+    hashed = hashlib.sha256()
+    size = crc = 0
+    for block in blocks:
+        size += len(block)
+        if size > info.file_size:
+            raise zipfile.BadZipFile("holds more than it declares")
+        hashed.update(block)
+        crc = zlib.crc32(block, crc)
+    if (size, crc) != (info.file_size, info.CRC):
+        raise zipfile.BadZipFile("holds other bytes than it declares")
+    return Digest(hashed.hexdigest())
+
+
+def _copied(member: IO[bytes], target: gzip.GzipFile) -> Iterator[bytes]:
+    while block := member.read(BLOCK_BYTES):
+        target.write(block)
+        yield block
+
+
+def _raw_data(source: IO[bytes], info: zipfile.ZipInfo) -> Iterator[bytes]:
+    """The member's bytes as they lie in the archive, found by its local header: names and extras may differ there."""
+    source.seek(info.header_offset)
+    signature, name_bytes, extra_bytes = _LOCAL_HEADER.unpack(source.read(_LOCAL_HEADER.size))
+    if signature != _LOCAL_SIGNATURE:
+        raise zipfile.BadZipFile("its directory points at no file")
+    source.seek(name_bytes + extra_bytes, 1)
+    remaining = info.compress_size
+    while remaining:
+        block = source.read(min(BLOCK_BYTES, remaining))
+        if not block:
+            raise zipfile.BadZipFile("ends early")
+        remaining -= len(block)
+        yield block
+
+
+def _inflated(raw: Iterator[bytes], target: IO[bytes], info: zipfile.ZipInfo) -> Iterator[bytes]:
+    """What ``raw`` inflates to, in bounded blocks, while ``raw`` itself goes to ``target``."""
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    for block in raw:
+        target.write(block)
+        rest = block
+        while True:
+            data = inflater.decompress(rest, BLOCK_BYTES)
+            rest = inflater.unconsumed_tail
+            yield data
+            # A full block may hide output that zlib still holds back, even with all input taken.
+            if not rest and len(data) < BLOCK_BYTES:
+                break
+    if not inflater.eof or inflater.unused_data:
+        raise zipfile.BadZipFile(f"{info.filename!r} is not one deflate stream")

@@ -1,0 +1,278 @@
+"""Where releases are read from: the vendor's site, a mirror of it, or a directory laid out the same way.
+
+It knows HTTP and files, retries what may pass, and bounds what it takes; it must not know what makes an archive
+trustworthy. The only import of httpx for artifacts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import ssl
+import stat
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Final, Protocol
+
+import httpx
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from ionetctl.errors import ConfigurationError, TrustError
+from ionetctl.model import Digest
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+VENDOR_SITE: Final = "https://releases.hashicorp.com"
+
+ATTEMPTS: Final = 5
+DEADLINE_S: Final = 1800.0
+BLOCK_BYTES: Final = 1 << 18
+_TIMEOUT: Final = httpx.Timeout(30.0, connect=10.0)
+
+
+class Mirror(Protocol):
+    """A place laid out as the vendor's release site. Paths are relative, with ``/``."""
+
+    @property
+    def is_authentic(self) -> bool:
+        """Whether what it says may be believed on first sight."""
+        ...
+
+    def locate(self, path: str) -> str:
+        """The file's full address, for messages."""
+        ...
+
+    async def copy(
+        self, path: str, target: IO[bytes], limit_bytes: int, on_bytes: Callable[[int, int | None], None]
+    ) -> Digest:
+        """Write a file to ``target`` (from its beginning) and return its SHA-256.
+
+        ``on_bytes`` hears bytes so far and in all, the latter ``None`` when unknown. Raises ``ConfigurationError``
+        (``artifact_missing``, ``artifact_unreachable``, ``artifact_too_large``) or ``TrustError``
+        (``mirror_untrusted``) where its certificate does not hold.
+        """
+        ...
+
+
+@asynccontextmanager
+async def open_mirror(
+    mirror: str | None, tls: ssl.SSLContext | None, sleep: Callable[[float], Awaitable[None]]
+) -> AsyncIterator[Mirror]:
+    """The mirror that an inventory or the command line names: a URL, a directory, or ``None`` for the vendor's site.
+
+    Raises ``ConfigurationError`` (``mirror_invalid``) where it is neither.
+    """
+    base = VENDOR_SITE if mirror is None else mirror
+    if "://" not in base:
+        yield DirectoryMirror(_directory(base))
+        return
+    url = _url(base)
+    verify = True if tls is None else tls
+    async with httpx.AsyncClient(verify=verify, timeout=_TIMEOUT, follow_redirects=True) as client:
+        yield WebMirror(client, url, sleep)
+
+
+def _directory(text: str) -> Path:
+    path = Path(text).expanduser()
+    if not path.is_dir():
+        raise ConfigurationError("mirror_invalid", f"the mirror {path} is no directory")
+    return path
+
+
+def _url(text: str) -> httpx.URL:
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL as error:
+        raise ConfigurationError("mirror_invalid", f"the mirror's URL is malformed: {error}") from error
+    if url.userinfo:
+        # Not shown: what stands there is a password.
+        raise ConfigurationError(
+            "mirror_invalid", f"the mirror's URL for {url.host} carries a user", "leave it out"
+        )
+    if url.scheme not in ("https", "http") or not url.host or url.query or url.fragment:
+        raise ConfigurationError(
+            "mirror_invalid", f"cannot use {text!r} as a mirror", "give https://host/path"
+        )
+    return url
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryMirror:
+    """A directory, for sites without a way out."""
+
+    root: Path
+
+    @property
+    def is_authentic(self) -> bool:
+        """The admin's own disk is believed."""
+        return True
+
+    def locate(self, path: str) -> str:
+        """The file's path."""
+        return str(self.root / path)
+
+    async def copy(
+        self, path: str, target: IO[bytes], limit_bytes: int, on_bytes: Callable[[int, int | None], None]
+    ) -> Digest:
+        """See ``Mirror``."""
+        loop = asyncio.get_running_loop()
+
+        def tell(done: int, total: int | None) -> None:
+            loop.call_soon_threadsafe(on_bytes, done, total)
+
+        return await asyncio.to_thread(self._copy, path, target, limit_bytes, tell)
+
+    def _copy(
+        self, path: str, target: IO[bytes], limit_bytes: int, on_bytes: Callable[[int, int | None], None]
+    ) -> Digest:
+        with self._open(path) as source:
+            total = os.fstat(source.fileno()).st_size
+            intake = _Intake(self.locate(path), target, limit_bytes)
+            on_bytes(0, total)
+            while block := source.read(BLOCK_BYTES):
+                intake.add(block)
+                on_bytes(intake.taken_bytes, total)
+        return intake.digest()
+
+    def _open(self, path: str) -> IO[bytes]:
+        place = self.locate(path)
+        try:
+            # Not blocking, since a FIFO in its place would hold us for ever.
+            descriptor = os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except FileNotFoundError as error:
+            raise missing(place) from error
+        except OSError as error:
+            raise _unreachable(place, error.strerror or "unreadable") from error
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise _unreachable(place, "not a regular file")
+        return os.fdopen(descriptor, "rb")
+
+
+@dataclass(frozen=True, slots=True)
+class WebMirror:
+    """A web server."""
+
+    client: httpx.AsyncClient
+    base: httpx.URL
+    sleep: Callable[[float], Awaitable[None]]
+
+    @property
+    def is_authentic(self) -> bool:
+        """Plain HTTP may serve what is pinned, and pins nothing itself."""
+        return self.base.scheme == "https"
+
+    def locate(self, path: str) -> str:
+        """The file's URL."""
+        return f"{str(self.base).rstrip('/')}/{path}"
+
+    async def copy(
+        self, path: str, target: IO[bytes], limit_bytes: int, on_bytes: Callable[[int, int | None], None]
+    ) -> Digest:
+        """See ``Mirror``."""
+        url = self.locate(path)
+        retrying = AsyncRetrying(
+            sleep=self.sleep,
+            stop=stop_after_attempt(ATTEMPTS),
+            wait=wait_random_exponential(multiplier=0.5, max=8),
+            retry=retry_if_exception_type((httpx.TransportError, _TryAgainError)),
+            reraise=True,
+        )
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                return await retrying(self._copy_once, url, target, limit_bytes, on_bytes)
+        except TimeoutError as error:
+            raise _unreachable(url, f"not through within {DEADLINE_S:.0f} s") from error
+        except (httpx.HTTPError, _TryAgainError) as error:
+            raise _unreachable(url, str(error) or type(error).__name__) from error
+
+    async def _copy_once(
+        self, url: str, target: IO[bytes], limit_bytes: int, on_bytes: Callable[[int, int | None], None]
+    ) -> Digest:
+        target.seek(0)
+        target.truncate()
+        try:
+            async with self.client.stream("GET", url, headers={"Accept-Encoding": "identity"}) as response:
+                self._check(url, response)
+                intake = _Intake(url, target, limit_bytes)
+                total = _content_length(response)
+                on_bytes(0, total)
+                async for block in response.aiter_bytes(BLOCK_BYTES):
+                    intake.add(block)
+                    on_bytes(intake.taken_bytes, total)
+        except httpx.ConnectError as error:
+            if (reason := _certificate_refusal(error)) is not None:
+                raise _untrusted(url, reason) from error
+            raise
+        return intake.digest()
+
+    def _check(self, url: str, response: httpx.Response) -> None:
+        schemes = {hop.url.scheme for hop in (*response.history, response)}
+        if self.is_authentic and schemes != {"https"}:
+            raise _untrusted(url, "it redirects to plain HTTP")
+        if response.status_code in (httpx.codes.NOT_FOUND, httpx.codes.GONE):
+            raise missing(url)
+        if response.status_code == httpx.codes.TOO_MANY_REQUESTS or response.is_server_error:
+            raise _TryAgainError(f"answered {response.status_code}")
+        if response.status_code != httpx.codes.OK:
+            raise _unreachable(url, f"answered {response.status_code}")
+
+
+class _TryAgainError(Exception):
+    """The server is there, but not now."""
+
+
+class _Intake:
+    """Takes blocks into a file, counts and hashes them, and stops at a limit."""
+
+    def __init__(self, origin: str, target: IO[bytes], limit_bytes: int) -> None:
+        self._origin = origin
+        self._target = target
+        self._limit_bytes = limit_bytes
+        self._hashed = hashlib.sha256()
+        self.taken_bytes = 0
+
+    def add(self, block: bytes) -> None:
+        self.taken_bytes += len(block)
+        if self.taken_bytes > self._limit_bytes:
+            message = f"{self._origin} is larger than {self._limit_bytes} bytes"
+            raise ConfigurationError(
+                "artifact_too_large", message, "no release is; something else answers there"
+            )
+        self._hashed.update(block)
+        self._target.write(block)
+
+    def digest(self) -> Digest:
+        return Digest(self._hashed.hexdigest())
+
+
+def missing(place: str) -> ConfigurationError:
+    """The error for a file that a mirror does not have."""
+    hint = "check the version; where there is a network, `ionetctl artifacts fetch INVENTORY` fetches what it pins"
+    return ConfigurationError("artifact_missing", f"there is no {place}", hint)
+
+
+def _unreachable(place: str, reason: str) -> ConfigurationError:
+    hint = "try `ionetctl artifacts fetch INVENTORY` again, or give a mirror with --artifacts"
+    return ConfigurationError("artifact_unreachable", f"cannot read {place}: {reason}", hint)
+
+
+def _untrusted(place: str, reason: str) -> TrustError:
+    return TrustError("mirror_untrusted", f"{place}: {reason}", "nothing was taken from there")
+
+
+def _content_length(response: httpx.Response) -> int | None:
+    text = response.headers.get("Content-Length", "")
+    return int(text) if text.isdecimal() else None
+
+
+def _certificate_refusal(error: BaseException | None) -> str | None:
+    """What certificate verification said, where that is behind ``error``."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return f"its certificate does not hold ({error.verify_message})"
+        error = error.__cause__ or error.__context__
+    return None

@@ -1,0 +1,280 @@
+"""The cache of releases, and the one way into it: pinned, listed in SHA256SUMS, hashed, unpacked, renamed into place.
+
+An entry is ``<cache>/artifacts/<release>/<SHA-256 of the zip>/`` and appears whole or not at all, so that processes
+need no lock among them. It knows digests and places; it must not know hosts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from ionetctl.artifacts.archive import Packed, digest_inside, digest_of, repack
+from ionetctl.artifacts.lock import LockFile
+from ionetctl.artifacts.mirror import Mirror, missing, open_mirror
+from ionetctl.artifacts.release import ArtifactKey, parse_sums
+from ionetctl.errors import ConfigurationError, IonetctlError, TrustError
+from ionetctl.model import Digest, Program
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Set as AbstractSet
+
+ZIP_LIMIT_BYTES: Final = 1 << 29
+SUMS_LIMIT_BYTES: Final = 1 << 18
+
+_PACKED: Final = "program.gz"
+_RECORD: Final = "release.json"
+_PARTIAL: Final = ".partial-"
+_ABANDONED_S: Final = 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a download is; ``total_bytes`` is ``None`` when the mirror does not say."""
+
+    key: ArtifactKey
+    done_bytes: int
+    total_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class CachedArtifact:
+    """An entry of the cache; ``zip_digest`` is what it is pinned by."""
+
+    key: ArtifactKey
+    zip_digest: Digest
+    directory: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What a full check of one entry found; ``problem`` is ``None`` where all is well."""
+
+    artifact: CachedArtifact
+    problem: IonetctlError | None
+
+
+def _ignore(_: Progress) -> None:
+    """For callers who do not watch."""
+
+
+class ArtifactStore:
+    """The releases of one site: its cache, its mirror, its lock file.
+
+    ``mirror`` is a directory or a base URL laid out as the vendor's site, ``None`` that site itself; ``tls`` is for
+    mirrors under a CA of their own; ``sleep`` passes the time between retries.
+    """
+
+    def __init__(
+        self,
+        cache_dir: Path,
+        mirror: str | None,
+        lock_path: Path,
+        *,
+        tls: ssl.SSLContext | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._root = cache_dir / "artifacts"
+        self._mirror = mirror
+        self._lock = LockFile(lock_path)
+        self._tls = tls
+        self._sleep = sleep
+        self._ready: dict[ArtifactKey, Program] = {}
+
+    async def ensure(
+        self, needs: AbstractSet[ArtifactKey], on_progress: Callable[[Progress], None] = _ignore
+    ) -> Mapping[ArtifactKey, Program]:
+        """The programs asked for, from the cache where it has them, else fetched, checked, and pinned.
+
+        The network is touched only for what the lock file does not pin or the cache does not hold.
+
+        Raises ``TrustError`` where anything differs from its digest (``artifact_digest_mismatch``) or is no release
+        (``artifact_malformed``, ``artifact_sums_malformed``); ``ConfigurationError`` where it cannot be had
+        (``artifact_missing``, ``artifact_unreachable`` …) or kept (``cache_unwritable``, ``lock_unwritable``).
+        """
+        try:
+            return await self._ensure(needs, on_progress)
+        except OSError as error:
+            message = f"cannot use the cache {self._root}: {error.strerror or error}"
+            raise ConfigurationError("cache_unwritable", message, "make room or permit it") from error
+
+    def cached(self) -> tuple[CachedArtifact, ...]:
+        """Everything in the cache, sorted by release; nothing is checked."""
+        found = []
+        for directory in sorted(self._root.glob("*/*")):
+            key = ArtifactKey.parse_stem(directory.parent.name)
+            if key is not None and (directory / _RECORD).is_file():
+                found.append(CachedArtifact(key, Digest(directory.name), directory))
+        return tuple(found)
+
+    def pinned(self) -> Mapping[str, Digest]:
+        """Archive name → SHA-256, as the lock file has it; raises ``ConfigurationError`` (``lock_invalid``)."""
+        return self._lock.read()
+
+    async def verify(self) -> tuple[Verification, ...]:
+        """Every entry, hashed packed and unpacked, and held against the lock file."""
+        pinned = self.pinned()
+        return tuple([await asyncio.to_thread(self._verify, artifact, pinned) for artifact in self.cached()])
+
+    async def _ensure(
+        self, needs: AbstractSet[ArtifactKey], on_progress: Callable[[Progress], None]
+    ) -> Mapping[ArtifactKey, Program]:
+        pinned = self._lock.read()
+        absent = []
+        for key in sorted(needs - self._ready.keys()):
+            directory = self._entry(key, pinned.get(key.file_name))
+            if directory is None:
+                absent.append(key)
+            else:
+                self._ready[key] = await asyncio.to_thread(_program, key, directory)
+        if absent:
+            await self._fetch_all(absent, pinned, on_progress)
+        return {key: self._ready[key] for key in needs}
+
+    def _entry(self, key: ArtifactKey, zip_digest: Digest | None) -> Path | None:
+        if zip_digest is None:
+            return None
+        directory = self._place(key, zip_digest)
+        return directory if directory.is_dir() else None
+
+    def _place(self, key: ArtifactKey, zip_digest: Digest) -> Path:
+        return self._root / key.stem / zip_digest
+
+    async def _fetch_all(
+        self, absent: list[ArtifactKey], pinned: Mapping[str, Digest], on_progress: Callable[[Progress], None]
+    ) -> None:
+        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _remove_abandoned(self._root)
+        async with open_mirror(self._mirror, self._tls, self._sleep) as mirror:
+            for key in absent:
+                zip_digest = await self._listed(mirror, key, pinned)
+                directory = self._entry(key, zip_digest)
+                if directory is None:
+                    directory = await self._fetch(mirror, key, zip_digest, on_progress)
+                self._ready[key] = await asyncio.to_thread(_program, key, directory)
+                self._lock.add({key.file_name: zip_digest} if key.file_name not in pinned else {})
+
+    async def _listed(self, mirror: Mirror, key: ArtifactKey, pinned: Mapping[str, Digest]) -> Digest:
+        """What the archive's digest must be: SHA256SUMS and the lock file have to agree."""
+        origin = mirror.locate(key.sums_path)
+        if key.file_name not in pinned and not mirror.is_authentic:
+            message = f"{key.file_name} is not pinned yet, and {origin} could be anyone's word"
+            raise ConfigurationError(
+                "mirror_insecure", message, "fetch it once over https, then plain HTTP will do"
+            )
+        text = io.BytesIO()
+        await mirror.copy(key.sums_path, text, SUMS_LIMIT_BYTES, lambda _done, _total: None)
+        listed = parse_sums(text.getvalue(), origin).get(key.file_name)
+        if listed is None:
+            raise missing(f"{key.file_name} in {origin}")
+        self._lock.check(pinned, key.file_name, listed, origin)
+        return listed
+
+    async def _fetch(
+        self, mirror: Mirror, key: ArtifactKey, zip_digest: Digest, on_progress: Callable[[Progress], None]
+    ) -> Path:
+        partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=self._root))
+        try:
+            archive = partial / key.file_name
+            with archive.open("xb") as target:
+                digest = await mirror.copy(
+                    key.zip_path,
+                    target,
+                    ZIP_LIMIT_BYTES,
+                    lambda done, total: on_progress(Progress(key, done, total)),
+                )
+            if digest != zip_digest:
+                raise _mismatch(mirror.locate(key.zip_path), zip_digest, digest)
+            return await asyncio.to_thread(self._admit, key, zip_digest, archive)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+    def _admit(self, key: ArtifactKey, zip_digest: Digest, archive: Path) -> Path:
+        """Unpack a proven archive into an entry of its own, which appears whole."""
+        entry = archive.parent / "entry"
+        entry.mkdir(mode=0o700)
+        packed = repack(archive, key.name, entry / _PACKED)
+        (entry / _RECORD).write_bytes(msgspec.json.encode(packed))
+        for name in (_PACKED, _RECORD):
+            _settle(entry / name)
+        place = self._place(key, zip_digest)
+        place.parent.mkdir(mode=0o700, exist_ok=True)
+        try:
+            entry.rename(place)
+        except OSError:
+            # Another process was first; its entry has the same name, so the same content.
+            if not place.is_dir():
+                raise
+        return place
+
+    def _verify(self, artifact: CachedArtifact, pinned: Mapping[str, Digest]) -> Verification:
+        try:
+            program = _program(artifact.key, artifact.directory)
+            inside, size_bytes = digest_inside(Path(program.packed_path))
+            if (inside, size_bytes) != (program.digest, program.size_bytes):
+                raise _mismatch(program.packed_path, program.digest, inside)
+            self._lock.check(pinned, artifact.key.file_name, artifact.zip_digest, "the cache")
+        except IonetctlError as error:
+            return Verification(artifact, error)
+        return Verification(artifact, None)
+
+
+def _program(key: ArtifactKey, directory: Path) -> Program:
+    """The program of an entry, its packed form hashed again: disks rot, and hosts are sent what lies there."""
+    path = directory / _PACKED
+    try:
+        packed = msgspec.json.decode((directory / _RECORD).read_bytes(), type=Packed)
+        found = digest_of(path)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        message = f"the cache entry {directory} is damaged: {error}"
+        raise TrustError("artifact_digest_mismatch", message, _remedy(directory)) from error
+    if found != (packed.packed_digest, packed.packed_bytes):
+        raise _mismatch(str(path), packed.packed_digest, found[0], _remedy(directory))
+    return Program(
+        name=key.name,
+        version=key.version,
+        architecture=key.architecture,
+        digest=packed.digest,
+        size_bytes=packed.size_bytes,
+        packed_path=str(path),
+        packed_bytes=packed.packed_bytes,
+    )
+
+
+def _remedy(directory: Path) -> str:
+    return f"remove {directory}, then run `ionetctl artifacts fetch INVENTORY`"
+
+
+def _mismatch(place: str, expected: Digest, found: Digest, hint: str = "") -> TrustError:
+    message = f"{place} has sha256:{found}, but should have sha256:{expected}"
+    return TrustError(
+        "artifact_digest_mismatch",
+        message,
+        hint or "it was changed or damaged on the way; compare with the vendor's site",
+    )
+
+
+def _settle(path: Path) -> None:
+    """Private and on disk, before its name can be seen."""
+    path.chmod(0o600)
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _remove_abandoned(root: Path) -> None:
+    """Clear away what processes that were killed left behind, a day later: until then it may be one at work."""
+    oldest = time.time() - _ABANDONED_S
+    for path in root.glob(f"{_PARTIAL}*"):
+        if path.stat().st_mtime < oldest:
+            shutil.rmtree(path, ignore_errors=True)
