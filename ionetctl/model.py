@@ -499,14 +499,14 @@ class Severity(StrEnum):
 class Finding:
     """Something the survey shows that an admin should know; ``BLOCK`` keeps the host from being touched.
 
-    ``is_trust`` marks findings that end with the exit code for trust rather than for failure.
+    ``exit_code`` is what a blocking finding earns its host.
     """
 
     code: str
     severity: Severity
     message: str
     hint: str
-    is_trust: bool = False
+    exit_code: int = 5
 
 
 class Result(StrEnum):

@@ -1,0 +1,199 @@
+"""What a host should have: every managed path with its content.
+
+Made from host, region, releases and templates; no I/O but the reading of templates. A new file on the host is a template and a row in ``TEXT_FILES``. The client configuration carries ``STAMP`` where the
+stamp belongs; the bundle's digest is taken without it, over everything that the agent must be restarted for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from ionetctl import __version__, gpu, layout
+from ionetctl.model import Bundle, BundleFile, Digest, Facts, Host, Kind, Program, RegionSettings
+from ionetctl.templating import render
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+STAMP: Final = "@ionet-stamp@"
+DIGEST_CHARACTERS: Final = 16
+"""How much of the bundle's digest goes into the stamp: 64 bits, ample against chance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """All that one host's bundle is made of. ``node_name`` may differ from the host's (``naming: unique``)."""
+
+    host: Host
+    node_name: str
+    facts: Facts
+    region: RegionSettings
+    ca_pem: bytes
+    nomad: Program
+    device_plugin: Program | None
+
+
+@dataclass(frozen=True, slots=True)
+class TextFile:
+    """A row of the table: template, destination, mode, and whether the agent must be restarted to see it."""
+
+    template: str
+    path: str
+    mode: int
+    restarts: bool = True
+    needs_gpu: bool = False
+
+
+TEXT_FILES: Final[tuple[TextFile, ...]] = (
+    TextFile("client.hcl.j2", layout.CLIENT_CONFIG, 0o640),
+    TextFile("docker.hcl.j2", layout.DOCKER_CONFIG, 0o640),
+    TextFile("nvidia.hcl.j2", layout.NVIDIA_CONFIG, 0o640, needs_gpu=True),
+    TextFile("nomad.service.j2", layout.UNIT, 0o644),
+    TextFile("HOWTO.md.j2", layout.HOWTO, 0o644, restarts=False),
+)
+
+
+def sha256(content: bytes) -> Digest:
+    """The SHA-256 of some bytes."""
+    return Digest(hashlib.sha256(content).hexdigest())
+
+
+def build_bundle(subject: Subject) -> Bundle:
+    """The bundle of one host.
+
+    Raises ``ConfigurationError`` for a template that cannot be rendered.
+    """
+    files = (*_texts(subject), *_programs(subject), *_tls(subject))
+    ordered = tuple(sorted(files, key=lambda file: file.path))
+    return Bundle(subject.host.name, _digest_of(ordered), ordered)
+
+
+def with_stamp(content: bytes, stamp: str) -> bytes:
+    """A file's content with the stamp filled in."""
+    return content.replace(STAMP.encode(), stamp.encode())
+
+
+def new_stamp(bundle: Bundle, nonce: str) -> str:
+    """``<bundle digest>-<nonce>``: which bundle, and which apply of it."""
+    return f"{bundle.digest[:DIGEST_CHARACTERS]}-{nonce}"
+
+
+def wants_gpus(host: Host, facts: Facts) -> bool:
+    """Whether the host is to offer GPUs: as promised, else as seen."""
+    return bool(facts.gpus) if host.gpus.count is None else host.gpus.count > 0
+
+
+def ignored_gpus(host: Host, facts: Facts) -> tuple[str, ...]:
+    """The UUIDs held back from jobs; indices are looked up in the survey, unknown ones are left out."""
+    by_index = {str(seen.index): seen.uuid for seen in facts.gpus or ()}
+    known = (by_index.get(name, name) for name in host.reserve.gpus)
+    return tuple(name for name in known if not name.isdecimal())
+
+
+def meta_of(host: Host, facts: Facts) -> dict[str, str]:
+    """The client's meta: what the site wrote, and what ionetctl adds under ``ionet_`` (documented in docs/host-meta.md)."""
+    ours: dict[str, str | int | None] = {
+        layout.STAMP_KEY: STAMP,
+        "ionet_rack": host.rack,
+        "ionet_country": host.location.country,
+        "ionet_city": host.location.city,
+        "ionet_network_mbps": host.network.mbps,
+        "ionet_tags": ",".join(host.tags) or None,
+        "ionet_os": f"{facts.os_id}-{facts.os_version}" if facts.os_version else facts.os_id,
+        "ionet_gpus": _gpu_summary(facts),
+    }
+    return {**host.meta, **{key: str(value) for key, value in ours.items() if value is not None}}
+
+
+def _gpu_summary(facts: Facts) -> str | None:
+    names = sorted({gpu.standard_name(seen.name, seen.memory_mib) for seen in facts.gpus or ()})
+    return ",".join(names) or None
+
+
+def _context(subject: Subject) -> Mapping[str, object]:
+    host = subject.host
+    return {
+        "version": __version__,
+        "node_name": subject.node_name,
+        "region": str(host.region),
+        "datacenter": host.datacenter,
+        "servers": list(subject.region.servers),
+        "node_pool": host.node_pool,
+        "node_class": host.node_class or "",
+        "meta": meta_of(host, subject.facts),
+        "reserved": _reserved(host),
+        "plugin": layout.DEVICE_PLUGIN,
+        "ignored_gpus": list(ignored_gpus(host, subject.facts)),
+        "program": layout.NOMAD_LINK,
+        "nomad_link": layout.NOMAD_LINK,
+        "config_dir": layout.CONFIG_DIR,
+        "tls_dir": layout.TLS_DIR,
+        "data_dir": layout.DATA_DIR,
+        "state_dir": layout.STATE_DIR,
+        "plugin_dir": layout.PLUGIN_DIR,
+        "releases_dir": layout.RELEASES_DIR,
+        "our_dir": layout.OUR_DIR,
+        "unit": layout.UNIT_NAME,
+        "ca_file": layout.CA_CERT,
+        "cert_file": layout.NODE_CERT,
+        "key_file": layout.NODE_KEY,
+    }
+
+
+def _reserved(host: Host) -> dict[str, object]:
+    reserve = host.reserve
+    cores = None if not reserve.cpu_cores else f"0-{reserve.cpu_cores - 1}" if reserve.cpu_cores > 1 else "0"
+    wanted: dict[str, object | None] = {
+        "cores": cores,
+        "memory": reserve.memory_mib,
+        "disk": reserve.disk_mib,
+    }
+    return {key: value for key, value in wanted.items() if value is not None}
+
+
+def _texts(subject: Subject) -> list[BundleFile]:
+    context = _context(subject)
+    has_plugin = subject.device_plugin is not None
+    return [
+        _text(row, render(row.template, context)) for row in TEXT_FILES if has_plugin or not row.needs_gpu
+    ]
+
+
+def _text(row: TextFile, content: bytes) -> BundleFile:
+    return BundleFile(row.path, Kind.FILE, row.mode, row.restarts, content=content, digest=sha256(content))
+
+
+def _programs(subject: Subject) -> list[BundleFile]:
+    nomad_path = layout.nomad_program(subject.nomad.version)
+    files = [_program(nomad_path, subject.nomad), _link(layout.NOMAD_LINK, nomad_path)]
+    if plugin := subject.device_plugin:
+        plugin_path = layout.device_plugin_program(plugin.version)
+        files += [
+            _program(plugin_path, plugin),
+            _link(f"{layout.PLUGIN_DIR}/{layout.DEVICE_PLUGIN}", plugin_path),
+        ]
+    return files
+
+
+def _program(path: str, program: Program) -> BundleFile:
+    return BundleFile(path, Kind.PROGRAM, 0o755, restarts=True, digest=program.digest, program=program)
+
+
+def _link(path: str, target: str) -> BundleFile:
+    return BundleFile(path, Kind.LINK, 0o777, restarts=True, target=target, digest=sha256(target.encode()))
+
+
+def _tls(subject: Subject) -> list[BundleFile]:
+    ca = BundleFile(layout.CA_CERT, Kind.FILE, 0o644, restarts=True, content=subject.ca_pem)
+    return [
+        replace(ca, digest=sha256(subject.ca_pem)),
+        BundleFile(layout.NODE_CERT, Kind.CERTIFICATE, 0o644, restarts=True),
+        BundleFile(layout.NODE_KEY, Kind.KEY, 0o600, restarts=True, is_secret=True),
+    ]
+
+
+def _digest_of(files: tuple[BundleFile, ...]) -> Digest:
+    lines = (f"{file.path}\t{file.mode:o}\t{file.owner}\t{file.digest}\n" for file in files if file.restarts)
+    return sha256("".join(lines).encode())
