@@ -1,0 +1,134 @@
+"""The end of a rollout in words: counts, failures grouped by cause, what to do next. Pure: summary in, text out."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, Final
+
+from rich.text import Text
+
+from ionetctl.errors import ExitCode
+from ionetctl.model import Action, Result
+from ionetctl.ui import phrases
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ionetctl.causes import Cause
+    from ionetctl.fold import PlanGroup, Summary
+    from ionetctl.model import Change
+
+STYLES: Final[dict[Result, str]] = {
+    Result.ENROLLED: "green",
+    Result.UNCHANGED: "green",
+    Result.FAILED: "bold red",
+    Result.UNREACHABLE: "yellow",
+    Result.UNVERIFIED: "magenta",
+    Result.SKIPPED: "dim",
+}
+MAX_CAUSES: Final = 20
+_SIGNS: Final[dict[Action, tuple[str, str]]] = {
+    Action.CREATE: ("+", "green"),
+    Action.UPDATE: ("~", "yellow"),
+    Action.CHMOD: ("~", "yellow"),
+    Action.MOVE_ASIDE: ("-", "red"),
+    Action.RENEW: ("~", "yellow"),
+    Action.START: ("*", "cyan"),
+    Action.RESTART: ("*", "cyan"),
+    Action.REGISTER: ("*", "cyan"),
+}
+_RESUMABLE: Final = frozenset(
+    {ExitCode.STOPPED, ExitCode.INTERRUPTED, ExitCode.TERMINATED, ExitCode.HANGUP, ExitCode.UNREACHABLE}
+)
+
+
+def lines(summary: Summary) -> Iterator[Text]:
+    """What stands under a finished rollout, line by line."""
+    if summary.is_check:
+        yield from plan_lines(summary.plans)
+    yield from cause_lines(summary.causes)
+    yield from _warning_lines(summary)
+    if summary.outcomes:
+        yield _total(summary)
+    if summary.stopped is not None:
+        yield Text(f"stopped: {phrases.plain(summary.stopped.message)}", style="bold red")
+    yield from _next_lines(summary)
+
+
+def cause_lines(causes: Sequence[Cause]) -> Iterator[Text]:
+    """Each cause with its hosts, the commonest first."""
+    for cause in causes[:MAX_CAUSES]:
+        head = Text(cause.result.value, style=STYLES[cause.result])
+        head.append(f"  {cause.code}", style="bold")
+        head.append(f" in {cause.step}, {phrases.hosts(len(cause.hosts))}", style="not bold default")
+        yield head
+        # Labels also keep a host's words off the beginning of a line, where CI systems read commands.
+        yield Text(f"  why    {phrases.plain(cause.message)}")
+        yield Text(f"  hosts  {phrases.folded(cause.hosts)}", style="cyan")
+        if cause.hint:
+            yield Text(f"  do     {phrases.plain(cause.hint)}", style="dim")
+        yield Text("")
+    if len(causes) > MAX_CAUSES:
+        rest = sum(len(cause.hosts) for cause in causes[MAX_CAUSES:])
+        yield Text(
+            f"and {len(causes) - MAX_CAUSES} more causes on {phrases.hosts(rest)}; see -o json or --report"
+        )
+
+
+def plan_lines(plans: Sequence[PlanGroup]) -> Iterator[Text]:
+    """What is to be done, hosts with the same plan together."""
+    for group in plans:
+        if not group.changes:
+            yield Text(f"{phrases.hosts(len(group.hosts))} as planned already: {phrases.folded(group.hosts)}")
+            continue
+        yield Text(f"{phrases.hosts(len(group.hosts))}: {phrases.folded(group.hosts)}", style="bold")
+        yield from (_change_line(change) for change in group.changes)
+        yield Text("")
+
+
+def resume_command(summary: Summary) -> str:
+    """The command that goes on with the rollout, ready for a shell."""
+    return shlex.join(
+        ["ionetctl", "enroll", summary.inventory, "--resume", "--rollout", str(summary.rollout)]
+    )
+
+
+def _change_line(change: Change) -> Text:
+    sign, style = _SIGNS[change.action]
+    line = Text(f"  {sign} ", style=style)
+    line.append(f"{change.action.value} {phrases.plain(change.path)}")
+    if change.is_secret:
+        line.append(" (secret)", style="dim")
+    if change.reason:
+        line.append(f"  {phrases.plain(change.reason)}", style="dim")
+    return line
+
+
+def _total(summary: Summary) -> Text:
+    line = Text(f"{phrases.hosts(len(summary.outcomes))}: ", style="bold")
+    seen = [(result, count) for result, count in summary.counts.items() if count]
+    for index, (result, count) in enumerate(seen):
+        line.append(", " if index else "", style="default not bold")
+        line.append(f"{count:,} {result.value}", style=STYLES[result])
+    line.append(f" in {phrases.duration(summary.duration_s)}", style="default not bold")
+    if summary.rollout is not None:
+        line.append(f" (rollout {phrases.plain(summary.rollout)})", style="dim not bold")
+    return line
+
+
+def _warning_lines(summary: Summary) -> Iterator[Text]:
+    for warning in summary.warnings:
+        line = Text("warning", style="yellow")
+        line.append(f"  {phrases.plain(warning.message)}", style="default")
+        if warning.hint:
+            line.append(f" → {phrases.plain(warning.hint)}", style="dim default")
+        yield line
+    if summary.warnings_dropped:
+        yield Text(f"and {summary.warnings_dropped:,} more warnings; the journal has them all")
+
+
+def _next_lines(summary: Summary) -> Iterator[Text]:
+    if summary.is_check and summary.exit_code is ExitCode.CHANGES:
+        yield Text("nothing was changed: this was --check", style="dim")
+    elif summary.rollout is not None and not summary.is_check and summary.exit_code in _RESUMABLE:
+        yield Text(f"to go on: {resume_command(summary)}", style="bold")
