@@ -1,0 +1,110 @@
+"""Why hosts did not make it, said once for many: outcomes grouped by code, step and the shape of the message.
+
+Knows outcomes and nothing of how they are shown; what differs from host to host (numbers, addresses, quoted names)
+is what a message's shape leaves out.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ionetctl.model import HostName, Outcome, Problem, Result
+
+BLANK: Final = "…"
+_PARTICULAR: Final = re.compile(
+    r"""'[^']*'|"[^"]*"|`[^`]*`|\b(?=[0-9a-fA-F]*\d)[0-9a-fA-F]{8,}\b|\d+(?:[.:]\d+)*"""
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """One reason that ``hosts`` share; ``message`` has blanks where theirs differ, ``hint`` is the first one's."""
+
+    result: Result
+    code: str
+    step: str
+    message: str
+    hint: str
+    exit_code: int
+    hosts: tuple[HostName, ...]
+
+
+def shape(message: str, *particulars: str) -> str:
+    """The message with ``particulars`` (the host's own names), numbers, digests and quoted text blanked."""
+    for particular in filter(None, particulars):
+        message = message.replace(particular, BLANK)
+    return _PARTICULAR.sub(BLANK, message)
+
+
+def group_problems(outcomes: Iterable[Outcome]) -> tuple[Cause, ...]:
+    """The causes of all outcomes that have a problem."""
+    causes = Causes()
+    for outcome in outcomes:
+        causes.put(outcome)
+    return causes.causes()
+
+
+_Key = tuple["Result", str, str, str]
+
+
+@dataclass(slots=True)
+class _Group:
+    result: Result
+    first: Problem
+    form: str
+    messages: dict[HostName, str] = field(default_factory=dict)
+
+    def frozen(self) -> Cause:
+        said = set(self.messages.values())
+        return Cause(
+            result=self.result,
+            code=self.first.code,
+            step=self.first.step,
+            message=said.pop() if len(said) == 1 else self.form,
+            hint=self.first.hint,
+            exit_code=self.first.exit_code,
+            hosts=tuple(self.messages),
+        )
+
+
+class Causes:
+    """Groups outcomes as they come; a host's later outcome replaces its earlier one."""
+
+    def __init__(self) -> None:
+        self._groups: dict[_Key, _Group] = {}
+        self._key_of: dict[HostName, _Key] = {}
+        self._frozen: dict[_Key, Cause] = {}
+
+    def put(self, outcome: Outcome) -> None:
+        """Take one host's end into account."""
+        self._forget(outcome.host)
+        problem = outcome.problem
+        if problem is None:
+            return
+        form = shape(problem.message, outcome.host, outcome.address)
+        key = (outcome.result, problem.code, problem.step, form)
+        group = self._groups.setdefault(key, _Group(outcome.result, problem, form))
+        group.messages[outcome.host] = problem.message
+        self._key_of[outcome.host] = key
+        self._frozen.pop(key, None)
+
+    def causes(self) -> tuple[Cause, ...]:
+        """The causes: most hosts first, then in the order of appearance. What did not change is not built again."""
+        for key, group in self._groups.items():
+            if key not in self._frozen:
+                self._frozen[key] = group.frozen()
+        return tuple(sorted((self._frozen[key] for key in self._groups), key=lambda cause: -len(cause.hosts)))
+
+    def _forget(self, host: HostName) -> None:
+        key = self._key_of.pop(host, None)
+        if key is None:
+            return
+        self._frozen.pop(key, None)
+        del self._groups[key].messages[host]
+        if not self._groups[key].messages:
+            del self._groups[key]

@@ -1,0 +1,66 @@
+"""A rollout as CSV (RFC 4180, UTF-8): one row a host, for spreadsheets, so no cell may be taken for a formula."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from ionetctl.fold import Summary
+    from ionetctl.model import Outcome
+
+COLUMNS: Final = (
+    "name",
+    "address",
+    "region",
+    "datacenter",
+    "outcome",
+    "node_id",
+    "gpus_expected",
+    "gpus_seen",
+    "duration_s",
+    "attempts",
+    "error_code",
+    "error_step",
+    "error_message",
+    "error_hint",
+)
+_FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""ASCII, and the full-width forms that spreadsheets in East Asian locales take for the same."""
+
+
+def render(summary: Summary) -> bytes:
+    """The table with its head; a command that failed as a whole adds a row that names no host."""
+    out = io.StringIO(newline="")
+    writer = csv.writer(out)
+    writer.writerow(COLUMNS)
+    writer.writerows([neutral(cell) for cell in _row(outcome)] for outcome in summary.outcomes)
+    failure = summary.error or summary.stopped
+    if failure is not None:
+        blank: list[object] = [""] * (len(COLUMNS) - 4)
+        writer.writerow([neutral(cell) for cell in [*blank, failure.code, "", failure.message, failure.hint]])
+    return out.getvalue().encode()
+
+
+def neutral(cell: object) -> str:
+    """The cell as text that no spreadsheet evaluates: an apostrophe before what would begin a formula (CWE-1236)."""
+    text = "" if cell is None else str(cell)
+    return f"'{text}" if text.lstrip(" ").startswith(_FORMULA_STARTS) else text
+
+
+def _row(outcome: Outcome) -> list[object]:
+    problem = outcome.problem
+    return [
+        outcome.host,
+        outcome.address,
+        outcome.region,
+        outcome.datacenter,
+        outcome.result.value,
+        outcome.node_id,
+        outcome.gpus_expected,
+        outcome.gpus_seen,
+        f"{outcome.duration_s:.3f}",
+        outcome.attempts,
+        *([problem.code, problem.step, problem.message, problem.hint] if problem else [""] * 4),
+    ]

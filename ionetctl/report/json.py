@@ -1,0 +1,78 @@
+"""The contract's ``enroll -o json`` document and its error object. Knows a summary; reads and writes nothing.
+
+Users' scripts read these keys, so none is left out, renamed or added here without the contract.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from ionetctl.model import Result
+
+if TYPE_CHECKING:
+    from ionetctl.fold import Failure, Summary
+    from ionetctl.model import Outcome, Problem
+
+SCHEMA: Final = "ionetctl.enroll/1"
+
+
+def render(summary: Summary) -> bytes:
+    """The document as indented JSON with a line break at its end."""
+    return encode(document(summary))
+
+
+def encode(value: object) -> bytes:
+    """Any JSON document of ours as people and scripts get it: UTF-8, indented, one line break at the end."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
+
+
+def document(summary: Summary) -> dict[str, Any]:
+    """The document as plain data; ``hosts`` is empty where a command failed before it knew any."""
+    return {
+        "schema": SCHEMA,
+        "rollout": summary.rollout,
+        "exit_code": int(summary.exit_code),
+        "summary": {"hosts": len(summary.outcomes)}
+        | {result.value: summary.counts[result] for result in _COUNTED},
+        "hosts": [_host(outcome) for outcome in summary.outcomes],
+        "error": _failure(summary.error or summary.stopped),
+    }
+
+
+_COUNTED: Final = (
+    Result.ENROLLED,
+    Result.UNCHANGED,
+    Result.FAILED,
+    Result.UNREACHABLE,
+    Result.UNVERIFIED,
+    Result.SKIPPED,
+)
+
+
+def _host(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "name": outcome.host,
+        "address": outcome.address,
+        "region": outcome.region,
+        "datacenter": outcome.datacenter,
+        "outcome": outcome.result.value,
+        "node_id": outcome.node_id,
+        "gpus": {"expected": outcome.gpus_expected, "seen": outcome.gpus_seen},
+        "duration_s": round(outcome.duration_s, 3),
+        "attempts": outcome.attempts,
+        "error": _problem(outcome.problem),
+    }
+
+
+def _problem(problem: Problem | None) -> dict[str, str] | None:
+    if problem is None:
+        return None
+    return {"code": problem.code, "step": problem.step, "message": problem.message, "hint": problem.hint}
+
+
+def _failure(failure: Failure | None) -> dict[str, str] | None:
+    if failure is None:
+        return None
+    return {"code": failure.code, "message": failure.message, "hint": failure.hint}
