@@ -51,6 +51,18 @@ class JournalFile:
         """What it holds; see ``read_journal``."""
         return read_journal(self.path)
 
+    def last_seq(self) -> int:
+        """The number of its last event, read off its end alone; 0 where it has none.
+
+        Raises ``ConfigurationError`` (``journal_unreadable``, ``journal_corrupt``).
+        """
+        try:
+            with self.path.open("rb") as file:
+                _, seq = _last_event(file.fileno(), self.path)
+        except OSError as error:
+            raise _unreadable(self.path, error) from error
+        return seq
+
 
 def journal_path(directory: Path, rollout: str) -> Path:
     """Where a rollout's journal lies; raises ``UsageError`` (``rollout_unknown``) for what can be no rollout's id."""
@@ -78,9 +90,7 @@ def read_journal(path: Path) -> Iterator[Envelope]:
                     return
                 yield _decoded(path, number, line)
     except OSError as error:
-        raise ConfigurationError(
-            "journal_unreadable", f"cannot read the journal {path}: {error.strerror}"
-        ) from error
+        raise _unreadable(path, error) from error
 
 
 def _decoded(path: Path, number: int, line: bytes) -> Envelope:
@@ -91,6 +101,10 @@ def _decoded(path: Path, number: int, line: bytes) -> Envelope:
     if envelope.seq != number:
         raise _corrupt(path, number, f"event {envelope.seq} stands where {number} should")
     return envelope
+
+
+def _unreadable(path: Path, error: OSError) -> ConfigurationError:
+    return ConfigurationError("journal_unreadable", f"cannot read the journal {path}: {error.strerror}")
 
 
 def _corrupt(path: Path, number: int, reason: str) -> ConfigurationError:
@@ -209,15 +223,19 @@ def _write_all(descriptor: int, text: bytes) -> None:
 
 def _repair(descriptor: int, path: Path) -> tuple[int, int]:
     """The journal's size and last event number after its torn tail was cut off."""
-    size = os.fstat(descriptor).st_size
-    end = _last_line_break(descriptor, size)
-    if end < size:
+    end, seq = _last_event(descriptor, path)
+    if end < os.fstat(descriptor).st_size:
         os.ftruncate(descriptor, end)
         os.fsync(descriptor)
+    return end, seq
+
+
+def _last_event(descriptor: int, path: Path) -> tuple[int, int]:
+    """Where the last whole line ends, and its event's number; zeros where there is none."""
+    end = _last_line_break(descriptor, os.fstat(descriptor).st_size)
     if end == 0:
         return 0, 0
-    begin = _last_line_break(descriptor, end - 1)
-    line = _read(descriptor, begin, end)
+    line = _read(descriptor, _last_line_break(descriptor, end - 1), end)
     try:
         return end, decode(line).seq
     except ValueError as error:

@@ -1,0 +1,109 @@
+"""The catalog's tables. Plain SQL types only: teams keep it on other databases than SQLite.
+
+Times are RFC 3339 text in UTC with milliseconds, so that they compare as they sort; lists are JSON text.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import Boolean, Column, Float, Integer, MetaData, String, Table, Text
+
+VERSION: Final = 1
+
+metadata: Final = MetaData()
+
+schema_version: Final = Table("schema_version", metadata, Column("version", Integer, primary_key=True))
+
+rollouts: Final = Table(
+    "rollouts",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("inventory", Text, nullable=False),
+    Column("inventory_digest", String(64), nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("version", String(64), nullable=False),
+    Column("command", Text, nullable=False),
+    Column("is_check", Boolean, nullable=False),
+    Column("started_at", String(32), nullable=False),
+    Column("finished_at", String(32)),
+    Column("exit_code", Integer),
+    Column("stop_code", String(64)),
+    Column("stop_message", Text),
+    Column("last_seq", Integer, nullable=False),
+)
+
+outcomes: Final = Table(
+    "outcomes",
+    metadata,
+    Column("rollout", String(64), primary_key=True),
+    Column("host", String(255), primary_key=True),
+    Column("position", Integer, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("region", String(255), nullable=False),
+    Column("datacenter", Text, nullable=False),
+    Column("rack", Text),
+    Column("node_pool", Text, nullable=False),
+    Column("gpu_model", Text),
+    Column("gpus_expected", Integer),
+    Column("machine_id", Text),
+    Column("finished_at", String(32)),
+    Column("result", String(16)),
+    Column("node_id", String(64)),
+    Column("gpus_seen", Integer),
+    Column("duration_s", Float),
+    Column("attempts", Integer),
+    Column("stamp", Text),
+    Column("problem_code", String(64)),
+    Column("problem_step", Text),
+    Column("problem_message", Text),
+    Column("problem_hint", Text),
+    Column("problem_exit_code", Integer),
+)
+
+nodes: Final = Table(
+    "nodes",
+    metadata,
+    Column("region", String(255), primary_key=True),
+    Column("name", String(255), primary_key=True),
+    Column("node_id", String(64), nullable=False, index=True),
+    Column("address", Text, nullable=False),
+    Column("datacenter", Text, nullable=False),
+    Column("rack", Text),
+    Column("node_pool", Text, nullable=False),
+    Column("gpu_model", Text),
+    Column("gpus_expected", Integer),
+    Column("gpus_seen", Integer),
+    Column("machine_id", Text),
+    Column("stamp", Text, nullable=False),
+    Column("rollout", String(64), nullable=False),
+    Column("enrolled_at", String(32), nullable=False),
+    Column("last_seen_at", String(32), nullable=False),
+    Column("updated_at", String(32), nullable=False),
+)
+
+regions: Final = Table(
+    "regions",
+    metadata,
+    Column("name", String(255), primary_key=True),
+    Column("entry", Text, nullable=False),
+    Column("updated_at", String(32), nullable=False),
+)
+
+leases: Final = Table(
+    "leases",
+    metadata,
+    Column("name", String(255), primary_key=True),
+    Column("address", String(255), primary_key=True),
+    Column("rollout", String(64), nullable=False, index=True),
+    Column("owner", Text, nullable=False),
+    Column("started_at", String(32), nullable=False),
+    Column("machine", Text, nullable=False),
+    Column("boot_id", String(64), nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("process_started", String(32), nullable=False),
+    Column("expires_at", String(32), nullable=False),
+)
+
+FOLDED: Final = (outcomes, nodes, regions, rollouts)
+"""What the journals can make again."""
