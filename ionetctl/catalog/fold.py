@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from ionetctl.events import Envelope
     from ionetctl.model import RolloutId
 
+DECISIVE: Final = (RolloutStarted, RolloutResumed, RolloutStopped, RolloutFinished)
+"""The events that others should see at once; the rest may come in larger helpings."""
+
 _ENTRY_COLUMNS: Final = (
     "address",
     "region",
@@ -52,7 +55,8 @@ def fold(connection: Connection, rollout: RolloutId, envelopes: Sequence[Envelop
     Raises ``ConfigurationError``: ``catalog_behind`` where events before the batch are missing,
     ``rollout_malformed`` where a rollout does not begin with its start.
     """
-    last_seq = folded_until(connection).get(rollout, 0)
+    statement = select(rollouts.c.last_seq).where(rollouts.c.id == rollout)
+    last_seq = connection.execute(statement).scalar() or 0
     fresh = [envelope for envelope in envelopes if envelope.seq > last_seq]
     if not fresh:
         return

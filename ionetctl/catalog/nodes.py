@@ -6,7 +6,7 @@ region is a node that was renamed or moved, and its old row goes.
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sqlalchemy import bindparam, delete, insert, or_, select
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     Finished = tuple[HostFinished, str]
     Nodes = Mapping["NodeKey", NodeRecord]
 
+
+_COLUMNS: Final = tuple(field.name for field in fields(NodeRecord))
 
 _REMOVE: Final = delete(nodes).where(
     nodes.c.region == bindparam("of_region"), nodes.c.name == bindparam("of_name")
@@ -145,8 +147,12 @@ def _replace(connection: Connection, before: Nodes, after: Nodes) -> None:
         for key, node in before.items()
         if after.get(key) != node
     ]
-    fresh = [asdict(node) for key, node in after.items() if before.get(key) != node]
+    fresh = [_row(node) for key, node in after.items() if before.get(key) != node]
     if gone:
         connection.execute(_REMOVE, gone)
     if fresh:
         connection.execute(insert(nodes), fresh)
+
+
+def _row(node: NodeRecord) -> dict[str, object]:
+    return {name: getattr(node, name) for name in _COLUMNS}

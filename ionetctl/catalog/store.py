@@ -14,7 +14,7 @@ from sqlalchemy import delete, func, insert, inspect, select, update
 
 from ionetctl.catalog import engine as database
 from ionetctl.catalog import leases, queries
-from ionetctl.catalog.fold import fold, folded_until
+from ionetctl.catalog.fold import DECISIVE, fold, folded_until
 from ionetctl.catalog.schema import FOLDED, VERSION, metadata, nodes, schema_version
 from ionetctl.errors import ConfigurationError, IonetctlError, LockedError, UsageError
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ionetctl.ports import Clock
 
 _BATCH: Final = 1024
+_FLUSH_S: Final = 1.0
 _T = TypeVar("_T")
 
 
@@ -98,7 +99,7 @@ class Catalog:
     def _rebuilt(cls, location: str | Path, clock: Clock, journals: Sequence[RecordedRollout]) -> Self:
         catalog = cls.open(location, clock)
         try:
-            catalog._refold(journals)
+            catalog.refold(journals)
         except BaseException:
             catalog.close()
             raise
@@ -123,7 +124,7 @@ class Catalog:
 
     def sink(self, rollout: RolloutId) -> CatalogSink:
         """What the recorder of a rollout hands its events to."""
-        return CatalogSink(self, rollout)
+        return CatalogSink(self, rollout, self._clock)
 
     def record(self, rollout: RolloutId, envelopes: Sequence[Envelope]) -> None:
         """Fold a batch of a rollout's events, all or nothing; what was folded before is passed over.
@@ -215,7 +216,8 @@ class Catalog:
                 "catalog_newer", message, "upgrade ionetctl, or choose another --state-dir"
             )
 
-    def _refold(self, journals: Sequence[RecordedRollout]) -> None:
+    def refold(self, journals: Sequence[RecordedRollout]) -> None:
+        """Make all but the leases again from ``journals``, in one transaction."""
         with database.writing(self._engine) as connection:
             for table in FOLDED:
                 connection.execute(delete(table))
@@ -247,18 +249,36 @@ class Catalog:
 
 
 class CatalogSink:
-    """One rollout's way into the catalog; a sink."""
+    """One rollout's way into the catalog; a sink.
 
-    def __init__(self, catalog: Catalog, rollout: RolloutId) -> None:
+    A transaction costs more than what is in it, so it takes a second's events in one. Nobody misses what it holds
+    back: whoever opens the catalog has it catch up with the journals.
+    """
+
+    def __init__(self, catalog: Catalog, rollout: RolloutId, clock: Clock) -> None:
         self._catalog = catalog
         self._rollout = rollout
+        self._clock = clock
+        self._flushed_at = clock.monotonic()
+        self._held: list[Envelope] = []
 
     async def take(self, envelopes: Sequence[Envelope]) -> None:
-        """Fold a batch in a thread; raises ``ConfigurationError`` as ``Catalog.record`` does."""
-        await asyncio.to_thread(self._catalog.record, self._rollout, envelopes)
+        """Fold what is due, in a thread; raises ``ConfigurationError`` as ``Catalog.record`` does."""
+        self._held.extend(envelopes)
+        is_decisive = any(isinstance(envelope.event, DECISIVE) for envelope in envelopes)
+        is_late = self._clock.monotonic() - self._flushed_at >= _FLUSH_S
+        if is_decisive or is_late or len(self._held) >= _BATCH:
+            await self._flush()
 
     async def close(self) -> None:
-        """Nothing is held back; the catalog outlives its sinks."""
+        """Fold what was kept back. The catalog itself stays open: it outlives its sinks."""
+        if self._held:
+            await self._flush()
+
+    async def _flush(self) -> None:
+        held, self._held = self._held, []
+        await asyncio.to_thread(self._catalog.record, self._rollout, held)
+        self._flushed_at = self._clock.monotonic()
 
 
 def _create(connection: Connection) -> int:
