@@ -102,7 +102,8 @@ def private_directory(path: Path, code: str, setting: str) -> Path:
             path.chmod(PRIVATE_DIR_MODE)
     except OSError as error:
         raise _unwritable(path, code, setting, error.strerror or type(error).__name__) from error
-    if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+    is_effective = os.access in os.supports_effective_ids
+    if not os.access(path, os.R_OK | os.W_OK | os.X_OK, effective_ids=is_effective):
         raise _unwritable(path, code, setting, "no permission to write there")
     return path
 
