@@ -39,8 +39,13 @@ STOP_CODES: Final[dict[str, ExitCode]] = {
     "interrupted": ExitCode.INTERRUPTED,
     "terminated": ExitCode.TERMINATED,
     "hangup": ExitCode.HANGUP,
+    "declined": ExitCode.USAGE,
+    "canary_unverified": ExitCode.UNVERIFIED,
 }
-"""``RolloutStopped.code`` → exit code, where a signal stopped it; any other stop earns ``ExitCode.STOPPED``."""
+"""What a ``RolloutStopped.code`` earns; any other stop ``ExitCode.STOPPED``."""
+
+_OUTRANKING: Final = frozenset({ExitCode.INTERRUPTED, ExitCode.TERMINATED, ExitCode.HANGUP, ExitCode.USAGE})
+"""Stops that say more than how hosts ended before them."""
 
 _RESULT_CODES: Final[dict[Result, ExitCode]] = {
     Result.FAILED: ExitCode.FAILED,
@@ -106,11 +111,12 @@ def decide_exit_code(
     outcomes: Iterable[Outcome], stop_code: str | None, *, has_planned_changes: bool
 ) -> ExitCode:
     """The whole rollout's exit code: a signal's, else the worst of hosts and stop, else 9 for a check with changes."""
-    if stop_code in STOP_CODES:
-        return STOP_CODES[stop_code]
     codes = {_earned(outcome) for outcome in outcomes}
     if stop_code is not None:
-        codes.add(ExitCode.STOPPED)
+        stopped = STOP_CODES.get(stop_code, ExitCode.STOPPED)
+        if stopped in _OUTRANKING:
+            return stopped
+        codes.add(stopped)
     code = worst(codes)
     if code is ExitCode.OK and has_planned_changes:
         return ExitCode.CHANGES

@@ -36,6 +36,8 @@ IDLE_TICKS: Final = 4
 """When nothing happens the clock is still redrawn, every this many intervals."""
 BAR_WIDTH: Final = 30
 FOLDED_WIDTH: Final = 60
+SAMPLE: Final = 200
+"""Hosts of a cause that are folded for its line; more would not fit and cost time at every drawing."""
 STAGE_STYLES: Final[dict[Stage, str]] = {
     Stage.WAITING: "dim",
     Stage.SURVEY: "cyan",
@@ -154,10 +156,10 @@ def current_waves(waves: Sequence[Wave]) -> list[Wave]:
 
 def _head_line(progress: Progress) -> Text:
     what = "surveying" if progress.phase is Phase.SURVEY else "enrolling"
-    line = Text(f"{what} {phrases.hosts(progress.total)}", style="bold")
-    line.append(f"  {phrases.duration(progress.elapsed_s)}", style="dim not bold")
+    line = Text.assemble((f"{what} {phrases.hosts(progress.total)}", "bold"))
+    line.append(f"  {phrases.duration(progress.elapsed_s)}", style="dim")
     if progress.rollout is not None:
-        line.append(f"  rollout {phrases.plain(progress.rollout)}", style="dim not bold")
+        line.append(f"  rollout {phrases.plain(progress.rollout)}", style="dim")
     return line
 
 
@@ -174,9 +176,7 @@ def _pace_line(progress: Progress) -> Text:
 def bar(done: int, total: int) -> Text:
     """A bar of fixed width; full only when everything is done."""
     filled = BAR_WIDTH * done // total if total else 0
-    line = Text("━" * filled, style="green")
-    line.append("━" * (BAR_WIDTH - filled), style="bright_black")
-    return line
+    return Text.assemble(("━" * filled, "green"), ("━" * (BAR_WIDTH - filled), "bright_black"))
 
 
 def _stage_line(progress: Progress) -> Text:
@@ -219,22 +219,17 @@ def _trouble_lines(progress: Progress, causes: Sequence[Cause], room: int) -> It
 
 def _all_troubles(progress: Progress, causes: Sequence[Cause]) -> Iterator[Text]:
     for cause in causes:
-        line = Text(cause.result.value, style=STYLES[cause.result])
-        names = phrases.folded(cause.hosts[:200], FOLDED_WIDTH)
-        line.append(f" {len(cause.hosts):,}  {cause.code}", style="default not bold")
-        line.append(f"  {names}", style="cyan not bold")
-        line.append(f"  {phrases.plain(cause.message)}", style="dim not bold")
-        yield line
+        names = phrases.folded(cause.hosts[:SAMPLE], FOLDED_WIDTH)
+        yield Text.assemble(
+            (cause.result.value, STYLES[cause.result]),
+            f" {len(cause.hosts):,}  {cause.code}  ",
+            (names, "cyan"),
+            (f"  {phrases.plain(cause.message)}", "dim"),
+        )
     for retry in progress.retries:
-        line = Text("retry", style="yellow")
-        line.append(
-            f" {phrases.plain(retry.host)}  {retry.step}: {phrases.plain(retry.message)}", style="default"
-        )
-        yield line
+        what = f" {phrases.plain(retry.host)}  {retry.step}: {phrases.plain(retry.message)}"
+        yield Text.assemble(("retry", "yellow"), what)
     for slow in progress.slow:
-        line = Text("slow", style="yellow")
         step = f"{slow.step} {phrases.plain(slow.detail)}".rstrip()
-        line.append(
-            f" {phrases.plain(slow.host)}  {step} for {phrases.duration(slow.seconds)}", style="default"
-        )
-        yield line
+        what = f" {phrases.plain(slow.host)}  {step} for {phrases.duration(slow.seconds)}"
+        yield Text.assemble(("slow", "yellow"), what)

@@ -46,7 +46,7 @@ def lines(summary: Summary) -> Iterator[Text]:
     """What stands under a finished rollout, line by line."""
     if summary.is_check:
         yield from plan_lines(summary.plans)
-    yield from cause_lines(summary.causes)
+    yield from cause_lines([cause for cause in summary.causes if cause.result is not Result.SKIPPED])
     yield from _warning_lines(summary)
     if summary.outcomes:
         yield _total(summary)
@@ -58,10 +58,11 @@ def lines(summary: Summary) -> Iterator[Text]:
 def cause_lines(causes: Sequence[Cause]) -> Iterator[Text]:
     """Each cause with its hosts, the commonest first."""
     for cause in causes[:MAX_CAUSES]:
-        head = Text(cause.result.value, style=STYLES[cause.result])
-        head.append(f"  {cause.code}", style="bold")
-        head.append(f" in {cause.step}, {phrases.hosts(len(cause.hosts))}", style="not bold default")
-        yield head
+        yield Text.assemble(
+            (cause.result.value, STYLES[cause.result]),
+            (f"  {cause.code}", "bold"),
+            f" in {cause.step}, {phrases.hosts(len(cause.hosts))}",
+        )
         # Labels also keep a host's words off the beginning of a line, where CI systems read commands.
         yield Text(f"  why    {phrases.plain(cause.message)}")
         yield Text(f"  hosts  {phrases.folded(cause.hosts)}", style="cyan")
@@ -95,7 +96,7 @@ def resume_command(summary: Summary) -> str:
 
 def _change_line(change: Change) -> Text:
     sign, style = _SIGNS[change.action]
-    line = Text(f"  {sign} ", style=style)
+    line = Text.assemble((f"  {sign} ", style))
     line.append(f"{change.action.value} {phrases.plain(change.path)}")
     if change.is_secret:
         line.append(" (secret)", style="dim")
@@ -105,24 +106,21 @@ def _change_line(change: Change) -> Text:
 
 
 def _total(summary: Summary) -> Text:
-    line = Text(f"{phrases.hosts(len(summary.outcomes))}: ", style="bold")
+    line = Text.assemble((f"{phrases.hosts(len(summary.outcomes))}: ", "bold"))
     seen = [(result, count) for result, count in summary.counts.items() if count]
     for index, (result, count) in enumerate(seen):
-        line.append(", " if index else "", style="default not bold")
+        line.append(", " if index else "")
         line.append(f"{count:,} {result.value}", style=STYLES[result])
-    line.append(f" in {phrases.duration(summary.duration_s)}", style="default not bold")
+    line.append(f" in {phrases.duration(summary.duration_s)}")
     if summary.rollout is not None:
-        line.append(f" (rollout {phrases.plain(summary.rollout)})", style="dim not bold")
+        line.append(f" (rollout {phrases.plain(summary.rollout)})", style="dim")
     return line
 
 
 def _warning_lines(summary: Summary) -> Iterator[Text]:
     for warning in summary.warnings:
-        line = Text("warning", style="yellow")
-        line.append(f"  {phrases.plain(warning.message)}", style="default")
-        if warning.hint:
-            line.append(f" → {phrases.plain(warning.hint)}", style="dim default")
-        yield line
+        hint = f" → {phrases.plain(warning.hint)}" if warning.hint else ""
+        yield Text.assemble(("warning", "yellow"), f"  {phrases.plain(warning.message)}", (hint, "dim"))
     if summary.warnings_dropped:
         yield Text(f"and {summary.warnings_dropped:,} more warnings; the journal has them all")
 

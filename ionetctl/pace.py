@@ -1,0 +1,44 @@
+"""How fast things get done, of late: counts in one-second bins over a window. Pure; time is handed in."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+WINDOW_S: Final = 120
+"""How far back the pace looks: long enough to bridge the end of a wave, short enough to notice a slow rack."""
+
+
+class Pace:
+    """How many things were done lately, in one-second bins over ``WINDOW_S``."""
+
+    def __init__(self) -> None:
+        self._bins: deque[tuple[int, int]] = deque()
+        self._began: datetime | None = None
+
+    def begin(self, now: datetime) -> None:
+        """Forget what was; a new phase has a pace of its own."""
+        self._bins.clear()
+        self._began = now
+
+    def count(self, now: datetime) -> None:
+        """One more is done."""
+        second = int(now.timestamp())
+        if self._bins and self._bins[-1][0] == second:
+            self._bins[-1] = (second, self._bins[-1][1] + 1)
+        else:
+            self._bins.append((second, 1))
+        while self._bins[0][0] <= second - WINDOW_S:
+            self._bins.popleft()
+
+    def per_second(self, now: datetime) -> float | None:
+        """The mean over the window, or since the beginning where that is shorter; ``None`` before anything is done."""
+        horizon = now.timestamp() - WINDOW_S
+        done = sum(count for second, count in self._bins if second > horizon)
+        if self._began is None or not done:
+            return None
+        span_s = min(float(WINDOW_S), (now - self._began).total_seconds())
+        return done / max(1.0, span_s)
