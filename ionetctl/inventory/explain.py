@@ -7,12 +7,13 @@ carries along, which may be a secret.
 from __future__ import annotations
 
 import difflib
+import re
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from ionetctl.inventory.problems import Problem, quoted
 from ionetctl.inventory.schema import json_schema
-from ionetctl.inventory.yamltree import MarkedList, MarkedMapping
+from ionetctl.inventory.yamltree import PROBLEMS_MAX, MarkedList, MarkedMapping
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,7 +47,7 @@ def explain(error: ValidationError, document: Document, base: Loc = ()) -> list[
     """The problems that make up ``error``; ``base`` is the way to the node that was checked."""
     return [
         _explain_one(found["type"], base + found["loc"], found, document)
-        for found in error.errors(include_input=False, include_url=False)
+        for found in error.errors(include_input=False, include_url=False)[:PROBLEMS_MAX]
     ]
 
 
@@ -63,7 +64,7 @@ def field_name(loc: Iterable[str | int]) -> str:
 
 
 def _step(key: str) -> str:
-    return key if key.isascii() and key.replace("-", "").replace("_", "").isalnum() else quoted(key)
+    return key if re.fullmatch(r"[A-Za-z0-9_-]{1,60}", key) else quoted(key)
 
 
 def _explain_one(kind: str, loc: Loc, found: Any, document: Document) -> Problem:  # noqa: ANN401  (pydantic's dict)

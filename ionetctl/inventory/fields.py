@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 TEXT_MAX: Final = 4096
-_NOT_A_RANGE = re.compile(r"\[[^\]]*:")
-"""An IPv6 address in brackets."""
+_IN_BRACKETS = re.compile(r"\[[^\]]*:")
+"""An IPv6 address in brackets, which is no range."""
 
 
 class FieldError(ValueError):
@@ -119,12 +119,13 @@ def folded(check: Callable[[object], object], *, strict: bool = False) -> Callab
     """
 
     def check_folded(value: object) -> object:
-        if not isinstance(value, str) or ("[" not in value and not (strict and "]" in value)):
+        if not isinstance(value, str) or ("[" not in value and "]" not in value):
             return check(value)
-        if not ranges.has_range(value) and not (strict and not _NOT_A_RANGE.search(value)):
+        is_range = not _IN_BRACKETS.search(text(value)) if strict else ranges.has_range(text(value))
+        if not is_range:
             return check(value)
         try:
-            ranges.parse(text(value))
+            ranges.parse(value)
         except ranges.RangeError as error:
             raise FieldError(
                 str(error), "ranges look like [1-8], [001-128], [0-100/2] or [1,3,5-9]"

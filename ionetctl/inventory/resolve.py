@@ -169,9 +169,8 @@ def overfull_regions(
 
 def unknown_regions(document: Document) -> Iterator[Problem]:
     """The problems of hosts, groups and defaults that name a region which the inventory does not describe."""
-    described = document.root.get("regions")
-    known = [*described] if isinstance(described, MarkedMapping) else []
-    for loc, node in _statements(document.root):
+    known = [name for name, _ in _named(document.root.get("regions"))]
+    for loc, node in _statements(document.root) if known else ():
         region = node.get("region")
         if isinstance(region, str) and region not in known and _is_region(region):
             hint = did_you_mean(region, known) or f"described here: {', '.join(known)}"
@@ -190,7 +189,7 @@ def _statements(root: MarkedMapping) -> Iterator[tuple[Loc, MarkedMapping]]:
     """Every mapping of the tree that says something of hosts, whether or not it holds otherwise."""
     for loc, node in (
         (("defaults",), root.get("defaults")),
-        *((("groups", name), group) for name, group in _children(root.get("groups"))),
+        *((("groups", name), group) for name, group in _named(root.get("groups"))),
         *entries(root),
     ):
         if isinstance(node, MarkedMapping):
@@ -199,16 +198,16 @@ def _statements(root: MarkedMapping) -> Iterator[tuple[Loc, MarkedMapping]]:
 
 def entries(root: MarkedMapping) -> Iterator[tuple[Loc, Node]]:
     """Every entry of a host in the tree, in the order in which hosts are resolved."""
-    for name, group in _children(root.get("groups")):
+    for name, group in _named(root.get("groups")):
         if isinstance(group, MarkedMapping):
-            yield from (
-                (("groups", name, "hosts", index), entry) for index, entry in _children(group.get("hosts"))
-            )
-    yield from ((("hosts", index), entry) for index, entry in _children(root.get("hosts")))
+            yield from _listed(("groups", name, "hosts"), group.get("hosts"))
+    yield from _listed(("hosts",), root.get("hosts"))
 
 
-def _children(node: Node) -> Iterator[tuple[Any, Node]]:
-    if isinstance(node, MarkedMapping):
-        yield from node.items()
-    elif isinstance(node, MarkedList):
-        yield from enumerate(node)
+def _named(node: Node) -> Iterable[tuple[str, Node]]:
+    return node.items() if isinstance(node, MarkedMapping) else ()
+
+
+def _listed(loc: Loc, node: Node) -> Iterator[tuple[Loc, Node]]:
+    items = node if isinstance(node, MarkedList) else ()
+    yield from (((*loc, index), item) for index, item in enumerate(items))

@@ -1,0 +1,139 @@
+"""An inventory as plain mappings, lists and scalars: what ``inventory show`` prints.
+
+The description is an inventory again: read back, it gives the same hosts and regions, with everything expanded and
+merged. Secrets stand in it as their sources, which is all that an ``Inventory`` knows of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields as record_fields
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from ionetctl.inventory.schema import json_schema
+from ionetctl.model import Issuer
+
+if TYPE_CHECKING:
+    from ionetctl.model import (
+        Expect,
+        GpuPromise,
+        Host,
+        Inventory,
+        Jump,
+        Location,
+        Network,
+        NomadSettings,
+        ReadyPair,
+        RegionSettings,
+        Reserve,
+        SecretRef,
+        SshSettings,
+    )
+
+Description: TypeAlias = "dict[str, Any]"
+
+__all__ = ["describe_host", "describe_inventory", "json_schema"]
+
+
+def describe_inventory(inventory: Inventory) -> Description:
+    """The whole inventory: each host by itself, below its group where it has one."""
+    groups: dict[str, Description] = {}
+    hosts = []
+    for host in inventory.hosts:
+        if host.groups:
+            groups.setdefault(host.groups[0], {"hosts": []})["hosts"].append(describe_host(host))
+        else:
+            hosts.append(describe_host(host))
+    return {
+        "version": 1,
+        "naming": inventory.naming,
+        "regions": {name: _region(region) for name, region in inventory.regions.items()},
+        "nomad": _said(inventory.nomad),
+        **({"groups": groups} if groups else {}),
+        **({"hosts": hosts} if hosts else {}),
+    }
+
+
+def describe_host(host: Host) -> Description:
+    """One host with all that defaults and group say of it; what nobody says is left out."""
+    described = {
+        "name": host.name,
+        "address": host.address,
+        "region": host.region,
+        "datacenter": host.datacenter,
+    }
+    plain = {
+        "rack": host.rack,
+        "node_pool": host.node_pool,
+        "node_class": host.node_class,
+        "tags": list(host.tags),
+        "meta": dict(host.meta),
+        "gpus": _said(host.gpus),
+        "expect": _said(host.expect),
+        "reserve": _said(host.reserve),
+        "location": _said(host.location),
+        "network": _said(host.network),
+        "ssh": _ssh(host.ssh),
+    }
+    return described | {key: value for key, value in plain.items() if value not in (None, [], {})}
+
+
+def _said(record: NomadSettings | GpuPromise | Expect | Reserve | Location | Network) -> Description:
+    """What a flat record holds, without what is unknown."""
+    values = {field.name: getattr(record, field.name) for field in record_fields(record)}
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in values.items()
+        if value not in (None, ())
+    }
+
+
+def _ssh(ssh: SshSettings) -> Description:
+    described = {
+        "user": ssh.user,
+        "port": ssh.port,
+        "identity": list(ssh.identities) or None,
+        "passphrase": _secret(ssh.passphrase),
+        "certificate": ssh.certificate,
+        "password": _secret(ssh.password),
+        "jump": None if ssh.jump is None else [_jump(jump) for jump in ssh.jump],
+        "host_key": list(ssh.host_keys) or None,
+        "become": None if ssh.become == "auto" else ssh.become,
+        "become_password": _secret(ssh.become_password),
+        "agent": None if ssh.agent else False,
+    }
+    return {key: value for key, value in described.items() if value is not None}
+
+
+def _secret(ref: SecretRef | None) -> Description | None:
+    return None if ref is None else {ref.source: ref.locator}
+
+
+def _jump(jump: Jump) -> str:
+    address = f"[{jump.address}]" if ":" in jump.address else jump.address
+    user = f"{jump.user}@" if jump.user else ""
+    port = f":{jump.port}" if jump.port else ""
+    return f"{user}{address}{port}"
+
+
+def _region(region: RegionSettings) -> Description:
+    tls = region.tls
+    node = _pair(tls.node)
+    if isinstance(tls.node, Issuer):
+        node["validity"] = f"{tls.node.validity_days}d"
+    return {
+        "api": list(region.api),
+        "servers": list(region.servers),
+        "token": _secret(region.token),
+        "tls": {
+            "ca": tls.ca,
+            "server_name": tls.server_name,
+            **({"client": _pair(tls.client)} if tls.client else {}),
+            "issuer" if isinstance(tls.node, Issuer) else "node": node,
+        },
+        "introduction": region.introduction,
+        "capacity": region.capacity,
+    }
+
+
+def _pair(pair: ReadyPair | Issuer) -> Description:
+    return {"cert": pair.cert, "key": _secret(pair.key)}
