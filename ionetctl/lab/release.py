@@ -1,0 +1,67 @@
+"""Releases of the rehearsal, laid out as the vendor's site: small programs that stand for Nomad and its device plugin.
+
+Each is a shell script padded with bytes that do not compress, so that moving it costs what moving a program costs. The
+zips are the same in every rehearsal of one version and size.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import zipfile
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ARCHITECTURES: Final = ("amd64", "arm64")
+DEVICE_PLUGIN: Final = "nomad-device-nvidia"
+PLUGIN_SHARE: Final = 8
+"""The plugin is this many times smaller than Nomad; in earnest five times."""
+_LICENSE: Final = "This is a rehearsal's stand-in. It contains nothing of HashiCorp's.\n"
+_NOMAD: Final = """#!/bin/sh
+# Stands for nomad {version} ({architecture}) on rehearsal hosts: says its version, and asks the host's supervisor to judge
+# configurations. The agent itself is played by the supervisor.
+case "${{1-}} ${{2-}}" in
+    'version ') echo 'Nomad v{version}' ;;
+    'config validate') exec nomad-config-validate "${{3-}}" ;;
+    *)
+        echo "rehearsal: there is no 'nomad $*' here" >&2
+        exit 1
+        ;;
+esac
+exit
+"""
+_PLUGIN: Final = """#!/bin/sh
+# Stands for nomad-device-nvidia {version} ({architecture}) on rehearsal hosts.
+echo 'This binary is a plugin. These are not meant to be executed directly.' >&2
+exit 1
+"""
+
+
+def write_releases(folder: Path, nomad_version: str, plugin_version: str, program_bytes: int) -> None:
+    """Write both releases below ``folder``; Nomad's programs are about ``program_bytes`` long."""
+    _write_release(folder, "nomad", nomad_version, _NOMAD, program_bytes)
+    _write_release(folder, DEVICE_PLUGIN, plugin_version, _PLUGIN, program_bytes // PLUGIN_SHARE)
+
+
+def _write_release(folder: Path, name: str, version: str, script: str, size: int) -> None:
+    target = folder / name / version
+    target.mkdir(parents=True)
+    sums = []
+    for architecture in ARCHITECTURES:
+        text = script.format(version=version, architecture=architecture).encode()
+        padding = random.Random(f"{name}/{version}/{architecture}").randbytes(size)  # noqa: S311 - must not compress, not be secret
+        archive = target / f"{name}_{version}_linux_{architecture}.zip"
+        _write_zip(archive, name, text + padding)
+        sums.append(f"{hashlib.sha256(archive.read_bytes()).hexdigest()}  {archive.name}\n")
+    (target / f"{name}_{version}_SHA256SUMS").write_text("".join(sums))
+
+
+def _write_zip(archive: Path, name: str, program: bytes) -> None:
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
+        for member, content, mode in ((name, program, 0o755), ("LICENSE.txt", _LICENSE.encode(), 0o644)):
+            info = zipfile.ZipInfo(member, (2026, 1, 1, 0, 0, 0))
+            info.external_attr = (0o100000 | mode) << 16
+            info.compress_type = zipfile.ZIP_DEFLATED
+            file.writestr(info, content)
