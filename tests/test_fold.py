@@ -9,7 +9,7 @@ import pytest
 from ionetctl import events
 from ionetctl.errors import ExitCode
 from ionetctl.fold import MAX_WARNINGS, Failure, Summary, SummaryFold, decide_exit_code, summarize
-from ionetctl.model import HostName, Outcome, Result
+from ionetctl.model import HostName, Outcome, Problem, Result
 from tests.support import streams
 from tests.support.streams import FOREIGN_KEY, GPU_MISSING, TIMEOUT, UNCONFIRMED, Rollout, Stream
 
@@ -114,7 +114,7 @@ def test_error_and_exit_code_can_be_given() -> None:
     ],
 )
 def test_exit_code_is_the_worst_one(
-    problems: list[streams.Problem], stop: str | None, *, changes: bool, expected: ExitCode
+    problems: list[Problem], stop: str | None, *, changes: bool, expected: ExitCode
 ) -> None:
     """The order is the contract's: 6, 10, 7, 5, 8, 4, then 9 for a check; a signal outranks them all."""
     outcomes = [streams.outcome(streams.entry(0), Result.FAILED, problem) for problem in problems]

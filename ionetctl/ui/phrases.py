@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from ionetctl.harmless import harmless
 from ionetctl.inventory.ranges import fold
 
 if TYPE_CHECKING:
@@ -30,15 +31,11 @@ def duration(seconds: float) -> str:
 
 
 def plain(text: str) -> str:
-    """``text`` as one line of printable characters.
+    """``text`` as one harmless line.
 
     What hosts say was made harmless where it came in; this holds for what users, their files and old journals say.
     """
-    return (
-        text
-        if text.isprintable()
-        else "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
-    )
+    return text if text.isprintable() else harmless(text)
 
 
 def hosts(count: int) -> str:

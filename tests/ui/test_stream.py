@@ -1,0 +1,152 @@
+"""Streams whose reader goes away, and consoles on them."""
+
+from __future__ import annotations
+
+import io
+import os
+from typing import TextIO
+
+import pytest
+from rich.text import Text
+
+from ionetctl.ui.console import MIN_WIDTH, PIPE_WIDTH, can_redraw, make_console, print_lines
+from ionetctl.ui.stream import SurvivingStream
+
+
+class Terminal(io.StringIO):
+    """A stream that claims to be a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def broken_pipe() -> TextIO:
+    """The writing end of a pipe that nobody reads."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    return open(writing, "w", encoding="utf-8", buffering=1)  # noqa: PTH123  (closed by the tests)
+
+
+def test_text_goes_through() -> None:
+    """What is written arrives, and the stream says what is at its other end."""
+    inner = io.StringIO()
+    stream = SurvivingStream(inner)
+    stream.write("a")
+    stream.flush()
+    assert (inner.getvalue(), stream.is_open, stream.isatty()) == ("a", True, False)
+
+
+def test_reader_that_went_away_is_survived() -> None:
+    """The first write into nowhere closes the stream; the next ones cost nothing and raise nothing."""
+    with pytest.raises(BrokenPipeError), broken_pipe() as control:
+        control.write("x\n")
+    inner = broken_pipe()
+    stream = SurvivingStream(inner)
+    stream.write("x\n")
+    stream.write("y\n")
+    stream.flush()
+    assert stream.is_open is False
+    with pytest.raises(BrokenPipeError):
+        inner.close()
+
+
+def test_flush_into_nowhere_is_survived() -> None:
+    """What only the flush finds out is survived too."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    inner = open(writing, "w", encoding="utf-8")  # noqa: PTH123, SIM115  (closed below)
+    stream = SurvivingStream(inner)
+    stream.write("x")
+    stream.flush()
+    assert stream.is_open is False
+    with pytest.raises(BrokenPipeError):
+        inner.close()
+
+
+def test_closed_descriptor_is_no_stream() -> None:
+    """A stream that was closed before we began takes everything and has no descriptor."""
+    stream = SurvivingStream(None)
+    stream.write("x")
+    stream.flush()
+    assert (stream.is_open, stream.isatty(), stream.encoding) == (False, False, "utf-8")
+    with pytest.raises(io.UnsupportedOperation):
+        stream.fileno()
+
+
+def test_descriptor_is_the_inner_one() -> None:
+    """Libraries that ask for the descriptor get the real one."""
+    with open(os.devnull, "w", encoding="utf-8") as inner:  # noqa: PTH123  (a device, not a path of ours)
+        assert SurvivingStream(inner).fileno() == inner.fileno()
+
+
+def test_characters_that_the_encoding_lacks_become_question_marks() -> None:
+    """A terminal in the C locale gets question marks, not a traceback."""
+    raw = io.BytesIO()
+    stream = SurvivingStream(io.TextIOWrapper(raw, encoding="ascii"))
+    stream.write("━ 1 …")
+    stream.flush()
+    assert raw.getvalue() == b"? 1 ?"
+
+
+def test_pipes_get_lines_whole() -> None:
+    """Nothing is wrapped where a program reads."""
+    inner = io.StringIO()
+    console = make_console(inner)
+    print_lines(console, [Text("x" * 500)])
+    assert (inner.getvalue(), console.width) == ("x" * 500 + "\n", PIPE_WIDTH)
+
+
+def test_narrow_terminal_is_taken_for_a_wider_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal of one column is written to as if it had room, without an error."""
+    monkeypatch.setenv("COLUMNS", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    console = make_console(Terminal())
+    print_lines(console, [Text("hello")])
+    assert (console.width, can_redraw(console)) == (MIN_WIDTH, False)
+
+
+@pytest.mark.parametrize(
+    ("term", "columns", "lines", "expected"),
+    [
+        ("xterm", "100", "30", True),
+        ("dumb", "100", "30", False),
+        ("xterm", "30", "30", False),
+        ("xterm", "100", "5", False),
+    ],
+)
+def test_display_is_redrawn_where_there_is_room(
+    monkeypatch: pytest.MonkeyPatch, term: str, columns: str, lines: str, *, expected: bool
+) -> None:
+    """A live display needs a terminal that can move its cursor, forty columns and eight lines."""
+    for name, value in (("TERM", term), ("COLUMNS", columns), ("LINES", lines)):
+        monkeypatch.setenv(name, value)
+    assert can_redraw(make_console(Terminal())) is expected
+    assert can_redraw(make_console(io.StringIO())) is False
+
+
+@pytest.mark.parametrize(
+    ("color", "stream", "environment", "expected"),
+    [
+        ("auto", Terminal, {}, True),
+        ("auto", Terminal, {"NO_COLOR": "1"}, False),
+        ("auto", io.StringIO, {}, False),
+        ("always", io.StringIO, {}, True),
+        ("never", Terminal, {}, False),
+    ],
+)
+def test_colour_is_as_wished(
+    monkeypatch: pytest.MonkeyPatch,
+    color: str,
+    stream: type[io.StringIO],
+    environment: dict[str, str],
+    *,
+    expected: bool,
+) -> None:
+    """Colour goes to terminals unless NO_COLOR is set, and everywhere or nowhere where that is asked for."""
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    inner = stream()
+    print_lines(make_console(inner, color), [Text("x", style="red")])  # type: ignore[arg-type]
+    assert ("31" in inner.getvalue()) is expected
