@@ -1,0 +1,140 @@
+"""A host, its facts and its bundle, to be varied by ``dataclasses.replace``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from ionetctl import layout
+from ionetctl.bundle import Subject, build_bundle, new_stamp, sha256, with_stamp
+from ionetctl.model import (
+    Bundle,
+    Digest,
+    Disk,
+    Facts,
+    GpuPromise,
+    Host,
+    HostName,
+    Issuer,
+    Kind,
+    NodeId,
+    NomadState,
+    Program,
+    RegionName,
+    RegionSettings,
+    RegionTls,
+    RemoteFile,
+    SecretRef,
+    SeenGpu,
+)
+
+NONCE: Final = "0123456789ab"
+NODE_ID: Final = NodeId("bfbc1015-4058-f3b4-baef-e92ffc4ecb53")
+EU_NORTH: Final = RegionName("eu-north")
+
+HOST: Final = Host(HostName("rey1-a01-g1"), "10.20.1.1", EU_NORTH, "rey1", rack="a01", node_pool="gpu")
+
+REGION: Final = RegionSettings(
+    EU_NORTH,
+    ("https://nomad-1.eu-north.example:4646",),
+    ("nomad-1.eu-north.example:4647",),
+    SecretRef("env", "TOKEN"),
+    RegionTls(
+        "/pki/ca.pem", "server.eu-north.nomad", None, Issuer("/pki/ca.pem", SecretRef("file", "/pki/key"))
+    ),
+)
+
+NOMAD: Final = Program(
+    "nomad", "2.0.5", "amd64", Digest("aa" * 32), 110_000_000, "/cache/nomad.gz", 32_000_000
+)
+PLUGIN: Final = Program(
+    "nomad-device-nvidia", "1.1.0", "amd64", Digest("bb" * 32), 21_000_000, "/cache/plugin.gz", 8_000_000
+)
+
+BARE_NOMAD: Final = NomadState(
+    is_ours=False,
+    active="inactive",
+    is_enabled=False,
+    is_running=False,
+    agent_version=None,
+    node_id=None,
+    stamp=None,
+    has_introduction_token=False,
+    allocations=0,
+    is_interrupted=False,
+)
+
+BARE: Final = Facts(
+    os_id="ubuntu",
+    os_version="24.04",
+    os_name="Ubuntu 24.04.3 LTS",
+    kernel="6.8.0-45-generic",
+    architecture="x86_64",
+    init="systemd",
+    is_root=True,
+    clock_offset_s=0.2,
+    machine_id="a" * 32,
+    boot_id="6a2e6f7c-0000-4000-8000-000000000001",
+    cpu_cores=16,
+    memory_mib=32_000,
+    disks=(Disk("/opt/nomad", 50_000, "ext4", is_read_only=False, is_noexec=False),),
+    gpus=(
+        SeenGpu(0, "NVIDIA GeForce RTX 4090", "GPU-1", 24_564),
+        SeenGpu(1, "NVIDIA GeForce RTX 4090", "GPU-2", 24_564),
+    ),
+    gpu_source="nvidia-smi",
+    nomad=BARE_NOMAD,
+    files={},
+    links={},
+    manifest={},
+    node_certificate=None,
+)
+"""A host that nobody has touched yet."""
+
+
+def subject(host: Host = HOST, facts: Facts = BARE) -> Subject:
+    """What the host's bundle is made of; with the device plugin where GPUs are wanted."""
+    return Subject(
+        host, host.name, facts, REGION, b"CA PEM\n", NOMAD, None if host.gpus.count == 0 else PLUGIN
+    )
+
+
+def bundle(host: Host = HOST, facts: Facts = BARE) -> Bundle:
+    """The host's bundle."""
+    return build_bundle(subject(host, facts))
+
+
+def converged(wanted: Bundle, facts: Facts = BARE, nonce: str = NONCE) -> Facts:
+    """The facts of a host that has everything of its bundle and runs it."""
+    stamp = new_stamp(wanted, nonce)
+    minted = {Kind.CERTIFICATE: b"chain", Kind.KEY: b"key"}
+    files = {}
+    for file in wanted.files:
+        if file.kind is Kind.LINK:
+            continue
+        content = minted.get(file.kind, with_stamp(file.content, stamp))
+        digest = file.digest if file.kind is Kind.PROGRAM else sha256(content)
+        files[file.path] = RemoteFile(file.path, digest, file.mode, file.owner)
+    return replace(
+        facts,
+        files=files,
+        links={file.path: file.target for file in wanted.files if file.kind is Kind.LINK},
+        manifest={path: file.digest for path, file in files.items()},
+        node_certificate="chain",
+        nomad=replace(
+            BARE_NOMAD,
+            is_ours=True,
+            active="active",
+            is_enabled=True,
+            is_running=True,
+            agent_version="Nomad v2.0.5",
+            node_id=NODE_ID,
+            stamp=stamp,
+            config_files=(layout.CLIENT_CONFIG, layout.DOCKER_CONFIG, layout.NVIDIA_CONFIG),
+        ),
+    )
+
+
+def promised(model: str | None, count: int | None) -> Host:
+    """The host with another promise of GPUs."""
+    return replace(HOST, gpus=GpuPromise(model, count))
