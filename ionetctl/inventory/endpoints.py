@@ -25,23 +25,22 @@ def address(value: object) -> str:
     """An IPv4 or IPv6 address (brackets taken away, shortest form) or a DNS name."""
     written = text(value)
     bare = written[1:-1] if written.startswith("[") and written.endswith("]") else written
-    if ":" in bare:
-        return _ip(bare, written, "a port belongs to ssh: {port: …}")
-    if re.fullmatch(r"[0-9.]+", bare):
-        return _ip(bare, written, "")
+    if ":" in bare or re.fullmatch(r"[0-9.]+", bare):
+        return _ip(bare, written)
     if _DNS_NAME.fullmatch(written):
         return written
     raise FieldError(f"{quoted(written)} is no address", "write an IP address or a DNS name")
 
 
-def _ip(bare: str, written: str, hint: str) -> str:
+def _ip(bare: str, written: str) -> str:
     try:
         return str(ipaddress.ip_address(bare))
     except ValueError:
-        raise FieldError(f"{quoted(written)} is no IP address", hint) from None
+        hint = "the port goes below ssh" if bare.count(":") == 1 else ""
+        raise FieldError(f"{quoted(written)} is no address", hint) from None
 
 
-_ENDPOINT = re.compile(r"(?:(?P<user>[^@]*)@)?(?P<host>\[[^\]]+\]|[^:\[\]]+)(?::(?P<port>[0-9]{1,5}))?")
+_ENDPOINT = re.compile(r"(?:(?P<user>[^@]*)@)?(?P<host>\[[^\]]+\]|[^@:\[\]]+)(?::(?P<port>[0-9]{1,5}))?")
 
 
 def jump(value: object) -> Jump:

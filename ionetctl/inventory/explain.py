@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _SYNONYMS: Final = {
     "bastion": "jump",
     "class": "node_class",
+    "cores": "cpu_cores",
+    "cpus": "cpu_cores",
     "dc": "datacenter",
     "gpu": "gpus",
     "ip": "address",
@@ -110,7 +112,7 @@ def _hint_for_key(loc: Loc) -> str:
         for name, schema in properties.items()
         for below in _resolved(schema).get("properties", {})
     } | {name: name for name in properties}
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.7)
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
     meant = next((word for word in (key, _SYNONYMS.get(key), *near) if word in known), None)
     return f"did you mean {known[meant]}?" if meant else f"known here: {', '.join(properties)}"
 

@@ -88,13 +88,17 @@ Port = Annotated[
 # --- secrets ---------------------------------------------------------------------------------------------------------
 
 
+def _folded_path(value: object, directory: str) -> object:
+    return fields.folded(partial(endpoints.path, directory=directory))(value)
+
+
 @with_config(STRICT)
 class SecretFields(TypedDict, total=False):
     """Where a secret is to be had; exactly one of these."""
 
     env: Annotated[str, Leaf(fields.folded(fields.environment_variable))]
     """The name of an environment variable."""
-    file: Path
+    file: Annotated[str, Leaf(_folded_path, in_directory=True)]
     """A file that holds nothing but the secret."""
     keyring: Annotated[str, Leaf(fields.folded(fields.keyring_entry))]
     """service/user in the desktop's or system's keyring."""
@@ -116,7 +120,8 @@ def _secret_ref(given: SecretFields) -> SecretRef | Folded:
         raise FieldError("names a secret's source not exactly once", f"write one of {_SOURCES}")
     source, locator = cast("tuple[SecretSource, str | Folded]", next(iter(given.items())))
     if isinstance(locator, Folded):
-        return Folded(locator.text, partial(SecretRef, source))
+        check = locator.check
+        return Folded(locator.text, lambda text: SecretRef(source, str(check(text))))
     return SecretRef(source, locator)
 
 

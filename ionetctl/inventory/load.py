@@ -80,7 +80,7 @@ def load_text(text: bytes, source: str, directory: str) -> Inventory:
     hosts, found = resolve_hosts(given, document)
     problems += [*found, *overfull_regions(hosts, regions, document)]
     if not hosts and not problems:
-        problems = [problem_at(document, ("hosts",), "is missing", "an inventory has a host at least")]
+        problems = [problem_at(document, ("hosts",), "there is no host", "list hosts here or in groups")]
     if problems:
         raise InventoryError(problems)
     return Inventory(

@@ -88,8 +88,9 @@ def expand(text: str, limit: int = LIMIT) -> list[str]:
 
 
 def has_range(text: str) -> bool:
-    """Whether ``text`` contains a bracket that is a well-formed range."""
-    return any(all(map(_SPAN.fullmatch, found.split(","))) for found in _BRACKET.findall(text))
+    """Whether ``text`` has brackets, and all of them look like ranges."""
+    parts = [part for found in _BRACKET.findall(text) for part in found.split(",")]
+    return bool(parts) and all(map(_SPAN.fullmatch, parts))
 
 
 def _axis(content: str) -> tuple[Span, ...]:

@@ -104,7 +104,7 @@ class _Resolution:
     def _require(self, key: str, entries: Sequence[Mapping[str, Any]], base: Fields, loc: Loc) -> None:
         lacking = [index for index, entry in enumerate(entries) if key not in entry and key not in base]
         if lacking:
-            others = f", and so it is for {len(lacking) - 1:,} more hosts here" if len(lacking) > 1 else ""
+            others = f" for {len(lacking):,} hosts here" if len(lacking) > 1 else ""
             message, hint = f"is missing{others}", f"say {key}: … in defaults, in a group or at the host"
             self._problems.append(problem_at(self._document, (*loc, lacking[0], key), message, hint))
 
