@@ -30,7 +30,7 @@ PROBLEMS_MAX: Final = 1_000
 Loc: TypeAlias = tuple[str | int, ...]
 """The way to a node: keys and indices."""
 
-FastLoader: Final[type] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+FastLoader: Final[Callable[[str], Any]] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """libyaml's parser where PyYAML was built with it; the pure one is some twenty times slower."""
 
 # What YAML lets stand in a text (YAML 1.1, section 5.1), less the byte order mark inside of it.
@@ -107,7 +107,7 @@ def _place(mark: Mark, source: str) -> Place:
     return Place(source, (mark >> 32) + 1, (mark & 0xFFFFFFFF) + 1)
 
 
-def parse(text: bytes, source: str, loader: type = FastLoader) -> Document:
+def parse(text: bytes, source: str, loader: Callable[[str], Any] = FastLoader) -> Document:
     """The tree of a YAML text whose root is a mapping; ``source`` names it in problems.
 
     Raises ``InventoryError`` for what cannot be read at all: bytes that are no UTF-8, control characters, broken
