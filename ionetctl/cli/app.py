@@ -1,7 +1,90 @@
-"""The command tree of ionetctl."""
+"""The command tree of ionetctl, and the process's way in and out.
+
+Loads nothing heavy: each command imports what it needs when it runs, so that ``--help`` and completion stay quick.
+"""
 
 from __future__ import annotations
 
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from ionetctl import __version__
+from ionetctl.cli import artifacts, demo, enroll, inventory, lab, preflight, render, rollouts, status, verify
+
+FLEET = "Fleet"
+SITE = "Site"
+REHEARSAL = "Rehearsal"
+
+app = typer.Typer(
+    name="ionetctl",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Bring the GPU hosts of a mining datacenter into io.net: survey, push, verify.",
+    epilog="Try it without any host: [cyan]ionetctl demo[/cyan]. Exit codes and JSON documents: docs/cli.md.",
+)
+
+app.command("enroll", rich_help_panel=FLEET, epilog=enroll.EPILOG)(enroll.enroll)
+app.command("verify", rich_help_panel=FLEET, epilog=verify.EPILOG)(verify.verify)
+app.command("status", rich_help_panel=FLEET, epilog=status.EPILOG)(status.status)
+app.add_typer(rollouts.app, name="rollouts", rich_help_panel=FLEET)
+app.add_typer(inventory.app, name="inventory", rich_help_panel=SITE)
+app.command("preflight", rich_help_panel=SITE, epilog=preflight.EPILOG)(preflight.preflight)
+app.command("render", rich_help_panel=SITE, epilog=render.EPILOG)(render.render)
+app.add_typer(artifacts.app, name="artifacts", rich_help_panel=SITE)
+app.add_typer(lab.app, name="lab", rich_help_panel=REHEARSAL)
+app.command("demo", rich_help_panel=REHEARSAL)(demo.demo)
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"ionetctl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """Options before the command."""
+
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line; a reader that went away is no error."""
+    _open_closed_streams()
+    try:
+        app()
+    except BrokenPipeError:
+        _discard_output()
+        raise SystemExit(0) from None
+    finally:
+        _flush_output()
+
+
+def _open_closed_streams() -> None:
+    """A stream that was closed before we began is ``None`` in Python; libraries expect one that swallows."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115  (lives as long as the process)
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115  (likewise)
+
+
+def _flush_output() -> None:
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        _discard_output()
+
+
+def _discard_output() -> None:
+    """Point standard output nowhere, so that the interpreter's own last flush finds no broken pipe."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)

@@ -1,13 +1,37 @@
-"""Tables as kubectl and gh print them: no frame, one line a row, as wide as they need to be in a pipe."""
+"""Tables as kubectl and gh print them: no frame, one line a row, nothing behind the last cell."""
 
 from __future__ import annotations
 
-from rich.table import Table
+from typing import TYPE_CHECKING, Final
+
+from rich.text import Text
+
+from ionetctl.ui import phrases
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+GAP: Final = 2
 
 
-def make_table(*columns: str, right: frozenset[str] = frozenset()) -> Table:
-    """An empty table; columns named in ``right`` hold numbers."""
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
-    return table
+def table(
+    columns: Sequence[str], rows: Sequence[Sequence[str | Text]], right: frozenset[str] = frozenset()
+) -> Iterator[Text]:
+    """The head and the rows as lines; columns named in ``right`` hold numbers. Plain cells are made harmless."""
+    cells = [[_cell(cell) for cell in row] for row in rows]
+    widths = [max([len(name), *(row[place].cell_len for row in cells)]) for place, name in enumerate(columns)]
+    for row in [[Text(name, style="bold") for name in columns], *cells]:
+        line = Text()
+        for name, cell, width in zip(columns, row, widths, strict=True):
+            line.append_text(_aligned(cell, width, is_right=name in right)).append(" " * GAP)
+        line.rstrip()
+        yield line
+
+
+def _cell(cell: str | Text) -> Text:
+    return Text(phrases.plain(cell)) if isinstance(cell, str) else cell
+
+
+def _aligned(cell: Text, width: int, *, is_right: bool) -> Text:
+    room = " " * (width - cell.cell_len)
+    return Text.assemble(room, cell) if is_right else Text.assemble(cell, room)

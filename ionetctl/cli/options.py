@@ -1,0 +1,152 @@
+"""The options that commands share, each defined once: flags, environment variable, help and panel.
+
+Typer reads these annotations; what an option means to a rollout is told elsewhere. Light on imports, since every
+``--help`` loads this.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Final
+
+import typer
+
+COMMON: Final = "Common options"
+ROLLOUT: Final = "Rollout options"
+
+
+class OutputFormat(StrEnum):
+    """How data is written to standard output."""
+
+    HUMAN = "human"
+    JSON = "json"
+    NDJSON = "ndjson"
+
+
+class ColorChoice(StrEnum):
+    """When to use colour."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+Inventory = Annotated[
+    str, typer.Argument(metavar="INVENTORY", help="The site's inventory file; - reads standard input.")
+]
+
+Output = Annotated[
+    OutputFormat,
+    typer.Option(
+        "-o",
+        "--output",
+        envvar="IONETCTL_OUTPUT",
+        help="How data is written to standard output.",
+        rich_help_panel=COMMON,
+    ),
+]
+Quiet = Annotated[
+    bool,
+    typer.Option(
+        "-q", "--quiet", envvar="IONETCTL_QUIET", help="Say only what went wrong.", rich_help_panel=COMMON
+    ),
+]
+Verbose = Annotated[
+    int,
+    typer.Option(
+        "-v",
+        "--verbose",
+        count=True,
+        max=2,
+        clamp=True,
+        envvar="IONETCTL_VERBOSE",
+        help="Say more; -vv for every step and for tracebacks.",
+        rich_help_panel=COMMON,
+        show_default=False,
+    ),
+]
+Color = Annotated[
+    ColorChoice,
+    typer.Option(
+        "--color",
+        envvar="IONETCTL_COLOR",
+        help="When to use colour; NO_COLOR is honoured.",
+        rich_help_panel=COMMON,
+    ),
+]
+NoInput = Annotated[
+    bool,
+    typer.Option(
+        "--no-input",
+        envvar="IONETCTL_NO_INPUT",
+        help="Never ask; fail where an answer is needed.",
+        rich_help_panel=COMMON,
+    ),
+]
+Limit = Annotated[
+    str | None,
+    typer.Option(
+        "--limit",
+        metavar="EXPR",
+        envvar="IONETCTL_LIMIT",
+        help="Only these hosts: names, ranges, @group, rack:a01, !exclude; separated by commas.",
+        rich_help_panel=COMMON,
+    ),
+]
+StateDir = Annotated[
+    str | None,
+    typer.Option(
+        "--state-dir",
+        metavar="DIR",
+        envvar="IONETCTL_STATE_DIR",
+        help="Where journals and catalog lie, instead of the platform's state directory.",
+        rich_help_panel=COMMON,
+    ),
+]
+Artifacts = Annotated[
+    str | None,
+    typer.Option(
+        "--artifacts",
+        metavar="DIR|URL",
+        envvar="IONETCTL_ARTIFACTS",
+        help="Take releases from this directory or mirror instead of the vendor's site.",
+    ),
+]
+Concurrency = Annotated[
+    int,
+    typer.Option(
+        "--concurrency",
+        metavar="N",
+        min=1,
+        envvar="IONETCTL_CONCURRENCY",
+        help="Hosts at work at the same time.",
+        rich_help_panel=ROLLOUT,
+    ),
+]
+Timeout = Annotated[
+    float,
+    typer.Option(
+        "--timeout",
+        metavar="S",
+        min=1.0,
+        envvar="IONETCTL_TIMEOUT",
+        help="Seconds that one step of one host may take.",
+        rich_help_panel=ROLLOUT,
+    ),
+]
+AcceptNew = Annotated[
+    bool,
+    typer.Option(
+        "--accept-new",
+        envvar="IONETCTL_ACCEPT_NEW",
+        help="Trust and record host keys seen for the first time; changed ones are still refused.",
+    ),
+]
+Takeover = Annotated[
+    bool,
+    typer.Option(
+        "--takeover",
+        envvar="IONETCTL_TAKEOVER",
+        help="Replace a Nomad client that ionetctl did not install.",
+    ),
+]

@@ -1,0 +1,57 @@
+"""``ionetctl render``: every file that a host would get, secrets masked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ionetctl.cli import options
+from ionetctl.cli.options import ColorChoice, OutputFormat
+from ionetctl.cli.output import CommandResult, Common
+from ionetctl.cli.run import load_settings, run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from rich.console import RenderableType
+
+SCHEMA = "ionetctl.render/1"
+
+EPILOG = """
+[bold]Example[/bold]
+
+[cyan]ionetctl render site.yaml rey1-a01-g1[/cyan]
+"""
+
+
+def render(
+    *,
+    inventory: options.Inventory,
+    host: Annotated[str, typer.Argument(metavar="HOST", help="The host's name in the inventory.")],
+    state_dir: options.StateDir = None,
+    output: options.Output = OutputFormat.HUMAN,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = 0,
+    color: options.Color = ColorChoice.AUTO,
+) -> None:
+    """Show every file that a host would get, as the templates make it; secrets are masked."""
+    run(Common.of(output, quiet, verbose, color), lambda _: _render(inventory, host, state_dir))
+
+
+def _render(inventory: str, host: str, state_dir: str | None) -> CommandResult:
+    from ionetctl import enrollment
+
+    files = enrollment.render(inventory, host, load_settings(state_dir))
+    texts = {path: content.decode(errors="replace") for path, content in files.items()}
+    rows = [{"path": path, "content": text} for path, text in texts.items()]
+    return CommandResult({"schema": SCHEMA, "host": host, "files": rows}, rows, lambda: _view(texts))
+
+
+def _view(texts: Mapping[str, str]) -> Iterator[RenderableType]:
+    from rich.text import Text
+
+    for path, text in texts.items():
+        yield Text(f"# {path}", style="bold")
+        yield Text(text.rstrip("\n"))
+        yield Text("")

@@ -1,0 +1,59 @@
+"""``ionetctl verify``: asks the regions only whether every host of an inventory is there as it should be."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ionetctl.cli import options
+from ionetctl.cli.options import ColorChoice, OutputFormat
+from ionetctl.cli.output import CommandResult, Common
+from ionetctl.cli.run import load_settings, run
+
+if TYPE_CHECKING:
+    from ionetctl.errors import ExitCode
+    from ionetctl.fold import Failure
+
+EPILOG = """
+[bold]Example[/bold]
+
+[cyan]ionetctl verify site.yaml --limit rack:a01[/cyan] ends with 0 where all are there, else with 8.
+"""
+
+
+def verify(
+    *,
+    inventory: options.Inventory,
+    limit: options.Limit = None,
+    state_dir: options.StateDir = None,
+    output: options.Output = OutputFormat.HUMAN,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = 0,
+    color: options.Color = ColorChoice.AUTO,
+) -> None:
+    """Ask the regions whether every host of the inventory is there as it should be; no SSH."""
+    run(
+        Common.of(output, quiet, verbose, color),
+        lambda _: _verify(inventory, limit, state_dir),
+        describe_failure,
+    )
+
+
+def describe_failure(failure: Failure, exit_code: ExitCode) -> dict[str, Any]:
+    """The ``verify`` document of a verification that could not be made."""
+    from ionetctl.fleet import VerifyReport, verify_document
+
+    error = {"code": failure.code, "message": failure.message, "hint": failure.hint}
+    return verify_document(VerifyReport(())) | {"exit_code": int(exit_code), "error": error}
+
+
+def _verify(inventory: str, limit: str | None, state_dir: str | None) -> CommandResult:
+    import asyncio
+
+    from ionetctl import enrollment
+    from ionetctl.fleet import verdict_row, verify_document
+    from ionetctl.ui.fleet import verify_view
+
+    wanted = enrollment.EnrollOptions(inventory=inventory, limit=limit)
+    report = asyncio.run(enrollment.verify(wanted, load_settings(state_dir)))
+    rows = [verdict_row(verdict) for verdict in report.verdicts]
+    return CommandResult(verify_document(report), rows, lambda: verify_view(report), report.exit_code)
