@@ -119,6 +119,7 @@ class Rollout:
         Finding("xid_errors", Severity.WARN, "Xid 79 in the kernel log", "look"),
     )
     step_s: float = 0.05
+    start: datetime = START
 
     def entries(self) -> list[HostEntry]:
         """The hosts as the first event lists them."""
@@ -133,7 +134,7 @@ class Rollout:
 
     def run(self) -> Iterator[Envelope]:
         """The stream, event by event."""
-        say = Stream(self.step_s).say
+        say = Stream(self.step_s, self.start).say
         entries = self.entries()
         yield say(self._started(entries))
         yield say(events.RegionChecked(region=REGION, server_version="2.0.5", enforcement="strict"))
