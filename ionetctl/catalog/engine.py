@@ -6,7 +6,6 @@ The only place that knows SQLite's peculiarities and SQLAlchemy's exceptions.
 from __future__ import annotations
 
 import os
-import sqlite3
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -97,8 +96,6 @@ def _translated(url: URL) -> Iterator[None]:
         raise ConflictError("catalog_corrupt", message, REBUILD_HINT) from error
     except DBAPIError as error:
         raise _explained(url, error.orig) from error
-    except sqlite3.Error as error:
-        raise _explained(url, error) from error
     except SQLAlchemyError as error:
         raise _unwritable(url, type(error).__name__) from error
 
@@ -131,7 +128,7 @@ def check_integrity(engine: Engine) -> None:
     with reading(engine) as connection:
         found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
     if found != "ok":
-        raise corrupt(engine.url, str(found))
+        raise corrupt(engine.url, str(found).splitlines()[-1])
 
 
 def move_aside(url: URL) -> bool:

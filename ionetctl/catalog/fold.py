@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from sqlalchemy import bindparam, delete, insert, select, update
 
-from ionetctl.catalog.nodes import fold_nodes
-from ionetctl.catalog.schema import outcomes, regions, rollouts
+from ionetctl.catalog.nodes import settle_nodes
+from ionetctl.catalog.schema import hosts, outcomes, regions, rollouts
 from ionetctl.errors import ConfigurationError
 from ionetctl.events import (
     HostFinished,
@@ -26,7 +26,7 @@ from ionetctl.events import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from sqlalchemy import BindParameter, Connection
+    from sqlalchemy import Connection
 
     from ionetctl.events import Envelope
     from ionetctl.model import RolloutId
@@ -44,8 +44,12 @@ _ENTRY_COLUMNS: Final = (
     "gpus_expected",
 )
 
-_UPDATE_OUTCOME: Final = update(outcomes).where(
-    outcomes.c.rollout == bindparam("of_rollout"), outcomes.c.host == bindparam("of_host")
+_UNDESCRIBED: Final = {"machine_id": None, "gpu_model": None}
+
+_SET_MACHINE: Final = (
+    update(hosts)
+    .where(hosts.c.rollout == bindparam("of_rollout"), hosts.c.name == bindparam("of_host"))
+    .values(machine_id=bindparam("of_machine"))
 )
 
 
@@ -67,9 +71,8 @@ def fold(connection: Connection, rollout: RolloutId, envelopes: Sequence[Envelop
         _check_beginning(rollout, fresh[0])
     for envelope in fresh:
         _fold_rollout(connection, rollout, envelope)
-    _fold_surveys(connection, rollout, fresh)
     _fold_outcomes(connection, rollout, fresh)
-    _fold_nodes(connection, rollout, fresh)
+    _fold_surveys(connection, rollout, fresh)
     _set_rollout(connection, rollout, last_seq=fresh[-1].seq)
 
 
@@ -121,14 +124,14 @@ def _start(connection: Connection, event: RolloutStarted, envelope: Envelope) ->
     rows = [
         {
             "rollout": event.rollout,
-            "host": host.name,
+            "name": host.name,
             "position": position,
             **{name: getattr(host, name) for name in _ENTRY_COLUMNS},
         }
         for position, host in enumerate(event.hosts)
     ]
     if rows:
-        connection.execute(insert(outcomes), rows)
+        connection.execute(insert(hosts), rows)
     _fold_regions(connection, event, envelope.time)
 
 
@@ -147,38 +150,63 @@ def _fold_regions(connection: Connection, event: RolloutStarted, time: str) -> N
 
 def _fold_surveys(connection: Connection, rollout: RolloutId, envelopes: Iterable[Envelope]) -> None:
     rows = [
-        {"of_rollout": rollout, "of_host": envelope.event.host, "machine_id": envelope.event.machine_id}
+        {"of_rollout": rollout, "of_host": envelope.event.host, "of_machine": envelope.event.machine_id}
         for envelope in envelopes
         if isinstance(envelope.event, HostSurveyed)
     ]
     if rows:
-        connection.execute(_UPDATE_OUTCOME.values(machine_id=bindparam("machine_id")), rows)
+        connection.execute(_SET_MACHINE, rows)
 
 
-def _fold_outcomes(connection: Connection, rollout: RolloutId, envelopes: Iterable[Envelope]) -> None:
-    rows = [
-        _outcome_row(rollout, envelope.event, envelope.time)
-        for envelope in envelopes
-        if isinstance(envelope.event, HostFinished)
-    ]
-    if rows:
-        columns: dict[str, BindParameter[Any]] = {
-            name: bindparam(name) for name in rows[0] if not name.startswith("of_")
-        }
-        connection.execute(_UPDATE_OUTCOME.values(**columns), rows)
+def _fold_outcomes(connection: Connection, rollout: RolloutId, envelopes: Sequence[Envelope]) -> None:
+    names = {envelope.event.host for envelope in envelopes if isinstance(envelope.event, HostFinished)}
+    if not names:
+        return
+    described = _described(connection, rollout, names)
+    is_check = connection.execute(select(rollouts.c.is_check).where(rollouts.c.id == rollout)).scalar_one()
+    rows: list[dict[str, Any]] = []
+    for envelope in envelopes:
+        match envelope.event:
+            case HostSurveyed(host=host, machine_id=machine_id) if host in described:
+                described[host]["machine_id"] = machine_id
+            case HostFinished() as event:
+                place = {"rollout": rollout, "seq": envelope.seq, "finished_at": envelope.time}
+                rows.append(
+                    place
+                    | _outcome(event)
+                    | described.get(event.outcome.host, _UNDESCRIBED)
+                    | {"is_check": is_check}
+                )
+            case _:
+                continue
+    connection.execute(insert(outcomes), rows)
+    # A check changes nothing and asks for no confirmation, so it says nothing about nodes.
+    if not is_check:
+        node_ids = {row["node_id"] for row in rows} - {None}
+        settle_nodes(connection, {row["host"] for row in rows}, node_ids)
 
 
-def _outcome_row(rollout: RolloutId, event: HostFinished, time: str) -> dict[str, Any]:
+def _described(
+    connection: Connection, rollout: RolloutId, names: Iterable[str | None]
+) -> dict[str | None, dict[str, Any]]:
+    """Host → what its outcome does not repeat, before this batch."""
+    statement = select(hosts.c.name, hosts.c.machine_id, hosts.c.gpu_model)
+    rows = connection.execute(statement.where(hosts.c.rollout == rollout, hosts.c.name.in_(names)))
+    return {row.name: {"machine_id": row.machine_id, "gpu_model": row.gpu_model} for row in rows}
+
+
+def _outcome(event: HostFinished) -> dict[str, Any]:
     outcome = event.outcome
     problem = outcome.problem
     return {
-        "of_rollout": rollout,
-        "of_host": outcome.host,
-        "finished_at": time,
+        "host": outcome.host,
         "result": outcome.result.value,
-        "node_id": outcome.node_id,
-        "node_pool": event.node_pool,
+        "address": outcome.address,
+        "region": outcome.region,
+        "datacenter": outcome.datacenter,
         "rack": event.rack,
+        "node_pool": event.node_pool,
+        "node_id": outcome.node_id,
         "gpus_expected": outcome.gpus_expected,
         "gpus_seen": outcome.gpus_seen,
         "duration_s": outcome.duration_s,
@@ -190,11 +218,3 @@ def _outcome_row(rollout: RolloutId, event: HostFinished, time: str) -> dict[str
         "problem_hint": problem and problem.hint,
         "problem_exit_code": problem and problem.exit_code,
     }
-
-
-def _fold_nodes(connection: Connection, rollout: RolloutId, envelopes: Iterable[Envelope]) -> None:
-    finished = [(e.event, e.time) for e in envelopes if isinstance(e.event, HostFinished)]
-    is_check = connection.execute(select(rollouts.c.is_check).where(rollouts.c.id == rollout)).scalar_one()
-    # A check changes nothing and asks for no confirmation, so it says nothing about nodes.
-    if finished and not is_check:
-        fold_nodes(connection, rollout, finished)

@@ -1,7 +1,8 @@
-"""Which nodes there are, from how hosts ended: only what a region confirmed becomes a node.
+"""Which nodes there are, as it follows from how hosts ended: only what a region confirmed is a node.
 
-A node is known by region and name. Its node id stays with the machine, so the same id under another name or in another
-region is a node that was renamed or moved, and its old row goes.
+A node is known by region and name. Its node id stays with the machine, so the same id confirmed later under another name
+or in another region is a node that was renamed or moved, and it is no longer where it was. All of it is worked out from
+the outcomes and their times, so that the order in which they were folded cannot show.
 """
 
 from __future__ import annotations
@@ -16,19 +17,15 @@ from ionetctl.catalog.schema import nodes, outcomes
 from ionetctl.model import Result
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
-    from sqlalchemy import Connection
+    from sqlalchemy import ColumnElement, Connection
 
-    from ionetctl.events import HostFinished
     from ionetctl.model import HostName, NodeId, RegionName, RolloutId
 
-    Finished = tuple[HostFinished, str]
-    Nodes = Mapping["NodeKey", NodeRecord]
-
-
 _COLUMNS: Final = tuple(field.name for field in fields(NodeRecord))
-
+_CONFIRMED: Final = (Result.ENROLLED, Result.UNCHANGED)
 _REMOVE: Final = delete(nodes).where(
     nodes.c.region == bindparam("of_region"), nodes.c.name == bindparam("of_name")
 )
@@ -41,118 +38,126 @@ class NodeKey(NamedTuple):
     name: HostName
 
 
-class Surveyed(NamedTuple):
-    """What the outcome of a host does not repeat."""
+class Ending(NamedTuple):
+    """An outcome with a node id, as far as nodes follow from it."""
 
-    machine_id: str | None
+    finished_at: str
+    rollout: RolloutId
+    seq: int
+    result: Result
+    region: RegionName
+    host: HostName
+    node_id: NodeId
+    address: str
+    datacenter: str
+    rack: str | None
+    node_pool: str
     gpu_model: str | None
+    gpus_expected: int | None
+    gpus_seen: int | None
+    machine_id: str | None
+    stamp: str
+
+    @property
+    def key(self) -> NodeKey:
+        """The node it is about."""
+        return NodeKey(self.region, self.host)
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether a region showed the node."""
+        return self.result in _CONFIRMED
 
 
-def fold_nodes(connection: Connection, rollout: RolloutId, finished: Sequence[Finished]) -> None:
-    """Fold how hosts ended, each with its time, into the nodes table."""
-    before = _related(connection, finished)
-    surveyed = _surveyed(connection, rollout, finished)
-    after = before
-    for event, time in finished:
-        after = settle(after, event, time, rollout, surveyed.get(event.outcome.host, Surveyed(None, None)))
-    _replace(connection, before, after)
+def settle_nodes(connection: Connection, names: AbstractSet[str], node_ids: AbstractSet[str]) -> None:
+    """Work out anew every node that outcomes of these hosts and node ids could have changed."""
+    known = _known(connection, names, node_ids)
+    touched = names | {key.name for key in known}
+    endings = _endings(connection, outcomes.c.host.in_(touched))
+    ids = {ending.node_id for ending in endings}
+    elsewhere = _endings(connection, outcomes.c.node_id.in_(ids))
+    settled = current_nodes({*endings, *elsewhere}, touched)
+    _replace(connection, known, {key: _sighted(node, known.get(key)) for key, node in settled.items()})
 
 
-def settle(known: Nodes, event: HostFinished, time: str, rollout: RolloutId, surveyed: Surveyed) -> Nodes:
-    """The nodes after one host ended, from those before.
-
-    What happened before what is known changes nothing, but for the time of a node's first confirmation.
-    """
-    outcome = event.outcome
-    if outcome.node_id is None:
-        return known
-    if outcome.result in (Result.ENROLLED, Result.UNCHANGED):
-        return _confirm(known, _seen(event, outcome.node_id, time, rollout, surveyed))
-    key = NodeKey(outcome.region, outcome.host)
-    node = known.get(key)
-    if outcome.result is Result.UNVERIFIED and node is not None and _follows(node, outcome.node_id, time):
-        # Its agent was given a new stamp, by which alone the region can confirm it later.
-        return {**known, key: replace(node, stamp=event.stamp, updated_at=time)}
-    return known
-
-
-def _follows(node: NodeRecord, node_id: NodeId, time: str) -> bool:
-    return node.node_id == node_id and node.updated_at <= time
+def current_nodes(endings: Iterable[Ending], names: Iterable[str]) -> Mapping[NodeKey, NodeRecord]:
+    """The nodes of these names, from all endings of theirs and of their node ids, in any order."""
+    history: dict[NodeKey, list[Ending]] = {}
+    whereabouts: dict[NodeId, NodeKey] = {}
+    for ending in sorted(endings):
+        history.setdefault(ending.key, []).append(ending)
+        if ending.is_confirmed:
+            whereabouts[ending.node_id] = ending.key
+    wanted = set(names)
+    found = (_node(events) for key, events in history.items() if key.name in wanted)
+    there = (node for node in found if node is not None)
+    return {
+        NodeKey(node.region, node.name): node
+        for node in there
+        if whereabouts[node.node_id] == (node.region, node.name)
+    }
 
 
-def _confirm(known: Nodes, seen: NodeRecord) -> Nodes:
-    key = NodeKey(seen.region, seen.name)
-    elsewhere = {k: node for k, node in known.items() if node.node_id == seen.node_id and k != key}
-    if any(node.updated_at > seen.updated_at for node in elsewhere.values()):
-        return known
-    rest = {k: node for k, node in known.items() if k not in elsewhere}
-    return {**rest, key: _merged(known.get(key), seen)}
-
-
-def _merged(node: NodeRecord | None, seen: NodeRecord) -> NodeRecord:
-    if node is None:
-        return seen
-    newest = node if node.updated_at > seen.updated_at else seen
-    if node.node_id != seen.node_id:
-        return newest
-    return replace(newest, enrolled_at=min(node.enrolled_at, seen.enrolled_at))
-
-
-def _seen(
-    event: HostFinished, node_id: NodeId, time: str, rollout: RolloutId, surveyed: Surveyed
-) -> NodeRecord:
-    outcome = event.outcome
+def _node(history: Sequence[Ending]) -> NodeRecord | None:
+    """The node that a name's history, oldest first, makes."""
+    confirmed = [ending for ending in history if ending.is_confirmed]
+    if not confirmed:
+        return None
+    last = confirmed[-1]
+    same = [ending for ending in history if ending.node_id == last.node_id]
+    first = next(ending for ending in same if ending.is_confirmed)
+    # A later apply that was not confirmed has given the agent a new stamp, by which alone it can be confirmed now.
+    stamped = [ending for ending in same if ending.is_confirmed or ending.result is Result.UNVERIFIED]
     return NodeRecord(
-        region=outcome.region,
-        name=outcome.host,
-        node_id=node_id,
-        address=outcome.address,
-        datacenter=outcome.datacenter,
-        rack=event.rack,
-        node_pool=event.node_pool,
-        gpu_model=surveyed.gpu_model,
-        gpus_expected=outcome.gpus_expected,
-        gpus_seen=outcome.gpus_seen,
-        machine_id=surveyed.machine_id,
-        stamp=event.stamp,
-        rollout=rollout,
-        enrolled_at=time,
-        last_seen_at=time,
-        updated_at=time,
+        region=last.region,
+        name=last.host,
+        node_id=last.node_id,
+        address=last.address,
+        datacenter=last.datacenter,
+        rack=last.rack,
+        node_pool=last.node_pool,
+        gpu_model=last.gpu_model,
+        gpus_expected=last.gpus_expected,
+        gpus_seen=last.gpus_seen,
+        machine_id=last.machine_id,
+        stamp=stamped[-1].stamp,
+        rollout=last.rollout,
+        enrolled_at=first.finished_at,
+        last_seen_at=last.finished_at,
     )
 
 
-def _related(connection: Connection, finished: Sequence[Finished]) -> Nodes:
-    """Every known node that these outcomes could touch, by name or by node id."""
-    names = {event.outcome.host for event, _ in finished}
-    ids = {event.outcome.node_id for event, _ in finished} - {None}
-    statement = select(nodes).where(or_(nodes.c.name.in_(names), nodes.c.node_id.in_(ids)))
+def _sighted(node: NodeRecord, known: NodeRecord | None) -> NodeRecord:
+    """The node with its latest sighting, which need not have come from an outcome."""
+    if known is None or known.node_id != node.node_id:
+        return node
+    return replace(node, last_seen_at=max(node.last_seen_at, known.last_seen_at))
+
+
+def _known(
+    connection: Connection, names: AbstractSet[str], node_ids: AbstractSet[str]
+) -> Mapping[NodeKey, NodeRecord]:
+    by_id = select(nodes.c.name).where(nodes.c.node_id.in_(node_ids))
+    statement = select(nodes).where(or_(nodes.c.name.in_(names), nodes.c.name.in_(by_id)))
     found = [NodeRecord(**row) for row in connection.execute(statement).mappings()]
     return {NodeKey(node.region, node.name): node for node in found}
 
 
-def _surveyed(
-    connection: Connection, rollout: RolloutId, finished: Sequence[Finished]
-) -> Mapping[str, Surveyed]:
-    names = {event.outcome.host for event, _ in finished}
-    statement = select(outcomes.c.host, outcomes.c.machine_id, outcomes.c.gpu_model).where(
-        outcomes.c.rollout == rollout, outcomes.c.host.in_(names)
-    )
-    return {row.host: Surveyed(row.machine_id, row.gpu_model) for row in connection.execute(statement)}
+def _endings(connection: Connection, which: ColumnElement[bool]) -> list[Ending]:
+    columns = [outcomes.c[name] for name in Ending._fields]
+    statement = select(*columns).where(which, outcomes.c.node_id.is_not(None), outcomes.c.is_check.is_(False))
+    rows = connection.execute(statement).mappings()
+    return [Ending(**{**row, "result": Result(row["result"])}) for row in rows]
 
 
-def _replace(connection: Connection, before: Nodes, after: Nodes) -> None:
-    gone = [
-        {"of_region": key.region, "of_name": key.name}
-        for key, node in before.items()
-        if after.get(key) != node
-    ]
-    fresh = [_row(node) for key, node in after.items() if before.get(key) != node]
+def _replace(
+    connection: Connection, known: Mapping[NodeKey, NodeRecord], settled: Mapping[NodeKey, NodeRecord]
+) -> None:
+    gone = [key for key, node in known.items() if settled.get(key) != node]
+    fresh = [node for key, node in settled.items() if known.get(key) != node]
     if gone:
-        connection.execute(_REMOVE, gone)
+        connection.execute(_REMOVE, [{"of_region": key.region, "of_name": key.name} for key in gone])
     if fresh:
-        connection.execute(insert(nodes), fresh)
-
-
-def _row(node: NodeRecord) -> dict[str, object]:
-    return {name: getattr(node, name) for name in _COLUMNS}
+        connection.execute(
+            insert(nodes), [{name: getattr(node, name) for name in _COLUMNS} for node in fresh]
+        )

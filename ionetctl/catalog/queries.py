@@ -9,7 +9,7 @@ import msgspec
 from sqlalchemy import func, select
 
 from ionetctl.catalog.records import HostRecord, NodeRecord, RolloutRecord
-from ionetctl.catalog.schema import nodes, outcomes, regions, rollouts
+from ionetctl.catalog.schema import hosts, nodes, outcomes, regions, rollouts
 from ionetctl.events import HostEntry, RegionEntry
 from ionetctl.model import Outcome, Problem, Result
 
@@ -41,17 +41,28 @@ def find_rollouts(connection: Connection, rollout: str | None = None) -> tuple[R
 
 
 def hosts_of(connection: Connection, rollout: str) -> tuple[HostRecord, ...]:
-    """A rollout's hosts, in the inventory's order."""
-    statement = select(outcomes).where(outcomes.c.rollout == rollout).order_by(outcomes.c.position)
-    return tuple(_host(row) for row in connection.execute(statement).mappings())
+    """A rollout's hosts, in the inventory's order, each with how it ended last."""
+    ended = select(outcomes).where(outcomes.c.rollout == rollout).order_by(outcomes.c.seq)
+    last = {row["host"]: row for row in connection.execute(ended).mappings()}
+    statement = select(hosts).where(hosts.c.rollout == rollout).order_by(hosts.c.position)
+    return tuple(_host(row, last.get(row["name"])) for row in connection.execute(statement).mappings())
 
 
 def _results(connection: Connection, rollout: str | None) -> Mapping[str, Mapping[Result | None, int]]:
-    statement = select(outcomes.c.rollout, outcomes.c.result, func.count().label("hosts"))
+    """How many hosts of each rollout ended how, by their last ending."""
+    last = (
+        select(outcomes.c.rollout, outcomes.c.host, func.max(outcomes.c.seq).label("seq"))
+        .group_by(outcomes.c.rollout, outcomes.c.host)
+        .subquery()
+    )
+    is_last = (outcomes.c.rollout == last.c.rollout) & (outcomes.c.seq == last.c.seq)
+    of_host = (hosts.c.rollout == last.c.rollout) & (hosts.c.name == last.c.host)
+    joined = hosts.outerjoin(last, of_host).outerjoin(outcomes, is_last)
+    statement = select(hosts.c.rollout, outcomes.c.result, func.count().label("hosts")).select_from(joined)
     if rollout is not None:
-        statement = statement.where(outcomes.c.rollout == rollout)
+        statement = statement.where(hosts.c.rollout == rollout)
     counts: defaultdict[str, dict[Result | None, int]] = defaultdict(dict)
-    for row in connection.execute(statement.group_by(outcomes.c.rollout, outcomes.c.result)):
+    for row in connection.execute(statement.group_by(hosts.c.rollout, outcomes.c.result)):
         counts[row.rollout][_result(row.result)] = row.hosts
     return counts
 
@@ -65,9 +76,9 @@ def _rollout(row: RowMapping, results: Mapping[str, Mapping[Result | None, int]]
     return RolloutRecord(**fields, results=results.get(row["id"], {}))
 
 
-def _host(row: RowMapping) -> HostRecord:
+def _host(row: RowMapping, ended: RowMapping | None) -> HostRecord:
     entry = HostEntry(
-        name=row["host"],
+        name=row["name"],
         address=row["address"],
         region=row["region"],
         datacenter=row["datacenter"],
@@ -76,16 +87,17 @@ def _host(row: RowMapping) -> HostRecord:
         gpus_expected=row["gpus_expected"],
         gpu_model=row["gpu_model"],
     )
-    outcome = None if row["result"] is None else _outcome(entry, row)
-    return HostRecord(entry, outcome, row["finished_at"], row["stamp"])
+    if ended is None:
+        return HostRecord(entry, None, None, None)
+    return HostRecord(entry, _outcome(ended), ended["finished_at"], ended["stamp"])
 
 
-def _outcome(entry: HostEntry, row: RowMapping) -> Outcome:
+def _outcome(row: RowMapping) -> Outcome:
     return Outcome(
-        host=entry.name,
-        address=entry.address,
-        region=entry.region,
-        datacenter=entry.datacenter,
+        host=row["host"],
+        address=row["address"],
+        region=row["region"],
+        datacenter=row["datacenter"],
         result=Result(row["result"]),
         node_id=row["node_id"],
         gpus_expected=row["gpus_expected"],

@@ -17,7 +17,7 @@ class NodeRecord:
     """A node that a region has confirmed.
 
     ``enrolled_at`` is when this node id was first confirmed under this name, ``last_seen_at`` when it was last seen
-    ready, ``updated_at`` when the latest event about it happened. ``rollout`` is the last that dealt with it.
+    ready. ``rollout`` is the last that confirmed it.
     """
 
     region: RegionName
@@ -35,7 +35,6 @@ class NodeRecord:
     rollout: RolloutId
     enrolled_at: str
     last_seen_at: str
-    updated_at: str
 
 
 @dataclass(frozen=True, slots=True)

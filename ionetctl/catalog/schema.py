@@ -33,11 +33,11 @@ rollouts: Final = Table(
     Column("last_seq", Integer, nullable=False),
 )
 
-outcomes: Final = Table(
-    "outcomes",
+hosts: Final = Table(
+    "hosts",
     metadata,
     Column("rollout", String(64), primary_key=True),
-    Column("host", String(255), primary_key=True),
+    Column("name", String(255), primary_key=True),
     Column("position", Integer, nullable=False),
     Column("address", Text, nullable=False),
     Column("region", String(255), nullable=False),
@@ -47,19 +47,38 @@ outcomes: Final = Table(
     Column("gpu_model", Text),
     Column("gpus_expected", Integer),
     Column("machine_id", Text),
-    Column("finished_at", String(32)),
-    Column("result", String(16)),
-    Column("node_id", String(64)),
+)
+"""The hosts of each rollout, as its inventory and the survey described them."""
+
+outcomes: Final = Table(
+    "outcomes",
+    metadata,
+    Column("rollout", String(64), primary_key=True),
+    Column("seq", Integer, primary_key=True),
+    Column("host", String(255), nullable=False, index=True),
+    Column("is_check", Boolean, nullable=False),
+    Column("finished_at", String(32), nullable=False),
+    Column("result", String(16), nullable=False),
+    Column("address", Text, nullable=False),
+    Column("region", String(255), nullable=False),
+    Column("datacenter", Text, nullable=False),
+    Column("rack", Text),
+    Column("node_pool", Text, nullable=False),
+    Column("node_id", String(64), index=True),
+    Column("machine_id", Text),
+    Column("gpu_model", Text),
+    Column("gpus_expected", Integer),
     Column("gpus_seen", Integer),
-    Column("duration_s", Float),
-    Column("attempts", Integer),
-    Column("stamp", Text),
+    Column("duration_s", Float, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("stamp", Text, nullable=False),
     Column("problem_code", String(64)),
     Column("problem_step", Text),
     Column("problem_message", Text),
     Column("problem_hint", Text),
     Column("problem_exit_code", Integer),
 )
+"""How hosts ended, each time they did; a resumed rollout may end a host twice."""
 
 nodes: Final = Table(
     "nodes",
@@ -79,8 +98,8 @@ nodes: Final = Table(
     Column("rollout", String(64), nullable=False),
     Column("enrolled_at", String(32), nullable=False),
     Column("last_seen_at", String(32), nullable=False),
-    Column("updated_at", String(32), nullable=False),
 )
+"""What follows from the outcomes, kept because it is asked for most, and when each node was last seen."""
 
 regions: Final = Table(
     "regions",
@@ -105,5 +124,5 @@ leases: Final = Table(
     Column("expires_at", String(32), nullable=False),
 )
 
-FOLDED: Final = (outcomes, nodes, regions, rollouts)
+FOLDED: Final = (hosts, outcomes, nodes, regions, rollouts)
 """What the journals can make again."""

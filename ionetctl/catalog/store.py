@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import contextmanager
-from itertools import islice
 from typing import TYPE_CHECKING, Final, Protocol, Self, TypeVar
 
 from sqlalchemy import delete, func, insert, inspect, select, update
@@ -306,6 +305,15 @@ def _replay_all(connection: Connection, journals: Iterable[RecordedRollout]) -> 
 
 
 def _batches(items: Iterable[_T]) -> Iterator[list[_T]]:
-    rest = iter(items)
-    while batch := list(islice(rest, _BATCH)):
+    batch: list[_T] = []
+    try:
+        for item in items:
+            batch.append(item)
+            if len(batch) == _BATCH:
+                yield batch
+                batch = []
+    except ConfigurationError:
+        # What stands before the damage counts.
         yield batch
+        raise
+    yield batch
