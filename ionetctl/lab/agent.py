@@ -17,9 +17,9 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from ionetctl.lab import rpc
+from ionetctl.lab import rpc, wire
 from ionetctl.lab.agent_config import RPC_PORT, AgentConfig, AgentConfigError, read_config
 from ionetctl.lab.agent_words import go_words, reason_words
 from ionetctl.lab.fingerprint import Presence, node_document
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ionetctl.lab.documents import Document
+    from ionetctl.lab.wire import LineStream
 
 Log = Callable[[str], None]
 
@@ -51,13 +52,6 @@ class _RpcError(Exception):
 
 
 @dataclass(slots=True)
-class _Connection:
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
-    server: str
-
-
-@dataclass(slots=True)
 class Agent:
     """One agent of one host, from its start to its end. ``can_reach`` is false where the host has no way out."""
 
@@ -73,6 +67,7 @@ class Agent:
     _secret_id: str = field(init=False, default="", repr=False)
     _introduction: str = field(init=False, default="", repr=False)
     _identity: str = field(init=False, default="", repr=False)
+    _server: str = field(init=False, default="")
 
     def start(self, places: tuple[str, ...]) -> None:
         """Read everything that is read at start only; raises ``AgentStartError`` where the original would exit."""
@@ -114,100 +109,84 @@ class Agent:
         """Register and stay registered, until cancelled."""
         while True:
             try:
-                async with self._dialled() as connection:
-                    await self._live(connection)
+                with contextlib.closing(await self._dial()) as stream:
+                    await self._live(stream)
             except _RpcError as error:
                 self._complain(error)
             await asyncio.sleep(random.uniform(*_RETRY_S))  # noqa: S311 - jitter
 
-    async def _live(self, connection: _Connection) -> None:
-        await self._register(connection)
+    async def _live(self, stream: LineStream) -> None:
+        await self._register(stream)
         while True:
-            ttl_s = await self._heartbeat(connection)
+            ttl_s = await self._heartbeat(stream)
             await asyncio.sleep(ttl_s * _HEARTBEAT_SHARE)
 
-    async def _register(self, connection: _Connection) -> None:
+    async def _register(self, stream: LineStream) -> None:
         when = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
         presence = Presence(self.tree, self._node_id, self.version, self.address, when)
         request = {
             "node": node_document(self.config, presence),
             "credential": self._identity or self._introduction,
         }
-        answer = await self._call(connection, "Node.Register", request)
+        answer = await self._call(stream, "Node.Register", request)
         self.is_registered = True
         self._identity = str(answer["identity"])
         state = locate(self.tree, self.config.state_dir)
         _write(state / "state.db", json.dumps({"identity": self._identity}))
         self._say("INFO", "client: node registration complete")
 
-    async def _heartbeat(self, connection: _Connection) -> float:
+    async def _heartbeat(self, stream: LineStream) -> float:
         request = {"node_id": self._node_id, "credential": self._identity}
         try:
-            answer = await self._call(connection, "Node.UpdateStatus", request)
+            answer = await self._call(stream, "Node.UpdateStatus", request)
         except _RpcError as error:
             if error.texts[0] != "node not found":
                 raise
-            await self._register(connection)
-            answer = await self._call(connection, "Node.UpdateStatus", request)
+            await self._register(stream)
+            answer = await self._call(stream, "Node.UpdateStatus", request)
         return float(answer["heartbeat_ttl_s"])
 
-    async def _call(self, connection: _Connection, method: str, request: Document) -> Document:
+    async def _call(self, stream: LineStream, method: str, request: Document) -> Document:
         try:
-            await rpc.send(connection.writer, {"method": method, "secret_id": self._secret_id, **request})
-            answer = await rpc.receive(connection.reader)
+            await stream.send({"method": method, "secret_id": self._secret_id, **request})
+            answer = await stream.receive()
         except (OSError, ValueError) as error:
-            raise _RpcError(*go_words(error, connection.server)) from None
+            raise _RpcError(*go_words(error, self._server)) from None
         if answer["error"] is not None:
             raise _RpcError(str(answer["error"]))
         result: Document = answer["result"]
         return result
 
-    @contextlib.asynccontextmanager
-    async def _dialled(self) -> Any:  # noqa: ANN401 - contextlib's own generics would say less than _live does
-        connection = await self._dial()
-        try:
-            yield connection
-        finally:
-            connection.writer.close()
-
-    async def _dial(self) -> _Connection:
+    async def _dial(self) -> LineStream:
         failures: list[_RpcError] = []
         for server in random.sample(self.config.servers, len(self.config.servers)):
+            self._server = server
             try:
                 return await self._dial_one(server)
             except _RpcError as error:
                 failures.append(error)
         raise failures[0] if failures else _RpcError("no servers available")
 
-    async def _dial_one(self, server: str) -> _Connection:
+    async def _dial_one(self, server: str) -> LineStream:
         host, _, port = server.rpartition(":") if ":" in server else (server, "", str(RPC_PORT))
         name = f"server.{self.config.region}.nomad"
         if not self.can_reach:
             raise _RpcError(*go_words(OSError(errno.EHOSTUNREACH, "no route to host"), server))
         try:
-            opening = asyncio.open_connection(
-                host,
-                int(port),
-                ssl=self._tls,
-                server_hostname=name if self._tls else None,
-                local_addr=(self.address, 0),
-                limit=rpc.LINE_LIMIT,
-            )
-            reader, writer = await asyncio.wait_for(opening, _DIAL_S)
+            dialling = wire.dial(host, int(port), self.address, self._tls, name)
+            stream = await asyncio.wait_for(dialling, _DIAL_S)
         except (OSError, ValueError) as error:
             raise _RpcError(*go_words(error, server)) from None
-        connection = _Connection(reader, writer, server)
         try:
-            await self._greet(connection, name)
+            await self._greet(stream, name)
         except BaseException:
-            writer.close()
+            stream.close()
             raise
-        return connection
+        return stream
 
-    async def _greet(self, connection: _Connection, name: str) -> None:
+    async def _greet(self, stream: LineStream, name: str) -> None:
         """Judge the server by its certificate, and hear how it judges ours."""
-        certificate = connection.writer.get_extra_info("peercert")
-        names = rpc.certificate_names(certificate or {})
+        names = rpc.certificate_names(stream.certificate)
         if self._tls and self.config.tls.get("verify_server_hostname") and name not in names:
             valid_for = ", ".join(names) or "no name"
             message = (
@@ -215,18 +194,17 @@ class Agent:
             )
             raise _RpcError(message)
         try:
-            greeting = await asyncio.wait_for(rpc.receive(connection.reader), _DIAL_S)
+            greeting = await asyncio.wait_for(stream.receive(), _DIAL_S)
         except (OSError, ValueError) as error:
-            raise _RpcError(*go_words(error, connection.server)) from None
+            raise _RpcError(*go_words(error, self._server)) from None
         if greeting["alert"]:
             raise _RpcError(f"remote error: tls: {greeting['alert']}", "write: broken pipe")
 
     def _complain(self, error: _RpcError) -> None:
         method = "Node.UpdateStatus" if self.is_registered else "Node.Register"
         self.is_registered = False
-        server = self.config.servers[0] if self.config.servers else ""
         for text in error.texts:
-            detail = f'error="rpc error: {text}" rpc={method} server={server}'
+            detail = f'error="rpc error: {text}" rpc={method} server={self._server}'
             self._say("ERROR", f"client.rpc: error performing RPC to server: {detail}")
         what = "heartbeating. retrying" if method == "Node.UpdateStatus" else "registering"
         self._say("ERROR", f'client: error {what}: error="rpc error: {error.texts[0]}"')

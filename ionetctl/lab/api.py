@@ -90,8 +90,10 @@ class Api:
         except FilterError as error:
             message = f"failed to create result paginator: failed to read filter expression: {error}"
             response = _text(400, message)
-        except web.HTTPException as refused:
-            response = refused if refused.text else _text(refused.status, "Invalid path")
+        except _RefusalError as refused:
+            response = refused.response
+        except web.HTTPException as unrouted:
+            response = _text(unrouted.status, "Invalid path")
         response.headers["Vary"] = "Accept-Encoding"
         if "gzip" in request.headers.get("Accept-Encoding", ""):
             response.enable_compression(web.ContentCoding.gzip)
@@ -283,12 +285,12 @@ def _text(status: int, text: str, headers: dict[str, str] | None = None) -> web.
     return web.Response(status=status, body=text.encode(), headers={**_TEXT, **(headers or {})})
 
 
-class _RefusalError(web.HTTPException):
-    """A status with Nomad's text; aiohttp's own exceptions have one class a status."""
+class _RefusalError(Exception):
+    """A call is answered by a status with Nomad's text."""
 
     def __init__(self, status: int, text: str, headers: dict[str, str]) -> None:
-        self.status_code = status
-        super().__init__(text=text, headers=headers)
+        super().__init__(status, text)
+        self.response = _text(status, text, headers)
 
 
 def _refuse(status: int, text: str, headers: dict[str, str] | None = None) -> NoReturn:

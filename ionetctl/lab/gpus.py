@@ -47,9 +47,9 @@ class Gpu:
     pci: str
 
 
-def cards(model: GpuModel, host: str, count: int) -> list[Gpu]:
-    """That many cards; a host's UUIDs are the same in every rehearsal."""
-    return [_card(model, host, index) for index in range(count)]
+def cards(model: GpuModel, host: str, count: int, first: int = 0) -> list[Gpu]:
+    """That many cards, from index ``first``; a host's UUIDs are the same in every rehearsal."""
+    return [_card(model, host, index) for index in range(first, first + count)]
 
 
 def _card(model: GpuModel, host: str, index: int) -> Gpu:

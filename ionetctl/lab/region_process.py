@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
@@ -39,16 +39,14 @@ async def serve(directory: Path, stop: asyncio.Event) -> None:
     state, api = _region(places, plan)
     context = server_context(places.pki / "ca.pem", places.pki / "server.pem", places.pki / "server-key.pem")
     rpc = RpcServer(state)
-    listener = await rpc.listen(_LOOPBACK, plan.get("rpc_port", 0), context)
-    rpc_port = _port(listener.sockets[0])
-    api.server_address = f"{_LOOPBACK}:{rpc_port}"
-    runner, api_port = await _serve_api(api, plan.get("api_port", 0), context)
-    try:
-        publish(places.ready("region"), {"api_port": api_port, "rpc_port": rpc_port})
-        await _watch(places.region_control, api, rpc, stop)
-    finally:
-        listener.close()
-        await runner.cleanup()
+    async with rpc.listening(_LOOPBACK, plan.get("rpc_port", 0), context) as rpc_port:
+        api.server_address = f"{_LOOPBACK}:{rpc_port}"
+        runner, api_port = await _serve_api(api, plan.get("api_port", 0), context)
+        try:
+            publish(places.ready("region"), {"api_port": api_port, "rpc_port": rpc_port})
+            await _watch(places.region_control, api, rpc, stop)
+        finally:
+            await runner.cleanup()
 
 
 def _region(places: Places, plan: Document) -> tuple[RegionState, Api]:
@@ -104,10 +102,6 @@ def publish(path: Path, document: Document) -> None:
     draft = path.with_suffix(".draft")
     draft.write_text(json.dumps(document))
     draft.rename(path)
-
-
-def _port(listening: Any) -> int:  # noqa: ANN401 - asyncio hides the socket's type
-    return int(listening.getsockname()[1])
 
 
 async def until_signalled(directory: Path) -> None:

@@ -1,4 +1,4 @@
-"""How agents of the rehearsal talk to their region: one JSON object a line over mutual TLS. Both ends' framing.
+"""The region's end of the agents' RPC: one JSON object a line over mutual TLS.
 
 The server checks what a real one checks before it listens: the chain, and that the certificate bears
 ``client.<region>.nomad``. It knows nothing of what a registration means.
@@ -6,54 +6,41 @@ The server checks what a real one checks before it listens: the chain, and that 
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import json
 import ssl
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from ionetctl.lab.region_state import RegionState, RegistrationError
+from ionetctl.lab.wire import LineStream, listening
 
 if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from ionetctl.lab.documents import Document
 
-LINE_LIMIT: Final = 1 << 20
-_HANDSHAKE_S: Final = 20.0
-
 
 @dataclass(slots=True)
 class RpcServer:
-    """Answers the agents of one region. ``reset`` connections before the handshake while ``is_deaf``."""
+    """Answers the agents of one region. While ``is_deaf``, connections are dropped before the handshake."""
 
     state: RegionState
     is_deaf: bool = False
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Handle one connection to its end; for ``asyncio.start_server``."""
-        try:
-            await self._converse(reader, writer)
-        except (OSError, ValueError, asyncio.IncompleteReadError):
-            pass  # the peer went away, or speaks something else: its own log says why
-        finally:
-            writer.close()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
-
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(self, stream: LineStream) -> None:
+        """Handle one connection to its end."""
         if self.is_deaf:
             return
-        names = certificate_names(writer.get_extra_info("peercert") or {})
+        await stream.handshake()
+        names = certificate_names(stream.certificate)
         if f"client.{self.state.name}.nomad" not in names:
             self.state.refusals.append(f"invalid role or region for certificate: {', '.join(names)}")
-            await send(writer, {"alert": "bad certificate"})
+            await stream.send({"alert": "bad certificate"})
             return
-        await send(writer, {"alert": None})
-        while line := await reader.readline():
-            await send(writer, self._answer(json.loads(line)))
+        await stream.send({"alert": None})
+        while True:
+            await stream.send(self._answer(await stream.receive()))
 
     def _answer(self, request: Document) -> Document:
         now = time.time()
@@ -69,17 +56,9 @@ class RpcServer:
             return {"error": str(refused), "result": None}
         return {"error": None, "result": result}
 
-    async def listen(self, host: str, port: int, context: ssl.SSLContext) -> asyncio.Server:
-        """Start listening; port 0 takes a free one."""
-        return await asyncio.start_server(
-            self.serve,
-            host,
-            port,
-            ssl=context,
-            limit=LINE_LIMIT,
-            backlog=1024,
-            ssl_handshake_timeout=_HANDSHAKE_S,
-        )
+    def listening(self, host: str, port: int, context: ssl.SSLContext) -> AbstractAsyncContextManager[int]:
+        """Listen inside the block; port 0 takes a free one, which is what the block gets."""
+        return listening(host, port, context, self.serve)
 
 
 def certificate_names(certificate: Document) -> list[str]:
@@ -97,20 +76,3 @@ def server_context(ca: Path, cert: Path, key: Path) -> ssl.SSLContext:
     context.load_verify_locations(ca)
     context.verify_mode = ssl.CERT_REQUIRED
     return context
-
-
-async def send(writer: asyncio.StreamWriter, document: Document) -> None:
-    """One object on one line."""
-    writer.write(json.dumps(document, separators=(",", ":")).encode() + b"\n")
-    await writer.drain()
-
-
-async def receive(reader: asyncio.StreamReader) -> Document:
-    """The next object; raises ``ConnectionResetError`` at the end, ``ValueError`` for anything else."""
-    line = await reader.readline()
-    if not line:
-        raise ConnectionResetError("EOF")
-    document = json.loads(line)
-    if not isinstance(document, dict):
-        raise TypeError("not an object")
-    return document
