@@ -10,14 +10,14 @@ from __future__ import annotations
 import codecs
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NewType, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NewType, NoReturn, Protocol, TypeAlias
 
 import yaml
 
 from ionetctl.inventory.problems import InventoryError, Place, Problem, quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 SIZE_MAX: Final = 16 << 20
 """Bytes of an inventory's text."""
@@ -30,7 +30,20 @@ PROBLEMS_MAX: Final = 1_000
 Loc: TypeAlias = tuple[str | int, ...]
 """The way to a node: keys and indices."""
 
-FastLoader: Final[Callable[[str], Any]] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+class Parser(Protocol):
+    """One of PyYAML's parsers, at work on a text."""
+
+    def get_event(self) -> yaml.Event:
+        """The next event; raises ``yaml.MarkedYAMLError`` where there can be none."""
+        ...
+
+    def dispose(self) -> None:
+        """Let go of the text."""
+        ...
+
+
+FastLoader: Final[Callable[[str], Parser]] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """libyaml's parser where PyYAML was built with it; the pure one is some twenty times slower."""
 
 # What YAML lets stand in a text (YAML 1.1, section 5.1), less the byte order mark inside of it.
@@ -107,7 +120,7 @@ def _place(mark: Mark, source: str) -> Place:
     return Place(source, (mark >> 32) + 1, (mark & 0xFFFFFFFF) + 1)
 
 
-def parse(text: bytes, source: str, loader: Callable[[str], Any] = FastLoader) -> Document:
+def parse(text: bytes, source: str, loader: Callable[[str], Parser] = FastLoader) -> Document:
     """The tree of a YAML text whose root is a mapping; ``source`` names it in problems.
 
     Raises ``InventoryError`` for what cannot be read at all: bytes that are no UTF-8, control characters, broken
@@ -115,13 +128,21 @@ def parse(text: bytes, source: str, loader: Callable[[str], Any] = FastLoader) -
     """
     builder = _Builder(source)
     try:
-        for event in yaml.parse(_decoded(text, source), Loader=loader):
+        for event in _events(loader(_decoded(text, source))):
             builder.take(event)
     except yaml.MarkedYAMLError as error:
         raise InventoryError([*builder.problems, _syntax(error, source)]) from None
     if not isinstance(builder.root, MarkedMapping):
         raise InventoryError([_rootless(builder.root, source)])
     return Document(source, builder.root, tuple(builder.problems))
+
+
+def _events(parser: Parser) -> Iterator[yaml.Event]:
+    try:
+        while type(event := parser.get_event()) is not yaml.StreamEndEvent:
+            yield event
+    finally:
+        parser.dispose()
 
 
 def _decoded(text: bytes, source: str) -> str:

@@ -30,7 +30,6 @@ class Counting:
         get = loader.get_event
 
         class Counted:
-            check_event = staticmethod(loader.check_event)
             dispose = staticmethod(loader.dispose)
 
             @staticmethod
