@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Release artifacts in the local cache: fetch, verify, list.")
 
 SCHEMA = "ionetctl.artifacts/1"
-LOCK_NAME = "ionetctl.lock"
 _ARCHITECTURES: tuple[Architecture, ...] = ("amd64", "arm64")
 
 
@@ -57,10 +56,11 @@ def fetch(
     quiet: options.Quiet = False,
     verbose: options.Verbose = 0,
     color: options.Color = ColorChoice.AUTO,
+    no_input: options.NoInput = False,
 ) -> None:
     """Download the releases that an inventory pins, check them, cache them and write the lock file beside it."""
     run(
-        Common.of(output, quiet, verbose, color),
+        Common.of(output, quiet, verbose, color, no_input),
         lambda face: _fetch(
             face,
             inventory,
@@ -78,9 +78,10 @@ def verify(
     quiet: options.Quiet = False,
     verbose: options.Verbose = 0,
     color: options.Color = ColorChoice.AUTO,
+    no_input: options.NoInput = False,
 ) -> None:
     """Hash every cached artifact again and hold it against the inventory's lock file."""
-    run(Common.of(output, quiet, verbose, color), lambda _: _verify(inventory))
+    run(Common.of(output, quiet, verbose, color, no_input), lambda _: _verify(inventory))
 
 
 @app.command("list")
@@ -90,9 +91,10 @@ def list_artifacts(
     quiet: options.Quiet = False,
     verbose: options.Verbose = 0,
     color: options.Color = ColorChoice.AUTO,
+    no_input: options.NoInput = False,
 ) -> None:
     """List what the cache holds; nothing is checked."""
-    run(Common.of(output, quiet, verbose, color), lambda _: _list())
+    run(Common.of(output, quiet, verbose, color, no_input), lambda _: _list())
 
 
 def _fetch(face: Face, inventory: str, architectures: Sequence[str], mirror: str | None) -> CommandResult:
@@ -126,8 +128,11 @@ def open_store(site: Inventory, settings: Settings, mirror: str | None) -> Artif
     from pathlib import Path
 
     from ionetctl.artifacts import ArtifactStore
+    from ionetctl.site import LOCK_FILE
 
-    return ArtifactStore(settings.cache_dir, mirror or site.nomad.mirror, Path(site.directory) / LOCK_NAME)
+    return ArtifactStore(
+        settings.prepare_cache(), mirror or site.nomad.mirror, Path(site.directory) / LOCK_FILE
+    )
 
 
 def releases(site: Inventory, architectures: Sequence[str]) -> frozenset[ArtifactKey]:

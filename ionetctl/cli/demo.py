@@ -52,9 +52,10 @@ def demo(
     quiet: options.Quiet = False,
     verbose: options.Verbose = 0,
     color: options.Color = ColorChoice.AUTO,
+    no_input: options.NoInput = False,
 ) -> None:
     """Rehearse everything on this machine: fleet up, enroll, status, fleet down."""
-    run(Common.of(output, quiet, verbose, color), lambda face: _demo(face, hosts))
+    run(Common.of(output, quiet, verbose, color, no_input), lambda face: _demo(face, hosts))
 
 
 def _demo(face: Face, hosts: int) -> CommandResult:

@@ -35,9 +35,10 @@ def validate(
     quiet: options.Quiet = False,
     verbose: options.Verbose = 0,
     color: options.Color = ColorChoice.AUTO,
+    no_input: options.NoInput = False,
 ) -> None:
     """Check an inventory and name everything that is wrong with it, with file, line and column."""
-    run(Common.of(output, quiet, verbose, color), lambda _: _validate(inventory, limit))
+    run(Common.of(output, quiet, verbose, color, no_input), lambda _: _validate(inventory, limit))
 
 
 @app.command()
@@ -49,9 +50,10 @@ def show(
     quiet: options.Quiet = False,
     verbose: options.Verbose = 0,
     color: options.Color = ColorChoice.AUTO,
+    no_input: options.NoInput = False,
 ) -> None:
     """Show the hosts with ranges expanded and defaults merged in; secrets stay references."""
-    run(Common.of(output, quiet, verbose, color), lambda _: _show(inventory, limit))
+    run(Common.of(output, quiet, verbose, color, no_input), lambda _: _show(inventory, limit))
 
 
 @app.command()
@@ -61,9 +63,10 @@ def schema(
     quiet: options.Quiet = False,
     verbose: options.Verbose = 0,
     color: options.Color = ColorChoice.AUTO,
+    no_input: options.NoInput = False,
 ) -> None:
     """Print the inventory's JSON Schema, for editors that complete and check YAML."""
-    run(Common.of(output, quiet, verbose, color), lambda _: _schema())
+    run(Common.of(output, quiet, verbose, color, no_input), lambda _: _schema())
 
 
 def load_limited(source: str, limit: str | None) -> Inventory:

@@ -81,10 +81,11 @@ def up(
     quiet: options.Quiet = False,
     verbose: options.Verbose = 0,
     color: options.Color = ColorChoice.AUTO,
+    no_input: options.NoInput = False,
 ) -> None:
     """Set a rehearsal fleet up, with an inventory that enrolls it."""
     run(
-        Common.of(output, quiet, verbose, color),
+        Common.of(output, quiet, verbose, color, no_input),
         lambda face: _up(face, make_spec(directory, hosts, fault or [], seed), is_detached=detach),
     )
 
@@ -97,9 +98,10 @@ def down(
     quiet: options.Quiet = False,
     verbose: options.Verbose = 0,
     color: options.Color = ColorChoice.AUTO,
+    no_input: options.NoInput = False,
 ) -> None:
     """End a rehearsal's processes; its files stay."""
-    run(Common.of(output, quiet, verbose, color), lambda face: _down(face, directory))
+    run(Common.of(output, quiet, verbose, color, no_input), lambda face: _down(face, directory))
 
 
 @app.command("run", epilog=RUN_EPILOG)
@@ -116,9 +118,13 @@ def run_command(
     quiet: options.Quiet = False,
     verbose: options.Verbose = 0,
     color: options.Color = ColorChoice.AUTO,
+    no_input: options.NoInput = False,
 ) -> None:
     """Run a command against a rehearsal fleet that is up only for it, and end with its exit code."""
-    run(Common.of(output, quiet, verbose, color), lambda face: _run(face, command, hosts, fault or [], seed))
+    run(
+        Common.of(output, quiet, verbose, color, no_input),
+        lambda face: _run(face, command, hosts, fault or [], seed),
+    )
 
 
 def make_spec(directory: str, hosts: int, faults: Sequence[str], seed: int) -> LabSpec:

@@ -34,7 +34,7 @@ class Common:
 
     @classmethod
     def of(
-        cls, output: OutputFormat, quiet: bool, verbose: int, color: ColorChoice, no_input: bool = False
+        cls, output: OutputFormat, quiet: bool, verbose: int, color: ColorChoice, no_input: bool
     ) -> Common:
         """The options as Typer hands them over; ``-q`` beats ``-v``."""
         verbosity = Verbosity.QUIET if quiet else Verbosity(min(Verbosity.NORMAL + verbose, Verbosity.DEBUG))

@@ -28,6 +28,7 @@ def preflight(
     quiet: options.Quiet = False,
     verbose: options.Verbose = 0,
     color: options.Color = ColorChoice.AUTO,
+    no_input: options.NoInput = False,
 ) -> None:
     """Survey the hosts over SSH, read-only, and report what would keep them from being enrolled."""
 
@@ -47,4 +48,4 @@ def preflight(
         rollout = RolloutFace(face, settings, asks=False)
         return rollout.result(rollout.run(enrollment.preflight(wanted, settings, rollout.sinks)))
 
-    run(Common.of(output, quiet, verbose, color), body, describe_failure)
+    run(Common.of(output, quiet, verbose, color, no_input), body, describe_failure)

@@ -34,9 +34,10 @@ def render(
     quiet: options.Quiet = False,
     verbose: options.Verbose = 0,
     color: options.Color = ColorChoice.AUTO,
+    no_input: options.NoInput = False,
 ) -> None:
     """Show every file that a host would get, as the templates make it; secrets are masked."""
-    run(Common.of(output, quiet, verbose, color), lambda _: _render(inventory, host, state_dir))
+    run(Common.of(output, quiet, verbose, color, no_input), lambda _: _render(inventory, host, state_dir))
 
 
 def _render(inventory: str, host: str, state_dir: str | None) -> CommandResult:

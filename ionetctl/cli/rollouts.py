@@ -44,9 +44,12 @@ def list_rollouts(
     quiet: options.Quiet = False,
     verbose: options.Verbose = 0,
     color: options.Color = ColorChoice.AUTO,
+    no_input: options.NoInput = False,
 ) -> None:
     """List the rollouts that the catalog knows, newest first."""
-    run(Common.of(output, quiet, verbose, color), lambda face: _list(face, load_settings(state_dir)))
+    run(
+        Common.of(output, quiet, verbose, color, no_input), lambda face: _list(face, load_settings(state_dir))
+    )
 
 
 @app.command()
@@ -58,9 +61,12 @@ def show(
     quiet: options.Quiet = False,
     verbose: options.Verbose = 0,
     color: options.Color = ColorChoice.AUTO,
+    no_input: options.NoInput = False,
 ) -> None:
     """Show how a rollout stands or ended, from its journal; -o json is the document of `enroll`."""
-    run(Common.of(output, quiet, verbose, color), lambda _: _show(rollout, load_settings(state_dir)))
+    run(
+        Common.of(output, quiet, verbose, color, no_input), lambda _: _show(rollout, load_settings(state_dir))
+    )
 
 
 @app.command()
@@ -81,10 +87,11 @@ def report(
     quiet: options.Quiet = False,
     verbose: options.Verbose = 0,
     color: options.Color = ColorChoice.AUTO,
+    no_input: options.NoInput = False,
 ) -> None:
     """Write reports of a past rollout, from its journal."""
     run(
-        Common.of(output, quiet, verbose, color),
+        Common.of(output, quiet, verbose, color, no_input),
         lambda face: _report(face, rollout, report or [], load_settings(state_dir)),
     )
 
@@ -97,9 +104,13 @@ def rebuild(
     quiet: options.Quiet = False,
     verbose: options.Verbose = 0,
     color: options.Color = ColorChoice.AUTO,
+    no_input: options.NoInput = False,
 ) -> None:
     """Make the catalog again from the journals."""
-    run(Common.of(output, quiet, verbose, color), lambda face: _rebuild(face, load_settings(state_dir)))
+    run(
+        Common.of(output, quiet, verbose, color, no_input),
+        lambda face: _rebuild(face, load_settings(state_dir)),
+    )
 
 
 def _list(face: Face, settings: Settings) -> CommandResult:

@@ -51,6 +51,7 @@ def status(
     quiet: options.Quiet = False,
     verbose: options.Verbose = 0,
     color: options.Color = ColorChoice.AUTO,
+    no_input: options.NoInput = False,
 ) -> None:
     """Show the fleet: by datacenter and rack with GPU totals, then node by node."""
 
@@ -60,7 +61,7 @@ def status(
             return _watch(face, settings, limit, interval, is_offline=offline)
         return _result(face, look(settings, limit, is_offline=offline))
 
-    run(Common.of(output, quiet, verbose, color), body)
+    run(Common.of(output, quiet, verbose, color, no_input), body)
 
 
 def look(settings: Settings, limit: str | None, *, is_offline: bool) -> StatusReport:

@@ -29,10 +29,11 @@ def verify(
     quiet: options.Quiet = False,
     verbose: options.Verbose = 0,
     color: options.Color = ColorChoice.AUTO,
+    no_input: options.NoInput = False,
 ) -> None:
     """Ask the regions whether every host of the inventory is there as it should be; no SSH."""
     run(
-        Common.of(output, quiet, verbose, color),
+        Common.of(output, quiet, verbose, color, no_input),
         lambda _: _verify(inventory, limit, state_dir),
         describe_failure,
     )
