@@ -1,0 +1,71 @@
+"""Whatever stands in an inventory, it is read or refused: nothing else is raised."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ionetctl.inventory.describe import json_schema
+from ionetctl.inventory.load import load_inventory, load_text
+from ionetctl.inventory.problems import InventoryError
+
+ROOT = Path(__file__).parents[2]
+BASE = yaml.load((ROOT / "inventories" / "datacenter.yaml").read_text(), Loader=yaml.BaseLoader)  # noqa: S506  (texts only)
+KEYS = sorted({key for found in json_schema()["$defs"].values() for key in found.get("properties", {})})
+
+_texts = st.sampled_from(
+    ["", "a", "1", "eu-north", "a[1-3]", "[1-2]", "[", "none", "ops@a:1", "auto"]
+) | st.text(max_size=8)
+_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | _texts,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(KEYS) | st.text(max_size=4), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+def _is_read_or_refused(text: bytes) -> bool:
+    try:
+        load_text(text, "x", "/d")
+    except InventoryError as error:
+        return bool(error.problems)
+    return True
+
+
+@pytest.mark.parametrize("key", [*BASE, "unknown"])
+@given(value=_values)
+@settings(deadline=None, max_examples=40)
+def test_any_section_is_read_or_refused(key: str, value: Any) -> None:
+    """A section may hold anything at all."""
+    assert _is_read_or_refused(json.dumps({**BASE, key: value}).encode())
+
+
+@given(value=st.dictionaries(st.sampled_from(KEYS), _values, max_size=4))
+@settings(deadline=None)
+def test_any_host_is_read_or_refused(value: dict[str, Any]) -> None:
+    """So may a host."""
+    assert _is_read_or_refused(json.dumps({**BASE, "hosts": [value]}).encode())
+
+
+@given(
+    text=st.binary(max_size=60) | st.text(alphabet="ab:-[]{},&*!|>'\"%@#? \n\t", max_size=60).map(str.encode)
+)
+@settings(deadline=None)
+def test_any_bytes_are_read_or_refused(text: bytes) -> None:
+    """And so may the file."""
+    assert _is_read_or_refused(text)
+
+
+def test_an_inventory_travels_between_processes() -> None:
+    """An inventory is the same after pickling."""
+    inventory = load_inventory(str(ROOT / "inventories" / "datacenter.yaml"))
+    assert pickle.loads(pickle.dumps(inventory)) == inventory  # noqa: S301  (our own bytes)
