@@ -99,6 +99,8 @@ def _only_member(
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind not in (0, stat.S_IFREG) or info.flag_bits & _ENCRYPTED:
         raise malformed(archive.name, f"{member!r} is not a plain file")
+    if info.header_offset < 0:
+        raise malformed(archive.name, "its directory points before its beginning")
     if not 0 < info.file_size <= limit_bytes:
         raise malformed(archive.name, f"{member!r} claims {info.file_size} bytes")
     return info
