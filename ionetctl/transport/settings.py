@@ -1,0 +1,53 @@
+"""How SSH connections are made for a whole rollout: deadlines, limits and files. No default reads the environment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+KIB: Final = 1024
+SYSTEM_KNOWN_HOSTS: Final = (Path("/etc/ssh/ssh_known_hosts"), Path("/etc/ssh/ssh_known_hosts2"))
+
+
+@dataclass(frozen=True, slots=True)
+class TransportSettings:
+    """Deadlines in seconds, sizes in bytes.
+
+    ``connect_timeout_s`` bounds everything from the first packet to a login, ``login_timeout_s`` the part of it after
+    TCP is up. ``known_hosts`` are the user's files, the first of which ``accept_new`` writes to. ``ssh_config`` is
+    ``None`` where no SSH configuration is to be read. ``agent_path`` is the SSH agent's socket (``SSH_AUTH_SOCK``).
+    ``in_flight_bytes`` may be unacknowledged per channel: more makes sshd grow its buffers and burn the host's CPU.
+    ``transfers`` is how many hosts may be sent something large at the same time.
+    """
+
+    connect_timeout_s: float = 30.0
+    login_timeout_s: float = 20.0
+    keepalive_interval_s: float = 15.0
+    keepalive_count: int = 3
+    accept_new: bool = False
+    known_hosts: tuple[Path, ...] = ()
+    system_known_hosts: tuple[Path, ...] = SYSTEM_KNOWN_HOSTS
+    ssh_config: tuple[Path, ...] | None = None
+    default_identities: tuple[Path, ...] = ()
+    agent_path: str | None = None
+    handshakes_per_jump: int = 32
+    jump_linger_s: float = 15.0
+    in_flight_bytes: int = 512 * KIB
+    transfers: int = 32
+    sudo_timeout_s: float = 30.0
+
+    @classmethod
+    def for_home(
+        cls, home: Path, agent_path: str | None = None, *, accept_new: bool = False
+    ) -> TransportSettings:
+        """Settings with the files that OpenSSH would use for the user whose home directory is ``home``."""
+        folder = home / ".ssh"
+        configs = (folder / "config", Path("/etc/ssh/ssh_config"))
+        return cls(
+            accept_new=accept_new,
+            known_hosts=(folder / "known_hosts", folder / "known_hosts2"),
+            ssh_config=tuple(path for path in configs if path.is_file()) or None,
+            default_identities=tuple(folder / name for name in ("id_ed25519", "id_ecdsa", "id_rsa")),
+            agent_path=agent_path,
+        )
