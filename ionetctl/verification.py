@@ -1,0 +1,310 @@
+"""The region's word: whether a node is really there with its stamp, as it should be, and if not, why.
+
+Sees ports and model only. ``Registrar`` waits for nodes that were just started, ``find_unconfirmed`` asks about those
+that nothing was done to, ``check_region`` judges a region before any host is touched. A stamp is
+``<bundle digest>-<nonce>``; the nonce is new at every apply, so that only a node that came up with it can show it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+from collections import Counter
+from contextlib import contextmanager
+from copy import copy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from ionetctl import layout
+from ionetctl.diagnosis import Diagnosis, diagnose
+from ionetctl.errors import ConfigurationError, HostUnverifiedError, RegionError, TrustError
+from ionetctl.versions import precedence
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping
+
+    from ionetctl.model import NodeId, NodeView, RegionSettings, RegionStatus
+    from ionetctl.ports import Clock, Region
+
+__all__ = [
+    "Diagnosis",
+    "Expectation",
+    "Registrar",
+    "Standing",
+    "check_region",
+    "diagnose",
+    "find_unconfirmed",
+    "introduces",
+    "shortfall",
+]
+
+POLL_S: Final = 2.0
+QUERIES: Final = 32
+"""Nonces beyond that share a query: a fleet that was enrolled in many waves has many."""
+FIRST_WITH_INTRODUCTION: Final = "1.11.0"
+_READY: Final = "ready"
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What a node must be beside ready. ``gpus`` is ``None`` where nobody said how many."""
+
+    node_pool: str
+    datacenter: str
+    gpus: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the region shows of nodes asked about: those with their stamp, and of the others why they do not count."""
+
+    shown: Mapping[NodeId, NodeView]
+    missing: Mapping[NodeId, str]
+
+
+# --- waiting for nodes -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What a waiter wants to know of the region."""
+
+    nonce: str
+    with_devices: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """One look at the region: when it ended, at what, and what came of it."""
+
+    ended_at_s: float
+    questions: frozenset[_Question]
+    answer: Mapping[NodeId, NodeView] | RegionError | TrustError
+
+    def answers(self, question: _Question) -> bool:
+        """Whether that was asked; devices asked for do no harm to those who need none."""
+        return question in self.questions or _Question(question.nonce, with_devices=True) in self.questions
+
+
+class Registrar:
+    """Waits for the nodes of one region, all waiters sharing each look at it.
+
+    There is no task of its own: of those who wait, whoever finds the last look too old takes the next one, for all.
+    So nothing is asked when nobody waits, and nothing outlives its waiters.
+    """
+
+    def __init__(self, region: Region, clock: Clock, poll_s: float = POLL_S) -> None:
+        self._region = region
+        self._clock = clock
+        self._poll_s = poll_s
+        self._waiting: Counter[_Question] = Counter()
+        self._turn = asyncio.Lock()
+        self._last = _Round(float("-inf"), frozenset(), {})
+
+    async def confirm(
+        self, node_id: NodeId, stamp: str, expectation: Expectation, timeout_s: float
+    ) -> NodeView:
+        """The node, once the region shows it with its stamp and as expected.
+
+        Raises ``HostUnverifiedError`` when ``timeout_s`` is over: ``not_registered``, ``wrong_node_pool``,
+        ``wrong_datacenter``, ``node_not_ready``, ``node_ineligible`` or ``gpu_count_mismatch``; ``RegionError`` or
+        ``TrustError`` when the region cannot be asked.
+        """
+        question = _Question(_nonce(stamp), with_devices=expectation.gpus is not None)
+        ends_at_s = self._clock.monotonic() + timeout_s
+        with self._waits_for(question):
+            while True:
+                view = (await self._look(question)).get(node_id)
+                reason = shortfall(view, expectation)
+                if view is not None and reason is None:
+                    return view
+                left_s = ends_at_s - self._clock.monotonic()
+                if reason is not None and left_s <= 0:
+                    raise reason
+                await self._clock.sleep(min(self._poll_s, left_s))
+
+    @contextmanager
+    def _waits_for(self, question: _Question) -> Iterator[None]:
+        self._waiting[question] += 1
+        try:
+            yield
+        finally:
+            self._waiting[question] -= 1
+            self._waiting += Counter()  # drops what nobody waits for any more
+
+    async def _look(self, question: _Question) -> Mapping[NodeId, NodeView]:
+        """The nodes of a look that is recent and answers ``question``; raises what that look raised."""
+        async with self._turn:
+            age_s = self._clock.monotonic() - self._last.ended_at_s
+            if age_s >= self._poll_s or not self._last.answers(question):
+                self._last = await self._ask()
+        if isinstance(self._last.answer, RegionError | TrustError):
+            raise copy(self._last.answer)  # each waiter's own, since a traceback grows with every raise
+        return self._last.answer
+
+    async def _ask(self) -> _Round:
+        """A look at all that anyone waits for now."""
+        questions = frozenset(self._waiting)
+        needing = {question.nonce for question in questions if question.with_devices}
+        others = {question.nonce for question in questions} - needing
+        answer: dict[NodeId, NodeView] | RegionError | TrustError
+        try:
+            answer = await _nodes_with(self._region, needing, with_devices=True)
+            answer |= await _nodes_with(self._region, others, with_devices=False)
+        except (RegionError, TrustError) as error:
+            answer = error
+        return _Round(self._clock.monotonic(), questions, answer)
+
+
+async def find_unconfirmed(
+    region: Region, waiting: Mapping[NodeId, str], *, with_devices: bool = False
+) -> Standing:
+    """What the region shows of nodes whose hosts need no change; ``waiting`` gives each one's present stamp.
+
+    Raises what the region raises.
+    """
+    nonces = {_nonce(stamp) for stamp in waiting.values()}
+    views = await _nodes_with(region, nonces, with_devices=with_devices)
+    shown = {node_id: views[node_id] for node_id in waiting if _is_ready(views.get(node_id))}
+    missing = {node_id: _why_missing(views.get(node_id)) for node_id in waiting if node_id not in shown}
+    return Standing(shown, missing)
+
+
+def _is_ready(view: NodeView | None) -> bool:
+    return view is not None and view.status == _READY
+
+
+def _why_missing(view: NodeView | None) -> str:
+    if view is None:
+        return "the region does not show the node with its present configuration"
+    return f"the region shows the node as {view.status}"
+
+
+async def _nodes_with(
+    region: Region, nonces: Collection[str], *, with_devices: bool
+) -> dict[NodeId, NodeView]:
+    """The nodes whose stamp ends with one of the nonces."""
+    views: dict[NodeId, NodeView] = {}
+    for chosen in _shared(sorted(nonces)):
+        expression = f'Meta.{layout.STAMP_KEY} matches "-({"|".join(chosen)})$"'
+        found = await region.nodes(expression, with_devices=with_devices)
+        views.update((view.id, view) for view in found)
+    return views
+
+
+def _shared(nonces: list[str]) -> Iterator[list[str]]:
+    """The nonces by query: one each, or as many as ``QUERIES`` queries ask of each."""
+    size = -(-len(nonces) // QUERIES) or 1
+    for start in range(0, len(nonces), size):
+        yield nonces[start : start + size]
+
+
+def _nonce(stamp: str) -> str:
+    """The stamp's second half. It goes into a regular expression, and is made harmless for one."""
+    nonce = stamp.rpartition("-")[2]
+    return nonce if nonce.isalnum() and nonce.isascii() else "none"
+
+
+# --- judging a node --------------------------------------------------------------------------------------------------
+
+
+def shortfall(view: NodeView | None, expected: Expectation) -> HostUnverifiedError | None:
+    """Why a node is not as expected, the most specific reason there is, or ``None``. ``view``: what shows its stamp."""
+    if view is None:
+        hint = "look at the node's log: journalctl -u nomad.service"
+        return HostUnverifiedError(
+            "not_registered", "the region does not show the node with this configuration", hint
+        )
+    return (
+        _wrong_place(view, expected)
+        or _wrong_state(view)
+        or (None if expected.gpus is None else _wrong_gpus(view, expected.gpus))
+    )
+
+
+def _wrong_place(view: NodeView, expected: Expectation) -> HostUnverifiedError | None:
+    if view.node_pool != expected.node_pool:
+        message = f"the node is in the pool {view.node_pool}, not in {expected.node_pool}"
+        return HostUnverifiedError("wrong_node_pool", message, _PLACE_HINT)
+    if view.datacenter != expected.datacenter:
+        message = f"the node is in the datacenter {view.datacenter}, not in {expected.datacenter}"
+        return HostUnverifiedError("wrong_datacenter", message, _PLACE_HINT)
+    return None
+
+
+_PLACE_HINT: Final = (
+    "something else than ionetctl configured it: look at the node's log and at its configuration"
+)
+
+
+def _wrong_state(view: NodeView) -> HostUnverifiedError | None:
+    if view.status != _READY:
+        return HostUnverifiedError(
+            "node_not_ready", f"the node is {view.status}", _STATE_HINTS.get(view.status, "")
+        )
+    if view.eligibility != "eligible":
+        hint = f"nomad node eligibility -enable {view.id}, once it may have jobs again"
+        return HostUnverifiedError("node_ineligible", "the node is not eligible for jobs", hint)
+    return None
+
+
+_STATE_HINTS: Final = {
+    "initializing": "it registered and sent no heartbeat yet; if it stays so, its node pool does not exist",
+    "down": "it registered and went silent: can it reach the addresses that the servers advertise?",
+    "disconnected": "it registered and went silent: can it reach the addresses that the servers advertise?",
+}
+
+
+def _wrong_gpus(view: NodeView, expected: int) -> HostUnverifiedError | None:
+    devices = view.devices or ()
+    healthy = sum(device.healthy for device in devices if device.type == "gpu")
+    if healthy == expected:
+        return None
+    message = f"the region sees {healthy} healthy GPUs, {expected} are expected"
+    hint = "look for a lost card (nvidia-smi -L, dmesg): after a restart one lost card hides all others"
+    return HostUnverifiedError("gpu_count_mismatch", message, hint)
+
+
+# --- judging a region ------------------------------------------------------------------------------------------------
+
+
+def check_region(
+    status: RegionStatus, settings: RegionSettings, nomad_version: str, pools_needed: Iterable[str]
+) -> None:
+    """Hold that a region can take the nodes that are meant for it.
+
+    Raises ``ConfigurationError``: ``client_newer_than_servers``, ``node_pool_missing`` or
+    ``introduction_unsupported``.
+    """
+    if _is_newer(nomad_version, status.server_version):
+        message = (
+            f"Nomad {nomad_version} is newer than the servers of {status.name} ({status.server_version})"
+        )
+        hint = f"set nomad.version to {status.server_version} or older, or upgrade the servers first"
+        raise ConfigurationError("client_newer_than_servers", message, hint)
+    for pool in sorted(set(pools_needed) - status.pools):
+        near = difflib.get_close_matches(pool, status.pools, 1)
+        advice = f"did you mean {near[0]}? Otherwise c" if near else "C"
+        hint = f"{advice}reate it with: nomad node pool apply (a node in a missing pool never gets ready)"
+        raise ConfigurationError("node_pool_missing", f"{status.name} has no node pool {pool}", hint)
+    if settings.introduction == "required" and _lacks_introduction(status):
+        message = (
+            f"introduction is required, and the servers of {status.name} ({status.server_version}) have none"
+        )
+        hint = f"introduction tokens came with Nomad {FIRST_WITH_INTRODUCTION}: upgrade all servers, or set introduction: off"
+        raise ConfigurationError("introduction_unsupported", message, hint)
+
+
+def introduces(status: RegionStatus, settings: RegionSettings) -> bool:
+    """Whether new nodes of the region are given introduction tokens. Where we may not look, we try."""
+    if settings.introduction == "auto":
+        return status.enforcement != "none" and not _lacks_introduction(status)
+    return settings.introduction == "required"
+
+
+def _lacks_introduction(status: RegionStatus) -> bool:
+    return precedence(status.server_version) < precedence(FIRST_WITH_INTRODUCTION)
+
+
+def _is_newer(client: str, server: str) -> bool:
+    return precedence(client) > precedence(server)

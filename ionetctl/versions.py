@@ -1,0 +1,23 @@
+"""Nomad's version numbers: which of two comes first. No I/O."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+_VERSION: Final = re.compile(r"v?(\d{1,6})\.(\d{1,6})(?:\.(\d{1,6}))?(-[0-9A-Za-z.-]+)?(?:\+[0-9A-Za-z.-]+)?")
+
+Precedence = tuple[int, int, int, bool]
+"""Major, minor, patch, and whether it is a release: a pre-release comes before its release."""
+
+
+def precedence(version: str) -> Precedence:
+    """The order of a version as Nomad writes it (``2.0.5``, ``1.11.0-beta.1``, ``1.9.3+ent``).
+
+    What follows a ``+`` does not count. Raises ``ValueError`` for anything else.
+    """
+    match = _VERSION.fullmatch(version)
+    if match is None:
+        raise ValueError(f"not a version: {version!r}")
+    major, minor, patch, pre_release = match.groups()
+    return int(major), int(minor), int(patch or 0), pre_release is None
