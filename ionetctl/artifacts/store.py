@@ -12,6 +12,7 @@ import os
 import shutil
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -111,12 +112,15 @@ class ArtifactStore:
 
     def cached(self) -> tuple[CachedArtifact, ...]:
         """Everything in the cache, sorted by release; nothing is checked."""
-        found = []
-        for directory in sorted(self._root.glob("*/*")):
-            key = ArtifactKey.parse_stem(directory.parent.name)
-            if key is not None and (directory / _RECORD).is_file():
-                found.append(CachedArtifact(key, Digest(directory.name), directory))
-        return tuple(found)
+        releases = sorted(self._root.iterdir()) if self._root.is_dir() else []
+        keys = [(ArtifactKey.parse_stem(release.name), release) for release in releases]
+        return tuple(
+            CachedArtifact(key, Digest(directory.name), directory)
+            for key, release in keys
+            if key is not None
+            for directory in sorted(release.iterdir())
+            if (directory / _RECORD).is_file()
+        )
 
     def pinned(self) -> Mapping[str, Digest]:
         """Archive name → SHA-256, as the lock file has it; raises ``ConfigurationError`` (``lock_invalid``)."""
@@ -275,6 +279,8 @@ def _settle(path: Path) -> None:
 def _remove_abandoned(root: Path) -> None:
     """Clear away what processes that were killed left behind, a day later: until then it may be one at work."""
     oldest = time.time() - _ABANDONED_S
-    for path in root.glob(f"{_PARTIAL}*"):
-        if path.stat().st_mtime < oldest:
-            shutil.rmtree(path, ignore_errors=True)
+    for path in list(root.glob(f"{_PARTIAL}*")):
+        # It may go away under us: that is what partial entries do.
+        with suppress(FileNotFoundError):
+            if path.stat().st_mtime < oldest:
+                shutil.rmtree(path, ignore_errors=True)
