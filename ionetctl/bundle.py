@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from ionetctl import __version__, gpu, layout
-from ionetctl.model import Bundle, BundleFile, Digest, Facts, Host, Kind, Program, RegionSettings
+from ionetctl.errors import HostFailedError
+from ionetctl.model import Bundle, BundleFile, Digest, Facts, Host, Kind, Naming, Program, RegionSettings
 from ionetctl.templating import render
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 STAMP: Final = "@ionet-stamp@"
 DIGEST_CHARACTERS: Final = 16
 """How much of the bundle's digest goes into the stamp: 64 bits, ample against chance."""
+
+SUFFIX_CHARACTERS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,30 @@ TEXT_FILES: Final[tuple[TextFile, ...]] = (
     TextFile("nomad.service.j2", layout.UNIT, 0o644),
     TextFile("HOWTO.md.j2", layout.HOWTO, 0o644, restarts=False),
 )
+
+
+def managed_paths(nomad_version: str, device_plugin_version: str) -> tuple[str, ...]:
+    """Every path that a bundle of these releases may hold: what a survey has to look at."""
+    programs = (layout.nomad_program(nomad_version), layout.device_plugin_program(device_plugin_version))
+    links = (layout.NOMAD_LINK, f"{layout.PLUGIN_DIR}/{layout.DEVICE_PLUGIN}")
+    tls = (layout.CA_CERT, layout.NODE_CERT, layout.NODE_KEY)
+    return (*(row.path for row in TEXT_FILES), *tls, *programs, *links)
+
+
+def node_name(host: Host, facts: Facts, naming: Naming) -> str:
+    """What the host's node is called in its region; with ``unique`` a suffix tells apart hosts of one name.
+
+    The suffix is taken from the machine-id, so that it stays as long as the installation does. Raises
+    ``HostFailedError`` (``machine_id_missing``) where there is none to take it from.
+    """
+    if naming == "as-written":
+        return host.name
+    if not facts.machine_id:
+        hint = "create one with systemd-machine-id-setup, or use naming: as-written"
+        raise HostFailedError(
+            "machine_id_missing", "naming: unique needs a machine-id, and the host has none", hint
+        )
+    return f"{host.name}-{sha256(facts.machine_id.encode())[:SUFFIX_CHARACTERS]}"
 
 
 def sha256(content: bytes) -> Digest:

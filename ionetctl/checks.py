@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from ionetctl import gpu, layout
 from ionetctl.errors import WORST_FIRST, ExitCode
-from ionetctl.model import Architecture, Facts, Finding, Host, HostName, NodeView, Severity
+from ionetctl.model import Architecture, Facts, Finding, Host, HostName, NodeView, RegionName, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -56,7 +56,7 @@ def check_host(host: Host, facts: Facts, *, takeover: bool = False) -> tuple[Fin
 
 
 def check_fleet(
-    fleet: Iterable[FleetHost], nodes: Mapping[str, Iterable[NodeView]]
+    fleet: Iterable[FleetHost], nodes: Mapping[RegionName, Iterable[NodeView]]
 ) -> dict[HostName, tuple[Finding, ...]]:
     """Findings that need the whole fleet and the regions' nodes (by region name); hosts without any are left out."""
     everyone = tuple(fleet)
@@ -140,7 +140,7 @@ def _clock(_host: Host, facts: Facts) -> Iterator[Finding]:
 
 def _foreign_nomad(_host: Host, facts: Facts) -> Iterator[Finding]:
     nomad = facts.nomad
-    if nomad.is_ours or not (nomad.is_running or nomad.active == "active"):
+    if nomad.is_ours or nomad.is_interrupted or not (nomad.is_running or nomad.active == "active"):
         return
     version = f" ({nomad.agent_version})" if nomad.agent_version else ""
     jobs = f" with {nomad.allocations} allocations" if nomad.allocations else ""
@@ -265,7 +265,7 @@ def _groups(
 
 
 def _names_taken(
-    fleet: tuple[FleetHost, ...], nodes: Mapping[str, Iterable[NodeView]]
+    fleet: tuple[FleetHost, ...], nodes: Mapping[RegionName, Iterable[NodeView]]
 ) -> Iterator[tuple[HostName, Finding]]:
     bearers: dict[tuple[str, str], list[NodeView]] = defaultdict(list)
     for region, views in nodes.items():

@@ -162,13 +162,15 @@ class RegionTls:
     """TLS material of a region: paths are absolute once loaded.
 
     ``node`` is either an ``Issuer`` (a certificate per node) or a ``ReadyPair`` (the same for every node).
-    ``server_name`` is what the API's certificate must bear.
+    ``server_name`` is what the API's certificate must bear. ``ca_pem`` is the CA's certificate itself where it is at
+    hand already, as in the catalog; else the file ``ca`` is read.
     """
 
     ca: str
     server_name: str
     client: ReadyPair | None
     node: Issuer | ReadyPair
+    ca_pem: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -546,3 +548,5 @@ class Outcome:
     duration_s: float = 0.0
     attempts: int = 0
     problem: Problem | None = None
+    stamp: str = ""
+    """The one that the region shows, where it confirmed the host."""

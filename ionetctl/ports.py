@@ -6,15 +6,18 @@ No implementation stands here. Everything may raise the errors named, and nothin
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Callable, Sequence
+    from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
     from contextlib import AbstractAsyncContextManager
     from datetime import datetime
 
     from ionetctl.events import AnyEvent, Envelope
     from ionetctl.model import Host, IntroductionToken, NodeCertificate, NodeId, NodeView, RegionStatus
+
+
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,4 +153,14 @@ class Clock(Protocol):
 
     async def sleep(self, seconds: float) -> None:
         """Let ``seconds`` pass."""
+        ...
+
+
+class Engine(Protocol):
+    """Where pipelines run."""
+
+    async def run(
+        self, items: Iterable[_Item], work: Callable[[_Item], Awaitable[None]], is_stopped: Callable[[], bool]
+    ) -> tuple[_Item, ...]:
+        """Do the work on all items, in order of beginning; the items not begun when ``is_stopped`` became true."""
         ...

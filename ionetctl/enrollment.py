@@ -1,0 +1,338 @@
+"""``enroll`` and ``preflight`` from options to exit code: opens what a rollout needs, records it, runs its phases.
+
+Wires adapters to the core; what is done with the hosts stands in ``phases``.
+"""
+
+from __future__ import annotations
+
+import gc
+import random
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from ionetctl import __version__
+from ionetctl.bundle import managed_paths
+from ionetctl.catalog import Catalog
+from ionetctl.clock import SystemClock
+from ionetctl.engines.inline import InlineEngine
+from ionetctl.errors import ExitCode, IonetctlError, UsageError
+from ionetctl.events import (
+    HostEntry,
+    HostFinished,
+    HostKeyAccepted,
+    RegionChecked,
+    RegionEntry,
+    RolloutFinished,
+    RolloutResumed,
+    RolloutStarted,
+)
+from ionetctl.interruption import stopping_on_signals
+from ionetctl.journal import Journal, journal_path, list_journals, new_rollout_id, read_journal
+from ionetctl.model import HostName, ReadyPair, Result, RolloutId
+from ionetctl.phases import Intent, Phases, PlanOverview
+from ionetctl.pipeline import Deadlines, Equipment, Pipeline, RegionTools, Scripts, Surveyed
+from ionetctl.recorder import Recorder
+from ionetctl.remote import apply_script, receive_script, survey_script
+from ionetctl.retrying import RetryBudget, RetryPolicy
+from ionetctl.rollout import Size, Stop, Strategy
+from ionetctl.site import OpenRegion, Site, open_site
+from ionetctl.transport import SshConnector, TransportSettings
+from ionetctl.verification import introduces
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from ionetctl.events import Envelope
+    from ionetctl.model import Host, RegionName
+    from ionetctl.ports import Clock, Emit, Sink
+    from ionetctl.settings import Settings
+
+DONE: Final = frozenset({Result.ENROLLED, Result.UNCHANGED})
+LEAST_RETRIES: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class EnrollOptions:
+    """What the command line says. Sizes as text (``10%``); ``timeout_s`` bounds each step on a host."""
+
+    inventory: str
+    limit: str | None = None
+    check: bool = False
+    diff: bool = False
+    canary: int = 1
+    batch_size: str = "10%"
+    max_failures: str = "5%"
+    concurrency: int = 100
+    timeout_s: float = 120.0
+    resume: bool = False
+    rollout: str | None = None
+    takeover: bool = False
+    accept_new: bool = False
+    artifacts: str | None = None
+
+    @property
+    def strategy(self) -> Strategy:
+        """How the rollout proceeds; raises ``UsageError`` for a size that is none."""
+        batch_size = Size.parse(self.batch_size, "--batch-size")
+        return Strategy(self.canary, batch_size, Size.parse(self.max_failures, "--max-failures"))
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What an interrupted rollout had done already; ``first_seq`` is where its journal goes on."""
+
+    envelopes: tuple[Envelope, ...]
+    done: frozenset[HostName]
+
+    @property
+    def first_seq(self) -> int:
+        """The number of the next event."""
+        return self.envelopes[-1].seq + 1 if self.envelopes else 1
+
+
+async def enroll(
+    options: EnrollOptions,
+    settings: Settings,
+    sinks: Sequence[Sink],
+    confirm: Callable[[PlanOverview], Awaitable[bool]],
+) -> ExitCode:
+    """Survey, plan, roll out and verify; the exit code that the contract gives the outcome.
+
+    Raises ``IonetctlError`` where the rollout could not begin, or its journal broke.
+    """
+    return await _run(options, settings, sinks, confirm, surveys_only=False)
+
+
+async def preflight(options: EnrollOptions, settings: Settings, sinks: Sequence[Sink]) -> ExitCode:
+    """The survey and its findings alone: 0, or the worst of what keeps hosts from being enrolled."""
+
+    async def nobody(_: PlanOverview) -> bool:
+        return False
+
+    return await _run(options, settings, sinks, nobody, surveys_only=True)
+
+
+async def _run(
+    options: EnrollOptions,
+    settings: Settings,
+    sinks: Sequence[Sink],
+    confirm: Callable[[PlanOverview], Awaitable[bool]],
+    *,
+    surveys_only: bool,
+) -> ExitCode:
+    clock = SystemClock()
+    strategy = options.strategy
+    settings.prepare_state()
+    async with AsyncExitStack() as stack:
+        site = await stack.enter_async_context(
+            open_site(options.inventory, options.limit, options.artifacts, settings, clock)
+        )
+        rollout, past = _identity(options, settings, clock)
+        catalog = Catalog.open(settings.catalog_path, clock, list_journals(settings.rollouts_dir))
+        stack.callback(catalog.close)
+        changes_hosts = not (options.check or surveys_only)
+        if changes_hosts:
+            await stack.enter_async_context(catalog.lease(site.hosts, rollout, settings.owner))
+        journal = _open_journal(settings, rollout, past)
+        for sink in sinks:
+            await sink.take(past.envelopes)
+        recorder = Recorder((journal, catalog.sink(rollout), *sinks), clock, past.first_seq)
+        emit = await stack.enter_async_context(recorder)
+        intent = Intent(
+            tuple(host for host in site.hosts if host.name not in past.done),
+            strategy,
+            is_check=options.check,
+            surveys_only=surveys_only,
+        )
+        run = _Run(options, settings, site, rollout, emit, clock, intent, confirm)
+        return await run.recorded(past)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One process's part in a rollout."""
+
+    options: EnrollOptions
+    settings: Settings
+    site: Site
+    rollout: RolloutId
+    emit: Emit
+    clock: Clock
+    intent: Intent
+    confirm: Callable[[PlanOverview], Awaitable[bool]]
+
+    async def recorded(self, past: Past) -> ExitCode:
+        """The exit code, with beginning and end in the journal whatever happens between."""
+        await self.emit(self._beginning(past))
+        try:
+            exit_code = await self._go()
+        except IonetctlError as error:
+            if error.code != "journal_broken":
+                await self.emit(RolloutFinished(exit_code=int(error.exit_code)))
+            raise
+        await self.emit(RolloutFinished(exit_code=int(exit_code)))
+        return exit_code
+
+    async def _go(self) -> ExitCode:
+        stop = Stop()
+        resume = f"ionetctl enroll {self.options.inventory} --resume --rollout {self.rollout}"
+        with stopping_on_signals(stop, f"To go on: {resume}"):
+            if not self.intent.surveys_only:
+                await self.site.ensure_programs()
+            introduces = {name: await self._introduces(name) for name in self.site.regions}
+            async with self._connector() as connector:
+                # Everything loaded so far lives to the end: the collector need not look at it again.
+                gc.freeze()
+                return await self._phases(connector, introduces, stop).run()
+
+    def _connector(self) -> SshConnector:
+        home = TransportSettings.for_home(
+            self.settings.home, self.settings.ssh_auth_sock, accept_new=self.options.accept_new
+        )
+        return SshConnector(home, self.site.secrets.reveal, self._key_accepted)
+
+    async def _key_accepted(self, host: str, fingerprint: str, known_as: str) -> None:
+        await self.emit(HostKeyAccepted(host=HostName(host), fingerprint=fingerprint, known_as=known_as))
+
+    async def _introduces(self, name: RegionName) -> bool:
+        """Whether nodes are given introductions: as the region's answer and the inventory's wish have it."""
+        if self.intent.surveys_only:
+            return False
+        status = await self.site.check_region(name)
+        event = RegionChecked(
+            region=name, server_version=status.server_version, enforcement=status.enforcement
+        )
+        await self.emit(event)
+        return introduces(status, self.site.regions[name].settings)
+
+    def _phases(self, connector: SshConnector, introduces: Mapping[RegionName, bool], stop: Stop) -> Phases:
+        tools = {
+            name: RegionTools(opened.api, opened.registrar, opened.issuer, introduces=introduces[name])
+            for name, opened in self.site.regions.items()
+        }
+        equipment = Equipment(
+            rollout=self.rollout,
+            owner=self.settings.owner,
+            started_at=self.clock.now().isoformat(timespec="seconds"),
+            connector=connector,
+            regions=tools,
+            subject_of=self.site.subject_of,
+            surveyed_paths=self._surveyed_paths(),
+            scripts=Scripts(survey_script(), receive_script(), apply_script()),
+            emit=self.emit,
+            clock=self.clock,
+            retry=self._retry(),
+            deadlines=Deadlines(step_s=self.options.timeout_s),
+            naming=self.site.inventory.naming,
+            takeover=self.options.takeover,
+        )
+        engine = InlineEngine(self.options.concurrency)
+        pipeline = Pipeline(equipment)
+        return Phases(
+            self.intent, pipeline, tools, engine, self.emit, stop, self._prepare_programs, self.confirm
+        )
+
+    def _surveyed_paths(self) -> tuple[str, ...]:
+        nomad = self.site.inventory.nomad
+        return managed_paths(nomad.version, nomad.device_plugin_version)
+
+    def _retry(self) -> RetryPolicy:
+        return RetryPolicy(self.clock, RetryBudget(max(LEAST_RETRIES, len(self.intent.hosts) // 5)))
+
+    async def _prepare_programs(self, surveyed: Iterable[Surveyed]) -> None:
+        await self.site.ensure_programs([(one.host, one.facts) for one in surveyed])
+
+    def _beginning(self, past: Past) -> RolloutStarted | RolloutResumed:
+        if past.envelopes:
+            return RolloutResumed(owner=self.settings.owner, done=len(past.done))
+        options = self.options
+        return RolloutStarted(
+            rollout=self.rollout,
+            inventory=self.site.inventory.source,
+            inventory_digest=self.site.inventory.digest,
+            owner=self.settings.owner,
+            version=__version__,
+            hosts=tuple(_host_entry(host) for host in self.intent.hosts),
+            regions=tuple(_region_entry(opened) for opened in self.site.regions.values()),
+            is_check=options.check or self.intent.surveys_only,
+            canary=options.canary,
+            batch_size=options.batch_size,
+            max_failures=options.max_failures,
+            concurrency=options.concurrency,
+        )
+
+
+def _identity(options: EnrollOptions, settings: Settings, clock: Clock) -> tuple[RolloutId, Past]:
+    """A new rollout, or the one to go on with and what it has done."""
+    if not options.resume:
+        return new_rollout_id(clock, random.SystemRandom()), Past((), frozenset())
+    path = _path_to_resume(options, settings)
+    envelopes = tuple(read_journal(path))
+    if not envelopes or not isinstance(envelopes[0].event, RolloutStarted):
+        raise UsageError("rollout_empty", f"{path} holds no rollout", "start a new one: leave out --resume")
+    results = {
+        e.event.outcome.host: e.event.outcome.result for e in envelopes if isinstance(e.event, HostFinished)
+    }
+    done = frozenset(name for name, result in results.items() if result in DONE)
+    return envelopes[0].event.rollout, Past(envelopes, done)
+
+
+def _path_to_resume(options: EnrollOptions, settings: Settings) -> Path:
+    if options.rollout is not None:
+        path = journal_path(settings.rollouts_dir, options.rollout)
+        if not path.exists():
+            raise UsageError(
+                "rollout_unknown", f"there is no rollout {options.rollout}", "see `ionetctl rollouts list`"
+            )
+        return path
+    for journal in reversed(list_journals(settings.rollouts_dir)):
+        first = next(iter(journal.envelopes()), None)
+        if first is not None and _is_of(first, options.inventory):
+            return journal.path
+    hint = "start one: leave out --resume"
+    raise UsageError("nothing_to_resume", f"there is no rollout of {options.inventory} to go on with", hint)
+
+
+def _is_of(first: Envelope, inventory: str) -> bool:
+    event = first.event
+    return isinstance(event, RolloutStarted) and event.inventory == inventory and not event.is_check
+
+
+def _open_journal(settings: Settings, rollout: RolloutId, past: Past) -> Journal:
+    if past.envelopes:
+        return Journal.resume(settings.rollouts_dir, rollout)
+    return Journal.create(settings.rollouts_dir, rollout)
+
+
+def _host_entry(host: Host) -> HostEntry:
+    return HostEntry(
+        host.name,
+        host.address,
+        host.region,
+        host.datacenter,
+        host.rack,
+        host.node_pool,
+        host.gpus.count,
+        host.gpus.model,
+    )
+
+
+def _region_entry(opened: OpenRegion) -> RegionEntry:
+    """What ``status`` needs to ask the region again: addresses, CA, and where the secrets are to be had."""
+    region = opened.settings
+    client: ReadyPair | None = region.tls.client
+    return RegionEntry(
+        name=region.name,
+        api=region.api,
+        ca_pem=opened.ca_pem.decode(errors="replace"),
+        server_name=region.tls.server_name,
+        token_source=region.token.source,
+        token_locator=region.token.locator,
+        client_cert=client.cert if client else None,
+        client_key_source=client.key.source if client else None,
+        client_key_locator=client.key.locator if client else None,
+        introduction=region.introduction,
+        capacity=region.capacity,
+    )

@@ -1,0 +1,79 @@
+"""How hosts end: from an error, a finding or the region's word to an Outcome. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from ionetctl.bundle import ignored_gpus
+from ionetctl.errors import (
+    ExitCode,
+    HostError,
+    HostFailedError,
+    HostLockedError,
+    HostTrustError,
+    HostUnverifiedError,
+    IonetctlError,
+)
+from ionetctl.model import Outcome, Problem, Result
+
+if TYPE_CHECKING:
+    from ionetctl.model import Facts, Finding, Host, NodeView
+
+_RESULTS: Final = {ExitCode.UNREACHABLE: Result.UNREACHABLE, ExitCode.UNVERIFIED: Result.UNVERIFIED}
+
+
+def gpus_expected(host: Host, facts: Facts | None = None) -> int | None:
+    """How many GPUs the region must see: those promised, less those held back."""
+    if host.gpus.count is None:
+        return None
+    held_back = len(ignored_gpus(host, facts)) if facts else len(host.reserve.gpus)
+    return max(0, host.gpus.count - held_back)
+
+
+def failed(host: Host, step: str, error: IonetctlError, facts: Facts | None = None) -> Outcome:
+    """The outcome of an error in a step; the region's refusals happen in the step ``confirm``."""
+    where = "confirm" if isinstance(error, HostUnverifiedError) else step
+    problem = Problem(error.code, where, error.message, error.hint, int(error.exit_code))
+    return _outcome(host, _RESULTS.get(error.exit_code, Result.FAILED), facts, problem=problem)
+
+
+def finding_error(finding: Finding) -> HostError:
+    """A blocking finding as the error that it earns."""
+    kinds = {ExitCode.TRUST: HostTrustError, ExitCode.LOCKED: HostLockedError}
+    kind = kinds.get(ExitCode(finding.exit_code), HostFailedError)
+    return kind(finding.code, finding.message, finding.hint)
+
+
+def confirmed(host: Host, result: Result, view: NodeView, facts: Facts, stamp: str) -> Outcome:
+    """The outcome of a host that its region shows as it should be."""
+    return replace(_outcome(host, result, facts, view=view), stamp=stamp)
+
+
+def skipped(host: Host, code: str, message: str, hint: str) -> Outcome:
+    """The outcome of a host that the rollout did not come to."""
+    problem = Problem(code, "rollout", message, hint, int(ExitCode.OK))
+    return _outcome(host, Result.SKIPPED, None, problem=problem)
+
+
+def _outcome(
+    host: Host,
+    result: Result,
+    facts: Facts | None,
+    *,
+    view: NodeView | None = None,
+    problem: Problem | None = None,
+) -> Outcome:
+    seen_there = view.gpu_count if view else None
+    seen_here = len(facts.gpus) if facts and facts.gpus is not None else None
+    return Outcome(
+        host.name,
+        host.address,
+        host.region,
+        host.datacenter,
+        result,
+        node_id=view.id if view else facts.nomad.node_id if facts else None,
+        gpus_expected=gpus_expected(host, facts),
+        gpus_seen=seen_here if seen_there is None else seen_there,
+        problem=problem,
+    )

@@ -1,0 +1,213 @@
+"""The phases of a rollout, readable as one list.
+
+Survey all, check the fleet, plan all, ask, go through the waves, account for what was left. What a phase does to one
+host stands in ``pipeline``, how waves and budgets work in ``rollout``.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from ionetctl import outcomes
+from ionetctl.checks import FleetHost, blocking, check_fleet
+from ionetctl.errors import ExitCode, HostUnverifiedError
+from ionetctl.events import HostFinished
+from ionetctl.fold import decide_exit_code
+from ionetctl.model import Host, HostName, NodeView, Outcome, Result
+from ionetctl.pipeline import NONCE_BYTES, Pipeline, Prepared, Surveyed
+from ionetctl.rollout import FailureBudget, Rollout, Stop, Strategy, Wave, waves
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+
+    from ionetctl.model import NodeId, RegionName
+    from ionetctl.pipeline import RegionTools
+    from ionetctl.ports import Emit, Engine
+
+BEYOND_A_RESTART: Final = frozenset({"node_ineligible", "wrong_node_pool", "wrong_datacenter"})
+"""What somebody decided in the region: to restart the agent would change nothing."""
+RESUME_HINT: Final = "run the same command with --resume"
+
+
+@dataclass(frozen=True, slots=True)
+class PlanOverview:
+    """What a person is asked to agree to."""
+
+    changing: int
+    unchanged: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What is to be done with the hosts. ``is_check`` stops after the plan, ``surveys_only`` before it."""
+
+    hosts: tuple[Host, ...]
+    strategy: Strategy
+    is_check: bool = False
+    surveys_only: bool = False
+
+
+@dataclass(slots=True)
+class Phases:
+    """One run over the hosts of a rollout.
+
+    ``prepare_programs`` makes the releases for the architectures that were found available; ``confirm`` asks whether
+    the plan may be carried out.
+    """
+
+    intent: Intent
+    pipeline: Pipeline
+    regions: Mapping[RegionName, RegionTools]
+    engine: Engine
+    emit: Emit
+    stop: Stop
+    prepare_programs: Callable[[Iterable[Surveyed]], Awaitable[None]]
+    confirm: Callable[[PlanOverview], Awaitable[bool]]
+    _outcomes: dict[HostName, Outcome] = field(default_factory=dict)
+    _nonces: dict[int, str] = field(default_factory=dict)
+
+    async def run(self) -> ExitCode:
+        """Do all of it; returns the exit code that the hosts earn."""
+        surveyed = await self._survey_all()
+        if self.intent.surveys_only:
+            await self._account_for_rest("surveyed", "the host was looked at, nothing else was asked for", "")
+            return await self._exit_code(has_planned_changes=False)
+        prepared = await self._plan_all(surveyed)
+        if self.intent.is_check:
+            return await self._finish_check(prepared)
+        await self._roll_out(prepared)
+        message = self.stop.reason.message if self.stop.reason else "the rollout ended before it"
+        await self._account_for_rest("not_begun", message, RESUME_HINT)
+        return await self._exit_code(has_planned_changes=False)
+
+    async def _survey_all(self) -> list[Surveyed]:
+        """The hosts that can be worked with; the others have their outcome."""
+        surveyed: list[Surveyed] = []
+
+        async def work(host: Host) -> None:
+            found = await self.pipeline.survey(host)
+            if isinstance(found, Outcome):
+                await self._finish(host, found)
+            else:
+                surveyed.append(found)
+
+        await self.engine.run(self.intent.hosts, work, lambda: self.stop.is_requested)
+        order = {host.name: position for position, host in enumerate(self.intent.hosts)}
+        surveyed.sort(key=lambda one: order[one.host.name])
+        return surveyed
+
+    async def _plan_all(self, surveyed: Sequence[Surveyed]) -> list[Prepared]:
+        """The hosts that differ, each with its plan; those that do not have their outcome."""
+        nodes = {name: await tools.region.nodes() for name, tools in self.regions.items()}
+        healthy = await self._without_doubles(surveyed, nodes)
+        await self.prepare_programs(healthy)
+        known = {(name, view.id) for name, views in nodes.items() for view in views}
+        prepared = [await self._prepare(one, known) for one in healthy]
+        words = await self._confirm_converged([one for one in prepared if one.plan.is_empty])
+        differing = [one for one in prepared if not one.plan.is_empty]
+        for one in prepared:
+            match words.get(one.host.name):
+                case NodeView() as view:
+                    facts, stamp = one.surveyed.facts, one.plan.stamp
+                    await self._finish(
+                        one.host, outcomes.confirmed(one.host, Result.UNCHANGED, view, facts, stamp)
+                    )
+                case HostUnverifiedError() as error if error.code in BEYOND_A_RESTART:
+                    await self._finish(
+                        one.host, outcomes.failed(one.host, "confirm", error, one.surveyed.facts)
+                    )
+                case HostUnverifiedError() as error:
+                    differing.append(await self._prepare(one.surveyed, known, unconfirmed=error.message))
+                case None:
+                    pass
+        for one in differing:
+            await self.pipeline.announce(one)
+        return differing
+
+    async def _without_doubles(
+        self, surveyed: Sequence[Surveyed], nodes: Mapping[RegionName, Sequence[NodeView]]
+    ) -> list[Surveyed]:
+        findings = check_fleet((FleetHost(one.host, one.facts, one.node_name) for one in surveyed), nodes)
+        healthy = []
+        for one in surveyed:
+            if finding := blocking(findings.get(one.host.name, ())):
+                error = outcomes.finding_error(finding)
+                await self._finish(one.host, outcomes.failed(one.host, "survey", error, one.facts))
+            else:
+                healthy.append(one)
+        return healthy
+
+    async def _prepare(
+        self, one: Surveyed, known: set[tuple[RegionName, NodeId]], unconfirmed: str | None = None
+    ) -> Prepared:
+        is_known = one.facts.nomad.node_id is not None and (one.host.region, one.facts.nomad.node_id) in known
+        nonce = self._nonce(0)
+        return await self.pipeline.prepare(one, nonce, is_known=is_known, unconfirmed=unconfirmed)
+
+    async def _confirm_converged(
+        self, converged: Sequence[Prepared]
+    ) -> dict[HostName, NodeView | HostUnverifiedError]:
+        """What the regions say of hosts where nothing differs."""
+        words: dict[HostName, NodeView | HostUnverifiedError] = {}
+        for region, tools in self.regions.items():
+            of_region = [one for one in converged if one.host.region == region]
+            if of_region:
+                words |= await self.pipeline.confirm_converged(tools, of_region)
+        return words
+
+    async def _roll_out(self, prepared: Sequence[Prepared]) -> None:
+        strategy = self.intent.strategy
+        budget = FailureBudget(strategy.max_failures.of(len(self.intent.hosts)))
+        for outcome in self._outcomes.values():
+            budget.count(outcome)
+        rollout = Rollout(self.emit, self.engine, self._enroll, self._finish_prepared, budget, self.stop)
+        rollout.check_budget()
+        if prepared and not self.stop.is_requested and not await self.confirm(self._overview(prepared)):
+            self.stop.request(
+                "declined", "the plan was not agreed to, so nothing was changed", ExitCode.USAGE
+            )
+        await rollout.run(waves(prepared, strategy))
+
+    def _overview(self, prepared: Sequence[Prepared]) -> PlanOverview:
+        unchanged = sum(outcome.result is Result.UNCHANGED for outcome in self._outcomes.values())
+        return PlanOverview(len(prepared), unchanged, len(self._outcomes) - unchanged)
+
+    async def _enroll(self, prepared: Prepared, wave: Wave) -> Outcome:
+        return await self.pipeline.enroll(prepared, self._nonce(wave.index))
+
+    def _nonce(self, wave: int) -> str:
+        """One nonce a wave, so that the region is asked for a wave's nodes at once and not for all so far."""
+        return self._nonces.setdefault(wave, secrets.token_hex(NONCE_BYTES))
+
+    async def _finish_prepared(self, prepared: Prepared, outcome: Outcome) -> None:
+        await self._finish(prepared.host, outcome)
+
+    async def _finish(self, host: Host, outcome: Outcome) -> None:
+        self._outcomes[host.name] = outcome
+        await self.emit(
+            HostFinished(
+                host=host.name, outcome=outcome, node_pool=host.node_pool, rack=host.rack, stamp=outcome.stamp
+            )
+        )
+
+    async def _finish_check(self, prepared: Sequence[Prepared]) -> ExitCode:
+        for one in prepared:
+            count = len(one.plan.changes)
+            outcome = outcomes.skipped(one.host, "check", f"{count} changes planned, nothing changed", "")
+            await self._finish(one.host, outcome)
+        await self._account_for_rest("not_begun", "the check ended before it", "")
+        return await self._exit_code(has_planned_changes=bool(prepared))
+
+    async def _account_for_rest(self, code: str, message: str, hint: str) -> None:
+        """Every host has an outcome, those too that nobody came to."""
+        for host in self.intent.hosts:
+            if host.name not in self._outcomes:
+                await self._finish(host, outcomes.skipped(host, code, message, hint))
+
+    async def _exit_code(self, *, has_planned_changes: bool) -> ExitCode:
+        await self.stop.tell(self.emit)
+        stop_code = self.stop.reason.code if self.stop.reason else None
+        return decide_exit_code(self._outcomes.values(), stop_code, has_planned_changes=has_planned_changes)

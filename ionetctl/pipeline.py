@@ -1,0 +1,319 @@
+"""One host, from the first look to the region's word. Sees ports and model only; a failure becomes a value here.
+
+``survey`` looks (the first connection), ``prepare`` plans without touching the host, ``enroll`` looks again, applies
+and has the region confirm (the second connection). Nothing is held open between the two.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from ionetctl import outcomes
+from ionetctl.bundle import build_bundle, node_name
+from ionetctl.checks import blocking, check_host
+from ionetctl.conversation import Opening, converse
+from ionetctl.errors import HostError, HostUnreachableError, HostUnverifiedError, IonetctlError
+from ionetctl.events import HostConfirmed, HostPlanned, HostSurveyed, StepFinished, StepRetried, StepStarted
+from ionetctl.facts import SURVEY_LIMIT_BYTES, parse_survey
+from ionetctl.model import Bundle, Facts, Finding, Host, NodeId, NodeView, Outcome, Plan, Result
+from ionetctl.plan import Circumstances, make_plan
+from ionetctl.ports import Command
+from ionetctl.registration import Registration, expectation
+from ionetctl.shipment import pack
+from ionetctl.verification import find_unconfirmed, shortfall
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from ionetctl.bundle import Subject
+    from ionetctl.model import HostName, Naming, RegionName, RolloutId
+    from ionetctl.ports import Clock, Connector, Emit, Issuer, Region, Session
+    from ionetctl.retrying import RetryPolicy
+    from ionetctl.verification import Registrar
+
+NONCE_BYTES: Final = 6
+
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """Seconds. ``step_s`` bounds a survey and the wait for the region, ``idle_s`` a silence, ``apply_s`` an apply."""
+
+    step_s: float = 120.0
+    idle_s: float = 60.0
+    apply_s: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Scripts:
+    """The text of what runs on hosts."""
+
+    survey: bytes
+    receive: str
+    apply: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RegionTools:
+    """What is needed of one region; ``introduces`` says whether its nodes are given introduction tokens."""
+
+    region: Region
+    registrar: Registrar
+    issuer: Issuer
+    introduces: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Equipment:
+    """All that a pipeline works with. ``surveyed_paths`` are those that any bundle of the rollout may hold."""
+
+    rollout: RolloutId
+    owner: str
+    started_at: str
+    connector: Connector
+    regions: Mapping[RegionName, RegionTools]
+    subject_of: Callable[[Host, str, Facts], Subject]
+    surveyed_paths: tuple[str, ...]
+    scripts: Scripts
+    emit: Emit
+    clock: Clock
+    retry: RetryPolicy
+    deadlines: Deadlines
+    naming: Naming = "as-written"
+    takeover: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Surveyed:
+    """A host that was looked at. ``findings`` are those of the host alone."""
+
+    host: Host
+    node_name: str
+    facts: Facts
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A host with what it should have and what is to be done; ``is_known``: its region knew the node when asked."""
+
+    surveyed: Surveyed
+    bundle: Bundle
+    plan: Plan
+    is_known: bool
+    unconfirmed: str | None
+
+    @property
+    def host(self) -> Host:
+        """The host."""
+        return self.surveyed.host
+
+
+@dataclass(slots=True)
+class _Attempts:
+    """What an outcome says of the retries that led to it."""
+
+    made: int = 0
+
+
+def _surveyed_event(surveyed: Surveyed) -> HostSurveyed:
+    facts = surveyed.facts
+    return HostSurveyed(
+        host=surveyed.host.name,
+        os=facts.os_name or facts.os_id,
+        architecture=facts.architecture,
+        gpus_seen=None if facts.gpus is None else len(facts.gpus),
+        machine_id=facts.machine_id,
+        node_id=facts.nomad.node_id,
+        findings=surveyed.findings,
+    )
+
+
+class Pipeline:
+    """The steps, for any host of the rollout."""
+
+    def __init__(self, equipment: Equipment) -> None:
+        self._with = equipment
+
+    async def survey(self, host: Host) -> Surveyed | Outcome:
+        """The host as it is, or the outcome that it cannot be looked at or must not be touched."""
+        began = self._with.clock.monotonic()
+        attempts = _Attempts()
+        try:
+            surveyed = await self._retried(host, "survey", attempts, self._survey_once)
+        except HostError as error:
+            return self._timed(outcomes.failed(host, "survey", error), attempts, began)
+        await self._with.emit(_surveyed_event(surveyed))
+        if finding := blocking(surveyed.findings):
+            blocked = outcomes.failed(host, "survey", outcomes.finding_error(finding), surveyed.facts)
+            return self._timed(blocked, attempts, began)
+        return surveyed
+
+    async def prepare(
+        self, surveyed: Surveyed, nonce: str, *, is_known: bool, unconfirmed: str | None
+    ) -> Prepared:
+        """The host with its plan; ``unconfirmed`` is why the region does not show it although nothing differs."""
+        bundle = build_bundle(self._with.subject_of(surveyed.host, surveyed.node_name, surveyed.facts))
+        plan = self._plan(surveyed, bundle, nonce, is_known=is_known, unconfirmed=unconfirmed)
+        return Prepared(surveyed, bundle, plan, is_known, unconfirmed)
+
+    async def announce(self, prepared: Prepared) -> None:
+        """Record the plan that will be carried out or shown."""
+        plan = prepared.plan
+        await self._with.emit(HostPlanned(host=prepared.host.name, changes=plan.changes, stamp=plan.stamp))
+
+    async def confirm_converged(
+        self, tools: RegionTools, converged: Sequence[Prepared]
+    ) -> dict[HostName, NodeView | HostUnverifiedError]:
+        """What a region says of hosts where nothing differs: the node as it should be, or why it is not."""
+        stamps = {
+            node_id: one.plan.stamp for one in converged if (node_id := one.surveyed.facts.nomad.node_id)
+        }
+        expected = {one.host.name: expectation(one.host, one.surveyed.facts) for one in converged}
+        with_devices = any(one.gpus is not None for one in expected.values())
+        standing = await find_unconfirmed(tools.region, stamps, with_devices=with_devices)
+        words: dict[HostName, NodeView | HostUnverifiedError] = {}
+        for one in converged:
+            view = standing.shown.get(one.surveyed.facts.nomad.node_id or NodeId(""))
+            reason = shortfall(view, expected[one.host.name])
+            if reason is not None:
+                words[one.host.name] = reason
+            elif view is not None:
+                words[one.host.name] = view
+        return words
+
+    async def enroll(self, prepared: Prepared, nonce: str) -> Outcome:
+        """How the host ended. ``nonce`` is the wave's: it proves which apply an agent came up with."""
+        host, began, attempts = prepared.host, self._with.clock.monotonic(), _Attempts()
+
+        async def once(_: Host) -> Outcome:
+            return await self._enroll_once(prepared, nonce)
+
+        try:
+            outcome = await self._retried(host, "apply", attempts, once)
+        except IonetctlError as error:
+            outcome = outcomes.failed(host, "apply", error, prepared.surveyed.facts)
+        return self._timed(outcome, attempts, began)
+
+    async def _survey_once(self, host: Host) -> Surveyed:
+        async with self._with.connector.connect(host) as session:
+            return await self._look(host, session)
+
+    async def _look(self, host: Host, session: Session) -> Surveyed:
+        nonce = secrets.token_hex(NONCE_BYTES)
+        argv = ("sh", "-s", "--", nonce, *self._with.surveyed_paths)
+        limits = self._with.deadlines
+        command = Command(argv, limits.step_s, limits.idle_s, SURVEY_LIMIT_BYTES)
+        asked_at = self._with.clock.now().timestamp()
+        completed = await session.run(command, self._with.scripts.survey)
+        middle = (asked_at + self._with.clock.now().timestamp()) / 2
+        facts = parse_survey(completed.stdout, nonce, controller_time=middle)
+        findings = check_host(host, facts, takeover=self._with.takeover)
+        return Surveyed(host, node_name(host, facts, self._with.naming), facts, findings)
+
+    def _plan(
+        self, surveyed: Surveyed, bundle: Bundle, nonce: str, *, is_known: bool, unconfirmed: str | None
+    ) -> Plan:
+        issuer = self._with.regions[surveyed.host.region].issuer
+        unfit = issuer.explain_unfit(surveyed.facts.node_certificate, surveyed.host, self._with.clock.now())
+        circumstances = Circumstances(nonce, unfit, is_known=is_known, unconfirmed=unconfirmed)
+        return make_plan(bundle, surveyed.facts, circumstances)
+
+    async def _enroll_once(self, prepared: Prepared, nonce: str) -> Outcome:
+        host = prepared.host
+        async with self._with.connector.connect(host) as session:
+            now = await self._look_again(prepared, session)
+            fresh = await self.prepare(
+                now, nonce, is_known=prepared.is_known, unconfirmed=prepared.unconfirmed
+            )
+            view = await self._apply(fresh, session)
+        await self._with.emit(
+            HostConfirmed(host=host.name, node_id=view.id, stamp=fresh.plan.stamp, gpus_seen=view.gpu_count)
+        )
+        return outcomes.confirmed(host, Result.ENROLLED, view, now.facts, fresh.plan.stamp)
+
+    async def _look_again(self, prepared: Prepared, session: Session) -> Surveyed:
+        surveyed = await self._look(prepared.host, session)
+        if surveyed.facts.lock_owner and self._with.rollout in surveyed.facts.lock_owner:
+            message = "the apply of a connection that broke off is still at work there"
+            raise HostUnreachableError("apply_still_running", message, "it ends by itself", transient=True)
+        if finding := blocking(surveyed.findings):
+            raise outcomes.finding_error(finding)
+        return surveyed
+
+    async def _apply(self, prepared: Prepared, session: Session) -> NodeView:
+        host = prepared.host
+        tools = self._with.regions[host.region]
+        needs_token = tools.introduces and not prepared.is_known
+        payload = pack(
+            prepared.bundle,
+            prepared.plan,
+            prepared.surveyed.facts,
+            lambda: tools.issuer.issue(host),
+            rollout=self._with.rollout,
+            apply_script=self._with.scripts.apply,
+            needs_token=needs_token,
+        )
+        registration = Registration(
+            host,
+            prepared.surveyed.node_name,
+            prepared.surveyed.facts,
+            prepared.plan.stamp,
+            tools.region,
+            tools.registrar,
+            self._with.emit,
+            self._with.deadlines.step_s,
+            introduces=tools.introduces,
+            needs_token=needs_token,
+        )
+
+        async def on_step(name: str) -> None:
+            await self._with.emit(StepStarted(host=host.name, step="apply", attempt=1, detail=name))
+
+        return await converse(session, self._opening(), payload, on_step, registration.lead)
+
+    def _opening(self) -> Opening:
+        limits = self._with.deadlines
+        return Opening(
+            self._with.scripts.receive,
+            secrets.token_hex(NONCE_BYTES),
+            self._with.rollout,
+            self._with.owner,
+            self._with.started_at,
+            timeout_s=limits.apply_s,
+            idle_s=limits.idle_s + 2 * limits.step_s,
+        )
+
+    async def _retried(
+        self, host: Host, step: str, attempts: _Attempts, work: Callable[[Host], Awaitable[_Result]]
+    ) -> _Result:
+        async def before_retry(attempt: int, error: HostError, delay_s: float) -> None:
+            event = StepRetried(
+                host=host.name,
+                step=step,
+                attempt=attempt,
+                code=error.code,
+                message=error.message,
+                delay_s=delay_s,
+            )
+            await self._with.emit(event)
+
+        async def once(attempt: int) -> _Result:
+            attempts.made = attempt
+            began = self._with.clock.monotonic()
+            await self._with.emit(StepStarted(host=host.name, step=step, attempt=attempt))
+            result = await work(host)
+            took_s = round(self._since(began), 3)
+            await self._with.emit(StepFinished(host=host.name, step=step, attempt=attempt, duration_s=took_s))
+            return result
+
+        return await self._with.retry.run(once, before_retry)
+
+    def _timed(self, outcome: Outcome, attempts: _Attempts, began: float) -> Outcome:
+        return replace(outcome, attempts=attempts.made, duration_s=round(self._since(began), 3))
+
+    def _since(self, began: float) -> float:
+        return self._with.clock.monotonic() - began

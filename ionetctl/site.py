@@ -1,0 +1,164 @@
+"""A site opened for work: inventory read, secrets resolved, regions at hand, releases in the cache.
+
+The wiring of adapters. Everything that can be wrong without any host is found here, before the first connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from ionetctl import layout
+from ionetctl.artifacts import ArtifactKey, ArtifactStore
+from ionetctl.artifacts.release import NOMAD
+from ionetctl.bundle import Subject, wants_gpus
+from ionetctl.checks import ARCHITECTURES
+from ionetctl.errors import ConfigurationError
+from ionetctl.inventory.load import load_inventory
+from ionetctl.inventory.select import select_hosts
+from ionetctl.pki import check_client_pair, open_issuer
+from ionetctl.region import NomadRegion
+from ionetctl.secrets import SecretStore
+from ionetctl.verification import Registrar, check_region
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+
+    from ionetctl.model import (
+        Facts,
+        Host,
+        Inventory,
+        Program,
+        RegionName,
+        RegionSettings,
+        RegionStatus,
+        SecretRef,
+    )
+    from ionetctl.ports import Clock, Issuer, Region
+    from ionetctl.settings import Settings
+
+LOCK_FILE: Final = "ionetctl.lock"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRegion:
+    """A region that can be asked; ``ca_pem`` is what nodes and API are checked against."""
+
+    settings: RegionSettings
+    api: Region
+    registrar: Registrar
+    issuer: Issuer
+    ca_pem: bytes
+
+
+@dataclass(slots=True)
+class Site:
+    """All that belongs to one inventory. ``programs`` fills as architectures become known."""
+
+    inventory: Inventory
+    hosts: tuple[Host, ...]
+    secrets: SecretStore
+    artifacts: ArtifactStore
+    clock: Clock
+    programs: dict[ArtifactKey, Program] = field(default_factory=dict)
+    regions: dict[RegionName, OpenRegion] = field(default_factory=dict)
+
+    async def open_regions(self, stack: AsyncExitStack) -> None:
+        """Make the regions of the chosen hosts ready to be asked; raises for what is wrong with keys and CAs."""
+        for name in dict.fromkeys(host.region for host in self.hosts):
+            settings = self.inventory.regions[name]
+            check_client_pair(settings, self.secrets.reveal, self.clock.now())
+            issuer = open_issuer(settings, self.secrets.reveal, self.clock)
+            api = await stack.enter_async_context(NomadRegion.open(settings, self.secrets.reveal))
+            registrar = Registrar(api, self.clock)
+            self.regions[name] = OpenRegion(settings, api, registrar, issuer, _read_ca(settings))
+
+    async def check_region(self, name: RegionName) -> RegionStatus:
+        """What a region says of itself, held against what the inventory asks of it."""
+        opened = self.regions[name]
+        status = await opened.api.status()
+        pools = {host.node_pool for host in self.hosts if host.region == name}
+        check_region(status, opened.settings, self.inventory.nomad.version, pools)
+        return status
+
+    async def ensure_programs(self, facts: Iterable[tuple[Host, Facts]] | None = None) -> None:
+        """Have the releases that the hosts need; without facts those for amd64, so that a wrong digest shows early.
+
+        Raises ``TrustError`` or ``ConfigurationError`` as ``ArtifactStore.ensure`` does.
+        """
+        needs = set(_early_needs(self.hosts, self)) if facts is None else set(self._needs(facts))
+        self.programs |= await self.artifacts.ensure(needs)
+
+    def _needs(self, facts: Iterable[tuple[Host, Facts]]) -> Iterator[ArtifactKey]:
+        for host, seen in facts:
+            yield ArtifactKey(NOMAD, self.inventory.nomad.version, ARCHITECTURES[seen.architecture])
+            if key := self._plugin_key(host, seen):
+                yield key
+
+    def _plugin_key(self, host: Host, facts: Facts) -> ArtifactKey | None:
+        """The device plugin's release for a host that offers GPUs; there is none for arm64."""
+        if ARCHITECTURES[facts.architecture] != "amd64" or not wants_gpus(host, facts):
+            return None
+        return ArtifactKey(layout.DEVICE_PLUGIN, self.inventory.nomad.device_plugin_version, "amd64")
+
+    def subject_of(self, host: Host, node_name: str, facts: Facts) -> Subject:
+        """What the host's bundle is made of."""
+        opened = self.regions[host.region]
+        nomad = self.programs[
+            ArtifactKey(NOMAD, self.inventory.nomad.version, ARCHITECTURES[facts.architecture])
+        ]
+        plugin_key = self._plugin_key(host, facts)
+        plugin = self.programs[plugin_key] if plugin_key else None
+        return Subject(host, node_name, facts, opened.settings, opened.ca_pem, nomad, plugin)
+
+
+def _early_needs(hosts: Iterable[Host], site: Site) -> Iterator[ArtifactKey]:
+    yield ArtifactKey(NOMAD, site.inventory.nomad.version, "amd64")
+    if any(host.gpus.count != 0 for host in hosts):
+        yield ArtifactKey(layout.DEVICE_PLUGIN, site.inventory.nomad.device_plugin_version, "amd64")
+
+
+@asynccontextmanager
+async def open_site(
+    inventory_source: str, limit: str | None, artifacts_mirror: str | None, settings: Settings, clock: Clock
+) -> AsyncIterator[Site]:
+    """The site of an inventory, closed at the end of the block.
+
+    Raises ``ConfigurationError`` and ``UsageError`` for all that is wrong with inventory, secrets and keys.
+    """
+    inventory = load_inventory(inventory_source)
+    hosts = inventory.hosts if limit is None else select_hosts(inventory, limit)
+    secrets = SecretStore(settings.environ)
+    await asyncio.to_thread(secrets.resolve_all, _secret_refs(inventory, hosts))
+    mirror = artifacts_mirror or inventory.nomad.mirror
+    store = ArtifactStore(settings.prepare_cache(), mirror, Path(inventory.directory) / LOCK_FILE)
+    site = Site(inventory, hosts, secrets, store, clock)
+    async with AsyncExitStack() as stack:
+        await site.open_regions(stack)
+        yield site
+
+
+def _secret_refs(inventory: Inventory, hosts: Iterable[Host]) -> Iterator[SecretRef]:
+    """Every secret that the rollout will need, so that a missing one shows before any host is touched."""
+    regions: Mapping[RegionName, RegionSettings] = inventory.regions
+    for name in dict.fromkeys(host.region for host in hosts):
+        region = regions[name]
+        yield region.token
+        yield region.tls.node.key
+        if region.tls.client is not None:
+            yield region.tls.client.key
+    for host in hosts:
+        for ref in (host.ssh.passphrase, host.ssh.password, host.ssh.become_password):
+            if ref is not None:
+                yield ref
+
+
+def _read_ca(settings: RegionSettings) -> bytes:
+    try:
+        return Path(settings.tls.ca).read_bytes()
+    except OSError as error:
+        message = f"cannot read the CA of region {settings.name}, {settings.tls.ca}: {error.strerror}"
+        raise ConfigurationError("certificate_unreadable", message, "correct tls.ca of the region") from error
