@@ -1,6 +1,6 @@
-"""Why hosts did not make it, said once for many: outcomes grouped by code, step and the shape of the message.
+"""What many hosts share, said once: problems and findings grouped by code and by the shape of the message.
 
-Knows outcomes and nothing of how they are shown; what differs from host to host (numbers, addresses, quoted names)
+Knows outcomes and findings and nothing of how they are shown; what differs from host to host (numbers, addresses, quoted names)
 is what a message's shape leaves out.
 """
 
@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
-    from ionetctl.model import HostName, Outcome, Problem, Result
+    from ionetctl.model import Finding, HostName, Outcome, Problem, Result, Severity
 
 BLANK: Final = "…"
 _PARTICULAR: Final = re.compile(
@@ -34,6 +34,17 @@ class Cause:
     hosts: tuple[HostName, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class FindingGroup:
+    """One finding that ``hosts`` share; ``message`` has blanks where theirs differ, ``hint`` is the first one's."""
+
+    severity: Severity
+    code: str
+    message: str
+    hint: str
+    hosts: tuple[HostName, ...]
+
+
 def shape(message: str, *particulars: str) -> str:
     """The message with ``particulars`` (the host's own names), numbers, digests and quoted text blanked."""
     for particular in filter(None, particulars):
@@ -47,6 +58,24 @@ def group_problems(outcomes: Iterable[Outcome]) -> tuple[Cause, ...]:
     for outcome in outcomes:
         causes.put(outcome)
     return causes.causes()
+
+
+def group_findings(findings: Mapping[HostName, Iterable[Finding]]) -> tuple[FindingGroup, ...]:
+    """What was found, by code and shape: most hosts first, then in the order of appearance."""
+    alike: dict[tuple[str, str, str], list[tuple[HostName, Finding]]] = {}
+    for host, found in findings.items():
+        for finding in found:
+            key = (finding.severity, finding.code, shape(finding.message, host))
+            alike.setdefault(key, []).append((host, finding))
+    groups = [_finding_group(form, members) for (_, _, form), members in alike.items()]
+    return tuple(sorted(groups, key=lambda group: -len(group.hosts)))
+
+
+def _finding_group(form: str, members: list[tuple[HostName, Finding]]) -> FindingGroup:
+    first = members[0][1]
+    is_same = len({finding.message for _, finding in members}) == 1
+    hosts = tuple(dict.fromkeys(host for host, _ in members))
+    return FindingGroup(first.severity, first.code, first.message if is_same else form, first.hint, hosts)
 
 
 _Key = tuple["Result", str, str, str]

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
-from ionetctl.causes import group_problems
+from ionetctl.causes import FindingGroup, group_findings, group_problems
 from ionetctl.errors import ExitCode, worst
 from ionetctl.events import (
     Envelope,
     HostEntry,
     HostFinished,
     HostPlanned,
+    HostSurveyed,
     RolloutFinished,
     RolloutResumed,
     RolloutStarted,
@@ -25,7 +26,7 @@ from ionetctl.events import (
     StepStarted,
     Warned,
 )
-from ionetctl.model import Change, HostName, Outcome, Result, RolloutId
+from ionetctl.model import Change, Finding, HostName, Outcome, Result, RolloutId
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -90,6 +91,7 @@ class Summary:
     duration_s: float = 0.0
     outcomes: tuple[Outcome, ...] = ()
     plans: tuple[PlanGroup, ...] = ()
+    findings: tuple[FindingGroup, ...] = ()
     warnings: tuple[Warned, ...] = ()
     warnings_dropped: int = 0
     stopped: Failure | None = None
@@ -145,6 +147,7 @@ class SummaryFold:
         self._entries: dict[HostName, HostEntry] = {}
         self._outcomes: dict[HostName, Outcome] = {}
         self._plans = _Plans()
+        self._findings: dict[HostName, tuple[Finding, ...]] = {}
         self._warnings: dict[tuple[str, str], Warned] = {}
         self._warnings_dropped = 0
         self._stop: RolloutStopped | None = None
@@ -165,6 +168,8 @@ class SummaryFold:
             case StepStarted(host=str() as host):
                 # A host that is at work again has not ended: its earlier outcome belongs to the part resumed from.
                 self._outcomes.pop(host, None)
+            case HostSurveyed(host=str() as host) as event:
+                self._findings[host] = event.findings
             case HostPlanned(host=str() as host) as event:
                 self._plans.put(host, event.changes)
             case HostFinished() as event:
@@ -193,6 +198,7 @@ class SummaryFold:
             duration_s=self._duration_s(),
             outcomes=outcomes,
             plans=self._plans.groups(),
+            findings=group_findings(self._findings),
             warnings=tuple(self._warnings.values()),
             warnings_dropped=self._warnings_dropped,
             stopped=Failure(self._stop.code, self._stop.message) if self._stop else None,

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from ionetctl.causes import Cause, Causes, group_problems, shape
-from ionetctl.model import HostName, Outcome, Problem, Result
+from ionetctl.causes import Cause, Causes, FindingGroup, group_findings, group_problems, shape
+from ionetctl.model import Finding, HostName, Outcome, Problem, Result, Severity
 from tests.support import streams
 
 SEVEN = Problem("gpu_count_mismatch", "survey", "7 GPUs seen, 8 promised", "reseat the card", 5)
@@ -91,3 +91,17 @@ def test_unchanged_causes_are_not_built_again() -> None:
     causes = Causes()
     causes.put(failed(0, SEVEN))
     assert causes.causes()[0] is causes.causes()[0]
+
+
+NAT = Finding("nat", Severity.WARN, "120 hosts behind 1 address", "raise the limit")
+
+
+def test_findings_are_grouped_by_code_and_shape() -> None:
+    """Hosts with the same finding stand together, whatever its numbers; another code stands apart."""
+    first, second, third = (streams.host_name(index) for index in range(3))
+    other = replace(NAT, code="clock", severity=Severity.INFO)
+    found = {first: (other,), second: (NAT, NAT), third: (replace(NAT, message="7 hosts behind 2 address"),)}
+    assert group_findings(found) == (
+        FindingGroup(Severity.WARN, "nat", "… hosts behind … address", "raise the limit", (second, third)),
+        FindingGroup(Severity.INFO, "clock", NAT.message, "raise the limit", (first,)),
+    )

@@ -9,7 +9,7 @@ import pytest
 from ionetctl import events
 from ionetctl.errors import ExitCode
 from ionetctl.fold import MAX_WARNINGS, Failure, Summary, SummaryFold, decide_exit_code, summarize
-from ionetctl.model import HostName, Outcome, Problem, Result
+from ionetctl.model import Finding, HostName, Outcome, Problem, Result, Severity
 from tests.support import streams
 from tests.support.streams import FOREIGN_KEY, GPU_MISSING, TIMEOUT, UNCONFIRMED, Rollout, Stream
 
@@ -252,3 +252,25 @@ def test_outcome_is_what_the_event_says() -> None:
     rollout = Rollout(hosts=1, problems={0: GPU_MISSING})
     expected: Outcome = streams.outcome(streams.entry(0), Result.FAILED, GPU_MISSING)
     assert summarize(rollout.play()).outcomes == (expected,)
+
+
+def test_findings_of_the_latest_survey_count() -> None:
+    """A host that is surveyed again has the findings of the second look."""
+    finding = Finding("clock", Severity.WARN, "off by 3 s", "ntp")
+    say = Stream().say
+    looks = [
+        say(
+            events.HostSurveyed(
+                host=HostName("g1"),
+                os="debian",
+                architecture="x86_64",
+                gpus_seen=8,
+                machine_id=None,
+                node_id=None,
+                findings=findings,
+            )
+        )
+        for findings in ((finding,), ())
+    ]
+    assert [group.hosts for group in summarize(looks[:1]).findings] == [("g1",)]
+    assert summarize(looks).findings == ()

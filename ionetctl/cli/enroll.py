@@ -171,7 +171,7 @@ def _enroll(
         raise UsageError("rollout_without_resume", "--rollout names what to resume", "add --resume")
     if not (yes or wanted.check):
         check_consent(face.common, settings, wanted.inventory)
-    rollout = RolloutFace(face, settings, asks=not yes)
+    rollout = RolloutFace(face, settings, asks=not yes, has_past=wanted.resume)
     summary = rollout.run(enrollment.enroll(wanted, settings, rollout.sinks, rollout.confirm))
     write_reports(reports, summary)
     return rollout.result(summary)

@@ -35,6 +35,7 @@ def preflight(
     def body(face: Face) -> CommandResult:
         from ionetctl import enrollment
         from ionetctl.cli.rollout_face import RolloutFace
+        from ionetctl.ui.summary import preflight_lines
 
         wanted = enrollment.EnrollOptions(
             inventory=inventory,
@@ -46,6 +47,7 @@ def preflight(
         )
         settings = load_settings(state_dir)
         rollout = RolloutFace(face, settings, asks=False)
-        return rollout.result(rollout.run(enrollment.preflight(wanted, settings, rollout.sinks)))
+        summary = rollout.run(enrollment.preflight(wanted, settings, rollout.sinks))
+        return rollout.result(summary, preflight_lines)
 
     run(Common.of(output, quiet, verbose, color, no_input), body, describe_failure)

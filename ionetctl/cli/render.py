@@ -9,7 +9,7 @@ import typer
 from ionetctl.cli import options
 from ionetctl.cli.options import ColorChoice, OutputFormat
 from ionetctl.cli.output import CommandResult, Common
-from ionetctl.cli.run import load_settings, run
+from ionetctl.cli.run import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -29,7 +29,6 @@ def render(
     *,
     inventory: options.Inventory,
     host: Annotated[str, typer.Argument(metavar="HOST", help="The host's name in the inventory.")],
-    state_dir: options.StateDir = None,
     output: options.Output = OutputFormat.HUMAN,
     quiet: options.Quiet = False,
     verbose: options.Verbose = 0,
@@ -37,13 +36,13 @@ def render(
     no_input: options.NoInput = False,
 ) -> None:
     """Show every file that a host would get, as the templates make it; secrets are masked."""
-    run(Common.of(output, quiet, verbose, color, no_input), lambda _: _render(inventory, host, state_dir))
+    run(Common.of(output, quiet, verbose, color, no_input), lambda _: _render(inventory, host))
 
 
-def _render(inventory: str, host: str, state_dir: str | None) -> CommandResult:
-    from ionetctl import enrollment
+def _render(inventory: str, host: str) -> CommandResult:
+    from ionetctl.rendering import render_host
 
-    files = enrollment.render(inventory, host, load_settings(state_dir))
+    files = render_host(inventory, host)
     texts = {path: content.decode(errors="replace") for path, content in files.items()}
     rows = [{"path": path, "content": text} for path, text in texts.items()]
     return CommandResult({"schema": SCHEMA, "host": host, "files": rows}, rows, lambda: _view(texts))

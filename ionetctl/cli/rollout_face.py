@@ -21,7 +21,7 @@ from ionetctl.ui.summary import lines, plan_lines
 from ionetctl.ui.verbosity import Verbosity
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
 
     from rich.console import RenderableType
 
@@ -67,11 +67,15 @@ class SummarySink:
 class NdjsonSink:
     """Streams events to standard output, one a line, as they happen."""
 
-    def __init__(self, face: Face) -> None:
+    def __init__(self, face: Face, *, has_past: bool = False) -> None:
         self._face = face
+        self._has_past = has_past
 
     async def take(self, envelopes: Sequence[Envelope]) -> None:
-        """Write them; a slow reader holds up this sink but not the loop."""
+        """Write them; a slow reader holds up this sink but not the loop. The past of a resumed rollout was written."""
+        is_past, self._has_past = self._has_past, False
+        if is_past:
+            return
         data = b"".join(encode(envelope) + b"\n" for envelope in envelopes)
         await asyncio.to_thread(self._face.write, data)
 
@@ -80,16 +84,19 @@ class NdjsonSink:
 
 
 class RolloutFace:
-    """The sinks of one rollout, in ``sinks``; ``asks`` whether a person confirms the plan."""
+    """The sinks of one rollout, in ``sinks``.
 
-    def __init__(self, face: Face, settings: Settings, *, asks: bool) -> None:
+    ``asks`` whether a person confirms the plan; ``has_past`` says that the first batch is what was done before.
+    """
+
+    def __init__(self, face: Face, settings: Settings, *, asks: bool, has_past: bool = False) -> None:
         self._face = face
         self._asks = asks
         self._summary = SummarySink()
-        self._screen = _screen(face, settings)
+        self._screen = _screen(face, settings, has_past=has_past)
         self.sinks: tuple[Sink, ...] = (self._summary, self._screen)
         if face.common.output is OutputFormat.NDJSON:
-            self.sinks += (NdjsonSink(face),)
+            self.sinks += (NdjsonSink(face, has_past=has_past),)
 
     def run(self, rollout: Coroutine[Any, Any, ExitCode]) -> Summary:
         """The summary of the rollout, run to its end; an error of ours is part of it, a bug is raised."""
@@ -121,20 +128,20 @@ class RolloutFace:
         err.file.flush()
         return (await read_line()).strip().lower() in {"y", "yes"}
 
-    def result(self, summary: Summary) -> CommandResult:
-        """The rollout's result, for people and for programs."""
+    def result(
+        self, summary: Summary, describe: Callable[[Summary], Iterable[RenderableType]] = lines
+    ) -> CommandResult:
+        """The rollout's result, for people in the words of ``describe`` and for programs."""
         return CommandResult(
             document=document(summary),
-            view=lambda: self._view(summary),
+            view=lambda: () if self._is_silent(summary) else describe(summary),
             exit_code=summary.exit_code,
             failure=summary.error,
         )
 
-    def _view(self, summary: Summary) -> Iterable[RenderableType]:
-        is_quiet = self._face.common.verbosity is Verbosity.QUIET
-        if is_quiet and summary.exit_code in {ExitCode.OK, ExitCode.CHANGES}:
-            return ()
-        return lines(summary)
+    def _is_silent(self, summary: Summary) -> bool:
+        is_well = summary.exit_code in {ExitCode.OK, ExitCode.CHANGES}
+        return is_well and self._face.common.verbosity is Verbosity.QUIET
 
 
 async def read_line() -> str:
@@ -154,8 +161,8 @@ async def read_line() -> str:
         loop.remove_reader(descriptor)
 
 
-def _screen(face: Face, settings: Settings) -> LiveScreen | PlainLines:
+def _screen(face: Face, settings: Settings, *, has_past: bool) -> LiveScreen | PlainLines:
     verbosity = face.common.verbosity
     if verbosity > Verbosity.QUIET and not settings.is_ci and can_redraw(face.err):
-        return LiveScreen(face.err, verbosity)
-    return PlainLines(face.note, verbosity)
+        return LiveScreen(face.err, verbosity, has_past=has_past)
+    return PlainLines(face.note, verbosity, has_past=has_past)

@@ -68,9 +68,9 @@ def look(settings: Settings, limit: str | None, *, is_offline: bool) -> StatusRe
     """The fleet as it is now; raises as the catalog does, and ``UsageError`` for a limit that chooses nothing."""
     import asyncio
 
-    from ionetctl import enrollment
+    from ionetctl.standing import refresh_status
 
-    report = asyncio.run(enrollment.refresh_status(settings, is_offline))
+    report = asyncio.run(refresh_status(settings, is_offline))
     return report if limit is None else _limited(report, limit)
 
 

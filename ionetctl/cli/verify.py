@@ -50,11 +50,10 @@ def describe_failure(failure: Failure, exit_code: ExitCode) -> dict[str, Any]:
 def _verify(inventory: str, limit: str | None, state_dir: str | None) -> CommandResult:
     import asyncio
 
-    from ionetctl import enrollment
     from ionetctl.fleet import verdict_row, verify_document
+    from ionetctl.standing import verify
     from ionetctl.ui.fleet import verify_view
 
-    wanted = enrollment.EnrollOptions(inventory=inventory, limit=limit)
-    report = asyncio.run(enrollment.verify(wanted, load_settings(state_dir)))
+    report = asyncio.run(verify(inventory, limit, load_settings(state_dir)))
     rows = [verdict_row(verdict) for verdict in report.verdicts]
     return CommandResult(verify_document(report), rows, lambda: verify_view(report), report.exit_code)

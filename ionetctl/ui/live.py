@@ -55,7 +55,10 @@ class LiveScreen:
         console: Console,
         verbosity: Verbosity = Verbosity.NORMAL,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        *,
+        has_past: bool = False,
     ) -> None:
+        self._has_past = has_past
         self._console = console
         self._verbosity = verbosity
         self._now = now
@@ -66,15 +69,16 @@ class LiveScreen:
         self._ticker: asyncio.Task[None] | None = None
 
     async def take(self, envelopes: Sequence[Envelope]) -> None:
-        """Fold the events in; the next tick shows them."""
+        """Fold the events in; the next tick shows them. A resumed rollout's first batch is its past."""
+        is_past, self._has_past = self._has_past, False
         for envelope in envelopes:
             self._progress.take(envelope)
             if isinstance(envelope.event, HostFinished):
                 self._causes.put(envelope.event.outcome)
-            if self._verbosity >= Verbosity.VERBOSE:
+            if self._verbosity >= Verbosity.VERBOSE and not is_past:
                 self._say(envelope)
-        self._is_stale = True
-        if self._ticker is None:
+        self._is_stale = self._is_stale or bool(envelopes)
+        if self._ticker is None and envelopes:
             self._start()
 
     async def close(self) -> None:

@@ -38,20 +38,26 @@ _GOOD: Final = frozenset({Result.ENROLLED, Result.UNCHANGED, Result.SKIPPED})
 class PlainLines:
     """A sink that hands finished lines to ``write``, as many as ``verbosity`` asks for."""
 
-    def __init__(self, write: Callable[[str], None], verbosity: Verbosity = Verbosity.NORMAL) -> None:
+    def __init__(
+        self, write: Callable[[str], None], verbosity: Verbosity = Verbosity.NORMAL, *, has_past: bool = False
+    ) -> None:
         self._write = write
+        self._has_past = has_past
         self._verbosity = verbosity
         self._progress = ProgressFold()
         self._said_at: datetime | None = None
 
     async def take(self, envelopes: Sequence[Envelope]) -> None:
-        """Say what the events are worth saying."""
+        """Say what the events are worth saying; a resumed rollout's first batch is its past, which was said."""
+        is_past, self._has_past = self._has_past, False
         for envelope in envelopes:
             self._progress.take(envelope)
+            if is_past:
+                continue
             line = describe(envelope.event, self._verbosity)
             if line is not None:
                 self._write(line)
-        if envelopes and self._verbosity >= Verbosity.NORMAL:
+        if envelopes and not is_past and self._verbosity >= Verbosity.NORMAL:
             self._say_progress(datetime.fromisoformat(envelopes[-1].time))
 
     async def close(self) -> None:

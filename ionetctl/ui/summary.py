@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Final
 from rich.text import Text
 
 from ionetctl.errors import ExitCode
-from ionetctl.model import Action, Result
+from ionetctl.model import Action, Result, Severity
 from ionetctl.ui import phrases
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ionetctl.causes import Cause
+    from ionetctl.causes import Cause, FindingGroup
     from ionetctl.fold import PlanGroup, Summary
     from ionetctl.model import Change
 
@@ -27,6 +27,9 @@ STYLES: Final[dict[Result, str]] = {
     Result.SKIPPED: "dim",
 }
 MAX_CAUSES: Final = 20
+SURVEYED: Final = "surveyed"
+"""The code under which a preflight skips a host that nothing keeps from being enrolled."""
+_UNFIT: Final = frozenset({Result.FAILED, Result.UNREACHABLE, Result.UNVERIFIED})
 _SIGNS: Final[dict[Action, tuple[str, str]]] = {
     Action.CREATE: ("+", "green"),
     Action.UPDATE: ("~", "yellow"),
@@ -46,6 +49,7 @@ def lines(summary: Summary) -> Iterator[Text]:
     """What stands under a finished rollout, line by line."""
     if summary.is_check:
         yield from plan_lines(summary.plans)
+    yield from finding_lines([found for found in summary.findings if found.severity is Severity.WARN])
     yield from cause_lines([cause for cause in summary.causes if cause.result is not Result.SKIPPED])
     yield from _warning_lines(summary)
     if summary.outcomes:
@@ -53,6 +57,34 @@ def lines(summary: Summary) -> Iterator[Text]:
     if summary.stopped is not None:
         yield Text(f"stopped: {phrases.plain(summary.stopped.message)}", style="bold red")
     yield from _next_lines(summary)
+
+
+def preflight_lines(summary: Summary) -> Iterator[Text]:
+    """What stands under a finished preflight: everything that was found, and how many hosts may be enrolled."""
+    yield from finding_lines([found for found in summary.findings if found.severity is not Severity.BLOCK])
+    yield from cause_lines([cause for cause in summary.causes if cause.result is not Result.SKIPPED])
+    unfit = sum(outcome.result in _UNFIT for outcome in summary.outcomes)
+    fit = sum(
+        outcome.problem is not None and outcome.problem.code == SURVEYED for outcome in summary.outcomes
+    )
+    line = Text.assemble(
+        (f"{phrases.hosts(len(summary.outcomes))} looked at: ", "bold"), (f"{fit:,} fit", "green")
+    )
+    if unfit:
+        line.append(f", {unfit:,} unfit", style="red")
+    yield line.append("; nothing was changed")
+
+
+def finding_lines(findings: Sequence[FindingGroup]) -> Iterator[Text]:
+    """Each finding with its hosts."""
+    for found in findings:
+        style = "yellow" if found.severity is Severity.WARN else "cyan"
+        yield Text.assemble(
+            (found.severity.value, style),
+            (f"  {found.code}", "bold"),
+            f" on {phrases.hosts(len(found.hosts))}",
+        )
+        yield from _reason_lines(found.message, found.hosts, found.hint)
 
 
 def cause_lines(causes: Sequence[Cause]) -> Iterator[Text]:
@@ -63,17 +95,21 @@ def cause_lines(causes: Sequence[Cause]) -> Iterator[Text]:
             (f"  {cause.code}", "bold"),
             f" in {cause.step}, {phrases.hosts(len(cause.hosts))}",
         )
-        # Labels also keep a host's words off the beginning of a line, where CI systems read commands.
-        yield Text(f"  why    {phrases.plain(cause.message)}")
-        yield Text(f"  hosts  {phrases.folded(cause.hosts)}", style="cyan")
-        if cause.hint:
-            yield Text(f"  do     {phrases.plain(cause.hint)}", style="dim")
-        yield Text("")
+        yield from _reason_lines(cause.message, cause.hosts, cause.hint)
     if len(causes) > MAX_CAUSES:
         rest = sum(len(cause.hosts) for cause in causes[MAX_CAUSES:])
         yield Text(
             f"and {len(causes) - MAX_CAUSES} more causes on {phrases.hosts(rest)}; see -o json or --report"
         )
+
+
+def _reason_lines(message: str, hosts: Sequence[str], hint: str) -> Iterator[Text]:
+    """Labels also keep a host's words off the beginning of a line, where CI systems read commands."""
+    yield Text(f"  why    {phrases.plain(message)}")
+    yield Text(f"  hosts  {phrases.folded(hosts)}", style="cyan")
+    if hint:
+        yield Text(f"  do     {phrases.plain(hint)}", style="dim")
+    yield Text("")
 
 
 def plan_lines(plans: Sequence[PlanGroup]) -> Iterator[Text]:

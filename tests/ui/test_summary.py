@@ -1,0 +1,246 @@
+"""The end of a rollout in words, as a terminal of eighty columns shows it."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from rich.console import Console
+
+from ionetctl import events
+from ionetctl.errors import ExitCode
+from ionetctl.fleet import StatusReport, Verdict, VerifyReport
+from ionetctl.fold import Failure, Summary, summarize
+from ionetctl.model import Action, Change, Finding, HostName, NodeId, Problem, RegionName, Result, Severity
+from ionetctl.ui.fleet import status_view, verify_view
+from ionetctl.ui.summary import MAX_CAUSES, lines, preflight_lines, resume_command
+from tests.support import streams
+from tests.support.fleet import FLEET
+from tests.support.streams import GPU_MISSING, TIMEOUT, UNCONFIRMED, Rollout, Stream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rich.console import RenderableType
+
+
+def shown(parts: Iterable[RenderableType], width: int = 100) -> list[str]:
+    console = Console(width=width, file=io.StringIO(), markup=False, color_system=None)
+    with console.capture() as captured:
+        for part in parts:
+            console.print(part)
+    return captured.get().splitlines()
+
+
+MIXED = Rollout(
+    hosts=40,
+    problems={
+        3: GPU_MISSING,
+        4: replace(GPU_MISSING, message="6 GPUs seen, 8 promised"),
+        9: TIMEOUT,
+        20: UNCONFIRMED,
+    },
+    unchanged=frozenset({7}),
+    exit_code=5,
+    findings=(),
+)
+
+
+def test_failures_are_grouped_with_folded_names_and_a_hint() -> None:
+    """Three kinds of failure: each cause once, its hosts folded, what to do, and the counts at the end."""
+    assert shown(lines(summarize(MIXED.play()))) == [
+        "failed  gpu_count_mismatch in survey, 2 hosts",
+        "  why    … GPUs seen, … promised",
+        "  hosts  rey1-a01-g[04-05]",
+        "  do     reseat the card or correct the inventory",
+        "",
+        "unreachable  connect_timeout in survey, 1 host",
+        "  why    10.20.1.14:22 did not answer within 10 s",
+        "  hosts  rey1-a01-g10",
+        "  do     is it switched on?",
+        "",
+        "unverified  node_not_confirmed in confirm, 1 host",
+        "  why    the region does not show the node",
+        "  hosts  rey1-a02-g05",
+        "  do     see its log",
+        "",
+        "40 hosts: 35 enrolled, 1 unchanged, 2 failed, 1 unreachable, 1 unverified in 21 s (rollout ",
+        "20260301T120000Z-7f3a)",
+    ]
+
+
+def test_check_shows_the_plan() -> None:
+    """A check ends with what would be done, hosts alike together, and says that nothing was."""
+    check = Rollout(hosts=20, unchanged=frozenset({7}), is_check=True, exit_code=9, findings=())
+    assert shown(lines(summarize(check.play())), 200) == [
+        "19 hosts: rey1-a01-g[01-07,09-16], rey1-a02-g[01-04]",
+        "  + create /etc/nomad.d/nomad.hcl  not there",
+        "  + create /opt/nomad/releases/2.0.5/nomad  not there",
+        "  * restart nomad.service  its configuration changes",
+        "",
+        "1 host as planned already: rey1-a01-g08",
+        "20 hosts: 1 unchanged, 19 skipped in 5 s (rollout 20260301T120000Z-7f3a)",
+        "nothing was changed: this was --check",
+    ]
+
+
+def test_secret_changes_are_marked() -> None:
+    """A file that holds a secret is named, never shown."""
+    change = Change(Action.UPDATE, "/etc/nomad.d/tls/client-key.pem", "", is_secret=True)
+    say = Stream().say
+    planned = [
+        *Rollout(hosts=1, is_check=True).play()[:1],
+        say(events.HostPlanned(host=streams.host_name(0), changes=(change,), stamp="")),
+    ]
+    assert "  ~ update /etc/nomad.d/tls/client-key.pem (secret)" in shown(lines(summarize(planned)))
+
+
+def test_stopped_rollout_says_why_and_how_to_go_on() -> None:
+    """The reason and the resume command stand last."""
+    stop = events.RolloutStopped(code="too_many_failures", message="3 hosts failed, 2 may (--max-failures)")
+    stopped = Rollout(hosts=5, stop=stop, exit_code=10, findings=())
+    assert shown(lines(summarize(stopped.play())), 200)[1:] == [
+        "stopped: 3 hosts failed, 2 may (--max-failures)",
+        "to go on: ionetctl enroll site/inventory.yaml --resume --rollout 20260301T120000Z-7f3a",
+    ]
+
+
+def test_resume_command_is_quoted_for_a_shell() -> None:
+    """A path with spaces stays one word."""
+    summary = Summary(exit_code=ExitCode.STOPPED, inventory="my site.yaml", rollout=streams.ROLLOUT)
+    assert resume_command(summary).startswith("ionetctl enroll 'my site.yaml' --resume")
+
+
+def test_warnings_and_findings_come_along() -> None:
+    """What an admin should know stands with the rest; the count of what was dropped too."""
+    say = Stream().say
+    stream = [
+        *Rollout(hosts=1, findings=(Finding("clock", Severity.WARN, "off by 3 s", "ntp"),)).play()[:4],
+        say(events.Warned(code="nat", message="100 behind one address", hint="raise the limit")),
+        say(events.Warned(code="nat", message="no hint")),
+    ]
+    summary = replace(summarize(stream), warnings_dropped=7)
+    assert shown(lines(summary))[:7] == [
+        "warn  clock on 1 host",
+        "  why    off by 3 s",
+        "  hosts  rey1-a01-g01",
+        "  do     ntp",
+        "",
+        "warning  100 behind one address → raise the limit",
+        "warning  no hint",
+    ]
+    assert "and 7 more warnings; the journal has them all" in shown(lines(summary))
+
+
+def test_many_causes_are_cut() -> None:
+    """Twenty causes are shown, the rest counted."""
+    problems = {index: replace(GPU_MISSING, code=f"cause_{index}") for index in range(MAX_CAUSES + 2)}
+    text = shown(lines(summarize(Rollout(hosts=30, problems=problems).play())))
+    assert "and 2 more causes on 2 hosts; see -o json or --report" in text
+
+
+def test_early_error_has_no_summary() -> None:
+    """A command that never came to a host has nothing to sum up; its error stands on standard error."""
+    summary = Summary(exit_code=ExitCode.CONFIGURATION, error=Failure("inventory_invalid", "no"))
+    assert shown(lines(summary)) == []
+
+
+def test_preflight_says_who_is_fit() -> None:
+    """Every finding, what is in the way, and how many hosts may be enrolled."""
+    surveyed = Problem("surveyed", "rollout", "looked at", "", 0)
+    fit = events.HostFinished(
+        host=streams.host_name(0),
+        outcome=streams.outcome(streams.entry(0), Result.SKIPPED, surveyed),
+    )
+    note = Finding("swap", Severity.INFO, "swap is on", "")
+    stream = Rollout(hosts=2, problems={1: GPU_MISSING}, is_check=True, findings=(note,)).play()
+    assert shown(preflight_lines(summarize([*stream, Stream().say(fit)]))) == [
+        "info  swap on 1 host",
+        "  why    swap is on",
+        "  hosts  rey1-a01-g01",
+        "",
+        "failed  gpu_count_mismatch in survey, 1 host",
+        "  why    7 GPUs seen, 8 promised",
+        "  hosts  rey1-a01-g02",
+        "  do     reseat the card or correct the inventory",
+        "",
+        "2 hosts looked at: 1 fit, 1 unfit; nothing was changed",
+    ]
+
+
+def test_preflight_of_fit_hosts_names_no_unfit_ones() -> None:
+    """Where all is well nothing else is said."""
+    assert shown(preflight_lines(Summary(exit_code=ExitCode.OK))) == [
+        "0 hosts looked at: 0 fit; nothing was changed"
+    ]
+
+
+@pytest.mark.parametrize("words", ["[bold]x[/bold]", "\x1b[2Jx", "a\nb", "::error::x", "\u202ex"])
+def test_hosts_words_disturb_nothing(words: str) -> None:
+    """Markup is shown, escapes and line breaks are gone, and no line begins with a host's words."""
+    problem = replace(GPU_MISSING, message=words, hint=words, code="x")
+    text = shown(lines(summarize(Rollout(hosts=1, problems={0: problem}).play())))
+    assert [line for line in text if not line.isprintable()] == []
+    assert [line for line in text if line.lstrip().startswith(("::", "##["))] == []
+    assert ("[bold]" in words) is any("[bold]x[/bold]" in line for line in text)
+
+
+def test_status_shows_racks_then_nodes() -> None:
+    """GPU totals by datacenter and rack, then the nodes, then the sum."""
+    text = shown(status_view(FLEET), 120)
+    assert text[:6] == [
+        "datacenter  rack  nodes  ready     gpus  models",
+        "rey1        -         1      1      0/0  -",
+        "rey1        a01      16     15  127/128  127 nvidia.rtx.4090.24gb",
+        "rey1        a02       4      4    32/32  32 nvidia.rtx.4090.24gb",
+        "",
+        "node          id       region    rack  pool     status  eligibility  gpus  last seen",
+    ]
+    assert (
+        text[9]
+        == "rey1-a01-g04  node-3   eu-north  a01   gpu      down    eligible     7/8   2026-03-02T12:00:00Z"
+    )
+    assert text[-3:] == [
+        "rey1-login1   -        eu-north  -     default  ready   -            ?/?   -",
+        "",
+        "21 nodes: 20 ready, 1 not ready; GPUs: 159 nvidia.rtx.4090.24gb",
+    ]
+
+
+def test_empty_fleet_says_how_to_begin() -> None:
+    """Before the first rollout there is nothing to show."""
+    assert shown(status_view(StatusReport((), {}))) == [
+        "no node is enrolled yet; begin with: ionetctl enroll INVENTORY"
+    ]
+
+
+def test_whole_fleet_has_nothing_down() -> None:
+    """Where all nodes are ready none is counted as not ready."""
+    assert shown(status_view(StatusReport(FLEET.nodes[:2], {})))[-1] == (
+        "2 nodes: 2 ready; GPUs: 16 nvidia.rtx.4090.24gb"
+    )
+
+
+def test_verify_shows_what_is_wrong() -> None:
+    """Hosts that are not as they should be, then how many are, and how surely."""
+    region = RegionName("eu-north")
+    report = VerifyReport(
+        (
+            Verdict(HostName("g1"), region, NodeId("n"), None, "", "", is_by_name=True),
+            Verdict(HostName("g2"), region, None, "node_missing", "the region does not list it", "enroll it"),
+        )
+    )
+    assert shown(verify_view(report)) == [
+        "host  region    problem       why                          do",
+        "g2    eu-north  node_missing  the region does not list it  enroll it",
+        "1 of 2 hosts confirmed by their regions",
+        "1 host found by name, pool and datacenter alone: the catalog does not know them",
+    ]
+
+
+def test_verify_of_a_whole_fleet_is_one_line() -> None:
+    """Where all are there by their ids, nothing else is said."""
+    found = Verdict(HostName("g1"), RegionName("eu-north"), NodeId("n"), None, "", "")
+    assert shown(verify_view(VerifyReport((found,)))) == ["1 of 1 host confirmed by their regions"]
