@@ -120,7 +120,8 @@ class Control:
         return await self.supervisor.stop() if "--now" in options else Reply()
 
     def _links_to_unit(self) -> list[Path]:
-        return list(locate(self._tree, _LINKS_DIR).glob(f"*.wants/{UNIT}"))
+        folders = locate(self._tree, _LINKS_DIR).glob("*.wants")
+        return [folder / UNIT for folder in folders if (folder / UNIT).is_symlink()]
 
     async def _start(self, _: frozenset[str]) -> Reply:
         return Reply() if self.supervisor.active == "active" else await self.supervisor.start()

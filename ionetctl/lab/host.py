@@ -18,7 +18,7 @@ from ionetctl.lab.child import Child, Line
 from ionetctl.lab.control import Control
 from ionetctl.lab.fifo import RequestPipe
 from ionetctl.lab.supervisor import Supervisor
-from ionetctl.lab.tree import LAB_DIR, SYSTEM_PATH
+from ionetctl.lab.tree import LAB_DIR, SYSTEM_PATH, hold_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -90,6 +90,8 @@ class LabHost:
 
     async def open(self) -> None:
         """Serve, as far as the host's faults let it."""
+        if self.has("locked"):
+            hold_lock(self.tree)
         self._pipe.open()
         self._resources.push_async_callback(self._supervisor.close)
         self._resources.push_async_callback(self._pipe.close)

@@ -73,8 +73,8 @@ def is_running(places: Places, name: str) -> bool:
     return _pid(places, name) is not None
 
 
-def end_processes(places: Places, chosen: list[str]) -> list[str]:
-    """End processes, politely and then not, and remove their pid files; returns those that were running.
+def end_processes(places: Places, chosen: list[str], patience_s: float = _END_S) -> list[str]:
+    """End processes, politely and after ``patience_s`` not, and remove their pid files; returns those that were running.
 
     Raises ``LabError`` when one survives.
     """
@@ -82,7 +82,7 @@ def end_processes(places: Places, chosen: list[str]) -> list[str]:
     for number in (signal.SIGTERM, signal.SIGKILL):
         for name in running:
             _signal(places, name, number)
-        if _wait_gone(places, running):
+        if _wait_gone(places, running, patience_s):
             break
     else:
         raise LabError("lab_not_ended", f"these processes do not end: {', '.join(running)}")
@@ -92,8 +92,8 @@ def end_processes(places: Places, chosen: list[str]) -> list[str]:
     return running
 
 
-def _wait_gone(places: Places, chosen: list[str]) -> bool:
-    until = time.monotonic() + _END_S
+def _wait_gone(places: Places, chosen: list[str], patience_s: float) -> bool:
+    until = time.monotonic() + patience_s
     while time.monotonic() < until:
         if not any(is_running(places, name) for name in chosen):
             return True

@@ -1,0 +1,103 @@
+"""What a rehearsal consists of: faults by request and seed, and the inventory, which the product itself must load."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ionetctl.errors import UsageError
+from ionetctl.lab.faults import CATALOGUE, FaultRequest, assign, parse_fault
+from ionetctl.lab.site import LabSpec, inventory_text, plan_site
+
+SPEC = LabSpec(40, Path("/nowhere"))
+PORTS = {"ssh": 2222, "api": 4646, "rpc": 4647}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("unreachable=2", FaultRequest("unreachable", 2, is_percentage=False)),
+        ("wrong-key=5%", FaultRequest("wrong-key", 5, is_percentage=True)),
+    ],
+)
+def test_a_request_is_a_count_or_a_share(text: str, expected: FaultRequest) -> None:
+    """As the command line takes it."""
+    assert parse_fault(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("unreachable", "lab_fault_invalid"),
+        ("unreachable=", "lab_fault_invalid"),
+        ("unreachable=101%", "lab_fault_invalid"),
+        ("unreachable=-1", "lab_fault_invalid"),
+        ("unreachabel=1", "lab_fault_unknown"),
+    ],
+)
+def test_a_bad_request_is_a_usage_error(text: str, code: str) -> None:
+    """With a code of its own."""
+    with pytest.raises(UsageError) as caught:
+        parse_fault(text)
+    assert caught.value.code == code
+
+
+def test_an_unknown_fault_is_answered_by_the_list() -> None:
+    """The nearest one first, then all there are."""
+    with pytest.raises(UsageError) as caught:
+        parse_fault("unreachabel=1")
+    assert caught.value.hint == f"did you mean unreachable? there are: {', '.join(CATALOGUE)}"
+
+
+@pytest.mark.parametrize(
+    ("share", "hosts", "count"), [(2, 200, 4), (2, 10, 1), (0, 10, 0), (100, 7, 7), (34, 3, 2)]
+)
+def test_a_share_is_rounded_up(share: int, hosts: int, count: int) -> None:
+    """Whoever asks for some gets one at least."""
+    assert FaultRequest("auth", share, is_percentage=True).count(hosts) == count
+
+
+def test_the_choice_depends_on_the_seed_alone() -> None:
+    """The same seed hits the same hosts; another one hits others."""
+    hosts = [f"h{number}" for number in range(100)]
+    requests = [parse_fault("auth=5"), parse_fault("clock=5%")]
+    first, again, other = (assign(requests, hosts, seed) for seed in (1, 1, 2))
+    assert (first == again, first == other, sorted(first.values())) == (
+        True,
+        False,
+        ["auth"] * 5 + ["clock"] * 5,
+    )
+
+
+def test_more_faults_than_hosts_are_refused() -> None:
+    """A host has one fault at most."""
+    with pytest.raises(UsageError, match="3 hosts are to have a fault, and there are 2"):
+        assign([parse_fault("auth=3")], ["a", "b"], 1)
+
+
+def test_racks_have_sixteen_hosts_and_one_model() -> None:
+    """As an admin would have grouped them."""
+    hosts = plan_site(SPEC)
+    racks = {rack: [host for host in hosts if host.rack == rack] for rack in {host.rack for host in hosts}}
+    assert {
+        rack: (len(members), len({host.model for host in members})) for rack, members in racks.items()
+    } == {
+        "r001": (16, 1),
+        "r002": (16, 1),
+        "r003": (8, 1),
+    }
+
+
+def test_a_host_that_lacks_a_card_still_is_promised_all() -> None:
+    """The fault is in the machine, not in the inventory."""
+    spec = LabSpec(1, Path("/nowhere"), (parse_fault("gpu-missing=1"),))
+    (host,) = plan_site(spec)
+    text = inventory_text(spec, [host], {host.name: "ssh-ed25519 AAAA"}, PORTS)
+    assert (len(host.machine.gpus), "gpus: {model: rtx-4090, count: 8}" in text) == (7, True)
+
+
+def test_addresses_are_all_different_and_loopback() -> None:
+    """Hosts beyond a thousand too."""
+    addresses = [host.address for host in plan_site(LabSpec(2000, Path("/nowhere")))]
+    assert (len(set(addresses)), {address[:7] for address in addresses}) == (2000, {"127.77."})
