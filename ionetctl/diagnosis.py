@@ -62,7 +62,7 @@ SYMPTOMS: Final[tuple[Symptom, ...]] = (
         "stop Nomad, delete the client's state directory (/opt/nomad/data/client), run again",
     ),
     _symptom(
-        r"(certificate is valid for|x509: certificate is valid for) .*server\.\S+\.nomad.*, not server\.",
+        r"certificate is valid for .*, not server\.",
         "wrong_region_servers",
         "the servers that answer the node are another region's",
         "correct regions.….servers: they must be servers of this region",

@@ -97,10 +97,17 @@ def resolve(ref: SecretRef, environ: Mapping[str, str]) -> Secret:
     Raises ``ConfigurationError``: ``secret_missing`` (nothing there, or empty), ``secret_unreadable``,
     ``secret_file_readable`` (others may read the file), ``keyring_unavailable`` or ``vault_unavailable``.
     """
-    value = _SOURCES[ref.source](ref, environ)
-    if not value:
-        raise ConfigurationError("secret_missing", f"the secret {ref} is empty", "put a value there")
-    return Secret(value)
+    try:
+        value = _SOURCES[ref.source](ref, environ)
+    except ConfigurationError as error:
+        refusal = (error.code, error.message, error.hint)
+    else:
+        if value:
+            return Secret(value)
+        refusal = ("secret_missing", f"the secret {ref} is empty", "put a value there")
+    raise ConfigurationError(
+        *refusal
+    )  # anew: a library's error, still its context, may hold what it was given
 
 
 def _from_environ(ref: SecretRef, environ: Mapping[str, str]) -> str:
@@ -111,19 +118,13 @@ def _from_environ(ref: SecretRef, environ: Mapping[str, str]) -> str:
 
 
 def _from_file(ref: SecretRef, _environ: Mapping[str, str]) -> str:
-    text = _decoded(_read_private(ref.locator))
-    if text is None:
-        raise _unreadable(ref, "it is not UTF-8 text")
-    return text.removesuffix("\n").removesuffix("\r")
-
-
-def _decoded(content: bytes) -> str | None:
-    """The text, or ``None``: a decoding error would carry the content with it."""
     try:
-        text = content.decode()
+        text = _read_private(ref.locator).decode()
     except UnicodeDecodeError:
-        return None
-    return None if "\0" in text else text
+        raise _unreadable(ref, "it is not UTF-8 text") from None
+    if "\0" in text:
+        raise _unreadable(ref, "it holds NUL characters")
+    return text.removesuffix("\n").removesuffix("\r")
 
 
 def _read_private(path: str) -> bytes:
