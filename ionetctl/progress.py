@@ -61,6 +61,7 @@ _STAGES: Final[dict[str, Stage]] = {
     "confirm": Stage.CONFIRM,
     "finish": Stage.CONFIRM,
 }
+"""By step, or by the part of it that the host reports: the end of an apply comes after the region's word."""
 _FAILURES: Final = frozenset({Result.FAILED, Result.UNREACHABLE, Result.UNVERIFIED})
 _STAGES_AFTER: Final[dict[str, Stage]] = {"survey": Stage.PLANNED, "plan": Stage.PLANNED}
 
@@ -241,7 +242,8 @@ class ProgressFold:
 
     def _enter(self, host: HostName, event: StepStarted, now: datetime) -> None:
         self._reopen(host)
-        self._move(host, _STAGES.get(event.step, self._stages.get(host, Stage.WAITING)))
+        by_step = _STAGES.get(event.step, self._stages.get(host, Stage.WAITING))
+        self._move(host, _STAGES.get(event.detail, by_step))
         self._active[host] = _Activity(event.step, event.detail, now)
 
     def _leave(self, host: HostName, step: str) -> None:

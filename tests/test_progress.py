@@ -161,6 +161,13 @@ def test_retried_host_is_in_trouble() -> None:
     assert snapshot(one_host(RETRIED)).retries == (Retry(HOST, "survey", 2, "connect_timeout", "no answer"),)
 
 
+def test_end_of_an_apply_does_not_look_like_its_beginning() -> None:
+    """The host tidies up after the region's word, within its apply: it stays where it was."""
+    steps = [("apply", "install"), ("confirm", ""), ("apply", "finish")]
+    stream = one_host(*(events.StepStarted(host=HOST, step=s, attempt=1, detail=d) for s, d in steps))
+    assert snapshot(stream).stages[Stage.CONFIRM] == 1
+
+
 @pytest.mark.parametrize(
     "relief",
     [
