@@ -1,4 +1,4 @@
-"""Certificates of every kind, good and bad: roots, intermediates, leaves, keys. Times are around a given moment."""
+"""Certificates of every kind, good and bad: roots, intermediates, leaves, keys."""
 
 from __future__ import annotations
 
@@ -22,11 +22,10 @@ TEN_YEARS = timedelta(days=3650)
 
 @dataclass(frozen=True)
 class Pair:
-    """A certificate with its key; ``above`` are the pairs that it comes from, nearest first."""
+    """A certificate with its key."""
 
     certificate: x509.Certificate
     key: Key
-    above: tuple[Pair, ...] = ()
 
     @property
     def pem(self) -> str:
@@ -44,23 +43,14 @@ class Pair:
         is_authority: bool = False,
         begins: datetime | None = None,
         lasts: timedelta = TEN_YEARS,
-        key: Key | None = None,
     ) -> Pair:
-        """A certificate below this one."""
-        key = key or ec.generate_private_key(ec.SECP256R1())
-        certificate = _certificate(
-            common_name, key, self, names=names, is_authority=is_authority, begins=begins, lasts=lasts
-        )
-        return Pair(certificate, key, (self, *self.above))
-
-
-def key_pem(key: Key, passphrase: bytes | None = None) -> str:
-    encryption = (
-        serialization.BestAvailableEncryption(passphrase) if passphrase else serialization.NoEncryption()
-    )
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption
-    ).decode()
+        """A pair below this one."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        unsigned = builder(common_name, self, key, is_authority=is_authority, begins=begins, lasts=lasts)
+        if names:
+            alternative = x509.SubjectAlternativeName([_general_name(name) for name in names])
+            unsigned = unsigned.add_extension(alternative, critical=False)
+        return signed(unsigned, self, key)
 
 
 def root(
@@ -69,35 +59,32 @@ def root(
     key: Key | None = None,
     begins: datetime | None = None,
     lasts: timedelta = TEN_YEARS,
-    is_authority: bool = True,
+    may_sign: bool | None = None,
+    identifier: bytes | None = None,
 ) -> Pair:
-    """A self-signed certificate."""
+    """A self-signed CA. ``may_sign`` adds a key usage that says so or not, ``identifier`` a key identifier."""
     key = key or ec.generate_private_key(ec.SECP256R1())
-    certificate = _certificate(
-        common_name, key, None, names=(), is_authority=is_authority, begins=begins, lasts=lasts
-    )
-    return Pair(certificate, key)
+    unsigned = builder(common_name, None, key, is_authority=True, begins=begins, lasts=lasts)
+    if may_sign is not None:
+        unsigned = unsigned.add_extension(_key_usage(may_sign=may_sign), critical=True)
+    if identifier is not None:
+        unsigned = unsigned.add_extension(x509.SubjectKeyIdentifier(identifier), critical=False)
+    return signed(unsigned, None, key)
 
 
-def write(path: Path, *pairs: Pair) -> str:
-    """The certificates as a PEM file; returns its path."""
-    path.write_text("".join(pair.pem for pair in pairs))
-    return str(path)
-
-
-def _certificate(
+def builder(
     common_name: str,
-    key: Key,
     issuer: Pair | None,
+    key: Key | None = None,
     *,
-    names: Sequence[str],
-    is_authority: bool,
-    begins: datetime | None,
-    lasts: timedelta,
-) -> x509.Certificate:
+    is_authority: bool = False,
+    begins: datetime | None = None,
+    lasts: timedelta = TEN_YEARS,
+) -> x509.CertificateBuilder:
+    """What ``signed`` makes a pair of; extensions may be added first."""
+    key = key or ec.generate_private_key(ec.SECP256R1())
     begins = begins or datetime.now(UTC) - timedelta(hours=1)
-    signer = issuer.key if issuer else key
-    builder = (
+    return (
         x509.CertificateBuilder()
         .subject_name(_name(common_name))
         .issuer_name(issuer.certificate.subject if issuer else _name(common_name))
@@ -107,14 +94,46 @@ def _certificate(
         .not_valid_after(begins + lasts)
         .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
     )
-    if names:
-        builder = builder.add_extension(
-            x509.SubjectAlternativeName(list(map(_alternative, names))), critical=False
-        )
-    return builder.sign(signer, None if isinstance(signer, ed25519.Ed25519PrivateKey) else hashes.SHA256())
 
 
-def _alternative(name: str) -> x509.GeneralName:
+def signed(unsigned: x509.CertificateBuilder, issuer: Pair | None, key: Key | None = None) -> Pair:
+    """The pair of a built certificate; without an issuer it signs itself."""
+    key = key or ec.generate_private_key(ec.SECP256R1())
+    signer = issuer.key if issuer else key
+    algorithm = None if isinstance(signer, ed25519.Ed25519PrivateKey) else hashes.SHA256()
+    return Pair(unsigned.sign(signer, algorithm), key)
+
+
+def key_pem(key: Key, passphrase: bytes | None = None) -> str:
+    """A key in PKCS#8, encrypted where there is a passphrase."""
+    encryption = (
+        serialization.BestAvailableEncryption(passphrase) if passphrase else serialization.NoEncryption()
+    )
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8)
+    return key.private_bytes(*form, encryption).decode()
+
+
+def write(path: Path, *pairs: Pair) -> str:
+    """The certificates as a PEM file; returns its path."""
+    path.write_text("".join(pair.pem for pair in pairs))
+    return str(path)
+
+
+def _key_usage(*, may_sign: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True,
+        key_encipherment=False,
+        content_commitment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=may_sign,
+        crl_sign=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _general_name(name: str) -> x509.GeneralName:
     if name.replace(".", "").isdigit():
         return x509.IPAddress(ipaddress.ip_address(name))
     return x509.DNSName(name)
