@@ -100,7 +100,7 @@ class SshConnector:
         host: Host,
         endpoint: Endpoint,
         connection: asyncssh.SSHClientConnection,
-        become_password: str | None,
+        become_password: Callable[[], str] | None,
     ) -> SshSession:
         return SshSession(
             connection,
@@ -108,10 +108,10 @@ class SshConnector:
             self._settings,
             self._transfers,
             is_root=endpoint.user == "root" and host.ssh.become != "sudo",
-            become_password=None if become_password is None else (lambda: become_password),
+            become_password=become_password,
         )
 
-    async def _become_password(self, host: Host) -> str | None:
+    async def _become_password(self, host: Host) -> Callable[[], str] | None:
         reference = host.ssh.become_password
         return None if reference is None else await self._identities.secret(reference)
 

@@ -18,11 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ionetctl.ports import Command
+    from ionetctl.transport.settings import TransportSettings
     from ionetctl.transport.sudo import SudoDialogue
 
 LINE_BYTES: Final = 4096
-EXIT_GRACE_S: Final = 10.0
-"""How long output may still come after the exit status: a background process may hold the channel open for ever."""
 
 
 class Exchange(asyncssh.SSHClientSession[bytes]):
@@ -33,13 +32,14 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
         command: Command,
         on_line: Callable[[bytes], None] | None,
         sudo: SudoDialogue | None,
-        sudo_timeout_s: float,
+        settings: TransportSettings,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._command = command
         self._on_line = on_line
         self._sudo = sudo
-        self._sudo_timeout_s = sudo_timeout_s
+        self._sudo_timeout_s = settings.sudo_timeout_s
+        self._exit_grace_s = settings.exit_grace_s
         self._channel: asyncssh.SSHClientChannel[bytes] | None = None
         self._partial = b""
         self._watch: asyncio.TimerHandle | None = None
@@ -219,7 +219,7 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
 
     def _due(self) -> float:
         if self._exited_at is not None:
-            return min(self._deadline, max(self._exited_at, self._last_byte_at) + EXIT_GRACE_S)
+            return min(self._deadline, max(self._exited_at, self._last_byte_at) + self._exit_grace_s)
         due = min(self._deadline, self._last_byte_at + self._command.idle_s)
         return due if self.opened.done() else min(due, self._started_at + self._sudo_timeout_s)
 

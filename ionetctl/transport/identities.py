@@ -55,12 +55,15 @@ class Identities:
     _certificates: dict[Path, asyncssh.SSHCertificate] = field(default_factory=dict, repr=False)
     _agents: dict[str, asyncio.Task[Sequence[asyncssh.SSHKeyPair]]] = field(default_factory=dict, repr=False)
     _clients: list[asyncssh.SSHAgentClient] = field(default_factory=list, repr=False)
-    _secrets: dict[SecretRef, asyncio.Task[str]] = field(default_factory=dict, repr=False)
+    _secrets: dict[SecretRef, asyncio.Task[Callable[[], str]]] = field(default_factory=dict, repr=False)
 
-    async def secret(self, reference: SecretRef) -> str:
-        """The secret, resolved once. Raises what ``reveal`` raises."""
+    async def secret(self, reference: SecretRef) -> Callable[[], str]:
+        """The secret, resolved once, behind a call: no task, frame or log then shows it by its repr.
+
+        Raises what ``reveal`` raises.
+        """
         if reference not in self._secrets:
-            self._secrets[reference] = asyncio.create_task(asyncio.to_thread(self.reveal, reference))
+            self._secrets[reference] = asyncio.create_task(asyncio.to_thread(_hidden, self.reveal, reference))
         return await asyncio.shield(self._secrets[reference])
 
     async def offers(self, endpoint: Endpoint) -> list[Offer]:
@@ -134,12 +137,17 @@ class Identities:
             return ()
 
 
-def _read(path: Path, passphrase: str | None) -> _File:
+def _hidden(reveal: Callable[[SecretRef], str], reference: SecretRef) -> Callable[[], str]:
+    secret = reveal(reference)
+    return lambda: secret
+
+
+def _read(path: Path, passphrase: Callable[[], str] | None) -> _File:
     """Read an identity file, its public half and its certificate beside it. Decrypting may take a second."""
     certificate = _beside(path)
     public = _public(path)
     try:
-        private = asyncssh.read_private_key(path, passphrase)
+        private = asyncssh.read_private_key(path, passphrase() if passphrase else None)
     except asyncssh.KeyEncryptionError:
         return _File(public, None, certificate, _locked(path, is_wrong=passphrase is not None))
     except (OSError, ValueError) as error:

@@ -44,7 +44,7 @@ class Login(asyncssh.SSHClient):
         check: HostKeyCheck,
         progress: Progress,
         offers: Callable[[], Awaitable[Sequence[Offer]]],
-        password: Callable[[], Awaitable[str]] | None,
+        password: Callable[[], Awaitable[Callable[[], str]]] | None,
         on_connected: Callable[[], None],
     ) -> None:
         self._check = check
@@ -95,7 +95,7 @@ class Login(asyncssh.SSHClient):
         password, self._password = self._password, None
         self._progress.offered.append("password")
         try:
-            return await password()
+            return (await password())()
         except Exception as error:
             self._progress.failure = error
             raise

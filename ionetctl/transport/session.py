@@ -76,7 +76,7 @@ class SshSession:
     ) -> Completed:
         if sudo is not None:
             command = replace(command, argv=sudo.wrap(command.argv))
-        exchange = Exchange(command, on_line, sudo, self.settings.sudo_timeout_s)
+        exchange = Exchange(command, on_line, sudo, self.settings)
         await self._open(command, exchange)
         try:
             async with asyncio.TaskGroup() as group:
@@ -95,6 +95,8 @@ class SshSession:
                     lambda: exchange, line, encoding=None, request_pty=False, env=None
                 )
         except Exception as error:
+            if self.connection.is_closed():
+                raise LOST.error(self.where, str(error)) from error
             raise host_error(error, self.where) from error
         limit_in_flight(channel, self._version, self.settings.in_flight_bytes)
 

@@ -17,7 +17,8 @@ class TransportSettings:
     ``connect_timeout_s`` bounds everything from the first packet to a login, ``login_timeout_s`` the part of it after
     TCP is up. ``known_hosts`` are the user's files, the first of which ``accept_new`` writes to. ``ssh_config`` is
     ``None`` where no SSH configuration is to be read. ``agent_path`` is the SSH agent's socket (``SSH_AUTH_SOCK``).
-    ``in_flight_bytes`` may be unacknowledged per channel: more makes sshd grow its buffers and burn the host's CPU.
+    ``exit_grace_s`` is how long output may still come after the exit status, since a background process can hold a
+    channel open for ever. ``in_flight_bytes`` may be unacknowledged per channel: more makes sshd grow its buffers and burn the host's CPU.
     ``transfers`` is how many hosts may be sent something large at the same time.
     """
 
@@ -36,6 +37,7 @@ class TransportSettings:
     in_flight_bytes: int = 512 * KIB
     transfers: int = 32
     sudo_timeout_s: float = 30.0
+    exit_grace_s: float = 10.0
 
     @classmethod
     def for_home(
