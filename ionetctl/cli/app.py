@@ -5,14 +5,13 @@ Loads nothing heavy: each command imports what it needs when it runs, so that ``
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import Annotated
 
 import typer
 
 from ionetctl import __version__
 from ionetctl.cli import artifacts, demo, enroll, inventory, lab, preflight, render, rollouts, status, verify
+from ionetctl.cli.streams import tolerant_streams
 
 FLEET = "Fleet"
 SITE = "Site"
@@ -57,34 +56,6 @@ def root(
 
 
 def main() -> None:
-    """Run the command line; a reader that went away is no error."""
-    _open_closed_streams()
-    try:
+    """Run the command line."""
+    with tolerant_streams():
         app()
-    except BrokenPipeError:
-        _discard_output()
-        raise SystemExit(0) from None
-    finally:
-        _flush_output()
-
-
-def _open_closed_streams() -> None:
-    """A stream that was closed before we began is ``None`` in Python; libraries expect one that swallows."""
-    if sys.stdout is None:
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115  (lives as long as the process)
-    if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115  (likewise)
-
-
-def _flush_output() -> None:
-    try:
-        sys.stdout.flush()
-    except (OSError, ValueError):
-        _discard_output()
-
-
-def _discard_output() -> None:
-    """Point standard output nowhere, so that the interpreter's own last flush finds no broken pipe."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.close(nowhere)

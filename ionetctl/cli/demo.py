@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 SCHEMA = "ionetctl.demo/1"
 
+BATCH_SIZE = "50%"
+"""Larger than one would dare with real hosts, so that the rehearsal takes half a minute."""
+
 BEFORE = """\
 This is a rehearsal on this machine alone: {hosts} with a file tree each and real SSH servers on loopback, and one region.
 Stand-ins: the Nomad agents, systemctl, the GPUs, the release files, and the region's servers (its HTTP API over TLS).
@@ -83,9 +86,9 @@ def _rehearse(face: Face, lab: Lab, settings: Settings) -> tuple[Summary, Status
     from ionetctl.cli.rollout_face import RolloutFace
     from ionetctl.cli.status import look
 
-    face.say(f"\n$ ionetctl enroll {lab.inventory} --yes")
+    face.say(f"\n$ ionetctl enroll {lab.inventory} --yes --batch-size {BATCH_SIZE}")
     rollout = RolloutFace(face, settings, asks=False)
-    wanted = enrollment.EnrollOptions(inventory=str(lab.inventory))
+    wanted = enrollment.EnrollOptions(inventory=str(lab.inventory), batch_size=BATCH_SIZE)
     summary = rollout.run(enrollment.enroll(wanted, settings, rollout.sinks, rollout.confirm))
     return summary, look(settings, None, is_offline=False)
 

@@ -1,0 +1,236 @@
+"""Commands from outside: output, exit codes, what bad input gets."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.cli.conftest import RunIonetctl
+
+SAMPLE: Final = str(Path(__file__).parents[2] / "inventories" / "datacenter.yaml")
+BAD: Final = "version: 1\nhots: []\nregions: 3\n"
+
+
+def test_version_is_told(ionetctl: RunIonetctl) -> None:
+    """--version prints name and version and ends well."""
+    ended = ionetctl("--version")
+    assert (ended.exit_code, ended.stdout.split()[0], ended.stderr) == (0, "ionetctl", "")
+
+
+def test_help_is_quick(environment: dict[str, str]) -> None:
+    """--help answers in less than 0.3 s of processor time: no heavy import on the way."""
+    command = [sys.executable, "-X", "importtime", "-m", "ionetctl", "--help"]
+    took = []
+    for _ in range(3):
+        began = time.perf_counter()
+        subprocess.run(command[:1] + command[3:], env=environment, check=True, capture_output=True)
+        took.append(time.perf_counter() - began)
+    imported = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stderr
+    heavy = [
+        name
+        for name in ("asyncssh", "sqlalchemy", "pydantic", "httpx", "msgspec")
+        if f" {name}\n" in imported
+    ]
+    assert heavy == []
+    assert " typer\n" in imported
+    assert min(took) < 0.6  # 0.2 s on an idle machine; the machine that runs tests may be busy
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nope"],
+        ["enroll"],
+        ["enroll", SAMPLE, "--nope"],
+        ["enroll", SAMPLE, "--canary", "x"],
+        ["enroll", SAMPLE, "-o", "xml"],
+        ["enroll", SAMPLE, "--yes", "--rollout", "x"],
+        ["enroll", SAMPLE, "--yes", "--batch-size", "ten"],
+        ["enroll", SAMPLE, "--yes", "--report", "html=x.html"],
+        ["enroll", SAMPLE, "--yes", "--report", "csv=/nowhere/at/all.csv"],
+        ["inventory", "show", SAMPLE, "--limit", "nobody"],
+        ["rollouts", "show"],
+        ["rollouts", "show", "../../etc/passwd"],
+        ["rollouts", "report"],
+        ["lab", "down", "--dir", "/nowhere"],
+        ["lab", "up", "--fault", "plague=1"],
+    ],
+    ids=" ".join,
+)
+def test_usage_errors_end_with_two(ionetctl: RunIonetctl, arguments: list[str]) -> None:
+    """What cannot be carried out ends with 2 and a message, without a traceback."""
+    ended = ionetctl(*arguments)
+    assert (ended.exit_code, ended.stdout, bool(ended.stderr), "Traceback" in ended.stderr) == (
+        2,
+        "",
+        True,
+        False,
+    )
+
+
+def test_enroll_without_a_terminal_needs_consent(ionetctl: RunIonetctl) -> None:
+    """Without a terminal enroll neither asks nor goes ahead: it says what to add."""
+    ended = ionetctl("enroll", SAMPLE, "-o", "json")
+    assert (ended.exit_code, ended.document["error"]["code"], ended.document["exit_code"]) == (
+        2,
+        "consent_needed",
+        2,
+    )
+    assert "--yes" in ended.stderr
+
+
+def test_wrong_inventory_ends_with_three(ionetctl: RunIonetctl, write: Callable[[str, str], str]) -> None:
+    """Every problem is told with its place, and the enroll document says so too."""
+    path = write("bad.yaml", BAD)
+    ended = ionetctl("enroll", path, "--yes", "-o", "json")
+    assert (ended.exit_code, ended.document["exit_code"], ended.document["hosts"]) == (3, 3, [])
+    assert ended.document["error"]["code"] == "inventory_invalid"
+    assert f"{path}:2:1: hots" in ended.stderr
+
+
+def test_reports_are_written_for_early_errors(
+    ionetctl: RunIonetctl, write: Callable[[str, str], str], tmp_path: Path
+) -> None:
+    """A rollout that never began leaves its reports all the same."""
+    path = write("bad.yaml", BAD)
+    reports = [f"--report={name}={tmp_path / name}" for name in ("junit", "csv")]
+    ended = ionetctl("enroll", path, "--yes", *reports)
+    texts = [(tmp_path / name).read_text() for name in ("junit", "csv")]
+    assert (ended.exit_code, ["inventory_invalid" in text for text in texts]) == (3, [True, True])
+
+
+def test_validate_lists_all_problems(ionetctl: RunIonetctl, write: Callable[[str, str], str]) -> None:
+    """-o json has every problem with file, line, column, field and hint."""
+    ended = ionetctl("inventory", "validate", write("bad.yaml", BAD), "-o", "json")
+    found = [(problem["line"], problem["column"], problem["field"]) for problem in ended.document["problems"]]
+    assert (ended.exit_code, found) == (3, [(1, 1, "nomad"), (2, 1, "hots"), (3, 10, "regions")])
+
+
+def test_valid_inventory_ends_with_zero(ionetctl: RunIonetctl) -> None:
+    """A right inventory is told in one line."""
+    ended = ionetctl("inventory", "validate", SAMPLE)
+    assert (ended.exit_code, ended.stdout.endswith("is valid: 26 hosts for eu-north\n")) == (0, True)
+
+
+def test_inventory_is_read_from_standard_input(ionetctl: RunIonetctl) -> None:
+    """A dash stands for standard input."""
+    ended = ionetctl("inventory", "show", "-", "-o", "ndjson", stdin=Path(SAMPLE).read_text())
+    assert (ended.exit_code, len(ended.stdout.splitlines())) == (0, 26)
+
+
+def test_inventory_from_standard_input_leaves_nobody_to_ask(ionetctl: RunIonetctl) -> None:
+    """With a dash enroll needs --yes or --check, since answers would come from the same place."""
+    ended = ionetctl("enroll", "-", stdin=Path(SAMPLE).read_text())
+    assert (ended.exit_code, "consent_needed" in ended.stderr) == (2, True)
+
+
+def test_limit_chooses_hosts(ionetctl: RunIonetctl) -> None:
+    """--limit and its environment variable do the same."""
+    by_option = ionetctl("inventory", "show", SAMPLE, "--limit", "rack:b07", "-o", "ndjson")
+    by_variable = ionetctl("inventory", "show", SAMPLE, "-o", "ndjson", IONETCTL_LIMIT="rack:b07")
+    assert (by_option.exit_code, by_option.stdout) == (0, by_variable.stdout)
+    assert 0 < len(by_option.stdout.splitlines()) < 26
+
+
+def test_schema_is_json(ionetctl: RunIonetctl) -> None:
+    """What editors read is JSON whether -o json is given or not."""
+    plain, asked = ionetctl("inventory", "schema"), ionetctl("inventory", "schema", "-o", "json")
+    assert json.loads(plain.stdout) == asked.document
+
+
+def test_missing_issuer_key_is_no_bug(ionetctl: RunIonetctl) -> None:
+    """An inventory whose secrets are not there ends with 3, before any host."""
+    ended = ionetctl("enroll", SAMPLE, "--yes", "-o", "json")
+    assert (ended.exit_code, ended.document["hosts"]) == (3, [])
+
+
+@pytest.mark.parametrize("command", ["status --offline", "rollouts list", "artifacts list"])
+def test_empty_state_is_no_error(ionetctl: RunIonetctl, command: str) -> None:
+    """Before the first rollout there is nothing to show, and that is fine."""
+    human = ionetctl(*shlex.split(command))
+    machine = ionetctl(*shlex.split(command), "-o", "json")
+    assert (human.exit_code, machine.exit_code, len(human.stdout.splitlines())) == (0, 0, 1)
+    assert machine.document["schema"].startswith("ionetctl.")
+
+
+def test_status_document_is_empty_at_first(ionetctl: RunIonetctl) -> None:
+    """The contract's keys stand there without a node."""
+    assert ionetctl("status", "-o", "json").document == {
+        "schema": "ionetctl.status/1",
+        "summary": {"nodes": 0, "ready": 0, "down": 0, "gpus": {}},
+        "nodes": [],
+    }
+
+
+def test_corrupt_catalog_ends_with_three(ionetctl: RunIonetctl, environment: dict[str, str]) -> None:
+    """A catalog that is none is said so; rebuild mends it."""
+    state = Path(environment["IONETCTL_STATE_DIR"])
+    state.mkdir()
+    (state / "catalog.sqlite").write_bytes(b"not a database at all" * 100)
+    broken, mended, well = (
+        ionetctl("status", "-o", "json"),
+        ionetctl("rollouts", "rebuild"),
+        ionetctl("status"),
+    )
+    assert (broken.exit_code, broken.document["schema"]) == (3, "ionetctl.error/1")
+    assert (mended.exit_code, well.exit_code) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "variables", [{"LC_ALL": "C"}, {"PYTHONIOENCODING": "ascii"}, {"COLUMNS": "1"}, {"TERM": "dumb"}]
+)
+def test_poor_terminals_are_no_error(ionetctl: RunIonetctl, variables: dict[str, str]) -> None:
+    """ASCII, one column, a dumb terminal: the same words, no traceback."""
+    for arguments in (["inventory", "show", SAMPLE], ["enroll", "--help"], ["enroll", SAMPLE, "--yes"]):
+        ended = ionetctl(*arguments, **variables)
+        assert ("Traceback" in ended.stderr, ended.exit_code in {0, 3}) == (False, True)
+
+
+@pytest.mark.parametrize(
+    "redirection", [">&-", "2>&-", ">&- 2>&-", "| true", "| head -c 1", "2>/dev/full", "</dev/null"]
+)
+def test_closed_streams_are_quiet(environment: dict[str, str], redirection: str) -> None:
+    """Whoever stops reading gets nothing more, and nobody gets a traceback."""
+    command = f"{shlex.quote(sys.executable)} -m ionetctl inventory schema {redirection}"
+    done = subprocess.run(
+        ["bash", "-c", command], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_rendering_masks_secrets(
+    ionetctl: RunIonetctl, write: Callable[[str, str], str], tmp_path: Path
+) -> None:
+    """Every file of a host is shown but for what is secret."""
+    (tmp_path / "ca.pem").write_text("-----BEGIN CERTIFICATE-----\n")
+    inventory = write("site.yaml", RENDERED)
+    ended = ionetctl("render", inventory, "rig-1", "-o", "json")
+    files = {file["path"]: file["content"] for file in ended.document["files"]}
+    assert ended.exit_code == 0
+    assert files["/etc/nomad.d/tls/client-key.pem"] == "*** (secret)\n"
+    assert "rig-1" in files["/etc/nomad.d/nomad.hcl"]
+
+
+RENDERED: Final = """\
+version: 1
+datacenter: d1
+regions:
+  eu-north:
+    api: [https://127.0.0.1:4646]
+    servers: [127.0.0.1:4647]
+    token: {env: TOKEN}
+    tls: {ca: ca.pem, issuer: {cert: ca.pem, key: {file: ca-key.pem}}}
+nomad: {version: 2.0.5, device_plugin_version: 1.1.0}
+hosts:
+  - {name: rig-1, address: 127.0.0.1, region: eu-north}
+"""
