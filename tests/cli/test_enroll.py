@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 if TYPE_CHECKING:
@@ -61,7 +62,12 @@ def test_fleet_goes_from_bare_to_shown(ionetctl: RunIonetctl, inventory: str, tm
 
     shown = ionetctl("rollouts", "show", first.document["rollout"], "-o", "json")
     assert shown.document == first.document
-    assert len(ionetctl("rollouts", "list", "-o", "ndjson").stdout.splitlines()) == 2
+    assert len(ionetctl("rollouts", "list", "-o", "ndjson").stdout.splitlines()) == 3
+
+    resumed = ionetctl("enroll", inventory, "--yes", "--resume", "-o", "ndjson")
+    events = [msgspec.json.decode(line) for line in resumed.stdout.splitlines()]
+    assert (resumed.exit_code, events[0]["type"], events[0]["done"]) == (4, "rollout_resumed", 2)
+    assert events[-1]["summary"] == first.document["summary"]
 
 
 def refused(ionetctl: RunIonetctl, inventory: str) -> str:

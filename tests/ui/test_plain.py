@@ -115,6 +115,15 @@ async def test_progress_is_said_now_and_then() -> None:
     ]
 
 
+async def test_past_of_a_resumed_rollout_is_not_said_again() -> None:
+    """The first batch of a resumed rollout counts, and is silent."""
+    lines: list[str] = []
+    sink = PlainLines(lines.append, has_past=True)
+    await sink.take(Rollout(hosts=3, problems={1: GPU_MISSING}).play()[:-3])
+    await sink.take([Stream().say(events.RolloutResumed(owner="ops", done=1))])
+    assert lines == ["resumed; 1 host done before"]
+
+
 def test_progress_without_ground_promises_nothing() -> None:
     """Before anything is done there is neither pace nor estimate."""
     progress: Progress = ProgressFold().snapshot()
