@@ -107,6 +107,7 @@ fail() {
     elif [ -e "$our/pending" ]; then
         keep=keep
     fi
+    each_line "$staged" remove
     each_line "$made" remove_directory
     clean $keep
     say "error$tab$code$tab$(flat "$said")"
@@ -128,7 +129,6 @@ tail_journal() {
 # clean forget|keep: nothing of this run stays but what it installed. With the backup its index goes first, since a
 # torn backup must not be restored; the marker goes after all but the lock, so that whatever is left is known.
 clean() {
-    each_line "$staged" remove
     if [ "$1" = forget ]; then
         rm -f "$backup/index"
         rm -rf "$backup"
@@ -350,10 +350,15 @@ append() {
     printf '%s\n' "$1" | cat >>"$2"
 }
 
-# write LINE FILE MODE: whole or not at all, and never readable by others before it is there.
+# write LINE FILE: whole or not at all, and never readable by others before it is there.
 write() {
-    rm -f "$2.ionet-new" && (set -C && printf '%s\n' "$1" | cat >"$2.ionet-new") &&
-        settle "$2.ionet-new" && mv -f "$2.ionet-new" "$2"
+    rm -f "$2.ionet-new"
+    if (set -C && printf '%s\n' "$1" | cat >"$2.ionet-new") && settle "$2.ionet-new"; then
+        mv -f "$2.ionet-new" "$2"
+    else
+        rm -f "$2.ionet-new"
+        return 1
+    fi
 }
 
 back_up() {
@@ -550,7 +555,7 @@ restore() {
 roll_back() {
     broken=no
     rm -rf "$stage/f" "$stage/candidate" "$stage/candidate-tls"
-    each_line "$staged" remove
+    each_line "$staged" remove # room for what is put back
     was=unknown is_enabled=unknown
     read -r was is_enabled <"$backup/service" || :
     if [ $touched = yes ]; then

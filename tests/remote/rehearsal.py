@@ -1,0 +1,305 @@
+"""A host's file tree in a folder, with stand-ins for its service manager, in which the real scripts really run."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import os
+import shutil
+import stat
+import subprocess
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ionetctl import layout
+from ionetctl.facts import (
+    AwaitToken,
+    AwaitVerdict,
+    Failed,
+    Report,
+    Step,
+    parse_report_line,
+    parse_survey,
+)
+from ionetctl.model import BundleFile, Digest, Kind, Program, RolloutId
+from ionetctl.payload import Payload
+from ionetctl.remote import apply_script, receive_script, survey_script
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from ionetctl.model import Facts
+
+STANDINS = Path(__file__).parent / "standins"
+NODE_ID = "7b0dcd2c-6b2f-4c3c-9f0a-3d1c7f1f2a11"
+TOKEN = "eyJhbGciOiJSUzI1NiJ9.introduction.c2lnbmF0dXJl"
+NOMAD = layout.nomad_program("2.0.5")
+ROLLOUT = RolloutId("20260301T120000Z-7f3a")
+
+
+@dataclass(frozen=True)
+class Talk:
+    """A whole apply as the controller heard it."""
+
+    reports: tuple[Report, ...]
+    exit_status: int
+    stderr: str
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        return tuple(report.name for report in self.reports if isinstance(report, Step))
+
+    @property
+    def failure(self) -> Failed | None:
+        return next((report for report in self.reports if isinstance(report, Failed)), None)
+
+
+@dataclass
+class Host:
+    """A rehearsal host; ``shell`` is ``dash``, ``bash`` or ``busybox``."""
+
+    root: Path
+    shell: str
+    shims: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def path(self, place: str) -> Path:
+        return self.root / place.lstrip("/")
+
+    def write(self, place: str, content: str | bytes, mode: int = 0o644) -> None:
+        path = self.path(place)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        path.chmod(mode)
+
+    def read(self, place: str) -> str:
+        return self.path(place).read_text()
+
+    def tree(self, *, besides: Iterable[str] = ()) -> dict[str, tuple[object, ...]]:
+        """Every path below the root with what it is, but for the stand-ins' own."""
+        left_out = {"standin", "proc", *besides}
+        found = {}
+        for path in sorted(self.root.rglob("*")):
+            place = path.relative_to(self.root)
+            if place.parts[0] not in left_out and str(place) not in left_out:
+                found[str(place)] = _seen(path)
+        return found
+
+    def environ(self) -> dict[str, str]:
+        return {
+            "PATH": f"{self.shims}:{_tools(self.shell, self.shims.parent)}",
+            "IONET_ROOT": str(self.root),
+            "IONET_START_DEADLINE_S": "2",
+            **self.environment,
+        }
+
+    def argv(self, *arguments: str) -> list[str]:
+        return [shutil.which("sh", path=self.environ()["PATH"]) or "sh", *arguments]
+
+    def survey_output(self, *paths: str, nonce: str = "n0nce") -> bytes:
+        run = subprocess.run(
+            self.argv("-s", "--", nonce, *paths),
+            input=survey_script(),
+            capture_output=True,
+            env=self.environ(),
+            check=True,
+            timeout=60,
+        )
+        assert run.stderr == b""
+        return run.stdout
+
+    def survey(self, *paths: str, controller_time: float = 0.0) -> Facts:
+        return parse_survey(self.survey_output(*paths), "n0nce", controller_time=controller_time)
+
+    def open(self, payload: Payload, *, size_bytes: int | None = None) -> subprocess.Popen[bytes]:
+        size = payload.size_bytes if size_bytes is None else size_bytes
+        arguments = ("n0nce", payload.rollout, "ada@ops", "2026-03-01T12:00:00Z", str(size))
+        return subprocess.Popen(
+            self.argv("-c", receive_script(), "sh", *arguments),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=self.environ(),
+            start_new_session=True,
+        )
+
+    def apply(
+        self,
+        payload: Payload,
+        *,
+        token: str | None = f"token {TOKEN}",
+        verdicts: tuple[str, ...] = ("confirmed",),
+        on_report: Callable[[Report, subprocess.Popen[bytes]], None] = lambda _report, _process: None,
+        blocks: Iterable[bytes | memoryview] | None = None,
+    ) -> Talk:
+        """The apply, answered as told; an answer of ``None`` (or none left) closes our end."""
+        answers = iter(verdicts)
+        reports = []
+        with self.open(payload) as process:
+            sender = threading.Thread(target=_send, args=(process, blocks or payload.blocks()))
+            sender.start()
+            for report in _reports(process):
+                reports.append(report)
+                on_report(report, process)
+                if isinstance(report, AwaitToken):
+                    _answer(process, token)
+                elif isinstance(report, AwaitVerdict):
+                    _answer(process, next(answers, None))
+            sender.join()
+            _answer(process, None)
+            stderr = process.stderr.read().decode() if process.stderr else ""
+        return Talk(tuple(reports), process.returncode, stderr)
+
+
+def make_host(directory: Path, shell: str) -> Host:
+    """A host with the stand-ins, its agent neither installed nor running."""
+    shims = directory / "shims"
+    shims.mkdir()
+    for name in ("systemctl", "journalctl"):
+        (shims / name).symlink_to(STANDINS / name)
+    host = Host(directory / "host root", shell, shims)
+    for name, text in (("active", "inactive"), ("enabled", "disabled"), ("behaviour", "ok"), ("journal", "")):
+        host.write(f"/standin/{name}", f"{text}\n" if text else "")
+    host.write("/proc/sys/kernel/random/boot_id", "b0071d00-0000-4000-8000-000000000001\n")
+    return host
+
+
+def shim(host: Host, name: str, script: str) -> None:
+    """Put a program before all others of that name."""
+    path = host.shims / name
+    path.unlink(missing_ok=True)
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+
+
+def file(path: str, content: str | bytes, mode: int = 0o644, *, is_secret: bool = False) -> BundleFile:
+    """A file to install, owned by whoever runs the tests."""
+    data = content.encode() if isinstance(content, str) else content
+    digest = Digest(hashlib.sha256(data).hexdigest())
+    return BundleFile(
+        path, Kind.FILE, mode, restarts=True, owner=owner(), content=data, digest=digest, is_secret=is_secret
+    )
+
+
+def owner() -> str:
+    """Who owns what this process makes, as ``stat`` says it."""
+    said = subprocess.run(("stat", "-c", "%U:%G", "/proc/self"), capture_output=True, check=True)
+    return said.stdout.decode().strip()
+
+
+def program(
+    directory: Path, content: bytes | None = None, path: str = NOMAD, version: str = "2.0.5"
+) -> BundleFile:
+    """A program to install, packed in ``directory``: Nomad's stand-in unless told otherwise."""
+    data = (STANDINS / "nomad").read_bytes() if content is None else content
+    packed = directory / f"{Path(path).name}.gz"
+    packed.write_bytes(gzip.compress(data))
+    digest = Digest(hashlib.sha256(data).hexdigest())
+    release = Program("nomad", version, "amd64", digest, len(data), str(packed), packed.stat().st_size)
+    return BundleFile(path, Kind.PROGRAM, 0o755, restarts=True, owner=owner(), digest=digest, program=release)
+
+
+def link(path: str, target: str) -> BundleFile:
+    return BundleFile(path, Kind.LINK, 0o777, restarts=True, target=target)
+
+
+CONFIG = f"""
+client {{
+  meta {{
+    "ionet_bundle" = "0123456789abcdef-STAMP"
+  }}
+}}
+tls {{
+  ca_file   = "{layout.CA_CERT}"
+  cert_file = "{layout.NODE_CERT}"
+  key_file  = "{layout.NODE_KEY}"
+}}
+"""
+
+
+def config(stamp: str = "one") -> BundleFile:
+    return file(layout.CLIENT_CONFIG, CONFIG.replace("STAMP", stamp), 0o640)
+
+
+def manifest(*files: BundleFile) -> BundleFile:
+    lines = "".join(f"{each.digest}  {each.path}\n" for each in files)
+    return file(layout.MANIFEST, lines, 0o600)
+
+
+def tls_files(word: str = "one") -> tuple[BundleFile, ...]:
+    return (
+        file(layout.CA_CERT, f"ca {word}\n"),
+        file(layout.NODE_CERT, f"certificate {word}\n"),
+        file(layout.NODE_KEY, f"key {word}\n", 0o600, is_secret=True),
+    )
+
+
+def first_payload(directory: Path, stamp: str = "one", start: str = "start") -> Payload:
+    """All that a bare host needs."""
+    files = (config(stamp), *tls_files(stamp), file(layout.UNIT, f"[Service]\n# {stamp}\n"))
+    nomad = program(directory)
+    return Payload(
+        rollout=ROLLOUT,
+        apply_script=apply_script(),
+        files=(*files, manifest(*files, nomad)),
+        programs=(nomad,),
+        links=(link(layout.NOMAD_LINK, NOMAD),),
+        needs_token=True,
+        start="restart" if start == "restart" else "start",
+        validate_with=NOMAD,
+    )
+
+
+def _seen(path: Path) -> tuple[object, ...]:
+    if path.is_symlink():
+        return ("link", str(path.readlink()))
+    mode = stat.S_IMODE(path.stat().st_mode)
+    return ("directory", mode) if path.is_dir() else ("file", mode, path.read_bytes())
+
+
+def _tools(shell: str, directory: Path) -> str:
+    """A PATH on which ``sh`` is that shell; busybox brings all of its own tools."""
+    tools = directory / f"tools-{shell}"
+    if not tools.exists():
+        tools.mkdir()
+        program_path = shutil.which(shell)
+        assert program_path is not None
+        names = ["sh"]
+        if shell == "busybox":
+            listed = subprocess.run((program_path, "--list"), capture_output=True, check=True)
+            names = listed.stdout.decode().split()
+        for name in names:
+            (tools / name).symlink_to(program_path)
+    return str(tools) if shell == "busybox" else f"{tools}:/usr/bin:/bin"
+
+
+def _send(process: subprocess.Popen[bytes], blocks: Iterable[bytes | memoryview]) -> None:
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError):
+        for block in blocks:
+            process.stdin.write(block)
+        process.stdin.flush()
+
+
+def _answer(process: subprocess.Popen[bytes], text: str | None) -> None:
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError):
+        if text is None:
+            process.stdin.close()
+        else:
+            process.stdin.write(text.encode() + b"\n")
+            process.stdin.flush()
+
+
+def _reports(process: subprocess.Popen[bytes]) -> Iterator[Report]:
+    assert process.stdout is not None
+    for line in process.stdout:
+        yield parse_report_line(line.rstrip(b"\n"))
+
+
+def owned_by_tests() -> bool:
+    """Whether the tests run as root, so that mounts can be made."""
+    return os.geteuid() == 0

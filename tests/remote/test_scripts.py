@@ -1,0 +1,93 @@
+"""The scripts as texts: linted, small where they must be, and of one mind with ``layout`` about where things lie."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ionetctl.remote
+from ionetctl import layout
+from ionetctl.remote import apply_script, receive_script, survey_script
+
+SCRIPTS = sorted(Path(ionetctl.remote.__file__).parent.glob("*.sh"))
+ARGUMENT_LIMIT_BYTES = 2048
+"""It is one argument of a command line that sudo may log."""
+
+
+def assignments(script: str) -> dict[str, str]:
+    """The constants at a script's top level, one naming another resolved."""
+    found: dict[str, str] = {}
+    for name, value in re.findall(r"^([a-z_]+)=(\S*)$", script, re.MULTILINE):
+        found[name] = re.sub(r"\$([a-z_]+)", lambda match: found.get(match[1], ""), value)
+    return found
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+def test_shellcheck_is_content(path: Path) -> None:
+    """Every script passes shellcheck as POSIX sh."""
+    shellcheck = Path(sys.executable).parent / "shellcheck"
+    run = subprocess.run((shellcheck, "-s", "sh", path), capture_output=True, check=False)
+    assert (run.returncode, run.stdout.decode()) == (0, "")
+
+
+def test_the_scripts_are_the_package_s() -> None:
+    """What is handed out is what lies in the package."""
+    texts = {path.name: path.read_bytes() for path in SCRIPTS}
+    expected = {
+        "survey.sh": survey_script(),
+        "receive.sh": receive_script().encode(),
+        "apply.sh": apply_script(),
+    }
+    assert texts == expected
+
+
+def test_the_first_script_is_small() -> None:
+    """What travels as an argument stays small."""
+    assert len(receive_script()) < ARGUMENT_LIMIT_BYTES
+
+
+def test_apply_agrees_with_the_layout() -> None:
+    """The apply's places are those of ``layout``."""
+    found = assignments(apply_script().decode())
+    expected = {
+        "config_dir": layout.CONFIG_DIR,
+        "tls_dir": layout.TLS_DIR,
+        "data_dir": layout.DATA_DIR,
+        "state_dir": layout.STATE_DIR,
+        "token_file": layout.INTRODUCTION_TOKEN,
+        "releases_dir": layout.RELEASES_DIR,
+        "plugin_dir": layout.PLUGIN_DIR,
+        "nomad_link": layout.NOMAD_LINK,
+        "unit": layout.UNIT_NAME,
+        "unit_dir": str(Path(layout.UNIT).parent),
+        "our_dir": layout.OUR_DIR,
+    }
+    assert {name: found[name] for name in expected} == expected
+
+
+def test_survey_agrees_with_the_layout() -> None:
+    """The survey's places are those of ``layout``."""
+    text = survey_script().decode()
+    found = assignments(text)
+    places = {"config_dir": layout.CONFIG_DIR, "data_dir": layout.DATA_DIR, "our_dir": layout.OUR_DIR}
+    assert {name: found[name] for name in places} == places
+    assert found["unit"] == layout.UNIT_NAME
+    for name, path in (
+        ("data_dir", layout.CLIENT_ID),
+        ("data_dir", layout.INTRODUCTION_TOKEN),
+        ("config_dir", layout.NODE_CERT),
+        ("config_dir", layout.CLIENT_CONFIG),
+        ("our_dir", layout.MANIFEST),
+    ):
+        assert f"${name}{path.removeprefix(places[name])}" in text
+    assert layout.NOMAD_LINK in text
+    assert layout.STAMP_KEY in text
+
+
+def test_the_first_script_agrees_with_the_layout() -> None:
+    """The lock and the staging lie below our own directory."""
+    assert assignments(receive_script())["our"] == "${IONET_ROOT:-}" + layout.OUR_DIR

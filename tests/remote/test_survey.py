@@ -1,0 +1,269 @@
+"""The survey, really run under every shell: what it finds, what it leaves out, and that it changes nothing."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import shutil
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ionetctl import layout
+from ionetctl.model import Disk, RemoteFile, SeenGpu
+from ionetctl.remote import survey_script
+from tests.remote.rehearsal import NODE_ID, NOMAD, STANDINS, TOKEN, Host, file, owner, shim
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FORKS_LIMIT = 60
+
+
+def furnish(host: Host) -> None:
+    """Make of a host one that runs an agent of ours."""
+    host.write(
+        "/etc/os-release", 'NAME=Ubuntu\nID=ubuntu\nVERSION_ID="24.04"\nPRETTY_NAME="Ubuntu 24.04 LTS"\n'
+    )
+    host.write("/proc/1/comm", "systemd\n")
+    host.write("/proc/cpuinfo", "".join(f"processor\t: {n}\nmodel name\t: cheap\n\n" for n in range(16)))
+    host.write("/proc/meminfo", "MemTotal:       32768000 kB\nMemFree:        1 kB\n")
+    host.write("/etc/machine-id", "0123456789abcdef0123456789abcdef\n")
+    host.write("/proc/7/comm", "nomad\n")
+    host.write("/proc/7/cmdline", "/usr/local/bin/nomad\0agent\0-config\0/etc/nomad.d\0")
+    host.write("/proc/8/comm", "nomad\n")
+    host.write("/proc/8/cmdline", "/usr/local/bin/nomad\0logmon\0")
+    host.write("/standin/active", "active\n")
+    host.write("/standin/enabled", "enabled\n")
+    host.write(layout.UNIT, "[Service]\nExecStart=-/opt/foreign/nomad agent -config /etc/nomad.d\n")
+    host.write("/opt/foreign/nomad", (STANDINS / "nomad").read_bytes(), 0o755)
+    host.write(layout.CLIENT_ID, NODE_ID)
+    host.write(layout.INTRODUCTION_TOKEN, TOKEN)
+    host.write(layout.CLIENT_CONFIG, 'meta {\n    "ionet_bundle" = "0123456789abcdef-n1"\n}\n', 0o640)
+    host.write("/etc/nomad.d/extra.json", "{}\n")
+    host.write(f"{layout.UNIT}.d/limits.conf", "[Service]\n")
+    for name in ("a1", "b2", "c3"):
+        host.path(f"/opt/nomad/data/alloc/{name}").mkdir(parents=True)
+    host.write(layout.NODE_CERT, "-----BEGIN CERTIFICATE-----\n" + "A" * 200 + "\n")
+    host.write(layout.MANIFEST, f"{'a' * 64}  {layout.CLIENT_CONFIG}\ntorn line\n", 0o600)
+    host.path(layout.NOMAD_LINK).parent.mkdir(parents=True)
+    host.path(layout.NOMAD_LINK).symlink_to(host.path(NOMAD))
+
+
+def nvidia(host: Host, *rows: str, status: int = 0) -> None:
+    """An nvidia-smi that says these rows."""
+    shim(host, "nvidia-smi", "".join(f"echo '{row}'\n" for row in rows) + f"exit {status}")
+
+
+def bus(host: Host, *devices: tuple[str, str]) -> None:
+    """A PCI bus with devices of that vendor and class."""
+    host.path("/sys/bus/pci/devices").mkdir(parents=True)
+    for number, (vendor, kind) in enumerate(devices):
+        host.write(f"/sys/bus/pci/devices/{number}/vendor", f"{vendor}\n")
+        host.write(f"/sys/bus/pci/devices/{number}/class", f"{kind}\n")
+
+
+def test_a_furnished_host_is_told_whole(host: Host) -> None:
+    """Every fact that lies in the tree comes back as it lies there."""
+    furnish(host)
+    facts = host.survey(layout.CLIENT_CONFIG, layout.NOMAD_LINK, "/etc/nomad.d/missing")
+    assert (facts.os_id, facts.os_version, facts.os_name) == ("ubuntu", "24.04", "Ubuntu 24.04 LTS")
+    assert (facts.kernel, facts.architecture) == (os.uname().release, os.uname().machine)
+    assert (facts.init, facts.is_root) == ("systemd", os.geteuid() == 0)
+    assert (facts.cpu_cores, facts.memory_mib) == (16, 32000)
+    assert facts.machine_id == "0123456789abcdef0123456789abcdef"
+    assert facts.boot_id == "b0071d00-0000-4000-8000-000000000001"
+    assert (facts.has_gzip, facts.has_tar) == (True, True)
+    assert facts.links == {layout.NOMAD_LINK: NOMAD}
+    assert facts.manifest == {layout.CLIENT_CONFIG: "a" * 64}
+    assert facts.node_certificate == host.read(layout.NODE_CERT)
+
+
+def test_the_agent_is_told(host: Host) -> None:
+    """The agent's state is what systemd, processes and files say."""
+    furnish(host)
+    nomad = host.survey().nomad
+    assert (nomad.is_ours, nomad.active, nomad.is_enabled, nomad.is_running) == (True, "active", True, True)
+    assert (nomad.agent_version, nomad.node_id, nomad.stamp) == (
+        "Nomad v2.0.5",
+        NODE_ID,
+        "0123456789abcdef-n1",
+    )
+    assert (nomad.has_introduction_token, nomad.allocations, nomad.is_interrupted) == (True, 3, False)
+    assert nomad.config_files == (
+        layout.CLIENT_CONFIG,
+        "/etc/nomad.d/extra.json",
+        f"{layout.UNIT}.d/limits.conf",
+    )
+
+
+def test_files_come_with_digest_and_rights(host: Host) -> None:
+    """Managed files and the configuration's files come with digest, mode and owner, each once."""
+    furnish(host)
+    host.write("/etc/sticky", "x", 0o4750)
+    facts = host.survey(layout.CLIENT_CONFIG, "/etc/sticky", "/etc/nomad.d")
+    text = host.path(layout.CLIENT_CONFIG).read_bytes()
+    expected = RemoteFile(layout.CLIENT_CONFIG, file("", text).digest, 0o640, owner())
+    assert facts.files[layout.CLIENT_CONFIG] == expected
+    assert facts.files["/etc/sticky"].mode == 0o4750
+    assert set(facts.files) == {"/etc/sticky", *facts.nomad.config_files}
+
+
+def test_a_bare_host_leaves_facts_out(host: Host) -> None:
+    """What is not there is not invented."""
+    shim(host, "systemctl", "exit 1")
+    facts = host.survey(layout.CLIENT_CONFIG)
+    assert (facts.os_id, facts.machine_id, facts.cpu_cores, facts.memory_mib) == ("", None, None, None)
+    assert (facts.nomad.active, facts.nomad.node_id, facts.nomad.agent_version) == ("unknown", None, None)
+    assert (facts.files, facts.links, facts.manifest, facts.node_certificate) == ({}, {}, {}, None)
+    assert (facts.gpus, facts.gpu_source) == (None, "there is no nvidia-smi")
+
+
+def test_disks_are_told_for_where_we_write(host: Host) -> None:
+    """Room and rights are those of the nearest directory that exists."""
+    expected = shutil.disk_usage(host.root).free >> 20
+    disks = host.survey().disks
+    assert [disk.path for disk in disks] == ["/opt/nomad", "/etc/nomad.d", "/var/lib/ionet", "/usr/local/bin"]
+    assert all(abs(disk.available_mib - expected) < 1024 for disk in disks)
+    assert {(disk.is_read_only, disk.is_noexec) for disk in disks} == {(False, False)}
+    assert isinstance(disks[0], Disk)
+    assert disks[0].kind != "unknown"
+
+
+def test_the_clock_is_told(host: Host) -> None:
+    """The offset is the host's clock against the controller's."""
+    facts = host.survey(controller_time=time.time() - 600)
+    assert facts.clock_offset_s is not None
+    assert abs(facts.clock_offset_s - 600) < 10
+
+
+def test_the_gpus_are_told(host: Host) -> None:
+    """Every row of nvidia-smi is a GPU, commas in its name and all."""
+    nvidia(
+        host,
+        "1, NVIDIA Odd, Name, GPU-bbbb, [N/A], 00000000:02:00.0",
+        "0, NVIDIA GeForce RTX 4090, GPU-aaaa, 24564, 00000000:01:00.0",
+    )
+    facts = host.survey()
+    assert facts.gpu_source == "nvidia-smi"
+    assert facts.gpus == (
+        SeenGpu(0, "NVIDIA GeForce RTX 4090", "GPU-aaaa", 24564, "00000000:01:00.0"),
+        SeenGpu(1, "NVIDIA Odd, Name", "GPU-bbbb", None, "00000000:02:00.0"),
+    )
+
+
+def test_no_nvidia_device_is_zero(host: Host) -> None:
+    """A bus without an NVIDIA display device means no GPU; one of another kind does not count."""
+    bus(host, ("0x8086", "0x030000"), ("0x10de", "0x040300"))
+    facts = host.survey()
+    assert (facts.gpus, facts.gpu_source) == ((), "sysfs")
+
+
+def test_a_device_without_driver_is_unknown(host: Host) -> None:
+    """A GPU on the bus that nobody can ask is not zero GPUs."""
+    bus(host, ("0x10de", "0x030000"), ("0x10de", "0x030200"))
+    facts = host.survey()
+    assert (facts.gpus, facts.gpu_source) == (
+        None,
+        "there is no nvidia-smi, but 2 NVIDIA devices on the PCI bus",
+    )
+
+
+def test_a_broken_driver_is_explained(host: Host) -> None:
+    """What nvidia-smi says instead of rows is the reason."""
+    bus(host, ("0x10de", "0x030000"))
+    nvidia(host, "Failed to initialize NVML: Driver/library version mismatch", status=18)
+    facts = host.survey()
+    assert facts.gpus is None
+    assert facts.gpu_source == (
+        "nvidia-smi ended with 18: Failed to initialize NVML: Driver/library version mismatch"
+    )
+
+
+def test_the_gpus_beside_a_broken_one_count(host: Host) -> None:
+    """Rows that came before a failure are told, with the failure."""
+    row = "0, NVIDIA GeForce RTX 4090, GPU-aaaa, 24564, 00000000:01:00.0"
+    nvidia(host, row, "Unable to determine the device handle for GPU1", status=15)
+    facts = host.survey()
+    assert facts.gpus is not None
+    assert [gpu.uuid for gpu in facts.gpus] == ["GPU-aaaa"]
+    assert facts.gpu_source.endswith("ended with 15: Unable to determine the device handle for GPU1")
+
+
+def test_a_failing_tool_without_devices_is_zero(host: Host) -> None:
+    """An nvidia-smi that fails on a machine without NVIDIA devices does not make it unknown."""
+    bus(host)
+    nvidia(host, "No devices were found", status=6)
+    assert (host.survey().gpus, host.survey().gpu_source) == ((), "sysfs")
+
+
+def test_a_hanging_driver_is_left_behind(host: Host) -> None:
+    """A GPU tool that heeds no signal does not hold up the survey."""
+    # The deadline itself is not waited for: a sleep that ends at once stands for the time that passes.
+    shim(host, "sleep", "exit 0")
+    fifo = host.shims / "never"
+    os.mkfifo(fifo)
+    shim(host, "nvidia-smi", f"trap '' TERM; read -r _ <'{fifo}'")
+    facts = host.survey()
+    with os.fdopen(os.open(fifo, os.O_RDWR | os.O_NONBLOCK), "wb", buffering=0) as stuck:
+        stuck.write(b"free\n")
+    assert (facts.gpus, facts.gpu_source) == (None, "nvidia-smi hangs")
+
+
+def test_it_changes_nothing(host: Host) -> None:
+    """Two surveys leave the tree as it was and say the same."""
+    furnish(host)
+    before = host.tree()
+    first, second = host.survey(layout.CLIENT_CONFIG), host.survey(layout.CLIENT_CONFIG)
+    assert host.tree() == before
+    assert (first.files, first.nomad, first.gpus) == (second.files, second.nomad, second.gpus)
+
+
+def test_tabs_and_line_breaks_become_spaces(host: Host) -> None:
+    """A host's text cannot forge a record."""
+    host.write("/etc/os-release", "ID=a\tb\nPRETTY_NAME=x\ty\tz\n")
+    host.write(layout.CLIENT_CONFIG, 'ionet_bundle = "a\tb"\n')
+    facts = host.survey()
+    assert (facts.os_id, facts.os_name, facts.nomad.stamp) == ("a b", "x y z", "a b")
+
+
+def test_few_processes_are_started(one_host: Host, tmp_path: Path) -> None:
+    """A survey of a whole host starts a few dozen programs at most."""
+    furnish(one_host)
+    record = tmp_path / "programs"
+    names = ("cat", "date", "df", "grep", "head", "id", "readlink", "sed", "sha256sum", "sleep", "stat", "tr")
+    for name in (*names, "uname", "base64", "timeout", "systemctl"):
+        real = one_host.shims / name
+        target = real.resolve() if real.exists() else f"/usr/bin/{name}"
+        shim(one_host, name, f'echo {name} >>"{record}"; exec {target} "$@"')
+    managed = [f"/etc/nomad.d/file-{number}" for number in range(20)]
+    for path in managed:
+        one_host.write(path, "x")
+    one_host.survey(*managed)
+    started = record.read_text().split()
+    assert started.count("sha256sum") == started.count("stat") == 1
+    assert len(started) < FORKS_LIMIT
+
+
+def test_the_certificate_travels_as_base64(host: Host) -> None:
+    """The chain's bytes come back as they lie there."""
+    furnish(host)
+    lines = [line for line in host.survey_output().decode().splitlines() if line.startswith("cert\t")]
+    text = base64.b64decode("".join(line.removeprefix("cert\t") for line in lines))
+    assert hashlib.sha256(text).digest() == hashlib.sha256(host.path(layout.NODE_CERT).read_bytes()).digest()
+
+
+@pytest.mark.parametrize("cut", [100, 5000, -20])
+def test_a_torn_script_does_nothing(host: Host, cut: int) -> None:
+    """A script that arrives in part says nothing, whatever it could have done."""
+    run = subprocess.run(
+        host.argv("-s", "--", "n"),
+        input=survey_script()[:cut],
+        capture_output=True,
+        env=host.environ(),
+        check=False,
+    )
+    assert run.stdout == b""

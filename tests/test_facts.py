@@ -1,0 +1,223 @@
+"""What a host says is read strictly, whoever wrote it."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ionetctl.errors import HostError, HostFailedError, HostUnreachableError
+from ionetctl.facts import (
+    STEPS,
+    SURVEY_LIMIT_BYTES,
+    AwaitToken,
+    AwaitVerdict,
+    Done,
+    Failed,
+    LogLine,
+    NodeReported,
+    Noise,
+    Ready,
+    Report,
+    Step,
+    parse_report_line,
+    parse_survey,
+)
+from ionetctl.model import Digest, Disk, Facts, NodeId, NomadState, RemoteFile, SeenGpu
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CASES = Path(__file__).parent / "facts"
+BAD = sorted(CASES.glob("*.txt"))
+NODE_ID = NodeId("7b0dcd2c-6b2f-4c3c-9f0a-3d1c7f1f2a11")
+
+
+def survey(*records: str) -> Facts:
+    text = "\n".join(("ionet-survey\t1\tn0nce", *records, "ionet-survey-end\tn0nce", ""))
+    return parse_survey(text.encode(), "n0nce", controller_time=0.0)
+
+
+def test_a_whole_survey_is_read() -> None:
+    """Every record ends in its place."""
+    expected = Facts(
+        os_id="ubuntu",
+        os_version="24.04",
+        os_name="Ubuntu 24.04 LTS",
+        kernel="6.8.0-45-generic",
+        architecture="x86_64",
+        init="systemd",
+        is_root=True,
+        clock_offset_s=2.5,
+        machine_id="0123456789abcdef0123456789abcdef",
+        boot_id="b0071d00-0000-4000-8000-000000000001",
+        cpu_cores=16,
+        memory_mib=32000,
+        disks=(
+            Disk("/opt/nomad", 51200, "ext4", is_read_only=False, is_noexec=False),
+            Disk("/usr/local/bin", 100, "overlay", is_read_only=True, is_noexec=True),
+        ),
+        gpus=(
+            SeenGpu(0, "NVIDIA GeForce RTX 4090", "GPU-aaaa", 24564, "00000000:01:00.0"),
+            SeenGpu(1, "NVIDIA GeForce RTX 4090", "GPU-bbbb"),
+        ),
+        gpu_source="nvidia-smi",
+        nomad=NomadState(
+            is_ours=True,
+            active="active",
+            is_enabled=True,
+            is_running=True,
+            agent_version="Nomad v2.0.5",
+            node_id=NODE_ID,
+            stamp="0123456789abcdef-n1",
+            has_introduction_token=True,
+            allocations=3,
+            is_interrupted=True,
+            config_files=("/etc/nomad.d/nomad.hcl",),
+        ),
+        files={
+            "/etc/nomad.d/nomad.hcl": RemoteFile(
+                "/etc/nomad.d/nomad.hcl", Digest("a" * 64), 0o640, "root:root"
+            )
+        },
+        links={"/usr/local/bin/nomad": "/opt/nomad/releases/2.0.5/nomad"},
+        manifest={"/etc/nomad.d/nomad.hcl": Digest("b" * 64)},
+        node_certificate="-----BEGIN CERTIFICATE-----\n",
+        lock_owner="ada@ops (rollout 20260301T120000Z-7f3a)",
+        lock_started_at="2026-03-01T12:00:00Z",
+        has_gzip=True,
+        has_tar=True,
+    )
+    output = (CASES / "whole.survey").read_bytes()
+    assert parse_survey(output, "n0nce", controller_time=1763859859.5) == expected
+
+
+def test_an_empty_survey_claims_nothing() -> None:
+    """What no record says is unknown, not zero."""
+    facts = survey()
+    unknown = {each.name for each in fields(facts) if getattr(facts, each.name) is None}
+    assert unknown == {
+        "boot_id",
+        "clock_offset_s",
+        "cpu_cores",
+        "gpus",
+        "lock_owner",
+        "lock_started_at",
+        "machine_id",
+        "memory_mib",
+        "node_certificate",
+    }
+    assert (facts.is_root, facts.has_tar, facts.has_gzip, facts.nomad.active) == (
+        False,
+        False,
+        False,
+        "unknown",
+    )
+
+
+@pytest.mark.parametrize("path", BAD, ids=lambda path: path.stem)
+def test_a_bad_survey_is_refused(path: Path) -> None:
+    """What is malformed is refused by the name of its field, what is torn is worth another try."""
+    code, _, field = path.with_suffix(".expected").read_text().strip("\n").partition(" ")
+    with pytest.raises(HostError) as caught:
+        parse_survey(path.read_bytes(), "n0nce", controller_time=0.0)
+    assert caught.value.code == code
+    is_torn = code == "survey_incomplete"
+    assert isinstance(caught.value, HostUnreachableError if is_torn else HostFailedError)
+    assert caught.value.transient is is_torn
+    assert is_torn or f"field {field!r} is" in caught.value.message
+
+
+def test_endless_output_is_refused() -> None:
+    """Output beyond its budget is not even looked at."""
+    with pytest.raises(HostFailedError, match="more than"):
+        parse_survey(bytes(SURVEY_LIMIT_BYTES + 1), "n0nce", controller_time=0.0)
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("none: no driver", (None, "no driver")),
+        ("sysfs", ((), "sysfs")),
+        ("nvidia-smi", ((), "nvidia-smi")),
+    ],
+)
+def test_no_gpus_may_mean_unknown(source: str, expected: tuple[object, str]) -> None:
+    """Only somebody who could count makes the number of GPUs zero."""
+    facts = survey(f"gpu.source\t{source}")
+    assert (facts.gpus, facts.gpu_source) == expected
+
+
+def test_texts_are_made_harmless() -> None:
+    """No escape sequence, bidirectional or control character comes through."""
+    facts = survey("os.name\t\x1b[2JUbuntu\u202e\x07", "gpu.source\t" + "x" * 1000)
+    assert facts.os_name == "Ubuntu"
+    assert len(facts.gpu_source) == 300
+
+
+def error_of(parse: Callable[[], object]) -> HostError | None:
+    try:
+        parse()
+    except HostError as error:
+        return error
+    return None
+
+
+@given(st.binary(max_size=400))
+def test_garbage_is_refused_or_read(garbage: bytes) -> None:
+    """Whatever a host says between the marks is facts or a named error, never another exception."""
+    output = b"ionet-survey\t1\tn0nce\n" + garbage + b"\nionet-survey-end\tn0nce\n"
+    error = error_of(lambda: parse_survey(output, "n0nce", controller_time=0.0))
+    assert error is None or error.message.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (b"ready\tn0nce", Ready("n0nce")),
+        *((f"step\t{name}".encode(), Step(name)) for name in STEPS),
+        (b"await\ttoken", AwaitToken()),
+        (b"await\tverdict", AwaitVerdict()),
+        (f"node\t{NODE_ID}".encode(), NodeReported(NODE_ID)),
+        (b"log\t\x1b[31mPermission\tdenied", LogLine("Permission denied")),
+        (b"log\t", LogLine("")),
+        (b"error\tdisk_full\tNo space\tleft", Failed("disk_full", "No space left")),
+        (b"error\tdisk_full", Failed("disk_full", "")),
+        (b"done", Done()),
+        (b"Welcome to \x1b[1mHiveOS", Noise("Welcome to HiveOS")),
+        (b"", Noise("")),
+    ],
+)
+def test_a_report_is_read(line: bytes, expected: Report) -> None:
+    """Every line of the protocol has its meaning, and what is none of them is noise."""
+    assert parse_report_line(line) == expected
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"step\twait",
+        b"await\tmoney",
+        b"node\t../../etc/passwd",
+        b"node\t7B0DCD2C-6B2F-4C3C-9F0A-3D1C7F1F2A11",
+        b"error\tDisk Full\tx",
+        b"error",
+        b"done\tnow",
+    ],
+)
+def test_a_nonsensical_report_is_refused(line: bytes) -> None:
+    """A word of the protocol followed by what may not follow is an error of its own."""
+    with pytest.raises(HostFailedError) as caught:
+        parse_report_line(line)
+    assert caught.value.code == "report_malformed"
+
+
+@given(st.binary(max_size=100))
+def test_any_line_is_a_report_or_refused(line: bytes) -> None:
+    """No line raises anything but a named error."""
+    error = error_of(lambda: parse_report_line(line))
+    assert error is None or error.code == "report_malformed"
