@@ -47,7 +47,8 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
         self._deadline = self._started_at + command.timeout_s
         self._exited_at: float | None = None
         self._writable: asyncio.Future[None] | None = None
-        self.opened: asyncio.Future[None] = self._loop.create_future()
+        self._is_stderr_open = sudo is None
+        self.opened = asyncio.Event()
         self.ended: asyncio.Future[None] = self._loop.create_future()
         self.stdout = bytearray()
         self.stderr = bytearray()
@@ -67,7 +68,7 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
         self._touch()
         self._check_time()
         if self._sudo is None:
-            _settle(self.opened)
+            self.opened.set()
 
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
         """Bytes came, on standard output unless ``datatype`` says otherwise."""
@@ -166,23 +167,30 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
     # --- inside ------------------------------------------------------------------------------------------------------
 
     def _take_stdout(self, data: bytes) -> None:
-        if self._sudo is not None and not self.opened.done():
+        if self._sudo is not None and not self.opened.is_set():
             rest = self._sudo.take_stdout(data)
             if rest is None:
                 return
-            _settle(self.opened)
+            self.opened.set()
             data = rest
         self._keep(self.stdout, data, "output")
         if self._on_line is not None:
             self._split(data, self._on_line)
 
     def _take_stderr(self, data: bytes) -> None:
-        if self._sudo is not None and not self.opened.done():
-            answer = self._sudo.take_stderr(data)
-            if answer is not None:
-                self.write(memoryview(answer))
-            return
+        if self._sudo is not None and not self._is_stderr_open:
+            rest = self._sudo.take_stderr(data)
+            if rest is None:
+                self._reply(self._sudo)
+                return
+            self._is_stderr_open = True
+            data = rest
         self._keep(self.stderr, data, "error output")
+
+    def _reply(self, sudo: SudoDialogue) -> None:
+        reply = sudo.take_reply()
+        if reply is not None:
+            self.write(memoryview(reply))
 
     def _keep(self, buffer: bytearray, data: bytes, name: str) -> None:
         if len(buffer) + len(data) > self._command.limit_bytes:
@@ -221,10 +229,10 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
         if self._exited_at is not None:
             return min(self._deadline, max(self._exited_at, self._last_byte_at) + self._exit_grace_s)
         due = min(self._deadline, self._last_byte_at + self._command.idle_s)
-        return due if self.opened.done() else min(due, self._started_at + self._sudo_timeout_s)
+        return due if self.opened.is_set() else min(due, self._started_at + self._sudo_timeout_s)
 
     def _overdue(self, now: float) -> Exception:
-        if not self.opened.done() and now >= self._started_at + self._sudo_timeout_s:
+        if not self.opened.is_set() and now >= self._started_at + self._sudo_timeout_s:
             return no_answer(self._sudo_timeout_s)
         if now >= self._deadline:
             what = f"did not end within {self._command.timeout_s:g} s"

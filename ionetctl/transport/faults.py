@@ -162,7 +162,7 @@ _BY_ERRNO: Final[Mapping[int, Fault]] = {
     errno.EMFILE: FILE_LIMIT,
     errno.ENFILE: FILE_LIMIT,
 }
-_ERRNO: Final = re.compile(r"\[Errno (\d+)\]")
+_ERRNO: Final = re.compile(r"\[errno (\d+)\]", re.IGNORECASE)
 _TUNNEL_REASONS: Final = (
     ("refused", REFUSED),
     ("timed out", TIMED_OUT),
@@ -195,9 +195,14 @@ def tunnel_error(error: asyncssh.ChannelOpenError, where: str, jump: str) -> Hos
             f"jump host {jump} does not forward to {where}: {harmless(error.reason, REASON_CHARS)}",
             "its sshd_config must allow it: AllowTcpForwarding yes, and PermitOpen if it is set",
         )
-    lowered = error.reason.lower()
-    fault = next((fault for words, fault in _TUNNEL_REASONS if words in lowered), NETWORK)
-    return fault.error(where, reason)
+    return _tunnel_fault(error.reason.lower()).error(where, reason)
+
+
+def _tunnel_fault(reason: str) -> Fault:
+    found = _ERRNO.search(reason)
+    if found is not None and int(found[1]) in _BY_ERRNO:
+        return _BY_ERRNO[int(found[1])]
+    return next((fault for words, fault in _TUNNEL_REASONS if words in reason), NETWORK)
 
 
 def _by_type(error: BaseException) -> Fault:

@@ -106,7 +106,7 @@ class SshSession:
 
     async def _feed(self, exchange: Exchange, stdin: bytes | AsyncIterable[bytes | memoryview]) -> None:
         """Send standard input once the command runs. An error of the iterable becomes the command's."""
-        await exchange.opened
+        await exchange.opened.wait()
         try:
             if isinstance(stdin, bytes):
                 await self._feed_blocks(exchange, _once(stdin))
@@ -141,7 +141,7 @@ class SshSession:
                 if lost
                 else LOST.error(self.where, "it closed without an exit status")
             )
-        if sudo is not None and not exchange.opened.done():
+        if sudo is not None and not exchange.opened.is_set():
             raise self._located(sudo.refusal())
         return Completed(exchange.exit_status, bytes(exchange.stdout), bytes(exchange.stderr))
 

@@ -77,17 +77,14 @@ class Routes:
         return self._resolve(host.address, host.ssh, _user(host.ssh), ())
 
     def _resolve(self, address: str, ssh: SshSettings, user: str | None, seen: tuple[str, ...]) -> Endpoint:
-        if address in seen or len(seen) > LONGEST_CHAIN:
-            raise ConfigurationError(
-                "jump_loop",
-                f"the jump hosts of {seen[0]} lead in a circle: {' → '.join((*seen, address))}",
-                "correct ssh: {jump: …} in the inventory, or ProxyJump in ~/.ssh/config",
-            )
         config = self._config(address, user, ssh.port)
         jumps = _proxy_jumps(config) if ssh.jump is None else ssh.jump
         alias = cast("str | None", config.get("HostKeyAlias"))
         name = cast("str", config.get("Hostname", address))
         port = ssh.port or cast("int", config.get("Port", DEFAULT_PORT))
+        place = f"{name}:{port}"
+        if place in seen or len(seen) > LONGEST_CHAIN:
+            raise _endless((*seen, place))
         identities = tuple(Path(path) for path in ssh.identities) or self._identities(config)
         certificate = (ssh.certificate,) if ssh.certificate else config.get("CertificateFile", ())
         return Endpoint(
@@ -106,7 +103,7 @@ class Routes:
             agent_path=self._agent_path(config) if ssh.agent else None,
             is_agent_limited=bool(config.get("IdentitiesOnly")),
             proxy_command=None if jumps else cast("str | None", config.get("ProxyCommand")),
-            through=self._chain(jumps, ssh, (*seen, address)),
+            through=self._chain(jumps, ssh, (*seen, place)),
         )
 
     def _chain(
@@ -173,6 +170,14 @@ def _proxy_jumps(config: SSHClientConfig) -> tuple[Jump, ...]:
     except ValueError as error:
         message = f"ProxyJump in the SSH configuration: {error}"
         raise ConfigurationError("ssh_config_invalid", message, "write [user@]host[:port],…") from error
+
+
+def _endless(places: tuple[str, ...]) -> ConfigurationError:
+    return ConfigurationError(
+        "jump_loop",
+        f"the jump hosts of {places[0]} lead in a circle: {' → '.join(places)}",
+        "correct ssh: {jump: …} in the inventory, or ProxyJump in ~/.ssh/config",
+    )
 
 
 def _paths(config: SSHClientConfig, option: str, default: tuple[Path, ...]) -> tuple[Path, ...]:

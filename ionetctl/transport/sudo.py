@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 NEEDS_PASSWORD: Final = "sudo_needs_password"  # noqa: S105  (an error code)
 CHATTER_BYTES: Final = 64 * 1024
-_ANSWER: Final = """printf '%s\\n' "$1"; shift; exec "$@\""""
+_ANSWER: Final = """printf '%s\\n' "$1" >&2; printf '%s\\n' "$1"; shift; exec "$@\""""
 _REASONS: Final = (
     (
         "must have a tty",
@@ -80,26 +80,28 @@ class SudoDialogue:
     def take_stdout(self, data: bytes) -> bytes | None:
         """What follows the root shell's answer, or ``None`` while it has not come."""
         self._stdout += data
-        answer = f"{self._started}\n".encode()
-        at = self._stdout.find(answer)
-        if at >= 0:
-            return bytes(self._stdout[at + len(answer) :])
-        del self._stdout[: -len(answer)]
-        return None
+        rest = self._after_answer(self._stdout)
+        if rest is None:
+            del self._stdout[: -len(self._answer)]
+        return rest
 
     def take_stderr(self, data: bytes) -> bytes | None:
-        """What is to be written in answer to ``data``, if anything.
+        """What follows the root shell's answer there, or ``None`` while it has not come.
 
         Raises ``HostFailedError`` (``sudo_password_wrong``) when the prompt comes a second time.
         """
         self._stderr += data
-        del self._stderr[:-CHATTER_BYTES]
-        prompt = self._prompt.encode()
-        if prompt not in self._stderr or self.password is None:
-            return None
-        self._stderr = self._stderr.replace(prompt, b"")
-        if self._is_answered:
+        rest = self._after_answer(self._stderr)
+        if rest is None:
+            del self._stderr[:-CHATTER_BYTES]
+        if self._stderr.count(self._prompt.encode()) > 1:
             raise _refusal("sudo_password_wrong", "asks for the password again", _hint_for("try again"))
+        return rest
+
+    def take_reply(self) -> bytes | None:
+        """What is to be written now: the password, once, when the prompt is there."""
+        if self.password is None or self._is_answered or self._prompt.encode() not in self._stderr:
+            return None
         self._is_answered = True
         return self.password().encode() + b"\n"
 
@@ -111,6 +113,14 @@ class SudoDialogue:
             if words in lowered:
                 return _refusal(code, f"says: {_last_line(said)}", hint)
         return _refusal("sudo_refused", f"says: {_last_line(said) or 'nothing'}", _UNEXPLAINED)
+
+    def _after_answer(self, said: bytearray) -> bytes | None:
+        at = said.find(self._answer)
+        return None if at < 0 else bytes(said[at + len(self._answer) :])
+
+    @property
+    def _answer(self) -> bytes:
+        return f"{self._started}\n".encode()
 
     @property
     def _prompt(self) -> str:

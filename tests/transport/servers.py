@@ -99,7 +99,9 @@ class _Server(asyncssh.SSHServer):
 
     def connection_requested(self, dest_host: str, dest_port: int, orig_host: str, orig_port: int) -> bool:  # noqa: ARG002  (asyncssh's signature)
         self._behaviour.forwarded_to.append((dest_host, dest_port))
-        return self._behaviour.forwards
+        if not self._behaviour.forwards:
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, "open failed")
+        return True
 
 
 @dataclass
