@@ -168,7 +168,7 @@ def failure_of(error: BaseException) -> tuple[Failure, ExitCode]:
     from ionetctl.fold import Failure
 
     if isinstance(error, BaseExceptionGroup):
-        return failure_of(_gravest(error))
+        return failure_of(gravest(error))
     if isinstance(error, IonetctlError):
         return Failure(error.code, error.message, error.hint), error.exit_code
     if isinstance(error, KeyboardInterrupt):
@@ -176,9 +176,9 @@ def failure_of(error: BaseException) -> tuple[Failure, ExitCode]:
     return Failure("internal_error", f"unexpected {type(error).__name__}", BUG_HINT), ExitCode.BUG
 
 
-def _gravest(group: BaseExceptionGroup[BaseException]) -> BaseException:
+def gravest(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The one to speak of: a bug before an error of ours, since it may have caused the others."""
     leaves = [
-        _gravest(error) if isinstance(error, BaseExceptionGroup) else error for error in group.exceptions
+        gravest(error) if isinstance(error, BaseExceptionGroup) else error for error in group.exceptions
     ]
     return next((leaf for leaf in leaves if not isinstance(leaf, IonetctlError)), leaves[0])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
-from ionetctl.cli.output import CommandResult, Common, Face, error_document, failure_of
+from ionetctl.cli.output import CommandResult, Common, Face, error_document, failure_of, gravest
 from ionetctl.errors import ExitCode
 from ionetctl.ui.verbosity import Verbosity
 
@@ -55,11 +55,11 @@ def _failed(
 ) -> CommandResult:
     failure, exit_code = failure_of(error)
     if exit_code is ExitCode.BUG and face.common.verbosity is Verbosity.DEBUG:
-        _print_traceback(error)
+        _print_places(gravest(error) if isinstance(error, BaseExceptionGroup) else error)
     return CommandResult(document=describe_failure(failure, exit_code), exit_code=exit_code, failure=failure)
 
 
-def _print_traceback(error: BaseException) -> None:
+def _print_places(error: BaseException) -> None:
     """Places only, no values: what a frame held or an exception says may be secret."""
     import traceback
 
