@@ -5,25 +5,28 @@ The program is taken from PATH or IONETCTL_TEST_NOMAD; where there is none, the 
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import shutil
+import socket
 import ssl
 import subprocess
-import time
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from ionetctl.lab.certificates import issue, new_authority
+from ionetctl.lab.certificates import issue, new_authority, write_private
+from tests.e2e.namespaces import connect, ending_with_us, inside
+from tests.e2e.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 START_TIMEOUT_S: Final = 60.0
+CALL_TIMEOUT_S: Final = 10.0
 POLICY: Final = 'node { policy = "write" }\nagent { policy = "read" }\nnode_pool "*" { policy = "read" }\n'
+"""The rights that ionetctl's documentation asks for, and no others."""
 
 
 def nomad_binary() -> str | None:
@@ -38,7 +41,7 @@ def device_plugin_binary() -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where the server listens; ``prefix`` is the command that gets there (``ip netns exec …``), or empty."""
+    """Where the server listens; ``prefix`` is the command that gets there (``ip netns exec NAMESPACE``), or empty."""
 
     host: str
     http_port: int = 4646
@@ -46,9 +49,46 @@ class Address:
     serf_port: int = 4648
     prefix: tuple[str, ...] = ()
 
+    @classmethod
+    def in_namespace(cls, host: str, namespace: str) -> Self:
+        """``host`` inside a network namespace, with Nomad's usual ports."""
+        return cls(host, prefix=tuple(inside(namespace)))
+
+    @classmethod
+    def on_loopback(cls) -> Self:
+        """This machine's loopback, with ports that are free now."""
+        listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
+        ports = [listener.getsockname()[1] for listener in listeners]
+        for listener in listeners:
+            listener.close()
+        return cls("127.0.0.1", *ports)
+
+    @property
+    def namespace(self) -> str | None:
+        """The network namespace that ``prefix`` enters."""
+        return self.prefix[-1] if self.prefix else None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the API answered; header names are lower-case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def document(self) -> Any:
+        """The body as JSON, ``None`` when it is empty."""
+        return json.loads(self.body or b"null")
+
 
 class RealRegion:
-    """One Nomad server; a context manager. ``token`` has just the rights that ionetctl's documentation asks for."""
+    """One Nomad server; a context manager.
+
+    ``directory`` then holds ``ca.pem`` and ``ca-key.pem`` (the issuer), ``cli.pem`` and ``cli-key.pem`` (the admin's
+    pair), ``token`` and ``server.log``. ``token`` has just the rights that ionetctl's documentation asks for.
+    """
 
     def __init__(
         self,
@@ -58,16 +98,19 @@ class RealRegion:
         *,
         name: str = "eu-north",
         enforcement: str = "strict",
+        verify_https_client: bool = True,
     ) -> None:
         self.name = name
         self.directory = directory
         self.address = address
         self.api = f"https://{address.host}:{address.http_port}"
         self.rpc = f"{address.host}:{address.rpc_port}"
+        self.server_name = f"server.{name}.nomad"
         self.management_token = ""
         self.token = ""
         self._program = program
         self._enforcement = enforcement
+        self._verify_https_client = verify_https_client
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -85,23 +128,28 @@ class RealRegion:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
+    # The server
+
     def start(self) -> None:
-        """Start the server."""
-        log = (self.directory / "server.log").open("ab")
-        argv = [*self.address.prefix, self._program, "agent", "-config", str(self.directory / "server.json")]
-        self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        log.close()
+        """Start the server. To be called from the main thread."""
+        config = str(self.directory / "server.json")
+        argv = [*ending_with_us(), *self.address.prefix, self._program, "agent", "-config", config]
+        with (self.directory / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
 
     def stop(self) -> None:
-        """End the server."""
-        if self._process is not None:
-            self._process.terminate()
-            try:
-                self._process.wait(timeout=20)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait(timeout=20)
-            self._process = None
+        """End the server; what it knows stays, and ``start`` goes on with it."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait(timeout=20)
+        self._process = None
 
     def _write_pki(self) -> None:
         authority = new_authority(f"{self.name} test CA")
@@ -118,7 +166,6 @@ class RealRegion:
             "datacenter": "control",
             "data_dir": f"{place}/data",
             "bind_addr": self.address.host,
-            "advertise": dict.fromkeys(("http", "rpc", "serf"), self.address.host),
             "ports": {
                 "http": self.address.http_port,
                 "rpc": self.address.rpc_port,
@@ -139,82 +186,69 @@ class RealRegion:
                 "cert_file": f"{place}/server.pem",
                 "key_file": f"{place}/server-key.pem",
                 "verify_server_hostname": True,
-                "verify_https_client": True,
+                "verify_https_client": self._verify_https_client,
             },
         }
 
     def _bootstrap(self) -> None:
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while not self.management_token:
-            try:
-                self.management_token = self.call("POST", "/v1/acl/bootstrap")["SecretID"]
-            except (OSError, RuntimeError):
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.3)
+        wait_until(self._is_led, f"a leader; see {self.directory}/server.log", timeout_s=START_TIMEOUT_S)
+        self.management_token = self.call("POST", "/v1/acl/bootstrap")["SecretID"]
         self.call("POST", "/v1/acl/policy/ionetctl", {"Name": "ionetctl", "Rules": POLICY})
-        token = {"Name": "ionetctl", "Type": "client", "Policies": ["ionetctl"]}
-        self.token = self.call("POST", "/v1/acl/token", token)["SecretID"]
+        self.token = self.new_token("ionetctl")
         self.call("POST", "/v1/node/pools", {"Name": "gpu"})
-        token_path = self.directory / "token"
-        token_path.touch(mode=0o600)
-        token_path.write_text(self.token)
+        write_private(self.directory / "token", self.token.encode())
+
+    def _is_led(self) -> bool:
+        """Whether the server runs and has elected itself; raises ``RuntimeError`` once it has ended."""
+        if self._process is not None and self._process.poll() is not None:
+            words = (self.directory / "server.log").read_text()[-800:]
+            raise RuntimeError(f"the server ended with {self._process.returncode}: {words}")
+        try:
+            return self.request("GET", "/v1/status/leader").document not in {None, ""}
+        except (OSError, ValueError):
+            return False
+
+    # Its API
+
+    def request(self, method: str, path: str, body: object = None, *, token: str | None = None) -> Answer:
+        """The API's answer to one call, whatever its status; ``token`` is the management token by default."""
+        headers = {"X-Nomad-Token": self.management_token if token is None else token}
+        data = None if body is None else json.dumps(body).encode()
+        connection = _Connection(self.address, self._tls(), self.server_name)
+        try:
+            connection.request(method, path, data, headers)
+            answer = connection.getresponse()
+            named = {name.lower(): value for name, value in answer.getheaders()}
+            return Answer(answer.status, named, answer.read())
+        finally:
+            connection.close()
 
     def call(self, method: str, path: str, body: object = None, *, token: str | None = None) -> Any:
-        """A call of the API with the management token; raises ``RuntimeError`` with status and text."""
-        data = None if body is None else json.dumps(body).encode()
-        if self.address.prefix:
-            return self._call_by_curl(method, path, data, token)
-        request = urllib.request.Request(self.api + path, data=data, method=method)
-        request.add_header("X-Nomad-Token", self.management_token if token is None else token)
-        try:
-            with urllib.request.urlopen(request, timeout=10, context=self._tls()) as answer:
-                return json.loads(answer.read() or b"null")
-        except urllib.error.HTTPError as error:
-            raise RuntimeError(f"{error.code}: {error.read()[:200]!r}") from error
+        """The document that a call answers; raises ``RuntimeError`` with status and text when it is refused."""
+        answer = self.request(method, path, body, token=token)
+        if answer.status >= http.client.BAD_REQUEST:
+            raise RuntimeError(f"{method} {path}: {answer.status}: {answer.body[:200]!r}")
+        return answer.document
 
     def _tls(self) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=str(self.directory / "ca.pem"))
         context.load_cert_chain(self.directory / "cli.pem", self.directory / "cli-key.pem")
-        context.check_hostname = False
         return context
 
-    def _call_by_curl(self, method: str, path: str, data: bytes | None, token: str | None) -> Any:
-        """The same from inside another network namespace."""
-        place = self.directory
-        headers = f"X-Nomad-Token: {self.management_token if token is None else token}\n"
-        argv = [
-            *self.address.prefix,
-            "curl",
-            "-sS",
-            "--max-time",
-            "10",
-            "-X",
-            method,
-            "-H",
-            "@-",
-            "-w",
-            "\n%{http_code}",
-        ]
-        argv += [
-            "--cacert",
-            f"{place}/ca.pem",
-            "--cert",
-            f"{place}/cli.pem",
-            "--key",
-            f"{place}/cli-key.pem",
-            "-k",
-        ]
-        argv += [] if data is None else ["--data-binary", data.decode()]
-        done = subprocess.run(
-            [*argv, self.api + path], input=headers, capture_output=True, text=True, timeout=20, check=False
-        )
-        if done.returncode != 0:
-            raise OSError(done.stderr.strip())
-        text, _, status = done.stdout.rpartition("\n")
-        if not status.startswith("2"):
-            raise RuntimeError(f"{status}: {text[:200]}")
-        return json.loads(text or "null")
+    def new_token(self, *policies: str) -> str:
+        """A new client token of these policies."""
+        body = {"Name": "-".join(policies), "Type": "client", "Policies": list(policies)}
+        return str(self.call("POST", "/v1/acl/token", body)["SecretID"])
+
+    def introduce(self, node_name: str, node_pool: str = "gpu", ttl: str = "2m") -> str:
+        """An introduction token for a node."""
+        body = {"NodeName": node_name, "NodePool": node_pool, "TTL": ttl}
+        return str(self.call("POST", "/v1/acl/identity/client-introduction-token", body)["JWT"])
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """The stubs of all nodes, with their devices."""
+        stubs: list[dict[str, Any]] = self.call("GET", "/v1/nodes?resources=true")
+        return stubs
 
     def node_status(self) -> str:
         """What Nomad's own command line prints of the nodes."""
@@ -229,7 +263,7 @@ class RealRegion:
             "NOMAD_CACERT": f"{place}/ca.pem",
             "NOMAD_CLIENT_CERT": f"{place}/cli.pem",
             "NOMAD_CLIENT_KEY": f"{place}/cli-key.pem",
-            "NOMAD_TLS_SERVER_NAME": f"server.{self.name}.nomad",
+            "NOMAD_TLS_SERVER_NAME": self.server_name,
         }
         done = subprocess.run(
             [*self.address.prefix, self._program, *argv],
@@ -240,3 +274,18 @@ class RealRegion:
             check=True,
         )
         return done.stdout
+
+
+class _Connection(http.client.HTTPSConnection):
+    """A connection to an API that may listen in another network namespace, and bears a name of its own."""
+
+    def __init__(self, address: Address, context: ssl.SSLContext, server_name: str) -> None:
+        super().__init__(address.host, address.http_port, timeout=CALL_TIMEOUT_S, context=context)
+        self._address = address
+        self._tls = context
+        self._server_name = server_name
+
+    def connect(self) -> None:
+        """Connect and prove the server's name."""
+        plain = connect(self._address.namespace, self.host, self.port, CALL_TIMEOUT_S)
+        self.sock = self._tls.wrap_socket(plain, server_hostname=self._server_name)
