@@ -36,12 +36,12 @@ class Line:
     @property
     def block(self) -> int:
         """How much is passed on at a time."""
-        return self.bytes_per_second or _BLOCK
+        return min(self.bytes_per_second or _BLOCK, _BLOCK)
 
-    async def pace(self) -> None:
-        """Wait until the next block may pass."""
+    async def pace(self, passed: int) -> None:
+        """Wait as long as ``passed`` bytes are under way."""
         if self.bytes_per_second is not None:
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(passed / self.bytes_per_second)
 
 
 @dataclass(slots=True)
@@ -91,7 +91,7 @@ class Child:
             while block := await self.channel.stdin.read(self.line.block):
                 writer.write(block)
                 await writer.drain()
-                await self.line.pace()
+                await self.line.pace(len(block))
                 passed += len(block)
                 if self.line.on_input is not None:
                     self.line.on_input(passed)
@@ -111,7 +111,7 @@ class Child:
             while block := await reader.read(self.line.block):
                 sink.write(block)
                 await sink.drain()
-                await self.line.pace()
+                await self.line.pace(len(block))
         except (OSError, asyncssh.Error):
             pass  # the client is gone
         finally:

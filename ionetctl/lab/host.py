@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 USER: Final = "miner"
 NOISE: Final = "\x1b[2J\x1b[31m[bold]Welcome[/bold]\x1b]0;title\x07 \u202e::error::not an error\r\n"
-_SLOW_BYTES_PER_S: Final = 200
+_BYTES_PER_S: Final = {"slow": 1 << 16, "trickle": 1}
+_BREATH_S: Final = 0.01
 _DROP_AFTER_BYTES: Final = 1 << 16
 _LISTEN_BACKLOG: Final = 128
 _WITHOUT_SSH: Final = frozenset({"unreachable", "timeout", "refused", "silent"})
@@ -138,7 +139,8 @@ class LabHost:
             if self.has("noisy"):
                 channel.stdout.write(NOISE.encode())
                 channel.stderr.write(NOISE.encode())
-            line = Line(_SLOW_BYTES_PER_S if self.has("slow") else None, self._dropper(channel))
+            speed = next((_BYTES_PER_S[fault] for fault in self.plan.faults if fault in _BYTES_PER_S), None)
+            line = Line(speed, self._dropper(channel))
             child = Child(channel, channel.command or "exit 1", self.environment(), self.tree, line)
             await child.run()
         except (OSError, asyncssh.Error):
@@ -183,11 +185,11 @@ class _Door(asyncssh.SSHServer):
 
 
 async def _babble(channel: asyncssh.SSHServerProcess[bytes]) -> None:
-    while True:
+    """Output without end, in pauses, so that the other hosts of this process are heard too."""
+    while not channel.is_closing():
         channel.stdout.write(b"there is always more to say\n" * 1000)
         await channel.stdout.drain()
-        if channel.is_closing():
-            return
+        await asyncio.sleep(_BREATH_S)
 
 
 async def _hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

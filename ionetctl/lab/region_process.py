@@ -11,6 +11,7 @@ import json
 import signal
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -39,12 +40,13 @@ async def serve(directory: Path, stop: asyncio.Event) -> None:
     state, api = _region(places, plan)
     context = server_context(places.pki / "ca.pem", places.pki / "server.pem", places.pki / "server-key.pem")
     rpc = RpcServer(state)
-    async with rpc.listening(_LOOPBACK, plan.get("rpc_port", 0), context) as rpc_port:
-        api.server_address = f"{_LOOPBACK}:{rpc_port}"
-        runner, api_port = await _serve_api(api, plan.get("api_port", 0), context)
+    address = plan.get("address", _LOOPBACK)
+    async with rpc.listening(address, plan.get("rpc_port", 0), context) as rpc_port:
+        api.server_address = f"{address}:{rpc_port}"
+        runner, api_port = await _serve_api(api, address, plan.get("api_port", 0), context)
         try:
             publish(places.ready("region"), {"api_port": api_port, "rpc_port": rpc_port})
-            await _watch(places.region_control, api, rpc, stop)
+            await _watch(Control(places.region_control, {"enforcement": plan["enforcement"]}), api, rpc, stop)
         finally:
             await runner.cleanup()
 
@@ -59,34 +61,48 @@ def _region(places: Places, plan: Document) -> tuple[RegionState, Api]:
     return state, Api(state, "", peers)
 
 
-async def _serve_api(api: Api, port: int, context: ssl.SSLContext) -> tuple[web.AppRunner, int]:
+async def _serve_api(api: Api, address: str, port: int, context: ssl.SSLContext) -> tuple[web.AppRunner, int]:
     runner = web.AppRunner(
         api.application(), access_log=None, keepalive_timeout=_HTTP_KEEPALIVE_S, shutdown_timeout=1.0
     )
     await runner.setup()
-    site = web.TCPSite(runner, _LOOPBACK, port, ssl_context=context, backlog=1024)
+    site = web.TCPSite(runner, address, port, ssl_context=context, backlog=1024)
     await site.start()
     return runner, int(runner.addresses[0][1])
 
 
-async def _watch(control: Path, api: Api, rpc: RpcServer, stop: asyncio.Event) -> None:
-    seen_at = 0
+@dataclass(slots=True)
+class Control:
+    """The control file: what it said last. ``usual`` stands where it says nothing, or is not there."""
+
+    path: Path
+    usual: Document
+    _seen_at: int = 0
+
+    def changed(self) -> Document | None:
+        """The orders that stand from now on, or ``None`` where they are the old ones (or are half written)."""
+        changed_at = self.path.stat().st_mtime_ns if self.path.exists() else 0
+        if changed_at == self._seen_at:
+            return None
+        try:
+            orders = json.loads(self.path.read_text()) if changed_at else {}
+        except ValueError:
+            return None
+        self._seen_at = changed_at
+        return {**self.usual, **orders}
+
+
+async def _watch(control: Control, api: Api, rpc: RpcServer, stop: asyncio.Event) -> None:
     while not stop.is_set():
-        seen_at = _look_at(control, seen_at, api, rpc)
+        orders = control.changed()
+        if orders is not None:
+            obey(orders, api, rpc)
         for state in (api.state, *api.peers.values()):
             state.expire(time.time())
         try:
             await asyncio.wait_for(stop.wait(), _TICK_S)
         except TimeoutError:
             continue
-
-
-def _look_at(control: Path, seen_at: int, api: Api, rpc: RpcServer) -> int:
-    """Obey a control file that is newer than ``seen_at`` (nanoseconds); returns how new it is."""
-    changed_at = control.stat().st_mtime_ns if control.exists() else 0
-    if changed_at != seen_at:
-        obey(json.loads(control.read_text()) if changed_at else {}, api, rpc)
-    return changed_at
 
 
 def obey(orders: Document, api: Api, rpc: RpcServer) -> None:

@@ -228,11 +228,22 @@ async def test_endless_output_does_not_end(fleet: Fleet) -> None:
         assert len(await process.stdout.readexactly(1 << 20)) == 1 << 20
 
 
-async def test_a_slow_line_is_slow(fleet: Fleet) -> None:
-    """The first second brings two hundred bytes."""
-    async with fleet.connect("slow") as connection:
-        process = await connection.create_process("head -c 100000 /dev/zero", encoding=None)
-        assert len(await process.stdout.read(100_000)) == 200
+@pytest.mark.parametrize(("fault", "first"), [("slow", 1 << 16), ("trickle", 1)])
+async def test_a_slow_line_is_slow(fleet: Fleet, fault: str, first: int) -> None:
+    """What a second's worth is comes first, whatever more there is."""
+    async with fleet.connect(fault) as connection:
+        process = await connection.create_process("head -c 1000000 /dev/zero", encoding=None)
+        assert len(await process.stdout.read(first + 1)) <= first
+
+
+async def test_a_host_that_babbles_leaves_the_others_their_time(fleet: Fleet) -> None:
+    """While one host's output never ends, and after its reader is gone, another one answers."""
+    async with fleet.connect("endless") as connection:
+        process = await connection.create_process("true", encoding=None)
+        await process.stdout.readexactly(1 << 16)
+        assert (await fleet.run(SOUND, "echo here"))[1] == b"here\n"
+        connection.abort()
+    assert (await fleet.run(SOUND, "echo there"))[1] == b"there\n"
 
 
 async def test_a_dropped_connection_drops_once(fleet: Fleet) -> None:

@@ -1,0 +1,189 @@
+"""The region's API where no recording reaches: what it changes, how it misbehaves when told to, and who gets in."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import time
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+
+from ionetctl.lab.api_texts import MODES, json_complaint
+from ionetctl.lab.region_process import Control, obey
+from ionetctl.lab.region_state import RegistrationError
+from tests.lab.running import RunningRegion, new_rig, running_region
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+
+@pytest.fixture
+async def region(tmp_path: Path) -> AsyncIterator[RunningRegion]:
+    """A region with one node, ``rig-1``."""
+    async with running_region(tmp_path / "pki") as region:
+        rig = new_rig(tmp_path, "rig-1", region)
+        rig.introduce(await region.introduce("rig-1"))
+        await rig.run_until("node registration complete")
+        yield region
+
+
+def node_id(region: RunningRegion) -> str:
+    (found,) = region.state.nodes
+    return found
+
+
+async def test_without_a_client_certificate_nobody_gets_in(region: RunningRegion) -> None:
+    """The API asks for a certificate; with one the same call is answered."""
+    bare = ssl.create_default_context(cafile=str(region.pki / "ca.pem"))
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=bare)) as session:
+        with pytest.raises(aiohttp.ClientError):
+            await session.get(f"{region.api_url}/v1/regions")
+    assert (await region.call("GET", "/v1/regions")).status == 200
+
+
+async def test_a_right_that_a_token_lacks_is_refused(region: RunningRegion) -> None:
+    """node:read reads nodes, and mints nothing."""
+    token = region.state.add_token("reader", ["node:read"])
+    read = await region.call("GET", "/v1/nodes", headers={"X-Nomad-Token": token})
+    mint = await region.call(
+        "POST", "/v1/acl/identity/client-introduction-token", json={}, headers={"X-Nomad-Token": token}
+    )
+    assert (read.status, mint.status, await mint.text()) == (200, 403, "Permission denied")
+
+
+async def test_a_purged_node_is_gone(region: RunningRegion) -> None:
+    """The list is empty, and a second purge finds nothing."""
+    found = node_id(region)
+    statuses = [(await region.call("POST", f"/v1/node/{found}/purge")).status for _ in range(2)]
+    assert (statuses, await (await region.call("GET", "/v1/nodes")).json()) == ([200, 404], [])
+
+
+async def test_an_agent_that_was_purged_hears_so_by_its_heartbeat(region: RunningRegion) -> None:
+    """That is what makes it register again."""
+    found = node_id(region)
+    region.state.purge(found)
+    with pytest.raises(RegistrationError, match="node not found"):
+        region.state.heartbeat(found, "secret", "", time.time())
+
+
+async def test_a_heartbeat_with_another_secret_is_refused(region: RunningRegion) -> None:
+    """An id alone speaks for no node."""
+    with pytest.raises(RegistrationError, match="Permission denied"):
+        region.state.heartbeat(node_id(region), "another", "", time.time())
+
+
+async def test_eligibility_has_two_values(region: RunningRegion) -> None:
+    """Another one is refused, and changes nothing."""
+    path = f"/v1/node/{node_id(region)}/eligibility"
+    refused = await region.call("POST", path, json={"Eligibility": "perhaps"})
+    assert (refused.status, region.state.nodes[node_id(region)]["SchedulingEligibility"]) == (500, "eligible")
+
+
+async def test_metadata_and_allocations_of_a_node(region: RunningRegion) -> None:
+    """What the servers fetch from the client; nothing runs here."""
+    found = node_id(region)
+    meta = await (await region.call("GET", "/v1/client/metadata", params={"node_id": found})).json()
+    allocations = await (await region.call("GET", f"/v1/node/{found}/allocations")).json()
+    missing = await region.call("GET", "/v1/client/metadata", params={"node_id": "none"})
+    assert (meta["Meta"], allocations, missing.status) == ({"rack": "a01"}, [], 404)
+
+
+async def test_gzip_is_honoured(region: RunningRegion) -> None:
+    """Whoever accepts it gets it; whoever does not, does not."""
+    encodings = [
+        (await region.call("GET", "/v1/nodes", headers={"Accept-Encoding": accepted})).headers.get(
+            "Content-Encoding"
+        )
+        for accepted in ("gzip", "identity")
+    ]
+    assert encodings == ["gzip", None]
+
+
+@pytest.mark.parametrize("mode", sorted(MODES))
+async def test_an_outage_can_be_rehearsed(region: RunningRegion, mode: str) -> None:
+    """Told to misbehave, the API fails every call; told nothing, it is well again."""
+    obey({"api": mode}, region.api, region.rpc)
+    broken = await region.call("GET", "/v1/nodes")
+    obey({}, region.api, region.rpc)
+    assert (broken.status, await broken.text()) == (MODES[mode][0], MODES[mode][2])
+    assert (await region.call("GET", "/v1/nodes")).status == 200
+
+
+@pytest.mark.parametrize(
+    ("params", "expected"),
+    [({}, (500, "No cluster leader")), ({"stale": "true"}, (403, "Permission denied"))],
+)
+async def test_without_a_leader(
+    region: RunningRegion, params: dict[str, str], expected: tuple[int, str]
+) -> None:
+    """A stale read is refused with other words, as by a real server; registrations fail too."""
+    obey({"has_leader": False}, region.api, region.rpc)
+    response = await region.call("GET", "/v1/nodes", params=params)
+    leader = await region.call("GET", "/v1/status/leader")
+    health = await region.call("GET", "/v1/agent/health")
+    assert ((response.status, await response.text()), leader.status, health.status) == (expected, 500, 500)
+
+
+async def test_a_missing_introduction_is_a_warning_where_enforcement_warns(
+    tmp_path: Path, region: RunningRegion
+) -> None:
+    """The node gets in, and the servers' log says so."""
+    obey({"enforcement": "warn"}, region.api, region.rpc)
+    rig = new_rig(tmp_path, "rig-2", region)
+    await rig.run_until("node registration complete")
+    assert region.state.refusals == ["node rig-2: registered without introduction"]
+
+
+async def test_a_deaf_region_hangs_up(tmp_path: Path, region: RunningRegion) -> None:
+    """Connections are accepted and closed; the agent logs EOF."""
+    obey({"deaf": True}, region.api, region.rpc)
+    rig = new_rig(tmp_path, "rig-2", region)
+    await rig.run_until("rpc error: EOF")
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/v1/nodes?filter=Bogus.x==1", 400), ("/v1/nothing", 404), ("/v1/node/pool/gpu", 200)],
+)
+async def test_other_answers(region: RunningRegion, path: str, status: int) -> None:
+    """A field that nodes lack, a path that is none, a pool that is there."""
+    assert (await region.call("GET", path)).status == status
+
+
+@pytest.mark.parametrize("body", [[1], "text"])
+async def test_a_body_that_is_no_object_is_refused(region: RunningRegion, body: Any) -> None:
+    """With a reason."""
+    response = await region.call("POST", "/v1/acl/identity/client-introduction-token", data=json.dumps(body))
+    assert (response.status, (await response.text()).startswith("json: cannot unmarshal")) == (400, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "EOF"),
+        ("nonsense", "invalid character 'o' in literal null (expecting 'u')"),
+        ("tru", "unexpected EOF"),
+        ("x", "invalid character 'x' looking for beginning of value"),
+    ],
+)
+def test_gos_words_for_what_is_not_json(text: str, words: str) -> None:
+    """As far as they are worth imitating."""
+    assert json_complaint(text) == words
+
+
+def test_the_control_file_is_obeyed_once_and_its_absence_too(tmp_path: Path) -> None:
+    """New orders come with what is usual; half a file is none; without the file the usual stands again."""
+    path = tmp_path / "control.json"
+    control = Control(path, {"enforcement": "strict"})
+    found = [control.changed()]
+    for text in ('{"api": ', '{"api": "html", "enforcement": "warn"}', None):
+        if text is None:
+            path.unlink()
+        else:
+            path.write_text(text)
+        found += [control.changed(), control.changed()]
+    orders = {"enforcement": "warn", "api": "html"}
+    assert found == [None, None, None, orders, None, {"enforcement": "strict"}, None]
