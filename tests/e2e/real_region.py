@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 START_TIMEOUT_S: Final = 60.0
 CALL_TIMEOUT_S: Final = 10.0
+INTRODUCTION: Final = "/v1/acl/identity/client-introduction-token"
 POLICY: Final = 'node { policy = "write" }\nagent { policy = "read" }\nnode_pool "*" { policy = "read" }\n'
 """The rights that ionetctl's documentation asks for, and no others."""
 
@@ -197,18 +198,27 @@ class RealRegion:
         self.token = self.new_token("ionetctl")
         self.call("POST", "/v1/node/pools", {"Name": "gpu"})
         write_private(self.directory / "token", self.token.encode())
+        wait_until(self._can_sign, "the server's keyring", timeout_s=START_TIMEOUT_S)
 
     def _is_led(self) -> bool:
         """Whether the server runs and has elected itself; raises ``RuntimeError`` once it has ended."""
         if self._process is not None and self._process.poll() is not None:
             words = (self.directory / "server.log").read_text()[-800:]
             raise RuntimeError(f"the server ended with {self._process.returncode}: {words}")
-        try:
-            return self.request("GET", "/v1/status/leader").document not in {None, ""}
-        except (OSError, ValueError):
-            return False
+        return self.answers("/v1/status/leader")
+
+    def _can_sign(self) -> bool:
+        """Whether introduction tokens can be had: a new leader makes its keyring some time after it answers calls."""
+        return self.request("POST", INTRODUCTION, {"NodeName": "nobody"}).status == http.client.OK
 
     # Its API
+
+    def answers(self, path: str, token: str | None = None) -> bool:
+        """Whether a GET succeeds now; a server that starts is silent first, and has no leader then."""
+        try:
+            return self.request("GET", path, token=token).status == http.client.OK
+        except OSError:
+            return False
 
     def request(self, method: str, path: str, body: object = None, *, token: str | None = None) -> Answer:
         """The API's answer to one call, whatever its status; ``token`` is the management token by default."""
@@ -243,7 +253,7 @@ class RealRegion:
     def introduce(self, node_name: str, node_pool: str = "gpu", ttl: str = "2m") -> str:
         """An introduction token for a node."""
         body = {"NodeName": node_name, "NodePool": node_pool, "TTL": ttl}
-        return str(self.call("POST", "/v1/acl/identity/client-introduction-token", body)["JWT"])
+        return str(self.call("POST", INTRODUCTION, body)["JWT"])
 
     def nodes(self) -> list[dict[str, Any]]:
         """The stubs of all nodes, with their devices."""
