@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 LONGEST_CHAIN: Final = 8
 _JUMP: Final = re.compile(
-    r"(?:ssh://)?(?:(?P<user>[^@]+)@)?(?P<address>\[[^\]]+\]|[^:\[\]]+|[0-9A-Fa-f:]+:[0-9A-Fa-f:.]+)(?::(?P<port>\d{1,5}))?/?"
+    r"(?:ssh://)?(?:(?P<user>.+)@)?(?P<address>\[[^\]]+\]|[^:@\[\]]+|[0-9A-Fa-f:]+:[0-9A-Fa-f:.]+)(?::(?P<port>\d{1,5}))?/?"
 )
 
 
