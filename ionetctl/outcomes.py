@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from ionetctl.bundle import ignored_gpus
 from ionetctl.errors import (
+    WORST_FIRST,
     ExitCode,
     HostError,
     HostFailedError,
@@ -14,6 +15,7 @@ from ionetctl.errors import (
     HostTrustError,
     HostUnverifiedError,
     IonetctlError,
+    RegionError,
 )
 from ionetctl.model import Outcome, Problem, Result
 
@@ -32,10 +34,14 @@ def gpus_expected(host: Host, facts: Facts | None = None) -> int | None:
 
 
 def failed(host: Host, step: str, error: IonetctlError, facts: Facts | None = None) -> Outcome:
-    """The outcome of an error in a step; the region's refusals happen in the step ``confirm``."""
-    where = "confirm" if isinstance(error, HostUnverifiedError) else step
-    problem = Problem(error.code, where, error.message, error.hint, int(error.exit_code))
-    return _outcome(host, _RESULTS.get(error.exit_code, Result.FAILED), facts, problem=problem)
+    """The outcome of an error in a step; the region's refusals happen in the step ``confirm``.
+
+    What is wrong with the configuration is, once hosts are touched, the failure of the host that showed it.
+    """
+    where = "confirm" if isinstance(error, HostUnverifiedError | RegionError) else step
+    exit_code = error.exit_code if error.exit_code in WORST_FIRST else ExitCode.FAILED
+    problem = Problem(error.code, where, error.message, error.hint, int(exit_code))
+    return _outcome(host, _RESULTS.get(exit_code, Result.FAILED), facts, problem=problem)
 
 
 def finding_error(finding: Finding) -> HostError:

@@ -9,6 +9,7 @@ from ionetctl import layout
 from ionetctl.bundle import Subject, build_bundle, new_stamp, sha256, with_stamp
 from ionetctl.model import (
     Bundle,
+    Device,
     Digest,
     Disk,
     Facts,
@@ -18,6 +19,7 @@ from ionetctl.model import (
     Issuer,
     Kind,
     NodeId,
+    NodeView,
     NomadState,
     Program,
     RegionName,
@@ -138,3 +140,18 @@ def converged(wanted: Bundle, facts: Facts = BARE, nonce: str = NONCE) -> Facts:
 def promised(model: str | None, count: int | None) -> Host:
     """The host with another promise of GPUs."""
     return replace(HOST, gpus=GpuPromise(model, count))
+
+
+def view(
+    name: str = HOST.name,
+    node_id: NodeId = NODE_ID,
+    *,
+    status: str = "ready",
+    eligibility: str = "eligible",
+    pool: str = "gpu",
+    devices: tuple[Device, ...] | None = None,
+) -> NodeView:
+    """The host's node as its region lists it."""
+    return NodeView(
+        node_id, name, "10.20.1.1", "rey1", pool, "", status, eligibility, "2.0.5", ("docker",), devices
+    )
