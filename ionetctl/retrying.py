@@ -6,20 +6,16 @@ Knows errors and a clock; never retries what authentication or trust refused, si
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
-from tenacity import (
-    AsyncRetrying,
-    RetryCallState,
-    retry_if_exception,
-    stop_after_attempt,
-    wait_random_exponential,
-)
+from tenacity import AsyncRetrying, RetryCallState, wait_random_exponential
 
 from ionetctl.errors import HostError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from tenacity import RetryAction
 
     from ionetctl.ports import Clock
 
@@ -56,23 +52,27 @@ class RetryPolicy:
         """What ``work(attempt)`` returns, attempts counted from 1; raises what its last attempt raised."""
 
         async def tell(state: RetryCallState) -> None:
-            error = state.outcome.exception() if state.outcome else None
-            delay_s = state.next_action.sleep if state.next_action else 0.0
-            if isinstance(error, HostError):
-                await before_retry(state.attempt_number, error, delay_s)
+            # Told before a sleep only: there is a next action, and an error that is worth a retry.
+            delay_s = cast("RetryAction", state.next_action).sleep
+            await before_retry(state.attempt_number, cast("HostError", _error_of(state)), delay_s)
 
         retrying = AsyncRetrying(
-            stop=stop_after_attempt(self.attempts),
             wait=wait_random_exponential(multiplier=self.first_wait_s, max=self.longest_wait_s),
-            retry=retry_if_exception(self._may_pass),
+            retry=self._is_worthwhile,
             before_sleep=tell,
             sleep=self.clock.sleep,
-            reraise=True,
         )
         async for attempt in retrying:
             with attempt:
                 return await work(attempt.retry_state.attempt_number)
         raise AssertionError("tenacity ends with a result or an error")  # pragma: no cover
 
-    def _may_pass(self, error: BaseException) -> bool:
-        return isinstance(error, HostError) and error.transient and self.budget.take()
+    def _is_worthwhile(self, state: RetryCallState) -> bool:
+        """Whether what went wrong may pass; asked last, the budget pays for retries that are made and no others."""
+        error = _error_of(state)
+        may_pass = isinstance(error, HostError) and error.transient
+        return may_pass and state.attempt_number < self.attempts and self.budget.take()
+
+
+def _error_of(state: RetryCallState) -> BaseException | None:
+    return None if state.outcome is None else state.outcome.exception()
