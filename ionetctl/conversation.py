@@ -19,6 +19,7 @@ from ionetctl.facts import (
     Step,
     parse_report_line,
 )
+from ionetctl.harmless import harmless
 from ionetctl.ports import Command
 
 if TYPE_CHECKING:
@@ -26,10 +27,11 @@ if TYPE_CHECKING:
 
     from ionetctl.model import NodeId
     from ionetctl.payload import Payload
-    from ionetctl.ports import Session
+    from ionetctl.ports import Completed, Session
 
 LOG_LINES: Final = 40
 """As many as the host sends at most."""
+LAST_WORDS_CHARS: Final = 200
 
 HINTS: Final[dict[str, str]] = {
     "abandoned": "run the same command again",
@@ -70,9 +72,10 @@ class Conversation:
         self._nonce = nonce
         self._payload = payload
         self._on_step = on_step
-        self._reports: asyncio.Queue[Report | HostError] = asyncio.Queue()
+        self._reports: asyncio.Queue[Report | IonetctlError] = asyncio.Queue()
         self._answers: asyncio.Queue[bytes | None] = asyncio.Queue()
-        self._is_ready = asyncio.Event()
+        self._may_speak = asyncio.Event()
+        self._has_hung_up = False
         self.node_id: NodeId | None = None
         self.log: list[str] = []
 
@@ -84,17 +87,19 @@ class Conversation:
             self._reports.put_nowait(error)
             return
         if isinstance(report, Ready) and report.nonce == self._nonce:
-            self._is_ready.set()
+            self._may_speak.set()
         self._reports.put_nowait(report)
 
-    def end(self, reason: HostError) -> None:
-        """The host's side is over; whoever still waits for something hears ``reason``."""
+    def end(self, reason: IonetctlError) -> None:
+        """Nothing more will be heard; whoever still waits for something hears ``reason``."""
         self._reports.put_nowait(reason)
 
     async def speech(self) -> AsyncIterator[bytes | memoryview]:
-        """All that is sent, as it becomes due."""
-        await self._is_ready.wait()
+        """All that is sent, as it becomes due; it ends where the talk was hung up."""
+        await self._may_speak.wait()
         for block in self._payload.blocks():
+            if self._has_hung_up:
+                return
             yield block
         while (answer := await self._answers.get()) is not None:
             yield answer
@@ -105,16 +110,18 @@ class Conversation:
 
     def hang_up(self) -> None:
         """Say no more: the host takes it for ``abandon`` where it still waits."""
+        self._has_hung_up = True
+        self._may_speak.set()
         self._answers.put_nowait(None)
 
     async def until(self, kind: type[_Kind]) -> _Kind:
         """The next report of that kind; steps, logs and the node id before it are taken note of.
 
-        Raises the ``HostError`` that the host reported, or that ended the connection.
+        Raises the ``HostError`` that the host reported, or what ended the talk.
         """
         while True:
             report = await self._reports.get()
-            if isinstance(report, HostError):
+            if isinstance(report, IonetctlError):
                 raise report
             if isinstance(report, kind):
                 return report
@@ -175,11 +182,15 @@ async def _run(session: Session, opening: Opening, payload: Payload, talk: Conve
     command = Command(argv, timeout_s=opening.timeout_s, idle_s=opening.idle_s)
     try:
         completed = await session.run(command, talk.speech(), talk.hear)
-    except HostError as error:
+    except IonetctlError as error:  # of the host, the connection, or the payload on this side
         talk.end(error)
         return
-    tail = completed.stderr.decode(errors="replace").strip().splitlines()[-1:] or [
-        "nothing on standard error"
-    ]
-    message = f"the apply script ended with status {completed.exit_status}: {tail[0][:200]}"
+    tail = last_words(completed)
+    message = f"the apply script ended with status {completed.exit_status}: {tail}"
     talk.end(HostFailedError("apply_failed", message, HINTS["apply_failed"]))
+
+
+def last_words(completed: Completed) -> str:
+    """The last line that a command wrote on standard error, fit to be shown."""
+    lines = completed.stderr.decode(errors="replace").strip().splitlines()
+    return harmless(lines[-1], LAST_WORDS_CHARS) if lines else "nothing on standard error"

@@ -18,6 +18,7 @@ from ionetctl.model import (
     HostName,
     NodeId,
     NodeView,
+    RegionName,
     Reserve,
     SeenGpu,
     Severity,
@@ -190,7 +191,7 @@ def test_name_of_another_node_is_refused() -> None:
 def test_own_node_keeps_its_name(region: str) -> None:
     """A node that is this host, or one of another region, takes no name away."""
     node_id = NODE_ID if region == EU_NORTH else "0" * 36
-    nodes = {region: [node(HOST.name, node_id)]}
+    nodes = {RegionName(region): [node(HOST.name, node_id)]}
     assert check_fleet([FleetHost(HOST, converged(bundle()), HOST.name)], nodes) == {}
 
 
