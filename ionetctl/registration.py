@@ -79,19 +79,19 @@ class Registration:
                 return await self._ask(talk.node_id, patience.pop(0))
             except HostUnverifiedError as error:
                 reason = await self._explained(talk, error)
+                # What the region says may change while a node settles in, what the node's log says does not.
+                is_explained = reason is not error
             if reason.code == INTRODUCTION_DENIED and may_mint:
                 may_mint = False
                 talk.answer(f"token {await self._mint()}")
                 await talk.until(AwaitVerdict)
                 patience.append(self.patience_s)
-            elif reason.code != NOT_REGISTERED or not patience:
+            elif is_explained or not patience:
                 raise reason
 
     async def _ask(self, node_id: NodeId, patience_s: float) -> NodeView:
-        expectation = Expectation(
-            self.host.node_pool, self.host.datacenter, gpus_expected(self.host, self.facts)
-        )
-        return await self.registrar.confirm(node_id, self.stamp, expectation, patience_s)
+        expected = expectation(self.host, self.facts)
+        return await self.registrar.confirm(node_id, self.stamp, expected, patience_s)
 
     async def _explained(self, talk: Conversation, error: HostUnverifiedError) -> HostUnverifiedError:
         """The error with what the node's log says of its cause, where that is known."""

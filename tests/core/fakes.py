@@ -221,11 +221,15 @@ class FakeConnector:
             self.open -= 1
 
 
+def _nothing() -> None:
+    pass
+
+
 @dataclass
 class FakeRegion:
     """``ports.Region``: shows each node with the stamp that it came up with.
 
-    ``errors`` are raised by the next calls of a method, in turn. ``after`` runs at each look at the nodes.
+    ``errors`` are raised by the next calls of a method, in turn. ``at_look`` runs before each look at the nodes.
     """
 
     clock: ManualClock = field(default_factory=ManualClock)
@@ -234,6 +238,7 @@ class FakeRegion:
     minted: list[tuple[str, str, int]] = field(default_factory=list)
     queries: list[tuple[str | None, bool]] = field(default_factory=list)
     errors: dict[str, list[BaseException]] = field(default_factory=dict)
+    at_look: Callable[[], None] = _nothing
     is_hidden: bool = False
     state: RegionStatus = STRICT
 
@@ -248,6 +253,7 @@ class FakeRegion:
         self, filter_expression: str | None = None, *, with_devices: bool = False
     ) -> Sequence[NodeView]:
         self.queries.append((filter_expression, with_devices))
+        self.at_look()
         self._fail("nodes")
         if filter_expression is None:
             return [node for node, _ in self.shown.values()]
