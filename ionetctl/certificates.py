@@ -101,13 +101,18 @@ def check_pair(
     path: str,
 ) -> None:
     """Hold that key and certificate belong together, that it is valid now, and that it leads to ``anchors``."""
-    if chain[0].public_key() != key.public_key():
-        hint = "export certificate and key from the same place once more"
-        raise ConfigurationError("pair_mismatch", f"the private key does not belong to {path}", hint)
+    check_match(chain, key, path)
     _check_time(chain[0], now, timedelta(0), "pair_expired", path)
     if not _reaches(chain, anchors):
         hint = "tls.ca must hold the CA that signed it; intermediates belong into the certificate's file"
         raise ConfigurationError("pair_chain_broken", f"{path} does not lead to the CA in tls.ca", hint)
+
+
+def check_match(chain: Chain, key: SigningKey, path: str) -> None:
+    """Hold that the key belongs to the first certificate. Raises ``ConfigurationError`` (``pair_mismatch``)."""
+    if chain[0].public_key() != key.public_key():
+        hint = "export certificate and key from the same place once more"
+        raise ConfigurationError("pair_mismatch", f"the private key does not belong to {path}", hint)
 
 
 def _check_time(

@@ -1,6 +1,6 @@
 """The region's word: whether a node is really there with its stamp, as it should be, and if not, why.
 
-Sees ports and model only. ``Registrar`` waits for nodes that were just started, ``find_unconfirmed`` asks about those
+Sees ports and model only. ``Registrar`` waits for nodes that were just started, ``find_stamped`` asks about those
 that nothing was done to, ``check_region`` judges a region before any host is touched. A stamp is
 ``<bundle digest>-<nonce>``; the nonce is new at every apply, so that only a node that came up with it can show it.
 """
@@ -30,12 +30,11 @@ __all__ = [
     "Diagnosis",
     "Expectation",
     "Registrar",
-    "Standing",
     "check_region",
     "diagnose",
-    "find_unconfirmed",
+    "find_stamped",
     "introduces",
-    "shortfall",
+    "judge",
 ]
 
 POLL_S: Final = 2.0
@@ -52,14 +51,6 @@ class Expectation:
     node_pool: str
     datacenter: str
     gpus: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """What the region shows of nodes asked about: those with their stamp, and of the others why they do not count."""
-
-    shown: Mapping[NodeId, NodeView]
-    missing: Mapping[NodeId, str]
 
 
 # --- waiting for nodes -----------------------------------------------------------------------------------------------
@@ -114,13 +105,12 @@ class Registrar:
         ends_at_s = self._clock.monotonic() + timeout_s
         with self._waits_for(question):
             while True:
-                view = (await self._look(question)).get(node_id)
-                reason = shortfall(view, expectation)
-                if view is not None and reason is None:
-                    return view
+                word = judge((await self._look(question)).get(node_id), expectation)
+                if not isinstance(word, HostUnverifiedError):
+                    return word
                 left_s = ends_at_s - self._clock.monotonic()
-                if reason is not None and left_s <= 0:
-                    raise reason
+                if left_s <= 0:
+                    raise word
                 await self._clock.sleep(min(self._poll_s, left_s))
 
     @contextmanager
@@ -135,12 +125,14 @@ class Registrar:
     async def _look(self, question: _Question) -> Mapping[NodeId, NodeView]:
         """The nodes of a look that is recent and answers ``question``; raises what that look raised."""
         async with self._turn:
-            age_s = self._clock.monotonic() - self._last.ended_at_s
-            if age_s >= self._poll_s or not self._last.answers(question):
-                self._last = await self._ask()
+            self._last = self._last if self._is_fresh(question) else await self._ask()
         if isinstance(self._last.answer, RegionError | TrustError):
             raise copy(self._last.answer)  # each waiter's own, since a traceback grows with every raise
         return self._last.answer
+
+    def _is_fresh(self, question: _Question) -> bool:
+        age_s = self._clock.monotonic() - self._last.ended_at_s
+        return age_s < self._poll_s and self._last.answers(question)
 
     async def _ask(self) -> _Round:
         """A look at all that anyone waits for now."""
@@ -156,28 +148,15 @@ class Registrar:
         return _Round(self._clock.monotonic(), questions, answer)
 
 
-async def find_unconfirmed(
-    region: Region, waiting: Mapping[NodeId, str], *, with_devices: bool = False
-) -> Standing:
-    """What the region shows of nodes whose hosts need no change; ``waiting`` gives each one's present stamp.
+async def find_stamped(
+    region: Region, stamps: Mapping[NodeId, str], *, with_devices: bool = False
+) -> Mapping[NodeId, NodeView]:
+    """Of nodes whose hosts need no change those that the region shows with the stamp that each has.
 
     Raises what the region raises.
     """
-    nonces = {_nonce(stamp) for stamp in waiting.values()}
-    views = await _nodes_with(region, nonces, with_devices=with_devices)
-    shown = {node_id: views[node_id] for node_id in waiting if _is_ready(views.get(node_id))}
-    missing = {node_id: _why_missing(views.get(node_id)) for node_id in waiting if node_id not in shown}
-    return Standing(shown, missing)
-
-
-def _is_ready(view: NodeView | None) -> bool:
-    return view is not None and view.status == _READY
-
-
-def _why_missing(view: NodeView | None) -> str:
-    if view is None:
-        return "the region does not show the node with its present configuration"
-    return f"the region shows the node as {view.status}"
+    views = await _nodes_with(region, {_nonce(stamp) for stamp in stamps.values()}, with_devices=with_devices)
+    return {node_id: views[node_id] for node_id in stamps if node_id in views}
 
 
 async def _nodes_with(
@@ -208,18 +187,15 @@ def _nonce(stamp: str) -> str:
 # --- judging a node --------------------------------------------------------------------------------------------------
 
 
-def shortfall(view: NodeView | None, expected: Expectation) -> HostUnverifiedError | None:
-    """Why a node is not as expected, the most specific reason there is, or ``None``. ``view``: what shows its stamp."""
+def judge(view: NodeView | None, expected: Expectation) -> NodeView | HostUnverifiedError:
+    """The node, or the most specific reason why it is not as expected. ``view``: what shows its stamp."""
     if view is None:
         hint = "look at the node's log: journalctl -u nomad.service"
         return HostUnverifiedError(
             "not_registered", "the region does not show the node with this configuration", hint
         )
-    return (
-        _wrong_place(view, expected)
-        or _wrong_state(view)
-        or (None if expected.gpus is None else _wrong_gpus(view, expected.gpus))
-    )
+    gpus = None if expected.gpus is None else _wrong_gpus(view, expected.gpus)
+    return _wrong_place(view, expected) or _wrong_state(view) or gpus or view
 
 
 def _wrong_place(view: NodeView, expected: Expectation) -> HostUnverifiedError | None:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from ionetctl.model import IntroductionToken, NodeId, NodeView, RegionName, RegionSettings, SecretRef
 
 PAGE_SIZE: Final = 1000
-PAGE_LIMIT: Final = 1000
+PAGE_LIMIT: Final = 100
 """A region carries 10,000 nodes; a server that goes on for ever is no Nomad."""
 RUNNING: Final = frozenset({"pending", "running"})
 _FORBIDDEN: Final = "region_forbidden"

@@ -131,7 +131,7 @@ class RegionHttp:
         """The region's answer, from whichever address gives one.
 
         Raises ``TrustError`` (``region_untrusted``) at the first certificate that does not hold, and ``RegionError``:
-        at once for ``region_forbidden``, ``region_not_found``, ``region_refused``; after the retries for
+        at once for ``client_certificate_refused``, ``region_forbidden``, ``region_not_found``, ``region_refused``; after the retries for
         ``region_unreachable``, ``region_no_leader``, ``region_no_path``, ``region_rate_limited``, ``region_failing``
         and ``region_nonsense``.
         """

@@ -9,21 +9,22 @@ from __future__ import annotations
 import os
 import ssl
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from cryptography.hazmat.primitives import serialization
+
+from ionetctl.certificates import check_match, parse_chain, parse_key, read_chain
 from ionetctl.errors import ConfigurationError, IonetctlError, RegionError, TrustError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from ionetctl.certificates import Chain
     from ionetctl.model import ReadyPair, RegionTls, SecretRef
 
 _HOSTNAME_MISMATCH: Final = frozenset({62})
 _OUT_OF_TIME: Final = frozenset({9, 10})
 """OpenSSL's X509_V_ERR_… numbers: not yet valid, expired."""
-_PIPE_BYTES: Final = 16 * 1024
-"""What a pipe holds on every platform; a PEM key has less than 4 KiB."""
 
 
 def client_context(tls: RegionTls, reveal: Callable[[SecretRef], str]) -> ssl.SSLContext:
@@ -32,15 +33,21 @@ def client_context(tls: RegionTls, reveal: Callable[[SecretRef], str]) -> ssl.SS
     Raises ``ConfigurationError``: ``certificate_unreadable``, ``key_unreadable`` or ``pair_mismatch``.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    try:
-        context.load_verify_locations(cadata=Path(tls.ca).read_text(encoding="ascii"))
-    except OSError as error:  # ssl.SSLError is one too
-        raise _unreadable(tls.ca, getattr(error, "reason", None) or error.strerror) from error
-    except ValueError as error:
-        raise _unreadable(tls.ca, "it is not PEM") from error
+    anchors = (one.public_bytes(serialization.Encoding.DER) for one in _anchors(tls))
+    context.load_verify_locations(cadata=b"".join(anchors))
     if tls.client is not None:
         _load_pair(context, tls.client, reveal(tls.client.key))
     return context
+
+
+def _anchors(tls: RegionTls) -> Chain:
+    if tls.ca_pem is None:
+        return read_chain(tls.ca)
+    try:
+        return parse_chain(tls.ca_pem.encode())
+    except ValueError as error:
+        hint = "enrol or rebuild the catalog once more: ionetctl rollouts rebuild"
+        raise ConfigurationError("certificate_unreadable", "the recorded CA is not PEM", hint) from error
 
 
 def explain_tls_failure(error: BaseException, address: str, server_name: str) -> IonetctlError | None:
@@ -53,9 +60,8 @@ def explain_tls_failure(error: BaseException, address: str, server_name: str) ->
         return None
     if "ALERT" in failure.reason:
         message = f"{address} refused our client certificate ({failure.reason})"
-        return RegionError(
-            "region_forbidden", message, "tls.client must be a pair that the region's CA has signed"
-        )
+        hint = "tls.client must be a pair that the region's CA has signed"
+        return RegionError("client_certificate_refused", message, hint)
     if failure.reason in {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"}:
         hint = "regions.….api must name Nomad's HTTPS port (4646)"
         return RegionError("region_nonsense", f"{address} does not speak TLS", hint)
@@ -80,49 +86,29 @@ def _ssl_error(error: BaseException | None) -> ssl.SSLError | None:
 
 
 def _load_pair(context: ssl.SSLContext, pair: ReadyPair, key_pem: str) -> None:
+    key = parse_key(key_pem, str(pair.key))
+    check_match(read_chain(pair.cert), key, pair.cert)
+    plain = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
     try:
-        with _as_path(key_pem.encode()) as key_path:
-            context.load_cert_chain(pair.cert, key_path, password=_no_passphrase)
+        with _as_path(plain) as key_path:
+            context.load_cert_chain(pair.cert, key_path)
     except OSError as error:
-        reason = getattr(error, "reason", None) or error.strerror or ""
-    else:
-        return
-    if reason == "KEY_VALUES_MISMATCH":
-        hint = "export certificate and key from the same place once more"
-        raise ConfigurationError("pair_mismatch", f"the private key does not belong to {pair.cert}", hint)
-    if not _holds_certificates(pair.cert):
-        raise _unreadable(pair.cert, reason)
-    hint = "it must be an EC, RSA or Ed25519 key in PEM, without a passphrase"
-    raise ConfigurationError("key_unreadable", f"{pair.key} holds no usable private key", hint)
-
-
-def _no_passphrase() -> str:
-    """An encrypted key is an error, not a prompt in the middle of a rollout."""
-    return ""
-
-
-def _holds_certificates(path: str) -> bool:
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
-    except OSError:
-        return False
-    return True
+        message = f"OpenSSL does not take the pair of {pair.cert}"
+        hint = "an RSA key needs 2048 bits, a signature SHA-256"
+        raise ConfigurationError("certificate_unreadable", message, hint) from error
 
 
 @contextmanager
 def _as_path(content: bytes) -> Iterator[str]:
-    """A file name under which ``content`` can be read once, without any file."""
-    if len(content) > _PIPE_BYTES:
-        raise ssl.SSLError(f"a key of {len(content)} bytes")
+    """A file name under which ``content`` can be read once, without any file. A pipe holds 16 KiB at least."""
     reading, writing = os.pipe()
     try:
-        os.write(writing, content)
-        os.close(writing)
+        try:
+            os.write(writing, content)
+        finally:
+            os.close(writing)
         yield f"/dev/fd/{reading}"
     finally:
         os.close(reading)
-
-
-def _unreadable(path: str, why: str | None) -> ConfigurationError:
-    message = f"cannot read certificates from {path}: {why or 'it is not PEM'}"
-    return ConfigurationError("certificate_unreadable", message, "name a PEM file")

@@ -7,7 +7,6 @@ so that they are made printable and short here, once.
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from datetime import UTC, datetime
 from typing import Final, TypeVar
@@ -149,8 +148,10 @@ def decoded(kind: type[_Document], body: bytes, what: str) -> _Document:
     """A JSON body as a record. Raises ``RegionError`` (``region_nonsense``), ``what`` naming the call."""
     try:
         return msgspec.json.decode(body, type=kind)
-    except (msgspec.DecodeError, RecursionError) as error:
-        why = printable(str(error)) if isinstance(error, msgspec.DecodeError) else "nested too deep"
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        why = printable(str(error))
+    except RecursionError:
+        why = "it is nested too deep"
     raise nonsense(what, why)
 
 
@@ -215,8 +216,8 @@ def introduction(jwt: str) -> IntroductionToken:
             base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)), type=_Claims
         )
         return IntroductionToken(jwt, datetime.fromtimestamp(claims.exp, UTC))
-    except (binascii.Error, msgspec.DecodeError, RecursionError, OverflowError, ValueError, OSError):
-        pass
+    except (msgspec.DecodeError, RecursionError, OverflowError, ValueError, OSError):
+        pass  # out here, so that the error keeps no context with the claims in it
     raise nonsense("the introduction token", "its claims cannot be read")
 
 
