@@ -13,8 +13,14 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from ionetctl import outcomes
 from ionetctl.bundle import build_bundle, node_name
 from ionetctl.checks import blocking, check_host
-from ionetctl.conversation import Opening, converse
-from ionetctl.errors import HostError, HostUnreachableError, HostUnverifiedError, IonetctlError
+from ionetctl.conversation import Opening, converse, last_words
+from ionetctl.errors import (
+    HostError,
+    HostFailedError,
+    HostUnreachableError,
+    HostUnverifiedError,
+    IonetctlError,
+)
 from ionetctl.events import HostConfirmed, HostPlanned, HostSurveyed, StepFinished, StepRetried, StepStarted
 from ionetctl.facts import SURVEY_LIMIT_BYTES, parse_survey
 from ionetctl.model import Bundle, Facts, Finding, Host, NodeId, NodeView, Outcome, Plan, Result
@@ -22,7 +28,7 @@ from ionetctl.plan import Circumstances, make_plan
 from ionetctl.ports import Command
 from ionetctl.registration import Registration, expectation
 from ionetctl.shipment import pack
-from ionetctl.verification import find_unconfirmed, shortfall
+from ionetctl.verification import find_stamped, judge
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -143,7 +149,7 @@ class Pipeline:
         began = self._with.clock.monotonic()
         attempts = _Attempts()
         try:
-            surveyed = await self._retried(host, "survey", attempts, self._survey_once)
+            surveyed = await self._retried(host, "survey", attempts, lambda _: self._survey_once(host))
         except HostError as error:
             return self._timed(outcomes.failed(host, "survey", error), attempts, began)
         await self._with.emit(_surveyed_event(surveyed))
@@ -174,23 +180,20 @@ class Pipeline:
         }
         expected = {one.host.name: expectation(one.host, one.surveyed.facts) for one in converged}
         with_devices = any(one.gpus is not None for one in expected.values())
-        standing = await find_unconfirmed(tools.region, stamps, with_devices=with_devices)
-        words: dict[HostName, NodeView | HostUnverifiedError] = {}
-        for one in converged:
-            view = standing.shown.get(one.surveyed.facts.nomad.node_id or NodeId(""))
-            reason = shortfall(view, expected[one.host.name])
-            if reason is not None:
-                words[one.host.name] = reason
-            elif view is not None:
-                words[one.host.name] = view
-        return words
+        stamped = await find_stamped(tools.region, stamps, with_devices=with_devices)
+        return {
+            one.host.name: judge(
+                stamped.get(one.surveyed.facts.nomad.node_id or NodeId("")), expected[one.host.name]
+            )
+            for one in converged
+        }
 
     async def enroll(self, prepared: Prepared, nonce: str) -> Outcome:
         """How the host ended. ``nonce`` is the wave's: it proves which apply an agent came up with."""
         host, began, attempts = prepared.host, self._with.clock.monotonic(), _Attempts()
 
-        async def once(_: Host) -> Outcome:
-            return await self._enroll_once(prepared, nonce)
+        async def once(attempt: int) -> Outcome:
+            return await self._enroll_once(prepared, nonce, attempt)
 
         try:
             outcome = await self._retried(host, "apply", attempts, once)
@@ -209,6 +212,9 @@ class Pipeline:
         command = Command(argv, limits.step_s, limits.idle_s, SURVEY_LIMIT_BYTES)
         asked_at = self._with.clock.now().timestamp()
         completed = await session.run(command, self._with.scripts.survey)
+        if completed.exit_status != 0:
+            message = f"the survey ended with status {completed.exit_status}: {last_words(completed)}"
+            raise HostFailedError("survey_failed", message, "log in by hand to see what the host says")
         middle = (asked_at + self._with.clock.now().timestamp()) / 2
         facts = parse_survey(completed.stdout, nonce, controller_time=middle)
         findings = check_host(host, facts, takeover=self._with.takeover)
@@ -222,18 +228,38 @@ class Pipeline:
         circumstances = Circumstances(nonce, unfit, is_known=is_known, unconfirmed=unconfirmed)
         return make_plan(bundle, surveyed.facts, circumstances)
 
-    async def _enroll_once(self, prepared: Prepared, nonce: str) -> Outcome:
+    async def _enroll_once(self, prepared: Prepared, nonce: str, attempt: int) -> Outcome:
         host = prepared.host
         async with self._with.connector.connect(host) as session:
             now = await self._look_again(prepared, session)
-            fresh = await self.prepare(
-                now, nonce, is_known=prepared.is_known, unconfirmed=prepared.unconfirmed
-            )
-            view = await self._apply(fresh, session)
+            fresh = await self._prepare_again(prepared, now, nonce)
+            if fresh.plan.is_empty:
+                view = await self._confirm(fresh)
+            else:
+                view = await self._apply(fresh, session, attempt)
+        stamp = fresh.plan.stamp
         await self._with.emit(
-            HostConfirmed(host=host.name, node_id=view.id, stamp=fresh.plan.stamp, gpus_seen=view.gpu_count)
+            HostConfirmed(host=host.name, node_id=view.id, stamp=stamp, gpus_seen=view.gpu_count)
         )
-        return outcomes.confirmed(host, Result.ENROLLED, view, now.facts, fresh.plan.stamp)
+        # An attempt of this rollout that broke off may be what the host owes its being right to.
+        is_ours = not fresh.plan.is_empty or stamp.endswith(f"-{nonce}")
+        result = Result.ENROLLED if is_ours else Result.UNCHANGED
+        return outcomes.confirmed(host, result, view, now.facts, stamp)
+
+    async def _prepare_again(self, prepared: Prepared, now: Surveyed, nonce: str) -> Prepared:
+        is_same_node = now.facts.nomad.node_id == prepared.surveyed.facts.nomad.node_id
+        is_known = prepared.is_known and is_same_node
+        return await self.prepare(now, nonce, is_known=is_known, unconfirmed=prepared.unconfirmed)
+
+    async def _confirm(self, prepared: Prepared) -> NodeView:
+        """The region's word on a host that has become as it should be since it was planned."""
+        host, facts = prepared.host, prepared.surveyed.facts
+        return await self._with.regions[host.region].registrar.confirm(
+            facts.nomad.node_id or NodeId(""),
+            prepared.plan.stamp,
+            expectation(host, facts),
+            self._with.deadlines.step_s,
+        )
 
     async def _look_again(self, prepared: Prepared, session: Session) -> Surveyed:
         surveyed = await self._look(prepared.host, session)
@@ -244,7 +270,7 @@ class Pipeline:
             raise outcomes.finding_error(finding)
         return surveyed
 
-    async def _apply(self, prepared: Prepared, session: Session) -> NodeView:
+    async def _apply(self, prepared: Prepared, session: Session, attempt: int) -> NodeView:
         host = prepared.host
         tools = self._with.regions[host.region]
         needs_token = tools.introduces and not prepared.is_known
@@ -268,10 +294,11 @@ class Pipeline:
             self._with.deadlines.step_s,
             introduces=tools.introduces,
             needs_token=needs_token,
+            attempt=attempt,
         )
 
         async def on_step(name: str) -> None:
-            await self._with.emit(StepStarted(host=host.name, step="apply", attempt=1, detail=name))
+            await self._with.emit(StepStarted(host=host.name, step="apply", attempt=attempt, detail=name))
 
         return await converse(session, self._opening(), payload, on_step, registration.lead)
 
@@ -288,7 +315,7 @@ class Pipeline:
         )
 
     async def _retried(
-        self, host: Host, step: str, attempts: _Attempts, work: Callable[[Host], Awaitable[_Result]]
+        self, host: Host, step: str, attempts: _Attempts, work: Callable[[int], Awaitable[_Result]]
     ) -> _Result:
         async def before_retry(attempt: int, error: HostError, delay_s: float) -> None:
             event = StepRetried(
@@ -305,7 +332,7 @@ class Pipeline:
             attempts.made = attempt
             began = self._with.clock.monotonic()
             await self._with.emit(StepStarted(host=host.name, step=step, attempt=attempt))
-            result = await work(host)
+            result = await work(attempt)
             took_s = round(self._since(began), 3)
             await self._with.emit(StepFinished(host=host.name, step=step, attempt=attempt, duration_s=took_s))
             return result

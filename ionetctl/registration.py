@@ -48,6 +48,7 @@ class Registration:
     patience_s: float
     introduces: bool
     needs_token: bool
+    attempt: int = 1
 
     async def lead(self, talk: Conversation) -> NodeView:
         """The node as the region shows it, once the host has put everything away.
@@ -71,7 +72,7 @@ class Registration:
     async def _confirmed(self, talk: Conversation) -> NodeView:
         if talk.node_id is None:
             raise HostFailedError("no_node_id", "the host did not say its node id", "run again")
-        await self.emit(StepStarted(host=self.host.name, step="confirm", attempt=1))
+        await self.emit(StepStarted(host=self.host.name, step="confirm", attempt=self.attempt))
         may_mint = self.introduces
         patience = [min(FIRST_PATIENCE_S, self.patience_s), self.patience_s]
         while True:

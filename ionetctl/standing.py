@@ -24,7 +24,7 @@ from ionetctl.model import Naming, NodeView, ReadyPair, RegionSettings, RegionTl
 from ionetctl.outcomes import gpus_expected
 from ionetctl.region import NomadRegion
 from ionetctl.secrets import SecretStore
-from ionetctl.verification import Expectation, find_unconfirmed, shortfall
+from ionetctl.verification import Expectation, find_stamped, judge
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -167,14 +167,14 @@ async def _judge_region(
     region: NomadRegion, inventory: Inventory, hosts: Sequence[Host], known: _Known
 ) -> list[Verdict]:
     stamps = {record.node_id: record.stamp for host in hosts if (record := known.of(host)) and record.stamp}
-    standing = await find_unconfirmed(region, stamps, with_devices=True)
+    stamped = await find_stamped(region, stamps, with_devices=True)
     unknown = [host for host in hosts if not (record := known.of(host)) or record.node_id not in stamps]
     everyone = await region.nodes(with_devices=True) if unknown else ()
     verdicts = []
     for host in hosts:
         record = known.of(host)
         if record is not None and record.node_id in stamps:
-            verdicts.append(_verdict(host, standing.shown.get(record.node_id), record.node_id))
+            verdicts.append(_verdict(host, stamped.get(record.node_id), record.node_id))
         else:
             views = [view for view in everyone if _may_be(host, view, inventory.naming)]
             view = next((view for view in views if view.status == READY), views[0] if views else None)
@@ -192,8 +192,8 @@ def _may_be(host: Host, view: NodeView, naming: Naming) -> bool:
 def _verdict(
     host: Host, view: NodeView | None, node_id: NodeId | None, *, is_by_name: bool = False
 ) -> Verdict:
-    reason = shortfall(view, Expectation(host.node_pool, host.datacenter, gpus_expected(host)))
-    if reason is None:
+    reason = judge(view, Expectation(host.node_pool, host.datacenter, gpus_expected(host)))
+    if not isinstance(reason, HostUnverifiedError):
         return Verdict(host.name, host.region, node_id, None, _WEAKER if is_by_name else "", "", is_by_name)
     if is_by_name and view is None:
         reason = HostUnverifiedError(

@@ -10,14 +10,18 @@ import tarfile
 from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from ionetctl import layout
+from ionetctl.bundle import managed_paths
 from ionetctl.model import IntroductionToken, NodeCertificate, RegionStatus
+from ionetctl.pipeline import Deadlines, Equipment, RegionTools, Scripts
 from ionetctl.ports import Completed
-from tests.core.sample import EU_NORTH, NODE_ID, view
+from ionetctl.retrying import RetryBudget, RetryPolicy
+from ionetctl.verification import Registrar
+from tests.core.sample import EU_NORTH, NODE_ID, subject, view
 from tests.support.clock import ManualClock
 
 if TYPE_CHECKING:
@@ -25,8 +29,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from ionetctl.events import AnyEvent
-    from ionetctl.model import Facts, Host, HostName, NodeId, NodeView
-    from ionetctl.ports import Command
+    from ionetctl.model import Facts, Host, HostName, NodeId, NodeView, RolloutId
+    from ionetctl.ports import Command, Connector, Emit
 
 Line = str | BaseException
 
@@ -44,6 +48,8 @@ START: Final = (
 VERDICT: Final = ("await\tverdict",)
 STRICT: Final = RegionStatus(EU_NORTH, "2.0.5", "strict", frozenset({"gpu", "default"}))
 FINISH: Final = ("step\tfinish", "done")
+DENIED: Final = ('log\terror registering: error="rpc error: Permission denied"',)
+"""What a node's log says when the region refuses its registration."""
 WITH_TOKEN: Final = (*RECEIVE, *TOKEN, *START, *VERDICT, *FINISH)
 WITHOUT_TOKEN: Final = (*RECEIVE, *START, *VERDICT, *FINISH)
 
@@ -80,6 +86,7 @@ def survey_text(facts: Facts, nonce: str) -> bytes:
     optional = {
         "ours": "1" if nomad.is_ours else None,
         "nomad.process": "1" if nomad.is_running else None,
+        "nomad.version": nomad.agent_version,
         "nomad.client-id": nomad.node_id,
         "nomad.stamp": nomad.stamp,
         "lock": facts.lock_owner and f"{facts.lock_owner}\tops@ctl\t2026-11-23T01:00:00Z",
@@ -311,3 +318,30 @@ class Emitted:
     @property
     def names(self) -> list[str]:
         return [type(event).__name__ for event in self.events]
+
+
+def equipment(
+    rollout: RolloutId,
+    connector: Connector,
+    region: FakeRegion,
+    issuer: FakeIssuer,
+    emit: Emit,
+    *,
+    introduces: bool = True,
+) -> Equipment:
+    """What a pipeline works with, all of it fake; time is the region's clock."""
+    tools = RegionTools(region, Registrar(region, region.clock), issuer, introduces)
+    return Equipment(
+        rollout=rollout,
+        owner="ops@ctl",
+        started_at="2026-11-23T01:12:26+00:00",
+        connector=connector,
+        regions={EU_NORTH: tools},
+        subject_of=lambda host, name, facts: replace(subject(host, facts), node_name=name),
+        surveyed_paths=managed_paths("2.0.5", "1.1.0"),
+        scripts=Scripts(b"# survey.sh\n", "# receive.sh\n", b"# apply.sh\n"),
+        emit=emit,
+        clock=region.clock,
+        retry=RetryPolicy(region.clock, RetryBudget(10)),
+        deadlines=Deadlines(),
+    )

@@ -137,6 +137,13 @@ def converged(wanted: Bundle, facts: Facts = BARE, nonce: str = NONCE) -> Facts:
     )
 
 
+def drifted(wanted: Bundle) -> Facts:
+    """The facts of a converged host on which somebody edited Docker's configuration."""
+    facts = converged(wanted)
+    edited = replace(facts.files[layout.DOCKER_CONFIG], digest=Digest("0" * 64))
+    return replace(facts, files={**facts.files, layout.DOCKER_CONFIG: edited})
+
+
 def promised(model: str | None, count: int | None) -> Host:
     """The host with another promise of GPUs."""
     return replace(HOST, gpus=GpuPromise(model, count))

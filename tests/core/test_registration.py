@@ -15,6 +15,7 @@ from ionetctl.payload import Payload
 from ionetctl.registration import FIRST_PATIENCE_S, Registration, expectation
 from ionetctl.verification import Expectation, Registrar
 from tests.core.fakes import (
+    DENIED,
     FINISH,
     RECEIVE,
     START,
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
 STAMP = "0123456789abcdef-0123456789ab"
 PATIENCE_S = 60.0
-DENIED = ('log\terror registering: error="rpc error: Permission denied"',)
 UNREACHABLE = ("log\tdial tcp 10.0.0.1:4647: connect: connection refused",)
 RESTART = ("step\tstart", "step\tnode", f"node\t{NODE_ID}")
 
