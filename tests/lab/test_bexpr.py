@@ -52,6 +52,8 @@ NODE = {
         ("Meta.empty is empty", True),
         ("Meta.missing is empty", True),
         ("Events is empty", True),
+        ('Events == ""', True),
+        ('Meta.missing matches "^$"', True),
         ("Tags is not empty", True),
         ("Drivers.docker.Healthy == true", True),
         ('any NodeResources.Devices as d { d.Name == "4090" }', True),
