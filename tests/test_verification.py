@@ -29,9 +29,9 @@ from ionetctl.verification import (
     Expectation,
     Registrar,
     check_region,
-    find_unconfirmed,
+    find_stamped,
     introduces,
-    shortfall,
+    judge,
 )
 from tests.support.clock import ManualClock
 
@@ -278,17 +278,15 @@ SHORTFALLS = [
 )
 def test_most_specific_reason_is_told(view: NodeView | None, code: str | None) -> None:
     """Place before state, state before eligibility, eligibility before GPUs."""
-    error = shortfall(view, EIGHT)
-    assert (error and error.code) == code
+    word = judge(view, EIGHT)
+    assert (word.code if isinstance(word, HostUnverifiedError) else None) == code
 
 
 def test_gpus_nobody_promised_are_not_counted() -> None:
     """What is not known cannot be wrong; a promise of none is one."""
-    codes = [
-        error and error.code
-        for error in (shortfall(node(gpus=3), GPU), shortfall(node(gpus=3), replace(GPU, gpus=0)))
-    ]
-    assert codes == [None, "gpu_count_mismatch"]
+    view = node(gpus=3)
+    assert judge(view, GPU) == view
+    assert isinstance(judge(view, replace(GPU, gpus=0)), HostUnverifiedError)
 
 
 async def test_reason_of_the_last_look_is_raised(region: FakeRegion, clock: ManualClock) -> None:
@@ -302,31 +300,30 @@ async def test_reason_of_the_last_look_is_raised(region: FakeRegion, clock: Manu
 # --- hosts that nothing was done to ----------------------------------------------------------------------------------
 
 
-async def test_nodes_with_their_stamps_are_shown(region: FakeRegion) -> None:
-    """The others are missing, each with its reason."""
+async def test_nodes_with_their_stamps_are_found(region: FakeRegion) -> None:
+    """Whatever their state; those with another stamp are not among them."""
     region.stamped = {STAMP: [node("n-1"), node("n-2", status="down")], OTHER_STAMP: [node("n-3")]}
-    waiting = dict.fromkeys((NodeId("n-1"), NodeId("n-2"), NodeId("n-3")), STAMP)
-    standing = await find_unconfirmed(region, waiting)
-    assert (dict(standing.shown), dict(standing.missing)) == (
-        {"n-1": replace(node("n-1"), devices=None)},
-        {
-            "n-2": "the region shows the node as down",
-            "n-3": "the region does not show the node with its present configuration",
-        },
-    )
+    stamps = dict.fromkeys((NodeId("n-1"), NodeId("n-2"), NodeId("n-3")), STAMP)
+    found = await find_stamped(region, stamps)
+    assert {name: view.status for name, view in found.items()} == {"n-1": "ready", "n-2": "down"}
+
+
+async def test_strangers_of_the_same_wave_are_not_told(region: FakeRegion) -> None:
+    """Only those who were asked about."""
+    region.stamped[STAMP] = [node("n-1"), node("n-2")]
+    assert list(await find_stamped(region, {NodeId("n-1"): STAMP})) == ["n-1"]
 
 
 async def test_devices_come_along_where_wanted(region: FakeRegion) -> None:
     """For those who compare GPUs."""
     region.stamped[STAMP] = [node()]
-    standing = await find_unconfirmed(region, {NodeId("n-1"): STAMP}, with_devices=True)
-    assert standing.shown[NodeId("n-1")].gpu_count == 8
+    found = await find_stamped(region, {NodeId("n-1"): STAMP}, with_devices=True)
+    assert found[NodeId("n-1")].gpu_count == 8
 
 
 async def test_nobody_to_ask_about_asks_nothing(region: FakeRegion) -> None:
     """An empty fleet costs no query."""
-    standing = await find_unconfirmed(region, {})
-    assert (standing.shown, standing.missing, region.asked) == ({}, {}, [])
+    assert (await find_stamped(region, {}), region.asked) == ({}, [])
 
 
 @pytest.mark.parametrize(("nonces", "expected"), [(1, 1), (QUERIES, QUERIES), (QUERIES + 1, 17), (1000, 32)])
@@ -334,8 +331,7 @@ async def test_many_nonces_share_queries(region: FakeRegion, nonces: int, expect
     """One query each up to 32; beyond that they are asked for together, and all are found."""
     stamps = {NodeId(f"n-{index}"): f"0123456789abcdef-{index:012x}" for index in range(nonces)}
     region.stamped = {stamp: [node(name)] for name, stamp in stamps.items()}
-    standing = await find_unconfirmed(region, stamps)
-    assert (len(standing.shown), len(region.asked)) == (nonces, expected)
+    assert (len(await find_stamped(region, stamps)), len(region.asked)) == (nonces, expected)
 
 
 # --- the judgement of a region ---------------------------------------------------------------------------------------
