@@ -96,11 +96,8 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
 
     def exit_signal_received(self, signal: str, core_dumped: bool, msg: str, lang: str) -> None:  # noqa: ARG002, FBT001  (asyncssh's signature)
         """A signal ended the command."""
-        code, hint = (
-            "killed_by_signal",
-            "out of memory, a shutdown, or somebody's kill: see the host's journal",
-        )
-        self.fail(HostFailedError(code, f"the command was ended by SIG{signal[:16]}", hint))
+        hint = "out of memory, a shutdown, or somebody's kill: see the host's journal"
+        self.fail(HostFailedError("killed_by_signal", f"the command was ended by SIG{signal[:16]}", hint))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The channel is closed, or its whole connection gone."""

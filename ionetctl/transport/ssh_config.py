@@ -11,15 +11,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
-from asyncssh import ConfigParseError
-from asyncssh.config import SSHClientConfig
-
 from ionetctl.errors import ConfigurationError
 from ionetctl.harmless import harmless
 from ionetctl.model import Jump, SshSettings
+from ionetctl.transport.config_files import ConfigFiles
 from ionetctl.transport.known_hosts import DEFAULT_PORT
 
 if TYPE_CHECKING:
+    from asyncssh.config import SSHClientConfig
+
     from ionetctl.model import Host, SecretRef
     from ionetctl.transport.settings import TransportSettings
 
@@ -67,6 +67,10 @@ class Routes:
 
     settings: TransportSettings
     local_user: str
+    _files: ConfigFiles = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._files = ConfigFiles(self.settings.ssh_config or (), self.local_user)
 
     def resolve(self, host: Host) -> Endpoint:
         """The endpoint of an inventory's host.
@@ -77,7 +81,7 @@ class Routes:
         return self._resolve(host.address, host.ssh, _user(host.ssh), ())
 
     def _resolve(self, address: str, ssh: SshSettings, user: str | None, seen: tuple[str, ...]) -> Endpoint:
-        config = self._config(address, user, ssh.port)
+        config = self._files.look_up(address, user, ssh.port)
         jumps = _proxy_jumps(config) if ssh.jump is None else ssh.jump
         alias = cast("str | None", config.get("HostKeyAlias"))
         name = cast("str", config.get("Hostname", address))
@@ -116,22 +120,6 @@ class Routes:
             hop = self._resolve(jump.address, _for_jump(jump, ssh, own_jumps), jump.user, seen)
             chain = (*chain, *hop.through, _without_chain(hop))
         return chain
-
-    def _config(self, address: str, user: str | None, port: int | None) -> SSHClientConfig:
-        paths = [str(path) for path in self.settings.ssh_config or ()]
-        try:
-            return cast(
-                "SSHClientConfig",
-                SSHClientConfig.load(
-                    None, paths, False, False, False, self.local_user, user or (), address, port or ()
-                ),
-            )
-        except (ConfigParseError, OSError, UnicodeError) as error:
-            raise ConfigurationError(
-                "ssh_config_invalid",
-                f"the SSH configuration cannot be used for {address}: {harmless(str(error), 300)}",
-                "correct the file; `ssh -G HOST` reads it too",
-            ) from error
 
     def _identities(self, config: SSHClientConfig) -> tuple[Path, ...]:
         named = cast("list[str]", config.get("IdentityFile", []))

@@ -139,6 +139,31 @@ def test_broken_configuration(tmp_path: Path, config: str) -> None:
     assert (caught.value.code, "line 1" in caught.value.message) == ("ssh_config_invalid", True)
 
 
+def test_hosts_of_a_kind_are_answered_alike(tmp_path: Path) -> None:
+    """Hosts that match other lines get other answers, those that match the same ones their own address."""
+    path = tmp_path / "config"
+    path.write_text("Host rack-a-* # first\n User a\nHOST=rack-b-? other\n User b\n")
+    routes = Routes(TransportSettings(ssh_config=(path,)), "ops")
+    names = ("rack-a-1", "rack-a-2", "rack-b-1", "other", "rack-c-1")
+    assert [str(routes.resolve(make_host(name))) for name in names] == [
+        "a@rack-a-1",
+        "a@rack-a-2",
+        "b@rack-b-1",
+        "b@other",
+        "ops@rack-c-1",
+    ]
+
+
+def test_files_are_read_once_for_hosts_of_a_kind(tmp_path: Path) -> None:
+    """The second host of a kind does not touch the file; it could not."""
+    path = tmp_path / "config"
+    path.write_text("Host rig-*\n User miner\n")
+    routes = Routes(TransportSettings(ssh_config=(path,)), "ops")
+    routes.resolve(make_host("rig-1"))
+    path.unlink()
+    assert str(routes.resolve(make_host("rig-2"))) == "miner@rig-2"
+
+
 # --- jump hosts ------------------------------------------------------------------------------------------------------
 
 JUMPS = """
