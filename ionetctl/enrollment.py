@@ -5,8 +5,10 @@ Wires adapters to the core; what is done with the hosts stands in ``phases``.
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import random
+import shlex
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -27,13 +29,13 @@ from ionetctl.events import (
     RolloutResumed,
     RolloutStarted,
 )
-from ionetctl.interruption import stopping_on_signals
+from ionetctl.interruption import StoppingSignals
 from ionetctl.journal import Journal, journal_path, list_journals, new_rollout_id, read_journal
 from ionetctl.model import HostName, ReadyPair, Result, RolloutId
 from ionetctl.phases import Intent, Phases, PlanOverview
 from ionetctl.pipeline import Deadlines, Equipment, Pipeline, RegionTools, Scripts, Surveyed
 from ionetctl.recorder import Recorder
-from ionetctl.remote import apply_script, receive_script, survey_script
+from ionetctl.remote import apply_script, read_script, receive_script, survey_script
 from ionetctl.retrying import RetryBudget, RetryPolicy
 from ionetctl.rollout import Size, Stop, Strategy
 from ionetctl.site import OpenRegion, Site, open_site
@@ -81,10 +83,15 @@ class EnrollOptions:
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What an interrupted rollout had done already; ``first_seq`` is where its journal goes on."""
+    """What an interrupted rollout had done already, and the hosts that it began with."""
 
     envelopes: tuple[Envelope, ...]
     done: frozenset[HostName]
+    members: frozenset[HostName] | None = None
+
+    def leaves(self, name: HostName) -> bool:
+        """Whether a host of the inventory is still to be done; one that the rollout did not begin with never is."""
+        return name not in self.done and (self.members is None or name in self.members)
 
     @property
     def first_seq(self) -> int:
@@ -141,10 +148,11 @@ async def _run(
         recorder = Recorder((journal, catalog.sink(rollout), *sinks), clock, past.first_seq)
         emit = await stack.enter_async_context(recorder)
         intent = Intent(
-            tuple(host for host in site.hosts if host.name not in past.done),
+            tuple(host for host in site.hosts if past.leaves(host.name)),
             strategy,
             is_check=options.check,
             surveys_only=surveys_only,
+            with_diffs=options.diff,
         )
         run = _Run(options, settings, site, rollout, emit, clock, intent, confirm)
         return await run.recorded(past)
@@ -177,15 +185,31 @@ class _Run:
 
     async def _go(self) -> ExitCode:
         stop = Stop()
-        resume = f"ionetctl enroll {self.options.inventory} --resume --rollout {self.rollout}"
-        with stopping_on_signals(stop, f"To go on: {resume}"):
-            if not self.intent.surveys_only:
-                await self.site.ensure_programs()
-            introduces = {name: await self._introduces(name) for name in self.site.regions}
-            async with self._connector() as connector:
-                # Everything loaded so far lives to the end: the collector need not look at it again.
-                gc.freeze()
-                return await self._phases(connector, introduces, stop).run()
+        resume = shlex.join(
+            ["ionetctl", "enroll", self.options.inventory, "--resume", "--rollout", self.rollout]
+        )
+        # So that whoever pressed Ctrl-C sees at once that it was heard.
+        teller = asyncio.create_task(stop.tell_when_requested(self.emit), name="stop")
+        signals = StoppingSignals(stop, f"To go on: {resume}")
+        try:
+            with signals:
+                return await self._work(stop)
+        except asyncio.CancelledError:
+            if not signals.is_repeated:
+                raise
+            return stop.exit_code
+        finally:
+            teller.cancel()
+            await asyncio.wait({teller})
+
+    async def _work(self, stop: Stop) -> ExitCode:
+        if not self.intent.surveys_only:
+            await self.site.ensure_programs()
+        introduces = {name: await self._introduces(name) for name in self.site.regions}
+        async with self._connector() as connector:
+            # Everything loaded so far lives to the end: the collector need not look at it again.
+            gc.freeze()
+            return await self._phases(connector, introduces, stop).run()
 
     def _connector(self) -> SshConnector:
         home = TransportSettings.for_home(
@@ -220,7 +244,7 @@ class _Run:
             regions=tools,
             subject_of=self.site.subject_of,
             surveyed_paths=self._surveyed_paths(),
-            scripts=Scripts(survey_script(), receive_script(), apply_script()),
+            scripts=Scripts(survey_script(), receive_script(), apply_script(), read_script()),
             emit=self.emit,
             clock=self.clock,
             retry=self._retry(),
@@ -276,7 +300,8 @@ def _identity(options: EnrollOptions, settings: Settings, clock: Clock) -> tuple
         e.event.outcome.host: e.event.outcome.result for e in envelopes if isinstance(e.event, HostFinished)
     }
     done = frozenset(name for name, result in results.items() if result in DONE)
-    return envelopes[0].event.rollout, Past(envelopes, done)
+    members = frozenset(entry.name for entry in envelopes[0].event.hosts)
+    return envelopes[0].event.rollout, Past(envelopes, done, members)
 
 
 def _path_to_resume(options: EnrollOptions, settings: Settings) -> Path:

@@ -13,6 +13,7 @@ import msgspec
 
 from ionetctl.model import (  # noqa: TC001  (msgspec reads the annotations at run time)
     Change,
+    FileDiff,
     Finding,
     HostName,
     Introduction,
@@ -145,6 +146,8 @@ class HostPlanned(Event, tag="host_planned", frozen=True, kw_only=True):
 
     changes: tuple[Change, ...]
     stamp: str
+    diffs: tuple[FileDiff, ...] = ()
+    """Only where ``--diff`` asked for them."""
 
 
 class TokenMinted(Event, tag="token_minted", frozen=True, kw_only=True):

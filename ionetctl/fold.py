@@ -26,7 +26,7 @@ from ionetctl.events import (
     StepStarted,
     Warned,
 )
-from ionetctl.model import Change, Finding, HostName, Outcome, Result, RolloutId
+from ionetctl.model import Change, FileDiff, Finding, HostName, Outcome, Result, RolloutId
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -66,10 +66,14 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class PlanGroup:
-    """Hosts to which the same is to be done; ``changes`` with the first host's reasons, empty where converged."""
+    """Hosts to which the same is to be done; ``changes`` with the first host's reasons, empty where converged.
+
+    ``diffs`` are the first host's, where they were asked for.
+    """
 
     changes: tuple[Change, ...]
     hosts: tuple[HostName, ...]
+    diffs: tuple[FileDiff, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +175,7 @@ class SummaryFold:
             case HostSurveyed(host=str() as host) as event:
                 self._findings[host] = event.findings
             case HostPlanned(host=str() as host) as event:
-                self._plans.put(host, event.changes)
+                self._plans.put(host, event)
             case HostFinished() as event:
                 self._outcomes[event.outcome.host] = event.outcome
             case Warned() as event:
@@ -238,22 +242,23 @@ class _Plans:
 
     def __init__(self) -> None:
         self._keys: dict[HostName, tuple[tuple[str, str], ...]] = {}
-        self._changes: dict[tuple[tuple[str, str], ...], tuple[Change, ...]] = {}
+        self._first: dict[tuple[tuple[str, str], ...], HostPlanned] = {}
 
     @property
     def has_changes(self) -> bool:
         return any(self._keys.values())
 
-    def put(self, host: HostName, changes: tuple[Change, ...]) -> None:
-        key = tuple((change.action.value, change.path) for change in changes)
+    def put(self, host: HostName, plan: HostPlanned) -> None:
+        key = tuple((change.action.value, change.path) for change in plan.changes)
         self._keys[host] = key
-        self._changes.setdefault(key, changes)
+        self._first.setdefault(key, plan)
 
     def groups(self) -> tuple[PlanGroup, ...]:
         hosts: dict[tuple[tuple[str, str], ...], list[HostName]] = {}
         for host, key in self._keys.items():
             hosts.setdefault(key, []).append(host)
-        return tuple(PlanGroup(self._changes[key], tuple(names)) for key, names in hosts.items())
+        firsts = ((self._first[key], tuple(names)) for key, names in hosts.items())
+        return tuple(PlanGroup(first.changes, names, first.diffs) for first, names in firsts)
 
 
 def _unheard(entry: HostEntry) -> Outcome:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 from ionetctl.errors import ExitCode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from ionetctl.rollout import Stop
 
 ENDINGS: Final = {
@@ -22,29 +19,34 @@ ENDINGS: Final = {
 """Per signal: the reason that the rollout records, and the exit code."""
 
 
-@contextmanager
-def stopping_on_signals(stop: Stop, resume_hint: str) -> Iterator[None]:
-    """Within the block a signal requests ``stop``; a second one cancels the running task."""
-    loop = asyncio.get_running_loop()
-    task = asyncio.current_task()
+class StoppingSignals:
+    """Within its block a signal requests ``stop``; another one cancels the task that entered the block."""
 
-    is_second = False
+    def __init__(self, stop: Stop, resume_hint: str) -> None:
+        self._stop = stop
+        self._resume_hint = resume_hint
+        self._task: asyncio.Task[object] | None = None
+        self._received = 0
 
-    def receive(number: signal.Signals) -> None:
-        nonlocal is_second
-        if is_second and task is not None:
-            task.cancel()
-        is_second = True
-        message = (
-            f"{number.name}: hosts under way are finished, no other is begun (again: stop now). {resume_hint}"
-        )
-        code, exit_code = ENDINGS[number]
-        stop.request(code, message, exit_code)
+    @property
+    def is_repeated(self) -> bool:
+        """Whether a cancellation of the block is ours."""
+        return self._received > 1
 
-    for number in ENDINGS:
-        loop.add_signal_handler(number, receive, number)
-    try:
-        yield
-    finally:
+    def __enter__(self) -> Self:
+        self._task = asyncio.current_task()
         for number in ENDINGS:
-            loop.remove_signal_handler(number)
+            asyncio.get_running_loop().add_signal_handler(number, self._receive, number)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number in ENDINGS:
+            asyncio.get_running_loop().remove_signal_handler(number)
+
+    def _receive(self, number: signal.Signals) -> None:
+        self._received += 1
+        if self.is_repeated and self._task is not None:
+            self._task.cancel()
+        code, exit_code = ENDINGS[number]
+        message = f"{number.name}: hosts under way are finished, no other is begun (again: stop now)"
+        self._stop.request(code, f"{message}. {self._resume_hint}", exit_code)

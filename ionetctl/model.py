@@ -404,6 +404,14 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class FileDiff:
+    """What changes in one text file, as the lines of a unified diff without line breaks."""
+
+    path: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Everything to be done on one host. Empty means converged.
 

@@ -48,6 +48,7 @@ class Intent:
     strategy: Strategy
     is_check: bool = False
     surveys_only: bool = False
+    with_diffs: bool = False
 
 
 @dataclass(slots=True)
@@ -123,9 +124,16 @@ class Phases:
                     differing.append(await self._prepare(one.surveyed, known, unconfirmed=error.message))
                 case None:
                     pass
-        for one in differing:
-            await self.pipeline.announce(one)
+        await self._announce(differing)
         return differing
+
+    async def _announce(self, differing: Sequence[Prepared]) -> None:
+        """Record what is to be done on each host, before anything is."""
+        if self.intent.with_diffs:
+            await self.engine.run(differing, self.pipeline.announce_with_diffs, lambda: self.stop.is_requested)
+        else:
+            for one in differing:
+                await self.pipeline.announce(one)
 
     async def _without_doubles(
         self, surveyed: Sequence[Surveyed], nodes: Mapping[RegionName, Sequence[NodeView]]

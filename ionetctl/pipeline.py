@@ -14,6 +14,7 @@ from ionetctl import outcomes
 from ionetctl.bundle import build_bundle, node_name
 from ionetctl.checks import blocking, check_host
 from ionetctl.conversation import Opening, converse, last_words
+from ionetctl.diffs import compared_paths, file_diffs, parse_texts
 from ionetctl.errors import (
     HostError,
     HostFailedError,
@@ -21,7 +22,15 @@ from ionetctl.errors import (
     HostUnverifiedError,
     IonetctlError,
 )
-from ionetctl.events import HostConfirmed, HostPlanned, HostSurveyed, StepFinished, StepRetried, StepStarted
+from ionetctl.events import (
+    HostConfirmed,
+    HostPlanned,
+    HostSurveyed,
+    StepFinished,
+    StepRetried,
+    StepStarted,
+    Warned,
+)
 from ionetctl.facts import SURVEY_LIMIT_BYTES, parse_survey
 from ionetctl.model import Bundle, Facts, Finding, Host, NodeId, NodeView, Outcome, Plan, Result
 from ionetctl.plan import Circumstances, make_plan
@@ -34,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from ionetctl.bundle import Subject
-    from ionetctl.model import HostName, Naming, RegionName, RolloutId
+    from ionetctl.model import FileDiff, HostName, Naming, RegionName, RolloutId
     from ionetctl.ports import Clock, Connector, Emit, Issuer, Region, Session
     from ionetctl.retrying import RetryPolicy
     from ionetctl.verification import Registrar
@@ -60,6 +69,8 @@ class Scripts:
     survey: bytes
     receive: str
     apply: bytes
+    read: bytes = b""
+    """Prints the text files that ``--diff`` compares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,8 +179,32 @@ class Pipeline:
 
     async def announce(self, prepared: Prepared) -> None:
         """Record the plan that will be carried out or shown."""
+        await self._announce(prepared, ())
+
+    async def announce_with_diffs(self, prepared: Prepared) -> None:
+        """The same with what changes in text files; a host that will not show them is announced without."""
+        paths = compared_paths(prepared.bundle, prepared.plan)
+        try:
+            present = await self._read(prepared.host, paths) if paths else {}
+        except HostError as error:
+            await self._with.emit(Warned(host=prepared.host.name, code=error.code, message=error.message))
+            await self._announce(prepared, ())
+        else:
+            await self._announce(prepared, file_diffs(prepared.bundle, prepared.plan, present))
+
+    async def _announce(self, prepared: Prepared, diffs: tuple[FileDiff, ...]) -> None:
         plan = prepared.plan
-        await self._with.emit(HostPlanned(host=prepared.host.name, changes=plan.changes, stamp=plan.stamp))
+        event = HostPlanned(host=prepared.host.name, changes=plan.changes, stamp=plan.stamp, diffs=diffs)
+        await self._with.emit(event)
+
+    async def _read(self, host: Host, paths: tuple[str, ...]) -> dict[str, str]:
+        nonce = secrets.token_hex(NONCE_BYTES)
+        limits = self._with.deadlines
+        argv = ("sh", "-s", "--", nonce, *paths)
+        command = Command(argv, limits.step_s, limits.idle_s, SURVEY_LIMIT_BYTES)
+        async with self._with.connector.connect(host) as session:
+            completed = await session.run(command, self._with.scripts.read)
+        return parse_texts(completed.stdout, nonce)
 
     async def confirm_converged(
         self, tools: RegionTools, converged: Sequence[Prepared]

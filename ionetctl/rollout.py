@@ -6,6 +6,7 @@ region's word inside a host's own pipeline. A host's failure is a value and neve
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
 from dataclasses import dataclass, field
@@ -78,6 +79,7 @@ class Stop:
 
     reason: RolloutStopped | None = None
     exit_code: ExitCode = ExitCode.OK
+    _requested: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
     _told: bool = field(default=False, repr=False)
 
     def request(self, code: str, message: str, exit_code: ExitCode) -> None:
@@ -85,11 +87,17 @@ class Stop:
         if self.reason is None:
             self.reason = RolloutStopped(code=code, message=message)
             self.exit_code = exit_code
+            self._requested.set()
 
     @property
     def is_requested(self) -> bool:
         """Whether the end was asked for."""
         return self.reason is not None
+
+    async def tell_when_requested(self, emit: Emit) -> None:
+        """Record the reason as soon as there is one, while hosts under way are still at work."""
+        await self._requested.wait()
+        await self.tell(emit)
 
     async def tell(self, emit: Emit) -> None:
         """Record the reason, once."""

@@ -22,6 +22,12 @@ def receive_script() -> str:
 
 
 @cache
+def read_script() -> bytes:
+    """What prints text files for ``--diff``, for the standard input of ``sh -s -- NONCE PATH…``."""
+    return _text("read.sh")
+
+
+@cache
 def apply_script() -> bytes:
     """What carries out a payload; it travels as the payload's first member."""
     return _text("apply.sh")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ionetctl.causes import Cause, FindingGroup
     from ionetctl.fold import PlanGroup, Summary
-    from ionetctl.model import Change
+    from ionetctl.model import Change, FileDiff
 
 STYLES: Final[dict[Result, str]] = {
     Result.ENROLLED: "green",
@@ -120,7 +120,17 @@ def plan_lines(plans: Sequence[PlanGroup]) -> Iterator[Text]:
             continue
         yield Text(f"{phrases.hosts(len(group.hosts))}: {phrases.folded(group.hosts)}", style="bold")
         yield from (_change_line(change) for change in group.changes)
+        yield from (line for diff in group.diffs for line in _diff_lines(diff))
         yield Text("")
+
+
+_DIFF_STYLES: Final = {"+": "green", "-": "red", "@": "cyan"}
+
+
+def _diff_lines(diff: FileDiff) -> Iterator[Text]:
+    """A file's diff, indented: a line of a host must not begin a line of ours."""
+    for line in diff.lines:
+        yield Text(f"      {phrases.plain(line)}", style=_DIFF_STYLES.get(line[:1], ""))
 
 
 def resume_command(summary: Summary) -> str:
