@@ -1,0 +1,52 @@
+# Everything runs in .venv, which is made on first use; nothing but Python 3.11+ and make is expected.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types shell unit e2e bench lab clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' Makefile
+
+$(VENV)/.runtime: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or later is needed: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --constraint constraints.txt --upgrade pip
+	$(PIP) install --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.develop: $(VENV)/.runtime
+	$(PIP) install --constraint constraints.txt --group dev
+	@touch $@
+
+demo: $(VENV)/.runtime ## enrol a rehearsal fleet on loopback, without root
+	$(BIN)/ionetctl demo
+
+test: lint unit ## all checks; what cannot run here is named at the end
+
+lint: $(VENV)/.develop ## ruff, mypy, shellcheck
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy
+	$(BIN)/shellcheck ionetctl/remote/*.sh .ci/run
+
+unit: $(VENV)/.develop
+	$(BIN)/pytest --quiet --numprocesses $(WORKERS) --dist loadfile --ignore tests/e2e --cov --cov-report=
+	$(BIN)/pytest --quiet tests/e2e
+	@$(BIN)/coverage report --include '$(shell cat tests/pure_core.txt | paste -sd, -)' --fail-under 100
+
+e2e: $(VENV)/.develop ## real systemd hosts with OpenSSH (root on Debian; a real Nomad where one is on PATH)
+	$(BIN)/pytest tests/e2e -ra --verbose
+
+bench: $(VENV)/.develop ## speed and memory, as ratios against a floor in the same run
+	@for bench in tests/bench/bench_*.py; do echo "== $$bench"; $(BIN)/python -m "$$(echo $${bench%.py} | tr / .)" || exit 1; done
+
+lab: $(VENV)/.runtime ## a rehearsal fleet that stays up until Ctrl-C
+	$(BIN)/ionetctl lab up --hosts 50 --dir .lab
+
+clean: ## remove what make made
+	rm -rf $(VENV) .lab .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

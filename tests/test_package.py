@@ -1,0 +1,56 @@
+"""The wheel carries all that an installed ionetctl needs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def wheel_names(tmp_path_factory: pytest.TempPathFactory) -> frozenset[str]:
+    """The names in a freshly built wheel."""
+    place = tmp_path_factory.mktemp("wheel")
+    argv = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(place)]
+    subprocess.run(argv, cwd=ROOT, check=True, capture_output=True)
+    with zipfile.ZipFile(next(place.glob("*.whl"))) as wheel:
+        return frozenset(wheel.namelist())
+
+
+def names_below(folder: str, suffixes: Iterable[str]) -> set[str]:
+    return {
+        str(path.relative_to(ROOT))
+        for suffix in suffixes
+        for path in (ROOT / folder).rglob(f"*{suffix}")
+        if path.is_file()
+    }
+
+
+def test_wheel_carries_the_templates(wheel_names: frozenset[str]) -> None:
+    """Every template is in the package."""
+    assert {f"ionetctl/{name}" for name in names_below("templates", [".j2"])} - wheel_names == set()
+
+
+def test_wheel_carries_the_scripts_and_stand_ins(wheel_names: frozenset[str]) -> None:
+    """What runs on hosts, and what stands in for them in the rehearsal, travels along."""
+    wanted = names_below("ionetctl/remote", [".sh"]) | names_below("ionetctl/lab/standins", [""])
+    assert {name for name in wanted if "__pycache__" not in name} - wheel_names == set()
+
+
+def test_wheel_is_typed(wheel_names: frozenset[str]) -> None:
+    """Whoever imports it gets its types."""
+    assert "ionetctl/py.typed" in wheel_names
+
+
+def test_wheel_carries_no_tests(wheel_names: frozenset[str]) -> None:
+    """Tests stay in the repository."""
+    assert {name for name in wheel_names if name.startswith("tests/")} == set()
