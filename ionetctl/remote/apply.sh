@@ -152,6 +152,29 @@ settle() {
     sync "$@" 2>/dev/null || sync
 }
 
+# settle_all LIST: those of its paths that are there, a line each. A link is on disk with its directory.
+settle_all() {
+    rest=$1
+    set --
+    while [ -n "$rest" ]; do
+        if [ -e "${rest%%"$nl"*}" ] && [ ! -L "${rest%%"$nl"*}" ]; then set -- "$@" "${rest%%"$nl"*}"; fi
+        rest=${rest#*"$nl"}
+    done
+    if [ $# -gt 0 ]; then settle "$@"; fi
+}
+
+# note_place PATH: $places becomes the list of it and its directory.
+note_place() {
+    places=$places$root$1$nl$root${1%/*}$nl
+}
+
+# settle_places LIST: paths below the root, with the directories that name them.
+settle_places() {
+    places=''
+    each_line "$1" note_place
+    settle_all "$places"
+}
+
 # make_directory PATH MODE: with whatever is missing above it.
 make_directory() {
     if [ -z "$1" ] || [ -d "$1" ]; then return; fi
@@ -337,12 +360,13 @@ save() {
     case $saved in *"$nl$1$nl"*) return ;; esac
     if [ -L "$root$1" ] || [ -e "$root$1" ]; then
         try apply_failed save_copy "$root$1" "$backup/tree$1"
+        copies=$copies$backup/tree$1$nl
     fi
     try apply_failed append "$1" "$backup/index"
 }
 
 save_copy() {
-    mkdir -p "${2%/*}" && rm -rf "$2" && cp -pP "$1" "$2" && if [ ! -L "$2" ]; then settle "$2"; fi
+    mkdir -p "${2%/*}" && rm -rf "$2" && cp -pP "$1" "$2"
 }
 
 # append LINE FILE: by cat, which says why it cannot.
@@ -373,8 +397,9 @@ back_up() {
         try apply_failed append '' "$backup/index"
     fi
     saved=$nl$(cat "$backup/index")$nl
+    copies=$backup/index$nl$backup/service$nl
     each_line "$changed" save
-    settle "$backup/index" "$backup/service"
+    settle_all "$copies"
     try apply_failed write "$rollout" "$our/pending"
     settle "$our"
     phase=changing
@@ -398,7 +423,6 @@ put() {
     if [ -d "$root$1" ] && [ ! -L "$root$1" ]; then fail apply_failed "$1 is a directory"; fi
     if [ -d "$root$1" ]; then try apply_failed rm -f "$root$1"; fi
     try apply_failed mv -f "$root$1.ionet-new" "$root$1"
-    try apply_failed settle "$root${1%/*}"
 }
 
 put_program() {
@@ -416,21 +440,11 @@ set_rights() {
 
 install_files() {
     begin install
-    settle_staged
+    settle_all "$staged"
     each aside move_aside
     each program put_program
     each file put_file
     each chmod set_rights
-}
-
-settle_staged() {
-    set --
-    rest=$staged
-    while [ -n "$rest" ]; do
-        if [ -e "${rest%%"$nl"*}" ]; then set -- "$@" "${rest%%"$nl"*}"; fi
-        rest=${rest#*"$nl"}
-    done
-    settle "$@"
 }
 
 # put_link TARGET DEST
@@ -453,6 +467,7 @@ switch() {
     begin switch
     each link put_link
     put_token
+    settle_places "$changed"
 }
 
 # service SECONDS VERB...: systemctl; it and what it starts get the signals back that are ignored here, and none of
@@ -564,7 +579,7 @@ roll_back() {
     fi
     each_line "$(cat "$backup/index")$nl" restore
     if [ -n "${aside:-}" ]; then rm -rf "$aside"; fi
-    sync
+    settle_places "$(cat "$backup/index")$nl"
     if [ $touched = yes ]; then
         service 30 daemon-reload
         if [ "$was" = active ]; then service "$start_deadline_s" restart "$unit"; fi

@@ -60,6 +60,8 @@ within() {
 # (nvidia-smi, when a GPU has fallen off its bus): it is left behind rather than waited for.
 bounded() {
     {
+        # By exec, since a redirected block keeps the old standard error open, and with it the connection.
+        exec 2>/dev/null
         sleep "$(($1 + 3))" >/dev/null &
         timer=$!
         echo "$timer"
@@ -70,7 +72,7 @@ bounded() {
         } &
         wait "$timer" || :
         printf '\nexit 124\n'
-    } 2>/dev/null | {
+    } | {
         read -r timer
         while IFS= read -r line; do
             printf '%s\n' "$line"

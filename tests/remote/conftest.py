@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +13,17 @@ import pytest
 from tests.remote.rehearsal import Host, make_host
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
+
+MEMORY = Path("/dev/shm")
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder in memory where there is one: the scripts flush what they write, and disks are slow at that."""
+    in_memory = os.access(MEMORY, os.W_OK) and not os.statvfs(MEMORY).f_flag & os.ST_NOEXEC
+    with tempfile.TemporaryDirectory(dir=MEMORY if in_memory else None, ignore_cleanup_errors=True) as name:
+        yield Path(name)
 
 
 @pytest.fixture(params=["dash", "bash", "busybox"])
