@@ -48,6 +48,7 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
         self._exited_at: float | None = None
         self._writable: asyncio.Future[None] | None = None
         self._is_stderr_open = sudo is None
+        self._passed_over_bytes = 0
         self.opened = asyncio.Event()
         self.ended: asyncio.Future[None] = self._loop.create_future()
         self.stdout = bytearray()
@@ -167,6 +168,7 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
         if self._sudo is not None and not self.opened.is_set():
             rest = self._sudo.take_stdout(data)
             if rest is None:
+                self._pass_over(data)
                 return
             self.opened.set()
             data = rest
@@ -178,6 +180,7 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
         if self._sudo is not None and not self._is_stderr_open:
             rest = self._sudo.take_stderr(data)
             if rest is None:
+                self._pass_over(data)
                 self._reply(self._sudo)
                 return
             self._is_stderr_open = True
@@ -189,14 +192,21 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
         if reply is not None:
             self.write(memoryview(reply))
 
+    def _pass_over(self, data: bytes) -> None:
+        """Take note of what a login or sudo says before root's shell answers: not kept, and bounded all the same."""
+        self._passed_over_bytes += len(data)
+        self._check_size(self._passed_over_bytes, "login's output")
+
     def _keep(self, buffer: bytearray, data: bytes, name: str) -> None:
-        if len(buffer) + len(data) > self._command.limit_bytes:
-            limit = self._command.limit_bytes
-            message = f"the command's {name} passed its limit of {limit} bytes"
+        self._check_size(len(buffer) + len(data), f"command's {name}")
+        buffer += data
+
+    def _check_size(self, size_bytes: int, name: str) -> None:
+        if size_bytes > self._command.limit_bytes:
+            message = f"the {name} passed its limit of {self._command.limit_bytes} bytes"
             raise HostFailedError(
                 "output_limit", message, "something on the host prints without end; look by hand"
             )
-        buffer += data
 
     def _split(self, data: bytes, on_line: Callable[[bytes], None]) -> None:
         *whole, rest = data.split(b"\n")

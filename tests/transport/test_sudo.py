@@ -233,3 +233,10 @@ def test_dialogue_shows_no_password() -> None:
     dialogue.take_stderr(prompt)
     assert dialogue.take_reply() == b"secret\n"
     assert "secret\\n" not in repr(dialogue)
+
+
+@pytest.mark.parametrize("stream", ["1", "2"])
+async def test_chatter_before_root_is_bounded(rig: Any, stream: str) -> None:
+    """A login that prints without end is cut off like a command that does, long before any deadline."""
+    async with rig(f"while :; do echo chatter; done >&{stream}\n") as session:
+        assert (await refusal(session)).code == "output_limit"
