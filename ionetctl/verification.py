@@ -38,6 +38,10 @@ __all__ = [
 ]
 
 POLL_S: Final = 2.0
+FIRST_POLL_S: Final = 0.25
+"""How soon a node that was just started is asked for again; it takes some 0.7 s from its start to ready."""
+_REST: Final = 10
+"""A region gets this many times as long a rest as its last answer took: big ones are asked less often."""
 QUERIES: Final = 32
 """Nonces beyond that share a query: a fleet that was enrolled in many waves has many."""
 FIRST_WITH_INTRODUCTION: Final = "1.11.0"
@@ -66,9 +70,10 @@ class _Question:
 
 @dataclass(frozen=True, slots=True)
 class _Round:
-    """One look at the region: when it ended, at what, and what came of it."""
+    """One look at the region: when it ended, how long it took, at what, and what came of it."""
 
     ended_at_s: float
+    took_s: float
     questions: frozenset[_Question]
     answer: Mapping[NodeId, NodeView] | RegionError | TrustError
 
@@ -90,7 +95,7 @@ class Registrar:
         self._poll_s = poll_s
         self._waiting: Counter[_Question] = Counter()
         self._turn = asyncio.Lock()
-        self._last = _Round(float("-inf"), frozenset(), {})
+        self._last = _Round(float("-inf"), 0.0, frozenset(), {})
 
     async def confirm(
         self, node_id: NodeId, stamp: str, expectation: Expectation, timeout_s: float
@@ -103,15 +108,17 @@ class Registrar:
         """
         question = _Question(_nonce(stamp), with_devices=expectation.gpus is not None)
         ends_at_s = self._clock.monotonic() + timeout_s
+        waited_s = pace_s = min(FIRST_POLL_S, self._poll_s)
         with self._waits_for(question):
             while True:
-                word = judge((await self._look(question)).get(node_id), expectation)
+                word = judge((await self._look(question, waited_s)).get(node_id), expectation)
                 if not isinstance(word, HostUnverifiedError):
                     return word
                 left_s = ends_at_s - self._clock.monotonic()
                 if left_s <= 0:
                     raise word
-                await self._clock.sleep(min(self._poll_s, left_s))
+                await self._clock.sleep(min(pace_s, left_s))
+                waited_s, pace_s = pace_s, min(2 * pace_s, self._poll_s)
 
     @contextmanager
     def _waits_for(self, question: _Question) -> Iterator[None]:
@@ -122,20 +129,21 @@ class Registrar:
             self._waiting[question] -= 1
             self._waiting += Counter()  # drops what nobody waits for any more
 
-    async def _look(self, question: _Question) -> Mapping[NodeId, NodeView]:
-        """The nodes of a look that is recent and answers ``question``; raises what that look raised."""
+    async def _look(self, question: _Question, age_s: float) -> Mapping[NodeId, NodeView]:
+        """The nodes of a look at most ``age_s`` old that answers ``question``; raises what that look raised."""
         async with self._turn:
-            self._last = self._last if self._is_fresh(question) else await self._ask()
+            self._last = self._last if self._is_fresh(question, age_s) else await self._ask()
         if isinstance(self._last.answer, RegionError | TrustError):
             raise copy(self._last.answer)  # each waiter's own, since a traceback grows with every raise
         return self._last.answer
 
-    def _is_fresh(self, question: _Question) -> bool:
-        age_s = self._clock.monotonic() - self._last.ended_at_s
-        return age_s < self._poll_s and self._last.answers(question)
+    def _is_fresh(self, question: _Question, age_s: float) -> bool:
+        rest_s = min(max(age_s, _REST * self._last.took_s), self._poll_s)
+        return self._clock.monotonic() - self._last.ended_at_s < rest_s and self._last.answers(question)
 
     async def _ask(self) -> _Round:
         """A look at all that anyone waits for now."""
+        asked_at_s = self._clock.monotonic()
         questions = frozenset(self._waiting)
         needing = {question.nonce for question in questions if question.with_devices}
         others = {question.nonce for question in questions} - needing
@@ -145,7 +153,8 @@ class Registrar:
             answer |= await _nodes_with(self._region, others, with_devices=False)
         except (RegionError, TrustError) as error:
             answer = error
-        return _Round(self._clock.monotonic(), questions, answer)
+        ended_at_s = self._clock.monotonic()
+        return _Round(ended_at_s, ended_at_s - asked_at_s, questions, answer)
 
 
 async def find_stamped(

@@ -24,6 +24,7 @@ from ionetctl.model import (
     SecretRef,
 )
 from ionetctl.verification import (
+    FIRST_POLL_S,
     POLL_S,
     QUERIES,
     Expectation,
@@ -128,7 +129,28 @@ async def test_node_is_waited_for(region: FakeRegion, clock: ManualClock) -> Non
 
     region.on_question = appear
     view = await Registrar(region, clock).confirm(NodeId("n-1"), STAMP, EIGHT, 60)
-    assert (view.id, clock.slept) == ("n-1", [POLL_S, POLL_S])
+    assert (view.id, clock.slept) == ("n-1", [FIRST_POLL_S, 2 * FIRST_POLL_S])
+
+
+async def test_node_that_takes_its_time_is_asked_for_less_often(
+    region: FakeRegion, clock: ManualClock
+) -> None:
+    """Soon at first, then at the poll's pace, so that a slow start costs no storm of questions."""
+    with pytest.raises(HostUnverifiedError):
+        await Registrar(region, clock).confirm(NodeId("n-1"), STAMP, EIGHT, 10)
+    assert clock.slept[:5] == [0.25, 0.5, 1.0, POLL_S, POLL_S]
+
+
+async def test_slow_region_gets_a_rest(region: FakeRegion, clock: ManualClock) -> None:
+    """A region that takes long to answer is not asked again at once."""
+
+    def dawdle(_: int) -> None:
+        clock.advance(0.2)
+
+    region.on_question = dawdle
+    with pytest.raises(HostUnverifiedError):
+        await Registrar(region, clock).confirm(NodeId("n-1"), STAMP, EIGHT, 4)
+    assert len(region.asked) <= 3
 
 
 async def test_ready_with_an_old_stamp_does_not_count(region: FakeRegion, clock: ManualClock) -> None:
@@ -152,7 +174,7 @@ async def test_patience_that_is_no_multiple_of_the_poll_is_kept(
     """The last sleep is as long as what is left."""
     with pytest.raises(HostUnverifiedError):
         await Registrar(region, clock).confirm(NodeId("n-1"), STAMP, GPU, 3)
-    assert clock.slept == [2, 1]
+    assert clock.slept == [0.25, 0.5, 1, 1.25]
 
 
 async def test_waiters_share_one_question(region: FakeRegion, clock: ManualClock) -> None:
