@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ionetctl.harmless import harmless
@@ -55,6 +55,7 @@ def test_exact_length_is_kept() -> None:
     assert harmless("a" * 10, limit_chars=10) == "a" * 10
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_nothing_hidden_survives(text: str) -> None:
     """No text whatsoever comes out with a control, format or line-breaking character."""
@@ -63,6 +64,7 @@ def test_nothing_hidden_survives(text: str) -> None:
     assert hidden == []
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_harmless_is_idempotent(text: str) -> None:
     """Doing it twice changes nothing."""

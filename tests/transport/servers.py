@@ -161,9 +161,11 @@ async def _end(child: asyncio.subprocess.Process) -> None:
     """Nothing of a command outlives its channel, neither process nor pipe."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
-    await child.wait()
-    transport: Any = child
-    transport._transport.close()
+    assert child.stdin is not None
+    child.stdin.close()
+    await child.communicate()  # wait() alone never returns while a pipe is full that nobody reads
+    inside: Any = child
+    inside._transport.close()
 
 
 async def run_shell(process: asyncssh.SSHServerProcess[bytes], path: str) -> None:
@@ -178,15 +180,18 @@ async def run_shell(process: asyncssh.SSHServerProcess[bytes], path: str) -> Non
         env={"PATH": path},
         start_new_session=True,
     )
-    pumps = asyncio.gather(_pump(child.stdout, process.stdout), _pump(child.stderr, process.stderr))
+    pumps = [
+        asyncio.create_task(_pump(child.stdout, process.stdout)),
+        asyncio.create_task(_pump(child.stderr, process.stderr)),
+    ]
     feeder = asyncio.create_task(_feed(process, child))
     try:
-        await pumps
+        await asyncio.gather(*pumps)
         status = await child.wait()
     finally:
-        pumps.cancel()
-        feeder.cancel()
-        await asyncio.gather(pumps, feeder, return_exceptions=True)
+        for task in (*pumps, feeder):
+            task.cancel()
+        await asyncio.gather(*pumps, feeder, return_exceptions=True)
         await _end(child)
     if status < 0:
         process.exit_with_signal("KILL")
