@@ -6,6 +6,7 @@ host stands in ``pipeline``, how waves and budgets work in ``rollout``.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -101,36 +102,45 @@ class Phases:
         return surveyed
 
     async def _plan_all(self, surveyed: Sequence[Surveyed]) -> list[Prepared]:
-        """The hosts that differ, each with its plan; those that do not have their outcome."""
+        """The hosts that differ, each with its plan; those that do not have their outcome.
+
+        Nobody, once the end was asked for: what is planned then will not be carried out.
+        """
+        if self.stop.is_requested:
+            return []
         nodes = {name: await tools.region.nodes() for name, tools in self.regions.items()}
         healthy = await self._without_doubles(surveyed, nodes)
         await self.prepare_programs(healthy)
         known = {(name, view.id) for name, views in nodes.items() for view in views}
         prepared = [await self._prepare(one, known) for one in healthy]
-        words = await self._confirm_converged([one for one in prepared if one.plan.is_empty])
+        converged = [one for one in prepared if one.plan.is_empty]
         differing = [one for one in prepared if not one.plan.is_empty]
-        for one in prepared:
-            match words.get(one.host.name):
-                case NodeView() as view:
-                    facts, stamp = one.surveyed.facts, one.plan.stamp
-                    await self._finish(
-                        one.host, outcomes.confirmed(one.host, Result.UNCHANGED, view, facts, stamp)
-                    )
-                case HostUnverifiedError() as error if error.code in BEYOND_A_RESTART:
-                    await self._finish(
-                        one.host, outcomes.failed(one.host, "confirm", error, one.surveyed.facts)
-                    )
-                case HostUnverifiedError() as error:
-                    differing.append(await self._prepare(one.surveyed, known, unconfirmed=error.message))
-                case None:
-                    pass
+        words = await self._confirm_converged(converged)
+        settled = [await self._settle(one, words[one.host.name], known) for one in converged]
+        differing += [one for one in settled if one is not None]
         await self._announce(differing)
         return differing
+
+    async def _settle(
+        self, one: Prepared, word: NodeView | HostUnverifiedError, known: set[tuple[RegionName, NodeId]]
+    ) -> Prepared | None:
+        """Finish a host where nothing differs, unless a restart may change what its region says of it."""
+        facts = one.surveyed.facts
+        if isinstance(word, NodeView):
+            outcome = outcomes.confirmed(one.host, Result.UNCHANGED, word, facts, one.plan.stamp)
+        elif word.code in BEYOND_A_RESTART:
+            outcome = outcomes.failed(one.host, "confirm", word, facts)
+        else:
+            return await self._prepare(one.surveyed, known, unconfirmed=word.message)
+        await self._finish(one.host, outcome)
+        return None
 
     async def _announce(self, differing: Sequence[Prepared]) -> None:
         """Record what is to be done on each host, before anything is."""
         if self.intent.with_diffs:
-            await self.engine.run(differing, self.pipeline.announce_with_diffs, lambda: self.stop.is_requested)
+            await self.engine.run(
+                differing, self.pipeline.announce_with_diffs, lambda: self.stop.is_requested
+            )
         else:
             for one in differing:
                 await self.pipeline.announce(one)
@@ -152,8 +162,8 @@ class Phases:
         self, one: Surveyed, known: set[tuple[RegionName, NodeId]], unconfirmed: str | None = None
     ) -> Prepared:
         is_known = one.facts.nomad.node_id is not None and (one.host.region, one.facts.nomad.node_id) in known
-        nonce = self._nonce(0)
-        return await self.pipeline.prepare(one, nonce, is_known=is_known, unconfirmed=unconfirmed)
+        await asyncio.sleep(0)  # signals, leases and the screen have their turn between thousands of plans
+        return await self.pipeline.prepare(one, self._nonce(0), is_known=is_known, unconfirmed=unconfirmed)
 
     async def _confirm_converged(
         self, converged: Sequence[Prepared]

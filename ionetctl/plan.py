@@ -67,7 +67,7 @@ def _compare(file: BundleFile, facts: Facts, circumstances: Circumstances, stamp
             yield from _compare_certificate(file, facts, circumstances)
         case Kind.KEY:
             yield from _compare_rights(file, facts)
-        case Kind.FILE | Kind.PROGRAM:
+        case _:
             yield from _compare_content(file, facts, stamp)
 
 

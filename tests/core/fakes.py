@@ -21,7 +21,7 @@ from ionetctl.pipeline import Deadlines, Equipment, RegionTools, Scripts
 from ionetctl.ports import Completed
 from ionetctl.retrying import RetryBudget, RetryPolicy
 from ionetctl.verification import Registrar
-from tests.core.sample import EU_NORTH, NODE_ID, subject, view
+from tests.core.sample import EU_NORTH, subject, view
 from tests.support.clock import ManualClock
 
 if TYPE_CHECKING:
@@ -43,9 +43,10 @@ START: Final = (
     "step\tswitch",
     "step\tstart",
     "step\tnode",
-    f"node\t{NODE_ID}",
+    "node\tID",
 )
 VERDICT: Final = ("await\tverdict",)
+READ: Final = b"# read.sh\n"
 STRICT: Final = RegionStatus(EU_NORTH, "2.0.5", "strict", frozenset({"gpu", "default"}))
 FINISH: Final = ("step\tfinish", "done")
 DENIED: Final = ('log\terror registering: error="rpc error: Permission denied"',)
@@ -100,6 +101,8 @@ def survey_text(facts: Facts, nonce: str) -> bytes:
 class FakeHost:
     """A ``ports.Session`` and its host: surveyed in turn as ``facts`` say, each apply as ``applies`` say (the last for ever).
 
+    ``NONCE`` and ``ID`` in a line stand for the apply's nonce and the node's id; ``view`` is what the agent registers as,
+    ``texts`` what its files hold.
     A line of an apply that is an error is raised: the connection is gone. ``heard`` is what the controller answered,
     ``None`` for the end of its speech, on which the host abandons as the real one does.
     """
@@ -107,6 +110,8 @@ class FakeHost:
     facts: Sequence[Facts | BaseException]
     applies: Sequence[Sequence[Line]] = (WITHOUT_TOKEN,)
     region: FakeRegion | None = None
+    view: NodeView = field(default_factory=view)
+    texts: dict[str, bytes] = field(default_factory=dict)
     stderr: bytes = b""
     exit_status: int = 0
     commands: list[Command] = field(default_factory=list)
@@ -123,13 +128,20 @@ class FakeHost:
     ) -> Completed:
         self.commands.append(command)
         if isinstance(stdin, bytes):
-            return self._survey(command)
+            return self._read(command) if stdin == READ else self._survey(command)
         assert on_line is not None
         assert isinstance(stdin, AsyncGenerator)
         script = self.applies[min(self._applies, len(self.applies) - 1)]
         self._applies += 1
         async with aclosing(stdin) as speech:
             return await self._play(command, deque(script), speech, on_line)
+
+    def _read(self, command: Command) -> Completed:
+        """The files asked for, as ``read.sh`` prints them."""
+        nonce, *paths = command.argv[3:]
+        texts = {path: base64.b64encode(self.texts[path]).decode() for path in paths if path in self.texts}
+        lines = [f"ionet-read\t1\t{nonce}", *(f"text\t{path}\t{text}" for path, text in texts.items())]
+        return Completed(0, "\n".join([*lines, f"ionet-read-end\t{nonce}", ""]).encode(), b"")
 
     def _survey(self, command: Command) -> Completed:
         found = self.facts[min(self._surveys, len(self.facts) - 1)]
@@ -150,7 +162,7 @@ class FakeHost:
             line = script.popleft()
             if isinstance(line, BaseException):
                 raise line
-            on_line(line.replace("NONCE", nonce).encode())
+            on_line(line.replace("NONCE", nonce).replace("\tID", f"\t{self.view.id}").encode())
             await _heard()
             if line == "ready\tNONCE":
                 if not await self._receive(speech, size):
@@ -183,7 +195,7 @@ class FakeHost:
         """The agent registers with the stamp of the configuration that came."""
         stamp = self.stamp
         if self.region is not None and stamp is not None:
-            self.region.show(self.region.next_view, stamp)
+            self.region.show(self.view, stamp)
 
     @property
     def members(self) -> dict[str, bytes]:
@@ -240,7 +252,6 @@ class FakeRegion:
     """
 
     clock: ManualClock = field(default_factory=ManualClock)
-    next_view: NodeView = field(default_factory=view)
     shown: dict[NodeId, tuple[NodeView, str]] = field(default_factory=dict)
     minted: list[tuple[str, str, int]] = field(default_factory=list)
     queries: list[tuple[str | None, bool]] = field(default_factory=list)
@@ -339,7 +350,7 @@ def equipment(
         regions={EU_NORTH: tools},
         subject_of=lambda host, name, facts: replace(subject(host, facts), node_name=name),
         surveyed_paths=managed_paths("2.0.5", "1.1.0"),
-        scripts=Scripts(b"# survey.sh\n", "# receive.sh\n", b"# apply.sh\n"),
+        scripts=Scripts(b"# survey.sh\n", "# receive.sh\n", b"# apply.sh\n", READ),
         emit=emit,
         clock=region.clock,
         retry=RetryPolicy(region.clock, RetryBudget(10)),

@@ -26,6 +26,7 @@ from ionetctl.events import (
     StepFinished,
     StepRetried,
     StepStarted,
+    Warned,
 )
 from ionetctl.model import Device, GpuPromise, Host, Outcome, Result, RolloutId
 from ionetctl.pipeline import Deadlines, Pipeline, Prepared, Surveyed
@@ -259,6 +260,33 @@ async def test_plan_is_announced() -> None:
         HOST,
         [HostPlanned(host=HOST.name, changes=prepared.plan.changes, stamp=prepared.plan.stamp)],
     )
+
+
+async def test_plan_is_announced_with_what_changes() -> None:
+    """With --diff the host is asked for its texts, and the difference told."""
+    stage = Stage()
+    stage.fake.texts = {layout.DOCKER_CONFIG: b"# edited\n"}
+    await stage.pipeline.announce_with_diffs(await stage.prepare())
+    [planned] = [event for event in stage.emit.events if isinstance(event, HostPlanned)]
+    removed = [line for diff in planned.diffs for line in diff.lines if line.startswith("-")]
+    assert removed == [f"--- {layout.DOCKER_CONFIG} (on the host)", "-# edited", "--- /dev/null"]
+
+
+async def test_plan_without_texts_to_compare_asks_for_none() -> None:
+    """Where nothing that can be shown changes, the host is not asked."""
+    stage = Stage()
+    await stage.pipeline.announce_with_diffs(await stage.prepare(BARE))
+    assert (stage.connector.connections, stage.emit.names) == ([], ["HostPlanned"])
+
+
+async def test_host_that_will_not_show_its_files_is_announced_without() -> None:
+    """A diff is a convenience: what stands in its way is a warning."""
+    stage = Stage(refusals=(OFF,))
+    await stage.pipeline.announce_with_diffs(await stage.prepare())
+    [warned, planned] = stage.emit.events
+    assert isinstance(warned, Warned)
+    assert isinstance(planned, HostPlanned)
+    assert (warned.code, planned.diffs) == ("connect_timeout", ())
 
 
 async def test_certificate_is_judged_by_the_regions_issuer() -> None:

@@ -28,7 +28,7 @@ from tests.core.fakes import (
     FakeRegion,
     Line,
 )
-from tests.core.sample import BARE, HOST, NODE_ID, view
+from tests.core.sample import BARE, HOST, view
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 STAMP = "0123456789abcdef-0123456789ab"
 PATIENCE_S = 60.0
 UNREACHABLE = ("log\tdial tcp 10.0.0.1:4647: connect: connection refused",)
-RESTART = ("step\tstart", "step\tnode", f"node\t{NODE_ID}")
+RESTART = ("step\tstart", "step\tnode", "node\tID")
 
 
 @dataclass
