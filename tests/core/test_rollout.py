@@ -15,6 +15,7 @@ from ionetctl.model import HostName, Outcome, Problem, Result
 from ionetctl.pipeline import Prepared, Surveyed
 from ionetctl.plan import Circumstances, make_plan
 from ionetctl.rollout import FailureBudget, Rollout, Size, Stop, Strategy, Wave, waves
+from tests.core.fakes import Emitted
 from tests.core.sample import BARE, HOST, bundle
 
 if TYPE_CHECKING:
@@ -187,17 +188,21 @@ async def test_stop_that_was_requested_before_begins_nothing() -> None:
     assert stage.events == [RolloutStopped(code="interrupted", message="SIGINT")]
 
 
-async def test_engine_keeps_to_its_concurrency() -> None:
-    """No more pieces of work are under way than asked for, and all are done."""
-    under_way, most, done = 0, 0, []
+async def test_stop_is_told_while_hosts_are_at_work() -> None:
+    """Who waits for the reason hears it when it comes, and it is told once."""
+    stop, emit = Stop(), Emitted()
+    telling = asyncio.create_task(stop.tell_when_requested(emit))
+    await asyncio.sleep(0)
+    before = list(emit.events)
+    stop.request("interrupted", "SIGINT", ExitCode.INTERRUPTED)
+    await telling
+    await stop.tell(emit)
+    told = RolloutStopped(code="interrupted", message="SIGINT")
+    assert (before, emit.events, stop.is_requested) == ([], [told], True)
 
-    async def work(item: int) -> None:
-        nonlocal under_way, most
-        under_way += 1
-        most = max(most, under_way)
-        done.append(item)
-        await asyncio.sleep(0)
-        under_way -= 1
 
-    left = await InlineEngine(3).run(range(10), work, lambda: False)
-    assert (left, most, done) == ((), 3, list(range(10)))
+async def test_stop_without_a_reason_has_nothing_to_tell() -> None:
+    """A rollout that nobody ended ends without a word."""
+    emit = Emitted()
+    await Stop().tell(emit)
+    assert emit.events == []
