@@ -194,5 +194,6 @@ class NomadRegion:
     def _call(
         self, method: str, path: str, right: str, params: Mapping[str, str] | None = None, body: bytes = b""
     ) -> Call:
-        """A call to this region, whichever region's server the address leads to."""
-        return Call(method, path, right, {**(params or {}), "region": self._name}, body)
+        """A call to this region, whichever region's server the address leads to. An agent speaks for itself alone."""
+        target = {} if path.startswith("/v1/agent/") else {"region": self._name}
+        return Call(method, path, right, {**(params or {}), **target}, body)
