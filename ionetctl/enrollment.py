@@ -10,7 +10,7 @@ import gc
 import random
 import shlex
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from ionetctl import __version__
@@ -57,7 +57,10 @@ LEAST_RETRIES: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class EnrollOptions:
-    """What the command line says. Sizes as text (``10%``); ``timeout_s`` bounds each step on a host."""
+    """What the command line says, and in ``command`` its very words after the program's name.
+
+    Sizes as text (``10%``); ``timeout_s`` bounds each step on a host, connecting to it included.
+    """
 
     inventory: str
     limit: str | None = None
@@ -73,6 +76,7 @@ class EnrollOptions:
     takeover: bool = False
     accept_new: bool = False
     artifacts: str | None = None
+    command: tuple[str, ...] = ()
 
     @property
     def strategy(self) -> Strategy:
@@ -185,9 +189,7 @@ class _Run:
 
     async def _go(self) -> ExitCode:
         stop = Stop()
-        resume = shlex.join(
-            ["ionetctl", "enroll", self.options.inventory, "--resume", "--rollout", self.rollout]
-        )
+        resume = resume_command(self.options, self.rollout)
         # So that whoever pressed Ctrl-C sees at once that it was heard.
         teller = asyncio.create_task(stop.tell_when_requested(self.emit), name="stop")
         signals = StoppingSignals(stop, f"To go on: {resume}")
@@ -215,7 +217,8 @@ class _Run:
         home = TransportSettings.for_home(
             self.settings.home, self.settings.ssh_auth_sock, accept_new=self.options.accept_new
         )
-        return SshConnector(home, self.site.secrets.reveal, self._key_accepted)
+        bounded = replace(home, connect_timeout_s=min(home.connect_timeout_s, self.options.timeout_s))
+        return SshConnector(bounded, self.site.secrets.reveal, self._key_accepted)
 
     async def _key_accepted(self, host: str, fingerprint: str, known_as: str) -> None:
         await self.emit(HostKeyAccepted(host=HostName(host), fingerprint=fingerprint, known_as=known_as))
@@ -286,6 +289,19 @@ class _Run:
             max_failures=options.max_failures,
             concurrency=options.concurrency,
         )
+
+
+def resume_command(options: EnrollOptions, rollout: RolloutId) -> str:
+    """What to type to go on with a rollout: the command that began it, consent and limits included."""
+    words = list(options.command) or ["enroll", options.inventory]
+    if options.rollout is not None:
+        words = [
+            word
+            for word in words
+            if word not in {"--rollout", options.rollout, f"--rollout={options.rollout}"}
+        ]
+    words = [word for word in words if word != "--resume"]
+    return shlex.join(["ionetctl", *words, "--resume", "--rollout", rollout])
 
 
 def _identity(options: EnrollOptions, settings: Settings, clock: Clock) -> tuple[RolloutId, Past]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -144,6 +145,7 @@ def enroll(
             takeover=takeover,
             accept_new=accept_new,
             artifacts=artifacts,
+            command=tuple(sys.argv[1:]),
         )
         return _enroll(face, wanted, state_dir, report or [], yes=yes)
 
