@@ -1,0 +1,167 @@
+"""Events to JSON and back: every type, flat as the contract has it, and nothing that is none."""
+
+from __future__ import annotations
+
+import json
+from typing import get_args
+
+import pytest
+
+from ionetctl import events
+from ionetctl.events import SCHEMA, AnyEvent, Envelope, HostEntry, RegionEntry, decode, encode
+from ionetctl.model import (
+    Action,
+    Change,
+    FileDiff,
+    Finding,
+    HostName,
+    NodeId,
+    Outcome,
+    Problem,
+    RegionName,
+    Result,
+    RolloutId,
+    Severity,
+)
+
+HOST = HostName("rey1-a01-g1")
+NODE = NodeId("bfbc1015-4058-f3b4-baef-e92ffc4ecb53")
+EU = RegionName("eu-north")
+OUTCOME = Outcome(
+    HOST,
+    "10.20.1.1",
+    EU,
+    "rey1",
+    Result.FAILED,
+    node_id=NODE,
+    gpus_expected=8,
+    gpus_seen=7,
+    duration_s=4.25,
+    attempts=2,
+    problem=Problem("gpu_count_mismatch", "survey", "7 GPUs seen, 8 promised", "reseat it", 5),
+)
+SAMPLES: tuple[AnyEvent, ...] = (
+    events.RolloutStarted(
+        rollout=RolloutId("20261123T011226-k3f9qa"),
+        inventory="site.yaml",
+        inventory_digest="ab" * 32,
+        owner="ops@ctl",
+        version="0.1.0",
+        hosts=(HostEntry(HOST, "10.20.1.1", EU, "rey1", "a01", "gpu", 8, "rtx-4090"),),
+        regions=(
+            RegionEntry(
+                EU, ("https://n:4646",), "PEM", "server.eu", "env", "TOKEN", None, None, None, "auto", 10_000
+            ),
+        ),
+        command=("enroll", "site.yaml"),
+    ),
+    events.RolloutResumed(owner="ops@ctl", done=3),
+    events.RegionChecked(region=EU, server_version="2.0.5", enforcement=None),
+    events.HostKeyAccepted(host=HOST, fingerprint="SHA256:abc", known_as="[10.20.1.1]:2222"),
+    events.StepStarted(host=HOST, step="apply", attempt=1, detail="verify"),
+    events.StepFinished(host=HOST, step="survey", attempt=1, duration_s=0.5),
+    events.StepRetried(
+        host=HOST, step="survey", attempt=1, code="connection_lost", message="gone — é", delay_s=1.5
+    ),
+    events.HostSurveyed(
+        host=HOST,
+        os="Ubuntu 24.04",
+        architecture="x86_64",
+        gpus_seen=None,
+        machine_id=None,
+        node_id=NODE,
+        findings=(Finding("clock_off", Severity.WARN, "31 s", "set it"),),
+    ),
+    events.HostPlanned(
+        host=HOST,
+        changes=(Change(Action.RENEW, "/etc/nomad.d/tls/client.pem", "old"),),
+        stamp="ab-cd",
+        diffs=(FileDiff("/etc/nomad.d/docker.hcl", ("-a", "+b")),),
+    ),
+    events.TokenMinted(host=HOST, expires_at="2026-11-23T01:17:26+00:00"),
+    events.HostConfirmed(host=HOST, node_id=NODE, stamp="ab-cd", gpus_seen=8),
+    events.HostFinished(host=HOST, outcome=OUTCOME, node_pool="gpu", rack="a01", stamp="ab-cd"),
+    events.WaveStarted(index=1, of=2, hosts=(HOST,), is_canary=True),
+    events.WaveFinished(index=1, of=2, failed=0),
+    events.RolloutStopped(code="interrupted", message="SIGINT"),
+    events.RolloutFinished(exit_code=130),
+    events.Warned(code="sink_failed", message="off", hint="mend it"),
+)
+
+
+def line(**changes: object) -> bytes:
+    """A line of a journal, with fields that are other ones."""
+    whole = json.loads(encode(Envelope(1, "2026-11-23T01:12:26.000Z", SAMPLES[1])))
+    return json.dumps(whole | changes).encode()
+
+
+def test_samples_have_every_type() -> None:
+    """No type of event goes untried."""
+    assert {type(sample) for sample in SAMPLES} == set(get_args(AnyEvent))
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: type(sample).__name__)
+def test_event_survives_the_journal(sample: AnyEvent) -> None:
+    """What was written is what is read."""
+    envelope = Envelope(7, "2026-11-23T01:12:26.000Z", sample)
+    assert decode(encode(envelope)) == envelope
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: type(sample).__name__)
+def test_event_is_one_flat_line(sample: AnyEvent) -> None:
+    """The contract's fields stand beside the event's own, without a line break."""
+    encoded = encode(Envelope(7, "2026-11-23T01:12:26.000Z", sample))
+    document = json.loads(encoded)
+    assert b"\n" not in encoded
+    assert (document["schema"], document["seq"], document["host"]) == (SCHEMA, 7, sample.host)
+    assert list(document)[:4] == ["schema", "seq", "time", "type"]
+
+
+def test_types_are_named_in_snake_case() -> None:
+    """The names that users match are stable and of one form."""
+    assert [sample.__struct_config__.tag for sample in SAMPLES] == [
+        "rollout_started",
+        "rollout_resumed",
+        "region_checked",
+        "host_key_accepted",
+        "step_started",
+        "step_finished",
+        "step_retried",
+        "host_surveyed",
+        "host_planned",
+        "token_minted",
+        "host_confirmed",
+        "host_finished",
+        "wave_started",
+        "wave_finished",
+        "rollout_stopped",
+        "rollout_finished",
+        "warned",
+    ]
+
+
+def test_fields_of_later_versions_are_passed_over() -> None:
+    """A newer ionetctl may say more; an older one still reads what it knows."""
+    assert decode(line(mood="good")) == decode(line())
+
+
+@pytest.mark.parametrize(
+    ("torn", "reason"),
+    [
+        (b"", "not an event"),
+        (b"{", "not an event"),
+        (line()[:-7], "not an event"),
+        (b"[]", "not an event"),
+        (b"null", "not an event"),
+        (b'{"schema":"ionetctl.event/1"}', "not an event"),
+        (line(type="rollout_exploded"), "not an event"),
+        (line(seq="one"), "not an event"),
+        (line(done=None), "not an event"),
+        (b"\xff\xfe", "not an event"),
+        (line(schema="ionetctl.event/2"), "another schema"),
+    ],
+)
+def test_what_is_no_event_is_refused(torn: bytes, reason: str) -> None:
+    """Torn, foreign and future lines are told apart from events."""
+    with pytest.raises(ValueError, match=reason):
+        decode(torn)
