@@ -6,9 +6,11 @@ See docs/host-protocol.md. Knows the order of the talk and nothing of regions, p
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from ionetctl.diagnosis import diagnose
 from ionetctl.errors import HostError, HostFailedError, HostLockedError, IonetctlError
 from ionetctl.facts import (
     Failed,
@@ -23,7 +25,7 @@ from ionetctl.harmless import harmless
 from ionetctl.ports import Command
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from ionetctl.model import NodeId
     from ionetctl.payload import Payload
@@ -47,6 +49,8 @@ HINTS: Final[dict[str, str]] = {
     "start_timeout": "the host was put back as it was; look for a hanging driver (nvidia-smi) or a full disk",
     "wrong_architecture": "the program does not run there; check the architecture that the host reports",
 }
+
+_SYSTEMD_SAYS: Final = re.compile(r"nomad\.service: |(Starting|Started|Stopping|Stopped|Failed to start) ")
 
 _Kind = TypeVar("_Kind", bound=Report)
 _Result = TypeVar("_Result")
@@ -143,10 +147,12 @@ class Conversation:
     def _failure(self, code: str, message: str) -> HostError:
         if code == "locked":
             return HostLockedError("host_locked", f"{message} is at work on this host", HINTS["locked"])
-        said = message
-        if code in {"start_failed", "start_timeout"} and self.log:
-            said = f"{message}; its log ends: {self.log[-1]}"
-        return HostFailedError(code, said, HINTS.get(code, HINTS["apply_failed"]))
+        hint = HINTS.get(code, HINTS["apply_failed"])
+        if code not in {"start_failed", "start_timeout"} or not self.log:
+            return HostFailedError(code, message, hint)
+        diagnosis = diagnose(self.log)
+        said = f"{message}; its log ends: {_agents_last_words(self.log)}"
+        return HostFailedError(code, said, f"{diagnosis.hint}; {hint}" if diagnosis else hint)
 
 
 async def converse(
@@ -188,6 +194,12 @@ async def _run(session: Session, opening: Opening, payload: Payload, talk: Conve
     tail = last_words(completed)
     message = f"the apply script ended with status {completed.exit_status}: {tail}"
     talk.end(HostFailedError("apply_failed", message, HINTS["apply_failed"]))
+
+
+def _agents_last_words(log: Sequence[str]) -> str:
+    """The last line that is not systemd's own: systemd ends every failure with the same words."""
+    agents = [line for line in log if not _SYSTEMD_SAYS.match(line)]
+    return (agents or log)[-1]
 
 
 def last_words(completed: Completed) -> str:

@@ -41,7 +41,7 @@ def make_plan(bundle: Bundle, facts: Facts, circumstances: Circumstances) -> Pla
     if stamp[:DIGEST_CHARACTERS] != bundle.digest[:DIGEST_CHARACTERS]:
         stamp = ""
     changes = [change for file in bundle.files for change in _compare(file, facts, circumstances, stamp)]
-    changes += _strays(bundle, facts)
+    changes += _strays(bundle, facts) + _others(changes, facts)
     changes += _service(bundle, facts, circumstances, changes)
     if not stamp or any(change.action in {Action.RESTART, Action.START} for change in changes):
         stamp = new_stamp(bundle, circumstances.nonce)
@@ -130,6 +130,16 @@ def _strays(bundle: Bundle, facts: Facts) -> list[Change]:
         for path in sorted(facts.nomad.config_files)
         if path not in ours
     ]
+
+
+def _others(changes: list[Change], facts: Facts) -> list[Change]:
+    """What somebody else has written where ours goes: on a host that was never ours it is kept, not just replaced."""
+    if facts.nomad.is_ours or facts.nomad.is_interrupted:
+        return []
+    replaced = [
+        change.path for change in changes if change.action is Action.UPDATE and change.path in facts.files
+    ]
+    return [Change(Action.MOVE_ASIDE, path, "is not ionetctl's") for path in replaced]
 
 
 def _service(

@@ -169,6 +169,30 @@ async def test_failed_start_is_told_with_the_logs_end(code: str) -> None:
     assert failure.message == "it failed; its log ends: giving up"
 
 
+CGROUP = "==> Error starting agent: client setup failed: failed to create nomad cgroup"
+
+
+@pytest.mark.parametrize(
+    ("log", "words", "remedy"),
+    [
+        (
+            (CGROUP, "nomad.service: Failed with result 'exit-code'.", "Failed to start Nomad."),
+            CGROUP,
+            "cgroup",
+        ),
+        (("Starting nomad.service - Nomad...",), "Starting nomad.service - Nomad...", HINTS["start_failed"]),
+    ],
+)
+async def test_agents_own_words_count_for_more_than_systemds(
+    log: tuple[str, ...], words: str, remedy: str
+) -> None:
+    """Every failure ends with the same lines of systemd; where the agent's name a cause, its remedy is told."""
+    lines = [f"log\t{line}" for line in log]
+    failure = await Talk(*RECEIVE, *lines, "error\tstart_failed\tit failed").failure()
+    assert failure.message == f"it failed; its log ends: {words}"
+    assert remedy in failure.hint
+
+
 async def test_failed_start_without_a_log_stays_as_it_is() -> None:
     """Nothing is added where there is no log."""
     assert (await Talk(*RECEIVE, "error\tstart_failed\tit failed").failure()).message == "it failed"

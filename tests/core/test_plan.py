@@ -110,6 +110,23 @@ def test_stray_configuration_is_moved_aside() -> None:
     assert actions(plan_of(replace(CONVERGED, nomad=nomad))) == {("move-aside", stray), *RESTAMPED}
 
 
+@pytest.mark.parametrize(
+    ("nomad", "expected"),
+    [
+        ({"is_ours": False}, {("move-aside", layout.UNIT)}),
+        ({"is_ours": True}, set()),
+        ({"is_ours": False, "is_interrupted": True}, set()),
+    ],
+)
+def test_what_somebody_else_wrote_in_our_place_is_kept(
+    nomad: dict[str, object], expected: set[tuple[str, str]]
+) -> None:
+    """On a host that was never ours; what an admin edited since is replaced."""
+    facts = with_file(CONVERGED, layout.UNIT, digest="00" * 32)
+    plan = plan_of(replace(facts, nomad=replace(facts.nomad, **nomad)))  # type: ignore[arg-type]
+    assert actions(plan) == {("update", layout.UNIT), *expected, *RESTAMPED}
+
+
 def test_certificate_is_renewed_with_its_reason() -> None:
     """What the issuer says against a certificate is the reason of its renewal."""
     plan = plan_of(CONVERGED, unfit="less than a third of its life is left")
