@@ -209,6 +209,7 @@ class _Run:
             await self.site.ensure_programs()
         introduces = {name: await self._introduces(name) for name in self.site.regions}
         async with self._connector() as connector:
+            await connector.check(self.intent.hosts)
             # Everything loaded so far lives to the end: the collector need not look at it again.
             gc.freeze()
             return await self._phases(connector, introduces, stop).run()

@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from ionetctl.verification import Registrar
 
 NONCE_BYTES: Final = 6
+LOCK_PAUSES_S: Final = (1.0, 2.0, 3.0, 4.0)
+"""How long another apply on the same host is waited for before the host counts as held."""
 
 _Result = TypeVar("_Result")
 
@@ -241,6 +243,18 @@ class Pipeline:
             return await self._look(host, session)
 
     async def _look(self, host: Host, session: Session) -> Surveyed:
+        """The host as it is; an apply that is at work there is given a while to end.
+
+        It may be the rest of one whose controller was killed a moment ago: it ends as soon as it next looks up.
+        """
+        for pause_s in LOCK_PAUSES_S:
+            surveyed = await self._look_once(host, session)
+            if not surveyed.facts.lock_owner:
+                return surveyed
+            await self._with.clock.sleep(pause_s)
+        return await self._look_once(host, session)
+
+    async def _look_once(self, host: Host, session: Session) -> Surveyed:
         nonce = secrets.token_hex(NONCE_BYTES)
         argv = ("sh", "-s", "--", nonce, *self._with.surveyed_paths)
         limits = self._with.deadlines

@@ -136,7 +136,6 @@ disks() {
         set -- "$@" "$got"
     done
     if ! table=$(within 10 df -Pk "$@"); then return; fi
-    mounts=$(cat /proc/mounts 2>/dev/null) || mounts=
     rows=${table#*"$nl"}$nl
     for place in /opt/nomad "$config_dir" "$our_dir" /usr/local/bin; do
         disk "$place" "${rows%%"$nl"*}"
@@ -152,10 +151,18 @@ disk() {
     available=${4:-}
     shift 5 || return 0
     case $available in '' | *[!0-9]*) return ;; esac
-    mount=${mounts##*" $* "}
-    # shellcheck disable=SC2086 # the mount's columns
-    set -- ${mount%%"$nl"*}
-    fact disk "$place" "$((available / 1024))" "${1:-unknown}" "${2:-unknown}"
+    mount_at "$*"
+    fact disk "$place" "$((available / 1024))" "$kind" "$options"
+}
+
+# mount_at POINT: $kind and $options of what is mounted there, of the topmost where there are several. Read line by
+# line: matching one long text is quadratic under dash, and a host of many containers has many mounts.
+mount_at() {
+    kind=unknown options=unknown
+    [ -r /proc/mounts ] || return 0
+    while read -r _ at its_kind its_options _; do
+        if [ "$at" = "$1" ]; then kind=$its_kind options=$its_options; fi
+    done </proc/mounts
 }
 
 tools() {
