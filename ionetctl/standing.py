@@ -6,12 +6,14 @@ Opens catalog and regions; what is shown of the answers stands in ``fleet``.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
 from ionetctl import gpu
+from ionetctl.bundle import SUFFIX_CHARACTERS
 from ionetctl.catalog import Catalog
 from ionetctl.catalog.leases import rfc3339
 from ionetctl.clock import SystemClock
@@ -184,9 +186,8 @@ async def _judge_region(
 
 def _may_be(host: Host, view: NodeView, naming: Naming) -> bool:
     """Whether a node looks like a host whose id nobody knows."""
-    if naming == "unique" and view.name.startswith(f"{host.name}-"):
-        return True
-    return view.name == host.name
+    suffix = rf"(-[0-9a-f]{{{SUFFIX_CHARACTERS}}})?" if naming == "unique" else ""
+    return re.fullmatch(re.escape(host.name) + suffix, view.name) is not None
 
 
 def _verdict(
