@@ -313,6 +313,9 @@ def _identity(options: EnrollOptions, settings: Settings, clock: Clock) -> tuple
     envelopes = tuple(read_journal(path))
     if not envelopes or not isinstance(envelopes[0].event, RolloutStarted):
         raise UsageError("rollout_empty", f"{path} holds no rollout", "start a new one: leave out --resume")
+    if envelopes[0].event.is_check:
+        message = f"rollout {options.rollout} only looked, there is nothing to go on with"
+        raise UsageError("rollout_was_check", message, "start a new one: leave out --resume")
     results = {
         e.event.outcome.host: e.event.outcome.result for e in envelopes if isinstance(e.event, HostFinished)
     }
