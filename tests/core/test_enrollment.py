@@ -16,7 +16,6 @@ from ionetctl.enrollment import (
     _open_journal,
     _region_entry,
     _Run,
-    resume_command,
 )
 from ionetctl.errors import ConfigurationError, UsageError
 from ionetctl.events import Envelope, HostEntry, RegionEntry
@@ -190,29 +189,6 @@ async def test_journal_of_a_new_rollout_is_made(settings: Settings) -> None:
     journal = _open_journal(settings, FIRST, Past((), frozenset()))
     await journal.close()
     assert journal.path.name == f"{FIRST}.ndjson"
-
-
-@pytest.mark.parametrize(
-    ("options", "command"),
-    [
-        (OPTIONS, f"ionetctl enroll site.yaml --resume --rollout {FIRST}"),
-        (
-            replace(OPTIONS, command=("enroll", "my site.yaml", "--yes", "--limit", "g[1-2]")),
-            f"ionetctl enroll 'my site.yaml' --yes --limit 'g[1-2]' --resume --rollout {FIRST}",
-        ),
-        (
-            replace(RESUMING, rollout=FIRST, command=("enroll", "s", "--resume", "--rollout", FIRST)),
-            f"ionetctl enroll s --resume --rollout {FIRST}",
-        ),
-        (
-            replace(RESUMING, rollout=FIRST, command=("enroll", "s", f"--rollout={FIRST}", "--resume")),
-            f"ionetctl enroll s --resume --rollout {FIRST}",
-        ),
-    ],
-)
-def test_resume_command_can_be_typed(options: EnrollOptions, command: str) -> None:
-    """What is printed works as it stands, however often it was resumed."""
-    assert resume_command(options, FIRST) == command
 
 
 # --- options ---------------------------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from ionetctl.events import (
     Warned,
 )
 from ionetctl.model import Device, GpuPromise, Host, Outcome, Result, RolloutId
-from ionetctl.pipeline import Deadlines, Pipeline, Prepared, Surveyed
+from ionetctl.pipeline import LOCK_PAUSES_S, Deadlines, Pipeline, Prepared, Surveyed
 from tests.core.fakes import (
     DENIED,
     FINISH,
@@ -434,12 +434,20 @@ async def test_finding_of_the_second_look_keeps_the_host_untouched() -> None:
     assert (ending(await stage.enroll()), stage.fake.payloads) == (("failed", "not_root", "apply"), [])
 
 
-async def test_own_apply_that_is_still_at_work_is_waited_for() -> None:
-    """The lock of a connection of ours that broke off is no other rollout's."""
+async def test_apply_that_ends_in_a_moment_is_waited_for() -> None:
+    """What a killed controller left ends as soon as it next looks up; the attempt goes on."""
     locked = replace(DRIFTED, lock_owner=ROLLOUT)
     stage = Stage((locked, DRIFTED))
     outcome = await stage.enroll()
     assert (ending(outcome), outcome.attempts) == (("enrolled", None, None), 1)
+
+
+async def test_own_apply_that_goes_on_is_tried_again() -> None:
+    """The lock of a connection of ours that broke off is no other rollout's."""
+    locked = replace(DRIFTED, lock_owner=ROLLOUT)
+    stage = Stage((*[locked] * (len(LOCK_PAUSES_S) + 1), DRIFTED))
+    outcome = await stage.enroll()
+    assert (ending(outcome), outcome.attempts) == (("enrolled", None, None), 2)
 
 
 async def test_lock_of_another_rollout_is_respected() -> None:
