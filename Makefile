@@ -32,7 +32,7 @@ lint: $(VENV)/.develop ## ruff, mypy, shellcheck
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
-	$(BIN)/shellcheck ionetctl/remote/*.sh .ci/run
+	$(BIN)/shellcheck --shell=sh ionetctl/remote/*.sh .ci/run
 
 unit: $(VENV)/.develop
 	$(BIN)/pytest --quiet --numprocesses $(WORKERS) --dist loadfile --ignore tests/e2e --cov --cov-report=

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from ionetctl.lab import rpc, wire
+from ionetctl.lab import wire
 from ionetctl.lab.agent_config import RPC_PORT, AgentConfig, AgentConfigError, read_config
 from ionetctl.lab.agent_words import go_words, reason_words
 from ionetctl.lab.fingerprint import Presence, node_document
@@ -186,7 +186,7 @@ class Agent:
 
     async def _greet(self, stream: LineStream, name: str) -> None:
         """Judge the server by its certificate, and hear how it judges ours."""
-        names = rpc.certificate_names(stream.certificate)
+        names = wire.certificate_names(stream.certificate)
         if self._tls and self.config.tls.get("verify_server_hostname") and name not in names:
             valid_for = ", ".join(names) or "no name"
             message = (

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ionetctl.lab.region_state import RegionState, RegistrationError
-from ionetctl.lab.wire import LineStream, listening
+from ionetctl.lab.wire import LineStream, certificate_names, listening
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -59,14 +59,6 @@ class RpcServer:
     def listening(self, host: str, port: int, context: ssl.SSLContext) -> AbstractAsyncContextManager[int]:
         """Listen inside the block; port 0 takes a free one, which is what the block gets."""
         return listening(host, port, context, self.serve)
-
-
-def certificate_names(certificate: Document) -> list[str]:
-    """The DNS names and common names that a peer's certificate bears, as ``ssl`` decodes it."""
-    names = [value for kind, value in certificate.get("subjectAltName", ()) if kind == "DNS"]
-    for relative in certificate.get("subject", ()):
-        names += [value for key, value in relative if key == "commonName" and value not in names]
-    return names
 
 
 def server_context(ca: Path, cert: Path, key: Path) -> ssl.SSLContext:

@@ -155,3 +155,11 @@ async def _serve_one(stream: LineStream, serve: Callable[[LineStream], Awaitable
         pass  # the peer went away, or speaks something else: its own log says why
     finally:
         stream.close()
+
+
+def certificate_names(certificate: Document) -> list[str]:
+    """The DNS names and common names that a peer's certificate bears, as ``ssl`` decodes it."""
+    names = [value for kind, value in certificate.get("subjectAltName", ()) if kind == "DNS"]
+    for relative in certificate.get("subject", ()):
+        names += [value for key, value in relative if key == "commonName" and value not in names]
+    return names

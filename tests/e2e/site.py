@@ -8,16 +8,17 @@ import os
 import sys
 import zipfile
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.e2e.machines import USER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
     from tests.e2e.machines import Fleet, Machine
     from tests.e2e.real_region import RealRegion
+    from tests.e2e.standin_region import StandInRegion
 
 NOMAD_VERSION: Final = "2.0.5"
 PLUGIN_VERSION: Final = "1.1.0"
@@ -64,7 +65,7 @@ class Site:
     """Real hosts and their region; ``gpus`` is what the inventory promises of every host."""
 
     fleet: Fleet
-    region: RealRegion
+    region: RealRegion | StandInRegion
     directory: Path
     gpus: Mapping[str, Any] = field(default_factory=lambda: {"count": 0})
 

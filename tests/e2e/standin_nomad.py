@@ -1,0 +1,70 @@
+"""A Nomad program for real hosts where no real one can be had: the rehearsal's agent as one executable file.
+
+It is a zip application for the guest's Python: ``version``, ``config validate DIR``, ``agent -config DIR`` with systemd's
+notification. What it registers with is the rehearsal's region.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+from typing import Final
+
+import ionetctl.lab
+
+_MAIN: Final = """\
+import asyncio, os, signal, socket, sys
+from pathlib import Path
+from ionetctl.lab.agent import Agent, AgentStartError
+from ionetctl.lab.agent_config import validation
+
+VERSION = "{version}"
+
+def notify(text):
+    place = os.environ.get("NOTIFY_SOCKET")
+    if place:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+            channel.connect("\\0" + place[1:] if place.startswith("@") else place)
+            channel.send(text.encode())
+
+async def agent(folder):
+    one = Agent(Path("/"), "0.0.0.0", VERSION, lambda line: print(line, flush=True))
+    one.start((folder,))
+    notify("READY=1")
+    task = asyncio.ensure_future(one.run())
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    await asyncio.gather(task, return_exceptions=True)
+
+def main(argv):
+    if argv[:1] == ["version"]:
+        print("Nomad v" + VERSION)
+        return 0
+    if argv[:2] == ["config", "validate"]:
+        code, lines = validation(Path("/"), argv[2])
+        print("\\n".join(lines))
+        return code
+    try:
+        asyncio.run(agent(argv[argv.index("-config") + 1]))
+    except AgentStartError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def build(version: str, path: Path) -> Path:
+    """Write the program to ``path``; it reports ``version``."""
+    package = Path(ionetctl.lab.__file__).parent
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as members:
+        members.writestr("__main__.py", _MAIN.replace("{version}", version))
+        members.writestr("ionetctl/__init__.py", "")
+        for module in sorted(package.glob("*.py")):
+            members.write(module, f"ionetctl/lab/{module.name}")
+    path.write_bytes(b"#!/usr/bin/python3\n" + archive.getvalue())
+    path.chmod(0o755)
+    return path
