@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ionetctl.checks import FleetHost, blocking, check_fleet, check_host
+from ionetctl.checks import CLOCK_BLOCK_S, CLOCK_WARN_S, FleetHost, blocking, check_fleet, check_host
 from ionetctl.model import (
     Disk,
     Expect,
@@ -205,3 +205,70 @@ def test_another_model_among_the_promised_ones_is_named() -> None:
     mixed = (SeenGpu(0, "NVIDIA GeForce RTX 4090", "GPU-1"), SeenGpu(1, "NVIDIA GeForce RTX 3060", "GPU-2"))
     found = check_host(replace(HOST, gpus=GpuPromise("rtx-4090", 2)), replace(BARE, gpus=mixed))
     assert [finding.message for finding in found] == ["rtx-4090 is promised, NVIDIA GeForce RTX 3060 seen"]
+
+
+@pytest.mark.parametrize(
+    ("host", "facts", "message"),
+    [
+        ({}, {"clock_offset_s": 31.4}, "its clock is 31 s ahead of the controller's"),
+        ({}, {"clock_offset_s": -31.4}, "its clock is 31 s behind the controller's"),
+        ({}, {"lock_owner": "ops@ctl (rollout r-1)"}, "ops@ctl (rollout r-1) is at work on this host"),
+        (
+            {},
+            {"lock_owner": "ops@ctl (rollout r-1)", "lock_started_at": "2026-11-23T01:00:00Z"},
+            "ops@ctl (rollout r-1) is at work on this host since 2026-11-23T01:00:00Z",
+        ),
+        (
+            {},
+            {"os_id": "gentoo", "os_name": "Gentoo Linux"},
+            "Gentoo Linux is not among the systems that ionetctl is tested on",
+        ),
+        (
+            {},
+            {"os_id": "gentoo", "os_name": ""},
+            "gentoo is not among the systems that ionetctl is tested on",
+        ),
+        (
+            {},
+            {"nomad": FOREIGN},
+            "a Nomad agent (Nomad v1.9.0) that ionetctl did not install runs here with 3 allocations",
+        ),
+    ],
+)
+def test_finding_says_what_was_seen(host: dict[str, Any], facts: dict[str, Any], message: str) -> None:
+    """The words tell an admin which way it is wrong, and who is in the way."""
+    found = check_host(replace(HOST, **host), replace(BARE, **facts))
+    assert [finding.message for finding in found] == [message]
+
+
+@pytest.mark.parametrize(
+    ("offset_s", "severities"),
+    [
+        (CLOCK_WARN_S - 0.1, []),
+        (CLOCK_WARN_S, [Severity.WARN]),
+        (CLOCK_BLOCK_S - 0.1, [Severity.WARN]),
+        (CLOCK_BLOCK_S, [Severity.BLOCK]),
+    ],
+)
+def test_clock_has_its_bounds(offset_s: float, severities: list[Severity]) -> None:
+    """A clock is named from the first bound on, and keeps its host out from the second."""
+    found = check_host(HOST, replace(BARE, clock_offset_s=offset_s))
+    assert [finding.severity for finding in found] == severities
+
+
+@pytest.mark.parametrize(("memory_mib", "expected"), [(95_232, []), (95_231, ["memory_mismatch"])])
+def test_memory_has_its_bound(memory_mib: int, expected: list[str]) -> None:
+    """93 % of what was promised is enough, and less is not."""
+    found = check_host(replace(HOST, expect=Expect(memory_gib=100)), replace(BARE, memory_mib=memory_mib))
+    assert [finding.code for finding in found] == expected
+
+
+def test_doubled_machine_names_the_others() -> None:
+    """Each of the hosts that are one machine is told which others there are, and not itself."""
+    hosts = [replace(HOST, name=HostName(f"h{number}")) for number in range(3)]
+    found = check_fleet([FleetHost(one, BARE, one.name) for one in hosts], {})
+    assert [findings[0].message.rpartition(" as ")[2] for findings in found.values()] == [
+        "h1, h2",
+        "h0, h2",
+        "h0, h1",
+    ]

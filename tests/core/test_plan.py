@@ -205,3 +205,19 @@ def test_foreign_owner_is_a_difference() -> None:
     found: RemoteFile = CONVERGED.files[layout.CLIENT_CONFIG]
     facts = with_file(CONVERGED, layout.CLIENT_CONFIG, owner="miner:miner")
     assert actions(plan_of(facts)) == {("chmod", found.path)}
+
+
+def test_takeover_keeps_contents_and_nothing_else_aside() -> None:
+    """Of a host that was never ours what is overwritten is kept; a link or rights alone hold nothing to keep."""
+    unit = CONVERGED.files[layout.UNIT]
+    foreign = replace(
+        with_file(CONVERGED, layout.DOCKER_CONFIG, digest="00" * 32),
+        links={**CONVERGED.links, layout.NOMAD_LINK: "/opt/other/nomad"},
+        nomad=replace(CONVERGED.nomad, is_ours=False),
+    )
+    plan = plan_of(with_file(foreign, unit.path, mode=0o600))
+    aside = [change.path for change in plan.changes if change.action is Action.MOVE_ASIDE]
+    assert (aside, {("update", layout.NOMAD_LINK), ("chmod", layout.UNIT)} <= actions(plan)) == (
+        [layout.DOCKER_CONFIG],
+        True,
+    )
