@@ -11,10 +11,11 @@ from ionetctl import layout
 from ionetctl.engines.inline import InlineEngine
 from ionetctl.errors import ConfigurationError, ExitCode, HostUnreachableError, RegionError, UsageError
 from ionetctl.events import HostFinished, HostPlanned, RolloutStopped, WaveStarted
-from ionetctl.model import Host, HostName, NodeId, Outcome, Result, RolloutId
+from ionetctl.model import Action, Host, HostName, NodeId, Outcome, RegionName, Result, RolloutId
 from ionetctl.phases import Intent, Phases, PlanOverview
-from ionetctl.pipeline import Pipeline, Surveyed
+from ionetctl.pipeline import Pipeline, RegionTools, Surveyed
 from ionetctl.rollout import Size, Stop, Strategy
+from ionetctl.verification import Registrar
 from tests.core.fakes import (
     WITHOUT_TOKEN,
     Emitted,
@@ -171,10 +172,32 @@ async def test_nothing_to_do_asks_nobody() -> None:
 
 
 async def test_converged_host_that_its_region_does_not_know_is_enrolled_again() -> None:
-    """What is installed and not registered is not enrolled."""
+    """What is installed and not registered is not enrolled, and is planned as such."""
     stage = Stage(count=1, converged=frozenset({0}), unknown=frozenset({0}))
     await stage.run()
-    assert stage.endings == {"h0": "enrolled"}
+    [planned] = stage.told(HostPlanned)
+    assert isinstance(planned, HostPlanned)
+    assert (stage.endings, Action.REGISTER in {change.action for change in planned.changes}) == (
+        {"h0": "enrolled"},
+        True,
+    )
+
+
+async def test_each_host_is_confirmed_by_its_own_region() -> None:
+    """What another region does not know of a host says nothing."""
+    stage = Stage(count=2, converged=frozenset({0, 1}))
+    away = replace(host(1), region=RegionName("us-west"))
+    facts = converged(bundle(away))
+    facts = replace(facts, machine_id="1", nomad=replace(facts.nomad, node_id=node_id(1)))
+    other = FakeRegion()
+    other.show(view("h1", node_id(1)), str(facts.nomad.stamp))
+    stage.region.shown.pop(node_id(1))
+    stage.hosts[away.name].facts = [facts]
+    stage.intended = (host(0), away)
+    tools = RegionTools(other, Registrar(other, other.clock), FakeIssuer(), introduces=False)
+    stage.equipment = replace(stage.equipment, regions={**stage.equipment.regions, away.region: tools})
+    await stage.run()
+    assert stage.endings == endings(2, "unchanged")
 
 
 async def test_converged_host_that_is_down_is_restarted_for_that_reason() -> None:
