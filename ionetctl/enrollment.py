@@ -202,7 +202,7 @@ class _Run:
             return stop.exit_code
         finally:
             teller.cancel()
-            await asyncio.wait({teller})
+            await asyncio.gather(teller, return_exceptions=True)
 
     async def _work(self, stop: Stop) -> ExitCode:
         if not self.intent.surveys_only:
