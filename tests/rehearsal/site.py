@@ -1,0 +1,330 @@
+"""A rehearsal site and an admin who works on it with the command line, each in processes of its own.
+
+What tests do to hosts they do to the files that stand for them; what they learn they learn from exit codes, from
+standard output, and from those files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import ssl
+import stat
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import httpx
+import msgspec
+
+from tests.e2e.waiting import wait_until
+
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Iterator
+
+PATIENCE_S: Final = 240.0
+"""For one run of the command line: two cores may be shared by many."""
+ALL_AT_ONCE: Final = ("--canary=0", "--batch-size=100%")
+RUNS_OF_THE_LAB: Final = "run/lab"
+"""Pipes and answers of the stand-ins: the only files of a host that change when nothing is done to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A process that ended."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def document(self) -> Any:
+        """Standard output as JSON."""
+        return msgspec.json.decode(self.stdout)
+
+    @property
+    def lines(self) -> list[Any]:
+        """Standard output as NDJSON."""
+        return [msgspec.json.decode(line) for line in self.stdout.splitlines()]
+
+    def outcomes(self) -> dict[str, str]:
+        """Host → outcome, of an ``enroll`` document."""
+        return {host["name"]: host["outcome"] for host in self.document["hosts"]}
+
+    def host(self, name: str) -> Any:
+        """What the document says of one host."""
+        return next(host for host in self.document["hosts"] if host["name"] == name)
+
+
+@dataclass(frozen=True, slots=True)
+class Admin:
+    """Somebody who runs ``ionetctl`` without a terminal, from a home of their own."""
+
+    home: Path
+    variables: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def state(self) -> Path:
+        """Journals and catalog."""
+        return self.home / "state"
+
+    def environment(self) -> dict[str, str]:
+        """All the environment there is: nothing of the user's own but where programs are."""
+        return {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.home),
+            "IONETCTL_STATE_DIR": str(self.state),
+            "IONETCTL_CACHE_DIR": str(self.home / "cache"),
+        } | self.variables
+
+    def run(self, *arguments: str, **variables: str) -> Ended:
+        """Run a command to its end."""
+        done = subprocess.run(
+            [sys.executable, "-m", "ionetctl", *arguments],
+            stdin=subprocess.DEVNULL,
+            env=self.environment() | variables,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=PATIENCE_S,
+            check=False,
+        )
+        return Ended(done.returncode, done.stdout, done.stderr)
+
+    def enroll(self, inventory: Path, *options: str, **variables: str) -> Ended:
+        """Enrol without asking, all hosts at once unless ``options`` say otherwise, and answer in JSON."""
+        return self.run("enroll", str(inventory), "--yes", *ALL_AT_ONCE, "-o", "json", *options, **variables)
+
+    def start(self, *arguments: str) -> Running:
+        """Start a command that streams NDJSON, and leave it running."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ionetctl", *arguments, "-o", "ndjson"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=self.environment(),
+            encoding="utf-8",
+        )
+        return Running(process)
+
+    def start_enroll(self, inventory: Path, *options: str) -> Running:
+        """As ``enroll``, left running."""
+        return self.start("enroll", str(inventory), "--yes", *ALL_AT_ONCE, *options)
+
+    def journals(self) -> list[Path]:
+        """The journals, oldest first."""
+        return sorted((self.state / "rollouts").glob("*.ndjson"))
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A command under way; ``events`` has what it streamed so far."""
+
+    process: subprocess.Popen[str]
+    events: list[Any] = field(default_factory=list)
+
+    def until(self, **wanted: object) -> Any:
+        """The next event with these values; raises ``EOFError``, with what it said, when there is none."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            event = msgspec.json.decode(line)
+            self.events.append(event)
+            if all(event.get(key) == value for key, value in wanted.items()):
+                return event
+        raise EOFError(f"it ended without {wanted}: {self.end().stderr}")
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self.process.send_signal(number)
+
+    def end(self) -> Ended:
+        """Wait for its end."""
+        out, err = self.process.communicate(timeout=PATIENCE_S)
+        lines = [json.dumps(event) for event in self.events]
+        return Ended(self.process.returncode, "\n".join([*lines, out]), err)
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        self.process.kill()
+        self.process.communicate()
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """A rehearsal that is up, in ``directory``."""
+
+    directory: Path
+    faults: dict[str, str]
+
+    @property
+    def inventory(self) -> Path:
+        """What the admin would have written."""
+        return self.directory / "inventory.yaml"
+
+    @property
+    def hosts(self) -> list[str]:
+        """The hosts' names, in the inventory's order."""
+        return sorted(path.name for path in (self.directory / "hosts").iterdir())
+
+    @property
+    def sound(self) -> list[str]:
+        """The hosts that nothing is wrong with."""
+        return [host for host in self.hosts if host not in self.faults]
+
+    def having(self, fault: str) -> str:
+        """The host with this fault."""
+        return next(host for host, its in self.faults.items() if its == fault)
+
+    def tree(self, host: str) -> Path:
+        """What stands for ``/`` on a host."""
+        return self.directory / "hosts" / host
+
+    def edited(self, name: str, *replacements: tuple[str, str]) -> Path:
+        """A copy of the inventory, beside it, with each text of ``replacements`` replaced by the other."""
+        text = self.inventory.read_text()
+        for old, new in replacements:
+            assert old in text, f"the inventory has no {old!r}"
+            text = text.replace(old, new)
+        path = self.directory / f"{name}.yaml"
+        path.write_text(text)
+        return path
+
+    def snapshot(self, host: str) -> dict[str, tuple[int, int, str]]:
+        """Path → mode, time of change in ns, and digest or link: two that are equal say that nothing was touched.
+
+        The agent's entry in the process table is among them: it is written at its start.
+        """
+        tree = self.tree(host)
+        return {str(path.relative_to(tree)): _seen(path) for path in _everything(tree)}
+
+    def snapshots(self) -> dict[str, dict[str, tuple[int, int, str]]]:
+        """Of every host."""
+        return {host: self.snapshot(host) for host in self.hosts}
+
+    def leftovers(self, host: str) -> list[str]:
+        """What an apply must not leave behind and did."""
+        tree = self.tree(host)
+        ours = [tree / "var/lib/ionet" / name for name in ("staging", "pending", "rollback", "lock")]
+        token = tree / "opt/nomad/data/client/intro_token.jwt"
+        found = [path for path in (*ours, token) if path.is_symlink() or path.exists()]
+        return sorted(str(path.relative_to(tree)) for path in (*found, *tree.rglob("*.ionet-new*")))
+
+    def wait_unlocked(self, host: str) -> None:
+        """Return once no apply is at work on the host any more."""
+        lock = self.tree(host) / "var/lib/ionet/lock"
+        wait_until(lambda: not lock.is_symlink(), f"{host} is unlocked")
+
+    def api(self) -> httpx.Client:
+        """The region's API as the admin may use it."""
+        port = json.loads((self.directory / "run/region.ready").read_text())["api_port"]
+        pki = self.directory / "pki"
+        context = ssl.create_default_context(cafile=pki / "ca.pem")
+        context.load_cert_chain(pki / "cli.pem", pki / "cli-key.pem")
+        token = (self.directory / "token").read_text().strip()
+        return httpx.Client(
+            verify=context,
+            base_url=f"https://127.0.0.1:{port}",
+            headers={"X-Nomad-Token": token},
+            trust_env=False,
+        )
+
+    @contextlib.contextmanager
+    def region_misbehaving(self, mode: str) -> Iterator[None]:
+        """Within the block the region answers every call as ``mode`` says (see docs/lab.md)."""
+        control = self.directory / "run/region-control.json"
+        control.write_text(json.dumps({"api": mode}))
+        with self.api() as api:
+            wait_until(lambda: not self._is_well(api), "the region misbehaves")
+            try:
+                yield
+            finally:
+                control.unlink()
+                wait_until(lambda: self._is_well(api), "the region is well again")
+
+    def _is_well(self, api: httpx.Client) -> bool:
+        answer = api.get("/v1/nodes")
+        return answer.is_success and "json" in answer.headers["content-type"]
+
+    def is_ready(self, name: str) -> bool:
+        """Whether the region shows exactly one node of this name, ready."""
+        with self.api() as api:
+            nodes = api.get("/v1/nodes").raise_for_status().json()
+        return [node["Status"] for node in nodes if node["Name"] == name] == ["ready"]
+
+    # --- what happens on hosts ---------------------------------------------------------------------------------------
+
+    def hook(self) -> None:
+        """Let ``before_start`` and ``hold`` reach all hosts: the stand-in for systemctl gets a doorman."""
+        programs = self.directory / "bin"
+        (programs / "real").mkdir()
+        (programs / "common/systemctl").rename(programs / "real/systemctl")
+        doorman = programs / "common/systemctl"
+        doorman.write_text(_DOORMAN)
+        doorman.chmod(0o755)
+
+    def before_start(self, host: str, script: str) -> None:
+        """Run ``script`` on the host whenever its agent is about to be started; the start fails where it does."""
+        (self.tree(host) / _BEFORE_START).write_text(script)
+
+    def well_again(self, host: str) -> None:
+        """Let the host's agent start as it is."""
+        (self.tree(host) / _BEFORE_START).unlink()
+
+    def hold(self, host: str) -> Hold:
+        """Keep the host from starting its agent until released."""
+        sign = self.tree(host) / RUNS_OF_THE_LAB / "hold"
+        sign.touch()
+        self.before_start(host, _WAIT)
+        return Hold(sign)
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A host that waits in front of its agent's start as long as ``sign`` is there."""
+
+    sign: Path
+
+    def wait_reached(self) -> None:
+        """Return once the host stands there."""
+        wait_until(self.sign.with_name("held").exists, f"{self.sign} is reached")
+
+    def release(self) -> None:
+        """Let it go on, for good."""
+        self.sign.unlink()
+
+
+_BEFORE_START: Final = f"{RUNS_OF_THE_LAB}/before-start"
+_WAIT: Final = """cd "$IONET_ROOT/run/lab"
+: >held
+while [ -e hold ]; do sleep 0.1; done
+"""
+_DOORMAN: Final = f"""#!/bin/sh
+# Runs what a test wants to happen on this host before its agent is started, then the stand-in itself.
+case " $* " in
+*' start '* | *' restart '*)
+    if [ -e "$IONET_ROOT/{_BEFORE_START}" ]; then sh "$IONET_ROOT/{_BEFORE_START}" || exit 1; fi
+    ;;
+esac
+exec "${{0%/*}}/../real/systemctl" "$@"
+"""
+
+
+def _everything(tree: Path) -> Iterator[Path]:
+    skipped = tree / RUNS_OF_THE_LAB
+    for folder, folders, files in os.walk(tree):
+        place = Path(folder)
+        folders[:] = [name for name in folders if place / name != skipped]
+        yield from (place / name for name in (*folders, *files))
+
+
+def _seen(path: Path) -> tuple[int, int, str]:
+    status = path.lstat()
+    if stat.S_ISREG(status.st_mode):
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
+    else:
+        content = str(path.readlink()) if path.is_symlink() else ""
+    return status.st_mode, status.st_mtime_ns, content

@@ -1,0 +1,93 @@
+"""The controller is killed while a host is at each step of its apply; running again brings every host to where it should be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.rehearsal.conftest import NewAdmin, RaiseFleet
+    from tests.rehearsal.site import Admin, Ended, Rehearsal
+
+STEPS: Final = (
+    "receive",
+    "verify",
+    "validate",
+    "token",
+    "backup",
+    "install",
+    "switch",
+    "start",
+    "node",
+    "finish",
+)
+
+pytestmark = pytest.mark.timeout(600)
+
+
+@dataclass(frozen=True, slots=True)
+class Killed:
+    """Each host's apply was begun by a controller that was killed at one step; then all were enrolled again."""
+
+    rehearsal: Rehearsal
+    host_of: dict[str, str]
+    journaled: dict[str, list[str]]
+    between: dict[str, list[str]]
+    again: Ended
+    thrice: Ended
+
+
+def kill_at(admin: Admin, rehearsal: Rehearsal, host: str, step: str) -> list[str]:
+    """The parts of the apply that the journal of the killed controller names."""
+    running = admin.start_enroll(rehearsal.inventory, f"--limit={host}")
+    running.until(type="step_started", step="apply", detail=step)
+    running.kill()
+    lines = admin.journals()[-1].read_bytes().splitlines()
+    events = [msgspec.json.decode(line) for line in lines]
+    return [event["detail"] for event in events if event["type"] == "step_started" and event["detail"]]
+
+
+@pytest.fixture(scope="module")
+def killed(raise_fleet: RaiseFleet, new_admin: NewAdmin) -> Iterator[Killed]:
+    admin = new_admin()
+    with raise_fleet(len(STEPS)) as rehearsal:
+        host_of = dict(zip(STEPS, rehearsal.hosts, strict=True))
+        journaled = {step: kill_at(admin, rehearsal, host, step) for step, host in host_of.items()}
+        for host in rehearsal.hosts:
+            rehearsal.wait_unlocked(host)
+        between = {step: rehearsal.leftovers(host) for step, host in host_of.items()}
+        again = admin.enroll(rehearsal.inventory)
+        thrice = admin.enroll(rehearsal.inventory)
+        yield Killed(rehearsal, host_of, journaled, between, again, thrice)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_step_was_journaled_before_the_end(killed: Killed, step: str) -> None:
+    """The record of the killed controller reaches as far as it saw, in the order of the protocol."""
+    expected = list(STEPS[: STEPS.index(step) + 1])
+    assert killed.journaled[step][: len(expected)] == expected
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_host_tidies_up_by_itself(killed: Killed, step: str) -> None:
+    """Where the controller is gone the host ends what it began, and leaves nothing of it."""
+    assert killed.between[step] == []
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_host_converges(killed: Killed, step: str) -> None:
+    """Run again, the host is as it should be, without leftovers; unchanged only where it was already."""
+    host = killed.host_of[step]
+    outcome = killed.again.outcomes()[host]
+    assert (outcome in {"enrolled", "unchanged"}, killed.rehearsal.leftovers(host)) == (True, [])
+
+
+def test_all_is_well_in_the_end(killed: Killed) -> None:
+    """Exit 0, and another run finds nothing to do on any host."""
+    ends = (killed.again.exit_code, killed.thrice.exit_code, set(killed.thrice.outcomes().values()))
+    assert ends == (0, 0, {"unchanged"})

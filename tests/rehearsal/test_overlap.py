@@ -1,0 +1,81 @@
+"""Two rollouts on the same hosts: the catalog's lease tells them apart, and where they share none, the host's lock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.rehearsal.conftest import NewAdmin, RaiseFleet
+    from tests.rehearsal.site import Admin, Ended
+
+pytestmark = pytest.mark.timeout(600)
+
+
+@dataclass(frozen=True, slots=True)
+class Overlapping:
+    """While ``first`` was at work on the first of two hosts, others tried."""
+
+    hosts: list[str]
+    started_at: str
+    before: dict[str, tuple[int, int, str]]
+    after: dict[str, tuple[int, int, str]]
+    same_state: Ended
+    other_state: Ended
+    first: Ended
+
+
+@pytest.fixture(scope="module")
+def overlapping(raise_fleet: RaiseFleet, new_admin: NewAdmin) -> Iterator[Overlapping]:
+    admin: Admin = new_admin(USER="first-admin")
+    other: Admin = new_admin(USER="second-admin")
+    with raise_fleet(2) as rehearsal:
+        rehearsal.hook()
+        host = rehearsal.hosts[0]
+        hold = rehearsal.hold(host)
+        running = admin.start_enroll(rehearsal.inventory, f"--limit={host}")
+        started = running.until(type="step_started", detail="start")
+        hold.wait_reached()
+        before = rehearsal.snapshot(host)
+        same_state = admin.enroll(rehearsal.inventory)
+        other_state = other.enroll(rehearsal.inventory)
+        after = rehearsal.snapshot(host)
+        hold.release()
+        first = running.end()
+        yield Overlapping(
+            rehearsal.hosts, str(started["time"]), before, after, same_state, other_state, first
+        )
+
+
+def test_lease_refuses_before_any_host(overlapping: Overlapping) -> None:
+    """With one catalog the second one ends at once with 7, and its document names owner and start."""
+    ended = overlapping.same_state
+    error = ended.document["error"]
+    assert (ended.exit_code, error["code"], ended.document["hosts"]) == (7, "hosts_locked", [])
+    assert "first-admin@" in error["message"]
+    assert overlapping.started_at[:13] in error["message"]
+
+
+def test_lock_on_the_host_refuses_where_no_catalog_is_shared(overlapping: Overlapping) -> None:
+    """Exit 7, owner and start named by the host itself; the other host is enrolled."""
+    ended = overlapping.other_state
+    locked, free = overlapping.hosts
+    error = ended.host(locked)["error"]
+    assert (ended.exit_code, error["code"], ended.host(free)["outcome"]) == (7, "host_locked", "enrolled")
+    assert "first-admin@" in error["message"]
+    assert overlapping.started_at[:13] in error["message"]
+
+
+def test_neither_touches_the_host(overlapping: Overlapping) -> None:
+    """The host at work is as it was before the others tried."""
+    assert overlapping.after == overlapping.before
+
+
+def test_first_one_is_not_disturbed(overlapping: Overlapping) -> None:
+    """It ends as if nobody else had come."""
+    last = overlapping.first.lines[-1]
+    assert (overlapping.first.exit_code, last["summary"]["enrolled"]) == (0, 1)

@@ -1,0 +1,184 @@
+"""Secrets stay where they belong: an enrolment that says all it can is searched for them, everywhere it writes.
+
+The searcher is held to find a secret where there is one, in each form in which it looks.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.rehearsal.conftest import NewAdmin, RaiseFleet
+    from tests.rehearsal.site import Admin, Ended, Rehearsal
+
+SSH_PASSWORD: Final = "hunter2-over-ssh"
+SUDO_PASSWORD: Final = "swordfish-for-sudo"
+JWT: Final = re.compile(rb"eyJ[\w-]{20,}\.eyJ[\w-]{20,}\.[\w-]{20,}")
+LOGGING_SUDO: Final = """#!/bin/sh
+# Notes what everybody on the host could see of a command, then is the stand-in for sudo.
+{ printf '%s\\n' "$@"; env; } >>"$IONET_ROOT/run/lab/seen"
+exec "${0%/*}/../real/sudo" "$@"
+"""
+
+pytestmark = pytest.mark.timeout(600)
+
+
+@dataclass(frozen=True, slots=True)
+class Talkative:
+    """An enrolment with everything switched on that says something."""
+
+    admin: Admin
+    rehearsal: Rehearsal
+    secrets: dict[str, bytes]
+    first: Ended
+    texts: list[str]
+
+
+def found(content: bytes, secrets: dict[str, bytes]) -> set[str]:
+    """The names of the secrets that occur in ``content``, plain or in base64, and ``introduction`` for any JWT."""
+    names = {name for name, secret in secrets.items() if any(form in content for form in forms(secret))}
+    return names | ({"introduction"} if JWT.search(content) else set())
+
+
+def forms(secret: bytes) -> Iterator[bytes]:
+    """A secret as it is, and as it stands within base64 at any offset."""
+    yield secret
+    for offset in range(3):
+        encoded = base64.b64encode(b"\0" * offset + secret)
+        yield encoded[4 if offset else 0 : len(encoded) // 4 * 4 - 4]
+
+
+def key_body(path: Path) -> bytes:
+    """A line from the middle of a PEM file: no header, and nothing that other keys have too."""
+    return path.read_bytes().splitlines()[1][24:60]
+
+
+def logged(rehearsal: Rehearsal) -> None:
+    """Let every host note arguments and environment of what is run as root there."""
+    programs = rehearsal.directory / "bin"
+    (programs / "common/sudo").rename(programs / "real/sudo")
+    (programs / "common/sudo").write_text(LOGGING_SUDO)
+    (programs / "common/sudo").chmod(0o755)
+
+
+@pytest.fixture(scope="module")
+def talkative(
+    raise_fleet: RaiseFleet, new_admin: NewAdmin, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Talkative]:
+    admin = new_admin(RIG_PASSWORD=SSH_PASSWORD, RIG_SUDO=SUDO_PASSWORD)
+    with raise_fleet(6, "auth=1", "sudo=1", "start-fails=1", "no-route=1") as rehearsal:
+        rehearsal.hook()
+        logged(rehearsal)
+        reports = tmp_path_factory.mktemp("reports")
+        identity = "identity: ./id_ed25519"
+        inventory = rehearsal.edited(
+            "talkative",
+            (identity, f"{identity}, password: {{env: RIG_PASSWORD}}, become_password: {{env: RIG_SUDO}}"),
+        )
+        options = ("--max-failures=100%", "--timeout=12", "-vv", "--diff")
+        files = tuple(f"--report={kind}={reports}/report.{kind}" for kind in ("junit", "csv"))
+        ends = [
+            admin.enroll(inventory, *options, *files),
+            admin.enroll(inventory, *options, "-o", "ndjson", "--check"),
+            admin.run("rollouts", "show", "-o", "json", "-vv"),
+            admin.run("render", str(inventory), rehearsal.sound[0]),
+            admin.run("inventory", "show", str(inventory)),
+            admin.run("status", "-o", "json", "-vv"),
+            admin.run("lab", "down", f"--dir={reports}", "-vv"),
+        ]
+        pki = rehearsal.directory / "pki"
+        secrets = {
+            "api-token": (rehearsal.directory / "token").read_bytes().strip(),
+            "ca-key": key_body(pki / "ca-key.pem"),
+            "our-key": key_body(pki / "cli-key.pem"),
+            "ssh-key": key_body(rehearsal.directory / "id_ed25519"),
+            "ssh-password": SSH_PASSWORD.encode(),
+            "sudo-password": SUDO_PASSWORD.encode(),
+        }
+        for host in rehearsal.hosts:
+            key = rehearsal.tree(host) / "etc/nomad.d/tls/client-key.pem"
+            if key.exists():
+                secrets[f"key-of-{host}"] = key_body(key)
+        texts = [text for end in ends for text in (end.stdout, end.stderr)]
+        texts += [path.read_text() for path in reports.iterdir()]
+        yield Talkative(admin, rehearsal, secrets, ends[0], texts)
+
+
+def test_enrolment_said_something(talkative: Talkative) -> None:
+    """The ways in which secrets could come out were gone: logins refused, tokens minted, starts failed."""
+    codes = {(host["error"] or {}).get("code") for host in talkative.first.document["hosts"]}
+    assert codes == {None, "auth_failed", "sudo_password_wrong", "start_failed", "servers_unreachable"}
+    assert "token_minted" in talkative.admin.journals()[0].read_text()
+    assert len([name for name in talkative.secrets if name.startswith("key-of")]) == 3
+
+
+def test_nothing_secret_is_printed(talkative: Talkative) -> None:
+    """Neither on standard output, nor on standard error, nor in reports."""
+    hits = [found(text.encode(), talkative.secrets) for text in talkative.texts]
+    assert hits == [set()] * len(talkative.texts)
+
+
+def test_nothing_secret_is_kept_by_the_admin(talkative: Talkative) -> None:
+    """Journal, catalog with its log, cache, known hosts: nothing in the whole home."""
+    kept = [path for path in talkative.admin.home.rglob("*") if path.is_file()]
+    assert {path.name: found(path.read_bytes(), talkative.secrets) for path in kept} == {
+        path.name: set() for path in kept
+    }
+    assert {"catalog.sqlite", talkative.admin.journals()[0].name} <= {path.name for path in kept}
+
+
+def test_hosts_get_nothing_but_their_own_key(talkative: Talkative) -> None:
+    """A host's tree holds its own key, in one file of mode 0600, and its identity where the agent keeps it."""
+    hits = {
+        (host, str(path.relative_to(talkative.rehearsal.tree(host))), name)
+        for host in talkative.rehearsal.hosts
+        for path in talkative.rehearsal.tree(host).rglob("*")
+        if path.is_file() and not path.is_symlink()
+        for name in found(path.read_bytes(), talkative.secrets)
+    }
+    keys = {
+        (name.removeprefix("key-of-"), "etc/nomad.d/tls/client-key.pem", name)
+        for name in talkative.secrets
+        if name.startswith("key-of-")
+    }
+    identities = {
+        (host, "opt/nomad/data/client/state.db", "introduction") for host in talkative.rehearsal.sound
+    }
+    assert hits == keys | identities
+    modes = {(talkative.rehearsal.tree(host) / path).stat().st_mode & 0o777 for host, path, _ in keys}
+    assert modes == {0o600}
+
+
+def test_nobody_on_a_host_sees_a_secret_pass(talkative: Talkative) -> None:
+    """Neither arguments nor environment of what runs there carry one."""
+    noted = list((talkative.rehearsal.directory / "hosts").glob("*/run/lab/seen"))
+    assert [found(path.read_bytes(), talkative.secrets) for path in noted] == [set()] * 4
+    assert all(
+        b"IONET_ROOT=" in path.read_bytes() and b"ionetctl-root-" in path.read_bytes() for path in noted
+    )
+
+
+@pytest.mark.parametrize(
+    "secret", ["api-token", "ca-key", "our-key", "ssh-key", "ssh-password", "sudo-password"]
+)
+@pytest.mark.parametrize("shift", range(3))
+def test_searcher_finds_what_is_there(talkative: Talkative, secret: str, shift: int) -> None:
+    """The control: planted plainly and in base64 at any offset, each is found, and nothing else is."""
+    planted = talkative.secrets[secret]
+    hidden = base64.b64encode(b"x" * shift + planted + b" and more")
+    texts = (b'{"message": "it was ' + planted + b'"}', hidden, b"nothing of the kind")
+    assert [found(text, talkative.secrets) for text in texts] == [{secret}, {secret}, set()]
+
+
+def test_searcher_finds_introductions(talkative: Talkative) -> None:
+    """The control for what has no fixed bytes: a registered node's identity is a JWT and is recognised."""
+    state = talkative.rehearsal.tree(talkative.rehearsal.sound[0]) / "opt/nomad/data/client/state.db"
+    assert found(state.read_bytes(), talkative.secrets) == {"introduction"}
