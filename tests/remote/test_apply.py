@@ -7,6 +7,7 @@ import signal
 import stat
 import subprocess
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -35,7 +36,6 @@ from tests.remote.rehearsal import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 ROOM = ("var", "var/lib", "var/lib/ionet")
 """Our own directory, which stays once it was made, with the ones above it."""
@@ -391,6 +391,16 @@ def test_a_signal_before_the_changes_leaves_the_host(host: Host, tmp_path: Path)
     assert set(host.tree()) == set(ROOM)
 
 
+@pytest.fixture
+def hearing() -> Iterator[None]:
+    """This process hears what a job in the background ignores: no shell can undo what it was started to ignore."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGHUP, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("hearing")
 def test_the_service_hears_signals(host: Host, tmp_path: Path) -> None:
     """What is started does not inherit that signals are ignored: an agent must be stoppable."""
     record = tmp_path / "signals"
