@@ -251,7 +251,7 @@ class _Run:
             scripts=Scripts(survey_script(), receive_script(), apply_script(), read_script()),
             emit=self.emit,
             clock=self.clock,
-            retry=self._retry(),
+            retry=self._retry(stop),
             deadlines=Deadlines(step_s=self.options.timeout_s),
             naming=self.site.inventory.naming,
             takeover=self.options.takeover,
@@ -266,8 +266,9 @@ class _Run:
         nomad = self.site.inventory.nomad
         return managed_paths(nomad.version, nomad.device_plugin_version)
 
-    def _retry(self) -> RetryPolicy:
-        return RetryPolicy(self.clock, RetryBudget(max(LEAST_RETRIES, len(self.intent.hosts) // 5)))
+    def _retry(self, stop: Stop) -> RetryPolicy:
+        budget = RetryBudget(max(LEAST_RETRIES, len(self.intent.hosts) // 5))
+        return RetryPolicy(self.clock, budget, is_stopped=lambda: stop.is_requested)
 
     async def _prepare_programs(self, surveyed: Iterable[Surveyed]) -> None:
         await self.site.ensure_programs([(one.host, one.facts) for one in surveyed])

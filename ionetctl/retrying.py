@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 _Result = TypeVar("_Result")
 
 
+def _never() -> bool:
+    return False
+
+
 @dataclass(slots=True)
 class RetryBudget:
     """How many retries the whole fleet has left: a site whose uplink is down is not hammered for an hour."""
@@ -36,13 +40,17 @@ class RetryBudget:
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """``attempts`` in all, waits of 0 to ``first_wait_s`` seconds that double up to ``longest_wait_s``, at random."""
+    """``attempts`` in all, waits of 0 to ``first_wait_s`` seconds that double up to ``longest_wait_s``, at random.
+
+    Nothing is tried again once ``is_stopped`` says so: who asked for the end waits for what is under way, not for more.
+    """
 
     clock: Clock
     budget: RetryBudget
     attempts: int = 3
     first_wait_s: float = 1.0
     longest_wait_s: float = 30.0
+    is_stopped: Callable[[], bool] = _never
 
     async def run(
         self,
@@ -70,7 +78,7 @@ class RetryPolicy:
     def _is_worthwhile(self, state: RetryCallState) -> bool:
         """Whether what went wrong may pass; asked last, the budget pays for retries that are made and no others."""
         error = _error_of(state)
-        may_pass = isinstance(error, HostError) and error.transient
+        may_pass = isinstance(error, HostError) and error.transient and not self.is_stopped()
         return may_pass and state.attempt_number < self.attempts and self.budget.take()
 
 

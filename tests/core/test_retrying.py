@@ -98,3 +98,10 @@ async def test_budget_pays_for_retries_alone() -> None:
     work = Work(LOST, LOST, LOST)
     await work.failure()
     assert work.budget.left == 8
+
+
+async def test_nothing_is_tried_again_after_a_stop() -> None:
+    """Who asked for the end is not kept waiting, and the budget pays for nothing."""
+    work = Work(LOST)
+    work.policy = RetryPolicy(work.clock, work.budget, is_stopped=lambda: True)
+    assert (await work.failure(), work.begun, work.budget.left) == (LOST, [1], 10)

@@ -38,6 +38,7 @@ class Killed:
     host_of: dict[str, str]
     journaled: dict[str, list[str]]
     between: dict[str, list[str]]
+    resumed: Ended
     again: Ended
     thrice: Ended
 
@@ -61,9 +62,10 @@ def killed(raise_fleet: RaiseFleet, new_admin: NewAdmin) -> Iterator[Killed]:
         for host in rehearsal.hosts:
             rehearsal.wait_unlocked(host)
         between = {step: rehearsal.leftovers(host) for step, host in host_of.items()}
+        resumed = admin.enroll(rehearsal.inventory, "--resume")
         again = admin.enroll(rehearsal.inventory)
         thrice = admin.enroll(rehearsal.inventory)
-        yield Killed(rehearsal, host_of, journaled, between, again, thrice)
+        yield Killed(rehearsal, host_of, journaled, between, resumed, again, thrice)
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -85,6 +87,13 @@ def test_host_converges(killed: Killed, step: str) -> None:
     host = killed.host_of[step]
     outcome = killed.again.outcomes()[host]
     assert (outcome in {"enrolled", "unchanged"}, killed.rehearsal.leftovers(host)) == (True, [])
+
+
+def test_last_one_can_be_resumed(killed: Killed) -> None:
+    """A killed rollout goes on from its journal, with its own hosts alone."""
+    done = {"enrolled", "unchanged"}
+    assert (killed.resumed.exit_code, list(killed.resumed.outcomes())) == (0, [killed.host_of[STEPS[-1]]])
+    assert set(killed.resumed.outcomes().values()) <= done
 
 
 def test_all_is_well_in_the_end(killed: Killed) -> None:

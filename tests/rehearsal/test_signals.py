@@ -90,3 +90,15 @@ def test_second_signal_ends_it_at_once(rehearsal: Rehearsal, new_admin: NewAdmin
     assert (ended.exit_code, "Traceback" in ended.stderr) == (130, False)
     again = admin.enroll(rehearsal.inventory, f"--limit={','.join(hosts)}")
     assert (again.exit_code, [rehearsal.leftovers(host) for host in hosts]) == (0, [[]] * len(hosts))
+
+
+def test_nothing_is_tried_again_after_a_signal(raise_fleet: RaiseFleet, new_admin: NewAdmin) -> None:
+    """A host that does not answer is waited for once, not three times, before the end that was asked for."""
+    with raise_fleet(1, "silent=1") as silent:
+        host = silent.hosts[0]
+        running = new_admin().start_enroll(silent.inventory, "--timeout=3")
+        running.until(type="step_started", step="survey")
+        running.signal(signal.SIGTERM)
+        ended = running.end()
+    retries = [event for event in ended.lines[:-1] if event["type"] == "step_retried"]
+    assert (ended.exit_code, retries, outcomes(ended)) == (143, [], {host: "unreachable"})
