@@ -42,6 +42,7 @@ STOP_CODES: Final[dict[str, ExitCode]] = {
     "hangup": ExitCode.HANGUP,
     "declined": ExitCode.USAGE,
     "canary_unverified": ExitCode.UNVERIFIED,
+    "too_many_unverified": ExitCode.UNVERIFIED,
 }
 """What a ``RolloutStopped.code`` earns; any other stop ``ExitCode.STOPPED``."""
 

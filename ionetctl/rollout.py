@@ -108,19 +108,28 @@ class Stop:
 
 @dataclass(slots=True)
 class FailureBudget:
-    """How many hosts may fail. Unreachable hosts are not counted: a rack without power is no bad rollout."""
+    """How many hosts may fail, those that the region does not confirm among them.
+
+    Unreachable hosts are not counted: a rack without power is no bad rollout.
+    """
 
     allowed: int
     failed: int = 0
+    unverified: int = 0
 
     def count(self, outcome: Outcome) -> None:
         """Take note of an outcome."""
         self.failed += outcome.result is Result.FAILED
+        self.unverified += outcome.result is Result.UNVERIFIED
 
-    @property
-    def is_exceeded(self) -> bool:
-        """Whether more failed than may."""
-        return self.failed > self.allowed
+    def judge(self, stop: Stop) -> None:
+        """Ask for the end when more hosts failed than may, by the exit code of what they mostly suffer from."""
+        if self.failed > self.allowed:
+            message = f"{self.failed} hosts failed, {self.allowed} may (--max-failures)"
+            stop.request("too_many_failures", message, ExitCode.STOPPED)
+        elif self.failed + self.unverified > self.allowed:
+            message = f"the region does not confirm {self.unverified} hosts, {self.allowed} may fail (--max-failures)"
+            stop.request("too_many_unverified", message, ExitCode.UNVERIFIED)
 
 
 def waves(hosts: Sequence[Prepared], strategy: Strategy) -> tuple[Wave, ...]:
@@ -160,9 +169,7 @@ class Rollout:
 
     def check_budget(self) -> None:
         """Stop when more hosts failed than may."""
-        if self.budget.is_exceeded:
-            message = f"{self.budget.failed} hosts failed, {self.budget.allowed} may (--max-failures)"
-            self.stop.request("too_many_failures", message, ExitCode.STOPPED)
+        self.budget.judge(self.stop)
 
     async def _run_wave(self, wave: Wave, *, has_more: bool) -> tuple[Prepared, ...]:
         names = tuple(prepared.host.name for prepared in wave.hosts)

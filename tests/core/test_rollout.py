@@ -144,6 +144,13 @@ async def test_allowed_failures_do_not_stop() -> None:
     assert (await stage.run(4), stage.stop.is_requested) == ([], False)
 
 
+async def test_unconfirmed_hosts_are_counted() -> None:
+    """A region that dies in the middle must not have the rest of the fleet installed for nothing."""
+    stage = Stage({"h0": Result.UNVERIFIED, "h1": Result.UNVERIFIED}, allowed=1)
+    assert await stage.run(4, batch="1") == ["h2", "h3"]
+    assert stage.stop.exit_code is ExitCode.UNVERIFIED
+
+
 async def test_unreachable_hosts_are_not_counted() -> None:
     """A rack without power is no bad rollout."""
     stage = Stage({"h0": Result.UNREACHABLE, "h1": Result.UNREACHABLE})

@@ -7,7 +7,6 @@ import signal
 import stat
 import subprocess
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -36,6 +35,7 @@ from tests.remote.rehearsal import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 ROOM = ("var", "var/lib", "var/lib/ionet")
 """Our own directory, which stays once it was made, with the ones above it."""
