@@ -224,7 +224,7 @@ gpus() {
     case $status.$seen.$count in
     0.*) fact gpu.source nvidia-smi ;;
     *.0.0) fact gpu.source sysfs ;;
-    124.0.*) fact gpu.source 'none: nvidia-smi hangs' ;;
+    124.0.* | 137.0.*) fact gpu.source 'none: nvidia-smi hangs' ;;
     *.0.*) fact gpu.source "none: nvidia-smi ended with $status: $reason" ;;
     *) fact gpu.source "nvidia-smi, which ended with $status: $reason" ;;
     esac
