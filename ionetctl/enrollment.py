@@ -18,6 +18,7 @@ from ionetctl.bundle import managed_paths
 from ionetctl.catalog import Catalog
 from ionetctl.clock import SystemClock
 from ionetctl.engines.inline import InlineEngine
+from ionetctl.equipment import Deadlines, Equipment, RegionTools, Scripts
 from ionetctl.errors import ExitCode, IonetctlError, UsageError
 from ionetctl.events import (
     HostEntry,
@@ -33,7 +34,7 @@ from ionetctl.interruption import StoppingSignals
 from ionetctl.journal import Journal, journal_path, list_journals, new_rollout_id, read_journal
 from ionetctl.model import HostName, ReadyPair, Result, RolloutId
 from ionetctl.phases import Intent, Phases, PlanOverview
-from ionetctl.pipeline import Deadlines, Equipment, Pipeline, RegionTools, Scripts, Surveyed
+from ionetctl.pipeline import Pipeline
 from ionetctl.recorder import Recorder
 from ionetctl.remote import apply_script, read_script, receive_script, survey_script
 from ionetctl.retrying import RetryBudget, RetryPolicy
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ionetctl.events import Envelope
+    from ionetctl.looking import Surveyed
     from ionetctl.model import Host, RegionName
     from ionetctl.ports import Clock, Emit, Sink
     from ionetctl.settings import Settings
@@ -248,6 +250,7 @@ class _Run:
             regions=tools,
             subject_of=self.site.subject_of,
             surveyed_paths=self._surveyed_paths(),
+            servers_of=self.site.servers_of,
             scripts=Scripts(survey_script(), receive_script(), apply_script(), read_script()),
             emit=self.emit,
             clock=self.clock,

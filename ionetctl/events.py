@@ -139,6 +139,50 @@ class HostSurveyed(Event, tag="host_surveyed", frozen=True, kw_only=True):
     machine_id: str | None
     node_id: NodeId | None
     findings: tuple[Finding, ...] = ()
+    gpus: tuple[str, ...] = ()
+    """Standard names, one for each GPU that was seen."""
+    driver_version: str | None = None
+    rack: str | None = None
+
+
+class HostJudged(Event, tag="host_judged", frozen=True, kw_only=True):
+    """What only the whole fleet, or its region, shows of a host: doubles, odd clocks, names taken."""
+
+    findings: tuple[Finding, ...]
+
+
+class HostPlaced(Event, tag="host_placed", frozen=True, kw_only=True):
+    """``region: auto`` was settled for a host; ``reasons`` are for people, the decisive one first."""
+
+    region: RegionName
+    reasons: tuple[str, ...]
+
+
+class HostPrepared(Event, tag="host_prepared", frozen=True, kw_only=True):
+    """One preparation that the inventory asked for was carried out; ``detail`` says what changed."""
+
+    preparation: str
+    detail: str = ""
+
+
+class HostRebooting(Event, tag="host_rebooting", frozen=True, kw_only=True):
+    """A host reboots because a preparation needs it; it is waited for."""
+
+    reason: str
+
+
+class NodeHeld(Event, tag="node_held", frozen=True, kw_only=True):
+    """A node stays ineligible because it falls short of what was promised."""
+
+    node_id: NodeId
+    code: str
+    message: str
+
+
+class NodeReleased(Event, tag="node_released", frozen=True, kw_only=True):
+    """A node that ionetctl held proved its GPUs and was made eligible."""
+
+    node_id: NodeId
 
 
 class HostPlanned(Event, tag="host_planned", frozen=True, kw_only=True):
@@ -220,9 +264,15 @@ AnyEvent = (
     | StepFinished
     | StepRetried
     | HostSurveyed
+    | HostJudged
+    | HostPlaced
+    | HostPrepared
+    | HostRebooting
     | HostPlanned
     | TokenMinted
     | HostConfirmed
+    | NodeHeld
+    | NodeReleased
     | HostFinished
     | WaveStarted
     | WaveFinished

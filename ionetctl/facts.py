@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from ionetctl.errors import HostFailedError, HostUnreachableError
 from ionetctl.harmless import harmless
-from ionetctl.model import Facts, NodeId, NomadState, SeenGpu
+from ionetctl.model import Facts, NodeId, NomadState
 from ionetctl.survey_records import LINE_LIMIT, Draft, malformed, take
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from ionetctl.observed import SeenGpu
 
 SURVEY_LIMIT_BYTES: Final = 512 * 1024
 _KIB_PER_MIB: Final = 1024

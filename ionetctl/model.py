@@ -9,9 +9,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal, NewType
 
+from ionetctl.observed import Surroundings
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
+
+    from ionetctl.observed import SeenGpu
 
 HostName = NewType("HostName", str)
 NodeId = NewType("NodeId", str)
@@ -119,6 +123,47 @@ class Network:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckRule:
+    """What the site says of one check: another severity, or a waiver. ``reason`` is recorded with every finding."""
+
+    severity: Severity
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare:
+    """What an apply may do to a host so that it can be enrolled. All off unless the inventory asks.
+
+    ``driver`` is a driver branch of the distribution (``550``); ``packages`` a directory (absolute) of ``.deb`` files
+    for sites without a way out; ``reboot`` allows the reboot that a new driver needs.
+    """
+
+    docker: bool = False
+    container_toolkit: bool = False
+    cni: bool = False
+    driver: str | None = None
+    modules: bool = False
+    time_sync: bool = False
+    firewall: bool = False
+    persistence: bool = False
+    stop_miner: bool = False
+    reboot: bool = False
+    packages: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """What limits ``region: auto``: the regions that may be chosen (all where empty) and the longest way there."""
+
+    regions: tuple[RegionName, ...] = ()
+    max_rtt_ms: float | None = None
+
+
+AUTO_REGION = RegionName("auto")
+"""A host's region as the inventory has it when the survey is to choose."""
+
+
+@dataclass(frozen=True, slots=True)
 class Host:
     """One host of the inventory, with defaults and group merged in."""
 
@@ -131,6 +176,9 @@ class Host:
     node_class: str | None = None
     tags: tuple[str, ...] = ()
     meta: Mapping[str, str] = field(default_factory=dict)
+    checks: Mapping[str, CheckRule] = field(default_factory=dict)
+    prepare: Prepare = field(default_factory=Prepare)
+    placement: Placement = field(default_factory=Placement)
     gpus: GpuPromise = field(default_factory=GpuPromise)
     expect: Expect = field(default_factory=Expect)
     reserve: Reserve = field(default_factory=Reserve)
@@ -239,17 +287,6 @@ class Disk:
 
 
 @dataclass(frozen=True, slots=True)
-class SeenGpu:
-    """A GPU as the driver names it."""
-
-    index: int
-    name: str
-    uuid: str
-    memory_mib: int | None = None
-    pci_bus_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class NomadState:
     """The Nomad agent a host runs or has.
 
@@ -307,6 +344,11 @@ class Facts:
     lock_started_at: str | None = None
     has_gzip: bool = True
     has_tar: bool = True
+    around: Surroundings = Surroundings()  # noqa: RUF009  (frozen, and shared by all that know nothing of it)
+    is_driver_hanging: bool = False
+    driver_version: str | None = None
+    """As NVML says it; ``around.driver`` is what files and kernel say."""
+    cuda_version: str | None = None
 
 
 # --- what a host should have -----------------------------------------------------------------------------------------
@@ -391,6 +433,8 @@ class Action(StrEnum):
     RESTART = "restart"
     REGISTER = "register"
     """The region does not know the node: an introduction is needed."""
+    PREPARE = "prepare"
+    """The inventory's ``prepare`` asks for it; ``path`` names the preparation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -458,6 +502,8 @@ class NodeView:
     version: str
     drivers_healthy: tuple[str, ...] = ()
     devices: tuple[Device, ...] | None = None
+    docker_runtimes: tuple[str, ...] | None = None
+    """Docker's runtimes as the node reports them; ``None`` where Docker is not detected."""
 
     @property
     def gpu_count(self) -> int | None:
@@ -468,14 +514,51 @@ class NodeView:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeDetail:
+    """One node, whole (``GET /v1/node/:id``): static and dynamic meta merged, and when it registered first."""
+
+    view: NodeView
+    meta: Mapping[str, str]
+    attributes: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class RegionServer:
+    """A server of a region as its members list it; ``status`` is Serf's word (``alive``, ``failed``, ``left``)."""
+
+    name: str
+    address: str
+    version: str
+    status: str
+    is_leader: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeats:
+    """How a region's servers have their clients beat: seconds, and beats a second over the whole region."""
+
+    min_ttl_s: float
+    max_per_second: float
+    failover_ttl_s: float
+    grace_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class RegionStatus:
-    """What a region's preflight found. ``enforcement`` is ``None`` where our token may not look."""
+    """What a region's preflight found. ``enforcement`` is ``None`` where our token may not look.
+
+    So are ``connections_per_client`` and ``heartbeats``. ``certificate_expires_at`` is the end of the certificate
+    that the API showed.
+    """
 
     name: RegionName
     server_version: str
     enforcement: str | None
     pools: frozenset[str]
     connections_per_client: int | None = None
+    servers: tuple[RegionServer, ...] = ()
+    heartbeats: Heartbeats | None = None
+    certificate_expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -500,6 +583,8 @@ class NodeCertificate:
 class Severity(StrEnum):
     """How much a finding weighs."""
 
+    WAIVED = "waived"
+    """The site knows of it and said why it does not matter."""
     INFO = "info"
     WARN = "warn"
     BLOCK = "block"
@@ -509,7 +594,8 @@ class Severity(StrEnum):
 class Finding:
     """Something the survey shows that an admin should know; ``BLOCK`` keeps the host from being touched.
 
-    ``exit_code`` is what a blocking finding earns its host.
+    ``exit_code`` is what a blocking finding earns its host. Where the inventory changed the severity, ``declared`` is
+    the check's own and ``reason`` the site's words.
     """
 
     code: str
@@ -517,6 +603,8 @@ class Finding:
     message: str
     hint: str
     exit_code: int = 5
+    declared: Severity | None = None
+    reason: str = ""
 
 
 class Result(StrEnum):

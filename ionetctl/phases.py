@@ -13,18 +13,20 @@ from typing import TYPE_CHECKING, Final
 
 from ionetctl import outcomes
 from ionetctl.checks import FleetHost, blocking, check_fleet
+from ionetctl.equipment import NONCE_BYTES
 from ionetctl.errors import ExitCode, HostUnverifiedError
 from ionetctl.events import HostFinished
 from ionetctl.fold import decide_exit_code
 from ionetctl.model import Host, HostName, NodeView, Outcome, Result
-from ionetctl.pipeline import NONCE_BYTES, Pipeline, Prepared, Surveyed
 from ionetctl.rollout import FailureBudget, Rollout, Stop, Strategy, Wave, waves
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
+    from ionetctl.equipment import RegionTools
+    from ionetctl.looking import Surveyed
     from ionetctl.model import NodeId, RegionName
-    from ionetctl.pipeline import RegionTools
+    from ionetctl.pipeline import Pipeline, Prepared
     from ionetctl.ports import Emit, Engine
 
 BEYOND_A_RESTART: Final = frozenset({"node_ineligible", "wrong_node_pool", "wrong_datacenter"})

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from ionetctl import outcomes
-from ionetctl.bundle import build_bundle, node_name
-from ionetctl.checks import blocking, check_host
-from ionetctl.conversation import Opening, converse, last_words
+from ionetctl import gpu, outcomes
+from ionetctl.bundle import build_bundle
+from ionetctl.checks import blocking
+from ionetctl.conversation import Opening, converse
 from ionetctl.diffs import compared_paths, file_diffs, parse_texts
+from ionetctl.equipment import NONCE_BYTES
 from ionetctl.errors import (
     HostError,
-    HostFailedError,
     HostUnreachableError,
     HostUnverifiedError,
     IonetctlError,
@@ -31,8 +31,9 @@ from ionetctl.events import (
     StepStarted,
     Warned,
 )
-from ionetctl.facts import SURVEY_LIMIT_BYTES, parse_survey
-from ionetctl.model import Bundle, Facts, Finding, Host, NodeId, NodeView, Outcome, Plan, Result
+from ionetctl.facts import SURVEY_LIMIT_BYTES
+from ionetctl.looking import Looking, Surveyed
+from ionetctl.model import Bundle, Host, NodeId, NodeView, Outcome, Plan, Result
 from ionetctl.plan import Circumstances, make_plan
 from ionetctl.ports import Command
 from ionetctl.registration import Registration, expectation
@@ -40,79 +41,13 @@ from ionetctl.shipment import pack
 from ionetctl.verification import find_stamped, judge
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
-    from ionetctl.bundle import Subject
-    from ionetctl.model import FileDiff, HostName, Naming, RegionName, RolloutId
-    from ionetctl.ports import Clock, Connector, Emit, Issuer, Region, Session
-    from ionetctl.retrying import RetryPolicy
-    from ionetctl.verification import Registrar
-
-NONCE_BYTES: Final = 6
-LOCK_PAUSES_S: Final = (1.0, 2.0, 3.0, 4.0)
-"""How long another apply on the same host is waited for before the host counts as held."""
+    from ionetctl.equipment import Equipment, RegionTools
+    from ionetctl.model import FileDiff, HostName
+    from ionetctl.ports import Session
 
 _Result = TypeVar("_Result")
-
-
-@dataclass(frozen=True, slots=True)
-class Deadlines:
-    """Seconds. ``step_s`` bounds a survey and the wait for the region, ``idle_s`` a silence, ``apply_s`` an apply."""
-
-    step_s: float = 120.0
-    idle_s: float = 60.0
-    apply_s: float = 3600.0
-
-
-@dataclass(frozen=True, slots=True)
-class Scripts:
-    """The text of what runs on hosts."""
-
-    survey: bytes
-    receive: str
-    apply: bytes
-    read: bytes = b""
-    """Prints the text files that ``--diff`` compares."""
-
-
-@dataclass(frozen=True, slots=True)
-class RegionTools:
-    """What is needed of one region; ``introduces`` says whether its nodes are given introduction tokens."""
-
-    region: Region
-    registrar: Registrar
-    issuer: Issuer
-    introduces: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Equipment:
-    """All that a pipeline works with. ``surveyed_paths`` are those that any bundle of the rollout may hold."""
-
-    rollout: RolloutId
-    owner: str
-    started_at: str
-    connector: Connector
-    regions: Mapping[RegionName, RegionTools]
-    subject_of: Callable[[Host, str, Facts], Subject]
-    surveyed_paths: tuple[str, ...]
-    scripts: Scripts
-    emit: Emit
-    clock: Clock
-    retry: RetryPolicy
-    deadlines: Deadlines
-    naming: Naming = "as-written"
-    takeover: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Surveyed:
-    """A host that was looked at. ``findings`` are those of the host alone."""
-
-    host: Host
-    node_name: str
-    facts: Facts
-    findings: tuple[Finding, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +83,9 @@ def _surveyed_event(surveyed: Surveyed) -> HostSurveyed:
         machine_id=facts.machine_id,
         node_id=facts.nomad.node_id,
         findings=surveyed.findings,
+        gpus=tuple(gpu.standard_name(seen.name, seen.memory_mib) for seen in facts.gpus or ()),
+        driver_version=facts.driver_version,
+        rack=surveyed.host.rack,
     )
 
 
@@ -156,6 +94,7 @@ class Pipeline:
 
     def __init__(self, equipment: Equipment) -> None:
         self._with = equipment
+        self._looking = Looking(equipment)
 
     async def survey(self, host: Host) -> Surveyed | Outcome:
         """The host as it is, or the outcome that it cannot be looked at or must not be touched."""
@@ -240,34 +179,7 @@ class Pipeline:
 
     async def _survey_once(self, host: Host) -> Surveyed:
         async with self._with.connector.connect(host) as session:
-            return await self._look(host, session)
-
-    async def _look(self, host: Host, session: Session) -> Surveyed:
-        """The host as it is; an apply that is at work there is given a while to end.
-
-        It may be the rest of one whose controller was killed a moment ago: it ends as soon as it next looks up.
-        """
-        for pause_s in LOCK_PAUSES_S:
-            surveyed = await self._look_once(host, session)
-            if not surveyed.facts.lock_owner:
-                return surveyed
-            await self._with.clock.sleep(pause_s)
-        return await self._look_once(host, session)
-
-    async def _look_once(self, host: Host, session: Session) -> Surveyed:
-        nonce = secrets.token_hex(NONCE_BYTES)
-        argv = ("sh", "-s", "--", nonce, *self._with.surveyed_paths)
-        limits = self._with.deadlines
-        command = Command(argv, limits.step_s, limits.idle_s, SURVEY_LIMIT_BYTES)
-        asked_at = self._with.clock.now().timestamp()
-        completed = await session.run(command, self._with.scripts.survey)
-        if completed.exit_status != 0:
-            message = f"the survey ended with status {completed.exit_status}: {last_words(completed)}"
-            raise HostFailedError("survey_failed", message, "log in by hand to see what the host says")
-        middle = (asked_at + self._with.clock.now().timestamp()) / 2
-        facts = parse_survey(completed.stdout, nonce, controller_time=middle)
-        findings = check_host(host, facts, takeover=self._with.takeover)
-        return Surveyed(host, node_name(host, facts, self._with.naming), facts, findings)
+            return await self._looking.at(host, session)
 
     def _plan(
         self, surveyed: Surveyed, bundle: Bundle, nonce: str, *, is_known: bool, unconfirmed: str | None
@@ -311,7 +223,7 @@ class Pipeline:
         )
 
     async def _look_again(self, prepared: Prepared, session: Session) -> Surveyed:
-        surveyed = await self._look(prepared.host, session)
+        surveyed = await self._looking.at(prepared.host, session)
         if surveyed.facts.lock_owner and self._with.rollout in surveyed.facts.lock_owner:
             message = "the apply of a connection that broke off is still at work there"
             raise HostUnreachableError("apply_still_running", message, "it ends by itself", transient=True)

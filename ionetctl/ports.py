@@ -9,12 +9,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
+    from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from datetime import datetime
 
     from ionetctl.events import AnyEvent, Envelope
-    from ionetctl.model import Host, IntroductionToken, NodeCertificate, NodeId, NodeView, RegionStatus
+    from ionetctl.model import (
+        Host,
+        IntroductionToken,
+        NodeCertificate,
+        NodeDetail,
+        NodeId,
+        NodeView,
+        RegionStatus,
+    )
 
 
 _Item = TypeVar("_Item")
@@ -98,6 +106,18 @@ class Region(Protocol):
 
     async def introduce(self, name: str, pool: str, ttl_s: int) -> IntroductionToken:
         """A new introduction token for a node of that name and pool; ``ttl_s`` may be clamped by the region."""
+        ...
+
+    async def node(self, node: NodeId) -> NodeDetail | None:
+        """One node with its meta, or ``None`` where the region does not know it."""
+        ...
+
+    async def set_eligibility(self, node: NodeId, *, is_eligible: bool) -> None:
+        """Let a node have new allocations, or keep them from it; those that run are left alone."""
+        ...
+
+    async def annotate(self, node: NodeId, meta: Mapping[str, str | None]) -> None:
+        """Change a node's dynamic metadata; ``None`` takes a key away. The node must be connected to its servers."""
         ...
 
     async def allocations(self, node: NodeId) -> Sequence[str]:

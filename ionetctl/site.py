@@ -104,6 +104,10 @@ class Site:
             return None
         return ArtifactKey(layout.DEVICE_PLUGIN, self.inventory.nomad.device_plugin_version, "amd64")
 
+    def servers_of(self, host: Host) -> tuple[str, ...]:
+        """The RPC addresses that the host must be able to reach."""
+        return self.inventory.regions[host.region].servers
+
     def subject_of(self, host: Host, node_name: str, facts: Facts) -> Subject:
         """What the host's bundle is made of."""
         opened = self.regions[host.region]

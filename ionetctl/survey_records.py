@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from ionetctl.errors import HostFailedError
 from ionetctl.harmless import harmless
-from ionetctl.model import Digest, Disk, RemoteFile, SeenGpu
+from ionetctl.model import Digest, Disk, RemoteFile
+from ionetctl.observed import SeenGpu
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -30,17 +30,19 @@ LAYERS: Final[tuple[str, ...]] = (
     "phases",
     "rollout",
     "pipeline engines",
-    "registration",
+    "looking",
+    "registration equipment",
     "conversation retrying",
     # the pure core
     "shipment diffs outcomes verification progress fold",
-    "plan checks payload facts diagnosis causes fleet pace",
+    "plan checks payload facts gpu_reading diagnosis causes fleet pace",
     "bundle survey_records",
     "templating gpu harmless versions layout",
     # what everything speaks in
     "ports",
     "events",
     "model",
+    "observed",
     "errors",
     "__init__",
 )

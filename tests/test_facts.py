@@ -27,7 +27,8 @@ from ionetctl.facts import (
     parse_report_line,
     parse_survey,
 )
-from ionetctl.model import Digest, Disk, Facts, NodeId, NomadState, RemoteFile, SeenGpu
+from ionetctl.model import Digest, Disk, Facts, NodeId, NomadState, RemoteFile
+from ionetctl.observed import SeenGpu
 
 if TYPE_CHECKING:
     from collections.abc import Callable

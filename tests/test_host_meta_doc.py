@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from ionetctl.bundle import DIGEST_CHARACTERS, SUFFIX_CHARACTERS, meta_of
+from ionetctl.equipment import NONCE_BYTES
 from ionetctl.model import Location, Network
-from ionetctl.pipeline import NONCE_BYTES
 from tests.core.sample import BARE, HOST
 
 PAGE: Final = (Path(__file__).parents[1] / "docs" / "host-meta.md").read_text()

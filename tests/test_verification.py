@@ -14,6 +14,7 @@ from ionetctl.model import (
     Device,
     Introduction,
     IntroductionToken,
+    NodeDetail,
     NodeId,
     NodeView,
     ReadyPair,
@@ -37,7 +38,7 @@ from ionetctl.verification import (
 from tests.support.clock import ManualClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 NONCE = "0a1b2c3d4e5f"
 STAMP = f"0123456789abcdef-{NONCE}"
@@ -95,6 +96,15 @@ class FakeRegion:
 
     async def introduce(self, name: str, pool: str, ttl_s: int) -> IntroductionToken:
         raise NotImplementedError
+
+    async def node(self, node: NodeId) -> NodeDetail | None:
+        raise NotImplementedError(node)
+
+    async def set_eligibility(self, node: NodeId, *, is_eligible: bool) -> None:
+        raise NotImplementedError(node, is_eligible)
+
+    async def annotate(self, node: NodeId, meta: Mapping[str, str | None]) -> None:
+        raise NotImplementedError(node, meta)
 
     async def allocations(self, node: NodeId) -> Sequence[str]:
         raise NotImplementedError

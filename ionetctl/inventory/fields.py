@@ -172,6 +172,14 @@ release = matching(
     "version",
     "write all three numbers, such as 2.0.5",
 )
+check_code = matching(
+    r"[a-z][a-z0-9_]{0,39}", "check's code", "ionetctl preflight shows them, for example clock_off"
+)
+driver_branch = matching(
+    r"[0-9]{3}(?:-server)?(?:-open)?",
+    "driver branch",
+    "write the branch as the distribution's packages name it, such as 550 or 550-server",
+)
 country_code = matching(r"[A-Za-z]{2}", "country", "write the two letters of ISO 3166, such as IS or NO")
 user = discreet(r"[A-Za-z0-9_][A-Za-z0-9._@+-]{0,63}", "a user name")
 environment_variable = discreet(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")

@@ -17,13 +17,17 @@ from ionetctl.inventory.fields import FieldError
 from ionetctl.inventory.problems import Problem, did_you_mean, quoted
 from ionetctl.inventory.yamltree import MarkedList, MarkedMapping
 from ionetctl.model import (
+    CheckRule,
     Expect,
     GpuPromise,
     Host,
     Location,
     Network,
+    Placement,
+    Prepare,
     RegionName,
     Reserve,
+    Severity,
     SshSettings,
 )
 
@@ -41,6 +45,11 @@ def _ssh(given: Mapping[str, Any]) -> SshSettings:
 
 
 _RECORDS: dict[str, Callable[[Mapping[str, Any]], object]] = {
+    "checks": lambda given: {
+        code: CheckRule(Severity(rule["severity"]), rule["reason"]) for code, rule in given.items()
+    },
+    "prepare": lambda given: Prepare(**given),
+    "placement": lambda given: Placement(**given),
     "gpus": lambda given: GpuPromise(**given),
     "expect": lambda given: Expect(**given),
     "reserve": lambda given: Reserve(**given),

@@ -33,7 +33,9 @@ from ionetctl.inventory.leaves import (
     one_of,
     whole,
 )
-from ionetctl.model import Become, Introduction, Naming  # noqa: TC001  (pydantic reads the annotations at run time)
+from ionetctl.model import Become, Introduction, Naming, Severity  # noqa: TC001  (pydantic reads the annotations at run time)
+
+Flag = Annotated[bool, Leaf(fields.flag, {"type": "boolean"})]
 
 # --- a host's fields -------------------------------------------------------------------------------------------------
 
@@ -69,7 +71,7 @@ class SshFields(TypedDict, total=False):
     """root logs in as root, sudo insists on sudo, auto uses sudo unless the login is root."""
     become_password: Secret
     """What sudo asks for; the login's password where left out."""
-    agent: Annotated[bool, Leaf(fields.flag, {"type": "boolean"})]
+    agent: Flag
     """Whether keys of the SSH agent are offered."""
 
 
@@ -126,11 +128,59 @@ class NetworkFields(TypedDict, total=False):
 
 
 @with_config(STRICT)
+class CheckFields(TypedDict):
+    """What the site says of one check."""
+
+    severity: Annotated[Severity, one_of("waived", "info", "warn", "block")]
+    """waived keeps the finding and lets it count for nothing; the others lower or raise it."""
+    reason: Text
+    """Why; recorded with every finding."""
+
+
+@with_config(STRICT)
+class PrepareFields(TypedDict, total=False):
+    """What an apply may do to a host so that it can be enrolled; all off unless asked for."""
+
+    docker: Flag
+    """Install Docker and start it."""
+    container_toolkit: Flag
+    """Install the NVIDIA container toolkit and enter its runtime into Docker's configuration."""
+    cni: Flag
+    """Install the CNI reference plugins."""
+    driver: Annotated[str, Leaf(fields.driver_branch)]
+    """Install the NVIDIA driver of this branch, such as 550."""
+    modules: Flag
+    """Load bridge, br_netfilter and overlay, now and at every boot."""
+    time_sync: Flag
+    """Switch time synchronization on."""
+    firewall: Flag
+    """Let TCP 4647 out through the host's own firewall."""
+    persistence: Flag
+    """Keep the driver loaded (persistence mode)."""
+    stop_miner: Flag
+    """Stop and disable known miners; what undoes it stays on the host."""
+    reboot: Flag
+    """Allow the reboot that a new driver needs."""
+    packages: Path
+    """A directory of .deb files, for sites without a way out."""
+
+
+@with_config(STRICT)
+class PlacementFields(TypedDict, total=False):
+    """What limits region: auto."""
+
+    regions: Annotated[tuple[Region, ...], NOT_EMPTY]
+    """The regions that may be chosen; all of the inventory's when left out."""
+    max_rtt_ms: Annotated[float, Leaf(fields.amount(10_000), {"type": "number", "exclusiveMinimum": 0})]
+    """The longest round trip to a region's servers, in milliseconds."""
+
+
+@with_config(STRICT)
 class HostFields(TypedDict, total=False):
     """What can be said of a host: here for all, in a group for its hosts, at a host for itself."""
 
     region: Region
-    """The Nomad region that the host joins; one of regions."""
+    """The Nomad region that the host joins: one of regions, or auto for the nearest that has room."""
     datacenter: Datacenter
     """The Nomad datacenter."""
     rack: Annotated[str | Folded, Leaf(fields.folded(fields.word, strict=True))]
@@ -145,6 +195,10 @@ class HostFields(TypedDict, total=False):
         Annotated[str, Leaf(fields.meta_key)], Annotated[str | Folded, Leaf(fields.folded(fields.text))]
     ]
     """Client meta, text by text; values may be ranges in step with the host's name."""
+    checks: dict[Annotated[str, Leaf(fields.check_code)], CheckFields]
+    """Checks to be waived, lowered or raised, by code; each with a reason."""
+    prepare: PrepareFields
+    placement: PlacementFields
     gpus: GpuFields
     expect: ExpectFields
     reserve: ReserveFields

@@ -22,8 +22,10 @@ from ionetctl.region.wire import (
     Minted,
     NodeStub,
     Pool,
+    WholeNode,
     decoded,
     introduction,
+    node_detail,
     node_view,
     nonsense,
 )
@@ -33,7 +35,15 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
     from types import TracebackType
 
-    from ionetctl.model import IntroductionToken, NodeId, NodeView, RegionName, RegionSettings, SecretRef
+    from ionetctl.model import (
+        IntroductionToken,
+        NodeDetail,
+        NodeId,
+        NodeView,
+        RegionName,
+        RegionSettings,
+        SecretRef,
+    )
 
 PAGE_SIZE: Final = 1000
 PAGE_LIMIT: Final = 100
@@ -129,6 +139,37 @@ class NomadRegion:
             hint = "upgrade the servers, or set introduction: off for the region"
             raise RegionError("introduction_unsupported", message, hint) from error
         return introduction(decoded(Minted, reply.body, path).jwt)
+
+    async def node(self, node: NodeId) -> NodeDetail | None:
+        """One node, its static and dynamic meta merged; ``None`` where it is not known. Needs node:read.
+
+        Dynamic metadata shows here some seconds after it was set. Raises ``RegionError`` and ``TrustError``.
+        """
+        try:
+            reply = await self._get(f"/v1/node/{node}", "node:read")
+        except RegionError as error:
+            if error.code != "region_not_found":
+                raise
+            return None
+        return node_detail(decoded(WholeNode, reply.body, "/v1/node/:id"))
+
+    async def set_eligibility(self, node: NodeId, *, is_eligible: bool) -> None:
+        """Let a node have new allocations, or keep them from it. Needs node:write.
+
+        Raises ``RegionError`` and ``TrustError``.
+        """
+        body = {"NodeID": node, "Eligibility": "eligible" if is_eligible else "ineligible"}
+        path = f"/v1/node/{node}/eligibility"
+        await self._http.send(self._call("POST", path, "node:write", body=msgspec.json.encode(body)))
+
+    async def annotate(self, node: NodeId, meta: Mapping[str, str | None]) -> None:
+        """Change a node's dynamic metadata, by way of its servers. Needs node:write and a connected node.
+
+        Raises ``RegionError`` and ``TrustError``.
+        """
+        body = msgspec.json.encode({"NodeID": node, "Meta": dict(meta)})
+        call = self._call("POST", "/v1/client/metadata", "node:write", {"node_id": node}, body)
+        await self._http.send(call)
 
     async def allocations(self, node: NodeId) -> Sequence[str]:
         """The names of a node's allocations that run or are about to. Needs read-job in their namespaces.

@@ -15,10 +15,11 @@ import msgspec
 
 from ionetctl.errors import RegionError
 from ionetctl.harmless import harmless
-from ionetctl.model import Device, IntroductionToken, NodeId, NodeView
+from ionetctl.model import Device, IntroductionToken, NodeDetail, NodeId, NodeView
 
 TEXT_LIMIT: Final = 256
 _MIB_PER: Final[dict[str, int]] = {"MiB": 1, "GiB": 1024}
+_RUNTIMES: Final = "driver.docker.runtimes"
 _JWT: Final = re.compile(r"[A-Za-z0-9_-]+\.([A-Za-z0-9_-]+)\.[A-Za-z0-9_-]+")
 
 _Document = TypeVar("_Document")
@@ -48,6 +49,8 @@ class _Resources(msgspec.Struct, rename="pascal"):
 
 class _Driver(msgspec.Struct, rename="pascal"):
     healthy: bool = False
+    detected: bool = False
+    attributes: dict[str, str] | None = None
 
 
 class NodeStub(msgspec.Struct, rename="pascal"):
@@ -55,16 +58,24 @@ class NodeStub(msgspec.Struct, rename="pascal"):
 
     id: str = msgspec.field(name="ID")
     name: str
-    address: str
     datacenter: str
     status: str
     scheduling_eligibility: str
+    address: str = ""
+    """Absent in a whole node, which has HTTPAddr."""
     node_pool: str = "default"
     """Absent before Nomad 1.6."""
     node_class: str = ""
     version: str = ""
     drivers: dict[str, _Driver] | None = None
     node_resources: _Resources | None = None
+
+
+class WholeNode(NodeStub, rename="pascal"):
+    """The part of ``GET /v1/node/:id`` that matters; ``meta`` is static and dynamic merged."""
+
+    meta: dict[str, str] | None = None
+    attributes: dict[str, str] | None = None
 
 
 class Pool(msgspec.Struct, rename="pascal"):
@@ -177,7 +188,28 @@ def node_view(stub: NodeStub, *, with_devices: bool) -> NodeView:
             sorted(printable(name) for name, driver in (stub.drivers or {}).items() if driver.healthy)
         ),
         devices=_devices(stub.node_resources) if with_devices else None,
+        docker_runtimes=_docker_runtimes(stub.drivers or {}),
     )
+
+
+def node_detail(node: WholeNode) -> NodeDetail:
+    """A whole node as the record that flows."""
+    return NodeDetail(
+        node_view(node, with_devices=True), _printable_map(node.meta), _printable_map(node.attributes)
+    )
+
+
+def _printable_map(given: dict[str, str] | None) -> dict[str, str]:
+    return {printable(key): printable(value) for key, value in (given or {}).items()}
+
+
+def _docker_runtimes(drivers: dict[str, _Driver]) -> tuple[str, ...] | None:
+    """Docker's runtimes, which its driver lists in one attribute with commas."""
+    docker = drivers.get("docker")
+    if docker is None or not docker.detected:
+        return None
+    listed = (docker.attributes or {}).get(_RUNTIMES, "")
+    return tuple(sorted(printable(name) for name in listed.split(",") if name))
 
 
 def _devices(resources: _Resources | None) -> tuple[Device, ...]:

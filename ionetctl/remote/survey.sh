@@ -1,6 +1,6 @@
 # What a host is and has, in the words of docs/host-protocol.md. It reads and never writes, and ends with 0.
 #
-#   sh -s -- NONCE PATH...        the PATHs are those that a bundle manages
+#   sh -s -- NONCE SERVERS PATH...    SERVERS as host:port,… (or -); the PATHs are those that a bundle manages
 #
 # Paths stand below $IONET_ROOT, which is empty on a real host; only processes and mounts are always the kernel's own.
 set -eu
@@ -360,7 +360,7 @@ files() {
 
 survey() {
     nonce=$1
-    shift
+    shift 2
     fact ionet-survey 1 "$nonce"
     os_release
     machine

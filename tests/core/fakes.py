@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Final
 
 from ionetctl import layout
 from ionetctl.bundle import managed_paths
-from ionetctl.model import IntroductionToken, NodeCertificate, RegionStatus
-from ionetctl.pipeline import Deadlines, Equipment, RegionTools, Scripts
+from ionetctl.equipment import Deadlines, Equipment, RegionTools, Scripts
+from ionetctl.model import IntroductionToken, NodeCertificate, NodeDetail, RegionStatus
 from ionetctl.ports import Completed
 from ionetctl.retrying import RetryBudget, RetryPolicy
 from ionetctl.verification import Registrar
@@ -25,7 +25,7 @@ from tests.core.sample import EU_NORTH, subject, view
 from tests.support.clock import ManualClock
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
     from datetime import datetime
 
     from ionetctl.events import AnyEvent
@@ -258,6 +258,7 @@ class FakeRegion:
     errors: dict[str, list[BaseException]] = field(default_factory=dict)
     at_look: Callable[[], None] = _nothing
     is_hidden: bool = False
+    meta: dict[NodeId, dict[str, str]] = field(default_factory=dict)
     state: RegionStatus = STRICT
 
     def show(self, node: NodeView, stamp: str) -> None:
@@ -284,6 +285,22 @@ class FakeRegion:
         self.minted.append((name, pool, ttl_s))
         self._fail("introduce")
         return IntroductionToken(f"jwt-{len(self.minted)}", self.clock.now() + timedelta(seconds=ttl_s))
+
+    async def node(self, node: NodeId) -> NodeDetail | None:
+        self._fail("node")
+        if node not in self.shown:
+            return None
+        return NodeDetail(self.shown[node][0], self.meta.get(node, {}), {})
+
+    async def set_eligibility(self, node: NodeId, *, is_eligible: bool) -> None:
+        self._fail("set_eligibility")
+        view, stamp = self.shown[node]
+        self.shown[node] = (replace(view, eligibility="eligible" if is_eligible else "ineligible"), stamp)
+
+    async def annotate(self, node: NodeId, meta: Mapping[str, str | None]) -> None:
+        self._fail("annotate")
+        merged = {**self.meta.get(node, {}), **meta}
+        self.meta[node] = {key: value for key, value in merged.items() if value is not None}
 
     async def allocations(self, node: NodeId) -> Sequence[str]:
         raise NotImplementedError(node)
@@ -350,6 +367,7 @@ def equipment(
         regions={EU_NORTH: tools},
         subject_of=lambda host, name, facts: replace(subject(host, facts), node_name=name),
         surveyed_paths=managed_paths("2.0.5", "1.1.0"),
+        servers_of=lambda _: ("10.0.0.1:4647",),
         scripts=Scripts(b"# survey.sh\n", "# receive.sh\n", b"# apply.sh\n", READ),
         emit=emit,
         clock=region.clock,

@@ -27,8 +27,8 @@ from ionetctl.model import (
     RegionTls,
     RemoteFile,
     SecretRef,
-    SeenGpu,
 )
+from ionetctl.observed import SeenGpu
 
 NONCE: Final = "0123456789ab"
 NODE_ID: Final = NodeId("bfbc1015-4058-f3b4-baef-e92ffc4ecb53")

@@ -20,9 +20,9 @@ from ionetctl.model import (
     NodeView,
     RegionName,
     Reserve,
-    SeenGpu,
     Severity,
 )
+from ionetctl.observed import SeenGpu
 from tests.core.sample import BARE, EU_NORTH, HOST, NODE_ID, bundle, converged
 
 FOREIGN = replace(BARE.nomad, active="active", is_running=True, agent_version="Nomad v1.9.0", allocations=3)

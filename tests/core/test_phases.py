@@ -9,11 +9,12 @@ import pytest
 
 from ionetctl import layout
 from ionetctl.engines.inline import InlineEngine
+from ionetctl.equipment import RegionTools
 from ionetctl.errors import ConfigurationError, ExitCode, HostUnreachableError, RegionError, UsageError
 from ionetctl.events import HostFinished, HostPlanned, RolloutStopped, WaveStarted
 from ionetctl.model import Action, Host, HostName, NodeId, Outcome, RegionName, Result, RolloutId
 from ionetctl.phases import Intent, Phases, PlanOverview
-from ionetctl.pipeline import Pipeline, RegionTools, Surveyed
+from ionetctl.pipeline import Pipeline
 from ionetctl.rollout import Size, Stop, Strategy
 from ionetctl.verification import Registrar
 from tests.core.fakes import (
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from ionetctl.events import AnyEvent
+    from ionetctl.looking import Surveyed
     from ionetctl.model import Facts
 
 OFF = HostUnreachableError("connect_timeout", "no answer", transient=True)

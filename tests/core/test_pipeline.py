@@ -10,6 +10,7 @@ import pytest
 
 from ionetctl import layout
 from ionetctl.bundle import managed_paths, new_stamp
+from ionetctl.equipment import Deadlines
 from ionetctl.errors import (
     ConfigurationError,
     HostFailedError,
@@ -28,8 +29,9 @@ from ionetctl.events import (
     StepStarted,
     Warned,
 )
+from ionetctl.looking import LOCK_PAUSES_S, Surveyed
 from ionetctl.model import Device, GpuPromise, Host, Outcome, Result, RolloutId
-from ionetctl.pipeline import LOCK_PAUSES_S, Deadlines, Pipeline, Prepared, Surveyed
+from ionetctl.pipeline import Pipeline, Prepared
 from tests.core.fakes import (
     DENIED,
     FINISH,
@@ -177,7 +179,10 @@ async def test_survey_asks_for_every_path_of_a_bundle() -> None:
     stage = Stage((CONVERGED,))
     await stage.survey()
     command = stage.fake.commands[0]
-    assert (command.argv[:3], command.argv[4:]) == (("sh", "-s", "--"), managed_paths("2.0.5", "1.1.0"))
+    assert (command.argv[:3], command.argv[4:]) == (
+        ("sh", "-s", "--"),
+        ("10.0.0.1:4647", *managed_paths("2.0.5", "1.1.0")),
+    )
     assert (command.timeout_s, command.idle_s, command.as_root) == (120.0, 60.0, True)
 
 

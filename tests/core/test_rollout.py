@@ -11,8 +11,9 @@ import pytest
 from ionetctl.engines.inline import InlineEngine
 from ionetctl.errors import ExitCode, UsageError
 from ionetctl.events import AnyEvent, RolloutStopped, WaveFinished, WaveStarted
+from ionetctl.looking import Surveyed
 from ionetctl.model import HostName, Outcome, Problem, Result
-from ionetctl.pipeline import Prepared, Surveyed
+from ionetctl.pipeline import Prepared
 from ionetctl.plan import Circumstances, make_plan
 from ionetctl.rollout import FailureBudget, Rollout, Size, Stop, Strategy, Wave, waves
 from tests.core.fakes import Emitted

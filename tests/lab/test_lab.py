@@ -98,7 +98,7 @@ async def test_a_sound_host_runs_commands_for_real(fleet: Fleet) -> None:
 
 async def test_the_survey_tells_what_the_host_pretends_to_be(fleet: Fleet) -> None:
     """The product's own script, unchanged, as root by sudo."""
-    status, out, err = await fleet.run(SOUND, "sudo -n sh -s -- N1", SURVEY.read_bytes())
+    status, out, err = await fleet.run(SOUND, "sudo -n sh -s -- N1 -", SURVEY.read_bytes())
     facts = [line.split("\t") for line in out.decode().splitlines()]
     values = {fields[0]: fields[1] for fields in facts}
     assert (status, err, facts[-1]) == (0, b"", ["ionet-survey-end", "N1"])
@@ -206,7 +206,7 @@ async def test_a_foreign_nomad_runs(fleet: Fleet) -> None:
 
 async def test_a_lock_that_somebody_holds(fleet: Fleet) -> None:
     """The survey finds it, since its holder lives."""
-    _, out, _ = await fleet.run("locked", "sudo -n sh -s -- N1", SURVEY.read_bytes())
+    _, out, _ = await fleet.run("locked", "sudo -n sh -s -- N1 -", SURVEY.read_bytes())
     assert b"lock\tr-rehearsed\tsomebody@elsewhere\t2026-01-01T00:00:00Z\n" in out
 
 

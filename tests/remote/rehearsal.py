@@ -101,7 +101,7 @@ class Host:
 
     def survey_output(self, *paths: str, nonce: str = "n0nce") -> bytes:
         run = subprocess.run(
-            self.argv("-s", "--", nonce, *paths),
+            self.argv("-s", "--", nonce, "-", *paths),
             input=survey_script(),
             capture_output=True,
             env=self.environ(),

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ionetctl import layout
-from ionetctl.model import Disk, RemoteFile, SeenGpu
+from ionetctl.model import Disk, RemoteFile
+from ionetctl.observed import SeenGpu
 from ionetctl.remote import survey_script
 from tests.remote.rehearsal import NODE_ID, NOMAD, STANDINS, TOKEN, Host, file, owner, shim
 
@@ -264,7 +265,7 @@ def test_the_certificate_travels_as_base64(host: Host) -> None:
 def test_a_torn_script_does_nothing(host: Host, cut: int) -> None:
     """A script that arrives in part says nothing, whatever it could have done."""
     run = subprocess.run(
-        host.argv("-s", "--", "n"),
+        host.argv("-s", "--", "n", "-"),
         input=survey_script()[:cut],
         capture_output=True,
         env=host.environ(),

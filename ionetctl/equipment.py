@@ -1,0 +1,72 @@
+"""What a pipeline works with: ports, scripts, deadlines. Held together here, used elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ionetctl.bundle import Subject
+    from ionetctl.model import Facts, Host, Naming, RegionName, RolloutId
+    from ionetctl.ports import Clock, Connector, Emit, Issuer, Region
+    from ionetctl.retrying import RetryPolicy
+    from ionetctl.verification import Registrar
+
+NONCE_BYTES: Final = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """Seconds. ``step_s`` bounds a survey and the wait for the region, ``idle_s`` a silence, ``apply_s`` an apply."""
+
+    step_s: float = 120.0
+    idle_s: float = 60.0
+    apply_s: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Scripts:
+    """The text of what runs on hosts."""
+
+    survey: bytes
+    receive: str
+    apply: bytes
+    read: bytes = b""
+    """Prints the text files that ``--diff`` compares."""
+    probe: str = ""
+    """Hands the program on its standard input to the host's python3, and knows what to do without one."""
+    probe_program: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class RegionTools:
+    """What is needed of one region; ``introduces`` says whether its nodes are given introduction tokens."""
+
+    region: Region
+    registrar: Registrar
+    issuer: Issuer
+    introduces: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Equipment:
+    """All that a pipeline works with. ``surveyed_paths`` are those that any bundle of the rollout may hold."""
+
+    rollout: RolloutId
+    owner: str
+    started_at: str
+    connector: Connector
+    regions: Mapping[RegionName, RegionTools]
+    subject_of: Callable[[Host, str, Facts], Subject]
+    surveyed_paths: tuple[str, ...]
+    servers_of: Callable[[Host], tuple[str, ...]]
+    """RPC addresses (``host:port``) that the host must be able to reach, of every region that it may join."""
+    scripts: Scripts
+    emit: Emit
+    clock: Clock
+    retry: RetryPolicy
+    deadlines: Deadlines
+    naming: Naming = "as-written"
+    takeover: bool = False
