@@ -72,6 +72,14 @@ SAMPLES: tuple[AnyEvent, ...] = (
         node_id=NODE,
         findings=(Finding("clock_off", Severity.WARN, "31 s", "set it"),),
     ),
+    events.HostJudged(
+        host=HOST, findings=(Finding("mac_doubled", Severity.WAIVED, "m", "h", 5, Severity.WARN, "so"),)
+    ),
+    events.HostPlaced(host=HOST, region=EU, reasons=("12 ms", "3,120 of 10,000 nodes")),
+    events.HostPrepared(host=HOST, preparation="docker", detail="installed docker.io"),
+    events.HostRebooting(host=HOST, reason="a new driver"),
+    events.NodeHeld(host=HOST, node_id=NODE, code="gpu_count_mismatch", message="7 of 8"),
+    events.NodeReleased(host=HOST, node_id=NODE),
     events.HostPlanned(
         host=HOST,
         changes=(Change(Action.RENEW, "/etc/nomad.d/tls/client.pem", "old"),),
@@ -128,6 +136,12 @@ def test_types_are_named_in_snake_case() -> None:
         "step_finished",
         "step_retried",
         "host_surveyed",
+        "host_judged",
+        "host_placed",
+        "host_prepared",
+        "host_rebooting",
+        "node_held",
+        "node_released",
         "host_planned",
         "token_minted",
         "host_confirmed",

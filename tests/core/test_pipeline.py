@@ -156,6 +156,8 @@ async def test_surveyed_host_is_told() -> None:
             gpus_seen=2,
             machine_id="a" * 32,
             node_id=NODE_ID,
+            gpus=("nvidia.rtx.4090.24gb", "nvidia.rtx.4090.24gb"),
+            rack="a01",
         ),
     ]
 
