@@ -36,13 +36,17 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class FindingGroup:
-    """One finding that ``hosts`` share; ``message`` has blanks where theirs differ, ``hint`` is the first one's."""
+    """One finding that ``hosts`` share; ``message`` has blanks where theirs differ, ``hint`` is the first one's.
+
+    ``reasons`` are the site's words where it changed the severity.
+    """
 
     severity: Severity
     code: str
     message: str
     hint: str
     hosts: tuple[HostName, ...]
+    reasons: tuple[str, ...] = ()
 
 
 def shape(message: str, *particulars: str) -> str:
@@ -75,7 +79,9 @@ def _finding_group(form: str, members: list[tuple[HostName, Finding]]) -> Findin
     first = members[0][1]
     is_same = len({finding.message for _, finding in members}) == 1
     hosts = tuple(dict.fromkeys(host for host, _ in members))
-    return FindingGroup(first.severity, first.code, first.message if is_same else form, first.hint, hosts)
+    reasons = tuple(dict.fromkeys(finding.reason for _, finding in members if finding.reason))
+    message = first.message if is_same else form
+    return FindingGroup(first.severity, first.code, message, first.hint, hosts, reasons)
 
 
 _Key = tuple["Result", str, str, str]

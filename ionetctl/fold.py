@@ -7,7 +7,7 @@ hosts, never with the number of events.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +17,7 @@ from ionetctl.events import (
     Envelope,
     HostEntry,
     HostFinished,
+    HostJudged,
     HostPlanned,
     HostSurveyed,
     RolloutFinished,
@@ -78,12 +79,28 @@ class PlanGroup:
 
 
 @dataclass(frozen=True, slots=True)
+class Sight:
+    """What was seen of a host: empty where nobody got to look.
+
+    ``gpus`` are standard names, one for each card; ``gpus_seen`` is ``None`` where nobody could count.
+    """
+
+    rack: str | None
+    findings: tuple[Finding, ...]
+    os: str = ""
+    architecture: str = ""
+    gpus: tuple[str, ...] = ()
+    driver_version: str | None = None
+    gpus_seen: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """How a rollout stands or ended.
 
     ``outcomes`` has every host in the inventory's order; one that nothing was heard of is ``skipped``. ``stopped``
     is set where the rollout ended before its hosts did, ``error`` where it could not be carried out at all.
-    ``warnings_dropped`` counts those beyond ``MAX_WARNINGS``.
+    ``warnings_dropped`` counts those beyond ``MAX_WARNINGS``. ``sights`` has every host in the inventory's order.
     """
 
     exit_code: ExitCode
@@ -97,6 +114,7 @@ class Summary:
     outcomes: tuple[Outcome, ...] = ()
     plans: tuple[PlanGroup, ...] = ()
     findings: tuple[FindingGroup, ...] = ()
+    sights: Mapping[HostName, Sight] = field(default_factory=dict)
     warnings: tuple[Warned, ...] = ()
     warnings_dropped: int = 0
     stopped: Failure | None = None
@@ -152,7 +170,7 @@ class SummaryFold:
         self._entries: dict[HostName, HostEntry] = {}
         self._outcomes: dict[HostName, Outcome] = {}
         self._plans = _Plans()
-        self._findings: dict[HostName, tuple[Finding, ...]] = {}
+        self._sights = _Sights()
         self._warnings: dict[tuple[str, str], Warned] = {}
         self._warnings_dropped = 0
         self._stop: RolloutStopped | None = None
@@ -173,8 +191,8 @@ class SummaryFold:
             case StepStarted(host=str() as host):
                 # A host that is at work again has not ended: its earlier outcome belongs to the part resumed from.
                 self._outcomes.pop(host, None)
-            case HostSurveyed(host=str() as host) as event:
-                self._findings[host] = event.findings
+            case HostSurveyed() | HostJudged() as event:
+                self._sights.put(event)
             case HostPlanned(host=str() as host) as event:
                 self._plans.put(host, event)
             case HostFinished() as event:
@@ -191,6 +209,7 @@ class SummaryFold:
     def summary(self, error: Failure | None = None, exit_code: ExitCode | None = None) -> Summary:
         """The summary so far; ``error`` and ``exit_code`` are those of a command that could not go on."""
         outcomes = self._all_outcomes()
+        sights = self._sights.all_of(self._entries)
         started = self._started
         return Summary(
             exit_code=self._exit_code(outcomes) if exit_code is None else exit_code,
@@ -203,7 +222,8 @@ class SummaryFold:
             duration_s=self._duration_s(),
             outcomes=outcomes,
             plans=self._plans.groups(),
-            findings=group_findings(self._findings),
+            findings=group_findings({host: seen.findings for host, seen in sights.items()}),
+            sights=sights,
             warnings=tuple(self._warnings.values()),
             warnings_dropped=self._warnings_dropped,
             stopped=Failure(self._stop.code, self._stop.message) if self._stop else None,
@@ -236,6 +256,40 @@ class SummaryFold:
             return 0.0
         length = datetime.fromisoformat(self._last_time) - datetime.fromisoformat(self._first_time)
         return max(0.0, length.total_seconds())
+
+
+class _Sights:
+    """What the latest look and the fleet's checks said of each host."""
+
+    def __init__(self) -> None:
+        self._surveyed: dict[HostName, HostSurveyed] = {}
+        self._judged: dict[HostName, tuple[Finding, ...]] = {}
+
+    def put(self, event: HostSurveyed | HostJudged) -> None:
+        if event.host is None:
+            return
+        if isinstance(event, HostSurveyed):
+            self._surveyed[event.host] = event
+        else:
+            self._judged[event.host] = event.findings
+
+    def all_of(self, entries: Mapping[HostName, HostEntry]) -> dict[HostName, Sight]:
+        names = dict.fromkeys((*entries, *self._surveyed, *self._judged))
+        return {name: self._sight(name, entries.get(name)) for name in names}
+
+    def _sight(self, name: HostName, entry: HostEntry | None) -> Sight:
+        judged, seen = self._judged.get(name, ()), self._surveyed.get(name)
+        if seen is None:
+            return Sight(entry.rack if entry else None, judged)
+        return Sight(
+            entry.rack if entry else seen.rack,
+            (*seen.findings, *judged),
+            seen.os,
+            seen.architecture,
+            seen.gpus,
+            seen.driver_version,
+            seen.gpus_seen,
+        )
 
 
 class _Plans:

@@ -22,6 +22,8 @@ from ionetctl.model import Outcome, Problem, Result
 if TYPE_CHECKING:
     from ionetctl.model import Facts, Finding, Host, NodeView
 
+SURVEYED: Final = "surveyed"
+"""The code under which a preflight skips a host that nothing keeps from being enrolled."""
 _RESULTS: Final = {ExitCode.UNREACHABLE: Result.UNREACHABLE, ExitCode.UNVERIFIED: Result.UNVERIFIED}
 
 

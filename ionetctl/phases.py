@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 from ionetctl import outcomes
 from ionetctl.checks import FleetHost, blocking, check_fleet
 from ionetctl.equipment import NONCE_BYTES
-from ionetctl.errors import ExitCode, HostUnverifiedError
-from ionetctl.events import HostFinished
+from ionetctl.errors import ExitCode, HostUnverifiedError, RegionError
+from ionetctl.events import HostFinished, HostJudged, Warned
 from ionetctl.fold import decide_exit_code
 from ionetctl.model import Host, HostName, NodeView, Outcome, Result
 from ionetctl.rollout import FailureBudget, Rollout, Stop, Strategy, Wave, waves
@@ -77,7 +77,8 @@ class Phases:
         """Do all of it; returns the exit code that the hosts earn."""
         surveyed = await self._survey_all()
         if self.intent.surveys_only:
-            await self._account_for_rest("surveyed", "the host was looked at, nothing else was asked for", "")
+            await self._without_doubles(surveyed, await self._nodes_if_told())
+            await self._account_for_rest(outcomes.SURVEYED, "the host was looked at, nothing else was asked for", "")
             return await self._exit_code(has_planned_changes=False)
         prepared = await self._plan_all(surveyed)
         if self.intent.is_check:
@@ -147,10 +148,22 @@ class Phases:
             for one in differing:
                 await self.pipeline.announce(one)
 
+    async def _nodes_if_told(self) -> dict[RegionName, Sequence[NodeView]]:
+        """The nodes of the regions that answer: a survey is worth having without them."""
+        nodes: dict[RegionName, Sequence[NodeView]] = {}
+        for name, tools in self.regions.items():
+            try:
+                nodes[name] = await tools.region.nodes()
+            except RegionError as error:
+                await self.emit(Warned(code=error.code, message=error.message, hint=error.hint))
+        return nodes
+
     async def _without_doubles(
         self, surveyed: Sequence[Surveyed], nodes: Mapping[RegionName, Sequence[NodeView]]
     ) -> list[Surveyed]:
         findings = check_fleet((FleetHost(one.host, one.facts, one.node_name) for one in surveyed), nodes)
+        for name, found in findings.items():
+            await self.emit(HostJudged(host=name, findings=found))
         healthy = []
         for one in surveyed:
             if finding := blocking(findings.get(one.host.name, ())):

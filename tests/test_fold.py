@@ -8,7 +8,7 @@ import pytest
 
 from ionetctl import events
 from ionetctl.errors import ExitCode
-from ionetctl.fold import MAX_WARNINGS, Failure, Summary, SummaryFold, decide_exit_code, summarize
+from ionetctl.fold import MAX_WARNINGS, Failure, Sight, Summary, SummaryFold, decide_exit_code, summarize
 from ionetctl.model import Finding, HostName, Outcome, Problem, Result, Severity
 from tests.support import streams
 from tests.support.streams import FOREIGN_KEY, GPU_MISSING, TIMEOUT, UNCONFIRMED, Rollout, Stream
@@ -274,3 +274,35 @@ def test_findings_of_the_latest_survey_count() -> None:
     ]
     assert [group.hosts for group in summarize(looks[:1]).findings] == [("g1",)]
     assert summarize(looks).findings == ()
+
+
+def test_findings_of_host_and_fleet_stand_together() -> None:
+    """What the fleet shows of a host comes after what the host shows itself."""
+    own, of_fleet = Finding("swap_on", Severity.INFO, "a", ""), Finding("mac_doubled", Severity.WARN, "b", "")
+    say = Stream().say
+    seen = events.HostSurveyed(
+        host=HostName("g1"),
+        os="debian",
+        architecture="x86_64",
+        gpus_seen=1,
+        machine_id=None,
+        node_id=None,
+        findings=(own,),
+        gpus=("nvidia.rtx.4090.24gb",),
+        driver_version="550.54.15",
+        rack="a01",
+    )
+    summary = summarize([say(seen), say(events.HostJudged(host=HostName("g1"), findings=(of_fleet,)))])
+    gpus = ("nvidia.rtx.4090.24gb",)
+    assert summary.sights == {"g1": Sight("a01", (own, of_fleet), "debian", "x86_64", gpus, "550.54.15", 1)}
+
+
+def test_a_host_that_nobody_looked_at_has_a_rack_and_no_sight() -> None:
+    """What the inventory says of it is all there is."""
+    summary = summarize(Rollout(hosts=1).play()[:1])
+    assert [(sight.rack, sight.os, sight.findings) for sight in summary.sights.values()] == [("a01", "", ())]
+
+
+def test_findings_of_no_host_are_passed_over() -> None:
+    """An event without a host says nothing of any."""
+    assert summarize([Stream().say(events.HostJudged(findings=()))]).sights == {}

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
 from ionetctl.cli import options
 from ionetctl.cli.enroll import describe_failure
 from ionetctl.cli.options import ColorChoice, OutputFormat
@@ -11,13 +16,29 @@ from ionetctl.cli.run import load_settings, run
 EPILOG = """
 [bold]Example[/bold]
 
-[cyan]ionetctl preflight site.yaml -o json[/cyan] lists every host with what keeps it from being enrolled.
+[cyan]ionetctl preflight site.yaml --by rack[/cyan] shows what was found as a matrix of racks.
+[cyan]ionetctl preflight site.yaml -o json[/cyan] lists every host with everything that was found there.
 """
+
+
+class View(StrEnum):
+    """How findings are put together."""
+
+    CAUSE = "cause"
+    HOST = "host"
+    RACK = "rack"
+
+
+By = Annotated[
+    View,
+    typer.Option("--by", envvar="IONETCTL_BY", help="Put findings together by cause, by host, or by rack."),
+]
 
 
 def preflight(
     *,
     inventory: options.Inventory,
+    by: By = View.CAUSE,
     concurrency: options.Concurrency = 100,
     timeout: options.Timeout = 120.0,
     takeover: options.Takeover = False,
@@ -35,7 +56,8 @@ def preflight(
     def body(face: Face) -> CommandResult:
         from ionetctl import enrollment
         from ionetctl.cli.rollout_face import RolloutFace
-        from ionetctl.ui.summary import preflight_lines
+        from ionetctl.report.preflight import preflight_document
+        from ionetctl.ui.findings import VIEWS
 
         wanted = enrollment.EnrollOptions(
             inventory=inventory,
@@ -48,6 +70,6 @@ def preflight(
         settings = load_settings(state_dir)
         rollout = RolloutFace(face, settings, asks=False)
         summary = rollout.run(enrollment.preflight(wanted, settings, rollout.sinks))
-        return rollout.result(summary, preflight_lines)
+        return rollout.result(summary, VIEWS[by], preflight_document)
 
     run(Common.of(output, quiet, verbose, color, no_input), body, describe_failure)

@@ -129,11 +129,14 @@ class RolloutFace:
         return (await read_line()).strip().lower() in {"y", "yes"}
 
     def result(
-        self, summary: Summary, describe: Callable[[Summary], Iterable[RenderableType]] = lines
+        self,
+        summary: Summary,
+        describe: Callable[[Summary], Iterable[RenderableType]] = lines,
+        put: Callable[[Summary], dict[str, Any]] = document,
     ) -> CommandResult:
-        """The rollout's result, for people in the words of ``describe`` and for programs."""
+        """The rollout's result, for people in the words of ``describe`` and for programs as ``put`` has it."""
         return CommandResult(
-            document=document(summary),
+            document=put(summary),
             view=lambda: () if self._is_silent(summary) else describe(summary),
             exit_code=summary.exit_code,
             failure=summary.error,

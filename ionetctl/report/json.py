@@ -36,8 +36,8 @@ def document(summary: Summary) -> dict[str, Any]:
         "exit_code": int(summary.exit_code),
         "summary": {"hosts": len(summary.outcomes)}
         | {result.value: summary.counts[result] for result in _COUNTED},
-        "hosts": [_host(outcome) for outcome in summary.outcomes],
-        "error": _failure(summary.error or summary.stopped),
+        "hosts": [host(outcome) for outcome in summary.outcomes],
+        "error": failure(summary.error or summary.stopped),
     }
 
 
@@ -51,7 +51,8 @@ _COUNTED: Final = (
 )
 
 
-def _host(outcome: Outcome) -> dict[str, Any]:
+def host(outcome: Outcome) -> dict[str, Any]:
+    """One host's row."""
     return {
         "name": outcome.host,
         "address": outcome.address,
@@ -72,7 +73,8 @@ def _problem(problem: Problem | None) -> dict[str, str] | None:
     return {"code": problem.code, "step": problem.step, "message": problem.message, "hint": problem.hint}
 
 
-def _failure(failure: Failure | None) -> dict[str, str] | None:
-    if failure is None:
+def failure(ended: Failure | None) -> dict[str, str] | None:
+    """What ended the command as a whole."""
+    if ended is None:
         return None
-    return {"code": failure.code, "message": failure.message, "hint": failure.hint}
+    return {"code": ended.code, "message": ended.message, "hint": ended.hint}

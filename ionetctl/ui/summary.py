@@ -26,10 +26,14 @@ STYLES: Final[dict[Result, str]] = {
     Result.UNVERIFIED: "magenta",
     Result.SKIPPED: "dim",
 }
+SEVERITY_STYLES: Final[dict[Severity, str]] = {
+    Severity.BLOCK: "bold red",
+    Severity.WARN: "yellow",
+    Severity.INFO: "cyan",
+    Severity.WAIVED: "dim",
+}
+"""From the worst to the least, with how each is shown."""
 MAX_CAUSES: Final = 20
-SURVEYED: Final = "surveyed"
-"""The code under which a preflight skips a host that nothing keeps from being enrolled."""
-_UNFIT: Final = frozenset({Result.FAILED, Result.UNREACHABLE, Result.UNVERIFIED})
 _SIGNS: Final[dict[Action, tuple[str, str]]] = {
     Action.CREATE: ("+", "green"),
     Action.UPDATE: ("~", "yellow"),
@@ -59,32 +63,16 @@ def lines(summary: Summary) -> Iterator[Text]:
     yield from _next_lines(summary)
 
 
-def preflight_lines(summary: Summary) -> Iterator[Text]:
-    """What stands under a finished preflight: everything that was found, and how many hosts may be enrolled."""
-    yield from finding_lines([found for found in summary.findings if found.severity is not Severity.BLOCK])
-    yield from cause_lines([cause for cause in summary.causes if cause.result is not Result.SKIPPED])
-    unfit = sum(outcome.result in _UNFIT for outcome in summary.outcomes)
-    fit = sum(
-        outcome.problem is not None and outcome.problem.code == SURVEYED for outcome in summary.outcomes
-    )
-    line = Text.assemble(
-        (f"{phrases.hosts(len(summary.outcomes))} looked at: ", "bold"), (f"{fit:,} fit", "green")
-    )
-    if unfit:
-        line.append(f", {unfit:,} unfit", style="red")
-    yield line.append("; nothing was changed")
-
-
 def finding_lines(findings: Sequence[FindingGroup]) -> Iterator[Text]:
     """Each finding with its hosts."""
     for found in findings:
-        style = "yellow" if found.severity is Severity.WARN else "cyan"
+        style = SEVERITY_STYLES[found.severity]
         yield Text.assemble(
             (found.severity.value, style),
             (f"  {found.code}", "bold"),
             f" on {phrases.hosts(len(found.hosts))}",
         )
-        yield from _reason_lines(found.message, found.hosts, found.hint)
+        yield from _reason_lines(found.message, found.hosts, found.hint, found.reasons)
 
 
 def cause_lines(causes: Sequence[Cause]) -> Iterator[Text]:
@@ -103,11 +91,15 @@ def cause_lines(causes: Sequence[Cause]) -> Iterator[Text]:
         )
 
 
-def _reason_lines(message: str, hosts: Sequence[str], hint: str) -> Iterator[Text]:
+def _reason_lines(
+    message: str, hosts: Sequence[str], hint: str, reasons: Sequence[str] = ()
+) -> Iterator[Text]:
     """Labels also keep a host's words off the beginning of a line, where CI systems read commands."""
     yield Text(f"  why    {phrases.plain(message)}")
     yield Text(f"  hosts  {phrases.folded(hosts)}", style="cyan")
-    if hint:
+    for reason in reasons:
+        yield Text(f"  said   {phrases.plain(reason)}", style="dim")
+    if hint and not reasons:
         yield Text(f"  do     {phrases.plain(hint)}", style="dim")
     yield Text("")
 

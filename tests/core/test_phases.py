@@ -11,7 +11,7 @@ from ionetctl import layout
 from ionetctl.engines.inline import InlineEngine
 from ionetctl.equipment import RegionTools
 from ionetctl.errors import ConfigurationError, ExitCode, HostUnreachableError, RegionError, UsageError
-from ionetctl.events import HostFinished, HostPlanned, RolloutStopped, WaveStarted
+from ionetctl.events import HostFinished, HostJudged, HostPlanned, RolloutStopped, Warned, WaveStarted
 from ionetctl.model import Action, Host, HostName, NodeId, Outcome, RegionName, Result, RolloutId
 from ionetctl.phases import Intent, Phases, PlanOverview
 from ionetctl.pipeline import Pipeline
@@ -291,12 +291,28 @@ async def test_check_without_changes_ends_with_zero() -> None:
     assert await Stage(count=2, converged=frozenset({0, 1}), is_check=True).run() is ExitCode.OK
 
 
-async def test_survey_alone_asks_no_region() -> None:
-    """A preflight looks at hosts and at nothing else."""
+async def test_survey_alone_touches_nothing() -> None:
+    """A preflight looks at hosts, and at their regions' nodes for names that are taken."""
     stage = Stage(count=2, off=frozenset({1}), surveys_only=True)
     assert await stage.run() is ExitCode.UNREACHABLE
     assert stage.endings == {"h0": "skipped surveyed", "h1": "unreachable connect_timeout"}
-    assert (stage.region.queries, stage.touched) == ([], [])
+    assert (stage.region.queries, stage.touched) == ([(None, False)], [])
+
+
+async def test_survey_alone_does_without_a_silent_region() -> None:
+    """What hosts say is worth having where their region does not answer; that it did not is said."""
+    stage = Stage(count=1, surveys_only=True)
+    stage.region.errors["nodes"] = [RegionError("region_unreachable", "nobody answers")]
+    assert await stage.run() is ExitCode.OK
+    assert [e.code for e in stage.emit.events if isinstance(e, Warned)] == ["region_unreachable"]
+
+
+async def test_survey_alone_judges_the_fleet() -> None:
+    """Doubles show in a preflight, before anybody enrols anything."""
+    stage = Stage(count=2, surveys_only=True)
+    stage.hosts[HostName("h1")].facts = [of_host(0, drifted)]
+    assert await stage.run() is ExitCode.TRUST
+    assert {e.host for e in stage.emit.events if isinstance(e, HostJudged)} == {"h0", "h1"}
 
 
 # --- stopping --------------------------------------------------------------------------------------------------------

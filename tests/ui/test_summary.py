@@ -14,8 +14,9 @@ from ionetctl.errors import ExitCode
 from ionetctl.fleet import StatusReport, Verdict, VerifyReport
 from ionetctl.fold import Failure, Summary, summarize
 from ionetctl.model import Action, Change, Finding, HostName, NodeId, Problem, RegionName, Result, Severity
+from ionetctl.ui.findings import by_cause
 from ionetctl.ui.fleet import status_view, verify_view
-from ionetctl.ui.summary import MAX_CAUSES, lines, preflight_lines, resume_command
+from ionetctl.ui.summary import MAX_CAUSES, lines, resume_command
 from tests.support import streams
 from tests.support.fleet import FLEET
 from tests.support.streams import GPU_MISSING, TIMEOUT, UNCONFIRMED, Rollout, Stream
@@ -156,7 +157,7 @@ def test_preflight_says_who_is_fit() -> None:
     )
     note = Finding("swap", Severity.INFO, "swap is on", "")
     stream = Rollout(hosts=2, problems={1: GPU_MISSING}, is_check=True, findings=(note,)).play()
-    assert shown(preflight_lines(summarize([*stream, Stream().say(fit)]))) == [
+    assert shown(by_cause(summarize([*stream, Stream().say(fit)]))) == [
         "info  swap on 1 host",
         "  why    swap is on",
         "  hosts  rey1-a01-g01",
@@ -172,7 +173,7 @@ def test_preflight_says_who_is_fit() -> None:
 
 def test_preflight_of_fit_hosts_names_no_unfit_ones() -> None:
     """Where all is well nothing else is said."""
-    assert shown(preflight_lines(Summary(exit_code=ExitCode.OK))) == [
+    assert shown(by_cause(Summary(exit_code=ExitCode.OK))) == [
         "0 hosts looked at: 0 fit; nothing was changed"
     ]
 

@@ -1,0 +1,84 @@
+"""The document of ``preflight -o json``: every finding, over the fleet and host by host. Reads and writes nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
+
+from ionetctl.model import Result, Severity
+from ionetctl.outcomes import SURVEYED
+from ionetctl.report.json import failure, host
+
+if TYPE_CHECKING:
+    from ionetctl.causes import FindingGroup
+    from ionetctl.fold import Sight, Summary
+    from ionetctl.model import Finding, Outcome
+
+SCHEMA: Final = "ionetctl.preflight/1"
+
+
+def preflight_document(summary: Summary) -> dict[str, Any]:
+    """The document as plain data; ``hosts`` is empty where the command failed before it knew any."""
+    fitness = Counter(_fitness(outcome) for outcome in summary.outcomes)
+    severities = Counter(finding.severity for sight in summary.sights.values() for finding in sight.findings)
+    return {
+        "schema": SCHEMA,
+        "rollout": summary.rollout,
+        "exit_code": int(summary.exit_code),
+        "summary": {
+            "hosts": len(summary.outcomes),
+            **{word: fitness[word] for word in ("fit", "unfit", "unreachable", "unseen")},
+            "findings": {severity.value: severities[severity] for severity in Severity},
+        },
+        "findings": [_group(group) for group in summary.findings],
+        "hosts": [_host(outcome, summary.sights[outcome.host]) for outcome in summary.outcomes],
+        "error": failure(summary.error or summary.stopped),
+    }
+
+
+def _fitness(outcome: Outcome) -> str:
+    """``unseen`` is a host that the preflight ended before."""
+    if outcome.result is not Result.SKIPPED:
+        return "unreachable" if outcome.result is Result.UNREACHABLE else "unfit"
+    return "fit" if outcome.problem and outcome.problem.code == SURVEYED else "unseen"
+
+
+def _group(group: FindingGroup) -> dict[str, Any]:
+    return {
+        "code": group.code,
+        "severity": group.severity.value,
+        "message": group.message,
+        "hint": group.hint,
+        "reasons": list(group.reasons),
+        "hosts": list(group.hosts),
+    }
+
+
+def _host(outcome: Outcome, sight: Sight) -> dict[str, Any]:
+    told = host(outcome)
+    return {
+        **{key: told[key] for key in ("name", "address", "region", "datacenter")},
+        "rack": sight.rack,
+        "outcome": _fitness(outcome),
+        "os": sight.os or None,
+        "architecture": sight.architecture or None,
+        "driver": sight.driver_version,
+        "gpus": {
+            "expected": outcome.gpus_expected,
+            "seen": sight.gpus_seen,
+            "models": dict(Counter(sight.gpus)),
+        },
+        "findings": [_finding(finding) for finding in sight.findings],
+        "error": None if _fitness(outcome) == "fit" else told["error"],
+    }
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    return {
+        "code": finding.code,
+        "severity": finding.severity.value,
+        "declared": (finding.declared or finding.severity).value,
+        "message": finding.message,
+        "hint": finding.hint,
+        "reason": finding.reason or None,
+    }
