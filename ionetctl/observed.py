@@ -220,6 +220,8 @@ class Surroundings:
     swap_mib: int | None = None
     hugepages_mib: int | None = None
     is_time_synchronized: bool | None = None
+    is_ntp_on: bool | None = None
+    """Whether a time service runs; right after its start the clock is not synchronized yet."""
     has_python: bool | None = None
     package_manager: str | None = None
     """``apt``, ``dnf`` or another that was found."""
