@@ -1,31 +1,24 @@
 """What one apply sends to a host: a tar archive of a size known beforehand, made block by block.
 
-It knows the records of ``steps`` in ``docs/host-protocol.md`` and the ustar format; it must not know plans, sessions or
+It knows the records of ``steps`` in ``docs/host-protocol.md``; it must not know plans, sessions or
 secrets' sources. Programs are read through one shared map of their file, so that thousands of hosts read the same
 pages; private keys pass through and are never shown.
 """
 
 from __future__ import annotations
 
-import mmap
-import os
 import re
-import tarfile
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Literal
 
 from ionetctl.errors import ConfigurationError, TrustError
+from ionetctl.ustar import archive, archive_bytes, mapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ionetctl.model import BundleFile, Program, RolloutId
 
-BLOCK_BYTES: Final = 64 * 1024
-RECORD_BYTES: Final = 10_240
-"""Tar reads its input in records of twenty blocks; a whole number of them leaves nothing behind in the pipe."""
-_BLOCK: Final = tarfile.BLOCKSIZE
 _FIELD_LIMIT: Final = 4096
 _UNFIT: Final = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -57,12 +50,10 @@ class Payload:
     @property
     def size_bytes(self) -> int:
         """The size of the whole archive: what the host is told to expect."""
-        members = 2 + len(self.files) + len(self.programs)
         contents = [len(self.apply_script), len(steps_text(self))]
         contents += [len(file.content) for file in self.files]
         contents += [_program(file).packed_bytes for file in self.programs]
-        size_bytes = members * _BLOCK + sum(_padded(size, _BLOCK) for size in contents)
-        return _padded(size_bytes + 2 * _BLOCK, RECORD_BYTES)
+        return archive_bytes(contents)
 
     def blocks(self) -> Iterator[bytes | memoryview]:
         """The archive in blocks of at most 64 KiB, ``size_bytes`` in all.
@@ -70,19 +61,15 @@ class Payload:
         Raises ``ConfigurationError`` (``artifact_missing``) or ``TrustError`` (``artifact_digest_mismatch``) where a
         packed program is gone or no longer as long as it was.
         """
-        sent = 0
-        for block in self._members():
-            sent += len(block)
-            yield block
-        yield bytes(_padded(sent + 2 * _BLOCK, RECORD_BYTES) - sent)
+        yield from archive(self._members())
 
-    def _members(self) -> Iterator[bytes | memoryview]:
-        yield from _member("apply.sh", memoryview(self.apply_script))
-        yield from _member("steps", memoryview(steps_text(self)))
+    def _members(self) -> Iterator[tuple[str, memoryview]]:
+        yield "apply.sh", memoryview(self.apply_script)
+        yield "steps", memoryview(steps_text(self))
         for number, file in enumerate(self.files, 1):
-            yield from _member(f"f/{number}", memoryview(file.content))
+            yield f"f/{number}", memoryview(file.content)
         for number, file in enumerate(self.programs, 1 + len(self.files)):
-            yield from _member(f"f/{number}", _mapped(_program(file)))
+            yield f"f/{number}", _packed(_program(file))
 
 
 def steps_text(payload: Payload) -> bytes:
@@ -105,7 +92,7 @@ def steps_text(payload: Payload) -> bytes:
     records += [("chmod", _mode(file), file.owner, file.path) for file in payload.chmods]
     records += [("aside", path) for path in payload.asides]
     records += [("keep", path) for path in payload.keeps]
-    return "".join(_line(record) for record in records).encode()
+    return "".join(record_line(record) for record in records).encode()
 
 
 def _file_record(number: int, file: BundleFile) -> tuple[str, ...]:
@@ -136,32 +123,18 @@ def _mode(file: BundleFile) -> str:
     return f"{file.mode:04o}"
 
 
-def _line(record: tuple[str, ...]) -> str:
+def record_line(record: tuple[str, ...]) -> str:
+    """One record of ``steps``; raises ``ValueError`` for a value that would break it."""
     for value in record:
         if not value or len(value) > _FIELD_LIMIT or _UNFIT.search(value):
             raise ValueError(f"a {record[0]} record cannot hold {value!r}")
     return "\t".join(record) + "\n"
 
 
-def _padded(size_bytes: int, unit: int) -> int:
-    return -(-size_bytes // unit) * unit
-
-
-def _member(name: str, content: memoryview) -> Iterator[bytes | memoryview]:
-    header = tarfile.TarInfo(name)
-    header.size = len(content)
-    header.mode = 0o600
-    yield header.tobuf(tarfile.USTAR_FORMAT)
-    for start in range(0, len(content), BLOCK_BYTES):
-        yield content[start : start + BLOCK_BYTES]
-    if padding := _padded(len(content), _BLOCK) - len(content):
-        yield bytes(padding)
-
-
-def _mapped(program: Program) -> memoryview:
+def _packed(program: Program) -> memoryview:
     """A packed program's content; raises as ``Payload.blocks`` does."""
     try:
-        content = _map(program.packed_path)
+        content = mapped(program.packed_path)
     except (OSError, ValueError) as error:
         message = f"cannot read {program.packed_path}: {error}"
         raise ConfigurationError("artifact_missing", message, "run `ionetctl artifacts fetch`") from error
@@ -169,13 +142,3 @@ def _mapped(program: Program) -> memoryview:
         message = f"{program.packed_path} has {len(content)} bytes, but should have {program.packed_bytes}"
         raise TrustError("artifact_digest_mismatch", message, "run `ionetctl artifacts verify`")
     return content
-
-
-@lru_cache(maxsize=16)
-def _map(path: str) -> memoryview:
-    """A file as a read-only map that everyone shares; entries of the artifact cache never change in place."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return memoryview(mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ))
-    finally:
-        os.close(descriptor)

@@ -36,7 +36,7 @@ LAYERS: Final[tuple[str, ...]] = (
     # the pure core
     "shipment diffs outcomes verification progress fold",
     "plan checks payload facts gpu_reading diagnosis causes fleet pace",
-    "bundle survey_records",
+    "bundle survey_records ustar",
     "templating gpu harmless versions layout",
     # what everything speaks in
     "ports",
@@ -59,7 +59,7 @@ OWNERS: Final[dict[str, set[str]]] = {
     "hvac": {"secrets"},
     "jinja2": {"templating"},
     "keyring": {"secrets"},
-    "msgspec": {"events", "report", "region", "artifacts", "catalog", "cli"},
+    "msgspec": {"events", "gpu_reading", "report", "region", "artifacts", "catalog", "cli"},
     "nomad": {"region"},
     "platformdirs": {"settings"},
     "pydantic": {"inventory"},

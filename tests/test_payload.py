@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from ionetctl.errors import ConfigurationError, TrustError
 from ionetctl.model import BundleFile, Digest, Kind, Program, RolloutId
-from ionetctl.payload import BLOCK_BYTES, RECORD_BYTES, Payload, steps_text
+from ionetctl.payload import Payload, steps_text
+from ionetctl.ustar import BLOCK_BYTES, RECORD_BYTES
 
 if TYPE_CHECKING:
     from pathlib import Path

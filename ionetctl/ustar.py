@@ -1,0 +1,65 @@
+"""The ustar format as hosts unpack it (POSIX pax, "ustar Interchange Format"), made block by block.
+
+Sizes are known before anything is read, since the host is told how much will come. It knows no files but those it is
+handed as memory.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tarfile
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+BLOCK_BYTES: Final = 64 * 1024
+RECORD_BYTES: Final = 10_240
+"""Tar reads its input in records of twenty blocks; a whole number of them leaves nothing behind in the pipe."""
+_BLOCK: Final = tarfile.BLOCKSIZE
+
+
+def archive_bytes(sizes: Iterable[int]) -> int:
+    """The size of a whole archive whose members have these sizes."""
+    return padded(sum(_BLOCK + padded(size, _BLOCK) for size in sizes) + 2 * _BLOCK, RECORD_BYTES)
+
+
+def archive(members: Iterable[tuple[str, memoryview]]) -> Iterator[bytes | memoryview]:
+    """The archive of some members, in blocks of at most 64 KiB."""
+    sent = 0
+    for name, content in members:
+        for block in _member(name, content):
+            sent += len(block)
+            yield block
+    yield bytes(padded(sent + 2 * _BLOCK, RECORD_BYTES) - sent)
+
+
+def padded(size_bytes: int, unit: int) -> int:
+    """The size, made up to a whole number of units."""
+    return -(-size_bytes // unit) * unit
+
+
+def _member(name: str, content: memoryview) -> Iterator[bytes | memoryview]:
+    header = tarfile.TarInfo(name)
+    header.size = len(content)
+    header.mode = 0o600
+    yield header.tobuf(tarfile.USTAR_FORMAT)
+    for start in range(0, len(content), BLOCK_BYTES):
+        yield content[start : start + BLOCK_BYTES]
+    if padding := padded(len(content), _BLOCK) - len(content):
+        yield bytes(padding)
+
+
+@lru_cache(maxsize=16)
+def mapped(path: str) -> memoryview:
+    """A file as a read-only map that everyone shares, for files that never change in place.
+
+    Raises ``OSError``, and ``ValueError`` for an empty file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return memoryview(mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ))
+    finally:
+        os.close(descriptor)
