@@ -1,7 +1,7 @@
 """What a host's output means: the survey's records as ``Facts``, the apply's lines as ``Report``.
 
 Pure. Nothing a host says is believed to be well-formed or of reasonable size; ``survey_records`` takes the single
-records, this module what they are together. The grammar stands in ``docs/host-protocol.md``.
+records, ``surroundings`` and this module what they are together. The grammar stands in ``docs/host-protocol.md``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 from ionetctl.errors import HostFailedError, HostUnreachableError
 from ionetctl.harmless import harmless
 from ionetctl.model import Facts, NodeId, NomadState
-from ionetctl.survey_records import LINE_LIMIT, Draft, malformed, take
+from ionetctl.surroundings import mebibytes, surroundings
+from ionetctl.survey_draft import Draft, malformed
+from ionetctl.survey_records import LINE_LIMIT, take
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     from ionetctl.observed import SeenGpu
 
 SURVEY_LIMIT_BYTES: Final = 512 * 1024
-_KIB_PER_MIB: Final = 1024
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _CODE: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
@@ -57,7 +58,6 @@ def _records(output: bytes, nonce: str) -> list[str]:
 
 def _facts(draft: Draft, controller_time: float) -> Facts:
     texts, numbers = draft.texts, draft.numbers
-    memory_kib = numbers.get("memory.kib")
     host_time = numbers.get("time")
     return Facts(
         os_id=texts.get("os.id", ""),
@@ -71,7 +71,7 @@ def _facts(draft: Draft, controller_time: float) -> Facts:
         machine_id=texts.get("machine-id"),
         boot_id=texts.get("boot-id"),
         cpu_cores=numbers.get("cpu.cores"),
-        memory_mib=None if memory_kib is None else memory_kib // _KIB_PER_MIB,
+        memory_mib=mebibytes(draft, "memory.kib"),
         disks=tuple(draft.disks.values()),
         gpus=_gpus(draft),
         gpu_source=texts.get("gpu.source", "").removeprefix("none: "),
@@ -84,6 +84,7 @@ def _facts(draft: Draft, controller_time: float) -> Facts:
         lock_started_at=draft.lock and draft.lock[2],
         has_gzip="gzip" in draft.tools,
         has_tar="tar" in draft.tools,
+        around=surroundings(draft),
     )
 
 

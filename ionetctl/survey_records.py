@@ -1,63 +1,63 @@
-"""The survey's records, one at a time, into a draft of what a host says of itself.
+"""The survey's records, one at a time, into a draft of what a host says of itself. Pure; it trusts nothing.
 
-Pure. It trusts nothing: counts, sizes and characters are bounded, every text is made harmless, and what does not fit is
-an error that names the field. A new kind of record is a function and a row in ``_RECORDS``; what the records mean
-together is the concern of ``facts``.
+A new kind of record is a function and a row in ``_RECORDS``, or a name in one of the lists before it; what the records
+mean together is the concern of ``facts`` and ``surroundings``.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, get_args
 
-from ionetctl.errors import HostFailedError
-from ionetctl.harmless import harmless
 from ionetctl.model import Digest, Disk, RemoteFile
-from ionetctl.observed import SeenGpu
+from ionetctl.observed import (
+    CgroupVersion,
+    Docker,
+    Firewall,
+    FirewallKind,
+    Interface,
+    Reach,
+    ReachFailure,
+    SeenGpu,
+    Workload,
+    Xid,
+)
+from ionetctl.survey_draft import (
+    add,
+    chosen,
+    clean,
+    flag,
+    flag_or_none,
+    malformed,
+    matched,
+    number,
+    number_or_none,
+    path,
+    put,
+    words,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ionetctl.survey_draft import Draft
+
 LINE_LIMIT: Final = 4096
-_TEXT_LIMIT: Final = 300
-_PATH_LIMIT: Final = 1024
 _CONFIG_LIMIT: Final = 256
 _CERTIFICATE_LIMIT: Final = 2048
+_LIST_LIMIT: Final = 64
 
-_NUMBER: Final = re.compile(r"[0-9]{1,15}")
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _MODE: Final = re.compile(r"[0-7]{4}")
 _OWNER: Final = re.compile(r"[^\s:]{1,64}:[^\s:]{1,64}")
 _GPU_UUID: Final = re.compile(r"(GPU|MIG)-[0-9A-Za-z/-]{1,120}")
-
-
-_K = TypeVar("_K")
-_V = TypeVar("_V")
-
-
-@dataclass(slots=True)
-class Draft:
-    """The survey as far as it has been read."""
-
-    texts: dict[str, str] = field(default_factory=dict)
-    numbers: dict[str, int] = field(default_factory=dict)
-    disks: dict[str, Disk] = field(default_factory=dict)
-    tools: dict[str, str] = field(default_factory=dict)
-    gpus: dict[int, SeenGpu] = field(default_factory=dict)
-    config_files: list[str] = field(default_factory=list)
-    files: dict[str, RemoteFile] = field(default_factory=dict)
-    links: dict[str, str] = field(default_factory=dict)
-    manifest: dict[str, Digest] = field(default_factory=dict)
-    certificate: list[str] = field(default_factory=list)
-    lock: tuple[str, str, str] | None = None
-
-
-def malformed(name: str, reason: str) -> HostFailedError:
-    """The error for a field that is not what the protocol allows."""
-    message = f"the survey's field {harmless(name)[:60]!r} is malformed: {reason}"
-    hint = "run the survey by hand to see what the host prints: a wrapper around sh, or a tampered host?"
-    return HostFailedError("survey_malformed", message, hint)
+_MAC: Final = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5,19}")
+_PCI: Final = re.compile(r"[0-9A-Fa-f:.]{1,16}")
+_MILLISECONDS: Final = re.compile(r"[0-9]{1,5}(\.[0-9]{1,3})?")
+_ADDRESS: Final = re.compile(r"[0-9A-Fa-f:.]{2,45}(%[\w.@-]{1,32})?", re.ASCII)
+_HOST: Final = re.compile(r"[0-9A-Za-z_.:-]{1,253}")
+_PORT_MOST: Final = 65535
 
 
 def take(draft: Draft, line: str) -> None:
@@ -80,74 +80,165 @@ def take(draft: Draft, line: str) -> None:
 
 
 def _text(draft: Draft, key: str, values: list[str]) -> None:
-    _put(draft.texts, key, key, _clean(values[0]))
+    put(draft.texts, key, key, clean(values[0]))
 
 
 def _number(draft: Draft, key: str, values: list[str]) -> None:
-    _put(draft.numbers, key, key, _int(key, values[0]))
+    put(draft.numbers, key, key, number(key, values[0]))
+
+
+def _flag(draft: Draft, key: str, values: list[str]) -> None:
+    put(draft.flags, key, key, flag(key, values[0]))
+
+
+def _words(draft: Draft, key: str, values: list[str]) -> None:
+    put(draft.words, key, key, words(key, values[0]))
+
+
+def _looked(draft: Draft, key: str, values: list[str]) -> None:
+    draft.looked.add(chosen(key, values[0], _LISTS))
 
 
 def _disk(draft: Draft, key: str, values: list[str]) -> None:
-    path, available, kind, options = values
+    place, available, kind, options = values
     flags = options.split(",")
-    disk = Disk(_path(key, path), _int(key, available), _clean(kind), "ro" in flags, "noexec" in flags)
-    _put(draft.disks, disk.path, key, disk, limit=16)
+    disk = Disk(path(key, place), number(key, available), clean(kind), "ro" in flags, "noexec" in flags)
+    # Docker's own directory may be one of those that are looked at anyway.
+    draft.disks.setdefault(disk.path, disk)
+    if len(draft.disks) > _DISK_LIMIT:
+        raise malformed(key, f"more than {_DISK_LIMIT} of them")
 
 
 def _tool(draft: Draft, key: str, values: list[str]) -> None:
-    name = _clean(values[0])
-    _put(draft.tools, name, key, name)
+    name = clean(values[0])
+    put(draft.tools, name, key, name)
 
 
 def _gpu(draft: Draft, key: str, values: list[str]) -> None:
     index, name, uuid, memory, bus = values
     gpu = SeenGpu(
-        index=_int(key, index),
-        name=_clean(name),
-        uuid=_match(key, uuid, _GPU_UUID),
-        memory_mib=_int(key, memory) if memory else None,
-        pci_bus_id=_clean(bus) or None,
+        index=number(key, index),
+        name=clean(name),
+        uuid=matched(key, uuid, _GPU_UUID),
+        memory_mib=number_or_none(key, memory),
+        pci_bus_id=clean(bus) or None,
     )
-    _put(draft.gpus, gpu.index, key, gpu, limit=256)
+    put(draft.gpus, gpu.index, key, gpu, limit=256)
 
 
 def _config(draft: Draft, key: str, values: list[str]) -> None:
-    if len(draft.config_files) >= _CONFIG_LIMIT or values[0] in draft.config_files:
-        raise malformed(key, "too many, or one twice")
-    draft.config_files.append(_path(key, values[0]))
+    if values[0] in draft.config_files:
+        raise malformed(key, "given twice")
+    add(draft.config_files, key, path(key, values[0]), limit=_CONFIG_LIMIT)
 
 
 def _file(draft: Draft, key: str, values: list[str]) -> None:
-    digest, mode, owner, path = values
+    digest, mode, owner, place = values
     file = RemoteFile(
-        path=_path(key, path),
-        digest=Digest(_match(key, digest, _DIGEST)),
-        mode=int(_match(key, mode, _MODE), 8),
-        owner=_clean(_match(key, owner, _OWNER)),
+        path=path(key, place),
+        digest=Digest(matched(key, digest, _DIGEST)),
+        mode=int(matched(key, mode, _MODE), 8),
+        owner=clean(matched(key, owner, _OWNER)),
     )
-    _put(draft.files, file.path, key, file, limit=512)
+    put(draft.files, file.path, key, file, limit=512)
 
 
 def _link(draft: Draft, key: str, values: list[str]) -> None:
-    target, path = values
-    _put(draft.links, _path(key, path), key, _clean(target), limit=512)
+    target, place = values
+    put(draft.links, path(key, place), key, clean(target), limit=512)
 
 
 def _manifest(draft: Draft, key: str, values: list[str]) -> None:
-    digest, path = values
-    _put(draft.manifest, _path(key, path), key, Digest(_match(key, digest, _DIGEST)), limit=1024)
+    digest, place = values
+    put(draft.manifest, path(key, place), key, Digest(matched(key, digest, _DIGEST)), limit=1024)
 
 
 def _cert(draft: Draft, key: str, values: list[str]) -> None:
-    if len(draft.certificate) >= _CERTIFICATE_LIMIT:
-        raise malformed(key, "too many lines")
-    draft.certificate.append(values[0])
+    add(draft.certificate, key, values[0], limit=_CERTIFICATE_LIMIT)
 
 
 def _lock(draft: Draft, key: str, values: list[str]) -> None:
     if draft.lock is not None:
         raise malformed(key, "given twice")
-    draft.lock = (_clean(values[0]), _clean(values[1]), _clean(values[2]))
+    draft.lock = (clean(values[0]), clean(values[1]), clean(values[2]))
+
+
+def _cgroups(draft: Draft, key: str, values: list[str]) -> None:
+    put(draft.texts, key, key, chosen(key, values[0], get_args(CgroupVersion)))
+
+
+def _docker(draft: Draft, key: str, values: list[str]) -> None:
+    version, driver, cgroups, root, runtimes, default, snap = values
+    if draft.docker is not None:
+        raise malformed(key, "given twice")
+    draft.docker = Docker(
+        version=clean(version) or None,
+        cgroup_driver=clean(driver) or None,
+        cgroup_version=clean(cgroups) or None,
+        root_dir=clean(root) or None,
+        runtimes=words(key, runtimes),
+        default_runtime=clean(default) or None,
+        is_snap=flag(key, snap),
+    )
+
+
+def _xid(draft: Draft, key: str, values: list[str]) -> None:
+    code, bus, count = values
+    xid = Xid(number(key, code), matched(key, bus, _PCI), number(key, count))
+    put(draft.xids, (xid.code, xid.pci_bus_id), key, xid, limit=_LIST_LIMIT)
+
+
+def _interface(draft: Draft, key: str, values: list[str]) -> None:
+    name, mac, mtu, is_up, speed, has_route = values
+    interface = Interface(
+        name=clean(name),
+        mac=matched(key, mac, _MAC),
+        mtu=number_or_none(key, mtu),
+        is_up=flag_or_none(key, is_up),
+        speed_mbps=number_or_none(key, speed),
+        has_default_route=flag(key, has_route),
+    )
+    put(draft.interfaces, interface.name, key, interface, limit=_LIST_LIMIT)
+
+
+def _reach(draft: Draft, key: str, values: list[str]) -> None:
+    host, port, rtt, failure, local, peer = values
+    if bool(rtt) == bool(failure):
+        raise malformed(key, "either a time or a failure is to be given")
+    reach = Reach(
+        host=matched(key, host, _HOST),
+        port=number(key, port),
+        rtt_ms=float(matched(key, rtt, _MILLISECONDS)) if rtt else None,
+        failure=chosen(key, failure, _REACH_FAILURES) if failure else None,
+        local_address=matched(key, local, _ADDRESS) if local else None,
+        peer_address=matched(key, peer, _ADDRESS) if peer else None,
+    )
+    if reach.port > _PORT_MOST:
+        raise malformed(key, f"there is no port {reach.port}")
+    put(draft.reaches, (reach.host, reach.port), key, reach, limit=_LIST_LIMIT)
+
+
+def _firewall(draft: Draft, key: str, values: list[str]) -> None:
+    kind, blocks, allows = values
+    firewall = Firewall(
+        kind=chosen(key, kind, _FIREWALLS),
+        blocks_outbound=flag_or_none(key, blocks),
+        allows_rpc=flag_or_none(key, allows),
+    )
+    put(draft.firewalls, firewall.kind, key, firewall)
+
+
+def _workload(key: str, values: list[str]) -> Workload:
+    name, pid, unit = values
+    return Workload(clean(name), number_or_none(key, pid), clean(unit) or None)
+
+
+def _miner(draft: Draft, key: str, values: list[str]) -> None:
+    add(draft.miners, key, _workload(key, values), limit=_WORKLOAD_LIMIT)
+
+
+def _ionet(draft: Draft, key: str, values: list[str]) -> None:
+    add(draft.ionet_workers, key, _workload(key, values), limit=_WORKLOAD_LIMIT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,12 +251,28 @@ class _Record:
 
 _TEXTS: Final = (
     "os.id os.version os.name kernel arch init machine-id boot-id gpu.source nomad.active nomad.enabled "
-    "nomad.version nomad.client-id nomad.stamp"
+    "nomad.version nomad.client-id nomad.stamp nomad.region hostname cpu.model product virtualization packages "
+    "toolkit driver.module driver.library driver.package"
 )
-_NUMBERS: Final = "uid time cpu.cores memory.kib nomad.process nomad.token nomad.allocations ours interrupted"
+_NUMBERS: Final = (
+    "uid time cpu.cores memory.kib swap.kib hugepages.kib systemd gpu.bus nomad.process nomad.token "
+    "nomad.allocations ours interrupted"
+)
+_FLAGS: Final = "time.synchronized time.service python reboot driver.held secure-boot"
+_WORDS: Final = "cgroup.controllers modules cni"
+_LISTS: Final = ("xids", "interfaces", "firewalls", "miners", "ionet")
+"""What ``looked`` may name."""
+
+_DISK_LIMIT: Final = 16
+_WORKLOAD_LIMIT: Final = 96
+_FIREWALLS: Final[tuple[FirewallKind, ...]] = get_args(FirewallKind)
+_REACH_FAILURES: Final[tuple[ReachFailure, ...]] = get_args(ReachFailure)
 _RECORDS: Final[dict[str, _Record]] = {
     **{key: _Record(_text, 1) for key in _TEXTS.split()},
     **{key: _Record(_number, 1) for key in _NUMBERS.split()},
+    **{key: _Record(_flag, 1) for key in _FLAGS.split()},
+    **{key: _Record(_words, 1) for key in _WORDS.split()},
+    "looked": _Record(_looked, 1),
     "disk": _Record(_disk, 4),
     "tool": _Record(_tool, 1),
     "gpu": _Record(_gpu, 5),
@@ -175,36 +282,12 @@ _RECORDS: Final[dict[str, _Record]] = {
     "manifest": _Record(_manifest, 2),
     "cert": _Record(_cert, 1),
     "lock": _Record(_lock, 3),
+    "cgroups": _Record(_cgroups, 1),
+    "docker": _Record(_docker, 7),
+    "xid": _Record(_xid, 3),
+    "interface": _Record(_interface, 6),
+    "reach": _Record(_reach, 6),
+    "firewall": _Record(_firewall, 3),
+    "miner": _Record(_miner, 3),
+    "ionet": _Record(_ionet, 3),
 }
-
-
-# --- one function for each kind of value ---
-
-
-def _put(into: dict[_K, _V], at: _K, key: str, value: _V, limit: int = 64) -> None:
-    if at in into:
-        raise malformed(key, "given twice")
-    if len(into) >= limit:
-        raise malformed(key, f"more than {limit} of them")
-    into[at] = value
-
-
-def _match(key: str, value: str, pattern: re.Pattern[str]) -> str:
-    if not pattern.fullmatch(value):
-        raise malformed(key, f"{harmless(value)[:60]!r} is not of the form that it must have")
-    return value
-
-
-def _int(key: str, value: str) -> int:
-    return int(_match(key, value, _NUMBER))
-
-
-def _clean(value: str) -> str:
-    return harmless(value, _TEXT_LIMIT)
-
-
-def _path(key: str, value: str) -> str:
-    """An absolute path of printable characters: what is named here may be acted upon, so it is not altered."""
-    if not value.startswith("/") or len(value) > _PATH_LIMIT or not value.isprintable():
-        raise malformed(key, f"{harmless(value)[:60]!r} is no path that can be handled")
-    return value

@@ -36,7 +36,8 @@ LAYERS: Final[tuple[str, ...]] = (
     # the pure core
     "shipment diffs outcomes verification progress fold",
     "plan checks payload facts gpu_reading diagnosis causes fleet pace",
-    "bundle survey_records ustar",
+    "bundle survey_records surroundings ustar",
+    "survey_draft",
     "templating gpu harmless versions layout",
     # what everything speaks in
     "ports",

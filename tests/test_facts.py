@@ -105,6 +105,8 @@ def test_an_empty_survey_claims_nothing() -> None:
         "boot_id",
         "clock_offset_s",
         "cpu_cores",
+        "cuda_version",
+        "driver_version",
         "gpus",
         "lock_owner",
         "lock_started_at",

@@ -1,6 +1,7 @@
-"""The scripts that run on hosts: POSIX sh, static, parameters are arguments.
+"""The programs that run on hosts: POSIX sh, and Python where NVML is asked; static, parameters are arguments.
 
-What they say and hear stands in ``docs/host-protocol.md``. This module hands out their text and knows nothing else.
+What they say and hear stands in ``docs/host-protocol.md`` and ``docs/gpu-probe.md``. This module hands out their text
+and knows nothing else.
 """
 
 from __future__ import annotations
@@ -8,11 +9,14 @@ from __future__ import annotations
 from functools import cache
 from importlib.resources import files
 
+from ionetctl.remote.packing import pack, source_of
+
 
 @cache
 def survey_script() -> bytes:
-    """The survey, for the standard input of ``sh -s -- NONCE PATH…``."""
-    return _text("survey.sh")
+    """The survey, for the standard input of ``sh -s -- NONCE SERVERS PATH…``: its parts first, what calls them last."""
+    parts = ("survey_machine.sh", "survey_network.sh", "survey_work.sh", "survey.sh")
+    return b"\n".join(map(_text, parts))
 
 
 @cache
@@ -31,6 +35,33 @@ def read_script() -> bytes:
 def apply_script() -> bytes:
     """What carries out a payload; it travels as the payload's first member."""
     return _text("apply.sh")
+
+
+@cache
+def probe_script() -> str:
+    """What has the GPUs asked: the third argument of ``sh -c … ionet-probe NONCE``."""
+    return _text("probe.sh").decode()
+
+
+@cache
+def probe_program() -> bytes:
+    """The collector and what it uses of pynvml, for the probe's standard input.
+
+    Raises ``ImportError`` where the package is installed without pynvml.
+    """
+    return pack(source_of("pynvml"), _text("gpu_probe.py").decode(), always="NVML_ERROR_")
+
+
+@cache
+def prepare_script() -> bytes:
+    """What carries out preparations; it travels in the place of an apply's script."""
+    return _text("prepare.sh")
+
+
+@cache
+def restore_miner_script() -> bytes:
+    """What puts a miner back that a preparation stopped; it stays on the host."""
+    return _text("restore_miner.sh")
 
 
 def _text(name: str) -> bytes:

@@ -1,13 +1,18 @@
-# What a host is and has, in the words of docs/host-protocol.md. It reads and never writes, and ends with 0.
+# What a host is and has, in the words of docs/host-protocol.md. It reads and never writes, and ends with 0. It travels
+# with the functions of survey_machine.sh, survey_network.sh and survey_work.sh before it.
 #
 #   sh -s -- NONCE SERVERS PATH...    SERVERS as host:port,… (or -); the PATHs are those that a bundle manages
 #
-# Paths stand below $IONET_ROOT, which is empty on a real host; only processes and mounts are always the kernel's own.
+# Paths stand below $IONET_ROOT, which is empty on a real host; only mounts and the start times of processes are
+# always the kernel's own.
+# shellcheck disable=SC2034,SC2154 # some variables are set here and used in a part, or the other way round
 set -eu
 umask 077
 export LC_ALL=C
-PATH=${PATH:+$PATH:}/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 root=${IONET_ROOT:-}
+for directory in /usr/local/sbin /usr/local/bin /usr/sbin /usr/bin /sbin /bin; do
+    PATH=${PATH:+$PATH:}$root$directory
+done
 config_dir=/etc/nomad.d
 data_dir=/opt/nomad/data
 our_dir=/var/lib/ionet
@@ -101,27 +106,6 @@ os_release() {
     known os.name "$name"
 }
 
-machine() {
-    kernel_arch=$(uname -rm)
-    known kernel "${kernel_arch% *}"
-    known arch "${kernel_arch##* }"
-    first_line "$root/proc/1/comm"
-    known init "$got"
-    fact uid "$(id -u)"
-    fact time "$(date +%s)"
-    first_line "$root/etc/machine-id"
-    known machine-id "$got"
-    first_line "$root/proc/sys/kernel/random/boot_id"
-    boot=$got
-    known boot-id "$boot"
-    if [ -r "$root/proc/cpuinfo" ]; then
-        known cpu.cores "$(grep -c '^processor' "$root/proc/cpuinfo")"
-    fi
-    first_line "$root/proc/meminfo"
-    got=${got%" kB"}
-    known memory.kib "${got##* }"
-}
-
 # nearest PATH: $got becomes the nearest directory at or above it.
 nearest() {
     got=$root$1
@@ -129,58 +113,37 @@ nearest() {
     got=${got:-/}
 }
 
+# disks PLACE...: room and mount of each. The mounts are read once and in one go: a host of many containers has many.
 disks() {
-    set --
-    for place in /opt/nomad "$config_dir" "$our_dir" /usr/local/bin; do
+    places=
+    for place in "$@"; do
+        places=$places$place$nl
         nearest "$place"
+        shift
         set -- "$@" "$got"
     done
     if ! table=$(within 10 df -Pk "$@"); then return; fi
-    rows=${table#*"$nl"}$nl
-    for place in /opt/nomad "$config_dir" "$our_dir" /usr/local/bin; do
-        disk "$place" "${rows%%"$nl"*}"
-        rows=${rows#*"$nl"}
-    done
-}
-
-# disk PLACE ROW: ROW is a line of df -P.
-disk() {
-    place=$1
-    # shellcheck disable=SC2086 # the row's columns
-    set -- $2
-    available=${4:-}
-    shift 5 || return 0
-    case $available in '' | *[!0-9]*) return ;; esac
-    mount_at "$*"
-    fact disk "$place" "$((available / 1024))" "$kind" "$options"
-}
-
-# mount_at POINT: $kind and $options of what is mounted there, of the topmost where there are several. Read line by
-# line: matching one long text is quadratic under dash, and a host of many containers has many mounts.
-mount_at() {
-    kind=unknown options=unknown
-    [ -r /proc/mounts ] || return 0
-    while read -r _ at its_kind its_options _; do
-        if [ "$at" = "$1" ]; then kind=$its_kind options=$its_options; fi
-    done </proc/mounts
+    mounts=/proc/mounts
+    if [ ! -r "$mounts" ]; then mounts=/dev/null; fi
+    printf '%s\n' "$table" | places=$places awk '
+        # Of several mounts at one point the last one is on top.
+        FILENAME != "-" { kind[$2] = $3; options[$2] = substr($4, 1, 500); next }
+        FNR == 1 { split(ENVIRON["places"], place, "\n"); next }
+        {
+            row++
+            point = $0
+            for (column = 1; column <= 5; column++) sub(/^[^ \t]+[ \t]+/, "", point)
+            gsub(/ /, "\\040", point)
+            known = point in kind
+            if ($4 ~ /^[0-9]+$/)
+                printf "disk\t%s\t%.0f\t%s\t%s\n", place[row], int($4 / 1024),
+                    known ? kind[point] : "unknown", known ? options[point] : "unknown"
+        }' "$mounts" -
 }
 
 tools() {
     for tool in tar gzip sha256sum systemctl timeout docker nvidia-smi; do
         if has "$tool"; then fact tool "$tool"; fi
-    done
-}
-
-# gpus_on_bus: $count becomes the number of NVIDIA display devices that the kernel sees, empty where it cannot say.
-gpus_on_bus() {
-    count=
-    if [ ! -d "$root/sys/bus/pci/devices" ]; then return; fi
-    count=0
-    for device in "$root"/sys/bus/pci/devices/*; do
-        first_line "$device/vendor"
-        if [ "$got" != 0x10de ]; then continue; fi
-        first_line "$device/class"
-        case $got in 0x03*) count=$((count + 1)) ;; esac
     done
 }
 
@@ -228,64 +191,6 @@ gpus() {
     *.0.*) fact gpu.source "none: nvidia-smi ended with $status: $reason" ;;
     *) fact gpu.source "nvidia-smi, which ended with $status: $reason" ;;
     esac
-}
-
-# agents: $count becomes the number of processes that run a Nomad agent, whoever started them.
-agents() {
-    count=0
-    for process in "$root"/proc/[0-9]*; do
-        first_line "$process/comm"
-        case $got in nomad*) ;; *) continue ;; esac
-        case $(tr '\000' ' ' <"$process/cmdline" 2>/dev/null) in
-        *' agent '*) count=$((count + 1)) ;;
-        esac
-    done
-}
-
-# nomad_program: $program becomes the executable that the unit starts, or else the one that an admin would.
-nomad_program() {
-    program=
-    for file in "$root/etc/systemd/system/$unit" "$root/usr/lib/systemd/system/$unit" "$root/lib/systemd/system/$unit"; do
-        if [ -n "$program" ] || [ ! -r "$file" ]; then continue; fi
-        while IFS='=' read -r key value; do
-            if [ "$key" = ExecStart ]; then program=${value%% *}; fi
-        done <"$file"
-    done
-    while :; do
-        case $program in [-@:+!]*) program=${program#?} ;; *) break ;; esac
-    done
-    if [ -n "$program" ]; then
-        program=$root$program
-    elif [ -x "$root/usr/local/bin/nomad" ]; then
-        program=$root/usr/local/bin/nomad
-    elif [ -z "$root" ]; then
-        program=$(command -v nomad) || program=
-    fi
-}
-
-nomad() {
-    if has systemctl; then
-        known nomad.active "$(within 10 systemctl is-active "$unit" 2>/dev/null || :)"
-        known nomad.enabled "$(within 10 systemctl is-enabled "$unit" 2>/dev/null || :)"
-    fi
-    agents
-    fact nomad.process "$count"
-    nomad_program
-    if [ -x "$program" ] && version=$(within 10 "$program" version 2>/dev/null); then
-        known nomad.version "${version%%"$nl"*}"
-    fi
-    first_line "$root$data_dir/client/client-id"
-    known nomad.client-id "$got"
-    if [ -r "$root$config_dir/nomad.hcl" ]; then
-        known nomad.stamp "$(sed -n 's/^[[:space:]]*"\{0,1\}ionet_bundle"\{0,1\}[[:space:]]*=[[:space:]]*"\([^"]*\)".*/\1/p' \
-            "$root$config_dir/nomad.hcl")"
-    fi
-    if [ -e "$root$data_dir/client/intro_token.jwt" ]; then fact nomad.token 1; fi
-    count=0
-    for directory in "$root$data_dir"/alloc/*; do
-        if [ -d "$directory" ]; then count=$((count + 1)); fi
-    done
-    fact nomad.allocations "$count"
 }
 
 # ticks PID: when that process started, in clock ticks since boot; empty when there is none.
@@ -358,18 +263,55 @@ files() {
     done
 }
 
-survey() {
-    nonce=$1
-    shift 2
-    fact ionet-survey 1 "$nonce"
+# beside SECONDS PART...: runs the parts at the same time and gives what they say, first the process id of a timer and in
+# the end a line "end". A part that is stuck in the kernel heeds no signal: when the time is up, it is left behind.
+beside() {
+    # By exec, since a redirected block keeps the old standard error open, and with it the connection.
+    exec 2>/dev/null
+    sleep "$1" >/dev/null &
+    timer=$!
+    echo "$timer"
+    shift
+    {
+        for part in "$@"; do "$part" & done
+        wait
+        echo end
+    } &
+    wait "$timer" || :
+    echo end
+}
+
+# heard: passes on what beside gives, until its end.
+heard() {
+    read -r timer
+    at_once "$@" </dev/null
+    while IFS= read -r line; do
+        if [ "$line" = end ]; then break; fi
+        printf '%s\n' "$line"
+    done
+    kill "$timer" 2>/dev/null || :
+}
+
+# at_once PATH...: what takes no waiting.
+at_once() {
     os_release
     machine
-    disks
+    cgroups
+    disks / /opt/nomad /opt/nomad/data "$config_dir" "$our_dir" /usr/local/bin
     tools
     nomad
+    processes
     ours
     configuration "$@"
+    interfaces
     gpus
+}
+
+survey() {
+    nonce=$1 servers=$2
+    shift 2
+    fact ionet-survey 1 "$nonce"
+    beside 20 reaches containers systemd firewalls kernel_log driver | heard "$@"
     fact ionet-survey-end "$nonce"
 }
 

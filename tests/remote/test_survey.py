@@ -124,10 +124,17 @@ def test_a_bare_host_leaves_facts_out(host: Host) -> None:
 
 
 def test_disks_are_told_for_where_we_write(host: Host) -> None:
-    """Room and rights are those of the nearest directory that exists."""
+    """Room and rights of where we write and where jobs run are those of the nearest directory that exists."""
     expected = shutil.disk_usage(host.root).free >> 20
     disks = host.survey().disks
-    assert [disk.path for disk in disks] == ["/opt/nomad", "/etc/nomad.d", "/var/lib/ionet", "/usr/local/bin"]
+    assert [disk.path for disk in disks] == [
+        "/",
+        "/opt/nomad",
+        "/opt/nomad/data",
+        "/etc/nomad.d",
+        "/var/lib/ionet",
+        "/usr/local/bin",
+    ]
     assert all(abs(disk.available_mib - expected) < 1024 for disk in disks)
     assert {(disk.is_read_only, disk.is_noexec) for disk in disks} == {(False, False)}
     assert isinstance(disks[0], Disk)

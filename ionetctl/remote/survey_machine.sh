@@ -1,0 +1,310 @@
+# The survey's part on the machine: what it is, what its kernel offers, what would run containers and drive GPUs.
+# Functions only, called by survey.sh, which sets root, tab and nl.
+# shellcheck shell=sh disable=SC2154
+
+machine() {
+    kernel_arch=$(uname -rm)
+    known kernel "${kernel_arch% *}"
+    known arch "${kernel_arch##* }"
+    first_line "$root/proc/1/comm"
+    known init "$got"
+    fact uid "$(id -u)"
+    fact time "$(date +%s)"
+    first_line "$root/etc/machine-id"
+    known machine-id "$got"
+    first_line "$root/proc/sys/kernel/random/boot_id"
+    boot=$got
+    known boot-id "$boot"
+    first_line "$root/proc/sys/kernel/hostname"
+    if [ -z "$got" ]; then first_line "$root/etc/hostname"; fi
+    known hostname "$got"
+    product
+    resources
+    packages
+    modules "${kernel_arch% *}"
+    if has python3; then fact python 1; else fact python 0; fi
+}
+
+product() {
+    first_line "$root/sys/class/dmi/id/sys_vendor"
+    vendor=$got
+    first_line "$root/sys/class/dmi/id/product_name"
+    if [ -n "$got" ]; then fact product "${vendor:+$vendor }$got"; fi
+}
+
+# Both files are long on a machine of many cores, and slow to make: each is read once.
+resources() {
+    set --
+    for file in "$root/proc/cpuinfo" "$root/proc/meminfo"; do
+        if [ -r "$file" ]; then set -- "$@" "$file"; fi
+    done
+    if [ $# = 0 ]; then return; fi
+    awk -F '[ \t]*:[ \t]*' '
+        { sub(/ kB$/, "", $2) }
+        $1 == "processor" { cores++ }
+        $1 == "model name" { model = substr($2, 1, 200) }
+        $1 ~ /^(MemTotal|SwapTotal|HugePages_Total|Hugepagesize|Hugetlb)$/ && $2 ~ /^[0-9]+$/ { of[$1] = $2 }
+        END {
+            if (cores) print "cpu.cores\t" cores
+            if (model != "") print "cpu.model\t" model
+            if ("MemTotal" in of) print "memory.kib\t" of["MemTotal"]
+            if ("SwapTotal" in of) print "swap.kib\t" of["SwapTotal"]
+            if ("Hugetlb" in of) print "hugepages.kib\t" of["Hugetlb"]
+            else if ("HugePages_Total" in of) printf "hugepages.kib\t%.0f\n", of["HugePages_Total"] * of["Hugepagesize"]
+        }' "$@"
+}
+
+packages() {
+    for manager in apt-get dnf yum zypper pacman apk; do
+        if ! has "$manager"; then continue; fi
+        fact packages "${manager%-get}"
+        break
+    done
+    # Only the Debian families leave such a mark; its absence says nothing elsewhere.
+    if [ -e "$root/run/reboot-required" ] || [ -e "$root/var/run/reboot-required" ]; then
+        fact reboot 1
+    elif has apt-get; then
+        fact reboot 0
+    fi
+}
+
+# modules KERNEL: those that matter here, loaded or built in.
+modules() {
+    set -- "$root/proc/modules" "$root/lib/modules/$1/modules.builtin" "$root/usr/lib/modules/$1/modules.builtin"
+    if [ ! -r "$1" ] && [ ! -d "$root/sys/module" ]; then return; fi
+    present=" $(grep -shoE '(^|/)(bridge|br_netfilter|overlay|nvidia|nouveau)( |\.ko)' "$@" | tr -s '/.\n' '   ') "
+    found=
+    for module in bridge br_netfilter overlay nvidia nouveau; do
+        case $present in
+        *" $module "*) found="$found $module" ;;
+        *) if [ -d "$root/sys/module/$module" ]; then found="$found $module"; fi ;;
+        esac
+    done
+    fact modules "${found# }"
+}
+
+# A controller that is mounted read-only is of no use to an agent. Of several mounts at one place the last one counts.
+cgroups() {
+    mounts=$root/proc/mounts
+    if [ ! -r "$mounts" ]; then mounts=/proc/mounts; fi
+    if [ ! -r "$mounts" ]; then return; fi
+    answer=$(awk '
+        $2 ~ /^\/sys\/fs\/cgroup/ { kind[$2] = $3; options[$2] = $4 }
+        END {
+            for (at in kind) {
+                count = split(options[at], option, ",")
+                if (kind[at] == "cgroup2") {
+                    if (at == "/sys/fs/cgroup") { v2 = 1; writable = (option[1] == "rw") } else beside = 1
+                }
+                if (kind[at] != "cgroup") continue
+                v1 = 1
+                for (i = 2; i <= count && option[1] == "rw"; i++)
+                    if (option[i] ~ /^(cpu|cpuacct|cpuset|memory|pids|freezer|devices|blkio|net_cls|net_prio|hugetlb|perf_event|rdma)$/)
+                        names = names " " option[i]
+            }
+            if (v1) print (beside ? "hybrid" : "v1") names
+            else if (v2) print "v2" (writable ? " rw" : "")
+        }' "$mounts")
+    controllers=${answer#"${answer%% *}"}
+    if [ "$answer" = "v2 rw" ]; then
+        first_line "$root/sys/fs/cgroup/cgroup.controllers"
+        controllers=$got
+    fi
+    if [ -z "$answer" ]; then return; fi
+    fact cgroups "${answer%% *}"
+    fact cgroup.controllers "${controllers# }"
+}
+
+# What only systemd's own programs can say; on other systems they are not there.
+systemd() {
+    if has systemctl; then
+        # shellcheck disable=SC2046 # the words of its first line: systemd 255 (255.4-1ubuntu8)
+        set -- $(within 5 systemctl --version 2>/dev/null | head -n 1)
+        case ${1:-}.${2:-} in
+        systemd.[0-9]*) fact systemd "${2%%[!0-9]*}" ;;
+        esac
+    fi
+    if has systemd-detect-virt; then
+        # It ends with 1 where it says "none".
+        known virtualization "$(within 5 systemd-detect-virt 2>/dev/null || :)"
+    fi
+    if has timedatectl; then
+        said=$nl$(within 5 timedatectl show -p NTP -p NTPSynchronized 2>/dev/null || :)
+        case $said in
+        *"${nl}NTP=yes"*) fact time.service 1 ;;
+        *"${nl}NTP=no"*) fact time.service 0 ;;
+        esac
+        case $said in
+        *"${nl}NTPSynchronized=yes"*) fact time.synchronized 1 ;;
+        *"${nl}NTPSynchronized=no"*) fact time.synchronized 0 ;;
+        esac
+    fi
+}
+
+# --- what would run containers ---
+
+# The cgroup version comes last: a Docker that does not know it yet stops printing there.
+# shellcheck disable=SC2016 # Docker's words, not ours
+docker_format='{{.ServerVersion}}|{{.CgroupDriver}}|{{.DockerRootDir}}|{{.DefaultRuntime}}|'
+# shellcheck disable=SC2016
+docker_format=$docker_format'{{range $name, $_ := .Runtimes}}{{$name}} {{end}}|{{.CgroupVersion}}'
+
+containers() {
+    if has docker; then docker_daemon; fi
+    if has nvidia-ctk; then
+        said=$(within 5 nvidia-ctk --version 2>/dev/null || :)
+        said=${said%%"$nl"*}
+        known toolkit "${said##* }"
+    fi
+    cni_plugins
+}
+
+docker_daemon() {
+    snap=0
+    case $(command -v docker) in /snap/*) snap=1 ;; esac
+    IFS='|' read -r version driver directory default runtimes cgroup_version <<END
+$(within 5 docker info --format "$docker_format" 2>/dev/null || :)
+END
+    fact docker "$version" "$driver" "$cgroup_version" "$directory" "$runtimes" "$default" "$snap"
+    case $directory in
+    '' | [!/]* | *[!!-~]*) directory=/var/lib/docker ;;
+    esac
+    disks "$directory"
+    if [ -n "$version" ]; then ionet_containers; fi
+}
+
+cni_plugins() {
+    if [ ! -d "$root/opt/cni/bin" ]; then return; fi
+    found=
+    set -- "$root"/opt/cni/bin/*
+    for file in "$@"; do
+        # A list of more would not fit into a line.
+        if [ "${#found}" -gt 2000 ]; then break; fi
+        name=${file##*/}
+        case $name in *[!0-9A-Za-z._-]*) continue ;; esac
+        if [ -f "$file" ] && [ -x "$file" ]; then found="$found $name"; fi
+    done
+    fact cni "${found# }"
+}
+
+# --- GPUs as bus, files and kernel show them ---
+
+driver() {
+    gpus_on_bus
+    known gpu.bus "$count"
+    module=$(module_version)
+    known driver.module "$module"
+    library=$(library_version)
+    known driver.library "$library"
+    if [ "$count.$module$library" != 0. ]; then driver_package; fi
+    secure_boot
+}
+
+# gpus_on_bus: $count becomes the number of NVIDIA display devices that the kernel sees, empty where it cannot say.
+gpus_on_bus() {
+    count=
+    if [ ! -d "$root/sys/bus/pci/devices" ]; then return; fi
+    count=0
+    for device in "$root"/sys/bus/pci/devices/*; do
+        first_line "$device/vendor"
+        if [ "$got" != 0x10de ]; then continue; fi
+        first_line "$device/class"
+        case $got in 0x03*) count=$((count + 1)) ;; esac
+    done
+}
+
+# module_version: the first word that looks like one in "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.14 …".
+module_version() {
+    first_line "$root/proc/driver/nvidia/version"
+    set -f
+    # shellcheck disable=SC2086 # the words of the line
+    set -- $got
+    set +f
+    for word in "$@"; do
+        case $word in [0-9]*.[0-9]*) echo "$word" && return ;; esac
+    done
+}
+
+# library_version: that of the libnvidia-ml which programs load: its real file is named after it.
+library_version() {
+    for directory in /usr/lib/x86_64-linux-gnu /usr/lib/aarch64-linux-gnu /usr/lib64 /usr/lib /run/opengl-driver/lib; do
+        library=$root$directory/libnvidia-ml.so.1
+        if [ -e "$library" ]; then break; fi
+    done
+    if [ ! -e "$library" ] && has ldconfig; then
+        library=$(within 5 ldconfig -p 2>/dev/null | sed -n '/libnvidia-ml\.so\.1 .*=>/{s/.*=> //p;q;}')
+        library=$root$library
+    fi
+    if library=$(readlink -f "$library" 2>/dev/null); then
+        case $library in */libnvidia-ml.so.[0-9]*.[0-9]*) echo "${library##*/libnvidia-ml.so.}" ;; esac
+    fi
+}
+
+# A package that is on hold stays at its version, whatever is asked of the package manager.
+driver_package() {
+    if has dpkg-query; then
+        # shellcheck disable=SC2016 # dpkg's words, not ours
+        row=$(within 5 dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' 'nvidia-driver-[0-9]*' nvidia-driver \
+            'nvidia-headless-[0-9]*' nvidia-open cuda-drivers 'nvidia-kernel-*' 2>/dev/null | grep -m 1 '^.i' || :)
+        known driver.package "${row##* }"
+        case $row in
+        '') ;;
+        h*) fact driver.held 1 ;;
+        *) fact driver.held 0 ;;
+        esac
+    elif has rpm; then
+        # It names those that are not there too, in a sentence.
+        known driver.package "$(within 5 rpm -q --qf '%{NAME}\n' nvidia-driver nvidia-open xorg-x11-drv-nvidia \
+            kmod-nvidia akmod-nvidia 2>/dev/null | grep -m 1 -v ' ' || :)"
+    fi
+}
+
+secure_boot() {
+    if has mokutil; then
+        case $(within 5 mokutil --sb-state 2>/dev/null || :) in
+        *'SecureBoot enabled'*) fact secure-boot 1 && return ;;
+        *'SecureBoot disabled'*) fact secure-boot 0 && return ;;
+        esac
+    fi
+    # The variable's value is the byte after its four bytes of attributes.
+    variable=$root/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c
+    if [ -r "$variable" ]; then
+        case $(od -An -tu1 -j4 -N1 "$variable" 2>/dev/null) in
+        *1) fact secure-boot 1 ;;
+        *0) fact secure-boot 0 ;;
+        esac
+    fi
+}
+
+# The driver's complaints of this boot. The kernel's own log may have lost its beginning by now; the journal has it all.
+kernel_log() {
+    status=0
+    rows=$(within 5 dmesg 2>/dev/null | xids) || status=$?
+    if [ "$status" != 0 ] && has journalctl; then
+        if more=$(within 5 journalctl -k -b -q --no-pager -o short-monotonic 2>/dev/null | xids); then
+            rows=$more status=0
+        fi
+    fi
+    if [ "$status" = 2 ]; then return; fi
+    if [ -n "$rows" ]; then printf '%s\n' "$rows"; fi
+    fact looked xids
+}
+
+# xids: the xid records of a log on standard input. Ends with 2 for an empty log, 1 for one that lacks its beginning.
+xids() {
+    awk '
+        NR == 1 { is_whole = /^\[ *[0-9]?\./ }
+        match($0, /NVRM: Xid \((PCI:)?[0-9A-Fa-f:.]+\): [0-9]+/) {
+            split(substr($0, RSTART, RLENGTH), part, /[()]/)
+            sub(/^PCI:/, "", part[2])
+            sub(/^: /, "", part[3])
+            if (length(part[2]) > 16 || length(part[3]) > 4) next
+            key = part[3] "\t" part[2]
+            if (!(key in times) && ++kinds > 64) next
+            times[key]++
+        }
+        END {
+            for (key in times) if (times[key] > 0) print "xid\t" key "\t" times[key]
+            exit NR == 0 ? 2 : is_whole ? 0 : 1
+        }'
+}

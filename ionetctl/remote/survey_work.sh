@@ -1,0 +1,172 @@
+# The survey's part on what a host works for already: Nomad, miners, io.net's own workers.
+# Functions only, called by survey.sh, which sets root, tab and nl.
+# shellcheck shell=sh disable=SC2154
+
+# The names by which the kernel knows miners: at most 15 characters of the program's own.
+miner_names='t-rex|trex|[lL]ol[mM]iner|nbminer|gminer|miner|[pP]hoenix[mM]iner|[tT]eam[rR]ed[mM]iner|[bB]z[mM]iner|rigel'
+miner_names="$miner_names|(SRBMiner|srbminer|wildrig|claymore|ccminer|cpuminer|xmrig|xmr-stak|aleominer|tnn-miner|rqiner).*"
+miner_names="$miner_names|onezerominer|ethminer|ethdcrminer64|kawpowminer|progpowminer|miniZ|nanominer|excavator|minerd"
+miner_names="$miner_names|z-enemy|[cC]rypto[dD]redge|[bcs]gminer|bfgminer|bminer|astrominer|hellminer|qli-(Client|runner)|hiveon"
+worker_names='io-worker-.*|io-launch.*|io_net_launch_.*|launch_binary_l|ionet[-_].*'
+
+# processes: one look at all of them, whoever started them. Their command lines are read only where the name fits: that
+# waits for locks, which a process that is stuck in a driver may hold for ever.
+processes() {
+    if ! cd "$root/proc" 2>/dev/null; then return; fi
+    agents=0 told=0 status=0
+    rows=$(grep -HsxE "nomad.*|$miner_names|$worker_names" [0-9]*/comm) || status=$?
+    # 2: one of them has ended meanwhile.
+    if [ "$status" -le 2 ]; then
+        while IFS=: read -r file name; do
+            case $name in
+            '') ;;
+            nomad*) agent "${file%/comm}" ;;
+            io-* | io_* | ionet* | launch_*) workload ionet "${file%/comm}" ;;
+            *) workload miner "${file%/comm}" ;;
+            esac
+        done <<END
+$rows
+END
+        mining_systems
+        fact looked miners
+        fact looked ionet
+    fi
+    fact nomad.process "$agents"
+    cd /
+}
+
+# agent PID: counts it where it is one: its helpers (logmon, executor) bear its name too.
+agent() {
+    case $(tr '\000' ' ' <"$1/cmdline" 2>/dev/null) in
+    *' agent '*) agents=$((agents + 1)) ;;
+    esac
+}
+
+# workload KIND PID: its record, with the system's unit that it runs in. A unit of a user's own manager is not told: the
+# system's manager does not know it by that name.
+workload() {
+    if [ "$told" -ge 64 ]; then return; fi
+    told=$((told + 1))
+    unit_name=
+    if [ -r "$2/cgroup" ]; then
+        while IFS= read -r line; do
+            case $line in
+            */user@*) ;;
+            */*.service*)
+                unit_name=${line%.service*}
+                unit_name=${unit_name##*/}.service
+                ;;
+            esac
+        done <"$2/cgroup"
+    fi
+    fact "$1" "$name" "$2" "$unit_name"
+}
+
+# Operating systems made for mining, whether they mine just now or not.
+mining_systems() {
+    mining_system HiveOS 'hive' /hive/bin /hive-config/rig.conf
+    mining_system minerstat 'minerstat' /home/minerstat/minerstat-os
+    mining_system RaveOS 'raveos' /etc/raveos /opt/raveos
+    mining_system SimpleMining 'smos' /etc/smos /opt/smos
+    mining_system mmpOS 'mmpos' /etc/mmpos /opt/mmp
+}
+
+# mining_system NAME UNIT PATH...
+mining_system() {
+    name=$1 unit_name=$2.service
+    shift 2
+    for file in "$root/etc/systemd/system/$unit_name" "$root/usr/lib/systemd/system/$unit_name" \
+        "$root/lib/systemd/system/$unit_name"; do
+        if [ -e "$file" ]; then
+            fact miner "$name" '' "$unit_name"
+            return
+        fi
+    done
+    for file in "$@"; do
+        if [ -e "$root$file" ]; then
+            fact miner "$name" '' ''
+            return
+        fi
+    done
+}
+
+# ionet_containers: by their images, since their names are made up anew each time, and their processes bear any name.
+ionet_containers() {
+    told=0
+    for image in $(within 5 docker ps --format '{{.Image}}' 2>/dev/null || :); do
+        name=${image##*/}
+        name=${name%%[:@]*}
+        case $image.$name in
+        ionet*/*.* | *.io-worker-* | *.io-launch*) ;;
+        *) continue ;;
+        esac
+        if [ "$told" -ge 32 ]; then return; fi
+        told=$((told + 1))
+        fact ionet "$name" '' ''
+    done
+}
+
+# nomad_program: $program becomes the executable that the unit starts, or else the one that an admin would.
+nomad_program() {
+    program=
+    for file in "$root/etc/systemd/system/$unit" "$root/usr/lib/systemd/system/$unit" "$root/lib/systemd/system/$unit"; do
+        if [ -n "$program" ] || [ ! -r "$file" ]; then continue; fi
+        while IFS='=' read -r key value; do
+            if [ "$key" = ExecStart ]; then program=${value%% *}; fi
+        done <"$file"
+    done
+    while :; do
+        case $program in [-@:+!]*) program=${program#?} ;; *) break ;; esac
+    done
+    if [ -n "$program" ]; then
+        program=$root$program
+    elif [ -x "$root/usr/local/bin/nomad" ]; then
+        program=$root/usr/local/bin/nomad
+    elif [ -z "$root" ]; then
+        program=$(command -v nomad) || program=
+    fi
+}
+
+nomad() {
+    if has systemctl; then
+        known nomad.active "$(within 10 systemctl is-active "$unit" 2>/dev/null || :)"
+        known nomad.enabled "$(within 10 systemctl is-enabled "$unit" 2>/dev/null || :)"
+    fi
+    nomad_program
+    if [ -x "$program" ] && version=$(within 10 "$program" version 2>/dev/null); then
+        known nomad.version "${version%%"$nl"*}"
+    fi
+    first_line "$root$data_dir/client/client-id"
+    known nomad.client-id "$got"
+    if [ -r "$root$config_dir/nomad.hcl" ]; then
+        known nomad.stamp "$(sed -n 's/^[[:space:]]*"\{0,1\}ionet_bundle"\{0,1\}[[:space:]]*=[[:space:]]*"\([^"]*\)".*/\1/p' \
+            "$root$config_dir/nomad.hcl")"
+    fi
+    known nomad.region "$(nomad_region)"
+    if [ -e "$root$data_dir/client/intro_token.jwt" ]; then fact nomad.token 1; fi
+    count=0
+    for directory in "$root$data_dir"/alloc/*; do
+        if [ -d "$directory" ]; then count=$((count + 1)); fi
+    done
+    fact nomad.allocations "$count"
+}
+
+# nomad_region: what the configuration says outside of every block (inside of one the word means something else). Of
+# several files the last one counts, as for the agent.
+nomad_region() {
+    set --
+    for file in "$root$config_dir"/*.hcl; do
+        if [ -f "$file" ] && [ -r "$file" ]; then set -- "$@" "$file"; fi
+    done
+    if [ $# = 0 ]; then return; fi
+    awk '
+        FNR == 1 { depth = 0 }
+        { sub(/^[ \t]*(#|\/\/).*/, "") }
+        depth == 0 && /^[ \t]*"?region"?[ \t]*=[ \t]*"[^"]*"/ {
+            region = $0
+            sub(/^[^=]*=[ \t]*"/, "", region)
+            sub(/".*/, "", region)
+        }
+        { gsub(/"[^"]*"/, ""); depth += gsub(/\{/, "") - gsub(/\}/, "") }
+        END { print substr(region, 1, 200) }' "$@"
+}
