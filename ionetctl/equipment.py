@@ -38,6 +38,10 @@ class Scripts:
     probe: str = ""
     """Hands the program on its standard input to the host's python3, and knows what to do without one."""
     probe_program: bytes = b""
+    prepare: bytes = b""
+    """Carries out preparations; travels as what ``receive`` runs."""
+    restore_miner: bytes = b""
+    """Stays on a host whose miner was stopped, and puts it back."""
 
 
 @dataclass(frozen=True, slots=True)

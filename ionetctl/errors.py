@@ -106,11 +106,12 @@ class HostError(IonetctlError):
     """What went wrong with one host.
 
     ``transient`` says that the same step may well succeed a moment later, so that a retry is worth its cost;
-    it is never set where authentication was refused. ``step`` is filled in by the pipeline when the adapter
-    that raised the error could not know it.
+    it is never set where authentication was refused. ``step`` is set where a part of the pipeline knows
+    better than its caller in which step the error happened.
     """
 
     exit_code = ExitCode.FAILED
+    step: str = ""
 
     def __init__(self, code: str, message: str, hint: str = "", *, transient: bool = False) -> None:
         super().__init__(code, message, hint)

@@ -40,7 +40,8 @@ def failed(host: Host, step: str, error: IonetctlError, facts: Facts | None = No
 
     What is wrong with the configuration is, once hosts are touched, the failure of the host that showed it.
     """
-    where = "confirm" if isinstance(error, HostUnverifiedError | RegionError) else step
+    known = error.step if isinstance(error, HostError) else ""
+    where = "confirm" if isinstance(error, HostUnverifiedError | RegionError) else known or step
     exit_code = error.exit_code if error.exit_code in WORST_FIRST else ExitCode.FAILED
     problem = Problem(error.code, where, error.message, error.hint, int(exit_code))
     return _outcome(host, _RESULTS.get(exit_code, Result.FAILED), facts, problem=problem)

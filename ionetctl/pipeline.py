@@ -36,6 +36,8 @@ from ionetctl.looking import Looking, Surveyed
 from ionetctl.model import Bundle, Host, NodeId, NodeView, Outcome, Plan, Result
 from ionetctl.plan import Circumstances, make_plan
 from ionetctl.ports import Command
+from ionetctl.preparation import SEEN_AT_START, needed
+from ionetctl.preparing import Preparing
 from ionetctl.registration import Registration, expectation
 from ionetctl.shipment import pack
 from ionetctl.verification import find_stamped, judge
@@ -89,12 +91,21 @@ def _surveyed_event(surveyed: Surveyed) -> HostSurveyed:
     )
 
 
+def _after(prepared: Prepared, done: frozenset[str]) -> Prepared:
+    """The plan's circumstances once preparations were carried out: an agent that runs must see some of them."""
+    if not done & SEEN_AT_START:
+        return prepared
+    seen = f"it sees {', '.join(sorted(done & SEEN_AT_START))} only when it starts"
+    return replace(prepared, unconfirmed=prepared.unconfirmed or seen)
+
+
 class Pipeline:
     """The steps, for any host of the rollout."""
 
     def __init__(self, equipment: Equipment) -> None:
         self._with = equipment
         self._looking = Looking(equipment)
+        self._preparing = Preparing(equipment)
 
     async def survey(self, host: Host) -> Surveyed | Outcome:
         """The host as it is, or the outcome that it cannot be looked at or must not be touched."""
@@ -187,13 +198,17 @@ class Pipeline:
         issuer = self._with.regions[surveyed.host.region].issuer
         unfit = issuer.explain_unfit(surveyed.facts.node_certificate, surveyed.host, self._with.clock.now())
         circumstances = Circumstances(nonce, unfit, is_known=is_known, unconfirmed=unconfirmed)
-        return make_plan(bundle, surveyed.facts, circumstances)
+        plan = make_plan(bundle, surveyed.facts, circumstances)
+        return replace(plan, changes=(*needed(surveyed.host, surveyed.facts), *plan.changes))
 
     async def _enroll_once(self, prepared: Prepared, nonce: str, attempt: int) -> Outcome:
         host = prepared.host
-        async with self._with.connector.connect(host) as session:
-            now = await self._look_again(prepared, session)
-            fresh = await self._prepare_again(prepared, now, nonce)
+
+        async def look(session: Session) -> Surveyed:
+            return await self._look_again(prepared, session)
+
+        async with self._preparing.prepared(host, look, attempt) as (session, now, done):
+            fresh = await self._prepare_again(_after(prepared, done), now, nonce)
             if fresh.plan.is_empty:
                 view = await self._confirm(fresh)
             else:
@@ -203,7 +218,7 @@ class Pipeline:
             HostConfirmed(host=host.name, node_id=view.id, stamp=stamp, gpus_seen=view.gpu_count)
         )
         # An attempt of this rollout that broke off may be what the host owes its being right to.
-        is_ours = not fresh.plan.is_empty or stamp.endswith(f"-{nonce}")
+        is_ours = bool(done) or not fresh.plan.is_empty or stamp.endswith(f"-{nonce}")
         result = Result.ENROLLED if is_ours else Result.UNCHANGED
         return outcomes.confirmed(host, result, view, now.facts, stamp)
 

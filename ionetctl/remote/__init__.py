@@ -54,8 +54,9 @@ def probe_program() -> bytes:
 
 @cache
 def prepare_script() -> bytes:
-    """What carries out preparations; it travels in the place of an apply's script."""
-    return _text("prepare.sh")
+    """What carries out preparations; it travels in the place of an apply's script. Its parts first, what calls them last."""
+    parts = ("packages", "machine", "gpus", "miners")
+    return b"\n".join([*(_text(f"prepare_{part}.sh") for part in parts), _text("prepare.sh")])
 
 
 @cache

@@ -1,0 +1,189 @@
+# Carries out preparations: sh ./apply.sh in the staging, run by receive.sh under the host's lock; see docs/prepare.md.
+#
+# Every preparation looks before it acts and says what it changed, so that a second run changes nothing and says nothing.
+# A package manager is never ended in the middle of its work by the controller's going away, only by its deadline.
+# It travels with the functions of the other prepare_*.sh before it.
+# shellcheck disable=SC2034,SC2154,SC2329 # variables and functions of the parts
+set -eu
+umask 022
+export LC_ALL=C DEBIAN_FRONTEND=noninteractive APT_LISTCHANGES_FRONTEND=none UCF_FORCE_CONFFOLD=1 NEEDRESTART_MODE=l
+root=${IONET_ROOT:-}
+for directory in /usr/local/sbin /usr/local/bin /usr/sbin /usr/bin /sbin /bin; do
+    PATH=${PATH:+$PATH:}$root$directory
+done
+our=$root/var/lib/ionet
+stage=$our/staging
+miners_dir=$our/miners
+driver_mark=$our/driver-boot
+cni_dir=/opt/cni/bin
+docker_config=/etc/docker/daemon.json
+modules_file=/etc/modules-load.d/ionet.conf
+lock_wait_s=${IONET_LOCK_WAIT_S:-120}
+settle_s=${IONET_SETTLE_S:-10}
+tab=$(printf '\t')
+nl='
+'
+limit_s=1800 may_reboot=no
+step=prepare
+reboot='' # why, where it must
+has_updated=no
+
+# say TEXT: one line to the controller, who may be gone.
+say() {
+    { printf '%.4000s\n' "$1" || :; } 2>/dev/null
+}
+
+# flat TEXT: on one line.
+flat() {
+    printf '%.900s' "$1" | tr '\n\t' '  '
+}
+
+changed() {
+    say "changed$tab$step$tab$(flat "$1")"
+}
+
+has() {
+    command -v "$1" >/dev/null 2>&1
+}
+
+# within SECONDS COMMAND...: the command, ended when it takes longer.
+within() {
+    seconds=$1
+    shift
+    if has timeout; then set -- timeout -k 20 "$seconds" "$@"; fi
+    "$@"
+}
+
+# first_line FILE: $got becomes its first line; empty where there is none.
+first_line() {
+    got=
+    { IFS= read -r got <"$1" || :; } 2>/dev/null
+}
+
+# fail CODE SAID: says why, and ends. What was prepared before stays.
+fail() {
+    trap - EXIT
+    set +e
+    code=$1 said=$2
+    case $said in
+    *'No space left'* | *'quota exceeded'* | *'enough free space'*) code=disk_full ;;
+    *'Read-only file system'*) code=read_only ;;
+    *'Could not get lock'* | *'Unable to acquire the dpkg'* | *'Unable to lock'*) code=packages_locked ;;
+    *'Held packages were changed'*) code=package_held ;;
+    esac
+    leave
+    say "error$tab$code$tab$(flat "$step: $said")"
+    exit 1
+}
+
+# try CODE COMMAND...: the preparation fails with CODE when the command does.
+try() {
+    code=$1
+    shift
+    if ! said=$("$@" 2>&1); then fail "$code" "$said"; fi
+}
+
+# leave: nothing of this run stays but what it prepared.
+leave() {
+    cd /
+    rm -rf "$stage"
+    rm -f "$our/lock"
+}
+
+# write FILE: standard input becomes the file, whole or not at all.
+write() {
+    mkdir -p "${1%/*}" && rm -f "$1.ionet-new" && cat >"$1.ionet-new" && chmod 0644 "$1.ionet-new" &&
+        { sync "$1.ionet-new" 2>/dev/null || sync; } && mv -f "$1.ionet-new" "$1"
+}
+
+# service VERB UNIT...: systemctl, bounded.
+service() {
+    within 120 systemctl "$@"
+}
+
+# run SECONDS VERB UNIT: the preparation fails when systemctl does.
+unit() {
+    try prepare_failed service "$@"
+}
+
+has_unit() {
+    [ "$(within 10 systemctl show -p LoadState "$1" 2>/dev/null)" = LoadState=loaded ]
+}
+
+is_active() {
+    [ "$(within 10 systemctl is-active "$1" 2>/dev/null)" = active ]
+}
+
+is_enabled() {
+    [ "$(within 10 systemctl is-enabled "$1" 2>/dev/null)" = enabled ]
+}
+
+# run_unit UNIT: now and at every boot.
+run_unit() {
+    if ! is_enabled "$1"; then
+        unit enable "$1"
+        changed "enabled $1"
+    fi
+    if ! is_active "$1"; then
+        unit start "$1"
+        changed "started $1"
+    fi
+}
+
+# --- all of it ---
+
+# expect_stand_ins: a rehearsal host shares kernel and packages with the machine it runs on: it may not change those.
+expect_stand_ins() {
+    if [ -z "$root" ]; then return; fi
+    for tool in apt-get dpkg modprobe timedatectl ufw firewall-cmd nft iptables ip6tables netfilter-persistent nvidia-ctk; do
+        case $(command -v $tool) in
+        '' | "$root"/* | "${IONET_STANDINS:-$root}"/*) ;;
+        *) fail prepare_failed "a rehearsal host has no $tool of its own" ;;
+        esac
+    done
+}
+
+carry_out() {
+    while IFS=$tab read -r kind one two; do
+        case $kind in
+        limit) limit_s=$one ;;
+        reboot) may_reboot=$one ;;
+        miner) note_miner "$one" "$two" ;;
+        *)
+            step=$kind
+            say "step$tab$kind"
+            "prepare_$kind" "$one" "$two"
+            ;;
+        esac
+    done <"$stage/steps"
+}
+
+ask_for_reboot() {
+    if [ -z "$reboot" ] && [ "$needed_reboot" = no ] && [ -e "$root/run/reboot-required" ]; then
+        reboot='a package that was installed asks for it'
+    fi
+    if [ -z "$reboot" ]; then return; fi
+    if [ "$may_reboot" != yes ]; then fail reboot_needed "the host must be rebooted: $reboot"; fi
+    say "reboot$tab$(flat "$reboot")"
+}
+
+main() {
+    exec </dev/null
+    cd "$stage"
+    trap 'fail prepare_failed "it ended unexpectedly"' EXIT
+    trap '' HUP PIPE
+    trap 'fail prepare_failed "a signal ended it"' INT TERM
+    names='' units=''
+    expect_stand_ins
+    needed_reboot=no
+    if [ -e "$root/run/reboot-required" ]; then needed_reboot=yes; fi
+    carry_out
+    ask_for_reboot
+    trap - EXIT
+    leave
+    say 'done'
+}
+
+# All of it is read before any of it runs: it removes itself.
+main
+exit 0

@@ -1,0 +1,122 @@
+# Preparing: the clock, kernel modules and firewalls.
+# Functions only, called by prepare.sh, which sets the paths and how to fail.
+# shellcheck shell=sh disable=SC2034,SC2154
+
+prepare_time_sync() {
+    if ntp_is_on; then return; fi
+    if ! within 30 timedatectl set-ntp true >"$stage/said" 2>&1; then
+        if ! came_along; then
+            pick systemd-timesyncd chrony
+            if [ -z "$picked" ]; then fail package_missing 'apt offers neither systemd-timesyncd nor chrony'; fi
+        else
+            picked=packages
+        fi
+        install 100 "$picked"
+        try prepare_failed within 30 timedatectl set-ntp true
+    fi
+    changed 'switched time synchronization on'
+}
+
+ntp_is_on() {
+    [ "$(within 10 timedatectl show -p NTP 2>/dev/null)" = NTP=yes ]
+}
+
+prepare_modules() {
+    for module in bridge br_netfilter overlay; do
+        if is_loaded "$module"; then continue; fi
+        try module_missing within 30 modprobe "$module"
+        changed "loaded $module"
+    done
+    # The text has a digest that the controller knows.
+    wanted="# By ionetctl, for Nomad's bridge networks and Docker.${nl}bridge${nl}br_netfilter${nl}overlay"
+    if [ "$(cat "$root$modules_file" 2>/dev/null)" = "$wanted" ]; then return; fi
+    try prepare_failed write_text "$wanted" "$root$modules_file"
+    changed "wrote $modules_file"
+}
+
+# write_text TEXT FILE
+write_text() {
+    printf '%s\n' "$1" | write "$2"
+}
+
+is_loaded() {
+    if [ -d "$root/sys/module/$1" ]; then return; fi
+    case $1 in
+    overlay) grep -qs "${tab}overlay\$" "$root/proc/filesystems" ;;
+    *) return 1 ;;
+    esac
+}
+
+# prepare_firewall KIND PORT
+prepare_firewall() {
+    case $1 in
+    ufw) open_ufw "$2" ;;
+    firewalld) open_firewalld "$2" ;;
+    nftables) open_nftables "$2" ;;
+    iptables) open_iptables "$2" ;;
+    *) fail firewall_unclear "nobody knows how to open $1" ;;
+    esac
+}
+
+open_ufw() {
+    if ! said=$(within 60 ufw allow out "$1/tcp" 2>&1); then fail prepare_failed "$said"; fi
+    case $said in *'Rule added'* | *'Rules updated'*) changed "ufw lets TCP $1 out" ;; esac
+}
+
+open_firewalld() {
+    for family in ipv4 ipv6; do
+        for life in --permanent ''; do
+            # shellcheck disable=SC2086 # no word where there is none
+            set -- "$1" $life --direct
+            port=$1
+            shift
+            if within 30 firewall-cmd "$@" --query-rule "$family" filter OUTPUT 0 -p tcp --dport "$port" -j ACCEPT \
+                >/dev/null 2>&1; then
+                set -- "$port"
+                continue
+            fi
+            try prepare_failed within 30 firewall-cmd "$@" --add-rule "$family" filter OUTPUT 0 -p tcp --dport "$port" \
+                -j ACCEPT
+            changed "firewalld lets TCP $port out ($family${life:+, $life})"
+            set -- "$port"
+        done
+    done
+}
+
+# open_nftables PORT: in every chain of what leaves that drops by policy, now and in the file that nftables.service
+# loads. Rules that come from elsewhere would be gone at the next boot: then nothing is changed.
+open_nftables() {
+    port=$1 file=$root/etc/nftables.conf
+    rules=$(within 10 nft list chains 2>/dev/null | awk -v port="$port" '
+        $1 == "table" { table = $2 " " $3 }
+        $1 == "chain" { chain = $2 }
+        /hook output/ && /policy drop/ {
+            print "insert rule " table " " chain " tcp dport " port " accept comment \"ionet\""
+        }')
+    if [ -z "$rules" ]; then fail firewall_unclear 'nft shows no chain of what leaves that drops by policy'; fi
+    if [ ! -r "$file" ] || ! is_enabled nftables.service; then
+        fail firewall_unclear "the rules of nft come from elsewhere than $file and nftables.service"
+    fi
+    { cat "$file" && printf '%s\n' "$rules"; } >"$stage/nftables.conf"
+    # The file is a program of its own: it must still hold together when it is loaded at boot.
+    try firewall_unclear within 30 nft -c -f "$stage/nftables.conf"
+    keep_old /etc/nftables.conf
+    mode=$(stat -c %a "$file")
+    try prepare_failed write_copy "$stage/nftables.conf" "$file"
+    chmod "$mode" "$file"
+    printf '%s\n' "$rules" >"$stage/rules"
+    try prepare_failed within 30 nft -f "$stage/rules"
+    changed "nftables lets TCP $port out, now and at boot"
+}
+
+open_iptables() {
+    if ! has netfilter-persistent; then
+        fail firewall_unclear 'there is no netfilter-persistent to keep a rule of iptables over a boot'
+    fi
+    for program in iptables ip6tables; do
+        if ! has "$program" || within 30 "$program" -C OUTPUT -p tcp --dport "$1" -j ACCEPT 2>/dev/null; then continue; fi
+        try prepare_failed within 30 "$program" -I OUTPUT -p tcp --dport "$1" -j ACCEPT
+        changed "$program lets TCP $1 out"
+    done
+    try prepare_failed within 60 netfilter-persistent save
+}
