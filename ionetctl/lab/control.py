@@ -18,6 +18,8 @@ from ionetctl.lab.units import load_unit
 if TYPE_CHECKING:
     from pathlib import Path
 
+SYSTEMD_FILE: Final = "run/lab/systemd"
+"""Which systemd the host has."""
 _NO_SUCH_UNIT: Final = 4
 _NOT_ACTIVE: Final = 3
 _LINKS_DIR: Final = "/etc/systemd/system"
@@ -46,6 +48,8 @@ class Control:
 
     async def _systemctl(self, arguments: list[str]) -> Reply:
         options = frozenset(each for each in arguments if each.startswith("-"))
+        if "--version" in options:
+            return Reply(out=(f"systemd {(self._tree / SYSTEMD_FILE).read_text().strip()}",))
         verb, *names = [each for each in arguments if not each.startswith("-")] or [""]
         if verb == "show":
             return self._show(arguments)

@@ -1,4 +1,7 @@
-"""What can be wrong with a rehearsal host: the catalogue, and who gets what. Pure; the choice depends on the seed alone."""
+"""What can go wrong with a rehearsal host: the catalogue, and who gets what. Pure; the choice depends on the seed alone.
+
+What a host can merely be (its ``conditions``) is asked for by the same words.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from ionetctl.errors import UsageError
+from ionetctl.lab import conditions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -62,9 +66,10 @@ def parse_fault(text: str) -> FaultRequest:
     if match is None:
         raise UsageError("lab_fault_invalid", f"{text!r} is no fault", "write NAME=COUNT or NAME=PERCENT%")
     name, amount = match["name"], int(match["amount"])
-    if name not in CATALOGUE:
-        near = difflib.get_close_matches(name, CATALOGUE, n=1)
-        known = f"there are: {', '.join(CATALOGUE)}"
+    names = (*CATALOGUE, *conditions.CATALOGUE)
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1)
+        known = f"there are: {', '.join(names)}"
         hint = f"did you mean {near[0]}? {known}" if near else known
         raise UsageError("lab_fault_unknown", f"there is no fault {name!r}", hint)
     if match["percent"] and amount > _WHOLE:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import asyncssh
@@ -17,12 +19,12 @@ import asyncssh
 from ionetctl.lab.child import Child, Line
 from ionetctl.lab.control import Control
 from ionetctl.lab.fifo import RequestPipe
+from ionetctl.lab.programs import PYTHON, SYSTEM_PATH, search_path
 from ionetctl.lab.supervisor import Supervisor
-from ionetctl.lab.tree import LAB_DIR, SYSTEM_PATH, hold_lock
+from ionetctl.lab.tree import LAB_DIR, hold_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from ionetctl.lab.places import Places
 
@@ -32,6 +34,8 @@ _BYTES_PER_S: Final = {"slow": 1 << 16, "trickle": 1}
 _BREATH_S: Final = 0.01
 _DROP_AFTER_BYTES: Final = 1 << 16
 _LISTEN_BACKLOG: Final = 128
+_PYTHON: Final = str(Path(sys.executable).resolve())
+"""The interpreter itself: an environment's has more to find at its start."""
 _WITHOUT_SSH: Final = frozenset({"unreachable", "timeout", "refused", "silent"})
 
 
@@ -76,15 +80,16 @@ class LabHost:
 
     def environment(self) -> dict[str, str]:
         """All the environment that a command gets."""
-        folders = [self.places.programs / fault for fault in self.plan.faults]
-        present = [str(folder) for folder in folders if folder.is_dir()]
+        programs = self.places.programs
         return {
             "HOME": str(self.tree / "home" / USER),
             "IONET_ROOT": str(self.tree),
+            "LAB_PYTHON": _PYTHON,
+            "LAB_PYTHON_STANDINS": str(programs / PYTHON),
             "LAB_SYSTEM_PATH": SYSTEM_PATH,
             "LANG": "C.UTF-8",
             "LOGNAME": USER,
-            "PATH": ":".join([*present, str(self.places.programs / "common"), SYSTEM_PATH]),
+            "PATH": search_path(programs, self.tree, self.plan.faults),
             "SHELL": "/bin/sh",
             "USER": USER,
         }

@@ -17,6 +17,7 @@ import asyncssh
 from ionetctl.errors import UsageError
 from ionetctl.lab import certificates, processes
 from ionetctl.lab.places import Places
+from ionetctl.lab.programs import install_programs, install_tools
 from ionetctl.lab.release import write_releases
 from ionetctl.lab.site import (
     HOSTS_PER_PROCESS,
@@ -27,7 +28,7 @@ from ionetctl.lab.site import (
     inventory_text,
     plan_site,
 )
-from ionetctl.lab.tree import build_tree, install_programs
+from ionetctl.lab.tree import build_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -121,7 +122,9 @@ def _build(spec: LabSpec, places: Places, hosts: list[SiteHost]) -> Lab:
     pids = {_REGION: _start_region(spec, places)}
     install_programs(places.programs)
     for host in hosts:
-        build_tree(places.tree(host.name), host.machine)
+        machine = host.machine
+        build_tree(places.tree(host.name), machine)
+        install_tools(places.programs, places.tree(host.name), machine)
     write_releases(places.artifacts, spec.nomad_version, spec.device_plugin_version, spec.size_bytes)
     port = _free_port(hosts[0].address)
     host_keys = {host.name: asyncssh.generate_private_key("ssh-ed25519") for host in hosts}

@@ -9,9 +9,10 @@ import ipaddress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from ionetctl.lab.conditions import changed
 from ionetctl.lab.faults import FaultRequest, assign
 from ionetctl.lab.gpus import CATALOGUE, GpuModel, cards
-from ionetctl.lab.tree import Machine
+from ionetctl.lab.machine import Machine, sound_machine
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +28,6 @@ _NETWORK: Final = ipaddress.IPv4Address("127.77.0.0")
 _FEW_HOSTS: Final = 256
 _PROGRAM_BYTES: Final = 2 << 20
 _SMALL_PROGRAM_BYTES: Final = 128 << 10
-_NOISY_OS: Final = "\x1b[31mUbuntu\x1b[0m [red]::error::[/red] =HYPERLINK(1)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +64,17 @@ class SiteHost:
 
     @property
     def machine(self) -> Machine:
-        """What it pretends to be; ``gpu-missing`` lacks its last card."""
-        count = self.model.count - ("gpu-missing" in self.faults)
-        machine = Machine(
+        """What it pretends to be."""
+        machine = sound_machine(
             self.name,
-            self.model.cpu_cores,
-            self.model.memory_gib,
-            tuple(cards(self.model, self.name, count)),
-            has_foreign_nomad="foreign-nomad" in self.faults,
+            cpu_cores=self.model.cpu_cores,
+            memory_gib=self.model.memory_gib,
+            gpus=tuple(cards(self.model, self.name, self.model.count)),
+            address=self.address,
         )
-        if "noisy" not in self.faults:
-            return machine
-        return Machine(self.name, machine.cpu_cores, machine.memory_gib, machine.gpus, os_name=_NOISY_OS)
+        for fault in self.faults:
+            machine = changed(machine, fault)
+        return machine
 
 
 def plan_site(spec: LabSpec) -> list[SiteHost]:

@@ -1,39 +1,37 @@
-"""The file tree that stands for ``/`` on a rehearsal host, and the programs that stand for a host's.
+"""The file tree that stands for ``/`` on a rehearsal host, written once, when the rehearsal is set up.
 
-Written once, when the rehearsal is set up. What the scripts read there: os-release, machine-id, a few files of
-``/proc`` and ``/sys``. What they write there is theirs.
+What the scripts read there is what ``Machine`` says; what they write there is theirs.
 """
 
 from __future__ import annotations
 
-import hashlib
+import json
 import os
-import shutil
 import uuid
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from ionetctl.lab.gpus import GPU_FILE, Gpu, write_gpus
+from ionetctl.lab.gpus import GPU_FILE, write_driver
+from ionetctl.lab.machine import SAYS_DIR
+
+if TYPE_CHECKING:
+    from ionetctl.lab.machine import Machine
 
 LAB_DIR: Final = "run/lab"
-SYSTEM_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+DOCKER_FILE: Final = "run/lab/docker.json"
+NETWORK_FILE: Final = "run/lab/network.json"
 _FOLDERS: Final = (
     "etc/systemd/system",
     "home/miner",
-    "opt",
-    "proc/1",
     "proc/sys/kernel/random",
-    LAB_DIR,
+    SAYS_DIR,
     "sys/bus/pci/devices",
     "tmp",
-    "usr/bin",
     "usr/local/bin",
-    "var/lib",
+    "usr/bin",
+    "var/lib/docker",
 )
-_OS_RELEASE: Final = 'ID=ubuntu\nVERSION_ID="24.04"\nPRETTY_NAME="{name}"\n'
-_STANDINS: Final = Path(__file__).parent / "standins"
-_ALSO_CALLED: Final = {"systemctl": ("journalctl", "nomad-config-validate")}
 _FOREIGN_NOMAD: Final = """#!/bin/sh
 # Stands for a Nomad that somebody else has installed.
 echo 'Nomad v1.6.5'
@@ -52,75 +50,62 @@ client {
   servers = ["nomad.example:4647"]
 }
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """What a host pretends to be."""
-
-    name: str
-    cpu_cores: int
-    memory_gib: int
-    gpus: tuple[Gpu, ...]
-    os_name: str = "Ubuntu 24.04.1 LTS (rehearsal)"
-    has_foreign_nomad: bool = False
+_NOT_CALLED: Final = """#!/bin/sh
+# Stands for a program that no rehearsal calls.
+exit 1
+"""
 
 
 def build_tree(tree: Path, machine: Machine) -> None:
     """Make a host's tree; it must not exist yet."""
     for folder in _FOLDERS:
         (tree / folder).mkdir(parents=True)
-    for path, text in _files(machine).items():
-        (tree / path).write_text(text)
-    write_gpus(tree / GPU_FILE, list(machine.gpus))
-    if not machine.gpus:
-        (tree / GPU_FILE).unlink()
+    says = {f"{SAYS_DIR}/{program}": text for program, text in machine.says.items()}
+    for path, text in {**machine.files, **says, **_of_this_boot()}.items():
+        _write(tree / path, text)
+    for path in machine.executables:
+        _write(tree / path, _NOT_CALLED, mode=0o755)
+    for path, target in machine.links.items():
+        (tree / path).symlink_to(target)
+    _plug_in(tree, machine)
+    _write_states(tree, machine)
+    if machine.has_foreign_nomad:
+        _install_foreign_nomad(tree)
+
+
+def _write(path: Path, text: str, *, mode: int = 0o644) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(mode)
+
+
+def _of_this_boot() -> dict[str, str]:
+    return {"proc/sys/kernel/random/boot_id": f"{uuid.uuid4()}\n"}
+
+
+def _plug_in(tree: Path, machine: Machine) -> None:
     for gpu in machine.gpus:
         device = tree / "sys/bus/pci/devices" / gpu.pci.lower()
         device.mkdir()
         (device / "vendor").write_text("0x10de\n")
         (device / "class").write_text("0x030000\n")
-    if machine.has_foreign_nomad:
-        _install_foreign_nomad(tree)
 
 
-def _files(machine: Machine) -> dict[str, str]:
-    identity = hashlib.sha256(machine.name.encode()).hexdigest()
-    processors = "".join(
-        f"processor\t: {number}\nmodel name\t: Rehearsal CPU\n\n" for number in range(machine.cpu_cores)
-    )
-    return {
-        "etc/os-release": _OS_RELEASE.format(name=machine.os_name),
-        "etc/machine-id": f"{identity[:32]}\n",
-        "proc/1/comm": "systemd\n",
-        "proc/cpuinfo": processors,
-        "proc/meminfo": f"MemTotal:       {machine.memory_gib << 20} kB\n",
-        "proc/sys/kernel/random/boot_id": f"{uuid.uuid4()}\n",
-    }
+def _write_states(tree: Path, machine: Machine) -> None:
+    """What stands for the driver, the Docker daemon and the network: files that the stand-ins read."""
+    if machine.driver is not None:
+        write_driver(tree / GPU_FILE, machine.driver)
+    if machine.docker is not None:
+        (tree / DOCKER_FILE).write_text(json.dumps(asdict(machine.docker), indent=2) + "\n")
+    (tree / NETWORK_FILE).write_text(json.dumps(asdict(machine.way)) + "\n")
 
 
 def _install_foreign_nomad(tree: Path) -> None:
-    program = tree / "usr/bin/nomad"
-    program.write_text(_FOREIGN_NOMAD)
-    program.chmod(0o755)
-    (tree / "etc/nomad.d").mkdir()
-    (tree / "etc/nomad.d/nomad.hcl").write_text(_FOREIGN_CONFIG)
-    (tree / "etc/systemd/system/nomad.service").write_text(_FOREIGN_UNIT)
-    state = tree / "opt/nomad/data/client"
-    state.mkdir(parents=True)
-    (state / "client-id").write_text(str(uuid.uuid4()))
+    _write(tree / "usr/bin/nomad", _FOREIGN_NOMAD, mode=0o755)
+    _write(tree / "etc/nomad.d/nomad.hcl", _FOREIGN_CONFIG)
+    _write(tree / "etc/systemd/system/nomad.service", _FOREIGN_UNIT)
+    _write(tree / "opt/nomad/data/client/client-id", str(uuid.uuid4()))
     (tree / "opt/nomad/data/alloc" / str(uuid.uuid4())).mkdir(parents=True)
-
-
-def install_programs(programs: Path) -> None:
-    """Copy the stand-in programs: ``common`` for every host, one folder more for each fault that has some."""
-    for folder in (_STANDINS / "common", *sorted((_STANDINS / "faults").iterdir())):
-        target = programs / folder.name
-        target.mkdir(parents=True)
-        for source in sorted(folder.iterdir()):
-            for name in (source.name, *_ALSO_CALLED.get(source.name, ())):
-                shutil.copyfile(source, target / name)
-                (target / name).chmod(0o755)
 
 
 def hold_lock(tree: Path) -> None:

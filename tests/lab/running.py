@@ -15,9 +15,10 @@ from ionetctl.lab import certificates
 from ionetctl.lab.agent import Agent
 from ionetctl.lab.api import Api
 from ionetctl.lab.gpus import CATALOGUE, Gpu, cards
+from ionetctl.lab.machine import sound_machine
 from ionetctl.lab.region_state import RegionState, Right
 from ionetctl.lab.rpc import RpcServer, server_context
-from ionetctl.lab.tree import Machine, build_tree
+from ionetctl.lab.tree import build_tree
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -207,7 +208,7 @@ async def run_until(agent: Agent, log: list[str], line: str) -> None:
 def new_rig(folder: Path, name: str, region: RunningRegion, gpus: tuple[Gpu, ...] | None = None) -> Rig:
     """A sound rig: right CA, certificate, plugin; no introduction yet."""
     shown = tuple(cards(CATALOGUE[0], name, 2)) if gpus is None else gpus
-    build_tree(folder / name, Machine(name, 4, 8, shown))
+    build_tree(folder / name, sound_machine(name, cpu_cores=4, memory_gib=8, gpus=shown))
     rig = Rig(folder / name, name, region)
     rig.configure()
     rig.certify(region.authority)

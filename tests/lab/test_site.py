@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ionetctl.errors import UsageError
+from ionetctl.lab import conditions
 from ionetctl.lab.faults import CATALOGUE, FaultRequest, assign, parse_fault
 from ionetctl.lab.site import LabSpec, inventory_text, plan_site
 
@@ -47,7 +48,7 @@ def test_an_unknown_fault_is_answered_by_the_list() -> None:
     """The nearest one first, then all there are."""
     with pytest.raises(UsageError) as caught:
         parse_fault("unreachabel=1")
-    assert caught.value.hint == f"did you mean unreachable? there are: {', '.join(CATALOGUE)}"
+    assert caught.value.hint == f"did you mean unreachable? there are: {', '.join((*CATALOGUE, *conditions.CATALOGUE))}"
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ionetctl.lab.control import Control
+from ionetctl.lab.programs import SYSTEM_PATH
 from ionetctl.lab.supervisor import Reply, Supervisor
-from ionetctl.lab.tree import SYSTEM_PATH
 from tests.lab.running import Rig, RunningRegion, new_rig, running_region
 
 if TYPE_CHECKING:
