@@ -40,16 +40,17 @@ def apply_script() -> bytes:
 @cache
 def probe_script() -> str:
     """What has the GPUs asked: the third argument of ``sh -c … ionet-probe NONCE``."""
-    return _text("probe.sh").decode()
+    return _text("probe_start.sh").decode()
 
 
 @cache
 def probe_program() -> bytes:
-    """The collector and what it uses of pynvml, for the probe's standard input.
+    """What the probe takes from its standard input: its own text, the collector, and what that uses of pynvml.
 
     Raises ``ImportError`` where the package is installed without pynvml.
     """
-    return pack(source_of("pynvml"), _text("gpu_probe.py").decode(), always="NVML_ERROR_")
+    program = pack(source_of("pynvml"), _text("gpu_probe.py").decode(), always="NVML_ERROR_")
+    return _text("probe.sh") + program
 
 
 @cache

@@ -1,0 +1,160 @@
+# What a host's GPUs are, in the words of docs/gpu-probe.md. It reads and never writes, and ends with 0.
+#
+#   sh -c "$(cat probe_start.sh)" ionet-probe NONCE <PROGRAM    PROGRAM is this file, and what python3 is to run
+#
+# Paths stand below $IONET_ROOT, which is empty on a real host.
+set -eu
+umask 077
+export LC_ALL=C
+PATH=${PATH:+$PATH:}/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+root=${IONET_ROOT:-}
+deadline_s=${IONET_PROBE_DEADLINE_S:-10}
+tab=$(printf '\t')
+nl='
+'
+# What python3 makes of standard input: the modules that the probe uses, and the probe.
+start='
+import sys, types, zlib
+library, probe = zlib.decompress(sys.stdin.buffer.read()).decode().split("\0")
+pynvml = sys.modules["pynvml"] = types.ModuleType("pynvml")
+exec(library, pynvml.__dict__)
+exec(probe, {"__name__": "__main__"})
+'
+
+# fact KEY VALUE...: one record; what would break it becomes a space.
+fact() {
+    line=$1
+    shift
+    for value in "$@"; do
+        while :; do
+            case $value in
+            *"$tab"*) value="${value%%"$tab"*} ${value#*"$tab"}" ;;
+            *"$nl"*) value="${value%%"$nl"*} ${value#*"$nl"}" ;;
+            *) break ;;
+            esac
+        done
+        line=$line$tab$value
+    done
+    printf '%.2000s\n' "$line"
+}
+
+has() {
+    command -v "$1" >/dev/null 2>&1
+}
+
+# bounded COMMAND...: its output and a line "exit STATUS". A child that is stuck in the kernel heeds no signal: it is
+# left behind rather than waited for.
+bounded() {
+    {
+        # By exec, since a redirected block keeps the old standard error open, and with it the connection.
+        exec 2>/dev/null
+        sleep "$((deadline_s + 3))" >/dev/null &
+        timer=$!
+        echo "$timer"
+        {
+            status=0
+            if has timeout; then set -- timeout -k 2 "$deadline_s" "$@"; fi
+            "$@" </dev/null 2>&1 || status=$?
+            printf '\nexit %s\n' "$status"
+        } &
+        wait "$timer" || :
+        printf '\nexit 124\n'
+    } | {
+        read -r timer
+        while IFS= read -r line; do
+            printf '%s\n' "$line"
+            case $line in 'exit '*) break ;; esac
+        done
+        kill "$timer" 2>/dev/null || :
+    }
+}
+
+# nvml: NVML's own word, where there is a Python to ask it; $why becomes the reason where there is none.
+nvml() {
+    for python in python3 "$root/usr/libexec/platform-python" ''; do
+        if [ -n "$python" ] && has "$python"; then break; fi
+    done
+    if [ -z "$python" ]; then
+        why='no python3'
+        cat >/dev/null
+        return 1
+    fi
+    # Without bytecode: a host that is looked at stays as it is.
+    status=0
+    { why=$("$python" -B -c "$start" 2>&1 >&3 3>&-) || status=$?; } 3>&1
+    why=${why##*"$nl"}
+    case $status in
+    0) return 0 ;;
+    3) ;;
+    *) why="python3 ended with $status: $why" ;;
+    esac
+    cat >/dev/null
+    return 1
+}
+
+# devices_on_bus: $count becomes the number of NVIDIA display devices that the kernel sees, empty where it cannot say.
+devices_on_bus() {
+    count=
+    if [ ! -d "$root/sys/bus/pci/devices" ]; then return; fi
+    count=0
+    for device in "$root"/sys/bus/pci/devices/*; do
+        vendor='' class=''
+        { read -r vendor <"$device/vendor" && read -r class <"$device/class"; } 2>/dev/null || continue
+        case $vendor$class in 0x10de0x03*) count=$((count + 1)) ;; esac
+    done
+}
+
+# gpu_row ROW: a gpu record where ROW is one of nvidia-smi's; $complaint otherwise keeps what it said.
+gpu_row() {
+    index=${1%%, *}
+    case $index in
+    '' | *[!0-9]*)
+        complaint=${complaint:-$1}
+        return
+        ;;
+    esac
+    row=${1#*, }
+    bus=${row##*, }
+    row=${row%, *}
+    memory=${row##*, }
+    row=${row%, *}
+    case $memory in *[!0-9]*) memory= ;; esac
+    fact gpu "$index" "${row%, *}" "${row##*, }" "$memory" "$bus"
+    seen=$((seen + 1))
+}
+
+# nvidia_smi: what nvidia-smi lists, for those of whom NVML could not be asked.
+nvidia_smi() {
+    devices_on_bus
+    if ! has nvidia-smi; then
+        case $count in
+        0) fact empty ;;
+        '') fact unknown "$why, and no nvidia-smi" ;;
+        *) fact unknown "$why, and no nvidia-smi, but NVIDIA devices on the PCI bus: $count" ;;
+        esac
+        return
+    fi
+    rows=$(bounded nvidia-smi --query-gpu=index,name,uuid,memory.total,pci.bus_id --format=csv,noheader,nounits)
+    status=${rows##*"${nl}exit "}
+    rows=${rows%"${nl}exit "*}$nl
+    complaint='' seen=0
+    while [ -n "$rows" ]; do
+        gpu_row "${rows%%"$nl"*}"
+        rows=${rows#*"$nl"}
+    done
+    case $status.$seen.$count in
+    0.*) fact source "nvidia-smi ($why)" ;;
+    *.0.0) fact empty ;;
+    124.0.* | 137.0.*) fact hanging nvidia-smi ;;
+    *.0.*) fact unknown "$why, and nvidia-smi ended with $status: $complaint" ;;
+    *) fact source "nvidia-smi ($why), which ended with $status: $complaint" ;;
+    esac
+}
+
+probe() {
+    fact ionet-probe 1 "$1"
+    if ! nvml; then nvidia_smi; fi
+    fact ionet-probe-end "$1"
+}
+
+probe "$@"
