@@ -33,10 +33,21 @@ from ionetctl.events import (
 from ionetctl.interruption import StoppingSignals
 from ionetctl.journal import Journal, journal_path, list_journals, new_rollout_id, read_journal
 from ionetctl.model import HostName, ReadyPair, Result, RolloutId
+from ionetctl.packages import check_packages
 from ionetctl.phases import Intent, Phases, PlanOverview
 from ionetctl.pipeline import Pipeline
+from ionetctl.preparation import surveyed_paths
 from ionetctl.recorder import Recorder
-from ionetctl.remote import apply_script, read_script, receive_script, survey_script
+from ionetctl.remote import (
+    apply_script,
+    prepare_script,
+    probe_program,
+    probe_script,
+    read_script,
+    receive_script,
+    restore_miner_script,
+    survey_script,
+)
 from ionetctl.retrying import RetryBudget, RetryPolicy
 from ionetctl.rollout import Size, Stop, Strategy
 from ionetctl.site import OpenRegion, Site, open_site
@@ -208,6 +219,7 @@ class _Run:
 
     async def _work(self, stop: Stop) -> ExitCode:
         if not self.intent.surveys_only:
+            check_packages(self.intent.hosts)
             await self.site.ensure_programs()
         introduces = {name: await self._introduces(name) for name in self.site.regions}
         async with self._connector() as connector:
@@ -251,7 +263,16 @@ class _Run:
             subject_of=self.site.subject_of,
             surveyed_paths=self._surveyed_paths(),
             servers_of=self.site.servers_of,
-            scripts=Scripts(survey_script(), receive_script(), apply_script(), read_script()),
+            scripts=Scripts(
+                survey_script(),
+                receive_script(),
+                apply_script(),
+                read_script(),
+                probe_script(),
+                probe_program(),
+                prepare_script(),
+                restore_miner_script(),
+            ),
             emit=self.emit,
             clock=self.clock,
             retry=self._retry(stop),
@@ -267,7 +288,7 @@ class _Run:
 
     def _surveyed_paths(self) -> tuple[str, ...]:
         nomad = self.site.inventory.nomad
-        return managed_paths(nomad.version, nomad.device_plugin_version)
+        return (*managed_paths(nomad.version, nomad.device_plugin_version), *surveyed_paths())
 
     def _retry(self, stop: Stop) -> RetryPolicy:
         budget = RetryBudget(max(LEAST_RETRIES, len(self.intent.hosts) // 5))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import json
 import re
 import tarfile
 from collections import deque
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from ionetctl.events import AnyEvent
     from ionetctl.model import Facts, Host, HostName, NodeId, NodeView, RolloutId
+    from ionetctl.observed import SeenGpu
     from ionetctl.ports import Command, Connector, Emit
 
 Line = str | BaseException
@@ -47,6 +49,7 @@ START: Final = (
 )
 VERDICT: Final = ("await\tverdict",)
 READ: Final = b"# read.sh\n"
+PROBE: Final = b"the probe's program"
 STRICT: Final = RegionStatus(EU_NORTH, "2.0.5", "strict", frozenset({"gpu", "default"}))
 FINISH: Final = ("step\tfinish", "done")
 DENIED: Final = ('log\terror registering: error="rpc error: Permission denied"',)
@@ -75,8 +78,6 @@ def survey_text(facts: Facts, nonce: str) -> bytes:
         f"machine-id\t{facts.machine_id}",
         "tool\ttar",
         "tool\tgzip",
-        *(f"gpu\t{gpu.index}\t{gpu.name}\t{gpu.uuid}\t{gpu.memory_mib}\t" for gpu in facts.gpus or ()),
-        f"gpu.source\t{facts.gpu_source if facts.gpus is not None else 'none: nobody'}",
         f"nomad.active\t{nomad.active}",
         f"nomad.enabled\t{'enabled' if nomad.is_enabled else 'disabled'}",
         *(f"nomad.config\t{path}" for path in nomad.config_files),
@@ -95,6 +96,18 @@ def survey_text(facts: Facts, nonce: str) -> bytes:
     }
     lines += [f"{key}\t{value}" for key, value in optional.items() if value is not None]
     return "\n".join([*lines, f"ionet-survey-end\t{nonce}", ""]).encode()
+
+
+def probe_text(facts: Facts, nonce: str) -> bytes:
+    """What a host of these facts answers to a probe (docs/gpu-probe.md)."""
+    verdict = "unknown\tnobody" if facts.gpus is None else f"nvml\t{json.dumps(_nvml(facts.gpus))}"
+    return f"ionet-probe\t1\t{nonce}\n{verdict}\nionet-probe-end\t{nonce}\n".encode()
+
+
+def _nvml(gpus: Sequence[SeenGpu]) -> dict[str, object]:
+    keys = ("index", "name", "uuid", "memory_mib", "is_lost")
+    cards = [{key: getattr(gpu, key) for key in keys} for gpu in gpus]
+    return {"took_ms": 1, "devices_on_bus": len(gpus), "gpus": cards}
 
 
 @dataclass
@@ -128,13 +141,24 @@ class FakeHost:
     ) -> Completed:
         self.commands.append(command)
         if isinstance(stdin, bytes):
-            return self._read(command) if stdin == READ else self._survey(command)
+            return self._look(command, stdin)
         assert on_line is not None
         assert isinstance(stdin, AsyncGenerator)
         script = self.applies[min(self._applies, len(self.applies) - 1)]
         self._applies += 1
         async with aclosing(stdin) as speech:
             return await self._play(command, deque(script), speech, on_line)
+
+    def _look(self, command: Command, stdin: bytes) -> Completed:
+        if stdin == READ:
+            return self._read(command)
+        return self._probe(command) if stdin == PROBE else self._survey(command)
+
+    def _probe(self, command: Command) -> Completed:
+        """The GPUs of the latest survey."""
+        found = self.facts[min(self._surveys, len(self.facts)) - 1]
+        assert not isinstance(found, BaseException)
+        return Completed(0, probe_text(found, command.argv[4]), b"")
 
     def _read(self, command: Command) -> Completed:
         """The files asked for, as ``read.sh`` prints them."""
@@ -368,7 +392,7 @@ def equipment(
         subject_of=lambda host, name, facts: replace(subject(host, facts), node_name=name),
         surveyed_paths=managed_paths("2.0.5", "1.1.0"),
         servers_of=lambda _: ("10.0.0.1:4647",),
-        scripts=Scripts(b"# survey.sh\n", "# receive.sh\n", b"# apply.sh\n", READ),
+        scripts=Scripts(b"# survey.sh\n", "# receive.sh\n", b"# apply.sh\n", READ, "# probe.sh", PROBE),
         emit=emit,
         clock=region.clock,
         retry=RetryPolicy(region.clock, RetryBudget(10)),
