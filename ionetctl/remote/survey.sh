@@ -3,14 +3,14 @@
 #
 #   sh -s -- NONCE SERVERS PATH...    SERVERS as host:port,… (or -); the PATHs are those that a bundle manages
 #
-# Paths stand below $IONET_ROOT, which is empty on a real host; only mounts and the start times of processes are
-# always the kernel's own.
+# Paths stand below $IONET_ROOT, which is empty on a real host; only the start times of processes are always the
+# kernel's own, and mounts where the tree has no table of them.
 # shellcheck disable=SC2034,SC2154 # some variables are set here and used in a part, or the other way round
 set -eu
 umask 077
 export LC_ALL=C
 root=${IONET_ROOT:-}
-for directory in /usr/local/sbin /usr/local/bin /usr/sbin /usr/bin /sbin /bin; do
+for directory in /usr/local/sbin /usr/local/bin /usr/sbin /usr/bin /sbin /bin /snap/bin; do
     PATH=${PATH:+$PATH:}$root$directory
 done
 config_dir=/etc/nomad.d
@@ -123,7 +123,8 @@ disks() {
         set -- "$@" "$got"
     done
     if ! table=$(within 10 df -Pk "$@"); then return; fi
-    mounts=/proc/mounts
+    mounts=$root/proc/mounts
+    if [ ! -r "$mounts" ]; then mounts=/proc/mounts; fi
     if [ ! -r "$mounts" ]; then mounts=/dev/null; fi
     printf '%s\n' "$table" | places=$places awk '
         # Of several mounts at one point the last one is on top.

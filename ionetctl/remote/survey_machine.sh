@@ -161,7 +161,7 @@ containers() {
 
 docker_daemon() {
     snap=0
-    case $(command -v docker) in /snap/*) snap=1 ;; esac
+    case $(command -v docker) in "$root"/snap/*) snap=1 ;; esac
     IFS='|' read -r version driver directory default runtimes cgroup_version <<END
 $(within 5 docker info --format "$docker_format" 2>/dev/null || :)
 END
@@ -175,14 +175,14 @@ END
 
 cni_plugins() {
     if [ ! -d "$root/opt/cni/bin" ]; then return; fi
-    found=
-    set -- "$root"/opt/cni/bin/*
-    for file in "$@"; do
-        # A list of more would not fit into a line.
-        if [ "${#found}" -gt 2000 ]; then break; fi
+    found='' count=0
+    for file in "$root"/opt/cni/bin/*; do
+        # A line holds no more.
+        if [ "$count" = 128 ] || [ "${#found}" -gt 3000 ]; then break; fi
         name=${file##*/}
         case $name in *[!0-9A-Za-z._-]*) continue ;; esac
-        if [ -f "$file" ] && [ -x "$file" ]; then found="$found $name"; fi
+        if [ ! -f "$file" ] || [ ! -x "$file" ]; then continue; fi
+        found="$found $name" count=$((count + 1))
     done
     fact cni "${found# }"
 }
@@ -245,7 +245,9 @@ driver_package() {
     if has dpkg-query; then
         # shellcheck disable=SC2016 # dpkg's words, not ours
         row=$(within 5 dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' 'nvidia-driver-[0-9]*' nvidia-driver \
-            'nvidia-headless-[0-9]*' nvidia-open cuda-drivers 'nvidia-kernel-*' 2>/dev/null | grep -m 1 '^.i' || :)
+            'nvidia-headless-[0-9]*' nvidia-open cuda-drivers 2>/dev/null | awk '
+                /^.i/ && (row == "" || ($NF ~ /^nvidia-driver/ && row !~ / nvidia-driver/)) { row = $0 }
+                END { print row }')
         known driver.package "${row##* }"
         case $row in
         '') ;;
@@ -285,9 +287,12 @@ kernel_log() {
             rows=$more status=0
         fi
     fi
-    if [ "$status" = 2 ]; then return; fi
-    if [ -n "$rows" ]; then printf '%s\n' "$rows"; fi
-    fact looked xids
+    case $status in
+    0 | 1)
+        if [ -n "$rows" ]; then printf '%s\n' "$rows"; fi
+        fact looked xids
+        ;;
+    esac
 }
 
 # xids: the xid records of a log on standard input. Ends with 2 for an empty log, 1 for one that lacks its beginning.

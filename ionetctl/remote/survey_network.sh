@@ -59,7 +59,7 @@ interface() {
     first_line "$1/operstate"
     case $got in up) is_up=1 ;; down) is_up=0 ;; *) is_up= ;; esac
     first_line "$1/speed"
-    case $got in '' | *[!0-9]* | 0) speed= ;; *) speed=$got ;; esac
+    case $got in '' | *[!0-9]* | 0 | 4294967295) speed= ;; *) speed=$got ;; esac
     case $routed in *" $name "*) has_route=1 ;; *) has_route=0 ;; esac
     fact interface "$name" "$mac" "$mtu" "$is_up" "$speed" "$has_route"
 }
@@ -74,6 +74,7 @@ reaches() {
         server=${servers%%,*}
         servers=${servers#"$server"}
         servers=${servers#,}
+        case ,$servers, in *",$server,"*) continue ;; esac
         host=${server%:*}
         host=${host#\[}
         set -- "$@" "${host%\]}" "${server##*:}"
@@ -165,13 +166,14 @@ reach_by_bash() {
         exec 3<>"/dev/tcp/$0/$1" || exit 1
         now; echo "$((now - began))"' "$1" "$2" 2>&1) || status=$?
     case $status.$said in
-    0.*[!0-9]* | 0. | *'No such file'* | 12[67].*) failure=no_tool took= ;;
+    0.*[!0-9]* | 0. | *'No such file'*) failure=no_tool took= ;;
     0.*) milliseconds "$said" ;;
     *) failed "$status" "$said" ;;
     esac
 }
 
 # reach_by_nc ADDRESS PORT: the clock is the kernel's, in hundredths of a second: a process for a finer one takes longer.
+# Busybox's nc knows no -z, and would wait for the server to close; a program to run ends it at once.
 reach_by_nc() {
     status=0
     read -r began _ </proc/uptime
@@ -179,7 +181,7 @@ reach_by_nc() {
     case $said in
     *option*)
         status=0
-        said=$(within 3 nc -w 3 "$1" "$2" 2>&1 </dev/null) || status=$?
+        said=$(within 3 nc -w 3 "$1" "$2" -e true 2>&1 </dev/null) || status=$?
         ;;
     esac
     read -r ended _ </proc/uptime
@@ -204,6 +206,7 @@ failed() {
     case $1.$2 in
     *[Rr]efused*) failure=refused ;;
     124.* | 137.* | 143.* | *'timed out'*) failure=timeout ;;
+    12[67].*) failure=no_tool ;;
     *'not known'* | *'name resolution'* | *'bad address'* | *'invalid host'* | *'No address'*) failure=unresolved ;;
     *) failure=unreachable ;;
     esac

@@ -37,7 +37,7 @@ END
 
 # agent PID: counts it where it is one: its helpers (logmon, executor) bear its name too.
 agent() {
-    case $(tr '\000' ' ' <"$1/cmdline" 2>/dev/null) in
+    case $(tr '\000' ' ' 2>/dev/null <"$1/cmdline") in
     *' agent '*) agents=$((agents + 1)) ;;
     esac
 }
@@ -48,7 +48,8 @@ workload() {
     if [ "$told" -ge 64 ]; then return; fi
     told=$((told + 1))
     unit_name=
-    if [ -r "$2/cgroup" ]; then
+    # By now it may be gone.
+    {
         while IFS= read -r line; do
             case $line in
             */user@*) ;;
@@ -58,7 +59,7 @@ workload() {
                 ;;
             esac
         done <"$2/cgroup"
-    fi
+    } 2>/dev/null || :
     fact "$1" "$name" "$2" "$unit_name"
 }
 

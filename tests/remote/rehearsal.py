@@ -99,9 +99,9 @@ class Host:
     def argv(self, *arguments: str) -> list[str]:
         return [shutil.which("sh", path=self.environ()["PATH"]) or "sh", *arguments]
 
-    def survey_output(self, *paths: str, nonce: str = "n0nce") -> bytes:
+    def survey_output(self, *paths: str, nonce: str = "n0nce", servers: str = "-") -> bytes:
         run = subprocess.run(
-            self.argv("-s", "--", nonce, "-", *paths),
+            self.argv("-s", "--", nonce, servers, *paths),
             input=survey_script(),
             capture_output=True,
             env=self.environ(),
@@ -111,8 +111,9 @@ class Host:
         assert run.stderr == b""
         return run.stdout
 
-    def survey(self, *paths: str, controller_time: float = 0.0) -> Facts:
-        return parse_survey(self.survey_output(*paths), "n0nce", controller_time=controller_time)
+    def survey(self, *paths: str, servers: str = "-", controller_time: float = 0.0) -> Facts:
+        output = self.survey_output(*paths, servers=servers)
+        return parse_survey(output, "n0nce", controller_time=controller_time)
 
     def open(self, payload: Payload, *, size_bytes: int | None = None) -> subprocess.Popen[bytes]:
         size = payload.size_bytes if size_bytes is None else size_bytes

@@ -1,0 +1,345 @@
+"""What the survey finds of a machine: its parts, its kernel, what would run containers, its driver."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ionetctl.observed import Docker, Driver, Xid
+from tests.remote.rehearsal import Host, make_host, shim
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DOCKER = "24.0.7|systemd|/srv/docker|nvidia|io.containerd.runc.v2 nvidia runc |2"
+LIBRARY = "/usr/lib/x86_64-linux-gnu/libnvidia-ml.so"
+EFI_VARIABLE = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Host:
+    """A host that has no program but busybox's."""
+    return make_host(tmp_path, "busybox")
+
+
+def pci(host: Host, *devices: tuple[str, str]) -> None:
+    """A PCI bus with devices of that vendor and class."""
+    host.path("/sys/bus/pci/devices").mkdir(parents=True)
+    for number, (vendor, kind) in enumerate(devices):
+        host.write(f"/sys/bus/pci/devices/{number}/vendor", f"{vendor}\n")
+        host.write(f"/sys/bus/pci/devices/{number}/class", f"{kind}\n")
+
+
+def test_the_machine_is_told(host: Host) -> None:
+    """Name, processor, product, swap and huge pages are what the kernel shows."""
+    host.write("/proc/sys/kernel/hostname", "rig-7\n")
+    host.write("/proc/cpuinfo", "processor\t: 0\nmodel name\t: AMD EPYC 7543 32-Core Processor\n" * 2)
+    meminfo = "MemTotal:       2048 kB\nSwapTotal:   1048576 kB\nHugePages_Total:    4\n"
+    host.write("/proc/meminfo", meminfo + "Hugepagesize:       2048 kB\n")
+    host.write("/sys/class/dmi/id/sys_vendor", "Supermicro\n")
+    host.write("/sys/class/dmi/id/product_name", "AS -4124GS-TNR\n")
+    around = host.survey().around
+    assert around.hostname == "rig-7"
+    assert around.cpu_model == "AMD EPYC 7543 32-Core Processor"
+    assert around.product == "Supermicro AS -4124GS-TNR"
+    assert (around.swap_mib, around.hugepages_mib) == (1024, 8)
+
+
+def test_huge_pages_of_all_sizes_count(host: Host) -> None:
+    """Where the kernel tells the sum over all sizes, that is what counts."""
+    host.write("/proc/meminfo", "HugePages_Total: 0\nHugepagesize: 2048 kB\nHugetlb:  4194304 kB\n")
+    assert host.survey().around.hugepages_mib == 4096
+
+
+def test_what_is_not_there_is_not_known(bare: Host) -> None:
+    """Without files and programs nothing is claimed of the machine, neither good nor bad."""
+    shim(bare, "dmesg", "exit 1")
+    shim(bare, "journalctl", "exit 1")
+    around = bare.survey().around
+    assert (around.hostname, around.cpu_model, around.product) == (None, None, None)
+    assert (around.systemd_version, around.virtualization, around.is_time_synchronized) == (None, None, None)
+    assert (around.docker, around.toolkit_version, around.cni_plugins) == (None, None, None)
+    assert (around.modules, around.gpus_on_bus, around.xids, around.interfaces) == (None, None, None, None)
+    assert (around.firewalls, around.package_manager, around.needs_reboot) == (None, None, None)
+    assert (around.driver, around.has_python) == (Driver(), False)
+
+
+def test_systemd_s_programs_are_asked(host: Host) -> None:
+    """Version, virtualization and time are systemd's words."""
+    shim(host, "systemctl", "echo 'systemd 255 (255.4-1ubuntu8)'; echo '+PAM +AUDIT'")
+    shim(host, "systemd-detect-virt", "echo none; exit 1")
+    shim(host, "timedatectl", "echo NTP=yes; echo NTPSynchronized=no")
+    around = host.survey().around
+    assert (around.systemd_version, around.virtualization) == (255, "none")
+    assert (around.is_ntp_on, around.is_time_synchronized) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("mounts", "expected"),
+    [
+        (["cgroup2 /sys/fs/cgroup cgroup2 rw,nosuid 0 0"], ("v2", {"cpu", "memory"})),
+        (["cgroup2 /sys/fs/cgroup cgroup2 ro,nosuid 0 0"], ("v2", set[str]())),
+        (
+            [
+                "cgroup /sys/fs/cgroup/cpu,cpuacct cgroup rw,cpu,cpuacct 0 0",
+                "cgroup /sys/fs/cgroup/memory cgroup ro,memory 0 0",
+                "cgroup /sys/fs/cgroup/systemd cgroup rw,xattr,name=systemd 0 0",
+            ],
+            ("v1", {"cpu", "cpuacct"}),
+        ),
+        (
+            [
+                "cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0",
+                "cgroup /sys/fs/cgroup/memory cgroup ro,memory 0 0",
+                "cgroup /sys/fs/cgroup/memory cgroup rw,memory 0 0",
+            ],
+            ("hybrid", {"memory"}),
+        ),
+        (["proc /proc proc rw 0 0"], (None, None)),
+    ],
+    ids=["v2", "v2 read-only", "v1", "hybrid", "none"],
+)
+def test_usable_controllers_are_told(host: Host, mounts: list[str], expected: tuple[object, object]) -> None:
+    """A controller counts where the topmost mount of it may be written to."""
+    host.write("/proc/mounts", "\n".join([*mounts, ""]))
+    host.write("/sys/fs/cgroup/cgroup.controllers", "cpu memory\n")
+    around = host.survey().around
+    controllers = around.cgroup_controllers
+    assert (around.cgroups, None if controllers is None else set(controllers)) == expected
+
+
+def test_modules_are_loaded_or_built_in(host: Host) -> None:
+    """A module counts when it is loaded or part of the kernel, and no other that only begins like it."""
+    release = host.survey().kernel
+    host.write("/proc/modules", "bridge 311296 1 br_netfilter, Live 0x0\nnvidia_uvm 1 0 - Live 0x0\n")
+    host.write(f"/lib/modules/{release}/modules.builtin", "kernel/fs/overlayfs/overlay.ko\n")
+    host.path("/sys/module/br_netfilter").mkdir(parents=True)
+    around = host.survey().around
+    assert around.modules == ("bridge", "br_netfilter", "overlay")
+    assert around.driver.is_nouveau_loaded is False
+    host.write("/proc/modules", "nouveau 2306048 1 - Live 0x0\n")
+    assert host.survey().around.driver.is_nouveau_loaded is True
+
+
+@pytest.mark.parametrize(
+    ("program", "expected"), [("apt-get", ("apt", False)), ("dnf", ("dnf", None)), ("apk", ("apk", None))]
+)
+def test_the_package_manager_is_told(bare: Host, program: str, expected: tuple[str, bool | None]) -> None:
+    """The manager is named; that no reboot is due is known of the Debian families alone."""
+    shim(bare, program, "")
+    around = bare.survey().around
+    assert (around.package_manager, around.needs_reboot) == expected
+
+
+def test_a_due_reboot_is_told(host: Host) -> None:
+    """The mark that upgrades leave is seen."""
+    host.write("/run/reboot-required", "")
+    assert host.survey().around.needs_reboot is True
+
+
+def test_docker_is_told_whole(host: Host) -> None:
+    """The daemon's version, cgroups, runtimes and root directory, with the room there."""
+    shim(host, "docker", f'[ "$1" = ps ] || echo "{DOCKER}"')
+    facts = host.survey()
+    assert facts.around.docker == Docker(
+        version="24.0.7",
+        cgroup_driver="systemd",
+        cgroup_version="2",
+        root_dir="/srv/docker",
+        runtimes=("io.containerd.runc.v2", "nvidia", "runc"),
+        default_runtime="nvidia",
+    )
+    assert "/srv/docker" in [disk.path for disk in facts.disks]
+
+
+def test_an_old_docker_stops_printing(host: Host) -> None:
+    """A Docker that does not know what a cgroup version is says all the rest."""
+    shim(host, "docker", f'[ "$1" = ps ] || {{ echo "{DOCKER.removesuffix("2")}"; exit 1; }}')
+    docker = host.survey().around.docker
+    assert docker is not None
+    assert (docker.version, docker.cgroup_version, docker.default_runtime) == ("24.0.7", None, "nvidia")
+
+
+def test_a_docker_without_daemon_has_no_version(host: Host) -> None:
+    """A client whose daemon does not answer is not nothing, and not a Docker that works."""
+    shim(host, "docker", "echo 'Cannot connect to the Docker daemon' >&2; echo; exit 1")
+    facts = host.survey()
+    assert facts.around.docker == Docker(version=None)
+    assert "/var/lib/docker" in [disk.path for disk in facts.disks]
+
+
+def test_a_snap_of_docker_is_told(one_host: Host) -> None:
+    """Docker from a snap is found where snaps are, and named as one."""
+    one_host.write("/snap/bin/docker", f"#!/bin/sh\necho '{DOCKER}'\n", 0o755)
+    docker = one_host.survey().around.docker
+    assert docker is not None
+    assert docker.is_snap
+
+
+def test_a_root_directory_of_odd_characters_is_not_acted_upon(host: Host) -> None:
+    """What Docker says is a text; only a plain path of it is looked at."""
+    shim(host, "docker", f"[ $1 = ps ] || echo '{DOCKER.replace('/srv/docker', '/srv/a b')}'")
+    facts = host.survey()
+    assert facts.around.docker is not None
+    assert facts.around.docker.root_dir == "/srv/a b"
+    assert "/srv/a b" not in [disk.path for disk in facts.disks]
+
+
+def test_the_container_toolkit_is_told(host: Host) -> None:
+    """Its version is the last word of its first line."""
+    shim(host, "nvidia-ctk", "echo 'NVIDIA Container Toolkit CLI version 1.17.0'; echo 'commit: 0b1d3c7'")
+    assert host.survey().around.toolkit_version == "1.17.0"
+
+
+def test_network_plugins_are_programs(host: Host) -> None:
+    """What can be run in the plugins' directory is one, what is a mere file is not."""
+    host.write("/opt/cni/bin/bridge", "", 0o755)
+    host.write("/opt/cni/bin/loopback", "", 0o755)
+    host.write("/opt/cni/bin/README.md", "")
+    assert host.survey().around.cni_plugins == ("bridge", "loopback")
+
+
+def test_an_empty_plugin_directory_is_not_a_missing_one(host: Host) -> None:
+    """No plugins are there, and that is known."""
+    host.path("/opt/cni/bin").mkdir(parents=True)
+    assert host.survey().around.cni_plugins == ()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.14  Thu Feb 22 01:44:30 UTC 2024",
+        "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  550.54.14  Release Build  (dvs-builder)",
+    ],
+)
+def test_the_driver_is_told(host: Host, line: str) -> None:
+    """The module's version is the kernel's word, the library's that of the file that its name leads to."""
+    host.write("/proc/driver/nvidia/version", f"{line}\nGCC version: 12.3.0\n")
+    host.write(f"{LIBRARY}.550.90.07", "")
+    host.path(f"{LIBRARY}.1").symlink_to("libnvidia-ml.so.550.90.07")
+    driver = host.survey().around.driver
+    assert (driver.module_version, driver.library_version) == ("550.54.14", "550.90.07")
+
+
+def test_a_library_elsewhere_is_found(host: Host) -> None:
+    """Where the linker knows the library in another directory, it is that one."""
+    host.write("/opt/nvidia/libnvidia-ml.so.535.183.01", "")
+    host.path("/opt/nvidia/libnvidia-ml.so.1").symlink_to("libnvidia-ml.so.535.183.01")
+    cache = "\tlibnvidia-ml.so.1 (libc6,x86-64) => /opt/nvidia/libnvidia-ml.so.1"
+    shim(host, "ldconfig", f"echo '2 libs found'; echo '{cache}'")
+    assert host.survey().around.driver.library_version == "535.183.01"
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        (["ii  cuda-drivers", "hi  nvidia-driver-550-server"], ("nvidia-driver-550-server", True)),
+        (["un  nvidia-driver", "ii  nvidia-headless-535"], ("nvidia-headless-535", False)),
+        (["un  nvidia-driver", "rc  nvidia-driver-470"], (None, None)),
+    ],
+)
+def test_the_driver_s_package_is_told(
+    host: Host, rows: list[str], expected: tuple[str | None, bool | None]
+) -> None:
+    """The package that is installed is named, the driver's own before others, and whether it is held."""
+    pci(host, ("0x10de", "0x030000"))
+    shim(host, "dpkg-query", "".join(f"echo '{row}'\n" for row in rows) + "exit 1")
+    driver = host.survey().around.driver
+    assert (driver.package, driver.is_held) == expected
+
+
+def test_the_driver_s_package_is_told_by_rpm(bare: Host) -> None:
+    """Among what rpm says are sentences on what is not there."""
+    pci(bare, ("0x10de", "0x030000"))
+    shim(bare, "rpm", "echo 'package nvidia-driver is not installed'; echo kmod-nvidia; exit 1")
+    driver = bare.survey().around.driver
+    assert (driver.package, driver.is_held) == ("kmod-nvidia", None)
+
+
+def test_no_package_is_looked_for_without_a_card(host: Host) -> None:
+    """A host without NVIDIA's cards and driver is spared the question."""
+    pci(host, ("0x8086", "0x030000"))
+    shim(host, "dpkg-query", "echo 'ii  nvidia-driver'")
+    assert host.survey().around.driver.package is None
+
+
+def test_cards_on_the_bus_are_counted(host: Host) -> None:
+    """NVIDIA's display devices count, its sound devices and others' displays do not."""
+    pci(host, ("0x10de", "0x030000"), ("0x10de", "0x040300"), ("0x10de", "0x030200"), ("0x1002", "0x030000"))
+    assert host.survey().around.gpus_on_bus == 2
+
+
+@pytest.mark.parametrize(("word", "expected"), [("enabled", True), ("disabled", False)])
+def test_secure_boot_is_asked_of_mokutil(host: Host, word: str, expected: bool) -> None:  # noqa: FBT001  (a case)
+    """Its sentence says whether it is on."""
+    shim(host, "mokutil", f"echo 'SecureBoot {word}'")
+    assert host.survey().around.driver.is_secure_boot_on is expected
+
+
+@pytest.mark.parametrize(("value", "expected"), [(1, True), (0, False)])
+def test_secure_boot_is_read_from_the_firmware(bare: Host, value: int, expected: bool) -> None:  # noqa: FBT001
+    """Without mokutil the firmware's variable says it, after four bytes of attributes."""
+    bare.write(EFI_VARIABLE, bytes([6, 0, 0, 0, value]))
+    assert bare.survey().around.driver.is_secure_boot_on is expected
+
+
+KERNEL_LOG = """[    0.000000] Linux version 6.8.0-45-generic
+[  101.000000] NVRM: Xid (PCI:0000:01:00): 79, pid=1234, GPU has fallen off the bus.
+[  102.000000] NVRM: Xid (PCI:0000:02:00): 31, pid='<unknown>', Ch 00000008
+[  103.000000] NVRM: Xid (PCI:0000:02:00): 31, pid='<unknown>', Ch 00000008
+[  104.000000] NVRM: Xid (0000:03:00): 13, Graphics Exception
+[  105.000000] NVRM: GPU at PCI:0000:01:00: GPU-aaaa
+"""
+XIDS = {Xid(79, "0000:01:00", 1), Xid(31, "0000:02:00", 2), Xid(13, "0000:03:00", 1)}
+
+
+def says(host: Host, program: str, text: str) -> None:
+    """A program that prints this."""
+    host.write(f"/standin/{program}", text)
+    shim(host, program, f"cat '{host.path(f'/standin/{program}')}'")
+
+
+def test_the_driver_s_errors_are_counted(host: Host) -> None:
+    """Every code and card comes once, with how often it was logged."""
+    says(host, "dmesg", KERNEL_LOG)
+    shim(host, "journalctl", "echo 'asked in vain' >&2; exit 1")
+    assert set(host.survey().around.xids or ()) == XIDS
+
+
+def test_a_log_without_errors_is_known_to_have_none(host: Host) -> None:
+    """None is not unknown."""
+    says(host, "dmesg", "[    0.000000] Linux version 6.8.0-45-generic\n")
+    assert host.survey().around.xids == ()
+
+
+def test_a_log_that_lost_its_beginning_is_not_all(host: Host) -> None:
+    """When the kernel's own log has turned over, the journal is asked; it failing, what is there counts."""
+    says(host, "dmesg", "[ 9101.000000] NVRM: Xid (PCI:0000:01:00): 79, pid=1\n")
+    shim(host, "journalctl", "exit 1")
+    assert host.survey().around.xids == (Xid(79, "0000:01:00", 1),)
+    says(host, "journalctl", KERNEL_LOG)
+    assert set(host.survey().around.xids or ()) == XIDS
+
+
+def test_a_log_that_may_not_be_read_is_read_from_the_journal(host: Host) -> None:
+    """The kernel's log may be closed to users, the journal open."""
+    shim(host, "dmesg", "echo 'dmesg: read kernel buffer failed: Operation not permitted' >&2; exit 1")
+    says(host, "journalctl", KERNEL_LOG)
+    assert set(host.survey().around.xids or ()) == XIDS
+
+
+def test_errors_without_end_are_bounded(one_host: Host) -> None:
+    """A log of thousands of different errors gives no more than the survey takes."""
+    lines = (f"[    1.000000] NVRM: Xid (PCI:0000:{bus:02x}:00): {bus % 90}, x\n" for bus in range(250))
+    says(one_host, "dmesg", "[    0.000000] Linux version 6.8.0\n" + "".join(lines))
+    assert len(one_host.survey().around.xids or ()) == 64
+
+
+def test_a_program_that_hangs_is_left_behind(host: Host) -> None:
+    """What waits for a program that heeds nothing does not hold up the rest."""
+    # The deadline itself is not waited for: a sleep that ends at once stands for the time that passes.
+    shim(host, "sleep", "exit 0")
+    shim(host, "timedatectl", "trap '' TERM; while :; do read -r _ </dev/zero; done & wait")
+    host.write("/proc/sys/kernel/hostname", "rig-7\n")
+    assert host.survey().around.hostname == "rig-7"

@@ -1,0 +1,135 @@
+"""What the survey finds a host to work for already: miners, io.net's workers, Nomad."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ionetctl import layout
+from ionetctl.observed import Workload
+from tests.remote.rehearsal import Host, shim
+
+if TYPE_CHECKING:
+    from ionetctl.observed import Surroundings
+
+SERVICE = "0::/system.slice/{}\n"
+
+
+def process(host: Host, pid: int, name: str, cgroup: str = "") -> None:
+    """A process of that name."""
+    host.write(f"/proc/{pid}/comm", f"{name}\n")
+    if cgroup:
+        host.write(f"/proc/{pid}/cgroup", cgroup)
+
+
+def around(host: Host) -> Surroundings:
+    return host.survey().around
+
+
+MINERS = (
+    "t-rex lolMiner nbminer miner PhoenixMiner teamredminer bzminer rigel SRBMiner-MULTI xmrig xmrig-cuda ethminer "
+    "ethdcrminer64 claymore wildrig-multi cpuminer-avx2 onezerominer miniZ nanominer ccminer"
+)
+
+
+@pytest.mark.parametrize("name", MINERS.split())
+def test_miners_are_known_by_name(one_host: Host, name: str) -> None:
+    """A process that bears a miner's name is one."""
+    process(one_host, 7, name[:15])
+    assert around(one_host).miners == (Workload(name[:15], 7),)
+
+
+@pytest.mark.parametrize(
+    "name", ["minerva", "determiner", "rigel-db", "t-rexd", "python3", "nomad", "miner.sh"]
+)
+def test_others_are_no_miners(one_host: Host, name: str) -> None:
+    """A name that only contains a miner's is another's."""
+    process(one_host, 7, name)
+    assert around(one_host).miners == ()
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "expected"),
+    [
+        (SERVICE.format("t-rex.service"), "t-rex.service"),
+        ("4:memory:/\n1:name=systemd:/system.slice/t-rex.service/sub\n", "t-rex.service"),
+        ("0::/user.slice/user-1000.slice/user@1000.service/app.slice/t-rex.service\n", None),
+        ("0::/user.slice/user-1000.slice/session-3.scope\n", None),
+        ("0::/system.slice/docker-0123abcd.scope\n", None),
+    ],
+)
+def test_a_miner_s_unit_is_told(host: Host, cgroup: str, expected: str | None) -> None:
+    """The unit is one that the system's manager can stop."""
+    process(host, 7, "t-rex", cgroup)
+    assert around(host).miners == (Workload("t-rex", 7, expected),)
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/hive/bin/motd", Workload("HiveOS")),
+        ("/hive-config/rig.conf", Workload("HiveOS")),
+        ("/etc/systemd/system/hive.service", Workload("HiveOS", None, "hive.service")),
+        ("/home/minerstat/minerstat-os/start.sh", Workload("minerstat")),
+        ("/lib/systemd/system/minerstat.service", Workload("minerstat", None, "minerstat.service")),
+        ("/etc/systemd/system/mmpos.service", Workload("mmpOS", None, "mmpos.service")),
+    ],
+)
+def test_mining_systems_are_told(one_host: Host, path: str, expected: Workload) -> None:
+    """An operating system made for mining is named whether it mines just now or not."""
+    one_host.write(path, "")
+    process(one_host, 1, "systemd")
+    assert around(one_host).miners == (expected,)
+
+
+def test_workers_are_known_by_name(host: Host) -> None:
+    """io.net's programs are told apart from miners and from others."""
+    process(host, 7, "io_net_launch_b", SERVICE.format("ionet.service"))
+    process(host, 8, "io-worker-vc")
+    process(host, 9, "iotop")
+    found = around(host)
+    assert (found.miners, set(found.ionet_workers or ())) == (
+        (),
+        {Workload("io_net_launch_b", 7, "ionet.service"), Workload("io-worker-vc", 8)},
+    )
+
+
+def test_workers_are_known_by_image(host: Host) -> None:
+    """Their containers bear made-up names and run programs of any name: the image tells."""
+    images = ("ionetcontainers/io-worker-monitor", "ionetcontainers/io-worker-vc:v2", "nginx:1.27", "x/ionet")
+    lines = "".join(f"echo {image}; " for image in images)
+    shim(
+        host,
+        "docker",
+        f"if [ $1 = info ]; then echo '24.0.7|systemd|/srv/docker|runc|runc |2'; else {lines}:; fi",
+    )
+    process(host, 1, "systemd")
+    workers = around(host).ionet_workers or ()
+    assert {worker.name for worker in workers} == {"io-worker-monitor", "io-worker-vc"}
+
+
+def test_processes_without_end_are_bounded(one_host: Host) -> None:
+    """A host of hundreds of miners is still surveyed."""
+    for pid in range(100, 300):
+        process(one_host, pid, "xmrig")
+    assert len(around(one_host).miners or ()) == 64
+
+
+def test_a_process_s_name_cannot_forge_a_record(host: Host) -> None:
+    """A name is one value, whatever is in it."""
+    process(host, 7, "xmrig\t9\tssh.service")
+    assert around(host).miners == (Workload("xmrig 9 ssh.service", 7),)
+
+
+def test_the_region_of_a_configuration_is_told(host: Host) -> None:
+    """The region is what stands outside of every block."""
+    text = '# region = "no"\nmeta {\n  region = "moon"\n}\n  region = "eu-north" # ours\n'
+    host.write(layout.CLIENT_CONFIG, text)
+    assert around(host).nomad_region == "eu-north"
+
+
+def test_a_configuration_without_region_has_none(host: Host) -> None:
+    """A word inside a block means something else."""
+    host.write(layout.CLIENT_CONFIG, 'client {\n  meta {\n    region = "moon"\n  }\n}\n')
+    assert around(host).nomad_region is None
