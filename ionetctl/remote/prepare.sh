@@ -19,7 +19,8 @@ cni_dir=/opt/cni/bin
 docker_config=/etc/docker/daemon.json
 modules_file=/etc/modules-load.d/ionet.conf
 lock_wait_s=${IONET_LOCK_WAIT_S:-120}
-settle_s=${IONET_SETTLE_S:-10}
+settle_s=${IONET_SETTLE_S:-10} # how long a process has to end
+quiet_s=${IONET_QUIET_S:-3}    # how long it must stay away then
 tab=$(printf '\t')
 nl='
 '

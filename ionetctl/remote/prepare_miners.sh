@@ -84,7 +84,8 @@ take_from_crontabs() {
 
 # starts_miner FILE: whether a line that is no comment has one of the names as a program.
 starts_miner() {
-    mark_miners <"$1" | grep -q '^#ionet# '
+    # shellcheck disable=SC2094 # cmp only reads as well
+    ! mark_miners <"$1" | cmp -s - "$1"
 }
 
 # mark_miners: standard input with our mark before lines that start a miner.
@@ -146,7 +147,7 @@ wait_for_end() {
             if runs "$process" && ! is_zombie "$process"; then running=$name; fi
         done
         if [ -z "$running" ]; then quiet=$((quiet + 1)); else quiet=0; fi
-        if [ "$quiet" -ge 3 ]; then return; fi
+        if [ "$quiet" -ge "$quiet_s" ]; then return; fi
         sleep 1
         waited=$((waited + 1))
     done

@@ -2,8 +2,9 @@
 set -eu
 umask 077
 export LC_ALL=C
-PATH=${PATH:+$PATH:}/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-our=${IONET_ROOT:-}/var/lib/ionet
+r=${IONET_ROOT:-}
+PATH=${PATH:+$PATH:}$r/usr/local/sbin:$r/usr/local/bin:$r/usr/sbin:$r/usr/bin:$r/sbin:$r/bin
+our=$r/var/lib/ionet
 lock=$our/lock
 stage=$our/staging
 tab=$(printf '\t')
@@ -36,7 +37,7 @@ lives() {
 }
 
 boot=
-{ read -r boot <"${IONET_ROOT:-}/proc/sys/kernel/random/boot_id" || :; } 2>/dev/null
+{ read -r boot <"$r/proc/sys/kernel/random/boot_id" || :; } 2>/dev/null
 me=$2$tab$3$tab$4$tab$$$tab$(ticks $$)$tab$boot
 why=$(mkdir -p "$our" 2>&1) || fail apply_failed "$why"
 until why=$(ln -sn "$me" "$lock" 2>&1); do
@@ -52,10 +53,10 @@ why=$(rm -rf "$stage" 2>&1 && mkdir "$stage" 2>&1) || fail apply_failed "$why"
 cd "$stage"
 printf 'ready\t%s\nstep\treceive\n' "$1"
 why=$(head -c "$5" | {
-    r=0
-    tar -xf - 2>&1 || r=$?
+    s=0
+    tar -xf - 2>&1 || s=$?
     cat >/dev/null
-    exit $r
+    exit $s
 }) || fail payload_corrupt "$why"
 trap - EXIT
 exec sh ./apply.sh

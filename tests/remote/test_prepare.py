@@ -1,0 +1,810 @@
+"""Preparations, really run under every shell: what they change, what they refuse, and that a second run changes nothing.
+
+The host is looked at by the real survey before and after, so that what a preparation does and what asks for it agree.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from ionetctl.model import Action, Change, GpuPromise, HostName, Prepare, RegionName
+from ionetctl.model import Host as InventoryHost
+from ionetctl.packages import Package
+from ionetctl.preparation import (
+    CNI_PLUGINS,
+    KERNEL_MODULES,
+    MINERS_UNDO,
+    MODULES_FILE,
+    MODULES_TEXT,
+    needed,
+    steps,
+    surveyed_paths,
+)
+from ionetctl.preparing import Kit
+from ionetctl.remote import prepare_script, receive_script, restore_miner_script
+from ionetctl.ustar import archive
+from tests.remote.rehearsal import ROLLOUT, STANDINS, Host
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ionetctl.model import Facts
+    from ionetctl.preparation import Record
+
+SITE: Final = InventoryHost(HostName("g1"), "10.0.0.1", RegionName("r"), "dc", gpus=GpuPromise(None, 1))
+PROGRAMS: Final = (
+    *(
+        "systemctl",
+        "apt-get",
+        "apt-cache",
+        "apt-mark",
+        "dpkg",
+        "dpkg-query",
+        "timedatectl",
+        "modprobe",
+        "modinfo",
+    ),
+    *("nvidia-smi", "ufw", "nft", "firewall-cmd", "iptables", "ip6tables", "netfilter-persistent"),
+)
+"""Stood for on a host of a test; docker and nvidia-ctk come with their packages, firewalls where a test has them."""
+FIREWALLS: Final = frozenset({"ufw", "nft", "firewall-cmd", "iptables", "ip6tables", "netfilter-persistent"})
+APPEARS: Final = 'ln -sf "$0" "$(dirname "$0")/{name}"'
+DOCKER: Final = f"{APPEARS.format(name='docker')}\necho 'disabled inactive' >\"$state/units/docker.service\""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a preparation told: its reports, each split at its tabs."""
+
+    reports: list[list[str]]
+    exit_status: int
+
+    @property
+    def changes(self) -> list[tuple[str, str]]:
+        return [(report[1], report[2]) for report in self.reports if report[0] == "changed"]
+
+    @property
+    def error(self) -> tuple[str, str] | None:
+        return next(((r[1], r[2]) for r in self.reports if r[0] == "error"), None)
+
+    @property
+    def reboot(self) -> str | None:
+        return next((report[1] for report in self.reports if report[0] == "reboot"), None)
+
+    @property
+    def is_done(self) -> bool:
+        return self.reports[-1] == ["done"]
+
+
+@pytest.fixture
+def debian(host: Host) -> Host:
+    """A bare Debian host of the inventory's, with a card and no firewall."""
+    shutil.rmtree(host.shims)
+    host.shims.mkdir()
+    for name in PROGRAMS:
+        if name not in FIREWALLS:
+            add(host, name)
+    host.environment |= {"IONET_STANDINS": str(host.shims), "IONET_SETTLE_S": "3", "IONET_QUIET_S": "1"}
+    for folder in ("units", "effects", "complaints"):
+        host.path(f"/standin/{folder}").mkdir()
+    host.write("/standin/time", "NTP=no\nNTPSynchronized=no\n")
+    host.write(
+        "/standin/offers", "docker.io 24.0.5\ncontainernetworking-plugins 1.1.1\nsystemd-timesyncd 252\n"
+    )
+    host.write("/standin/installed", "")
+    host.write("/standin/persistence", "Disabled\n")
+    host.write("/standin/effects/docker.io", DOCKER)
+    host.write("/standin/effects/docker-ce", DOCKER)
+    host.write("/standin/effects/nvidia-container-toolkit", APPEARS.format(name="nvidia-ctk"))
+    host.write("/standin/effects/containernetworking-plugins", cni_effect())
+    host.write("/etc/os-release", "ID=debian\nVERSION_ID=12\n")
+    host.write("/proc/modules", "")
+    host.write("/proc/filesystems", "\text4\n")
+    host.path("/sys/module").mkdir(parents=True)
+    host.path("/var").mkdir()
+    return host
+
+
+def cni_effect() -> str:
+    made = "\n".join(
+        f'echo "#!" >"$IONET_ROOT/usr/lib/cni/{name}"; chmod 755 "$IONET_ROOT/usr/lib/cni/{name}"'
+        for name in (*CNI_PLUGINS, "vlan")
+    )
+    return f'mkdir -p "$IONET_ROOT/usr/lib/cni"\n{made}'
+
+
+def add(host: Host, *names: str) -> None:
+    """Give the host stand-ins for some programs."""
+    for name in names:
+        (host.shims / name).symlink_to(STANDINS / "debian")
+
+
+def look(host: Host) -> Facts:
+    """What the survey finds."""
+    return host.survey(*surveyed_paths())
+
+
+def changes_for(*names: str) -> tuple[Change, ...]:
+    return tuple(Change(Action.PREPARE, name, "") for name in names)
+
+
+def run(host: Host, records: tuple[Record, ...], packages: tuple[Package, ...] = ()) -> Told:
+    """Carry out records as the controller has it done: under the lock, from a tar on standard input."""
+    kit = Kit(prepare_script(), restore_miner_script(), records, packages)
+    identity = ("n0nce", ROLLOUT, "ada@ops", "2026-03-01T12:00:00Z", str(kit.size_bytes))
+    done = subprocess.run(
+        host.argv("-c", receive_script(), "sh", *identity),
+        input=b"".join(archive(kit.members())),
+        capture_output=True,
+        env=host.environ(),
+        timeout=60,
+        check=False,
+    )
+    assert done.stderr == b""
+    assert not host.path("/var/lib/ionet/lock").is_symlink()
+    assert not host.path("/var/lib/ionet/staging").exists()
+    lines = [line.split("\t") for line in done.stdout.decode().splitlines()]
+    assert lines[0] == ["ready", "n0nce"]
+    return Told(lines[2:], done.returncode)
+
+
+def prepare(
+    host: Host, asked: Prepare, packages: tuple[Package, ...] = (), *, facts: Facts | None = None
+) -> Told:
+    """Do what the survey shows to be needed."""
+    site = replace(SITE, prepare=asked)
+    seen = facts or look(host)
+    changes = needed(site, seen)
+    allowed = ("reboot", "yes" if asked.reboot else "no")
+    return run(host, (("limit", "20"), allowed, *steps(site, seen, changes)), packages)
+
+
+def still_needed(host: Host, asked: Prepare) -> list[tuple[str, str]]:
+    """What the survey shows to be needed."""
+    return [(change.path, change.reason) for change in needed(replace(SITE, prepare=asked), look(host))]
+
+
+def calls(host: Host, program: str) -> list[str]:
+    """How a program was called."""
+    called = host.read("/standin/calls").splitlines()
+    return [line.removeprefix(f"{program} ") for line in called if line.startswith(f"{program} ")]
+
+
+def installed(host: Host) -> list[str]:
+    return [line.split()[0] for line in host.read("/standin/installed").splitlines()]
+
+
+def assert_lasting(host: Host, asked: Prepare) -> None:
+    """The survey needs nothing more, and the same done again changes nothing."""
+    assert still_needed(host, asked) == []
+    before = host.tree(besides=("standin",))
+    site = replace(SITE, prepare=asked)
+    names = [
+        name
+        for name in ("modules", "docker", "container_toolkit", "cni", "time_sync")
+        if getattr(asked, name)
+    ]
+    again = run(host, steps(site, look(host), changes_for(*names)))
+    assert (again.changes, again.is_done) == ([], True)
+    assert host.tree(besides=("standin",)) == before
+
+
+# --- one by one ------------------------------------------------------------------------------------------------------
+
+
+def test_modules_are_loaded_now_and_at_boot(debian: Host) -> None:
+    """What is missing is loaded, and a file has all three loaded at every boot."""
+    asked = Prepare(modules=True)
+    debian.path("/sys/module/overlay").mkdir()
+    told = prepare(debian, asked)
+    assert told.changes == [
+        ("modules", "loaded bridge"),
+        ("modules", "loaded br_netfilter"),
+        ("modules", f"wrote {MODULES_FILE}"),
+    ]
+    assert debian.read(MODULES_FILE) == MODULES_TEXT
+    assert_lasting(debian, asked)
+
+
+def test_a_module_that_the_kernel_lacks_is_named(debian: Host) -> None:
+    """The host's own words say which."""
+    debian.write("/standin/no-modules", "br_netfilter\n")
+    told = prepare(debian, Prepare(modules=True))
+    assert told.error == ("module_missing", "modules: modprobe: FATAL: Module br_netfilter not found.")
+    assert told.exit_status == 1
+
+
+def test_modules_of_the_controller_and_of_the_script_are_the_same() -> None:
+    """The text whose digest the controller knows is the one that the script writes."""
+    assert "for module in " + " ".join(KERNEL_MODULES) + ";" in prepare_script().decode()
+
+
+def test_docker_is_installed_and_started(debian: Host) -> None:
+    """What apt offers is installed, enabled and started."""
+    asked = Prepare(docker=True)
+    told = prepare(debian, asked)
+    assert told.changes == [
+        ("docker", "installed docker.io"),
+        ("docker", "enabled docker.service"),
+        ("docker", "started docker.service"),
+    ]
+    assert_lasting(debian, asked)
+
+
+def test_docker_of_the_vendor_comes_first(debian: Host) -> None:
+    """Where the vendor's repository is set up, its packages are taken."""
+    debian.write("/standin/offers", "docker.io 24.0.5\ndocker-ce 27.3.1\n")
+    prepare(debian, Prepare(docker=True))
+    assert installed(debian) == ["docker-ce", "docker-ce-cli", "containerd.io"]
+
+
+def test_docker_that_was_stopped_is_started(debian: Host) -> None:
+    """Nothing is installed where it is there and only does not run."""
+    add(debian, "docker")
+    debian.write("/standin/units/docker.service", "enabled inactive\n")
+    told = run(debian, (("docker",),))
+    assert told.changes == [("docker", "started docker.service")]
+    assert installed(debian) == []
+
+
+def test_lists_are_brought_up_to_date_where_apt_offers_nothing(debian: Host) -> None:
+    """An image without package lists is no obstacle, and one update is all."""
+    debian.write("/standin/offers", "")
+    debian.write("/standin/upstream", "docker.io 24.0.5\n")
+    told = prepare(debian, Prepare(docker=True))
+    assert told.is_done
+    assert [call.split()[-1] for call in calls(debian, "apt-get")] == ["update", "docker.io"]
+
+
+def test_what_nobody_offers_is_missing(debian: Host) -> None:
+    """Without a repository that has it the toolkit cannot be had."""
+    add(debian, "docker")
+    told = prepare(debian, Prepare(container_toolkit=True))
+    assert told.error is not None
+    assert (told.error[0], told.exit_status) == ("package_missing", 1)
+
+
+def test_the_runtime_is_entered_beside_what_stands_there(debian: Host) -> None:
+    """Foreign keys of Docker's configuration stay, its old text is kept, and Docker is restarted."""
+    asked = Prepare(container_toolkit=True)
+    add(debian, "docker")
+    debian.write("/standin/units/docker.service", "enabled active\n")
+    debian.write("/standin/offers", "nvidia-container-toolkit 1.17.8\n")
+    debian.write("/etc/docker/daemon.json", '{"data-root": "/srv"}\n')
+    told = prepare(debian, asked)
+    assert told.changes == [
+        ("container_toolkit", "installed nvidia-container-toolkit"),
+        ("container_toolkit", "entered the runtime nvidia in /etc/docker/daemon.json"),
+        ("container_toolkit", "restarted docker.service"),
+    ]
+    assert debian.read("/etc/docker/daemon.json") == '{"data-root": "/srv", "runtimes": {"nvidia": {}}}\n'
+    kept = debian.read("/var/lib/ionet/replaced/before-prepare/etc/docker/daemon.json")
+    assert kept == '{"data-root": "/srv"}\n'
+    assert_lasting(debian, asked)
+
+
+def test_containers_that_run_are_not_ended(debian: Host) -> None:
+    """Docker is told to read its configuration again, since a restart would end what runs."""
+    add(debian, "docker", "nvidia-ctk")
+    debian.write("/standin/units/docker.service", "enabled active\n")
+    debian.write("/standin/containers", "4c01db0b339c\n")
+    told = prepare(debian, Prepare(container_toolkit=True))
+    assert told.changes[-1] == ("container_toolkit", "reloaded docker.service")
+    assert "restart docker.service" not in calls(debian, "systemctl")
+
+
+def test_cni_plugins_are_linked_where_nomad_looks(debian: Host) -> None:
+    """Debian installs them elsewhere; all of them are linked."""
+    asked = Prepare(cni=True)
+    told = prepare(debian, asked)
+    assert told.changes == [
+        ("cni", "installed containernetworking-plugins"),
+        ("cni", "linked into /opt/cni/bin: bridge firewall host-local loopback portmap vlan"),
+    ]
+    assert_lasting(debian, asked)
+
+
+def test_cni_plugins_of_others_stay(debian: Host) -> None:
+    """A plugin that lies there already is not replaced."""
+    debian.write("/opt/cni/bin/bridge", "mine", 0o755)
+    prepare(debian, Prepare(cni=True))
+    assert debian.read("/opt/cni/bin/bridge") == "mine"
+
+
+def test_time_is_kept_from_now_on(debian: Host) -> None:
+    """Where no time service is installed, one is; the clock need not be right at once for a second run to rest."""
+    asked = Prepare(time_sync=True)
+    told = prepare(debian, asked)
+    assert told.changes == [
+        ("time_sync", "installed systemd-timesyncd"),
+        ("time_sync", "switched time synchronization on"),
+    ]
+    assert_lasting(debian, asked)
+
+
+def test_time_service_that_is_there_is_switched_on(debian: Host) -> None:
+    """Nothing is installed then."""
+    debian.write("/standin/installed", "chrony 4.3\n")
+    told = prepare(debian, Prepare(time_sync=True))
+    assert told.changes == [("time_sync", "switched time synchronization on")]
+
+
+# --- firewalls -------------------------------------------------------------------------------------------------------
+
+
+def test_ufw_lets_the_port_out(debian: Host) -> None:
+    """By ufw's own rule, once."""
+    asked = Prepare(firewall=True)
+    add(debian, "ufw")
+    told = prepare(debian, asked)
+    assert told.changes == [("firewall", "ufw lets TCP 4647 out")]
+    assert still_needed(debian, asked) == []
+    assert run(debian, (("firewall", "ufw", "4647"),)).changes == []
+
+
+def test_nftables_lets_the_port_out_now_and_at_boot(debian: Host) -> None:
+    """The rule goes into the kernel and into the file that nftables.service loads."""
+    asked = Prepare(firewall=True)
+    add(debian, "nft")
+    debian.write("/etc/nftables.conf", "#!/usr/sbin/nft -f\nflush ruleset\n", 0o755)
+    debian.write("/standin/units/nftables.service", "enabled active\n")
+    told = prepare(debian, asked)
+    assert told.changes == [("firewall", "nftables lets TCP 4647 out, now and at boot")]
+    rule = 'insert rule inet filter output tcp dport 4647 accept comment "ionet"\n'
+    assert debian.read("/etc/nftables.conf") == f"#!/usr/sbin/nft -f\nflush ruleset\n{rule}"
+    assert debian.path("/etc/nftables.conf").stat().st_mode & 0o777 == 0o755
+    assert debian.read("/standin/rules") == rule
+    assert still_needed(debian, asked) == []
+
+
+@pytest.mark.parametrize("unit", ["disabled active\n", None])
+def test_nftables_of_unknown_origin_are_left_alone(debian: Host, unit: str | None) -> None:
+    """A rule that the next boot would lose is not added, and a person is told."""
+    add(debian, "nft")
+    debian.write("/etc/nftables.conf", "flush ruleset\n")
+    if unit:
+        debian.write("/standin/units/nftables.service", unit)
+    told = prepare(debian, Prepare(firewall=True))
+    assert told.error is not None
+    assert told.error[0] == "firewall_unclear"
+    assert not debian.path("/standin/rules").exists()
+
+
+def test_firewalld_lets_the_port_out(debian: Host) -> None:
+    """For both families, now and for good."""
+    add(debian, "firewall-cmd")
+    told = run(debian, (("firewall", "firewalld", "4647"),))
+    assert [what for _, what in told.changes] == [
+        "firewalld lets TCP 4647 out (ipv4, --permanent)",
+        "firewalld lets TCP 4647 out (ipv4)",
+        "firewalld lets TCP 4647 out (ipv6, --permanent)",
+        "firewalld lets TCP 4647 out (ipv6)",
+    ]
+    assert run(debian, (("firewall", "firewalld", "4647"),)).changes == []
+
+
+def test_iptables_rules_are_saved(debian: Host) -> None:
+    """A rule counts once it outlives a boot."""
+    asked = Prepare(firewall=True)
+    add(debian, "iptables", "netfilter-persistent")
+    told = prepare(debian, asked)
+    assert told.changes == [("firewall", "iptables lets TCP 4647 out")]
+    assert debian.read("/standin/saved") == "-I OUTPUT -p tcp --dport 4647 -j ACCEPT\n"
+    assert still_needed(debian, asked) == []
+
+
+def test_iptables_rules_that_nobody_saves_are_left_alone(debian: Host) -> None:
+    """Without netfilter-persistent nothing is changed."""
+    add(debian, "iptables")
+    told = prepare(debian, Prepare(firewall=True))
+    assert told.error is not None
+    assert told.error[0] == "firewall_unclear"
+    assert not debian.path("/standin/rules").exists()
+
+
+# --- the driver ------------------------------------------------------------------------------------------------------
+
+
+def driver_host(debian: Host, offers: str = "nvidia-driver-550 550.90.07-0ubuntu1\n") -> Host:
+    """A host with a driver to be had, whose module is on disk once it is installed."""
+    debian.write("/standin/offers", offers)
+    for line in offers.splitlines():
+        debian.write(f"/standin/effects/{line.split()[0]}", 'echo 550.90.07 >"$state/modinfo"')
+    return debian
+
+
+def test_a_driver_that_loads_needs_no_reboot(debian: Host) -> None:
+    """Where nothing else has the cards, the module is loaded at once."""
+    told = prepare(driver_host(debian), Prepare(driver="550"))
+    assert told.changes == [
+        ("driver", "installed nvidia-driver-550"),
+        ("driver", "loaded the driver 550.90.07"),
+    ]
+    assert (told.reboot, told.is_done) == (None, True)
+
+
+def test_headers_of_the_running_kernel_come_along(debian: Host) -> None:
+    """A module that is built on the host needs them."""
+    release = subprocess.run(("uname", "-r"), capture_output=True, text=True, check=True).stdout.strip()
+    offers = f"nvidia-driver-550 550.90.07-1\nlinux-headers-{release} 6.1\n"
+    prepare(driver_host(debian, offers), Prepare(driver="550"))
+    assert installed(debian) == [f"linux-headers-{release}", "nvidia-driver-550"]
+
+
+def test_nouveau_has_to_go_by_a_reboot(debian: Host) -> None:
+    """While another driver has the cards, a reboot is needed, and the inventory must allow it."""
+    debian.path("/sys/module/nouveau").mkdir()
+    driver_host(debian)
+    refused = prepare(debian, Prepare(driver="550"))
+    allowed = prepare(debian, Prepare(driver="550", reboot=True))
+    assert refused.error is not None
+    assert (refused.error[0], allowed.reboot) == (
+        "reboot_needed",
+        "the NVIDIA driver 550.90.07 takes over from what drives the cards now",
+    )
+    assert [name for name in installed(debian) if name.startswith("nvidia")] == ["nvidia-driver-550"]
+
+
+def test_an_older_driver_is_replaced_by_a_reboot(debian: Host) -> None:
+    """The loaded module stays until then."""
+    debian.write("/sys/module/nvidia/version", "535.183.01\n")
+    debian.write(
+        "/proc/driver/nvidia/version", "NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.183.01  Sun\n"
+    )
+    told = prepare(driver_host(debian), Prepare(driver="550", reboot=True))
+    assert told.reboot == "the NVIDIA driver 550.90.07 takes over from 535.183.01"
+
+
+def test_a_driver_that_does_not_load_after_the_reboot_is_not_rebooted_again(debian: Host) -> None:
+    """One reboot is tried; then the kernel's words are told."""
+    driver_host(debian)
+    debian.write("/standin/no-modules", "nvidia\n")
+    asked = Prepare(driver="550", reboot=True)
+    assert prepare(debian, asked).reboot is not None
+    debian.write("/proc/sys/kernel/random/boot_id", "b0071d00-0000-4000-8000-000000000002\n")
+    told = prepare(debian, asked)
+    assert told.error is not None
+    assert (told.error[0], "Module nvidia not found" in told.error[1]) == ("driver_not_loaded", True)
+
+
+def test_a_driver_that_is_installed_is_not_installed_again(debian: Host) -> None:
+    """Only its module is loaded."""
+    debian.write("/standin/installed", "nvidia-driver-550 550.90.07-0ubuntu1\n")
+    debian.write("/standin/modinfo", "550.90.07\n")
+    told = prepare(debian, Prepare(driver="550"))
+    assert told.changes == [("driver", "loaded the driver 550.90.07")]
+
+
+@pytest.mark.parametrize(
+    ("offers", "taken"),
+    [
+        ("nvidia-driver 550.54.15-1~deb12u1\n", "nvidia-driver"),
+        ("nvidia-driver 535.216.01-1~deb12u1\ncuda-drivers-550 550.90.07-1\n", "cuda-drivers-550"),
+    ],
+)
+def test_debian_s_driver_is_taken_where_it_is_of_the_branch(debian: Host, offers: str, taken: str) -> None:
+    """On Debian the branch stands in the version, not in the name."""
+    prepare(driver_host(debian, offers), Prepare(driver="550"))
+    assert installed(debian) == [taken]
+
+
+@pytest.mark.parametrize("offers", ["nvidia-driver 535.216.01-1~deb12u1\n", ""])
+def test_another_branch_than_the_one_asked_for_is_missing(debian: Host, offers: str) -> None:
+    """Nothing else is installed instead."""
+    told = prepare(driver_host(debian, offers), Prepare(driver="550"))
+    assert told.error is not None
+    assert (told.error[0], installed(debian)) == ("package_missing", [])
+
+
+def test_a_held_driver_is_left_alone(debian: Host) -> None:
+    """Whoever put it on hold had a reason."""
+    debian.write("/standin/held", "libnvidia-compute-535\n")
+    told = prepare(driver_host(debian), Prepare(driver="550"))
+    assert (told.error, installed(debian)) == (
+        ("package_held", "driver: libnvidia-compute-535 is on hold"),
+        [],
+    )
+
+
+def test_a_hold_on_something_else_does_not_matter(debian: Host) -> None:
+    """The control."""
+    debian.write("/standin/held", "linux-image-generic\n")
+    assert prepare(driver_host(debian), Prepare(driver="550")).is_done
+
+
+def test_persistence_is_kept_by_a_unit_of_ours(debian: Host) -> None:
+    """Where the vendor's daemon is missing, a unit sets the mode at every boot."""
+    told = run(debian, (("persistence",),))
+    own = "ionet-persistence.service"
+    assert told.changes == [
+        ("persistence", f"wrote {own}"),
+        ("persistence", f"{own} keeps the driver loaded"),
+    ]
+    assert f"ExecStart={debian.shims}/nvidia-smi -pm 1\n" in debian.read(f"/etc/systemd/system/{own}")
+    assert debian.read(f"/standin/units/{own}") == "enabled active\n"
+
+
+def test_persistence_is_kept_by_the_vendor_s_daemon(debian: Host) -> None:
+    """Where it is installed and does its work, nothing is added."""
+    debian.write("/standin/units/nvidia-persistenced.service", "disabled inactive\n")
+    debian.write("/standin/persistence", "Enabled\n")
+    told = run(debian, (("persistence",),))
+    assert told.changes == [("persistence", "nvidia-persistenced keeps the driver loaded")]
+
+
+# --- packages --------------------------------------------------------------------------------------------------------
+
+
+def package(directory: Path, preparation: str, name: str) -> Package:
+    path = directory / name
+    path.write_bytes(b"!<arch>\n")
+    return Package(preparation, str(path), 8)
+
+
+def test_files_that_came_along_are_installed(debian: Host, tmp_path: Path) -> None:
+    """Without a way out, and without asking anybody else."""
+    debian.write("/standin/offers", "")
+    brought = package(tmp_path, "docker", "docker.io_24.0.5_amd64.deb")
+    told = prepare(debian, Prepare(docker=True), (brought,))
+    assert told.changes[0] == ("docker", "installed docker.io from files")
+    (call,) = calls(debian, "apt-get")
+    assert "--no-download" in call
+    assert not debian.path("/var/lib/ionet/staging").exists()
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        (
+            "E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 9 (apt)",
+            "packages_locked",
+        ),
+        ("E: You don't have enough free space in /var/cache/apt/archives/.", "disk_full"),
+        ("dpkg: error processing archive x.deb (--unpack): No space left on device", "disk_full"),
+        ("E: Unable to locate package docker.io", "package_missing"),
+        (
+            "The following packages have unmet dependencies:\n docker.io : Depends: runc but",
+            "package_missing",
+        ),
+        (
+            "E: Held packages were changed and -y was used without --allow-change-held-packages.",
+            "package_held",
+        ),
+        ("E: Sub-process /usr/bin/dpkg returned an error code (1)", "prepare_failed"),
+        ("something nobody has heard of", "prepare_failed"),
+    ],
+)
+def test_what_a_package_manager_complains_of_has_a_code(debian: Host, said: str, code: str) -> None:
+    """Its own words are told, under a code that scripts can match."""
+    debian.write("/standin/complaints/apt-get", f"Reading package lists...\n{said}\n")
+    told = prepare(debian, Prepare(docker=True))
+    assert told.error is not None
+    assert told.error[0] == code
+    assert said.splitlines()[-1].removeprefix("E: ").strip()[:40] in told.error[1]
+
+
+def test_an_installation_that_was_cut_off_is_completed_first(debian: Host) -> None:
+    """After a power cut dpkg refuses everything until that is done."""
+    debian.write("/var/lib/dpkg/updates/0001", "")
+    told = prepare(debian, Prepare(docker=True))
+    assert told.changes[0] == ("docker", "completed an installation that was cut off")
+
+
+def test_without_apt_nothing_can_be_installed(debian: Host) -> None:
+    """Another family of systems is told so."""
+    (debian.shims / "apt-get").unlink()
+    debian.environment["PATH"] = f"{debian.shims}:{without('apt-get', debian)}"
+    told = prepare(debian, Prepare(docker=True))
+    assert told.error == ("package_missing", "docker: this host has no apt-get to install docker-ce with")
+
+
+def without(name: str, host: Host) -> str:
+    """The host's PATH with a folder of links instead of those that hold ``name``."""
+    folder = host.shims.parent / "linked"
+    folder.mkdir()
+    path = host.environ()["PATH"].split(":")[1:]
+    for place in path:
+        for program in Path(place).iterdir():
+            if program.name != name and not (folder / program.name).exists():
+                (folder / program.name).symlink_to(program)
+    return str(folder)
+
+
+# --- miners ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def miner(tmp_path: Path, debian: Host) -> Iterator[subprocess.Popen[bytes]]:
+    """A process by a miner's name, which the host shows among its own."""
+    program = tmp_path / "t-rex"
+    shutil.copy(sys.executable, program)
+    with running(debian, program, "import time; time.sleep(60)") as process:
+        yield process
+
+
+@contextlib.contextmanager
+def running(debian: Host, program: Path, text: str) -> Iterator[subprocess.Popen[bytes]]:
+    home = {"PYTHONHOME": sys.base_prefix}
+    with subprocess.Popen((program, "-S", "-c", text), env=home) as process:
+        debian.path(f"/proc/{process.pid}").symlink_to(f"/proc/{process.pid}")
+        deadline = time.monotonic() + 10
+        while Path(f"/proc/{process.pid}/comm").read_text() != "t-rex\n" and time.monotonic() < deadline:
+            pass
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_a_miner_is_ended(debian: Host, miner: subprocess.Popen[bytes]) -> None:
+    """By a signal that lets it tidy up; what it was is written down."""
+    asked = Prepare(stop_miner=True)
+    told = prepare(debian, asked)
+    assert told.changes == [("stop_miner", f"sent SIGTERM to t-rex (process {miner.pid})")]
+    assert miner.wait(timeout=10) == -15
+    assert "command\t" in debian.read(MINERS_UNDO)
+    assert still_needed(debian, asked) == []
+
+
+def test_a_miner_that_heeds_nothing_is_killed(debian: Host, tmp_path: Path) -> None:
+    """After a while."""
+    program = tmp_path / "t-rex"
+    shutil.copy(sys.executable, program)
+    ready = tmp_path / "deaf"
+    text = (
+        f"import signal, time; signal.signal(15, signal.SIG_IGN); open({str(ready)!r}, 'w'); time.sleep(60)"
+    )
+    with running(debian, program, text) as process:
+        deadline = time.monotonic() + 10
+        while not ready.exists() and time.monotonic() < deadline:
+            pass
+        told = prepare(debian, Prepare(stop_miner=True))
+        assert [what.split()[1] for _, what in told.changes] == ["SIGTERM", "SIGKILL"]
+        assert process.wait(timeout=10) == -9
+
+
+def test_a_miner_s_unit_is_stopped_and_put_back(debian: Host) -> None:
+    """What it was is written down before it is changed, and one command undoes it."""
+    debian.write("/standin/units/rig.service", "enabled active\n")
+    told = run(debian, (("miner", "t-rex", "rig.service"), ("stop_miner",)))
+    assert told.changes == [("stop_miner", "disabled rig.service"), ("stop_miner", "stopped rig.service")]
+    assert debian.read("/standin/units/rig.service") == "disabled inactive\n"
+    restored = restore(debian)
+    assert restored == "started rig.service\n"
+    assert debian.read("/standin/units/rig.service") == "enabled active\n"
+    assert restore(debian) == "no miner was stopped here\n"
+
+
+def test_a_unit_that_was_not_enabled_is_put_back_as_it_was(debian: Host) -> None:
+    """Undone means as before, not better."""
+    debian.write("/standin/units/rig.service", "disabled active\n")
+    run(debian, (("miner", "t-rex", "rig.service"), ("stop_miner",)))
+    restore(debian)
+    assert debian.read("/standin/units/rig.service") == "disabled active\n"
+
+
+@pytest.mark.parametrize(
+    "unit", ["ssh.service", "cron.service", "user@1000.service", "session-3.scope", "nomad.service"]
+)
+def test_a_unit_that_carries_more_than_a_miner_runs_on(debian: Host, unit: str) -> None:
+    """A miner that somebody started by hand runs in the unit of his login."""
+    debian.write(f"/standin/units/{unit}", "enabled active\n")
+    told = run(debian, (("miner", "t-rex", unit), ("stop_miner",)))
+    assert (told.changes, told.is_done) == ([], True)
+    assert debian.read(f"/standin/units/{unit}") == "enabled active\n"
+
+
+TABLE: Final = """\
+# t-rex is started here
+@reboot /opt/t-rex/t-rex -a kawpow >/dev/null 2>&1
+*/5 * * * * /usr/bin/backup --not-t-rex
+0 4 * * * cd /opt && ./t-rex
+"""
+MARKED: Final = """\
+# t-rex is started here
+#ionet# @reboot /opt/t-rex/t-rex -a kawpow >/dev/null 2>&1
+*/5 * * * * /usr/bin/backup --not-t-rex
+#ionet# 0 4 * * * cd /opt && ./t-rex
+"""
+
+
+def test_crontabs_no_longer_start_a_miner(debian: Host) -> None:
+    """Its lines become comments, those of others stay, and all come back."""
+    table = "/var/spool/cron/crontabs/root"
+    debian.write(table, TABLE, 0o600)
+    told = run(debian, (("miner", "t-rex", "-"), ("stop_miner",)))
+    assert told.changes == [("stop_miner", f"took the miner out of {table}")]
+    assert (debian.read(table), debian.path(table).stat().st_mode & 0o777) == (MARKED, 0o600)
+    assert run(debian, (("miner", "t-rex", "-"), ("stop_miner",))).changes == []
+    restore(debian)
+    assert debian.read(table) == TABLE
+
+
+def test_hiveos_stops_its_miner_by_its_own_command(debian: Host) -> None:
+    """Its agent would start it again; once stopped, the system's mere presence asks for nothing."""
+    asked = Prepare(stop_miner=True)
+    debian.write("/hive/bin/miner", '#!/bin/sh\necho "$1" >>"$IONET_ROOT/standin/hive"\n', 0o755)
+    debian.write("/etc/systemd/system/hive.service", "[Service]\n")
+    debian.write("/standin/units/hive.service", "enabled active\n")
+    assert still_needed(debian, asked) != []
+    told = prepare(debian, asked)
+    assert told.changes == [
+        ("stop_miner", "stopped the miner of HiveOS"),
+        ("stop_miner", "disabled hive.service"),
+        ("stop_miner", "stopped hive.service"),
+    ]
+    assert (debian.read("/standin/hive"), still_needed(debian, asked)) == ("stop\n", [])
+    restore(debian)
+    assert debian.read("/standin/hive") == "stop\nstart\n"
+    assert debian.read("/standin/units/hive.service") == "enabled active\n"
+
+
+def restore(host: Host) -> str:
+    """What ``restore-miner`` says."""
+    command = host.argv(str(host.path("/var/lib/ionet/restore-miner")))
+    done = subprocess.run(command, capture_output=True, text=True, env=host.environ(), timeout=30, check=True)
+    return done.stdout
+
+
+# --- all together ----------------------------------------------------------------------------------------------------
+
+
+def test_all_at_once_comes_in_its_order(debian: Host) -> None:
+    """Each step is announced; what follows builds on what came before, and a second survey needs nothing."""
+    asked = Prepare(docker=True, container_toolkit=True, cni=True, modules=True, time_sync=True)
+    with debian.path("/standin/offers").open("a") as offers:
+        offers.write("nvidia-container-toolkit 1.17.8\n")
+    told = prepare(debian, asked)
+    announced = [report[1] for report in told.reports if report[0] == "step"]
+    assert announced == ["time_sync", "modules", "docker", "container_toolkit", "cni"]
+    assert told.is_done
+    assert_lasting(debian, asked)
+
+
+def test_what_asks_for_a_reboot_is_granted_one(debian: Host) -> None:
+    """A package may ask for it; a request from before is not ours."""
+    debian.write(
+        "/standin/effects/docker.io",
+        f'{DOCKER}\nmkdir -p "$IONET_ROOT/run"; : >"$IONET_ROOT/run/reboot-required"',
+    )
+    told = prepare(debian, Prepare(docker=True, reboot=True))
+    assert told.reboot == "a package that was installed asks for it"
+    debian.path("/opt").mkdir(exist_ok=True)
+    assert prepare(debian, Prepare(cni=True)).reboot is None
+
+
+def test_a_rehearsal_host_changes_nothing_of_the_machine(debian: Host) -> None:
+    """Below another root only stand-ins may be called."""
+    debian.environment.pop("IONET_STANDINS")
+    told = prepare(debian, Prepare(docker=True))
+    assert told.error == ("prepare_failed", "prepare: a rehearsal host has no apt-get of its own")
+
+
+def test_another_rollout_s_lock_is_respected(debian: Host) -> None:
+    """Nothing is done on a host at which another rollout is at work."""
+    lock = debian.path("/var/lib/ionet/lock")
+    lock.parent.mkdir(parents=True)
+    with subprocess.Popen(("sleep", "60")) as holder:
+        started = Path(f"/proc/{holder.pid}/stat").read_text().rpartition(")")[2].split()[19]
+        boot = debian.read("/proc/sys/kernel/random/boot_id").strip()
+        lock.symlink_to("\t".join(("r0", "eve@ops", "now", str(holder.pid), started, boot)))
+        kit = Kit(prepare_script(), b"", (("modules",),), ())
+        identity = ("n0nce", ROLLOUT, "ada@ops", "now", str(kit.size_bytes))
+        done = subprocess.run(
+            debian.argv("-c", receive_script(), "sh", *identity),
+            capture_output=True,
+            env=debian.environ(),
+            check=False,
+        )
+        holder.kill()
+    assert (done.returncode, done.stdout) == (75, b"error\tlocked\tr0 eve@ops now\n")
+    assert not debian.path(MODULES_FILE).exists()
