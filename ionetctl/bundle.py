@@ -10,13 +10,15 @@ import hashlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from ionetctl import __version__, gpu, layout
+from ionetctl import __version__, layout, node_meta
 from ionetctl.errors import HostFailedError
 from ionetctl.model import Bundle, BundleFile, Digest, Facts, Host, Kind, Naming, Program, RegionSettings
 from ionetctl.templating import render
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from ionetctl.observed import SeenGpu
 
 STAMP: Final = "@ionet-stamp@"
 DIGEST_CHARACTERS: Final = 16
@@ -119,28 +121,21 @@ def ignored_gpus(host: Host, facts: Facts) -> tuple[str, ...]:
     return tuple(name for name in known if not name.isdecimal())
 
 
+def offered_gpus(host: Host, facts: Facts) -> tuple[SeenGpu, ...]:
+    """The GPUs seen that jobs may get: none where none are wanted, and none of those that are held back."""
+    held_back = ignored_gpus(host, facts)
+    wanted = facts.gpus if wants_gpus(host, facts) else ()
+    return tuple(seen for seen in wanted or () if seen.uuid not in held_back)
+
+
 def meta_of(host: Host, facts: Facts) -> dict[str, str]:
     """The client's meta: what the site wrote, and what ionetctl adds under ``ionet_`` (documented in docs/host-meta.md)."""
-    ours: dict[str, str | int | None] = {
-        layout.STAMP_KEY: STAMP,
-        "ionet_rack": host.rack,
-        "ionet_country": host.location.country,
-        "ionet_city": host.location.city,
-        "ionet_network_mbps": host.network.mbps,
-        "ionet_tags": ",".join(host.tags) or None,
-        "ionet_os": f"{facts.os_id}-{facts.os_version}" if facts.os_version else facts.os_id,
-        "ionet_gpus": _gpu_summary(facts),
-    }
-    return {**host.meta, **{key: str(value) for key, value in ours.items() if value is not None}}
-
-
-def _gpu_summary(facts: Facts) -> str | None:
-    names = sorted({gpu.standard_name(seen.name, seen.memory_mib) for seen in facts.gpus or ()})
-    return ",".join(names) or None
+    ours = node_meta.meta_of(host, facts, offered_gpus(host, facts))
+    return {**host.meta, layout.STAMP_KEY: STAMP, **ours}
 
 
 def _context(subject: Subject) -> Mapping[str, object]:
-    host = subject.host
+    host, facts = subject.host, subject.facts
     return {
         "version": __version__,
         "node_name": subject.node_name,
@@ -148,11 +143,11 @@ def _context(subject: Subject) -> Mapping[str, object]:
         "datacenter": host.datacenter,
         "servers": list(subject.region.servers),
         "node_pool": host.node_pool,
-        "node_class": host.node_class or "",
-        "meta": meta_of(host, subject.facts),
+        "node_class": node_meta.node_class_of(host, facts, offered_gpus(host, facts)) or "",
+        "meta": meta_of(host, facts),
         "reserved": _reserved(host),
         "plugin": layout.DEVICE_PLUGIN,
-        "ignored_gpus": list(ignored_gpus(host, subject.facts)),
+        "ignored_gpus": list(ignored_gpus(host, facts)),
         "program": layout.NOMAD_LINK,
         "nomad_link": layout.NOMAD_LINK,
         "config_dir": layout.CONFIG_DIR,

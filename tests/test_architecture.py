@@ -39,6 +39,7 @@ LAYERS: Final[tuple[str, ...]] = (
     "packages",
     "plan preparation checks payload facts gpu_reading diagnosis causes fleet pace",
     "bundle survey_records surroundings ustar",
+    "node_meta",
     "survey_draft",
     "templating gpu harmless versions layout",
     # what everything speaks in

@@ -118,16 +118,20 @@ def test_meta_carries_what_the_site_said() -> None:
         "ionet_country": "IS",
         "ionet_city": "Reykjavik",
         "ionet_network_mbps": "1000",
+        "ionet_network_class": "1g",
         "ionet_tags": "rig,riser",
         "ionet_os": "ubuntu-24.04",
+        "ionet_arch": "amd64",
+        "ionet_memory_gib": "32",
         "ionet_gpus": "nvidia.rtx.4090.24gb",
+        "ionet_gpu_count": "2",
     }
 
 
 def test_meta_leaves_out_what_is_unknown() -> None:
     """What nobody said is absent, not empty."""
     host = replace(HOST, rack=None)
-    facts = replace(BARE, os_version="", gpus=None)
+    facts = replace(BARE, os_version="", gpus=None, memory_mib=None, architecture="")
     assert meta_of(host, facts) == {"ionet_bundle": STAMP, "ionet_os": "ubuntu"}
 
 
