@@ -1,4 +1,4 @@
-"""docs/errors.md lists every code that users may meet, with the exit codes that it earns, and no other.
+"""docs/errors.md and docs/checks.md list every code that users may meet, with the exit codes that it earns, and no other.
 
 The codes are collected from the source by ``ast``: whatever is handed to a parameter or field named ``code``. What is
 handed there and is no text must be passed on from another code, or come from a table that ``TABLES`` names.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import defaultdict
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
 ROOT: Final = Path(__file__).parents[1]
 PACKAGE: Final = ROOT / "ionetctl"
 CODE: Final = re.compile(r"[a-z]+(?:_[a-z]+)*")
+FINDING: Final = re.compile(r"^\| (`[a-z_]+`) \| [a-z][^|]* \| (\d+) \| [^|]+ \| [^|]+ \|$", re.MULTILINE)
 ROW: Final = re.compile(r"^\| (`[a-z_`, ]+`) \| ([-0-9, ]+) \| [^|\s].* \| [^|\s].* \|$", re.MULTILINE)
 
 TABLES: Final = {
-    "checks": "traits",
     "conversation": "HINTS",
     "interruption": "ENDINGS",
     "secrets": "refusal",
@@ -36,7 +37,6 @@ TABLES: Final = {
 FROM_HOSTS: Final = {"facts"}
 """Modules that read the codes which the scripts on hosts report."""
 ALIKE: Final = {
-    ("checks", "_block"): ExitCode.FAILED,
     ("diagnosis", "_symptom"): ExitCode.UNVERIFIED,
     ("transport.sudo", "_refusal"): ExitCode.FAILED,
 }
@@ -257,13 +257,14 @@ def codes_in_source() -> set[str]:
 
 
 def documented() -> dict[str, set[int]]:
-    """Code → exit codes, as the page has them."""
+    """Code → exit codes, as the pages have them: that of errors, and that of the survey's findings."""
     rows = ROW.findall((ROOT / "docs" / "errors.md").read_text())
-    return {
-        code: {int(number) for number in re.findall(r"\d+", exits)}
-        for codes, exits in rows
-        for code in re.findall(r"`([a-z_]+)`", codes)
-    }
+    rows += FINDING.findall((ROOT / "docs" / "checks.md").read_text())
+    known: defaultdict[str, set[int]] = defaultdict(set)
+    for codes, exits in rows:
+        for code in re.findall(r"`([a-z_]+)`", codes):
+            known[code] |= {int(number) for number in re.findall(r"\d+", exits)}
+    return dict(known)
 
 
 def exits_in_source() -> Iterator[tuple[str, int]]:

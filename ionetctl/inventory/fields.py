@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
+from ionetctl.checks.catalogue import CATALOGUE
 from ionetctl.inventory import ranges
 from ionetctl.inventory.problems import did_you_mean, quoted
 
@@ -172,9 +173,6 @@ release = matching(
     "version",
     "write all three numbers, such as 2.0.5",
 )
-check_code = matching(
-    r"[a-z][a-z0-9_]{0,39}", "check's code", "ionetctl preflight shows them, for example clock_off"
-)
 driver_branch = matching(
     r"[0-9]{3}(?:-server)?(?:-open)?",
     "driver branch",
@@ -226,6 +224,19 @@ def version_one(value: object) -> Literal[1]:
             f"{quoted(text(value))} is a version of the format that is not known", "write version: 1"
         )
     return 1
+
+
+def check_code(value: object) -> str:
+    """The code of a check that a site may waive, lower or raise."""
+    row = CATALOGUE.get(text(value))
+    if row is None:
+        hint = did_you_mean(str(value), CATALOGUE) or "ionetctl explain lists them"
+        raise FieldError(f"{quoted(str(value))} is no check's code", hint)
+    if not row.may_be_waived:
+        raise FieldError(
+            f"{row.code} is for no inventory to change: an enrolment cannot do without it", row.remedy
+        )
+    return row.code
 
 
 def days(value: object) -> int:

@@ -160,10 +160,12 @@ def test_clones_are_named_on_both_sides() -> None:
     ours = converged(bundle())
     fleet = [
         other_host("a", ours),
-        other_host("b", replace(ours, machine_id="b" * 32)),
+        other_host("b", replace(ours, machine_id="b" * 32, gpus=())),
         other_host("c", BARE),
     ]
-    found = check_fleet([*fleet[:2], replace(fleet[2], facts=replace(BARE, machine_id="c" * 32))], {})
+    found = check_fleet(
+        [*fleet[:2], replace(fleet[2], facts=replace(BARE, machine_id="c" * 32, gpus=()))], {}
+    )
     assert codes(found) == {"a": ["client_id_cloned"], "b": ["client_id_cloned"]}
 
 

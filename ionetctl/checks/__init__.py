@@ -1,0 +1,156 @@
+"""What the survey shows that an admin should know before a host is touched. Pure: facts in, findings out.
+
+A check of one host is a function ``(Host, Facts) -> Iterator[Finding]`` and a row in ``CHECKS``, a check over the
+whole fleet ``(Fleet) -> Iterator[(HostName, Finding)]`` and a row in ``FLEET_CHECKS``. Each code that they give has
+its row in the ``catalogue``; what a site makes of a finding is for ``policy`` to say. A blocking finding keeps its
+host out of the rollout.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Final
+
+from ionetctl.checks import (
+    driver,
+    fleet,
+    gpu_health,
+    gpus,
+    machine,
+    network,
+    runtimes,
+    storage,
+    system,
+    workloads,
+)
+from ionetctl.checks.catalogue import CATALOGUE, Row
+from ionetctl.checks.fleet import Findings, Fleet, FleetHost
+from ionetctl.checks.policy import is_mended, judged
+from ionetctl.checks.system import ARCHITECTURES, CLOCK_BLOCK_S, CLOCK_WARN_S
+from ionetctl.errors import WORST_FIRST, ExitCode
+from ionetctl.model import Facts, Finding, Host, HostName, NodeView, RegionName, Severity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+__all__ = [
+    "ARCHITECTURES",
+    "CATALOGUE",
+    "CHECKS",
+    "CLOCK_BLOCK_S",
+    "CLOCK_WARN_S",
+    "FLEET_CHECKS",
+    "Fleet",
+    "FleetHost",
+    "Row",
+    "blocking",
+    "check_fleet",
+    "check_host",
+    "is_mended",
+]
+
+CHECKS: Final[tuple[Callable[[Host, Facts], Iterator[Finding]], ...]] = (
+    system.root,
+    system.locked,
+    system.architecture,
+    system.init,
+    system.distribution,
+    system.kernel,
+    system.control_groups,
+    system.tools,
+    storage.rights,
+    storage.room,
+    storage.room_for_jobs,
+    storage.room_for_images,
+    storage.lasting,
+    system.clock,
+    system.time_service,
+    system.pending_reboot,
+    network.names,
+    network.servers,
+    network.firewall,
+    network.distance,
+    network.packets,
+    workloads.nomad_of_others,
+    workloads.miners,
+    workloads.workers,
+    workloads.strangers,
+    machine.cores,
+    machine.memory,
+    machine.memory_for_gpus,
+    machine.swap,
+    machine.hugepages,
+    driver.hanging,
+    driver.presence,
+    driver.versions,
+    driver.secure_boot,
+    driver.persistence,
+    gpus.unknown,
+    gpus.count,
+    gpus.models,
+    gpus.reserved,
+    gpus.lost,
+    gpus.splits,
+    gpus.displays,
+    gpu_health.bus,
+    gpu_health.driver_errors,
+    gpu_health.memory,
+    gpu_health.lanes,
+    gpu_health.heat,
+    gpu_health.power,
+    gpu_health.fabric,
+    gpu_health.nvlinks,
+    runtimes.docker,
+    runtimes.docker_kind,
+    runtimes.toolkit,
+    runtimes.networks,
+    workloads.leftovers,
+)
+"""Every check of one host, in the order in which its findings are told."""
+
+FLEET_CHECKS: Final[tuple[Callable[[Fleet], Iterator[Findings]], ...]] = (
+    fleet.doubles,
+    fleet.names_taken,
+    fleet.clocks,
+    fleet.connections,
+)
+"""Every check over the whole fleet, in the order in which its findings are told."""
+
+
+def check_host(
+    host: Host, facts: Facts, *, takeover: bool = False, is_prepared: bool = False
+) -> tuple[Finding, ...]:
+    """All findings about one host, in the order of the table, as its inventory wants them to count.
+
+    ``is_prepared``: the host was prepared already, so that nothing is forgiven any more for being mended later.
+    """
+    findings = (finding for check in CHECKS for finding in check(host, facts))
+    return tuple(
+        judged(finding, host, is_prepared=is_prepared)
+        for finding in findings
+        if not (takeover and finding.code == "foreign_nomad")
+    )
+
+
+def check_fleet(
+    hosts: Iterable[FleetHost],
+    nodes: Mapping[RegionName, Iterable[NodeView]],
+    connection_limits: Mapping[RegionName, int | None] | None = None,
+) -> dict[HostName, tuple[Finding, ...]]:
+    """Findings that need the whole fleet and the regions' nodes (by region name); hosts without any are left out.
+
+    ``connection_limits``: how many connections of one address a region's servers take, where that is known.
+    """
+    everyone = Fleet(tuple(hosts), nodes, connection_limits or {})
+    named = {one.host.name: one.host for one in everyone.hosts}
+    told: defaultdict[HostName, list[Finding]] = defaultdict(list)
+    for check in FLEET_CHECKS:
+        for name, finding in check(everyone):
+            told[name].append(judged(finding, named[name]))
+    return {name: tuple(findings) for name, findings in told.items()}
+
+
+def blocking(findings: Iterable[Finding]) -> Finding | None:
+    """The first finding that keeps a host from being touched; the worst exit code comes first."""
+    blocks = [finding for finding in findings if finding.severity is Severity.BLOCK]
+    return min(blocks, key=lambda finding: WORST_FIRST.index(ExitCode(finding.exit_code)), default=None)

@@ -1,0 +1,166 @@
+"""Checks that need the whole fleet, or the nodes that its regions have already."""
+
+from __future__ import annotations
+
+import ipaddress
+import statistics
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from ionetctl.checks.finding import found
+from ionetctl.checks.system import CLOCK_WARN_S
+from ionetctl.model import Facts, Finding, Host, HostName, NodeView, RegionName
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+DEFAULT_CONNECTIONS: Final = 100
+"""Nomad's limits.rpc_max_conns_per_client where nobody may look or has set it; 0 is none at all."""
+MEDIAN_OF: Final = 3
+"""From as many clocks on the median says more than the controller's."""
+
+
+@dataclass(frozen=True, slots=True)
+class FleetHost:
+    """A surveyed host for the checks over the fleet; ``node_name`` is what it will be called in its region."""
+
+    host: Host
+    facts: Facts
+    node_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """Every surveyed host, the nodes of their regions, and how many connections each region takes of one address."""
+
+    hosts: tuple[FleetHost, ...]
+    nodes: Mapping[RegionName, Iterable[NodeView]]
+    connection_limits: Mapping[RegionName, int | None]
+
+
+Findings = tuple[HostName, Finding]
+
+
+@dataclass(frozen=True, slots=True)
+class Trait:
+    """Something that no two hosts may share; ``what`` is its name in a sentence.
+
+    One machine under two names shares everything: unless ``is_told_always``, hosts of one machine-id are left to that
+    finding alone.
+    """
+
+    code: str
+    what: str
+    values: Callable[[FleetHost], Iterable[str | None]]
+    is_told_always: bool = False
+
+
+def _addresses(one: FleetHost) -> Iterator[str]:
+    """Whence the host connects, told apart by datacenter: private addresses recur from site to site."""
+    for reach in one.facts.around.reaches:
+        if reach.local_address and not _address(reach.local_address).is_loopback:
+            yield f"{reach.local_address} in {one.host.datacenter}"
+
+
+TRAITS: Final = (
+    Trait("client_id_cloned", "Nomad client-id", lambda one: (one.facts.nomad.node_id,), is_told_always=True),
+    Trait("machine_id_doubled", "machine-id", lambda one: (one.facts.machine_id,), is_told_always=True),
+    Trait("gpu_doubled", "GPU", lambda one: (gpu.uuid for gpu in one.facts.gpus or ())),
+    Trait("mac_doubled", "MAC address", lambda one: (each.mac for each in one.facts.around.interfaces or ())),
+    Trait("hostname_doubled", "host name", lambda one: (one.facts.around.hostname,)),
+    Trait("address_doubled", "address", _addresses),
+)
+
+
+def doubles(fleet: Fleet) -> Iterator[Findings]:
+    """Hosts that are the same machine, or clones of one; a host is told of each kind once."""
+    for trait in TRAITS:
+        told: set[HostName] = set()
+        for value, sharing in _sharing(fleet.hosts, trait).items():
+            names = [one.host.name for one in sharing]
+            for name in names:
+                if name not in told:
+                    others = ", ".join(other for other in names if other != name)
+                    yield name, found(trait.code, f"it has the same {trait.what} ({value}) as {others}")
+            told.update(names)
+
+
+def _sharing(hosts: Iterable[FleetHost], trait: Trait) -> dict[str, list[FleetHost]]:
+    sharing: defaultdict[str, list[FleetHost]] = defaultdict(list)
+    for one in hosts:
+        for value in dict.fromkeys(trait.values(one)):
+            if value:
+                sharing[value].append(one)
+    return {
+        value: group
+        for value, group in sharing.items()
+        if len(group) > 1 and (trait.is_told_always or not _is_one_machine(group))
+    }
+
+
+def _is_one_machine(hosts: Iterable[FleetHost]) -> bool:
+    machine_ids = {one.facts.machine_id for one in hosts}
+    return len(machine_ids) == 1 and None not in machine_ids
+
+
+def names_taken(fleet: Fleet) -> Iterator[Findings]:
+    """Hosts whose name another node of their region bears."""
+    bearers: dict[tuple[str, str], list[NodeView]] = defaultdict(list)
+    for region, views in fleet.nodes.items():
+        for view in views:
+            bearers[region, view.name].append(view)
+    for one in fleet.hosts:
+        others = [v for v in bearers[one.host.region, one.node_name] if v.id != one.facts.nomad.node_id]
+        if others:
+            message = f"{one.host.region} has another node of the name {one.node_name}: {others[0].id} ({others[0].status})"
+            yield one.host.name, found("name_taken", message)
+
+
+def clocks(fleet: Fleet) -> Iterator[Findings]:
+    """Hosts whose clock is off by those of the others."""
+    offsets_s = {
+        one.host.name: one.facts.clock_offset_s for one in fleet.hosts if one.facts.clock_offset_s is not None
+    }
+    if len(offsets_s) < MEDIAN_OF:
+        return
+    median_s = statistics.median(offsets_s.values())
+    for name, offset_s in offsets_s.items():
+        apart_s = offset_s - median_s
+        if abs(apart_s) >= CLOCK_WARN_S:
+            direction = "ahead of" if apart_s > 0 else "behind"
+            message = f"its clock is {abs(apart_s):.0f} s {direction} those of the other hosts"
+            yield name, found("clock_apart", message)
+
+
+def connections(fleet: Fleet) -> Iterator[Findings]:
+    """Hosts that share an address with more others than their region's servers bear."""
+    sites: defaultdict[tuple[RegionName, str], list[HostName]] = defaultdict(list)
+    for one in fleet.hosts:
+        if _is_behind_nat(one.facts):
+            sites[one.host.region, one.host.datacenter].append(one.host.name)
+    for (region, datacenter), names in sites.items():
+        limit = fleet.connection_limits.get(region)
+        if limit is None:
+            limit = DEFAULT_CONNECTIONS
+        if 0 < limit < len(names):
+            message = (
+                f"{len(names)} hosts of {datacenter} reach {region} from private addresses: behind one public address "
+                f"{limit} of them are let in"
+            )
+            yield from ((name, found("nat_connections", message)) for name in names)
+
+
+def _is_behind_nat(facts: Facts) -> bool:
+    ends = [(each.local_address, each.peer_address) for each in facts.around.reaches]
+    return any(
+        local and peer and _address(local).is_private and _address(peer).is_global for local, peer in ends
+    )
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """The address that a host names; what is none counts as the unspecified one, which is neither here nor there."""
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return ipaddress.IPv6Address(0)

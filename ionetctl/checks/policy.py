@@ -1,0 +1,42 @@
+"""What becomes of a finding: the site's rules, and what an apply will mend before the finding matters."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from ionetctl.checks.catalogue import CATALOGUE
+from ionetctl.model import Severity
+
+if TYPE_CHECKING:
+    from ionetctl.model import CheckRule, Finding, Host, Prepare
+
+MENDED: Final = "; prepare will mend it"
+
+
+def judged(finding: Finding, host: Host, *, is_prepared: bool = False) -> Finding:
+    """The finding as it counts for the host: by the site's rule first, then by what prepare will mend.
+
+    ``is_prepared``: the preparations have been carried out, so that what is still found counts.
+    """
+    rule = host.checks.get(finding.code)
+    ruled = finding if rule is None else _by_rule(finding, rule)
+    return ruled if is_prepared else _before_preparation(ruled, host.prepare)
+
+
+def is_mended(code: str, prepare: Prepare) -> bool:
+    """Whether a preparation that the inventory asks for does away with findings of this code."""
+    field = CATALOGUE[code].mended_by
+    return field is not None and bool(getattr(prepare, field))
+
+
+def _by_rule(finding: Finding, rule: CheckRule) -> Finding:
+    return replace(finding, severity=rule.severity, declared=finding.severity, reason=rule.reason)
+
+
+def _before_preparation(finding: Finding, prepare: Prepare) -> Finding:
+    weighs = finding.severity in {Severity.WARN, Severity.BLOCK}
+    if not (weighs and is_mended(finding.code, prepare)):
+        return finding
+    declared = finding.declared or finding.severity
+    return replace(finding, severity=Severity.INFO, declared=declared, message=finding.message + MENDED)

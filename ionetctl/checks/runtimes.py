@@ -1,0 +1,65 @@
+"""Checks of what runs containers. Silent where the survey says nothing of the machine at all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from ionetctl.checks.finding import found, numbers, offers_gpus
+from ionetctl.observed import Surroundings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ionetctl.model import Facts, Finding, Host
+
+UNSEEN: Final = Surroundings()
+"""What an older host's survey leaves: nobody looked, which is not the same as nothing installed."""
+OLDEST_DOCKER: Final = (19, 3)
+"""The first with API 1.40, the least that Nomad's driver speaks (moby/moby/client, MinAPIVersion)."""
+CNI_PLUGINS: Final = frozenset({"bridge", "firewall", "host-local", "loopback", "portmap"})
+"""What Nomad's bridge networks are made of (client/allocrunner/networking_bridge_linux.go)."""
+
+
+def docker(_host: Host, facts: Facts) -> Iterator[Finding]:
+    """Whether Docker is there and answers."""
+    if facts.around == UNSEEN:
+        return
+    if facts.around.docker is None:
+        yield found("docker_missing", "Docker is not installed")
+    elif facts.around.docker.version is None:
+        yield found("docker_down", "Docker is installed, and its daemon does not answer")
+
+
+def docker_kind(_host: Host, facts: Facts) -> Iterator[Finding]:
+    """Whether Nomad can work with this Docker."""
+    docker = facts.around.docker
+    if docker is None:
+        return
+    version = numbers(docker.version or "")
+    if version and version < OLDEST_DOCKER:
+        yield found("docker_old", f"Docker {docker.version} is older than 19.03")
+    if docker.cgroup_driver == "cgroupfs" and facts.around.cgroups == "v2":
+        yield found("docker_cgroup_driver", "Docker's cgroup driver is cgroupfs, beside systemd's own (v2)")
+    if docker.is_snap:
+        yield found("docker_snap", "Docker comes from a snap")
+
+
+def toolkit(host: Host, facts: Facts) -> Iterator[Finding]:
+    """Whether containers can be given GPUs."""
+    if facts.around == UNSEEN or not offers_gpus(host, facts):
+        return
+    if facts.around.toolkit_version is None:
+        yield found("toolkit_missing", "the NVIDIA container toolkit is not installed")
+    docker = facts.around.docker
+    if docker and docker.version and "nvidia" not in docker.runtimes:
+        yield found("nvidia_runtime_missing", "Docker does not know the nvidia runtime")
+
+
+def networks(_host: Host, facts: Facts) -> Iterator[Finding]:
+    """Whether jobs can have networks of their own."""
+    around = facts.around
+    missing = CNI_PLUGINS.difference(around.cni_plugins or ())
+    if around != UNSEEN and missing:
+        yield found("cni_missing", f"CNI plugins are missing: {', '.join(sorted(missing))}")
+    if around.modules is not None and "bridge" not in around.modules:
+        yield found("bridge_missing", "the kernel module bridge is not loaded")
