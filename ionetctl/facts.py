@@ -22,8 +22,6 @@ from ionetctl.survey_records import LINE_LIMIT, take
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ionetctl.observed import SeenGpu
-
 SURVEY_LIMIT_BYTES: Final = 512 * 1024
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _CODE: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
@@ -59,6 +57,7 @@ def _records(output: bytes, nonce: str) -> list[str]:
 def _facts(draft: Draft, controller_time: float) -> Facts:
     texts, numbers = draft.texts, draft.numbers
     host_time = numbers.get("time")
+    has_no_gpu = numbers.get("gpu.bus") == 0
     return Facts(
         os_id=texts.get("os.id", ""),
         os_version=texts.get("os.version", ""),
@@ -73,8 +72,8 @@ def _facts(draft: Draft, controller_time: float) -> Facts:
         cpu_cores=numbers.get("cpu.cores"),
         memory_mib=mebibytes(draft, "memory.kib"),
         disks=tuple(draft.disks.values()),
-        gpus=_gpus(draft),
-        gpu_source=texts.get("gpu.source", "").removeprefix("none: "),
+        gpus=() if has_no_gpu else None,
+        gpu_source="pci" if has_no_gpu else "not probed",
         nomad=_nomad(draft),
         files=draft.files,
         links=draft.links,
@@ -86,16 +85,6 @@ def _facts(draft: Draft, controller_time: float) -> Facts:
         has_tar="tar" in draft.tools,
         around=surroundings(draft),
     )
-
-
-def _gpus(draft: Draft) -> tuple[SeenGpu, ...] | None:
-    """What was counted; nothing but the host's word that it could count makes it zero."""
-    source = draft.texts.get("gpu.source")
-    if source is None or source.startswith("none"):
-        if draft.gpus:
-            raise malformed("gpu.source", "nobody counted, and yet there are GPUs")
-        return None
-    return tuple(draft.gpus[index] for index in sorted(draft.gpus))
 
 
 def _nomad(draft: Draft) -> NomadState:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ionetctl.model import Digest, Disk, RemoteFile
-    from ionetctl.observed import Docker, Firewall, Interface, Reach, SeenGpu, Workload, Xid
+    from ionetctl.observed import Docker, Firewall, Interface, Reach, Workload, Xid
 
 TEXT_LIMIT: Final = 300
 _PATH_LIMIT: Final = 1024
@@ -41,7 +41,6 @@ class Draft:
     looked: set[str] = field(default_factory=set)
     disks: dict[str, Disk] = field(default_factory=dict)
     tools: dict[str, str] = field(default_factory=dict)
-    gpus: dict[int, SeenGpu] = field(default_factory=dict)
     config_files: list[str] = field(default_factory=list)
     files: dict[str, RemoteFile] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)

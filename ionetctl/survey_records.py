@@ -19,7 +19,6 @@ from ionetctl.observed import (
     Interface,
     Reach,
     ReachFailure,
-    SeenGpu,
     Workload,
     Xid,
 )
@@ -51,7 +50,6 @@ _LIST_LIMIT: Final = 64
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _MODE: Final = re.compile(r"[0-7]{4}")
 _OWNER: Final = re.compile(r"[^\s:]{1,64}:[^\s:]{1,64}")
-_GPU_UUID: Final = re.compile(r"(GPU|MIG)-[0-9A-Za-z/-]{1,120}")
 _MAC: Final = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5,19}")
 _PCI: Final = re.compile(r"[0-9A-Fa-f:.]{1,16}")
 _MILLISECONDS: Final = re.compile(r"[0-9]{1,5}(\.[0-9]{1,3})?")
@@ -112,18 +110,6 @@ def _disk(draft: Draft, key: str, values: list[str]) -> None:
 def _tool(draft: Draft, key: str, values: list[str]) -> None:
     name = clean(values[0])
     put(draft.tools, name, key, name)
-
-
-def _gpu(draft: Draft, key: str, values: list[str]) -> None:
-    index, name, uuid, memory, bus = values
-    gpu = SeenGpu(
-        index=number(key, index),
-        name=clean(name),
-        uuid=matched(key, uuid, _GPU_UUID),
-        memory_mib=number_or_none(key, memory),
-        pci_bus_id=clean(bus) or None,
-    )
-    put(draft.gpus, gpu.index, key, gpu, limit=256)
 
 
 def _config(draft: Draft, key: str, values: list[str]) -> None:
@@ -250,7 +236,7 @@ class _Record:
 
 
 _TEXTS: Final = (
-    "os.id os.version os.name kernel arch init machine-id boot-id gpu.source nomad.active nomad.enabled "
+    "os.id os.version os.name kernel arch init machine-id boot-id nomad.active nomad.enabled "
     "nomad.version nomad.client-id nomad.stamp nomad.region hostname cpu.model product virtualization packages "
     "toolkit driver.module driver.library driver.package"
 )
@@ -275,7 +261,6 @@ _RECORDS: Final[dict[str, _Record]] = {
     "looked": _Record(_looked, 1),
     "disk": _Record(_disk, 4),
     "tool": _Record(_tool, 1),
-    "gpu": _Record(_gpu, 5),
     "nomad.config": _Record(_config, 1),
     "file": _Record(_file, 4),
     "link": _Record(_link, 2),

@@ -28,7 +28,16 @@ from ionetctl.facts import (
     parse_survey,
 )
 from ionetctl.model import Digest, Disk, Facts, NodeId, NomadState, RemoteFile
-from ionetctl.observed import SeenGpu
+from ionetctl.observed import (
+    Docker,
+    Driver,
+    Firewall,
+    Interface,
+    Reach,
+    Surroundings,
+    Workload,
+    Xid,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +45,49 @@ if TYPE_CHECKING:
 CASES = Path(__file__).parent / "facts"
 BAD = sorted(CASES.glob("*.txt"))
 NODE_ID = NodeId("7b0dcd2c-6b2f-4c3c-9f0a-3d1c7f1f2a11")
+
+AROUND = Surroundings(
+    hostname="rig-7",
+    systemd_version=255,
+    cgroups="v2",
+    cgroup_controllers=("cpu", "memory", "pids"),
+    cpu_model="AMD EPYC 7543",
+    product="Supermicro AS -4124GS-TNR",
+    virtualization="none",
+    swap_mib=1024,
+    hugepages_mib=0,
+    is_time_synchronized=True,
+    is_ntp_on=True,
+    has_python=True,
+    package_manager="apt",
+    needs_reboot=False,
+    modules=("bridge", "overlay"),
+    docker=Docker("24.0.7", "systemd", "2", "/var/lib/docker", ("nvidia", "runc"), "runc"),
+    toolkit_version="1.17.0",
+    cni_plugins=("bridge", "host-local"),
+    driver=Driver(
+        module_version="550.54.14",
+        library_version="550.90.07",
+        package="nvidia-driver-550",
+        is_held=True,
+        is_nouveau_loaded=False,
+        is_secure_boot_on=False,
+    ),
+    gpus_on_bus=2,
+    xids=(Xid(79, "0000:01:00", 2),),
+    interfaces=(
+        Interface("eth0", "02:00:00:00:00:01", 1500, is_up=True, speed_mbps=10000, has_default_route=True),
+        Interface("eth1", "02:00:00:00:00:02"),
+    ),
+    reaches=(
+        Reach("nomad-1.eu-north.example", 4647, 12.345, None, "192.0.2.7", "198.51.100.1"),
+        Reach("2001:db8::1", 4647, failure="timeout"),
+    ),
+    firewalls=(Firewall("ufw", blocks_outbound=True, allows_rpc=False),),
+    miners=(Workload("t-rex", 4711, "t-rex.service"), Workload("HiveOS")),
+    ionet_workers=(),
+    nomad_region="eu-north",
+)
 
 
 def survey(*records: str) -> Facts:
@@ -62,11 +114,8 @@ def test_a_whole_survey_is_read() -> None:
             Disk("/opt/nomad", 51200, "ext4", is_read_only=False, is_noexec=False),
             Disk("/usr/local/bin", 100, "overlay", is_read_only=True, is_noexec=True),
         ),
-        gpus=(
-            SeenGpu(0, "NVIDIA GeForce RTX 4090", "GPU-aaaa", 24564, "00000000:01:00.0"),
-            SeenGpu(1, "NVIDIA GeForce RTX 4090", "GPU-bbbb"),
-        ),
-        gpu_source="nvidia-smi",
+        gpus=None,
+        gpu_source="not probed",
         nomad=NomadState(
             is_ours=True,
             active="active",
@@ -92,6 +141,7 @@ def test_a_whole_survey_is_read() -> None:
         lock_started_at="2026-03-01T12:00:00Z",
         has_gzip=True,
         has_tar=True,
+        around=AROUND,
     )
     output = (CASES / "whole.survey").read_bytes()
     assert parse_survey(output, "n0nce", controller_time=1763859859.5) == expected
@@ -114,6 +164,7 @@ def test_an_empty_survey_claims_nothing() -> None:
         "memory_mib",
         "node_certificate",
     }
+    assert facts.around == Surroundings()
     assert (facts.is_root, facts.has_tar, facts.has_gzip, facts.nomad.active) == (
         False,
         False,
@@ -142,24 +193,41 @@ def test_endless_output_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "expected"),
-    [
-        ("none: no driver", (None, "no driver")),
-        ("sysfs", ((), "sysfs")),
-        ("nvidia-smi", ((), "nvidia-smi")),
-    ],
+    ("records", "expected"),
+    [(["gpu.bus\t0"], ((), "pci")), (["gpu.bus\t1"], (None, "not probed")), ([], (None, "not probed"))],
 )
-def test_no_gpus_may_mean_unknown(source: str, expected: tuple[object, str]) -> None:
-    """Only somebody who could count makes the number of GPUs zero."""
-    facts = survey(f"gpu.source\t{source}")
+def test_gpus_are_the_probe_s_to_tell(records: list[str], expected: tuple[object, str]) -> None:
+    """Only a bus without any makes the number of GPUs zero; what else is there, a probe must say."""
+    facts = survey(*records)
     assert (facts.gpus, facts.gpu_source) == expected
+
+
+@pytest.mark.parametrize("name", ["xids", "interfaces", "firewalls", "miners", "ionet"])
+def test_having_looked_makes_a_list_empty(name: str) -> None:
+    """A list is known to be empty where the survey says that it looked, and no other list is."""
+    around = survey(f"looked\t{name}").around
+    lists = {
+        "xids": around.xids,
+        "interfaces": around.interfaces,
+        "firewalls": around.firewalls,
+        "miners": around.miners,
+        "ionet": around.ionet_workers,
+    }
+    assert {key for key, value in lists.items() if value == ()} == {name}
+    assert [value for value in lists.values() if value is not None] == [()]
+
+
+def test_what_was_found_counts_even_so() -> None:
+    """A record is believed though its list was never finished."""
+    assert survey("miner\txmrig\t7\t").around.miners == (Workload("xmrig", 7),)
 
 
 def test_texts_are_made_harmless() -> None:
     """No escape sequence, bidirectional or control character comes through."""
-    facts = survey("os.name\t\x1b[2JUbuntu\u202e\x07", "gpu.source\t" + "x" * 1000)
+    facts = survey("os.name\t\x1b[2JUbuntu\u202e\x07", "init\t" + "x" * 1000, "modules\tbri\x1b[1mdge")
     assert facts.os_name == "Ubuntu"
-    assert len(facts.gpu_source) == 300
+    assert len(facts.init) == 300
+    assert facts.around.modules == ("bridge",)
 
 
 def error_of(parse: Callable[[], object]) -> HostError | None:

@@ -61,32 +61,6 @@ within() {
     "$@" </dev/null
 }
 
-# bounded SECONDS COMMAND...: its output and a line "exit STATUS". A child that is stuck in the kernel heeds no signal
-# (nvidia-smi, when a GPU has fallen off its bus): it is left behind rather than waited for.
-bounded() {
-    {
-        # By exec, since a redirected block keeps the old standard error open, and with it the connection.
-        exec 2>/dev/null
-        sleep "$(($1 + 3))" >/dev/null &
-        timer=$!
-        echo "$timer"
-        {
-            status=0
-            within "$@" 2>&1 || status=$?
-            printf '\nexit %s\n' "$status"
-        } &
-        wait "$timer" || :
-        printf '\nexit 124\n'
-    } | {
-        read -r timer
-        while IFS= read -r line; do
-            printf '%s\n' "$line"
-            case $line in 'exit '*) break ;; esac
-        done
-        kill "$timer" 2>/dev/null || :
-    }
-}
-
 os_release() {
     id='' version='' name=''
     file=$root/etc/os-release
@@ -143,55 +117,9 @@ disks() {
 }
 
 tools() {
-    for tool in tar gzip sha256sum systemctl timeout docker nvidia-smi; do
+    for tool in tar gzip sha256sum systemctl timeout; do
         if has "$tool"; then fact tool "$tool"; fi
     done
-}
-
-# gpu_row ROW: a gpu record where ROW is one of nvidia-smi's; $reason otherwise keeps what it said.
-gpu_row() {
-    index=${1%%, *}
-    case $index in
-    '' | *[!0-9]*)
-        reason=${reason:-$1}
-        return
-        ;;
-    esac
-    row=${1#*, }
-    bus=${row##*, }
-    row=${row%, *}
-    memory=${row##*, }
-    row=${row%, *}
-    case $memory in *[!0-9]*) memory= ;; esac
-    fact gpu "$index" "${row%, *}" "${row##*, }" "$memory" "$bus"
-    seen=$((seen + 1))
-}
-
-gpus() {
-    gpus_on_bus
-    if ! has nvidia-smi; then
-        case $count in
-        0) fact gpu.source sysfs ;;
-        '') fact gpu.source 'none: there is no nvidia-smi' ;;
-        *) fact gpu.source "none: there is no nvidia-smi, but $count NVIDIA devices on the PCI bus" ;;
-        esac
-        return
-    fi
-    rows=$(bounded 10 nvidia-smi --query-gpu=index,name,uuid,memory.total,pci.bus_id --format=csv,noheader,nounits)
-    status=${rows##*"${nl}exit "}
-    rows=${rows%"${nl}exit "*}$nl
-    reason='' seen=0
-    while [ -n "$rows" ]; do
-        gpu_row "${rows%%"$nl"*}"
-        rows=${rows#*"$nl"}
-    done
-    case $status.$seen.$count in
-    0.*) fact gpu.source nvidia-smi ;;
-    *.0.0) fact gpu.source sysfs ;;
-    124.0.* | 137.0.*) fact gpu.source 'none: nvidia-smi hangs' ;;
-    *.0.*) fact gpu.source "none: nvidia-smi ended with $status: $reason" ;;
-    *) fact gpu.source "nvidia-smi, which ended with $status: $reason" ;;
-    esac
 }
 
 # ticks PID: when that process started, in clock ticks since boot; empty when there is none.
@@ -305,7 +233,6 @@ at_once() {
     ours
     configuration "$@"
     interfaces
-    gpus
 }
 
 survey() {

@@ -94,7 +94,7 @@ mining_system() {
 # ionet_containers: by their images, since their names are made up anew each time, and their processes bear any name.
 ionet_containers() {
     told=0
-    for image in $(within 5 docker ps --format '{{.Image}}' 2>/dev/null || :); do
+    while IFS= read -r image; do
         name=${image##*/}
         name=${name%%[:@]*}
         case $image.$name in
@@ -104,7 +104,9 @@ ionet_containers() {
         if [ "$told" -ge 32 ]; then return; fi
         told=$((told + 1))
         fact ionet "$name" '' ''
-    done
+    done <<END
+$(within 5 docker ps --format '{{.Image}}' 2>/dev/null || :)
+END
 }
 
 # nomad_program: $program becomes the executable that the unit starts, or else the one that an admin would.
