@@ -41,7 +41,7 @@ CATALOGUE: Final[Mapping[str, str]] = {
     "locked": "another rollout holds its lock",
 }
 """Name → what it is, as a sentence's predicate."""
-_REQUEST: Final = re.compile(r"(?P<name>[a-z-]+)=(?P<amount>\d{1,6})(?P<percent>%?)")
+_REQUEST: Final = re.compile(r"(?P<name>[a-z][a-z0-9-]*)=(?P<amount>\d{1,6})(?P<percent>%?)")
 _WHOLE: Final = 100
 
 

@@ -50,7 +50,7 @@ class GpuModel:
 CATALOGUE: Final = (
     GpuModel("rtx-4090", "NVIDIA GeForce RTX 4090", 24_564, 8, cpu_cores=16, memory_gib=64, power_w=450),
     GpuModel("rtx-3090", "NVIDIA GeForce RTX 3090", 24_576, 6, cpu_cores=8, memory_gib=32, power_w=350),
-    GpuModel("rtx-3080", "NVIDIA GeForce RTX 3080", 10_240, 8, cpu_cores=4, memory_gib=16, power_w=320),
+    GpuModel("rtx-3080", "NVIDIA GeForce RTX 3080", 10_240, 8, cpu_cores=4, memory_gib=32, power_w=320),
     GpuModel(
         "h100-80gb",
         "NVIDIA H100 80GB HBM3",

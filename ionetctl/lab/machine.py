@@ -15,10 +15,14 @@ from ionetctl.lab.gpus import DRIVER_VERSION, Gpu, NvidiaDriver
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-WayOut = Literal["open", "refused", "timeout", "unreachable", "unresolved"]
+WayOut = Literal["open", "refused", "timeout", "unreachable"]
+Names = Literal["resolved", "unresolved", "astray"]
+"""Whether the host's resolver knows names; astray, it leads to an address where nobody listens."""
 
 KERNEL: Final = "6.8.0-45-generic"
 LIBRARY_DIR: Final = "usr/lib/x86_64-linux-gnu"
+ARCHITECTURE: Final = "proc/sys/kernel/arch"
+"""Where there is none, the host is of this machine's architecture."""
 MACHINE_ID: Final = "etc/machine-id"
 HOSTNAME: Final = "proc/sys/kernel/hostname"
 MEMINFO: Final = "proc/meminfo"
@@ -51,10 +55,11 @@ class DockerDaemon:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How the host's programs find the network: from which address, how far it is, and whether it lets them out."""
+    """How the host's programs find the network: from which address, whether it lets them out, by which names, how far it is."""
 
-    address: str = "127.0.0.1"
+    address: str = "10.77.0.1"
     way_out: WayOut = "open"
+    names: Names = "resolved"
     delay_ms: float = 0.0
 
 
@@ -62,8 +67,9 @@ class Way:
 class Machine:
     """One host. ``gpus`` are those on its bus; ``driver`` is ``None`` where its library is not installed.
 
-    ``tools`` are the stand-ins it has installed, ``says`` the texts of those that always say the same. ``links`` go from
-    path to target, ``executables`` are programs that nobody calls here.
+    ``tools`` are the paths of stand-ins that it has installed, ``says`` the texts of programs that always say the same,
+    ``lacks`` programs that every system has and this one has not. ``links`` go from path to target, ``executables`` are
+    programs that nobody calls here.
     """
 
     name: str
@@ -76,6 +82,7 @@ class Machine:
     executables: tuple[str, ...] = ()
     tools: frozenset[str] = frozenset()
     says: Mapping[str, str] = field(default_factory=dict)
+    lacks: frozenset[str] = frozenset()
     has_foreign_nomad: bool = False
 
 
@@ -88,13 +95,13 @@ _SAYS: Final[Mapping[str, str]] = {
     "nft": "",
     "nvidia-ctk": "NVIDIA Container Toolkit CLI version 1.17.2\n",
     "systemd-detect-virt": "none\n",
-    "timedatectl": "NTPSynchronized=yes\n",
+    "timedatectl": "NTP=yes\nNTPSynchronized=yes\n",
 }
-_TOOLS: Final = frozenset({"docker", "nvidia-smi", "python3"})
+_TOOLS: Final = frozenset({"usr/bin/docker", "usr/bin/nvidia-smi", "usr/bin/python3"})
 
 
 def sound_machine(
-    name: str, *, cpu_cores: int, memory_gib: int, gpus: tuple[Gpu, ...], address: str = "127.0.0.1"
+    name: str, *, cpu_cores: int, memory_gib: int, gpus: tuple[Gpu, ...], address: str = "10.77.0.1"
 ) -> Machine:
     """A host on bare metal that nothing is wrong with: a stock Ubuntu server with Docker, and a driver for its GPUs."""
     return Machine(

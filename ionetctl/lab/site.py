@@ -64,13 +64,13 @@ class SiteHost:
 
     @property
     def machine(self) -> Machine:
-        """What it pretends to be."""
+        """What it pretends to be; by its own account it is in a private network, and not on loopback."""
         machine = sound_machine(
             self.name,
             cpu_cores=self.model.cpu_cores,
             memory_gib=self.model.memory_gib,
             gpus=tuple(cards(self.model, self.name, self.model.count)),
-            address=self.address,
+            address=self.address.replace("127.", "10.", 1),
         )
         for fault in self.faults:
             machine = changed(machine, fault)
@@ -128,7 +128,7 @@ datacenter: {DATACENTER}
 regions:
   {spec.region}:
     api: [https://127.0.0.1:{ports["api"]}]
-    servers: ["127.0.0.1:{ports["rpc"]}"]
+    servers: ["127.0.0.1:{ports["rpc"]}", "localhost:{ports["rpc"]}"]
     token: {{file: token}}
     tls:
       ca: pki/ca.pem

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,9 @@ import pytest
 from ionetctl.errors import UsageError
 from ionetctl.lab import conditions
 from ionetctl.lab.faults import CATALOGUE, FaultRequest, assign, parse_fault
-from ionetctl.lab.site import LabSpec, inventory_text, plan_site
+from ionetctl.lab.gpus import CATALOGUE as GPU_MODELS
+from ionetctl.lab.gpus import GpuModel
+from ionetctl.lab.site import LabSpec, SiteHost, inventory_text, plan_site
 
 SPEC = LabSpec(40, Path("/nowhere"))
 PORTS = {"ssh": 2222, "api": 4646, "rpc": 4647}
@@ -48,7 +51,10 @@ def test_an_unknown_fault_is_answered_by_the_list() -> None:
     """The nearest one first, then all there are."""
     with pytest.raises(UsageError) as caught:
         parse_fault("unreachabel=1")
-    assert caught.value.hint == f"did you mean unreachable? there are: {', '.join((*CATALOGUE, *conditions.CATALOGUE))}"
+    assert (
+        caught.value.hint
+        == f"did you mean unreachable? there are: {', '.join((*CATALOGUE, *conditions.CATALOGUE))}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -102,3 +108,16 @@ def test_addresses_are_all_different_and_loopback() -> None:
     """Hosts beyond a thousand too."""
     addresses = [host.address for host in plan_site(LabSpec(2000, Path("/nowhere")))]
     assert (len(set(addresses)), {address[:7] for address in addresses}) == (2000, {"127.77."})
+
+
+@pytest.mark.parametrize("name", [name for name in conditions.CATALOGUE if name != "not-root"])
+@pytest.mark.parametrize("model", GPU_MODELS, ids=lambda model: model.short)
+def test_every_condition_changes_a_sound_machine(name: str, model: GpuModel) -> None:
+    """Whatever cards the host has; who becomes root is sudo's business, which is no part of the machine."""
+    sound = SiteHost("h", "127.77.0.1", "r001", model, ())
+    assert replace(sound, faults=(name,)).machine != sound.machine
+
+
+def test_faults_and_conditions_do_not_share_names() -> None:
+    """Both are asked for by the same option."""
+    assert set(CATALOGUE) & set(conditions.CATALOGUE) == set()

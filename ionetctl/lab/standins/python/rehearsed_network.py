@@ -1,6 +1,6 @@
 """Stands for a rehearsal host's way to the network: its programs' connections go as ``run/lab/network.json`` lets them.
 
-They come from the host's own address, after the delay that it has; or they fail as the host's network has it.
+They take as long as the host is away, or fail as its network has it, and say that they come from its own address.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
+NOBODY = "127.255.255.254"
 FAILURES = {
     "refused": ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"),
     "timeout": TimeoutError("timed out"),
@@ -32,13 +33,16 @@ def change(socket: ModuleType) -> None:
         def connect(self, address: Any) -> None:
             if way["way_out"] in FAILURES:
                 raise FAILURES[way["way_out"]]
-            self.bind((way["address"], 0))
             time.sleep(way["delay_ms"] / 1000)
             super().connect(address)
 
-    def resolve_as_the_host(*arguments: Any, **options: Any) -> Any:
-        if way["way_out"] == "unresolved":
+        def getsockname(self) -> tuple[str, int]:
+            return (way["address"], super().getsockname()[1])
+
+    def resolve_as_the_host(host: str, *arguments: Any, **options: Any) -> Any:
+        is_name = host.strip("0123456789.") != "" and ":" not in host
+        if is_name and way["names"] == "unresolved":
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        return resolve(*arguments, **options)
+        return resolve(NOBODY if is_name and way["names"] == "astray" else host, *arguments, **options)
 
     vars(socket).update(socket=HostSocket, getaddrinfo=resolve_as_the_host)
