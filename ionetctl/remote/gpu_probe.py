@@ -84,8 +84,13 @@ class Questions:
 
     def first(self, *alternatives: "tuple[Any, ...]") -> "Answer":
         """The first answer to a question that newer and older drivers know under different names."""
-        answers = (self.ask(*alternative) for alternative in alternatives)
-        return next((answer for answer in answers if answer is not None), None)
+        for alternative in alternatives:
+            answer = self.ask(*alternative)
+            if answer is not None or (
+                self.unreadable and self.unreadable[-1].startswith(alternative[0].__name__)
+            ):
+                return answer
+        return None
 
     def _note(self, question: "Callable[..., Any]", status: int) -> None:
         self.is_lost = self.is_lost or status == pynvml.NVML_ERROR_GPU_IS_LOST
@@ -234,7 +239,7 @@ def fabric_state(of: Questions, handle: "Handle") -> "str | None":
         info = pynvml.c_nvmlGpuFabricInfo_t()
         if of.ask(pynvml.nvmlDeviceGetGpuFabricInfo, handle, ctypes.byref(info)) is None:
             return None
-    name = FABRIC_STATES.get(info.state)
+    name = FABRIC_STATES.get(info.state & 0xFF)
     return "failed" if name == "completed" and info.status else name
 
 

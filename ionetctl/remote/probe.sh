@@ -6,8 +6,10 @@
 set -eu
 umask 077
 export LC_ALL=C
-PATH=${PATH:+$PATH:}/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 root=${IONET_ROOT:-}
+for directory in /usr/local/sbin /usr/local/bin /usr/sbin /usr/bin /sbin /bin; do
+    PATH=${PATH:+$PATH:}$root$directory
+done
 deadline_s=${IONET_PROBE_DEADLINE_S:-10}
 tab=$(printf '\t')
 nl='

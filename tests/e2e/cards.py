@@ -4,39 +4,25 @@ from __future__ import annotations
 
 import platform
 import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tests.e2e.namespaces import output_of
+from tests.nvml.library import NVIDIA_SMI
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
+    from pathlib import Path
 
     from ionetctl.lab.gpus import Gpu
     from tests.e2e.machines import Machine
 
 CARD_FILE: Final = "etc/fake-nvml.conf"
 
-_SOURCES: Final = Path(__file__).parent.parent / "nvml"
-_FLAGS: Final = ("-std=c11", "-D_GNU_SOURCE", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC")
-
-
-def build_nvml(directory: Path) -> Path:
-    """Compile the stand-in for ``libnvidia-ml.so.1`` into ``directory``; raises ``RuntimeError`` without a compiler."""
-    compiler = shutil.which("cc")
-    if compiler is None:
-        raise RuntimeError("no C compiler (cc)")
-    library = directory / "libnvidia-ml.so.1"
-    names = [f"-Wl,-soname,{library.name}", "-o", str(library), str(_SOURCES / "fake_nvml.c")]
-    output_of([compiler, *_FLAGS, *names])
-    return library
-
 
 def install_driver(machine: Machine, library: Path, cards: Iterable[Gpu]) -> None:
     """Give a host a driver and these cards; Nomad's device plugin sees them when it starts next."""
     folder = machine.root / "usr/lib" / f"{platform.machine()}-linux-gnu"
     shutil.copy(library, folder / library.name)
-    shutil.copy(_SOURCES / "nvidia-smi", machine.root / "usr/bin/nvidia-smi")
+    shutil.copy(NVIDIA_SMI, machine.root / "usr/bin/nvidia-smi")
     write_cards(machine, cards)
 
 

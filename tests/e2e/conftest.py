@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e.base_root import base_root, why_unavailable
-from tests.e2e.cards import build_nvml
 from tests.e2e.machines import GATEWAY, Fleet
 from tests.e2e.real_region import Address, RealRegion, device_plugin_binary, nomad_binary
+from tests.nvml.library import build_nvml
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
