@@ -14,6 +14,7 @@ from ionetctl import __version__, layout, node_meta
 from ionetctl.errors import HostFailedError
 from ionetctl.model import Bundle, BundleFile, Digest, Facts, Host, Kind, Naming, Program, RegionSettings
 from ionetctl.templating import render
+from ionetctl.versions import starts_ineligible
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -131,7 +132,7 @@ def offered_gpus(host: Host, facts: Facts) -> tuple[SeenGpu, ...]:
 def meta_of(host: Host, facts: Facts) -> dict[str, str]:
     """The client's meta: what the site wrote, and what ionetctl adds under ``ionet_`` (documented in docs/host-meta.md)."""
     ours = node_meta.meta_of(host, facts, offered_gpus(host, facts))
-    return {**host.meta, layout.STAMP_KEY: STAMP, **ours}
+    return {**host.meta, layout.STAMP_KEY: STAMP, layout.ADMISSION_KEY: layout.HELD, **ours}
 
 
 def _context(subject: Subject) -> Mapping[str, object]:
@@ -144,6 +145,7 @@ def _context(subject: Subject) -> Mapping[str, object]:
         "servers": list(subject.region.servers),
         "node_pool": host.node_pool,
         "node_class": node_meta.node_class_of(host, facts, offered_gpus(host, facts)) or "",
+        "starts_ineligible": starts_ineligible(subject.nomad.version),
         "meta": meta_of(host, facts),
         "reserved": _reserved(host),
         "plugin": layout.DEVICE_PLUGIN,

@@ -30,6 +30,11 @@ UNIT: Final = f"/etc/systemd/system/{UNIT_NAME}"
 OUR_DIR: Final = "/var/lib/ionet"
 MANIFEST: Final = f"{OUR_DIR}/manifest"
 STAMP_KEY: Final = "ionet_bundle"
+ADMISSION_KEY: Final = "ionet_admission"
+"""In a node's meta: whether ionetctl keeps the node from having jobs. Static it says ``HELD``, for new nodes."""
+ADMISSION_REASON_KEY: Final = "ionet_admission_reason"
+HELD: Final = "held"
+RELEASED: Final = "released"
 
 
 def nomad_program(version: str) -> str:

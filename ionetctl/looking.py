@@ -55,6 +55,12 @@ class Looking:
             await self._with.clock.sleep(pause_s)
         return await self._once(host, session)
 
+    async def again(self, surveyed: Surveyed, session: Session) -> Surveyed:
+        """The host with what a new probe says of its GPUs; all else is taken as it was. Raises as ``at`` does."""
+        host = surveyed.host
+        facts = with_reading(surveyed.facts, await self.gpus(host, session, surveyed.facts))
+        return replace(surveyed, facts=facts, findings=check_host(host, facts, takeover=self._with.takeover))
+
     async def gpus(self, host: Host, session: Session, facts: Facts) -> GpuReading:
         """The host's GPUs by a probe of their own; none is run where nothing can be there."""
         if not needs_probe(host, facts):

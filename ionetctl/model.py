@@ -433,6 +433,8 @@ class Action(StrEnum):
     RESTART = "restart"
     REGISTER = "register"
     """The region does not know the node: an introduction is needed."""
+    RELEASE = "release"
+    """The node was held, and proves its GPUs: it may have jobs."""
     PREPARE = "prepare"
     """The inventory's ``prepare`` asks for it; ``path`` names the preparation."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from ionetctl.bundle import ignored_gpus
+from ionetctl.bundle import ignored_gpus, offered_gpus
 from ionetctl.errors import (
     WORST_FIRST,
     ExitCode,
@@ -28,11 +28,13 @@ _RESULTS: Final = {ExitCode.UNREACHABLE: Result.UNREACHABLE, ExitCode.UNVERIFIED
 
 
 def gpus_expected(host: Host, facts: Facts | None = None) -> int | None:
-    """How many GPUs the region must see: those promised, less those held back."""
+    """How many GPUs the region must see: those promised, less those held back; instances of MIG count each."""
     if host.gpus.count is None:
         return None
-    held_back = len(ignored_gpus(host, facts)) if facts else len(host.reserve.gpus)
-    return max(0, host.gpus.count - held_back)
+    if facts is None:
+        return max(0, host.gpus.count - len(host.reserve.gpus))
+    cut = sum(len(seen.mig) - 1 for seen in offered_gpus(host, facts) if seen.is_mig_on)
+    return max(0, host.gpus.count - len(ignored_gpus(host, facts)) + cut)
 
 
 def failed(host: Host, step: str, error: IonetctlError, facts: Facts | None = None) -> Outcome:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from ionetctl import outcomes
+from ionetctl.admission import Mark, marks
 from ionetctl.checks import FleetHost, blocking, check_fleet
 from ionetctl.equipment import NONCE_BYTES
 from ionetctl.errors import ExitCode, HostUnverifiedError, RegionError
@@ -19,6 +20,7 @@ from ionetctl.events import HostFinished, HostJudged, Warned
 from ionetctl.fold import decide_exit_code
 from ionetctl.model import Host, HostName, NodeView, Outcome, Result
 from ionetctl.rollout import FailureBudget, Rollout, Stop, Strategy, Wave, waves
+from ionetctl.verification import ELIGIBLE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -29,8 +31,17 @@ if TYPE_CHECKING:
     from ionetctl.pipeline import Pipeline, Prepared
     from ionetctl.ports import Emit, Engine
 
-BEYOND_A_RESTART: Final = frozenset({"node_ineligible", "wrong_node_pool", "wrong_datacenter"})
-"""What somebody decided in the region: to restart the agent would change nothing."""
+BEYOND_A_RESTART: Final = frozenset(
+    {
+        "docker_unhealthy",
+        "gpu_model_mismatch",
+        "node_ineligible",
+        "nvidia_runtime_missing",
+        "wrong_datacenter",
+        "wrong_node_pool",
+    }
+)
+"""What somebody decided, or what stands in the host: to restart the agent would change nothing."""
 RESUME_HINT: Final = "run the same command with --resume"
 
 
@@ -78,7 +89,9 @@ class Phases:
         surveyed = await self._survey_all()
         if self.intent.surveys_only:
             await self._without_doubles(surveyed, await self._nodes_if_told())
-            await self._account_for_rest(outcomes.SURVEYED, "the host was looked at, nothing else was asked for", "")
+            await self._account_for_rest(
+                outcomes.SURVEYED, "the host was looked at, nothing else was asked for", ""
+            )
             return await self._exit_code(has_planned_changes=False)
         prepared = await self._plan_all(surveyed)
         if self.intent.is_check:
@@ -114,7 +127,7 @@ class Phases:
         nodes = {name: await tools.region.nodes() for name, tools in self.regions.items()}
         healthy = await self._without_doubles(surveyed, nodes)
         await self.prepare_programs(healthy)
-        known = {(name, view.id) for name, views in nodes.items() for view in views}
+        known = await self._marks(nodes)
         prepared = [await self._prepare(one, known) for one in healthy]
         converged = [one for one in prepared if one.plan.is_empty]
         differing = [one for one in prepared if not one.plan.is_empty]
@@ -125,18 +138,37 @@ class Phases:
         return differing
 
     async def _settle(
-        self, one: Prepared, word: NodeView | HostUnverifiedError, known: set[tuple[RegionName, NodeId]]
+        self,
+        one: Prepared,
+        word: NodeView | HostUnverifiedError,
+        known: Mapping[tuple[RegionName, NodeId], Mark],
     ) -> Prepared | None:
         """Finish a host where nothing differs, unless a restart may change what its region says of it."""
         facts = one.surveyed.facts
         if isinstance(word, NodeView):
+            if word.eligibility != ELIGIBLE:
+                return self.pipeline.to_release(one)
+            if not self.intent.is_check:
+                await self.pipeline.settle_mark(one, word)
             outcome = outcomes.confirmed(one.host, Result.UNCHANGED, word, facts, one.plan.stamp)
         elif word.code in BEYOND_A_RESTART:
+            if not self.intent.is_check:
+                await self.pipeline.refuse(one, word)
             outcome = outcomes.failed(one.host, "confirm", word, facts)
         else:
             return await self._prepare(one.surveyed, known, unconfirmed=word.message)
         await self._finish(one.host, outcome)
         return None
+
+    async def _marks(
+        self, nodes: Mapping[RegionName, Sequence[NodeView]]
+    ) -> dict[tuple[RegionName, NodeId], Mark]:
+        """What the regions say of the admission of every node that they know."""
+        found: dict[tuple[RegionName, NodeId], Mark] = {}
+        for name, tools in self.regions.items():
+            marked = await marks(tools.region) if nodes[name] else {}
+            found |= {(name, view.id): marked.get(view.id, Mark.RELEASED) for view in nodes[name]}
+        return found
 
     async def _announce(self, differing: Sequence[Prepared]) -> None:
         """Record what is to be done on each host, before anything is."""
@@ -174,11 +206,12 @@ class Phases:
         return healthy
 
     async def _prepare(
-        self, one: Surveyed, known: set[tuple[RegionName, NodeId]], unconfirmed: str | None = None
+        self, one: Surveyed, known: Mapping[tuple[RegionName, NodeId], Mark], unconfirmed: str | None = None
     ) -> Prepared:
-        is_known = one.facts.nomad.node_id is not None and (one.host.region, one.facts.nomad.node_id) in known
+        node_id = one.facts.nomad.node_id
+        mark = known.get((one.host.region, node_id), Mark.NEW) if node_id else Mark.NEW
         await asyncio.sleep(0)  # signals, leases and the screen have their turn between thousands of plans
-        return await self.pipeline.prepare(one, self._nonce(0), is_known=is_known, unconfirmed=unconfirmed)
+        return await self.pipeline.prepare(one, self._nonce(0), mark, unconfirmed=unconfirmed)
 
     async def _confirm_converged(
         self, converged: Sequence[Prepared]

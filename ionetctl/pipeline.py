@@ -10,7 +10,8 @@ import secrets
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
-from ionetctl import gpu, outcomes
+from ionetctl import gpu, layout, outcomes, proof
+from ionetctl.admission import Admission, Candidate, Mark
 from ionetctl.bundle import build_bundle
 from ionetctl.checks import blocking
 from ionetctl.conversation import Opening, converse
@@ -33,7 +34,7 @@ from ionetctl.events import (
 )
 from ionetctl.facts import SURVEY_LIMIT_BYTES
 from ionetctl.looking import Looking, Surveyed
-from ionetctl.model import Bundle, Host, NodeId, NodeView, Outcome, Plan, Result
+from ionetctl.model import Action, Bundle, Change, Host, NodeId, NodeView, Outcome, Plan, Result
 from ionetctl.plan import Circumstances, make_plan
 from ionetctl.ports import Command
 from ionetctl.preparation import SEEN_AT_START, needed
@@ -54,18 +55,23 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A host with what it should have and what is to be done; ``is_known``: its region knew the node when asked."""
+    """A host with what it should have and what is to be done; ``mark`` is what its region said of the node."""
 
     surveyed: Surveyed
     bundle: Bundle
     plan: Plan
-    is_known: bool
+    mark: Mark
     unconfirmed: str | None
 
     @property
     def host(self) -> Host:
         """The host."""
         return self.surveyed.host
+
+    @property
+    def only_releases(self) -> bool:
+        """Whether nothing is to be done on the host itself."""
+        return {change.action for change in self.plan.changes} == {Action.RELEASE}
 
 
 @dataclass(slots=True)
@@ -99,6 +105,26 @@ def _after(prepared: Prepared, done: frozenset[str]) -> Prepared:
     return replace(prepared, unconfirmed=prepared.unconfirmed or seen)
 
 
+def _word(converged: Prepared, view: NodeView | None) -> NodeView | HostUnverifiedError:
+    """The region's word on a host where nothing differs, held against what its survey's probe saw."""
+    host, facts = converged.host, converged.surveyed.facts
+    due = replace(
+        expectation(host), gpus=proof.gpus_due(host, facts), may_be_ineligible=converged.mark.is_ours
+    )
+    word = judge(view, due)
+    if isinstance(word, HostUnverifiedError):
+        return word
+    return proof.shortfall(host, word, facts) or word
+
+
+def _candidate(prepared: Prepared, seen: Surveyed, view: NodeView) -> Candidate:
+    finding = blocking(seen.findings)
+    flaw = outcomes.finding_error(finding) if finding else None
+    if flaw is not None:
+        flaw.step = "confirm"
+    return Candidate(prepared.host, view, prepared.plan.stamp, seen.facts, prepared.mark, flaw)
+
+
 class Pipeline:
     """The steps, for any host of the rollout."""
 
@@ -122,12 +148,12 @@ class Pipeline:
         return surveyed
 
     async def prepare(
-        self, surveyed: Surveyed, nonce: str, *, is_known: bool, unconfirmed: str | None
+        self, surveyed: Surveyed, nonce: str, mark: Mark, *, unconfirmed: str | None
     ) -> Prepared:
         """The host with its plan; ``unconfirmed`` is why the region does not show it although nothing differs."""
         bundle = build_bundle(self._with.subject_of(surveyed.host, surveyed.node_name, surveyed.facts))
-        plan = self._plan(surveyed, bundle, nonce, is_known=is_known, unconfirmed=unconfirmed)
-        return Prepared(surveyed, bundle, plan, is_known, unconfirmed)
+        plan = self._plan(surveyed, bundle, nonce, is_known=mark is not Mark.NEW, unconfirmed=unconfirmed)
+        return Prepared(surveyed, bundle, plan, mark, unconfirmed)
 
     async def announce(self, prepared: Prepared) -> None:
         """Record the plan that will be carried out or shown."""
@@ -161,19 +187,38 @@ class Pipeline:
     async def confirm_converged(
         self, tools: RegionTools, converged: Sequence[Prepared]
     ) -> dict[HostName, NodeView | HostUnverifiedError]:
-        """What a region says of hosts where nothing differs: the node as it should be, or why it is not."""
+        """What a region says of hosts where nothing differs: the node as it should be, or why it is not.
+
+        A node that proves itself and is still held may be ineligible: ``to_release`` says what is to be done.
+        """
         stamps = {
             node_id: one.plan.stamp for one in converged if (node_id := one.surveyed.facts.nomad.node_id)
         }
-        expected = {one.host.name: expectation(one.host, one.surveyed.facts) for one in converged}
-        with_devices = any(one.gpus is not None for one in expected.values())
+        with_devices = any(proof.gpus_due(one.host, one.surveyed.facts) is not None for one in converged)
         stamped = await find_stamped(tools.region, stamps, with_devices=with_devices)
         return {
-            one.host.name: judge(
-                stamped.get(one.surveyed.facts.nomad.node_id or NodeId("")), expected[one.host.name]
-            )
+            one.host.name: _word(one, stamped.get(one.surveyed.facts.nomad.node_id or NodeId("")))
             for one in converged
         }
+
+    def to_release(self, converged: Prepared) -> Prepared:
+        """The plan for a host where nothing differs but that its node, which proves itself, is held."""
+        reason = "the region sees all that was promised, and the node is held"
+        change = Change(Action.RELEASE, layout.UNIT_NAME, reason)
+        return replace(converged, plan=replace(converged.plan, changes=(change,)))
+
+    async def settle_mark(self, converged: Prepared, view: NodeView) -> None:
+        """Complete the release of an eligible node where something cut it off; nothing is done where nothing did."""
+        if converged.mark is not Mark.RELEASED:
+            await self._admission(converged.host).mark_released(converged.host, view)
+
+    async def refuse(self, converged: Prepared, error: HostUnverifiedError) -> None:
+        """Note in the region why a node that is held there is not released."""
+        if converged.mark.is_ours:
+            view = await self._confirm(converged)
+            await self._admission(converged.host).refuse(
+                _candidate(converged, converged.surveyed, view), error
+            )
 
     async def enroll(self, prepared: Prepared, nonce: str) -> Outcome:
         """How the host ended. ``nonce`` is the wave's: it proves which apply an agent came up with."""
@@ -203,6 +248,13 @@ class Pipeline:
 
     async def _enroll_once(self, prepared: Prepared, nonce: str, attempt: int) -> Outcome:
         host = prepared.host
+        if prepared.only_releases:
+            view = await self._confirm(prepared)
+            view = await self._admit(prepared, prepared.surveyed, view)
+            await self._confirmed(prepared, view)
+            return outcomes.confirmed(
+                host, Result.ENROLLED, view, prepared.surveyed.facts, prepared.plan.stamp
+            )
 
         async def look(session: Session) -> Surveyed:
             return await self._look_again(prepared, session)
@@ -210,13 +262,12 @@ class Pipeline:
         async with self._preparing.prepared(host, look, attempt) as (session, now, done):
             fresh = await self._prepare_again(_after(prepared, done), now, nonce)
             if fresh.plan.is_empty:
-                view = await self._confirm(fresh)
+                view = await self._admit(fresh, now, await self._confirm(fresh))
             else:
                 view = await self._apply(fresh, session, attempt)
+                view = await self._admit(fresh, now, view, session)
         stamp = fresh.plan.stamp
-        await self._with.emit(
-            HostConfirmed(host=host.name, node_id=view.id, stamp=stamp, gpus_seen=view.gpu_count)
-        )
+        await self._confirmed(fresh, view)
         # An attempt of this rollout that broke off may be what the host owes its being right to.
         is_ours = bool(done) or not fresh.plan.is_empty or stamp.endswith(f"-{nonce}")
         result = Result.ENROLLED if is_ours else Result.UNCHANGED
@@ -224,8 +275,14 @@ class Pipeline:
 
     async def _prepare_again(self, prepared: Prepared, now: Surveyed, nonce: str) -> Prepared:
         is_same_node = now.facts.nomad.node_id == prepared.surveyed.facts.nomad.node_id
-        is_known = prepared.is_known and is_same_node
-        return await self.prepare(now, nonce, is_known=is_known, unconfirmed=prepared.unconfirmed)
+        mark = prepared.mark if is_same_node else Mark.NEW
+        return await self.prepare(now, nonce, mark, unconfirmed=prepared.unconfirmed)
+
+    async def _confirmed(self, prepared: Prepared, view: NodeView) -> None:
+        host, stamp = prepared.host.name, prepared.plan.stamp
+        await self._with.emit(
+            HostConfirmed(host=host, node_id=view.id, stamp=stamp, gpus_seen=view.gpu_count)
+        )
 
     async def _confirm(self, prepared: Prepared) -> NodeView:
         """The region's word on a host that has become as it should be since it was planned."""
@@ -233,9 +290,23 @@ class Pipeline:
         return await self._with.regions[host.region].registrar.confirm(
             facts.nomad.node_id or NodeId(""),
             prepared.plan.stamp,
-            expectation(host, facts),
+            expectation(host),
             self._with.deadlines.step_s,
         )
+
+    def _admission(self, host: Host) -> Admission:
+        tools = self._with.regions[host.region]
+        return Admission(tools.region, tools.registrar, self._with.emit)
+
+    async def _admit(
+        self, prepared: Prepared, seen: Surveyed, view: NodeView, session: Session | None = None
+    ) -> NodeView:
+        """The node once it may have jobs; over a session its host's GPUs are looked at again."""
+        admission = self._admission(prepared.host)
+        view = await admission.hold(prepared.host, view, prepared.mark)
+        if session is not None:
+            seen = await self._looking.again(seen, session)
+        return await admission.admit(_candidate(prepared, seen, view), self._with.deadlines.step_s)
 
     async def _look_again(self, prepared: Prepared, session: Session) -> Surveyed:
         surveyed = await self._looking.at(prepared.host, session)
@@ -249,7 +320,7 @@ class Pipeline:
     async def _apply(self, prepared: Prepared, session: Session, attempt: int) -> NodeView:
         host = prepared.host
         tools = self._with.regions[host.region]
-        needs_token = tools.introduces and not prepared.is_known
+        needs_token = tools.introduces and prepared.mark is Mark.NEW
         payload = pack(
             prepared.bundle,
             prepared.plan,
@@ -262,7 +333,6 @@ class Pipeline:
         registration = Registration(
             host,
             prepared.surveyed.node_name,
-            prepared.surveyed.facts,
             prepared.plan.stamp,
             tools.region,
             tools.registrar,

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Final
 from ionetctl.errors import HostFailedError, HostUnverifiedError
 from ionetctl.events import StepStarted, TokenMinted
 from ionetctl.facts import AwaitToken, AwaitVerdict, Done
-from ionetctl.outcomes import gpus_expected
 from ionetctl.verification import Expectation, diagnose
 
 if TYPE_CHECKING:
     from ionetctl.conversation import Conversation
-    from ionetctl.model import Facts, Host, NodeId, NodeView
+    from ionetctl.model import Host, NodeId, NodeView
     from ionetctl.ports import Emit, Region
     from ionetctl.verification import Registrar
 
@@ -29,9 +28,9 @@ NOT_REGISTERED: Final = "not_registered"
 INTRODUCTION_DENIED: Final = "introduction_denied"
 
 
-def expectation(host: Host, facts: Facts) -> Expectation:
-    """What the region must show of a host's node."""
-    return Expectation(host.node_pool, host.datacenter, gpus_expected(host, facts))
+def expectation(host: Host) -> Expectation:
+    """What the region must show of a host's node before its GPUs are looked at: that it is there, and in its place."""
+    return Expectation(host.node_pool, host.datacenter, may_be_ineligible=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +39,6 @@ class Registration:
 
     host: Host
     node_name: str
-    facts: Facts
     stamp: str
     region: Region
     registrar: Registrar
@@ -91,8 +89,7 @@ class Registration:
                 raise reason
 
     async def _ask(self, node_id: NodeId, patience_s: float) -> NodeView:
-        expected = expectation(self.host, self.facts)
-        return await self.registrar.confirm(node_id, self.stamp, expected, patience_s)
+        return await self.registrar.confirm(node_id, self.stamp, expectation(self.host), patience_s)
 
     async def _explained(self, talk: Conversation, error: HostUnverifiedError) -> HostUnverifiedError:
         """The error with what the node's log says of its cause, where that is known."""

@@ -15,7 +15,7 @@ from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from ionetctl import layout
+from ionetctl import layout, proof
 from ionetctl.diagnosis import Diagnosis, diagnose
 from ionetctl.errors import ConfigurationError, HostUnverifiedError, RegionError, TrustError
 from ionetctl.versions import precedence
@@ -27,12 +27,14 @@ if TYPE_CHECKING:
     from ionetctl.ports import Clock, Region
 
 __all__ = [
+    "ELIGIBLE",
     "Diagnosis",
     "Expectation",
     "Registrar",
     "check_region",
     "diagnose",
     "find_stamped",
+    "ineligible",
     "introduces",
     "judge",
 ]
@@ -45,16 +47,21 @@ _REST: Final = 10
 QUERIES: Final = 32
 """Nonces beyond that share a query: a fleet that was enrolled in many waves has many."""
 FIRST_WITH_INTRODUCTION: Final = "1.11.0"
+ELIGIBLE: Final = "eligible"
 _READY: Final = "ready"
 
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What a node must be beside ready. ``gpus`` is ``None`` where nobody said how many."""
+    """What a node must be beside ready. ``gpus`` is ``None`` where nobody said how many.
+
+    ``may_be_ineligible``: whether it may have jobs is decided elsewhere.
+    """
 
     node_pool: str
     datacenter: str
     gpus: int | None = None
+    may_be_ineligible: bool = False
 
 
 # --- waiting for nodes -----------------------------------------------------------------------------------------------
@@ -103,8 +110,8 @@ class Registrar:
         """The node, once the region shows it with its stamp and as expected.
 
         Raises ``HostUnverifiedError`` when ``timeout_s`` is over: ``not_registered``, ``wrong_node_pool``,
-        ``wrong_datacenter``, ``node_not_ready``, ``node_ineligible`` or ``gpu_count_mismatch``; ``RegionError`` or
-        ``TrustError`` when the region cannot be asked.
+        ``wrong_datacenter``, ``node_not_ready``, ``node_ineligible``, ``gpu_count_mismatch`` or
+        ``gpu_unhealthy``; ``RegionError`` or ``TrustError`` when the region cannot be asked.
         """
         question = _Question(_nonce(stamp), with_devices=expectation.gpus is not None)
         ends_at_s = self._clock.monotonic() + timeout_s
@@ -204,7 +211,7 @@ def judge(view: NodeView | None, expected: Expectation) -> NodeView | HostUnveri
             "not_registered", "the region does not show the node with this configuration", hint
         )
     gpus = None if expected.gpus is None else _wrong_gpus(view, expected.gpus)
-    return _wrong_place(view, expected) or _wrong_state(view) or gpus or view
+    return _wrong_place(view, expected) or _wrong_state(view, expected) or gpus or view
 
 
 def _wrong_place(view: NodeView, expected: Expectation) -> HostUnverifiedError | None:
@@ -222,15 +229,20 @@ _PLACE_HINT: Final = (
 )
 
 
-def _wrong_state(view: NodeView) -> HostUnverifiedError | None:
+def _wrong_state(view: NodeView, expected: Expectation) -> HostUnverifiedError | None:
     if view.status != _READY:
         return HostUnverifiedError(
             "node_not_ready", f"the node is {view.status}", _STATE_HINTS.get(view.status, "")
         )
-    if view.eligibility != "eligible":
-        hint = f"nomad node eligibility -enable {view.id}, once it may have jobs again"
-        return HostUnverifiedError("node_ineligible", "the node is not eligible for jobs", hint)
+    if view.eligibility != ELIGIBLE and not expected.may_be_ineligible:
+        return ineligible(view)
     return None
+
+
+def ineligible(view: NodeView) -> HostUnverifiedError:
+    """The error of a node that somebody keeps from jobs."""
+    hint = f"nomad node eligibility -enable {view.id}, once it may have jobs again"
+    return HostUnverifiedError("node_ineligible", "the node is not eligible for jobs", hint)
 
 
 _STATE_HINTS: Final = {
@@ -241,13 +253,9 @@ _STATE_HINTS: Final = {
 
 
 def _wrong_gpus(view: NodeView, expected: int) -> HostUnverifiedError | None:
-    devices = view.devices or ()
-    healthy = sum(device.healthy for device in devices if device.type == "gpu")
-    if healthy == expected:
-        return None
-    message = f"the region sees {healthy} healthy GPUs, {expected} are expected"
-    hint = "look for a lost card (nvidia-smi -L, dmesg): after a restart one lost card hides all others"
-    return HostUnverifiedError("gpu_count_mismatch", message, hint)
+    cards = proof.gpus_of(view)
+    errors = (*proof.wrong_count(cards, expected), *proof.unhealthy(cards))
+    return next(iter(errors), None)
 
 
 # --- judging a region ------------------------------------------------------------------------------------------------

@@ -7,6 +7,9 @@ from typing import Final
 
 _VERSION: Final = re.compile(r"v?(\d{1,6})\.(\d{1,6})(?:\.(\d{1,6}))?(-[0-9A-Za-z.-]+)?(?:\+[0-9A-Za-z.-]+)?")
 
+FIRST_WITH_DEFAULT_INELIGIBLE: Final = "2.0.3"
+"""The first release whose clients know ``default_ineligible``; older ones refuse a configuration with it."""
+
 Precedence = tuple[int, int, int, bool]
 """Major, minor, patch, and whether it is a release: a pre-release comes before its release."""
 
@@ -21,3 +24,8 @@ def precedence(version: str) -> Precedence:
         raise ValueError(f"not a version: {version!r}")
     major, minor, patch, pre_release = match.groups()
     return int(major), int(minor), int(patch or 0), pre_release is None
+
+
+def starts_ineligible(version: str) -> bool:
+    """Whether new nodes of a release can be kept from jobs by their own configuration. Raises as ``precedence``."""
+    return precedence(version) >= precedence(FIRST_WITH_DEFAULT_INELIGIBLE)

@@ -43,6 +43,7 @@ _SIGNS: Final[dict[Action, tuple[str, str]]] = {
     Action.START: ("*", "cyan"),
     Action.RESTART: ("*", "cyan"),
     Action.REGISTER: ("*", "cyan"),
+    Action.RELEASE: ("*", "cyan"),
     Action.PREPARE: ("*", "magenta"),
 }
 _RESUMABLE: Final = frozenset(

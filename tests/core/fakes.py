@@ -300,10 +300,21 @@ class FakeRegion:
         self._fail("nodes")
         if filter_expression is None:
             return [node for node, _ in self.shown.values()]
+        if layout.ADMISSION_KEY in filter_expression:
+            return [node for node, _ in self.shown.values() if self._is_marked(node.id, filter_expression)]
         asked = re.fullmatch(rf'Meta\.{layout.STAMP_KEY} matches "(.*)"', filter_expression)
         assert asked is not None
         found = [node for node, stamp in self.shown.values() if re.search(asked[1], stamp)]
         return [] if self.is_hidden else found
+
+    def _is_marked(self, node: NodeId, expression: str) -> bool:
+        """Whether a node's admission is what a filter asks for; nodes are taken for released where nothing is said."""
+        admission = self.meta.get(node, {}).get(layout.ADMISSION_KEY, layout.RELEASED)
+        pattern = re.fullmatch(rf'Meta\.{layout.ADMISSION_KEY} matches "(.*)"', expression)
+        if pattern is None:
+            assert expression == f"Meta.{layout.ADMISSION_KEY} is empty"
+            return not admission
+        return re.search(pattern[1], admission) is not None
 
     async def introduce(self, name: str, pool: str, ttl_s: int) -> IntroductionToken:
         self.minted.append((name, pool, ttl_s))

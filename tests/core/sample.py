@@ -149,6 +149,10 @@ def promised(model: str | None, count: int | None) -> Host:
     return replace(HOST, gpus=GpuPromise(model, count))
 
 
+CARDS: Final = (Device("nvidia", "gpu", "NVIDIA GeForce RTX 4090", ("GPU-1", "GPU-2"), 2, 24_564),)
+"""The GPUs of ``BARE`` as a region shows them."""
+
+
 def view(
     name: str = HOST.name,
     node_id: NodeId = NODE_ID,
@@ -156,9 +160,20 @@ def view(
     status: str = "ready",
     eligibility: str = "eligible",
     pool: str = "gpu",
-    devices: tuple[Device, ...] | None = None,
+    devices: tuple[Device, ...] | None = CARDS,
 ) -> NodeView:
     """The host's node as its region lists it."""
     return NodeView(
-        node_id, name, "10.20.1.1", "rey1", pool, "", status, eligibility, "2.0.5", ("docker",), devices
+        node_id,
+        name,
+        "10.20.1.1",
+        "rey1",
+        pool,
+        "",
+        status,
+        eligibility,
+        "2.0.5",
+        ("docker",),
+        devices,
+        ("nvidia", "runc"),
     )

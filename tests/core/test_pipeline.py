@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ionetctl import layout
+from ionetctl.admission import Mark
 from ionetctl.bundle import managed_paths, new_stamp
 from ionetctl.equipment import Deadlines
 from ionetctl.errors import (
@@ -124,12 +125,12 @@ class Stage:
         assert isinstance(found, Outcome)
         return found
 
-    async def prepare(self, facts: Facts = DRIFTED, *, is_known: bool = True) -> Prepared:
+    async def prepare(self, facts: Facts = DRIFTED, mark: Mark = Mark.RELEASED) -> Prepared:
         surveyed = Surveyed(self.host, self.host.name, facts, ())
-        return await self.pipeline.prepare(surveyed, NONCE, is_known=is_known, unconfirmed=None)
+        return await self.pipeline.prepare(surveyed, NONCE, mark, unconfirmed=None)
 
-    async def enroll(self, first: Facts = DRIFTED, *, is_known: bool = True) -> Outcome:
-        return await self.pipeline.enroll(await self.prepare(first, is_known=is_known), NEW_NONCE)
+    async def enroll(self, first: Facts = DRIFTED, mark: Mark = Mark.RELEASED) -> Outcome:
+        return await self.pipeline.enroll(await self.prepare(first, mark), NEW_NONCE)
 
 
 def ending(outcome: Outcome) -> tuple[str, str | None, str | None]:
@@ -375,7 +376,7 @@ async def test_bare_host_gets_certificate_token_and_programs(tmp_path: Path) -> 
     """A host that the region does not know is issued a certificate and introduced."""
     stage = Stage((BARE,), (WITH_TOKEN,))
     stage.pipeline = Pipeline(replace(stage.equipment, subject_of=small_programs(tmp_path)))
-    outcome = await stage.enroll(BARE, is_known=False)
+    outcome = await stage.enroll(BARE, Mark.NEW)
     assert (ending(outcome), stage.issuer.issued) == (("enrolled", None, None), 1)
     assert (stage.fake.heard, stage.region.minted) == (
         ["token jwt-1", "confirmed"],
@@ -386,7 +387,7 @@ async def test_bare_host_gets_certificate_token_and_programs(tmp_path: Path) -> 
 async def test_region_without_introductions_asks_for_no_token() -> None:
     """Where nodes are not introduced, an unknown one is none the less enrolled."""
     stage = Stage(introduces=False)
-    outcome = await stage.enroll(is_known=False)
+    outcome = await stage.enroll(mark=Mark.NEW)
     assert (ending(outcome), stage.region.minted) == (("enrolled", None, None), [])
 
 

@@ -67,7 +67,6 @@ class Stage:
         registration = Registration(
             self.host,
             "node-name",
-            BARE,
             STAMP,
             self.region,
             Registrar(self.region, self.region.clock),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ionetctl.admission import Mark
 from ionetctl.engines.inline import InlineEngine
 from ionetctl.errors import ExitCode, UsageError
 from ionetctl.events import AnyEvent, RolloutStopped, WaveFinished, WaveStarted
@@ -28,7 +29,7 @@ BUNDLE = bundle()
 def prepared(name: str) -> Prepared:
     host = replace(HOST, name=HostName(name))
     plan = make_plan(BUNDLE, BARE, Circumstances("f" * 12, None, is_known=False))
-    return Prepared(Surveyed(host, name, BARE, ()), BUNDLE, plan, is_known=False, unconfirmed=None)
+    return Prepared(Surveyed(host, name, BARE, ()), BUNDLE, plan, Mark.NEW, unconfirmed=None)
 
 
 def hosts(count: int) -> list[Prepared]:
