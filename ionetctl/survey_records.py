@@ -276,3 +276,4 @@ _RECORDS: Final[dict[str, _Record]] = {
     "miner": _Record(_miner, 3),
     "ionet": _Record(_ionet, 3),
 }
+RECORD_NAMES: Final = frozenset(_RECORDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,6 +39,7 @@ from ionetctl.observed import (
     Workload,
     Xid,
 )
+from ionetctl.survey_records import RECORD_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -184,6 +186,14 @@ def test_a_bad_survey_is_refused(path: Path) -> None:
     assert isinstance(caught.value, HostUnreachableError if is_torn else HostFailedError)
     assert caught.value.transient is is_torn
     assert is_torn or f"field {field!r} is" in caught.value.message
+
+
+def test_every_record_is_documented() -> None:
+    """The protocol's document names all the records of a survey, and no others."""
+    document = Path(__file__).parents[1].joinpath("docs/host-protocol.md").read_text()
+    section = document[document.index("## Survey") : document.index("## Apply")]
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    assert {name for row in rows for name in re.findall(r"`([^`]+)`", row)} == RECORD_NAMES
 
 
 def test_endless_output_is_refused() -> None:
