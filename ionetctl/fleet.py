@@ -41,6 +41,8 @@ class NodeStatus:
     enrolled_at: str | None
     last_seen_at: str | None
     gpus: Mapping[str, int]
+    gpu_model: str | None = None
+    """As the inventory has it."""
 
 
 @dataclass(frozen=True, slots=True)

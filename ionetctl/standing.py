@@ -109,6 +109,7 @@ def _node_status(record: NodeRecord, answers: Mapping[RegionName, Answer]) -> No
         enrolled_at=record.enrolled_at,
         last_seen_at=record.last_seen_at,
         gpus=_gpus(view) if view else {},
+        gpu_model=record.gpu_model,
     )
 
 

@@ -10,7 +10,19 @@ from typing import Annotated
 import typer
 
 from ionetctl import __version__
-from ionetctl.cli import artifacts, demo, enroll, inventory, lab, preflight, render, rollouts, status, verify
+from ionetctl.cli import (
+    artifacts,
+    capacity,
+    demo,
+    enroll,
+    inventory,
+    lab,
+    preflight,
+    render,
+    rollouts,
+    status,
+    verify,
+)
 from ionetctl.cli.streams import tolerant_streams
 
 FLEET = "Fleet"
@@ -30,6 +42,7 @@ app = typer.Typer(
 app.command("enroll", rich_help_panel=FLEET, epilog=enroll.EPILOG)(enroll.enroll)
 app.command("verify", rich_help_panel=FLEET, epilog=verify.EPILOG)(verify.verify)
 app.command("status", rich_help_panel=FLEET, epilog=status.EPILOG)(status.status)
+app.command("capacity", rich_help_panel=FLEET, epilog=capacity.EPILOG)(capacity.capacity)
 app.add_typer(rollouts.app, name="rollouts", rich_help_panel=FLEET)
 app.add_typer(inventory.app, name="inventory", rich_help_panel=SITE)
 app.command("preflight", rich_help_panel=SITE, epilog=preflight.EPILOG)(preflight.preflight)

@@ -4,7 +4,13 @@ Pure text and a table; knows nothing of hosts, regions or inventories.
 """
 
 from ionetctl.gpu.names import Product, is_known, product, standard_name, with_mig
-from ionetctl.gpu.short_forms import is_meant_by, matches_any_known, meant_products, nearest_known
+from ionetctl.gpu.short_forms import (
+    is_meant_by,
+    matches_any_known,
+    meant_products,
+    nearest_known,
+    standard_name_of,
+)
 
 __all__ = [
     "Product",
@@ -15,5 +21,6 @@ __all__ = [
     "nearest_known",
     "product",
     "standard_name",
+    "standard_name_of",
     "with_mig",
 ]

@@ -9,7 +9,7 @@ from typing import Final
 from ionetctl.gpu.models import MODELS
 from ionetctl.gpu.names import Product, product, told_apart
 
-_VARIANTS: Final = frozenset(
+VARIANTS: Final = frozenset(
     [
         "ti",
         "super",
@@ -56,6 +56,15 @@ def meant_products(short_form: str) -> tuple[Product, ...]:
     return tuple(known for known in known_products() if _fits(short_form, known))
 
 
+def standard_name_of(short_form: str) -> str:
+    """The standard name of the one product of the table that is meant; else one that says no more than was written."""
+    meant = meant_products(short_form)
+    if len(meant) == 1:
+        return meant[0].standard_name
+    words, size_gb = told_apart(short_form)
+    return Product(".".join(words) or "unknown", size_gb, None, is_known=False).standard_name
+
+
 def nearest_known(short_form: str) -> str | None:
     """The short form of a model of the table that is written most like this one."""
     written = "-".join(told_apart(short_form)[0])
@@ -80,4 +89,4 @@ def _fits(short_form: str, it: Product) -> bool:
     if not words and size_gb is None:
         return False
     is_size = size_gb is None or size_gb == it.memory_gb
-    return is_size and wanted <= have and not (have & _VARIANTS) - wanted
+    return is_size and wanted <= have and not (have & VARIANTS) - wanted
