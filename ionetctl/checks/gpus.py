@@ -35,9 +35,9 @@ def count(host: Host, facts: Facts) -> Iterator[Finding]:
 
 
 def models(host: Host, facts: Facts) -> Iterator[Finding]:
-    """Whether all of them are what was promised."""
+    """Whether all of them are what was promised; a lost card may have no name any more."""
     promised = host.gpus.model
-    seen = facts.gpus or () if promised else ()
+    seen = [one for one in facts.gpus or () if promised and one.name]
     others = sorted(
         {one.name for one in seen if not gpu.is_meant_by(promised or "", one.name, one.memory_mib)}
     )
