@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from ionetctl.lab.changes import (
     Change,
     all_of,
+    by_programs,
     by_way,
     every_gpu,
     first_gpu,
@@ -81,7 +82,7 @@ _OF_FAULTS: Final[Mapping[str, Change]] = {
 """What some faults change of the machine."""
 
 _SYSTEM: Final[Mapping[str, Condition]] = {
-    "not-root": Condition("has a sudo that makes nobody root", "not_root", lambda machine: machine),
+    "not-root": Condition("has a sudo that makes nobody root", "not_root", by_programs),
     "arm64": Condition(
         "is an arm64 machine with GPUs", "gpu_plugin_missing", with_file(ARCHITECTURE, "aarch64\n")
     ),
@@ -110,6 +111,7 @@ _SYSTEM: Final[Mapping[str, Condition]] = {
     "no-gzip": Condition(
         "has no gzip", "tool_missing", lambda machine: replace(machine, lacks=frozenset({"gzip"}))
     ),
+    "clock-apart": Condition("has a clock a minute ahead", "clock_apart", by_programs),
     "unsynchronized": Condition(
         "keeps its clock by nobody's",
         "clock_unsynchronized",

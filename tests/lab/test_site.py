@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from ionetctl import lab
 from ionetctl.errors import UsageError
 from ionetctl.lab import conditions
+from ionetctl.lab.changes import by_programs
 from ionetctl.lab.faults import CATALOGUE, FaultRequest, assign, parse_fault
 from ionetctl.lab.gpus import CATALOGUE as GPU_MODELS
 from ionetctl.lab.gpus import GpuModel
@@ -110,10 +112,12 @@ def test_addresses_are_all_different_and_loopback() -> None:
     assert (len(set(addresses)), {address[:7] for address in addresses}) == (2000, {"127.77."})
 
 
-@pytest.mark.parametrize("name", [name for name in conditions.CATALOGUE if name != "not-root"])
+@pytest.mark.parametrize(
+    "name", [name for name, each in conditions.CATALOGUE.items() if each.change is not by_programs]
+)
 @pytest.mark.parametrize("model", GPU_MODELS, ids=lambda model: model.short)
 def test_every_condition_changes_a_sound_machine(name: str, model: GpuModel) -> None:
-    """Whatever cards the host has; who becomes root is sudo's business, which is no part of the machine."""
+    """Whatever cards the host has; but for those that only have a program of their own."""
     sound = SiteHost("h", "127.77.0.1", "r001", model, ())
     assert replace(sound, faults=(name,)).machine != sound.machine
 
@@ -121,3 +125,10 @@ def test_every_condition_changes_a_sound_machine(name: str, model: GpuModel) -> 
 def test_faults_and_conditions_do_not_share_names() -> None:
     """Both are asked for by the same option."""
     assert set(CATALOGUE) & set(conditions.CATALOGUE) == set()
+
+
+def test_conditions_by_programs_have_some() -> None:
+    """A folder of stand-ins for each."""
+    folders = {path.name for path in (Path(lab.__file__).parent / "standins/faults").iterdir()}
+    named = {name for name, each in conditions.CATALOGUE.items() if each.change is by_programs}
+    assert (named, named <= folders) == ({"clock-apart", "not-root"}, True)

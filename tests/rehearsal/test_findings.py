@@ -1,0 +1,128 @@
+"""A fleet in which every check fires: a host for each condition that a check is there for, and sound ones as the control."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from ionetctl.checks.catalogue import CATALOGUE
+from ionetctl.lab.conditions import CATALOGUE as CONDITIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.rehearsal.conftest import NewAdmin, RaiseFleet
+    from tests.rehearsal.site import Admin, Rehearsal
+
+SOUND: Final = 6
+CLONES: Final = tuple(name for name in CONDITIONS if name.startswith("same-"))
+FAULTS: Final = {
+    "clock": "clock_off",
+    "foreign-nomad": "foreign_nomad",
+    "gpu-missing": "gpu_count_mismatch",
+    "locked": "host_locked",
+}
+"""Faults of the lab that a survey finds, and by which code."""
+ALSO: Final = {
+    "clock-apart": {"clock_off"},
+    "gpu-remap-failed": {"gpu_memory_retired"},
+    "gpu-remap-pending": {"gpu_memory_retired"},
+    "memory-low": {"memory_mismatch"},
+    "memory-missing": {"memory_low_for_gpus"},
+    "mig-mixed": {"mig_on"},
+    "root-full": {"docker_disk_low", "jobs_disk_low"},
+    "root-small": {"docker_disk_low"},
+    "secure-boot": {"driver_missing"},
+}
+"""Conditions that others are part of, and what those are found by."""
+BY_HAND: Final = {"name_taken", "reserved_gpu_unknown"}
+"""Findings that region and inventory have a part in: made by a test of their own."""
+NOT_REHEARSED: Final = {
+    "nat_connections": "it takes a hundred hosts that reach servers with public addresses",
+}
+"""Code → why no rehearsal can show it."""
+
+pytestmark = pytest.mark.timeout(600)
+
+
+@dataclass(frozen=True, slots=True)
+class Surveyed:
+    """A preflight over one host for each condition; ``findings`` are codes by host."""
+
+    rehearsal: Rehearsal
+    findings: dict[str, set[str]]
+
+    def of(self, condition: str) -> list[set[str]]:
+        """What was found of each host with this condition."""
+        return [self.findings[host] for host, its in self.rehearsal.faults.items() if its == condition]
+
+
+@pytest.fixture(scope="module")
+def surveyed(raise_fleet: RaiseFleet, new_admin: NewAdmin) -> Iterator[Surveyed]:
+    requests = [f"{name}={2 if name in CLONES else 1}" for name in (*CONDITIONS, *FAULTS)]
+    with raise_fleet(len(requests) + len(CLONES) + SOUND, *requests) as rehearsal:
+        yield Surveyed(rehearsal, preflight(new_admin(), rehearsal.inventory))
+
+
+def preflight(admin: Admin, inventory: Path) -> dict[str, set[str]]:
+    """Host → codes of its findings; a few hosts at a time, so that no program runs into its deadline here."""
+    ended = admin.run("preflight", str(inventory), "--concurrency=6", "-o", "ndjson")
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for event in ended.lines:
+        if event.get("type") in ("host_surveyed", "host_judged"):
+            found[event["host"]] |= {finding["code"] for finding in event["findings"]}
+    return dict(found)
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_each_condition_is_found_and_nothing_else(surveyed: Surveyed, condition: str) -> None:
+    """By the finding that it is made for, on every host that has it."""
+    codes = {CONDITIONS[condition].finding} | ALSO.get(condition, set())
+    assert surveyed.of(condition) == [codes] * (1 + (condition in CLONES))
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_faults_are_found_that_a_survey_can_see(surveyed: Surveyed, fault: str) -> None:
+    """Before anything is changed."""
+    assert surveyed.of(fault) == [{FAULTS[fault]}]
+
+
+@pytest.mark.parametrize("number", range(SOUND))
+def test_nothing_is_found_of_a_sound_host(surveyed: Surveyed, number: int) -> None:
+    """Not even a word of information."""
+    assert surveyed.findings[surveyed.rehearsal.sound[number]] == set()
+
+
+def test_every_check_is_rehearsed() -> None:
+    """A new check needs a condition, or a reason why there is none."""
+    rehearsed = {condition.finding for condition in CONDITIONS.values()} | set(FAULTS.values()) | BY_HAND
+    assert rehearsed.isdisjoint(NOT_REHEARSED)
+    assert rehearsed | set(NOT_REHEARSED) == set(CATALOGUE)
+
+
+def test_a_name_that_another_node_bears(raise_fleet: RaiseFleet, new_admin: NewAdmin) -> None:
+    """A host that was enrolled and lost its id comes back as another node: found there, and not on its neighbour."""
+    admin = new_admin()
+    with raise_fleet(2) as rehearsal:
+        first, second = rehearsal.hosts
+        assert admin.enroll(rehearsal.inventory, f"--limit={first}").exit_code == 0
+        (rehearsal.tree(first) / "opt/nomad/data/client/client-id").unlink()
+        assert preflight(admin, rehearsal.inventory) == {first: {"name_taken"}, second: set()}
+
+
+def test_a_reserved_gpu_that_the_host_has_not(raise_fleet: RaiseFleet, new_admin: NewAdmin) -> None:
+    """Index 8 of eight cards; index 7 there is."""
+    admin = new_admin()
+    with raise_fleet(2) as rehearsal:
+        first, second = rehearsal.hosts
+        edited = rehearsal.edited(
+            "reserved",
+            (f"name: {first},", f"name: {first}, reserve: {{gpus: [8]}},"),
+            (f"name: {second},", f"name: {second}, reserve: {{gpus: [7]}},"),
+        )
+        found = preflight(admin, edited)
+        assert found == {first: {"reserved_gpu_unknown"}, second: set()}
