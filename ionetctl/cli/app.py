@@ -18,6 +18,7 @@ from ionetctl.cli import (
     inventory,
     lab,
     preflight,
+    probe,
     render,
     rollouts,
     status,
@@ -46,6 +47,7 @@ app.command("capacity", rich_help_panel=FLEET, epilog=capacity.EPILOG)(capacity.
 app.add_typer(rollouts.app, name="rollouts", rich_help_panel=FLEET)
 app.add_typer(inventory.app, name="inventory", rich_help_panel=SITE)
 app.command("preflight", rich_help_panel=SITE, epilog=preflight.EPILOG)(preflight.preflight)
+app.command("probe", rich_help_panel=SITE, epilog=probe.EPILOG)(probe.probe)
 app.command("render", rich_help_panel=SITE, epilog=render.EPILOG)(render.render)
 app.add_typer(artifacts.app, name="artifacts", rich_help_panel=SITE)
 app.add_typer(lab.app, name="lab", rich_help_panel=REHEARSAL)

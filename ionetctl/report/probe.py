@@ -1,0 +1,46 @@
+"""The document of ``probe -o json``: NVML's words with standard names beside them. Knows a reading; reads and writes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
+
+from ionetctl.errors import ExitCode
+from ionetctl.gpu import standard_name, with_mig
+
+if TYPE_CHECKING:
+    from ionetctl.fold import Failure
+    from ionetctl.observed import GpuReading, SeenGpu
+
+SCHEMA: Final = "ionetctl.probe/1"
+
+
+def exit_code_of(reading: GpuReading) -> ExitCode:
+    """Failed where nobody could say what GPUs there are; none at all is an answer."""
+    return ExitCode.FAILED if reading.gpus is None else ExitCode.OK
+
+
+def document(
+    reading: GpuReading, exit_code: ExitCode | None = None, failure: Failure | None = None
+) -> dict[str, Any]:
+    """The document: every field of the reading, ``gpus`` null where nobody could say."""
+    error = failure and {"code": failure.code, "message": failure.message, "hint": failure.hint}
+    return {
+        "schema": SCHEMA,
+        "exit_code": int(exit_code_of(reading) if exit_code is None else exit_code),
+        **asdict(reading),
+        "gpus": None if reading.gpus is None else [gpu_row(gpu) for gpu in reading.gpus],
+        "error": error,
+    }
+
+
+def gpu_row(gpu: SeenGpu) -> dict[str, Any]:
+    """One GPU, with the standard names of it and of its MIG devices (``null`` where it has no name)."""
+    whole = standard_name_of(gpu)
+    mig = [asdict(each) | {"standard_name": whole and with_mig(whole, each.profile)} for each in gpu.mig]
+    return {"standard_name": whole, **asdict(gpu), "mig": mig}
+
+
+def standard_name_of(gpu: SeenGpu) -> str | None:
+    """The standard name of a GPU; ``None`` for a lost one that could not say its name."""
+    return standard_name(gpu.name, gpu.memory_mib) if gpu.name else None
