@@ -298,7 +298,7 @@ SHORTFALLS = [
     (node(eligibility="ineligible", gpus=7), "node_ineligible"),
     (node(gpus=7), "gpu_count_mismatch"),
     (node(gpus=9), "gpu_count_mismatch"),
-    (node(healthy=7), "gpu_count_mismatch"),
+    (node(healthy=7), "gpu_unhealthy"),
     (replace(node(), devices=None), "gpu_count_mismatch"),
     (replace(node(), devices=(Device("intel", "qat", "X", ("1",) * 8, 8),)), "gpu_count_mismatch"),
     (node(), None),
@@ -314,6 +314,12 @@ def test_most_specific_reason_is_told(view: NodeView | None, code: str | None) -
     assert (word.code if isinstance(word, HostUnverifiedError) else None) == code
 
 
+def test_eligibility_may_be_left_to_others() -> None:
+    """Where it is decided elsewhere, an ineligible node is as expected."""
+    view = node(eligibility="ineligible")
+    assert judge(view, replace(EIGHT, may_be_ineligible=True)) == view
+
+
 def test_gpus_nobody_promised_are_not_counted() -> None:
     """What is not known cannot be wrong; a promise of none is one."""
     view = node(gpus=3)
@@ -324,7 +330,7 @@ def test_gpus_nobody_promised_are_not_counted() -> None:
 async def test_reason_of_the_last_look_is_raised(region: FakeRegion, clock: ManualClock) -> None:
     """A node that registered and lost a card on the way."""
     region.stamped[STAMP] = [node(gpus=7)]
-    with pytest.raises(HostUnverifiedError, match="7 healthy GPUs, 8 are expected") as caught:
+    with pytest.raises(HostUnverifiedError, match="sees 7 GPUs, 8 are expected") as caught:
         await Registrar(region, clock).confirm(NodeId("n-1"), STAMP, EIGHT, 10)
     assert caught.value.code == "gpu_count_mismatch"
 

@@ -91,6 +91,7 @@ def survey_text(facts: Facts, nonce: str) -> bytes:
         "nomad.version": nomad.agent_version,
         "nomad.client-id": nomad.node_id,
         "nomad.stamp": nomad.stamp,
+        "memory.kib": facts.memory_mib and str(facts.memory_mib << 10),
         "lock": facts.lock_owner and f"{facts.lock_owner}\tops@ctl\t2026-11-23T01:00:00Z",
         "cert": facts.node_certificate and base64.b64encode(facts.node_certificate.encode()).decode(),
     }

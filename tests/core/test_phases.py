@@ -26,14 +26,14 @@ from tests.core.fakes import (
     FakeRegion,
     equipment,
 )
-from tests.core.sample import BARE, HOST, bundle, converged, drifted, view
+from tests.core.sample import BARE, CARDS, HOST, bundle, converged, drifted, view
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from ionetctl.events import AnyEvent
     from ionetctl.looking import Surveyed
-    from ionetctl.model import Facts
+    from ionetctl.model import Facts, NodeView
 
 OFF = HostUnreachableError("connect_timeout", "no answer", transient=True)
 BROKEN = ("ready\tNONCE", "error\tdisk_full\tNo space left")
@@ -49,8 +49,20 @@ def node_id(number: int) -> NodeId:
 
 def of_host(number: int, make: Callable[..., Facts]) -> Facts:
     """The facts of a host of its own: what identifies a machine differs."""
-    facts = make(bundle(host(number)))
-    return replace(facts, machine_id=f"{number:032d}", nomad=replace(facts.nomad, node_id=node_id(number)))
+    return own(make(bundle(host(number))), number)
+
+
+def own(facts: Facts, number: int) -> Facts:
+    """The facts as those of one machine among others: its machine-id, its cards, its node."""
+    cards = tuple(replace(card, uuid=f"{card.uuid}-{number}") for card in facts.gpus or ())
+    nomad = replace(facts.nomad, node_id=node_id(number))
+    return replace(facts, machine_id=f"{number:032d}", gpus=cards, nomad=nomad)
+
+
+def shown_as(number: int) -> NodeView:
+    """The machine as its region shows it."""
+    devices = tuple(replace(device, ids=tuple(f"{uuid}-{number}" for uuid in device.ids)) for device in CARDS)
+    return view(f"h{number}", node_id(number), devices=devices)
 
 
 def strategy(canary: int = 0, batch: str = "100%", failures: str = "100%") -> Strategy:
@@ -90,7 +102,7 @@ class Stage:
 
     def _host(self, number: int) -> FakeHost:
         facts = of_host(number, converged if number in self.converged else drifted)
-        shown = view(f"h{number}", node_id(number))
+        shown = shown_as(number)
         if number not in self.unknown:
             self.region.show(shown, str(facts.nomad.stamp))
         script = BROKEN if number in self.broken else WITHOUT_TOKEN
@@ -189,10 +201,9 @@ async def test_each_host_is_confirmed_by_its_own_region() -> None:
     """What another region does not know of a host says nothing."""
     stage = Stage(count=2, converged=frozenset({0, 1}))
     away = replace(host(1), region=RegionName("us-west"))
-    facts = converged(bundle(away))
-    facts = replace(facts, machine_id="1", nomad=replace(facts.nomad, node_id=node_id(1)))
+    facts = own(converged(bundle(away)), 1)
     other = FakeRegion()
-    other.show(view("h1", node_id(1)), str(facts.nomad.stamp))
+    other.show(shown_as(1), str(facts.nomad.stamp))
     stage.region.shown.pop(node_id(1))
     stage.hosts[away.name].facts = [facts]
     stage.intended = (host(0), away)
@@ -337,7 +348,7 @@ async def test_too_many_failures_in_the_surveys_begin_no_wave() -> None:
     """What failed before the first wave counts, and then nobody is asked."""
     stage = Stage(strategy=strategy(failures="1"))
     for name in ("h0", "h1"):
-        stage.hosts[HostName(name)].facts = [replace(BARE, is_root=False, machine_id=name)]
+        stage.hosts[HostName(name)].facts = [replace(BARE, is_root=False, machine_id=name, gpus=())]
     assert await stage.run() is ExitCode.STOPPED
     assert (stage.asked, stage.told(WaveStarted)) == ([], [])
     assert stage.endings["h3"] == "skipped not_begun"
@@ -401,8 +412,11 @@ async def test_region_that_fails_in_a_wave_fails_the_hosts_under_way_alone() -> 
     """The wave's hosts are unverified; later waves find the region well again."""
     stage = Stage(count=3, strategy=strategy(batch="1"))
 
+    failed: list[str] = []
+
     def fail_once() -> None:
-        if len(stage.region.queries) == 2:
+        if stage.hosts[HostName("h0")].payloads and not failed:
+            failed.append("once")
             stage.region.errors["nodes"] = [RegionError("region_silent", "no answer")]
 
     stage.region.at_look = fail_once

@@ -314,7 +314,7 @@ async def test_converged_host_that_the_region_shows_is_confirmed() -> None:
     words = await stage.pipeline.confirm_converged(stage.equipment.regions[EU_NORTH], [prepared])
     assert (words, stage.region.queries) == (
         {HOST.name: view()},
-        [(f'Meta.ionet_bundle matches "-({NONCE})$"', False)],
+        [(f'Meta.ionet_bundle matches "-({NONCE})$"', True)],
     )
 
 
@@ -354,7 +354,7 @@ async def test_drifted_host_is_enrolled() -> None:
         layout.MANIFEST,
     ]
     assert stage.emit.events[-2] == HostConfirmed(
-        host=HOST.name, node_id=NODE_ID, stamp=stamp, gpus_seen=None
+        host=HOST.name, node_id=NODE_ID, stamp=stamp, gpus_seen=2
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,10 +10,10 @@ import pytest
 from ionetctl.conversation import Opening, converse
 from ionetctl.errors import HostUnverifiedError, IonetctlError, RegionError, TrustError
 from ionetctl.events import StepStarted, TokenMinted
-from ionetctl.model import Device, GpuPromise, Host, Reserve, RolloutId
+from ionetctl.model import RolloutId
 from ionetctl.payload import Payload
-from ionetctl.registration import FIRST_PATIENCE_S, Registration, expectation
-from ionetctl.verification import Expectation, Registrar
+from ionetctl.registration import FIRST_PATIENCE_S, Registration
+from ionetctl.verification import Registrar
 from tests.core.fakes import (
     DENIED,
     FINISH,
@@ -28,13 +28,13 @@ from tests.core.fakes import (
     FakeRegion,
     Line,
 )
-from tests.core.sample import BARE, HOST, view
+from tests.core.sample import HOST, view
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ionetctl.conversation import Conversation
-    from ionetctl.model import NodeView
+    from ionetctl.model import Host, NodeView
 
 STAMP = "0123456789abcdef-0123456789ab"
 PATIENCE_S = 60.0
@@ -149,12 +149,11 @@ async def test_node_that_is_there_and_wrong_has_the_whole_patience(
     assert (stage.fake.heard, stage.waited_s) == (["token jwt-1", None], FIRST_PATIENCE_S + PATIENCE_S)
 
 
-async def test_cards_that_show_late_are_waited_for() -> None:
-    """The device plugin may need longer than the agent: a node is not given up for it at the first look."""
-    devices = (Device("nvidia", "gpu", "RTX 4090", ("GPU-1", "GPU-2"), 2),)
-    views = {0.0: view(devices=()), 2 * FIRST_PATIENCE_S: view(devices=devices)}
-    confirmed = await Stage(views=views, host=replace(HOST, gpus=GpuPromise(None, 2))).run()
-    assert confirmed.gpu_count == 2
+async def test_gpus_and_eligibility_are_not_waited_for() -> None:
+    """Both are looked at once the host has put everything away."""
+    held = view(devices=(), eligibility="ineligible")
+    stage = Stage(views={0.0: held})
+    assert (await stage.run(), stage.fake.heard) == (held, ["token jwt-1", "confirmed"])
 
 
 async def test_cause_in_the_log_ends_the_wait() -> None:
@@ -210,9 +209,3 @@ async def test_region_that_fails_ends_the_talk(
     stage = Stage(errors=errors)
     failure = await stage.failure()
     assert (type(failure), failure.args, stage.fake.heard) == (type(expected), ("m",), heard)
-
-
-def test_expectation_leaves_out_what_is_held_back() -> None:
-    """The region must show pool, datacenter and the GPUs that are offered."""
-    host = replace(HOST, gpus=GpuPromise(None, 2), reserve=Reserve(gpus=("0",)))
-    assert expectation(host, BARE) == Expectation("gpu", "rey1", 1)
