@@ -9,7 +9,7 @@ import typer
 
 from ionetctl.cli import options
 from ionetctl.cli.options import ColorChoice, OutputFormat
-from ionetctl.cli.output import CommandResult, Common, failure_of
+from ionetctl.cli.output import CommandResult, Common, Face, failure_of
 from ionetctl.cli.run import run
 from ionetctl.errors import ExitCode
 
@@ -38,7 +38,7 @@ def validate(
     no_input: options.NoInput = False,
 ) -> None:
     """Check an inventory and name everything that is wrong with it, with file, line and column."""
-    run(Common.of(output, quiet, verbose, color, no_input), lambda _: _validate(inventory, limit))
+    run(Common.of(output, quiet, verbose, color, no_input), lambda face: _validate(face, inventory, limit))
 
 
 @app.command()
@@ -78,7 +78,8 @@ def load_limited(source: str, limit: str | None) -> Inventory:
     return inventory if limit is None else replace(inventory, hosts=select_hosts(inventory, limit))
 
 
-def _validate(source: str, limit: str | None) -> CommandResult:
+def _validate(face: Face, source: str, limit: str | None) -> CommandResult:
+    from ionetctl.inventory.hints import hints_for
     from ionetctl.inventory.problems import InventoryError
 
     try:
@@ -86,15 +87,22 @@ def _validate(source: str, limit: str | None) -> CommandResult:
     except InventoryError as error:
         problems = [_problem(problem) for problem in error.problems]
         return CommandResult(
-            _validation(source, 0, problems),
+            _validation(source, 0, problems, []),
             problems,
             exit_code=error.exit_code,
             failure=failure_of(error)[0],
         )
-    return CommandResult(_validation(source, len(inventory.hosts), []), view=lambda: _valid_view(inventory))
+    hints = hints_for(inventory)
+    for hint in hints:
+        face.note(f"warning  {hint}")
+    return CommandResult(
+        _validation(source, len(inventory.hosts), [], hints), view=lambda: _valid_view(inventory)
+    )
 
 
-def _validation(source: str, hosts: int, problems: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _validation(
+    source: str, hosts: int, problems: Sequence[dict[str, Any]], hints: Sequence[str]
+) -> dict[str, Any]:
     exit_code = ExitCode.CONFIGURATION if problems else ExitCode.OK
     return {
         "schema": SCHEMA,
@@ -102,6 +110,7 @@ def _validation(source: str, hosts: int, problems: Sequence[dict[str, Any]]) -> 
         "exit_code": int(exit_code),
         "hosts": hosts,
         "problems": problems,
+        "hints": list(hints),
     }
 
 

@@ -122,6 +122,18 @@ def test_valid_inventory_ends_with_zero(ionetctl: RunIonetctl) -> None:
     assert (ended.exit_code, ended.stdout.endswith("is valid: 26 hosts for eu-north\n")) == (0, True)
 
 
+def test_models_that_nobody_knows_are_no_error(ionetctl: RunIonetctl) -> None:
+    """A GPU model that no known one fits is warned of, and the inventory is valid all the same."""
+    written = Path(SAMPLE).read_text()
+    right = ionetctl("inventory", "validate", SAMPLE, "-o", "json")
+    wrong = ionetctl(
+        "inventory", "validate", "-", "-o", "json", stdin=written.replace("rtx-4090", "rxt-4090")
+    )
+    assert (right.exit_code, right.document["hints"], right.stderr) == (0, [], "")
+    assert (wrong.exit_code, len(wrong.document["hints"])) == (0, 1)
+    assert "did you mean rtx-4090?" in wrong.stderr
+
+
 def test_inventory_is_read_from_standard_input(ionetctl: RunIonetctl) -> None:
     """A dash stands for standard input."""
     ended = ionetctl("inventory", "show", "-", "-o", "ndjson", stdin=Path(SAMPLE).read_text())

@@ -1,0 +1,25 @@
+"""What is allowed in an inventory and probably not meant. Pure; an error is never found here."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from ionetctl import gpu
+from ionetctl.inventory.problems import quoted
+
+if TYPE_CHECKING:
+    from ionetctl.model import Inventory
+
+
+def hints_for(inventory: Inventory) -> tuple[str, ...]:
+    """A line for each GPU model that no known model fits, sorted; a card newer than the table may be meant."""
+    models = Counter(host.gpus.model for host in inventory.hosts if host.gpus.model)
+    return tuple(_hint(model, models[model]) for model in sorted(models) if not gpu.matches_any_known(model))
+
+
+def _hint(model: str, hosts: int) -> str:
+    where = "1 host" if hosts == 1 else f"{hosts:,} hosts"
+    nearest = gpu.nearest_known(model)
+    question = f": did you mean {nearest}?" if nearest else ""
+    return f"gpus.model {quoted(model)} ({where}) fits no GPU that ionetctl knows{question}"
