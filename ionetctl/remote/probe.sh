@@ -81,9 +81,9 @@ nvml() {
         cat >/dev/null
         return 1
     fi
-    # Without bytecode: a host that is looked at stays as it is.
+    # Isolated from what lies around, and without bytecode: a host that is looked at stays as it is.
     status=0
-    { why=$("$python" -B -c "$start" 2>&1 >&3 3>&-) || status=$?; } 3>&1
+    { why=$("$python" -ISB -c "$start" 2>&1 >&3 3>&-) || status=$?; } 3>&1
     why=${why##*"$nl"}
     case $status in
     0) return 0 ;;
