@@ -221,14 +221,13 @@ heard() {
     kill "$timer" 2>/dev/null || :
 }
 
-# at_once PATH...: what takes no waiting.
+# at_once PATH...: what is only read, one after the other.
 at_once() {
     os_release
     machine
     cgroups
     disks / /opt/nomad /opt/nomad/data "$config_dir" "$our_dir" /usr/local/bin
     tools
-    nomad
     processes
     ours
     configuration "$@"
@@ -239,7 +238,7 @@ survey() {
     nonce=$1 servers=$2
     shift 2
     fact ionet-survey 1 "$nonce"
-    beside 20 reaches containers systemd firewalls kernel_log driver | heard "$@"
+    beside 20 reaches containers systemd nomad firewalls kernel_log driver | heard "$@"
     fact ionet-survey-end "$nonce"
 }
 
