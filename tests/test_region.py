@@ -19,7 +19,16 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from ionetctl.errors import ConfigurationError, IonetctlError, RegionError, TrustError
-from ionetctl.model import Device, NodeId, NodeView, RegionName, RegionStatus, SecretRef
+from ionetctl.model import (
+    Device,
+    Heartbeats,
+    NodeId,
+    NodeView,
+    RegionName,
+    RegionServer,
+    RegionStatus,
+    SecretRef,
+)
 from ionetctl.region import NomadRegion, Patience
 from ionetctl.region.http import BODY_LIMIT_BYTES, CONNECTIONS, Endpoint, RegionHttp
 from ionetctl.region.tls import client_context
@@ -34,6 +43,7 @@ if TYPE_CHECKING:
 NODES = "/v1/nodes"
 SELF = "/v1/agent/self"
 MEMBERS = "/v1/agent/members"
+LEADER = "/v1/status/leader"
 POOLS = "/v1/node/pools"
 MINT = "/v1/acl/identity/client-introduction-token"
 NOBODY = "https://127.0.0.1:1"
@@ -42,6 +52,7 @@ FORBIDDEN = Answer.recorded("nodes: no token")
 STATUS = {
     SELF: [Answer.recorded("agent self (cut to what matters)")],
     MEMBERS: [Answer.recorded("members")],
+    LEADER: [Answer.recorded("leader")],
     POOLS: [Answer.recorded("pools")],
 }
 
@@ -152,11 +163,66 @@ async def test_nodes_are_asked_for_as_cheaply_as_can_be(site: RegionSite) -> Non
 
 
 async def test_status_is_read_as_recorded(site: RegionSite) -> None:
-    """Version, enforcement, pools and limits of a real region."""
+    """Version, enforcement, pools, limits, servers and heartbeats of a real region."""
     async with asking(site, STATUS) as (region, _):
-        assert await region.status() == RegionStatus(
-            EU, "2.0.5", "strict", frozenset({"all", "default", "newpool"}), connections_per_client=100
-        )
+        status = await region.status()
+    assert replace(status, certificate_expires_at=None) == RegionStatus(
+        EU,
+        "2.0.5",
+        "strict",
+        frozenset({"all", "default", "newpool"}),
+        connections_per_client=100,
+        servers=(RegionServer("srv-eu-north.eu-north", "10.77.0.1:4647", "2.0.5", "alive", is_leader=True),),
+        heartbeats=Heartbeats(min_ttl_s=10, max_per_second=50, failover_ttl_s=300, grace_s=10),
+    )
+
+
+async def test_status_tells_when_the_certificate_of_the_api_ends(site: RegionSite) -> None:
+    """It is the one of the handshake, whatever files there are."""
+    began = datetime.now(UTC).replace(microsecond=0)
+    serving = site.serving(STATUS, begins=began, lasts=timedelta(days=20))
+    async with serving as (url, _), opened(site, url) as region:
+        assert (await region.status()).certificate_expires_at == began + timedelta(days=20)
+
+
+async def test_heartbeats_are_those_that_the_region_has_set(site: RegionSite) -> None:
+    """Nomad writes durations in nanoseconds."""
+    ns = 1_000_000_000
+    server = {
+        "MinHeartbeatTTL": 20 * ns,
+        "MaxHeartbeatsPerSecond": 25.0,
+        "FailoverHeartbeatTTL": 500 * ns,
+        "HeartbeatGrace": 15 * ns,
+    }
+    told = Answer({"config": {"Region": EU, "Server": server}})
+    async with asking(site, {**STATUS, SELF: [told]}) as (region, _):
+        status = await region.status()
+    assert status.heartbeats == Heartbeats(min_ttl_s=20, max_per_second=25, failover_ttl_s=500, grace_s=15)
+
+
+@pytest.mark.parametrize(
+    ("leader", "expected"),
+    [
+        ("10.77.0.1:4647", [True, False]),
+        ("[2001:db8::2]:4647", [False, True]),
+        ("10.9.9.9:4647", [False, False]),
+    ],
+)
+async def test_leader_is_the_server_of_that_address(
+    site: RegionSite, leader: str, expected: list[bool]
+) -> None:
+    """An IPv6 address stands in brackets; a server that nobody lists is no leader of theirs."""
+    rows = [
+        {
+            "Name": name,
+            "Status": "alive",
+            "Tags": {"region": EU, "build": "2.0.5", "rpc_addr": host, "port": "4647"},
+        }
+        for name, host in (("b", "2001:db8::2"), ("a", "10.77.0.1"))
+    ]
+    script = {**STATUS, MEMBERS: [Answer({"Members": rows})], LEADER: [Answer(leader)]}
+    async with asking(site, script) as (region, _):
+        assert [server.is_leader for server in (await region.status()).servers] == expected
 
 
 async def test_status_without_agent_rights_knows_no_enforcement(site: RegionSite) -> None:

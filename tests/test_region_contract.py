@@ -14,6 +14,7 @@ import pytest
 from ionetctl.errors import RegionError, TrustError
 from ionetctl.model import Issuer, NodeId, ReadyPair, RegionName, RegionSettings, RegionTls, SecretRef
 from ionetctl.region import NomadRegion
+from ionetctl.region.wire import DEFAULT_HEARTBEATS
 from tests.e2e.real_region import Address, RealRegion, nomad_binary
 from tests.lab.running import running_region
 
@@ -84,6 +85,9 @@ async def test_region_is_asked_and_answers(place: Place) -> None:
             "strict",
             True,
         )
+        assert [(one.status, one.is_leader) for one in status.servers] == [("alive", True)]
+        assert status.heartbeats == DEFAULT_HEARTBEATS
+        assert status.certificate_expires_at is not None
         stamp = 'Meta.ionet_bundle matches "-(0a1b2c3d4e5f|ffffffffffff)$"'
         assert [list(await region.nodes(expression, with_devices=True)) for expression in (None, stamp)] == [
             [],

@@ -14,7 +14,7 @@ import msgspec
 from ionetctl.errors import RegionError
 from ionetctl.model import RegionStatus
 from ionetctl.region.http import Call, Endpoint, Patience, RegionHttp, Reply
-from ionetctl.region.tls import client_context
+from ionetctl.region.tls import client_context, expiry
 from ionetctl.region.wire import (
     AgentSelf,
     Allocation,
@@ -92,15 +92,19 @@ class NomadRegion:
         """What a rollout must know of the region before it touches a host.
 
         ``server_version`` is the oldest among its servers. Needs node:read (or agent:read) and node_pool:read;
-        enforcement and limits stay ``None`` without agent:read. Raises ``RegionError`` and ``TrustError``.
+        what one server knows of its own configuration stays ``None`` without agent:read. Raises ``RegionError`` and ``TrustError``.
         """
         agent = await self._agent()
+        members = await self._members()
         return RegionStatus(
             name=self._name,
-            server_version=await self._oldest_server(),
+            server_version=self._oldest_server(members),
             enforcement=agent.enforcement if agent else None,
             pools=frozenset(pool.name for pool in await self._pools()),
             connections_per_client=agent.connections_per_client if agent else None,
+            servers=members.servers(self._name, await self._leader()),
+            heartbeats=agent.heartbeats if agent else None,
+            certificate_expires_at=expiry(self._http.certificate),
         )
 
     async def nodes(
@@ -212,10 +216,18 @@ class NomadRegion:
         agent = decoded(AgentSelf, reply.body, "/v1/agent/self")
         return agent if agent.config.region == self._name else None
 
-    async def _oldest_server(self) -> str:
-        """The oldest version among the region's servers: a client must not be newer than any of them."""
+    async def _members(self) -> Members:
         reply = await self._get("/v1/agent/members", "node:read")
-        builds = decoded(Members, reply.body, "/v1/agent/members").builds(self._name)
+        return decoded(Members, reply.body, "/v1/agent/members")
+
+    async def _leader(self) -> str:
+        """The RPC address of the region's leader; asking for it needs no right."""
+        reply = await self._get("/v1/status/leader", "no right")
+        return decoded(str, reply.body, "/v1/status/leader")
+
+    def _oldest_server(self, members: Members) -> str:
+        """The oldest version among the region's servers: a client must not be newer than any of them."""
+        builds = members.builds(self._name)
         if not builds:
             hint = "the region's name in the inventory must be Nomad's own: nomad server members shows it"
             raise RegionError("region_no_path", f"its API knows no living server of {self._name}", hint)

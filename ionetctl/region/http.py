@@ -108,6 +108,8 @@ class RegionHttp:
         self._token = _checked_token(endpoint.token)
         self._patience = patience
         self._sleep = sleep
+        self.certificate: bytes | None = None
+        """The certificate (DER) that the API showed last."""
         self._preferred = 0
         self._turns = asyncio.Semaphore(CONNECTIONS)
         self._client = httpx.AsyncClient(
@@ -196,6 +198,7 @@ class RegionHttp:
             raise self._translated(error, address) from error
 
     async def _read(self, address: str, call: Call, response: httpx.Response) -> Reply:
+        self.certificate = shown_certificate(response) or self.certificate
         if not response.is_success:
             body = await _body(response, _REFUSAL_LIMIT_BYTES, cut=True)
             text = printable(body.decode(errors="replace").strip().replace(self._token, "***")[:_EXCERPT])
@@ -245,6 +248,12 @@ def _server_error(said: str, text: str) -> RegionError:
         hint = "the region's name in the inventory must be Nomad's own: nomad server members shows it"
         return RegionError("region_no_path", said, hint)
     return RegionError("region_failing", said, "look at the servers' logs")
+
+
+def shown_certificate(response: httpx.Response) -> bytes | None:
+    """The certificate (DER) of the connection that an answer came by; ``None`` where it is gone already."""
+    connection = response.extensions["network_stream"].get_extra_info("ssl_object")
+    return connection.getpeercert(binary_form=True) if connection else None
 
 
 async def _body(response: httpx.Response, limit: int, *, cut: bool = False) -> bytes:

@@ -11,6 +11,7 @@ import ssl
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from ionetctl.certificates import check_match, parse_chain, parse_key, read_chain
@@ -18,6 +19,7 @@ from ionetctl.errors import ConfigurationError, IonetctlError, RegionError, Trus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from datetime import datetime
 
     from ionetctl.certificates import Chain
     from ionetctl.model import ReadyPair, RegionTls, SecretRef
@@ -48,6 +50,11 @@ def _anchors(tls: RegionTls) -> Chain:
     except ValueError as error:
         hint = "enrol or rebuild the catalog once more: ionetctl rollouts rebuild"
         raise ConfigurationError("certificate_unreadable", "the recorded CA is not PEM", hint) from error
+
+
+def expiry(certificate: bytes | None) -> datetime | None:
+    """The end of a certificate in DER that a TLS handshake has accepted; ``None`` where there was none."""
+    return x509.load_der_x509_certificate(certificate).not_valid_after_utc if certificate else None
 
 
 def explain_tls_failure(error: BaseException, address: str, server_name: str) -> IonetctlError | None:

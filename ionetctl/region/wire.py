@@ -15,11 +15,16 @@ import msgspec
 
 from ionetctl.errors import RegionError
 from ionetctl.harmless import harmless
-from ionetctl.model import Device, IntroductionToken, NodeDetail, NodeId, NodeView
+from ionetctl.model import Device, Heartbeats, IntroductionToken, NodeDetail, NodeId, NodeView, RegionServer
 
 TEXT_LIMIT: Final = 256
+_NS_PER_S: Final = 1_000_000_000
 _MIB_PER: Final[dict[str, int]] = {"MiB": 1, "GiB": 1024}
 _RUNTIMES: Final = "driver.docker.runtimes"
+DEFAULT_HEARTBEATS: Final = Heartbeats(
+    min_ttl_s=10.0, max_per_second=50.0, failover_ttl_s=300.0, grace_s=10.0
+)
+"""What Nomad's servers do unless told otherwise (nomad/config.go, ``DefaultConfig``)."""
 _JWT: Final = re.compile(r"[A-Za-z0-9_-]+\.([A-Za-z0-9_-]+)\.[A-Za-z0-9_-]+")
 
 _Document = TypeVar("_Document")
@@ -96,6 +101,10 @@ class _ClientIntroduction(msgspec.Struct, rename="pascal"):
 
 class _ServerConfig(msgspec.Struct, rename="pascal"):
     client_introduction: _ClientIntroduction | None = None
+    min_heartbeat_ttl_ns: int = msgspec.field(name="MinHeartbeatTTL", default=0)
+    max_heartbeats_per_second: float = 0.0
+    failover_heartbeat_ttl_ns: int = msgspec.field(name="FailoverHeartbeatTTL", default=0)
+    heartbeat_grace_ns: int = msgspec.field(name="HeartbeatGrace", default=0)
 
 
 class _Limits(msgspec.Struct):
@@ -124,10 +133,31 @@ class AgentSelf(msgspec.Struct):
         """How many connections the server takes from one address, or ``None`` where it does not say."""
         return self.config.limits.rpc_max_conns_per_client if self.config.limits else None
 
+    @property
+    def heartbeats(self) -> Heartbeats | None:
+        """How clients are to beat, Nomad's defaults where nothing is set (0); ``None`` where it does not say."""
+        server = self.config.server
+        if server is None:
+            return None
+        usual = DEFAULT_HEARTBEATS
+        return Heartbeats(
+            server.min_heartbeat_ttl_ns / _NS_PER_S or usual.min_ttl_s,
+            server.max_heartbeats_per_second or usual.max_per_second,
+            server.failover_heartbeat_ttl_ns / _NS_PER_S or usual.failover_ttl_s,
+            server.heartbeat_grace_ns / _NS_PER_S or usual.grace_s,
+        )
+
 
 class _Member(msgspec.Struct, rename="pascal"):
     status: str
     tags: dict[str, str]
+    name: str = ""
+
+    @property
+    def rpc_address(self) -> str:
+        """Where the server takes RPC, as the leader's address is written."""
+        host, port = self.tags.get("rpc_addr", ""), self.tags.get("port", "")
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class Members(msgspec.Struct, rename="pascal"):
@@ -142,6 +172,21 @@ class Members(msgspec.Struct, rename="pascal"):
             for member in self.members
             if member.status == "alive" and member.tags.get("region") == region and "build" in member.tags
         ]
+
+    def servers(self, region: str, leader: str) -> tuple[RegionServer, ...]:
+        """The servers of a region by name, those that are gone too; ``leader`` is the leader's RPC address."""
+        found = [
+            RegionServer(
+                name=printable(member.name),
+                address=printable(member.rpc_address),
+                version=printable(member.tags.get("build", "")),
+                status=printable(member.status),
+                is_leader=member.status == "alive" and member.rpc_address == leader,
+            )
+            for member in self.members
+            if member.tags.get("region") == region
+        ]
+        return tuple(sorted(found, key=lambda server: server.name))
 
 
 class Allocation(msgspec.Struct, rename="pascal"):
