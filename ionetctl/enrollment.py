@@ -19,7 +19,7 @@ from ionetctl.catalog import Catalog
 from ionetctl.clock import SystemClock
 from ionetctl.engines.inline import InlineEngine
 from ionetctl.equipment import Deadlines, Equipment, RegionTools, Scripts
-from ionetctl.errors import ExitCode, IonetctlError, UsageError
+from ionetctl.errors import ConfigurationError, ExitCode, IonetctlError, RegionError, UsageError
 from ionetctl.events import (
     HostEntry,
     HostFinished,
@@ -29,6 +29,7 @@ from ionetctl.events import (
     RolloutFinished,
     RolloutResumed,
     RolloutStarted,
+    Warned,
 )
 from ionetctl.interruption import StoppingSignals
 from ionetctl.journal import Journal, journal_path, list_journals, new_rollout_id, read_journal
@@ -60,7 +61,7 @@ if TYPE_CHECKING:
 
     from ionetctl.events import Envelope
     from ionetctl.looking import Surveyed
-    from ionetctl.model import Host, RegionName
+    from ionetctl.model import Host, RegionName, RegionStatus
     from ionetctl.ports import Clock, Emit, Sink
     from ionetctl.settings import Settings
 
@@ -221,12 +222,12 @@ class _Run:
         if not self.intent.surveys_only:
             check_packages(self.intent.hosts)
             await self.site.ensure_programs()
-        introduces = {name: await self._introduces(name) for name in self.site.regions}
+        statuses = {name: await self._status(name) for name in self.site.regions}
         async with self._connector() as connector:
             await connector.check(self.intent.hosts)
             # Everything loaded so far lives to the end: the collector need not look at it again.
             gc.freeze()
-            return await self._phases(connector, introduces, stop).run()
+            return await self._phases(connector, statuses, stop).run()
 
     def _connector(self) -> SshConnector:
         home = TransportSettings.for_home(
@@ -238,22 +239,25 @@ class _Run:
     async def _key_accepted(self, host: str, fingerprint: str, known_as: str) -> None:
         await self.emit(HostKeyAccepted(host=HostName(host), fingerprint=fingerprint, known_as=known_as))
 
-    async def _introduces(self, name: RegionName) -> bool:
-        """Whether nodes are given introductions: as the region's answer and the inventory's wish have it."""
-        if self.intent.surveys_only:
-            return False
-        status = await self.site.check_region(name)
+    async def _status(self, name: RegionName) -> RegionStatus | None:
+        """What a region says of itself; one that does not answer a survey only is told, and done without."""
+        try:
+            status = await self.site.check_region(name)
+        except (ConfigurationError, RegionError) as error:
+            if not self.intent.surveys_only:
+                raise
+            await self.emit(Warned(code=error.code, message=error.message, hint=error.hint))
+            return None
         event = RegionChecked(
             region=name, server_version=status.server_version, enforcement=status.enforcement
         )
         await self.emit(event)
-        return introduces(status, self.site.regions[name].settings)
+        return status
 
-    def _phases(self, connector: SshConnector, introduces: Mapping[RegionName, bool], stop: Stop) -> Phases:
-        tools = {
-            name: RegionTools(opened.api, opened.registrar, opened.issuer, introduces=introduces[name])
-            for name, opened in self.site.regions.items()
-        }
+    def _phases(
+        self, connector: SshConnector, statuses: Mapping[RegionName, RegionStatus | None], stop: Stop
+    ) -> Phases:
+        tools = {name: _tools(opened, statuses[name]) for name, opened in self.site.regions.items()}
         equipment = Equipment(
             rollout=self.rollout,
             owner=self.settings.owner,
@@ -315,6 +319,13 @@ class _Run:
             max_failures=options.max_failures,
             concurrency=options.concurrency,
         )
+
+
+def _tools(opened: OpenRegion, status: RegionStatus | None) -> RegionTools:
+    is_introducing = status is not None and introduces(status, opened.settings)
+    return RegionTools(
+        opened.api, opened.registrar, opened.issuer, opened.settings, introduces=is_introducing, status=status
+    )
 
 
 def resume_command(options: EnrollOptions, rollout: RolloutId) -> str:

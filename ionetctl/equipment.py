@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from ionetctl.bundle import Subject
-    from ionetctl.model import Facts, Host, Naming, RegionName, RolloutId
+    from ionetctl.model import Facts, Host, Naming, RegionName, RegionSettings, RegionStatus, RolloutId
     from ionetctl.ports import Clock, Connector, Emit, Issuer, Region
     from ionetctl.retrying import RetryPolicy
     from ionetctl.verification import Registrar
@@ -51,7 +51,10 @@ class RegionTools:
     region: Region
     registrar: Registrar
     issuer: Issuer
+    settings: RegionSettings
     introduces: bool
+    status: RegionStatus | None = None
+    """``None`` where it was not asked, or did not answer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from ionetctl.errors import ExitCode, HostUnverifiedError, RegionError
 from ionetctl.events import HostFinished, HostJudged, Warned
 from ionetctl.fold import decide_exit_code
 from ionetctl.model import Host, HostName, NodeView, Outcome, Result
+from ionetctl.placing import place
 from ionetctl.rollout import FailureBudget, Rollout, Stop, Strategy, Wave, waves
 from ionetctl.verification import ELIGIBLE
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from ionetctl.looking import Surveyed
     from ionetctl.model import NodeId, RegionName
     from ionetctl.pipeline import Pipeline, Prepared
+    from ionetctl.placing import Placed
     from ionetctl.ports import Emit, Engine
 
 BEYOND_A_RESTART: Final = frozenset(
@@ -88,7 +90,7 @@ class Phases:
         """Do all of it; returns the exit code that the hosts earn."""
         surveyed = await self._survey_all()
         if self.intent.surveys_only:
-            await self._without_doubles(surveyed, await self._nodes_if_told())
+            await self._judge(surveyed)
             await self._account_for_rest(
                 outcomes.SURVEYED, "the host was looked at, nothing else was asked for", ""
             )
@@ -125,7 +127,10 @@ class Phases:
         if self.stop.is_requested:
             return []
         nodes = {name: await tools.region.nodes() for name, tools in self.regions.items()}
-        healthy = await self._without_doubles(surveyed, nodes)
+        placed = await self._place(surveyed, nodes)
+        if placed.overfull:
+            raise placed.overfull
+        healthy = await self._without_doubles(placed.hosts, nodes)
         await self.prepare_programs(healthy)
         known = await self._marks(nodes)
         prepared = [await self._prepare(one, known) for one in healthy]
@@ -180,10 +185,32 @@ class Phases:
             for one in differing:
                 await self.pipeline.announce(one)
 
+    async def _judge(self, surveyed: Sequence[Surveyed]) -> None:
+        """What a preflight says beside what each host shows by itself."""
+        nodes = await self._nodes_if_told()
+        placed = await self._place(surveyed, nodes)
+        if placed.overfull:
+            error = placed.overfull
+            await self.emit(Warned(code=error.code, message=error.message, hint=error.hint))
+        await self._without_doubles(placed.hosts, nodes)
+
+    async def _place(
+        self, surveyed: Sequence[Surveyed], nodes: Mapping[RegionName, Sequence[NodeView]]
+    ) -> Placed:
+        """The hosts with their regions; those that no region can take have their outcome."""
+        placed = await place(surveyed, self.regions, nodes, self.emit)
+        for one, finding in placed.homeless:
+            await self.emit(HostJudged(host=one.host.name, findings=(finding,)))
+            error = outcomes.finding_error(finding)
+            await self._finish(one.host, outcomes.failed(one.host, "survey", error, one.facts))
+        return placed
+
     async def _nodes_if_told(self) -> dict[RegionName, Sequence[NodeView]]:
         """The nodes of the regions that answer: a survey is worth having without them."""
         nodes: dict[RegionName, Sequence[NodeView]] = {}
         for name, tools in self.regions.items():
+            if tools.status is None:
+                continue
             try:
                 nodes[name] = await tools.region.nodes()
             except RegionError as error:
@@ -193,7 +220,11 @@ class Phases:
     async def _without_doubles(
         self, surveyed: Sequence[Surveyed], nodes: Mapping[RegionName, Sequence[NodeView]]
     ) -> list[Surveyed]:
-        findings = check_fleet((FleetHost(one.host, one.facts, one.node_name) for one in surveyed), nodes)
+        limits = {
+            name: tools.status.connections_per_client for name, tools in self.regions.items() if tools.status
+        }
+        fleet = (FleetHost(one.host, one.facts, one.node_name) for one in surveyed)
+        findings = check_fleet(fleet, nodes, limits)
         for name, found in findings.items():
             await self.emit(HostJudged(host=name, findings=found))
         healthy = []

@@ -20,6 +20,7 @@ from ionetctl.errors import ConfigurationError
 from ionetctl.inventory.load import load_inventory
 from ionetctl.inventory.select import select_hosts
 from ionetctl.pki import check_client_pair, open_issuer
+from ionetctl.placement import candidates
 from ionetctl.region import NomadRegion
 from ionetctl.secrets import SecretStore
 from ionetctl.verification import Registrar, check_region
@@ -68,7 +69,7 @@ class Site:
 
     async def open_regions(self, stack: AsyncExitStack) -> None:
         """Make the regions of the chosen hosts ready to be asked; raises for what is wrong with keys and CAs."""
-        for name in dict.fromkeys(host.region for host in self.hosts):
+        for name in _regions_of(self.hosts, self.inventory):
             settings = self.inventory.regions[name]
             check_client_pair(settings, self.secrets.reveal, self.clock.now())
             issuer = open_issuer(settings, self.secrets.reveal, self.clock)
@@ -105,8 +106,9 @@ class Site:
         return ArtifactKey(layout.DEVICE_PLUGIN, self.inventory.nomad.device_plugin_version, "amd64")
 
     def servers_of(self, host: Host) -> tuple[str, ...]:
-        """The RPC addresses that the host must be able to reach."""
-        return self.inventory.regions[host.region].servers
+        """The RPC addresses of every region that the host may join."""
+        names = candidates(host, self.inventory.regions)
+        return tuple(server for name in names for server in self.inventory.regions[name].servers)
 
     def subject_of(self, host: Host, node_name: str, facts: Facts) -> Subject:
         """What the host's bundle is made of."""
@@ -145,10 +147,16 @@ async def open_site(
         yield site
 
 
+def _regions_of(hosts: Iterable[Host], inventory: Inventory) -> tuple[RegionName, ...]:
+    """The regions that any of the hosts may join."""
+    wanted = {name for host in hosts for name in candidates(host, inventory.regions)}
+    return tuple(name for name in inventory.regions if name in wanted)
+
+
 def _secret_refs(inventory: Inventory, hosts: Iterable[Host]) -> Iterator[SecretRef]:
     """Every secret that the rollout will need, so that a missing one shows before any host is touched."""
     regions: Mapping[RegionName, RegionSettings] = inventory.regions
-    for name in dict.fromkeys(host.region for host in hosts):
+    for name in _regions_of(hosts, inventory):
         region = regions[name]
         yield region.token
         yield region.tls.node.key

@@ -28,7 +28,7 @@ LAYERS: Final[tuple[str, ...]] = (
     "certificates interruption",
     # the steps of a rollout, over ports
     "phases",
-    "rollout",
+    "rollout placing",
     "pipeline engines",
     "preparing",
     "looking",
@@ -37,7 +37,7 @@ LAYERS: Final[tuple[str, ...]] = (
     # the pure core
     "shipment diffs outcomes verification progress fold capacity",
     "packages",
-    "plan preparation checks proof payload facts gpu_reading diagnosis causes fleet pace",
+    "plan preparation placement checks proof payload facts gpu_reading diagnosis causes fleet pace",
     "bundle survey_records surroundings ustar",
     "node_meta",
     "survey_draft",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from ionetctl.checks.catalogue import CATALOGUE
 from ionetctl.inventory import ranges
 from ionetctl.inventory.problems import did_you_mean, quoted
+from ionetctl.model import AUTO_REGION
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -199,8 +200,13 @@ _pool = matching(
 
 def region_name(value: object) -> str:
     """The name of a Nomad region; it becomes part of certificates' names."""
-    if value == "auto":
-        raise FieldError("auto is not supported yet", "name one of the regions")
+    if value == AUTO_REGION:
+        raise FieldError("auto is no region's name", "a host says region: auto to have one chosen")
+    return _region(value)
+
+
+def host_region(value: object) -> str:
+    """The region that a host joins, or ``auto`` for the one that the survey will choose."""
     return _region(value)
 
 

@@ -17,6 +17,7 @@ from ionetctl.inventory.fields import FieldError
 from ionetctl.inventory.problems import Problem, did_you_mean, quoted
 from ionetctl.inventory.yamltree import MarkedList, MarkedMapping
 from ionetctl.model import (
+    AUTO_REGION,
     CheckRule,
     Expect,
     GpuPromise,
@@ -180,10 +181,21 @@ def unknown_regions(document: Document) -> Iterator[Problem]:
     """The problems of hosts, groups and defaults that name a region which the inventory does not describe."""
     known = [name for name, _ in _named(document.root.get("regions"))]
     for loc, node in _statements(document.root) if known else ():
-        region = node.get("region")
-        if isinstance(region, str) and region not in known and _is_region(region):
-            hint = did_you_mean(region, known) or f"described here: {', '.join(known)}"
-            yield problem_at(document, (*loc, "region"), f"{quoted(region)} is none of the regions", hint)
+        for where, region in _regions_named(node):
+            if region not in known and _is_region(region):
+                hint = did_you_mean(region, known) or f"described here: {', '.join(known)}"
+                yield problem_at(document, (*loc, *where), f"{quoted(region)} is none of the regions", hint)
+
+
+def _regions_named(node: MarkedMapping) -> Iterator[tuple[Loc, str]]:
+    """Every region that a statement names, with the way to it."""
+    region, placement = node.get("region"), node.get("placement")
+    if isinstance(region, str) and region != AUTO_REGION:
+        yield ("region",), region
+    listed = placement.get("regions") if isinstance(placement, MarkedMapping) else None
+    for index, name in enumerate(listed if isinstance(listed, MarkedList) else ()):
+        if isinstance(name, str):
+            yield ("placement", "regions", index), name
 
 
 def _is_region(name: str) -> bool:

@@ -20,6 +20,7 @@ from ionetctl.inventory.leaves import (
     ApiUrl,
     Datacenter,
     HostKey,
+    HostRegion,
     JumpHost,
     Leaf,
     Path,
@@ -179,7 +180,7 @@ class PlacementFields(TypedDict, total=False):
 class HostFields(TypedDict, total=False):
     """What can be said of a host: here for all, in a group for its hosts, at a host for itself."""
 
-    region: Region
+    region: HostRegion
     """The Nomad region that the host joins: one of regions, or auto for the nearest that has room."""
     datacenter: Datacenter
     """The Nomad datacenter."""

@@ -22,7 +22,7 @@ from ionetctl.model import IntroductionToken, NodeCertificate, NodeDetail, Regio
 from ionetctl.ports import Completed
 from ionetctl.retrying import RetryBudget, RetryPolicy
 from ionetctl.verification import Registrar
-from tests.core.sample import EU_NORTH, subject, view
+from tests.core.sample import EU_NORTH, REGION, subject, view
 from tests.support.clock import ManualClock
 
 if TYPE_CHECKING:
@@ -394,7 +394,8 @@ def equipment(
     introduces: bool = True,
 ) -> Equipment:
     """What a pipeline works with, all of it fake; time is the region's clock."""
-    tools = RegionTools(region, Registrar(region, region.clock), issuer, introduces)
+    registrar = Registrar(region, region.clock)
+    tools = RegionTools(region, registrar, issuer, REGION, introduces=introduces, status=region.state)
     return Equipment(
         rollout=rollout,
         owner="ops@ctl",

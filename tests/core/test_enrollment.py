@@ -16,8 +16,9 @@ from ionetctl.enrollment import (
     _open_journal,
     _region_entry,
     _Run,
+    _tools,
 )
-from ionetctl.errors import ConfigurationError, UsageError
+from ionetctl.errors import ConfigurationError, RegionError, UsageError
 from ionetctl.events import Envelope, HostEntry, RegionEntry
 from ionetctl.journal import Journal, read_journal
 from ionetctl.model import (
@@ -252,23 +253,33 @@ async def test_nodes_are_introduced_as_region_and_inventory_have_it(
     """The region's setting decides where the inventory leaves it open; where we may not look, we try."""
     region = FakeRegion(state=replace(STRICT, enforcement=enforcement))
     run = run_of(region, introduction)
-    assert await run._introduces(EU_NORTH) is expected
+    status = await run._status(EU_NORTH)
+    assert _tools(run.site.regions[EU_NORTH], status).introduces is expected
     assert cast("Emitted", run.emit).events == [
         events.RegionChecked(region=EU_NORTH, server_version="2.0.5", enforcement=enforcement)
     ]
 
 
-async def test_survey_alone_asks_no_region() -> None:
-    """A preflight looks at hosts only."""
-    run = run_of(FakeRegion(), "auto", surveys_only=True)
-    assert (await run._introduces(EU_NORTH), cast("Emitted", run.emit).events) == (False, [])
+async def test_survey_alone_does_without_a_silent_region() -> None:
+    """A preflight tells that a region does not answer, and goes on; an enrolment does not."""
+    silent: dict[str, list[BaseException]] = {
+        "status": [RegionError("region_unreachable", "nobody answers", "is it up?")] * 2
+    }
+    run = run_of(FakeRegion(errors=silent), "auto", surveys_only=True)
+    assert await run._status(EU_NORTH) is None
+    assert cast("Emitted", run.emit).events == [
+        events.Warned(code="region_unreachable", message="nobody answers", hint="is it up?")
+    ]
+    assert not _tools(run.site.regions[EU_NORTH], None).introduces
+    with pytest.raises(RegionError):
+        await run_of(FakeRegion(errors=silent), "auto")._status(EU_NORTH)
 
 
 async def test_region_without_the_pool_is_refused_before_it_is_told() -> None:
     """A node pool that does not exist stops the rollout, and nothing is said of the region."""
     run = run_of(FakeRegion(state=replace(STRICT, pools=frozenset({"default"}))), "auto")
     with pytest.raises(ConfigurationError, match="node pool gpu"):
-        await run._introduces(EU_NORTH)
+        await run._status(EU_NORTH)
     assert cast("Emitted", run.emit).events == []
 
 

@@ -12,7 +12,7 @@ from ionetctl.engines.inline import InlineEngine
 from ionetctl.equipment import RegionTools
 from ionetctl.errors import ConfigurationError, ExitCode, HostUnreachableError, RegionError, UsageError
 from ionetctl.events import HostFinished, HostJudged, HostPlanned, RolloutStopped, Warned, WaveStarted
-from ionetctl.model import Action, Host, HostName, NodeId, Outcome, RegionName, Result, RolloutId
+from ionetctl.model import AUTO_REGION, Action, Host, HostName, NodeId, Outcome, RegionName, Result, RolloutId
 from ionetctl.phases import Intent, Phases, PlanOverview
 from ionetctl.pipeline import Pipeline
 from ionetctl.rollout import Size, Stop, Strategy
@@ -26,7 +26,7 @@ from tests.core.fakes import (
     FakeRegion,
     equipment,
 )
-from tests.core.sample import BARE, CARDS, HOST, bundle, converged, drifted, view
+from tests.core.sample import BARE, CARDS, HOST, REGION, bundle, converged, drifted, view
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -207,7 +207,13 @@ async def test_each_host_is_confirmed_by_its_own_region() -> None:
     stage.region.shown.pop(node_id(1))
     stage.hosts[away.name].facts = [facts]
     stage.intended = (host(0), away)
-    tools = RegionTools(other, Registrar(other, other.clock), FakeIssuer(), introduces=False)
+    tools = RegionTools(
+        other,
+        Registrar(other, other.clock),
+        FakeIssuer(),
+        replace(REGION, name=RegionName("us-east")),
+        introduces=False,
+    )
     stage.equipment = replace(stage.equipment, regions={**stage.equipment.regions, away.region: tools})
     await stage.run()
     assert stage.endings == endings(2, "unchanged")
@@ -316,6 +322,49 @@ async def test_survey_alone_does_without_a_silent_region() -> None:
     stage.region.errors["nodes"] = [RegionError("region_unreachable", "nobody answers")]
     assert await stage.run() is ExitCode.OK
     assert [e.code for e in stage.emit.events if isinstance(e, Warned)] == ["region_unreachable"]
+
+
+async def test_survey_alone_asks_no_region_that_said_nothing_before() -> None:
+    """Who did not answer at the beginning is not asked for nodes."""
+    stage = Stage(count=1, surveys_only=True)
+    stage.equipment = replace(
+        stage.equipment,
+        regions={name: replace(tools, status=None) for name, tools in stage.equipment.regions.items()},
+    )
+    assert await stage.run() is ExitCode.OK
+    assert stage.region.queries == []
+
+
+def smaller(stage: Stage, capacity: int) -> None:
+    """Let the region carry so many nodes, the host's own not among them."""
+    tools = stage.equipment.regions[REGION.name]
+    small = replace(tools, settings=replace(REGION, capacity=capacity))
+    stage.equipment = replace(stage.equipment, regions={REGION.name: small})
+
+
+async def test_survey_alone_tells_of_a_region_that_would_be_overfull() -> None:
+    """A preflight warns of what would stop the rollout."""
+    stage = Stage(count=2, unknown=frozenset({0, 1}), surveys_only=True)
+    smaller(stage, 1)
+    assert await stage.run() is ExitCode.OK
+    assert [e.code for e in stage.emit.events if isinstance(e, Warned)] == ["region_overfull"]
+
+
+async def test_region_that_would_be_overfull_stops_before_any_change() -> None:
+    """No host is touched, and the counts are said."""
+    stage = Stage(count=2, unknown=frozenset({0, 1}))
+    smaller(stage, 1)
+    with pytest.raises(ConfigurationError, match="2 hosts are to join eu-north"):
+        await stage.run()
+    assert stage.touched == []
+
+
+async def test_host_that_no_region_takes_fails_alone() -> None:
+    """The others are enrolled."""
+    stage = Stage(count=2)
+    stage.intended = (replace(stage.intended[0], region=AUTO_REGION), stage.intended[1])
+    assert await stage.run() is ExitCode.FAILED
+    assert stage.endings == {"h0": "failed no_region", "h1": "enrolled"}
 
 
 async def test_survey_alone_judges_the_fleet() -> None:
