@@ -68,11 +68,13 @@ class Agent:
     _introduction: str = field(init=False, default="", repr=False)
     _identity: str = field(init=False, default="", repr=False)
     _server: str = field(init=False, default="")
+    _eligibility: str = field(init=False, default="")
+    """As the servers last had it; a purged node comes back with it."""
 
     def start(self, places: tuple[str, ...]) -> None:
         """Read everything that is read at start only; raises ``AgentStartError`` where the original would exit."""
         try:
-            self.config = read_config(self.tree, places, self.tree.name)
+            self.config = read_config(self.tree, places, self.tree.name, self.version)
         except AgentConfigError as error:
             raise AgentStartError(f"==> {error}") from None
         self._tls = self._tls_context() if self.config.wants_tls else None
@@ -124,8 +126,9 @@ class Agent:
     async def _register(self, stream: LineStream) -> None:
         when = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
         presence = Presence(self.tree, self._node_id, self.version, self.address, when)
+        node = node_document(self.config, presence)
         request = {
-            "node": node_document(self.config, presence),
+            "node": node | {"SchedulingEligibility": self._eligibility or _default_eligibility(self.config)},
             "credential": self._identity or self._introduction,
         }
         answer = await self._call(stream, "Node.Register", request)
@@ -144,6 +147,7 @@ class Agent:
                 raise
             await self._register(stream)
             answer = await self._call(stream, "Node.UpdateStatus", request)
+        self._eligibility = str(answer["eligibility"])
         return float(answer["heartbeat_ttl_s"])
 
     async def _call(self, stream: LineStream, method: str, request: Document) -> Document:
@@ -213,6 +217,10 @@ class Agent:
         when = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         bracketed = f"[{level}]"
         self.log(f"    {when} {bracketed:7} {message}")
+
+
+def _default_eligibility(config: AgentConfig) -> str:
+    return "ineligible" if config.is_default_ineligible else "eligible"
 
 
 def _kept(path: Path) -> str:

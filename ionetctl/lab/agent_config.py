@@ -6,11 +6,12 @@ It reads the configuration directory of one host and what that names, and nothin
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from ionetctl.lab import hcl
-from ionetctl.lab.agent_schema import complaints
+from ionetctl.lab.agent_schema import complaints, too_young
 from ionetctl.lab.rooted import locate
 
 if TYPE_CHECKING:
@@ -57,8 +58,9 @@ class AgentConfig:
         return _flag(self.tls.get("rpc"))
 
 
-def read_tree(tree: Path, places: tuple[str, ...]) -> dict[str, Value]:
+def read_tree(tree: Path, places: tuple[str, ...], version: str) -> dict[str, Value]:
     """The merged document of configuration files and directories; raises ``AgentConfigError``."""
+    numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:3])
     merged: dict[str, Value] = {}
     for path in (path for place in places for path in _files(tree, place)):
         shown = f"/{path.relative_to(tree)}" if path.is_relative_to(tree) else str(path)
@@ -66,7 +68,7 @@ def read_tree(tree: Path, places: tuple[str, ...]) -> dict[str, Value]:
             document = _document(path)
         except (hcl.HclError, ValueError, OSError) as error:
             raise AgentConfigError(f"Error loading {shown}: {error}") from None
-        if found := complaints(document):
+        if found := [*complaints(document), *too_young(document, numbers)]:
             raise AgentConfigError(f"Error loading {shown}: {found[0]}")
         hcl.merge(merged, document)
     return merged
@@ -94,9 +96,9 @@ def _document(path: Path) -> dict[str, Value]:
     return document
 
 
-def read_config(tree: Path, places: tuple[str, ...], hostname: str) -> AgentConfig:
-    """The configuration that a client agent would run with; raises ``AgentConfigError``."""
-    document = read_tree(tree, places)
+def read_config(tree: Path, places: tuple[str, ...], hostname: str, version: str) -> AgentConfig:
+    """The configuration that a client agent of a version would run with; raises ``AgentConfigError``."""
+    document = read_tree(tree, places, version)
     client = _block(document, "client")
     data_dir = _text(document, "data_dir")
     if not data_dir.startswith("/"):
@@ -123,10 +125,10 @@ def read_config(tree: Path, places: tuple[str, ...], hostname: str) -> AgentConf
     )
 
 
-def validation(tree: Path, place: str) -> tuple[int, list[str]]:
+def validation(tree: Path, place: str, version: str) -> tuple[int, list[str]]:
     """What ``nomad config validate`` ends with and prints: missing TLS files are but a warning, as in the original."""
     try:
-        config = read_config(tree, (place,), "validate")
+        config = read_config(tree, (place,), "validate", version)
     except AgentConfigError as error:
         return 1, [f"==> Config validation failed: {error}"]
     lines = []

@@ -130,6 +130,21 @@ AGENT: Final[dict[str, Shape]] = {
 }
 
 
+SINCE: Final = {"client.default_ineligible": (2, 0, 3)}
+"""Keys that are younger than the rest, and the first version that knows each."""
+
+
+def too_young(tree: dict[str, Value], version: tuple[int, ...]) -> list[str]:
+    """What a version refuses because only later ones know it."""
+    found = []
+    for key, since in SINCE.items():
+        block, _, name = key.partition(".")
+        given = tree.get(block)
+        if version < since and isinstance(given, dict) and name in given:
+            found.append(f"unexpected keys {key}")
+    return found
+
+
 def complaints(tree: dict[str, Value], shape: dict[str, Shape] = AGENT, path: str = "") -> list[str]:
     """What the agent would refuse: keys it does not know, values of a wrong type; empty when there is nothing."""
     found: list[str] = []

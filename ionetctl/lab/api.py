@@ -7,6 +7,7 @@ It knows HTTP and the state's rules, and nothing of agents.
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -21,9 +22,10 @@ from ionetctl.lab.node_records import stub
 
 if TYPE_CHECKING:
     from ionetctl.lab.documents import Document
-    from ionetctl.lab.region_state import RegionState
+    from ionetctl.lab.region_state import Metadata, RegionState, Right
 
 CONNECTIONS_PER_CLIENT: Final = 100
+_META_KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z_][A-Za-z0-9_-]*)*")
 _TEXT: Final = {"Content-Type": "text/plain; charset=utf-8"}
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -59,6 +61,7 @@ class Api:
             app.router.add_route(verb, "/v1/node/{id}/purge", self._purge)
             app.router.add_route(verb, "/v1/acl/identity/client-introduction-token", self._introduce)
         app.router.add_get("/v1/client/metadata", self._metadata)
+        app.router.add_post("/v1/client/metadata", self._annotate)
         app.router.add_get("/v1/regions", self._regions)
         app.router.add_get("/v1/status/leader", self._leader)
         app.router.add_get("/v1/agent/health", self._health)
@@ -157,7 +160,10 @@ class Api:
         return _json([], _read_headers(region.nodes_index()))
 
     async def _eligibility(self, request: web.Request) -> web.Response:
-        region, node = self._find(request, "node:write")
+        region = self._authorize(request, "node:write")
+        node = region.nodes.get(request.match_info["id"])
+        if node is None:
+            _refuse(500, "node not found")
         wanted = (await _body(request)).get("Eligibility")
         if wanted not in ("eligible", "ineligible"):
             _refuse(500, f'invalid scheduling eligibility "{wanted}"')
@@ -178,11 +184,34 @@ class Api:
         return _written({"EvalCreateIndex": 0, "EvalIDs": None, "NodeModifyIndex": index}, index)
 
     async def _metadata(self, request: web.Request) -> web.Response:
-        region = self._authorize(request, "node:read")
-        node = region.nodes.get(request.query.get("node_id", ""))
+        _, _, metadata = self._agent_of(request, "node:read", request.query.get("node_id", ""))
+        return _json(_told(metadata))
+
+    async def _annotate(self, request: web.Request) -> web.Response:
+        body = await _body(request)
+        wanted = body.get("Meta")
+        if not wanted:
+            _refuse(400, "missing required Meta object")
+        for key in wanted:
+            if not _META_KEY.fullmatch(key):
+                _refuse(400, f'"{key}" is invalid; metadata keys must be valid dotted hcl identifiers')
+        node_id = request.query.get("node_id") or str(body.get("NodeID", ""))
+        region, node, metadata = self._agent_of(request, "node:write", node_id)
+        region.annotate(node["ID"], wanted, time.time())
+        return _json(_told(metadata))
+
+    def _agent_of(
+        self, request: web.Request, right: Right, node_id: str
+    ) -> tuple[RegionState, Document, Metadata]:
+        """A node, and its agent's own word, which the servers go and ask for."""
+        region = self._authorize(request, right)
+        node = region.nodes.get(node_id)
         if node is None:
-            _refuse(404, "Unknown node")
-        return _json({"Dynamic": {}, "Meta": node["Meta"], "Static": node["Meta"]})
+            _refuse(500, f"Unknown node {node_id}")
+        metadata = region.metadata(node_id)
+        if metadata is None:
+            _refuse(404, "No path to node")
+        return region, node, metadata
 
     # --- the region --------------------------------------------------------------------------------------------------
 
@@ -246,6 +275,10 @@ def _misbehave(mode: str | None) -> web.Response | None:
         return None
     status, content_type, text = api_texts.MODES[mode]
     return web.Response(status=status, body=text.encode(), headers={"Content-Type": content_type})
+
+
+def _told(metadata: Metadata) -> Document:
+    return {"Dynamic": metadata.dynamic, "Meta": metadata.merged, "Static": metadata.static}
 
 
 def _hexadecimal(prefix: str) -> str:

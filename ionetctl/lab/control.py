@@ -42,7 +42,8 @@ class Control:
         if program == "journalctl":
             return self._journalctl(arguments)
         if program == "nomad-config-validate":
-            status, lines = validation(self._tree, arguments[-1] if arguments else "/etc/nomad.d")
+            version, place = arguments
+            status, lines = validation(self._tree, place or "/etc/nomad.d", version)
             return Reply(status, out=tuple(lines))
         return await self._systemctl(arguments)
 

@@ -6,6 +6,7 @@ with the very same label configures it, and the driver answers.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from ionetctl.lab.agent_config import AgentConfig
     from ionetctl.lab.documents import Document
 
+DOCKER_FILE: Final = "run/lab/docker.json"
+"""What the host's Docker daemon would say, where there is one."""
 _PLUGIN: Final = "nomad-device-nvidia"
 _MHZ_PER_CORE: Final = 2250
 _DISK_MIB: Final = 258_019
@@ -52,8 +55,7 @@ def node_document(config: AgentConfig, presence: Presence) -> Document:
         "Attributes": _attributes(config, presence, cores, memory_mib),
         "CgroupParent": "nomad.slice",
         "Datacenter": config.datacenter,
-        "DefaultIneligible": config.is_default_ineligible,
-        "Drivers": {name: _driver(name, presence.when) for name in _DRIVERS},
+        "Drivers": _drivers(presence),
         "HTTPAddr": config.http_address,
         "ID": presence.node_id,
         "Meta": dict(config.meta),
@@ -115,11 +117,39 @@ def _string(value: str) -> Document:
     return {"Bool": None, "Float": None, "Int": None, "String": value, "Unit": ""}
 
 
+def _drivers(presence: Presence) -> Document:
+    drivers = {name: _driver(name, presence.when) for name in _DRIVERS}
+    daemon = _docker_daemon(presence.tree)
+    if daemon is not None and daemon["version"]:
+        runtimes = ",".join(sorted(daemon["runtimes"]))
+        told = {"driver.docker.version": daemon["version"], "driver.docker.runtimes": runtimes}
+        drivers["docker"] = _healthy("docker", presence.when, told)
+    return drivers
+
+
+def _docker_daemon(tree: Path) -> Document | None:
+    path = tree / DOCKER_FILE
+    daemon: Document | None = json.loads(path.read_text()) if path.is_file() else None
+    return daemon
+
+
 def _driver(name: str, when: str) -> Document:
     description, is_healthy = _DRIVERS[name]
-    attributes = {f"driver.{name}": "true"} if is_healthy else {}
-    health = {"HealthDescription": description, "Healthy": is_healthy, "UpdateTime": when}
-    return {"Attributes": attributes, "Detected": is_healthy, **health}
+    if is_healthy:
+        return _healthy(name, when, {})
+    health = {"HealthDescription": description, "Healthy": False, "UpdateTime": when}
+    return {"Attributes": {}, "Detected": False, **health}
+
+
+def _healthy(name: str, when: str, told: dict[str, str]) -> Document:
+    attributes = {f"driver.{name}": "true"} | told
+    return {
+        "Attributes": attributes,
+        "Detected": True,
+        "HealthDescription": "Healthy",
+        "Healthy": True,
+        "UpdateTime": when,
+    }
 
 
 def _attributes(config: AgentConfig, presence: Presence, cores: int, memory_mib: int) -> dict[str, str]:

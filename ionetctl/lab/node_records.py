@@ -92,11 +92,10 @@ _FRESH: Final[Document] = {
 
 def fresh(index: int, node: Document, key_id: str) -> Document:
     """What a server adds to a node that registers for the first time."""
-    is_ineligible = node.pop("DefaultIneligible", False)
     return {
         **copy.deepcopy(_FRESH),
         "ComputedClass": f"v1:{random.Random(str(node.get('NodeClass'))).getrandbits(63)}",  # noqa: S311 - a label
         "CreateIndex": index,
         "IdentitySigningKeyID": key_id,
-        "SchedulingEligibility": "ineligible" if is_ineligible else "eligible",
+        "SchedulingEligibility": node.get("SchedulingEligibility") or "eligible",
     }

@@ -26,6 +26,8 @@ HEARTBEAT_GRACE_S: Final = 10.0
 _MIN_HEARTBEAT_TTL_S: Final = 10.0
 _MAX_HEARTBEATS_PER_S: Final = 50.0
 _EVENTS_KEPT: Final = 10
+METADATA_DELAY_S: Final = 5.0
+"""How long an agent keeps a change of its metadata to itself, at least."""
 
 Right = Literal["node:read", "node:write", "agent:read", "node_pool:read"]
 
@@ -45,6 +47,26 @@ class AclToken:
 
 
 @dataclass(slots=True)
+class Metadata:
+    """A node's metadata as its agent keeps it; ``shows_at`` is when the servers are told of a change."""
+
+    static: dict[str, str] = field(default_factory=dict)
+    dynamic: dict[str, str | None] = field(default_factory=dict)
+    shows_at: float | None = None
+
+    @property
+    def merged(self) -> dict[str, str]:
+        """What the node goes by; a key that was taken away is not there, whatever its configuration says."""
+        merged: dict[str, str | None] = {**self.static, **self.dynamic}
+        return {key: value for key, value in merged.items() if value is not None}
+
+    def change(self, meta: dict[str, str | None]) -> None:
+        """Take over a change; what is taken away must be remembered where the configuration says it."""
+        changed = {**self.dynamic, **meta}
+        self.dynamic = {k: value for k, value in changed.items() if value is not None or k in self.static}
+
+
+@dataclass(slots=True)
 class RegionState:
     """One region. ``is_authoritative`` regions create a missing node pool by themselves, others do not."""
 
@@ -60,6 +82,7 @@ class RegionState:
     refusals: list[str] = field(default_factory=list)
     """Why nodes were refused: a real server tells only its own log."""
     signer: Signer = field(init=False)
+    _metadata: dict[str, Metadata] = field(default_factory=dict)
     _secrets: dict[str, str] = field(default_factory=dict, repr=False)
     _deadlines: dict[str, float] = field(default_factory=dict)
 
@@ -96,7 +119,9 @@ class RegionState:
         if self.is_authoritative:
             self.add_pool(node_pool)
         known = self.nodes.get(node_id)
-        self.nodes[node_id] = self._stored(node, known, now)
+        metadata = self._metadata.setdefault(node_id, Metadata())
+        metadata.static, metadata.shows_at = dict(node.get("Meta") or {}), None
+        self.nodes[node_id] = self._stored({**node, "Meta": metadata.merged}, known, now)
         self._secrets[node_id] = secret_id
         self._deadlines.setdefault(node_id, now + self._ttl_s() + HEARTBEAT_GRACE_S)
         return {"identity": self.signer.identify(node_id, node_pool, now), "heartbeat_ttl_s": 0.0}
@@ -164,14 +189,36 @@ class RegionState:
             if node["Status"] == "down":
                 self._append_event(node, "Node reregistered by heartbeat", "Cluster", now)
             self._set_status(node, "ready", now)
-        return {"heartbeat_ttl_s": ttl_s, "identity": credential}
+        return {
+            "heartbeat_ttl_s": ttl_s,
+            "identity": credential,
+            "eligibility": node["SchedulingEligibility"],
+        }
 
     def _ttl_s(self) -> float:
         ttl_s = max(_MIN_HEARTBEAT_TTL_S, len(self.nodes) / _MAX_HEARTBEATS_PER_S)
         return ttl_s * (1 + random.random())  # noqa: S311 - jitter, as Nomad adds it
 
+    def metadata(self, node_id: str) -> Metadata | None:
+        """What an agent says of its metadata; ``None`` where there is no way to it."""
+        return None if self.nodes[node_id]["Status"] == "down" else self._metadata[node_id]
+
+    def annotate(self, node_id: str, meta: dict[str, str | None], now: float) -> None:
+        """Change a node's dynamic metadata: its agent knows at once, the servers some seconds later."""
+        metadata = self._metadata[node_id]
+        metadata.change(meta)
+        metadata.shows_at = metadata.shows_at or now + METADATA_DELAY_S
+
+    def _show_metadata(self, now: float) -> None:
+        for node_id, metadata in self._metadata.items():
+            if node_id in self.nodes and metadata.shows_at is not None and now >= metadata.shows_at:
+                metadata.shows_at = None
+                node = self.nodes[node_id]
+                node["Meta"], node["ModifyIndex"] = metadata.merged, self.next_index()
+
     def expire(self, now: float) -> None:
-        """Mark nodes down whose heartbeats stayed away."""
+        """What comes with time: nodes are down whose heartbeats stayed away, changed metadata shows."""
+        self._show_metadata(now)
         for node_id, deadline in list(self._deadlines.items()):
             if now > deadline:
                 del self._deadlines[node_id]

@@ -24,7 +24,7 @@ _NOMAD: Final = """#!/bin/sh
 # configurations. The agent itself is played by the supervisor.
 case "${{1-}} ${{2-}}" in
     'version ') echo 'Nomad v{version}' ;;
-    'config validate') exec nomad-config-validate "${{3-}}" ;;
+    'config validate') exec nomad-config-validate {version} "${{3-}}" ;;
     *)
         echo "rehearsal: there is no 'nomad $*' here" >&2
         exit 1

@@ -42,7 +42,7 @@ def main(argv):
         print("Nomad v" + VERSION)
         return 0
     if argv[:2] == ["config", "validate"]:
-        code, lines = validation(Path("/"), argv[2])
+        code, lines = validation(Path("/"), argv[2], VERSION)
         print("\\n".join(lines))
         return code
     try:

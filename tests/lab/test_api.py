@@ -12,7 +12,7 @@ import pytest
 
 from ionetctl.lab.api_texts import MODES, json_complaint
 from ionetctl.lab.region_process import Control, obey
-from ionetctl.lab.region_state import RegistrationError
+from ionetctl.lab.region_state import METADATA_DELAY_S, RegistrationError
 from tests.lab.running import RunningRegion, new_rig, running_region
 
 if TYPE_CHECKING:
@@ -82,13 +82,74 @@ async def test_eligibility_has_two_values(region: RunningRegion) -> None:
     assert (refused.status, region.state.nodes[node_id(region)]["SchedulingEligibility"]) == (500, "eligible")
 
 
-async def test_metadata_and_allocations_of_a_node(region: RunningRegion) -> None:
-    """What the servers fetch from the client; nothing runs here."""
+async def test_allocations_of_a_node(region: RunningRegion) -> None:
+    """Nothing runs here."""
+    answer = await region.call("GET", f"/v1/node/{node_id(region)}/allocations")
+    assert await answer.json() == []
+
+
+async def metadata(region: RunningRegion, node: str, meta: object = None) -> tuple[int, Any]:
+    """Status and answer of a look at a node's metadata, or of a change."""
+    body = None if meta is None else json.dumps({"NodeID": node, "Meta": meta})
+    verb = "GET" if meta is None else "POST"
+    answer = await region.call(verb, "/v1/client/metadata", params={"node_id": node}, data=body)
+    text = await answer.text()
+    return answer.status, json.loads(text) if answer.content_type == "application/json" else text
+
+
+async def test_changed_metadata_is_the_agents_at_once_and_the_servers_later(region: RunningRegion) -> None:
+    """As in the original, the list of nodes lags behind by some seconds."""
     found = node_id(region)
-    meta = await (await region.call("GET", "/v1/client/metadata", params={"node_id": found})).json()
-    allocations = await (await region.call("GET", f"/v1/node/{found}/allocations")).json()
-    missing = await region.call("GET", "/v1/client/metadata", params={"node_id": "none"})
-    assert (meta["Meta"], allocations, missing.status) == ({"rack": "a01"}, [], 404)
+    _, told = await metadata(region, found, {"ionet_admission": "released", "rack": None, "nothing": None})
+    before = dict(region.state.nodes[found]["Meta"])
+    region.state.expire(time.time() + METADATA_DELAY_S)
+    assert told == {
+        "Dynamic": {"ionet_admission": "released", "rack": None},
+        "Meta": {"ionet_admission": "released"},
+        "Static": {"rack": "a01"},
+    }
+    assert (before, region.state.nodes[found]["Meta"]) == ({"rack": "a01"}, {"ionet_admission": "released"})
+
+
+async def test_dynamic_metadata_goes_before_the_configurations(region: RunningRegion) -> None:
+    """It outlives a new registration, and every change of the configuration."""
+    found = node_id(region)
+    await metadata(region, found, {"rack": "b02"})
+    node = {**region.state.nodes[found], "Meta": {"rack": "c03", "tier": "x"}}
+    region.state.register(node, region.state._secrets[found], "", time.time())
+    assert region.state.nodes[found]["Meta"] == {"rack": "b02", "tier": "x"}
+
+
+@pytest.mark.parametrize(
+    ("node", "meta", "answer"),
+    [
+        ("none", {"a": "b"}, (500, "Unknown node none")),
+        ("", {}, (400, "missing required Meta object")),
+        (
+            "",
+            {"bad key!": "x"},
+            (400, '"bad key!" is invalid; metadata keys must be valid dotted hcl identifiers'),
+        ),
+    ],
+)
+async def test_metadata_that_cannot_be_changed(
+    region: RunningRegion, node: str, meta: object, answer: tuple[int, str]
+) -> None:
+    """The original's words for each refusal."""
+    assert await metadata(region, node or node_id(region), meta) == answer
+
+
+async def test_metadata_of_a_node_that_is_down_cannot_be_had(region: RunningRegion) -> None:
+    """Its agent keeps it, and there is no way to the agent."""
+    found = node_id(region)
+    region.state.nodes[found]["Status"] = "down"
+    assert [(await metadata(region, found, meta))[0] for meta in (None, {"a": "b"})] == [404, 404]
+
+
+async def test_eligibility_of_an_unknown_node(region: RunningRegion) -> None:
+    """Refused in the original's way, which is not that of a look at it."""
+    answer = await region.call("POST", "/v1/node/none/eligibility", data='{"Eligibility": "eligible"}')
+    assert (answer.status, await answer.text()) == (500, "node not found")
 
 
 async def test_gzip_is_honoured(region: RunningRegion) -> None:

@@ -211,14 +211,14 @@ async def test_what_systemctl_says(machine: Machine, arguments: tuple[str, ...],
 
 async def test_validation_passes_a_sound_configuration(machine: Machine) -> None:
     """The control of the refusals below."""
-    reply = await machine.control.answer("nomad-config-validate", ["/etc/nomad.d"])
+    reply = await machine.control.answer("nomad-config-validate", ["2.0.5", "/etc/nomad.d"])
     assert reply == Reply(0, ("==> Configuration is valid!",))
 
 
 async def test_validation_only_warns_of_missing_tls_files(machine: Machine, rig: Rig) -> None:
     """As the original: a warning, and exit status 0."""
     (rig.tree / "etc/nomad.d/tls/ca.pem").unlink()
-    reply = await machine.control.answer("nomad-config-validate", ["/etc/nomad.d"])
+    reply = await machine.control.answer("nomad-config-validate", ["2.0.5", "/etc/nomad.d"])
     assert (reply.status, "WARNING" in reply.out[0]) == (0, True)
 
 
@@ -236,7 +236,7 @@ async def test_validation_only_warns_of_missing_tls_files(machine: Machine, rig:
 async def test_validation_catches_what_the_original_catches(machine: Machine, rig: Rig, text: str) -> None:
     """Unknown keys of blocks, wrong types, and what is not HCL 1."""
     (rig.tree / "etc/nomad.d/zz.hcl").write_text(text)
-    reply = await machine.control.answer("nomad-config-validate", ["/etc/nomad.d"])
+    reply = await machine.control.answer("nomad-config-validate", ["2.0.5", "/etc/nomad.d"])
     assert (reply.status, reply.out[0].startswith("==> Config validation failed: Error loading")) == (1, True)
 
 
