@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from ionetctl import layout, proof
-from ionetctl.errors import HostError, RegionError
+from ionetctl.errors import HostError, HostUnverifiedError, RegionError
 from ionetctl.events import NodeHeld, NodeReleased, Warned
 from ionetctl.verification import ELIGIBLE, Expectation, ineligible
 
@@ -24,8 +24,12 @@ if TYPE_CHECKING:
     from ionetctl.verification import Registrar
 
 SHORT: Final = "short"
+"""What the region shows of the node falls short: once it shows it, the node is proved."""
+FLAWED: Final = "flawed"
+"""The host itself falls short, by a probe: the region's word cannot clear it, only another probe."""
 REASON_CHARACTERS: Final = 200
-_HELD_FILTER: Final = f'Meta.{layout.ADMISSION_KEY} matches "^({layout.HELD}|{SHORT}: [a-z_]+)$"'
+_BY_REGION: Final = f"{layout.HELD}|{SHORT}: [a-z_]+"
+_BY_ANYTHING: Final = f"{_BY_REGION}|{FLAWED}: [a-z_]+"
 _UNMARKED_FILTER: Final = f"Meta.{layout.ADMISSION_KEY} is empty"
 
 
@@ -52,13 +56,24 @@ async def marks(region: Region) -> Mapping[NodeId, Mark]:
 
     What was written into metadata shows here up to ten seconds later. Raises what the region raises.
     """
-    held = {view.id: Mark.HELD for view in await region.nodes(_HELD_FILTER)}
-    return {view.id: Mark.NONE for view in await region.nodes(_UNMARKED_FILTER)} | held
+    found = dict.fromkeys((view.id for view in await region.nodes(_UNMARKED_FILTER)), Mark.NONE)
+    return found | dict.fromkeys(await held(region), Mark.HELD)
 
 
-async def held(region: Region) -> frozenset[NodeId]:
-    """The nodes of a region that ionetctl holds. Raises what the region raises."""
-    return frozenset(view.id for view in await region.nodes(_HELD_FILTER))
+async def held(region: Region, *, by_region: bool = False) -> frozenset[NodeId]:
+    """The nodes that ionetctl holds; ``by_region``: those that the region's word alone can clear.
+
+    Raises what the region raises.
+    """
+    pattern = _BY_REGION if by_region else _BY_ANYTHING
+    expression = f'Meta.{layout.ADMISSION_KEY} matches "^({pattern})$"'
+    return frozenset(view.id for view in await region.nodes(expression))
+
+
+async def release(region: Region, node: NodeId) -> None:
+    """Let a held node have jobs. Raises what the region raises; what was begun is then completed by the next run."""
+    await region.set_eligibility(node, is_eligible=True)
+    await region.annotate(node, {layout.ADMISSION_KEY: layout.RELEASED, layout.ADMISSION_REASON_KEY: None})
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +148,8 @@ class Admission:
         if not candidate.mark.is_ours or candidate.view.eligibility == ELIGIBLE:
             return
         host, view = candidate.host, candidate.view
-        await self._annotate(host, view, f"{SHORT}: {error.code}", error.message[:REASON_CHARACTERS])
+        kind = SHORT if isinstance(error, HostUnverifiedError) else FLAWED
+        await self._annotate(host, view, f"{kind}: {error.code}", error.message[:REASON_CHARACTERS])
         await self.emit(NodeHeld(host=host.name, node_id=view.id, code=error.code, message=error.message))
 
     async def mark_released(self, host: Host, view: NodeView) -> None:

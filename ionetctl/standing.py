@@ -12,7 +12,8 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
-from ionetctl import gpu
+from ionetctl import gpu, layout, proof
+from ionetctl.admission import held, release
 from ionetctl.bundle import SUFFIX_CHARACTERS
 from ionetctl.catalog import Catalog
 from ionetctl.catalog.leases import rfc3339
@@ -23,10 +24,9 @@ from ionetctl.inventory.load import load_inventory
 from ionetctl.inventory.select import select_hosts
 from ionetctl.journal import list_journals
 from ionetctl.model import Naming, NodeView, ReadyPair, RegionSettings, RegionTls, SecretRef
-from ionetctl.outcomes import gpus_expected
 from ionetctl.region import NomadRegion
 from ionetctl.secrets import SecretStore
-from ionetctl.verification import Expectation, find_stamped, judge
+from ionetctl.verification import ELIGIBLE, Expectation, find_stamped, judge
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from ionetctl.settings import Settings
 
 _WEAKER: Final = "found by name, pool and datacenter: the catalog does not know its id"
+_RELEASED: Final = "released: its region shows all that was promised"
 
 
 async def refresh_status(settings: Settings, is_offline: bool) -> StatusReport:  # noqa: FBT001  (the command's own flag)
@@ -140,8 +141,12 @@ class _Known:
         return self.records.get((host.region, host.name))
 
 
-async def verify(source: str, limit: str | None, settings: Settings) -> VerifyReport:
+async def verify(
+    source: str, limit: str | None, settings: Settings, *, releases: bool = True
+) -> VerifyReport:
     """What the regions say of every host of an inventory, by the catalog's node id and stamp where it knows them.
+
+    A node that ionetctl holds, and that the region's word now clears, is released where ``releases``.
 
     Raises ``ConfigurationError`` for inventory, secrets and catalog, ``RegionError`` and ``TrustError`` for a region
     that cannot be asked.
@@ -161,28 +166,36 @@ async def verify(source: str, limit: str | None, settings: Settings) -> VerifyRe
             region = NomadRegion.open(inventory.regions[name], secrets.reveal)
             await stack.enter_async_context(region)
             of_region = [host for host in hosts if host.region == name]
-            for verdict in await _judge_region(region, inventory, of_region, known):
+            for verdict in await _judge_region(region, inventory, of_region, known, releases=releases):
                 verdicts[name, verdict.host] = verdict
     return VerifyReport(tuple(verdicts[host.region, host.name] for host in hosts))
 
 
 async def _judge_region(
-    region: NomadRegion, inventory: Inventory, hosts: Sequence[Host], known: _Known
+    region: NomadRegion, inventory: Inventory, hosts: Sequence[Host], known: _Known, *, releases: bool
 ) -> list[Verdict]:
+    found = await _find(region, inventory, hosts, known)
+    holding = await _holding(region, [one.view for one in found if one.view])
+    return [await _verdict(region, one, holding, releases=releases) for one in found]
+
+
+async def _find(
+    region: NomadRegion, inventory: Inventory, hosts: Sequence[Host], known: _Known
+) -> list[_Found]:
     stamps = {record.node_id: record.stamp for host in hosts if (record := known.of(host)) and record.stamp}
     stamped = await find_stamped(region, stamps, with_devices=True)
     unknown = [host for host in hosts if not (record := known.of(host)) or record.node_id not in stamps]
     everyone = await region.nodes(with_devices=True) if unknown else ()
-    verdicts = []
+    found = []
     for host in hosts:
         record = known.of(host)
         if record is not None and record.node_id in stamps:
-            verdicts.append(_verdict(host, stamped.get(record.node_id), record.node_id))
+            found.append(_Found(host, stamped.get(record.node_id), record.node_id))
         else:
             views = [view for view in everyone if _may_be(host, view, inventory.naming)]
             view = next((view for view in views if view.status == READY), views[0] if views else None)
-            verdicts.append(_verdict(host, view, view.id if view else None, is_by_name=True))
-    return verdicts
+            found.append(_Found(host, view, view.id if view else None, is_by_name=True))
+    return found
 
 
 def _may_be(host: Host, view: NodeView, naming: Naming) -> bool:
@@ -191,14 +204,69 @@ def _may_be(host: Host, view: NodeView, naming: Naming) -> bool:
     return re.fullmatch(re.escape(host.name) + suffix, view.name) is not None
 
 
-def _verdict(
-    host: Host, view: NodeView | None, node_id: NodeId | None, *, is_by_name: bool = False
-) -> Verdict:
-    reason = judge(view, Expectation(host.node_pool, host.datacenter, gpus_expected(host)))
-    if not isinstance(reason, HostUnverifiedError):
-        return Verdict(host.name, host.region, node_id, None, _WEAKER if is_by_name else "", "", is_by_name)
-    if is_by_name and view is None:
-        reason = HostUnverifiedError(
-            "not_registered", "the region has no node of this name", "enrol the host"
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a region shows of a host; ``node_id`` may be known where there is no ``view``."""
+
+    host: Host
+    view: NodeView | None
+    node_id: NodeId | None
+    is_by_name: bool = False
+
+    def verdict(self, reason: HostUnverifiedError | None = None, note: str = "") -> Verdict:
+        """The verdict, for a reason or none; ``note`` is told of a host that is as it should be."""
+        host, by_name = self.host, self.is_by_name
+        if reason is None:
+            return Verdict(host.name, host.region, self.node_id, None, note, "", by_name)
+        return Verdict(
+            host.name, host.region, self.node_id, reason.code, reason.message, reason.hint, by_name
         )
-    return Verdict(host.name, host.region, node_id, reason.code, reason.message, reason.hint, is_by_name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Holding:
+    """The nodes that ionetctl holds, and those of them that the region's word can clear."""
+
+    nodes: frozenset[NodeId] = frozenset()
+    clearable: frozenset[NodeId] = frozenset()
+
+
+async def _holding(region: NomadRegion, views: Sequence[NodeView]) -> _Holding:
+    """Asked for only where a node is ineligible at all."""
+    if all(view.eligibility == ELIGIBLE for view in views):
+        return _Holding()
+    return _Holding(await held(region), await held(region, by_region=True))
+
+
+async def _verdict(region: NomadRegion, found: _Found, holding: _Holding, *, releases: bool) -> Verdict:
+    host, view = found.host, found.view
+    if found.is_by_name and view is None:
+        message = "the region has no node of this name"
+        return found.verdict(HostUnverifiedError("not_registered", message, "enrol the host"))
+    is_held = view is not None and view.eligibility != ELIGIBLE and view.id in holding.nodes
+    due = Expectation(host.node_pool, host.datacenter, proof.gpus_due(host), may_be_ineligible=is_held)
+    word = judge(view, due)
+    reason = word if isinstance(word, HostUnverifiedError) else proof.shortfall(host, word)
+    if reason is not None or isinstance(word, HostUnverifiedError):
+        return found.verdict(reason)
+    if not is_held:
+        return found.verdict(note=_WEAKER if found.is_by_name else "")
+    if not releases or word.id not in holding.clearable or host.gpus.count is None:
+        return found.verdict(_held_still(word, holding))
+    try:
+        await release(region, word.id)
+    except RegionError as error:
+        return found.verdict(HostUnverifiedError(error.code, error.message, error.hint))
+    return found.verdict(note=_RELEASED)
+
+
+def _held_still(view: NodeView, holding: _Holding) -> HostUnverifiedError:
+    if view.id in holding.clearable:
+        message = "the node is held, and its region shows nothing against it any more"
+        return HostUnverifiedError(
+            "node_held", message, "verify without --no-release, or enroll, releases it"
+        )
+    message = f"the node is held: {layout.ADMISSION_REASON_KEY} in its metadata says why"
+    return HostUnverifiedError(
+        "node_held", message, "mend the host, then enroll it: that takes another probe"
+    )

@@ -260,7 +260,7 @@ async def test_lost_cards_are_told(tmp_path: Path) -> None:
     """A node with fewer healthy GPUs than promised is not as it should be."""
     stage = Stage(tmp_path, answers=[Answer([stub("g1", healthy=1), stub("g2")])])
     async with stage.serving():
-        assert codes(await stage.verdicts())[0] == ("g1", "gpu_count_mismatch", False)
+        assert codes(await stage.verdicts())[0] == ("g1", "gpu_unhealthy", False)
 
 
 async def test_unknown_hosts_are_found_by_name(tmp_path: Path) -> None:
