@@ -114,6 +114,7 @@ def test_meta_carries_what_the_site_said() -> None:
     assert meta_of(host, BARE) == {
         "power": "geothermal",
         "ionet_bundle": STAMP,
+        "ionet_admission": "held",
         "ionet_rack": "a01",
         "ionet_country": "IS",
         "ionet_city": "Reykjavik",
@@ -132,7 +133,11 @@ def test_meta_leaves_out_what_is_unknown() -> None:
     """What nobody said is absent, not empty."""
     host = replace(HOST, rack=None)
     facts = replace(BARE, os_version="", gpus=None, memory_mib=None, architecture="")
-    assert meta_of(host, facts) == {"ionet_bundle": STAMP, "ionet_os": "ubuntu"}
+    assert meta_of(host, facts) == {
+        "ionet_bundle": STAMP,
+        "ionet_admission": "held",
+        "ionet_os": "ubuntu",
+    }
 
 
 def test_client_configuration_says_what_the_inventory_says() -> None:
