@@ -59,8 +59,9 @@ class Trait:
 def _addresses(one: FleetHost) -> Iterator[str]:
     """Whence the host connects, told apart by datacenter: private addresses recur from site to site."""
     for reach in one.facts.around.reaches:
-        if reach.local_address and not _address(reach.local_address).is_loopback:
-            yield f"{reach.local_address} in {one.host.datacenter}"
+        address = _address(reach.local_address)
+        if address and not address.is_loopback:
+            yield f"{address} in {one.host.datacenter}"
 
 
 TRAITS: Final = (
@@ -152,15 +153,14 @@ def connections(fleet: Fleet) -> Iterator[Findings]:
 
 
 def _is_behind_nat(facts: Facts) -> bool:
-    ends = [(each.local_address, each.peer_address) for each in facts.around.reaches]
-    return any(
-        local and peer and _address(local).is_private and _address(peer).is_global for local, peer in ends
-    )
+    """Whether the host reaches a public address from one that is none."""
+    ends = [(_address(reach.local_address), _address(reach.peer_address)) for reach in facts.around.reaches]
+    return any(local and peer and peer.is_global and not local.is_global for local, peer in ends)
 
 
-def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """The address that a host names; what is none counts as the unspecified one, which is neither here nor there."""
+def _address(text: str | None) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address that a host names, if it is one."""
     try:
-        return ipaddress.ip_address(text)
+        return ipaddress.ip_address(text or "")
     except ValueError:
-        return ipaddress.IPv6Address(0)
+        return None

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from ionetctl import gpu
 from ionetctl.checks import driver
 from ionetctl.checks.finding import cards, found, weight_of_use
-from ionetctl.model import Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,7 +60,7 @@ def lost(host: Host, facts: Facts) -> Iterator[Finding]:
     seen = facts.gpus
     silent = [one.index for one in seen or () if one.is_lost]
     if silent:
-        yield found("gpu_lost", f"{cards(silent)} does not answer any more", severity=weight_of_use(host))
+        yield found("gpu_lost", f"no answer any more from {cards(silent)}", severity=weight_of_use(host))
     on_bus = facts.around.gpus_on_bus or 0
     if seen is not None and facts.around.driver.module_version and len(seen) < on_bus:
         message = f"{on_bus} NVIDIA cards are on the bus, and the driver lists {len(seen)}"
@@ -74,11 +73,11 @@ def splits(_host: Host, facts: Facts) -> Iterator[Finding]:
     split = [one.index for one in seen if one.is_mig_on]
     empty = [one.index for one in seen if one.is_mig_on and not one.mig]
     if empty:
-        message = f"{cards(empty)} is in MIG mode and has no instance: the region will not see it"
-        yield found("mig_on", message, severity=Severity.WARN)
-    elif split:
+        message = f"{cards(empty)} in MIG mode without an instance: the region will not see it"
+        yield found("mig_empty", message)
+    if split:
         instances = sum(len(one.mig) for one in seen)
-        yield found("mig_on", f"{cards(split)} is split into {instances} MIG instances")
+        yield found("mig_on", f"{cards(split)} split into {instances} MIG instances")
     if 0 < len(split) < len(seen):
         yield found("mig_mixed", f"{len(split)} of {len(seen)} cards are split by MIG")
 
@@ -87,4 +86,4 @@ def displays(_host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether a desktop runs on a card."""
     shown = [one.index for one in facts.gpus or () if one.has_display]
     if shown:
-        yield found("display_in_use", f"{cards(shown)} drives a display")
+        yield found("display_in_use", f"a display is driven by {cards(shown)}")

@@ -1,0 +1,111 @@
+"""Cases of the checks of the NVIDIA driver."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from ionetctl.observed import Driver
+from tests.checks.case import DRIVER, NO_GPU, ON_BUS, Case, promised
+
+CASES: Final = (
+    Case(("driver_hanging block",), facts=NO_GPU | {"is_driver_hanging": True}),
+    Case(("driver_hanging block",), host=promised(count=2), facts=NO_GPU | {"is_driver_hanging": True}),
+    Case(
+        ("driver_hanging block",),
+        host=promised(count=2),
+        facts=NO_GPU | {"is_driver_hanging": True},
+        around=ON_BUS,
+    ),
+    Case(("driver_hanging warn",), host=promised(count=0), facts=NO_GPU | {"is_driver_hanging": True}),
+    Case(
+        ("driver_missing block",),
+        host=promised(count=2),
+        facts=NO_GPU | {"driver_version": None},
+        around=ON_BUS,
+        message="2 NVIDIA cards are on the bus, and there is no driver",
+    ),
+    Case(("driver_missing warn",), facts=NO_GPU | {"driver_version": None}, around=ON_BUS),
+    Case(host=promised(count=0), facts=NO_GPU | {"driver_version": None}, around=ON_BUS),
+    Case(facts=NO_GPU | {"driver_version": None}, around={"driver": Driver(), "gpus_on_bus": None}),
+    Case(around=ON_BUS),
+    Case(
+        ("driver_not_loaded block",),
+        host=promised(count=2),
+        facts=NO_GPU,
+        around=ON_BUS | {"driver": Driver(library_version="550.54.15", package="nvidia-driver-550")},
+        message="the NVIDIA driver (550.54.15) is installed, and its module is not loaded",
+    ),
+    Case(
+        ("driver_not_loaded warn",),
+        facts=NO_GPU,
+        around=ON_BUS | {"driver": Driver(package="nvidia-driver-550")},
+        message="the NVIDIA driver (nvidia-driver-550) is installed, and its module is not loaded",
+    ),
+    Case(
+        ("nouveau_loaded block",),
+        host=promised(count=2),
+        facts=NO_GPU,
+        around=ON_BUS | {"driver": Driver(is_nouveau_loaded=True, library_version="550.54.15")},
+        message="the nouveau driver has the 2 NVIDIA cards",
+    ),
+    Case(
+        ("driver_mismatch block",),
+        host=promised(count=2),
+        facts=NO_GPU,
+        around={"driver": replace(DRIVER, module_version="535.1")},
+        message="the loaded module is 535.1, the library 550.54.15",
+    ),
+    Case(("driver_mismatch warn",), around={"driver": replace(DRIVER, module_version="535.1")}),
+    Case(
+        host=promised(count=0),
+        facts={"gpus": ()},
+        around={"driver": replace(DRIVER, module_version="535.1"), "gpus_on_bus": 0},
+    ),
+    Case(around={"driver": replace(DRIVER, library_version=None)}),
+    Case(around={"driver": replace(DRIVER, module_version=None)}),
+    Case(
+        ("driver_old block",),
+        host=promised(count=2),
+        facts={"driver_version": "440.33.01"},
+        message="driver 440.33.01 is older than 450, which the device plugin needs",
+    ),
+    Case(("driver_old warn",), facts={"driver_version": "440.33.01"}),
+    Case(
+        ("driver_old warn",),
+        facts={"driver_version": None},
+        around={"driver": Driver(module_version="390.157")},
+    ),
+    Case(facts={"driver_version": "450.51"}),
+    Case(facts={"driver_version": None}, around={"driver": Driver()}),
+    Case(
+        ("driver_missing block", "secure_boot_on warn"),
+        host=promised(count=2),
+        facts=NO_GPU | {"driver_version": None},
+        around=ON_BUS | {"driver": Driver(is_secure_boot_on=True)},
+    ),
+    Case(
+        ("driver_missing warn", "secure_boot_on warn"),
+        facts=NO_GPU | {"driver_version": None},
+        around=ON_BUS | {"driver": Driver(is_secure_boot_on=True)},
+    ),
+    Case(
+        host=promised(count=0),
+        facts=NO_GPU | {"driver_version": None},
+        around=ON_BUS | {"driver": Driver(is_secure_boot_on=True)},
+    ),
+    Case(around={"driver": replace(DRIVER, is_secure_boot_on=True)}),
+    Case(
+        ("persistence_off info",),
+        card={"is_persistent": False},
+        message="persistence mode is off on GPU 0",
+    ),
+    Case(
+        ("persistence_off info",),
+        card={"is_persistent": False},
+        second={"is_persistent": False},
+        message="persistence mode is off on GPUs 0 and 1",
+    ),
+    Case(card={"is_persistent": None}),
+    Case(("gpu_count_mismatch block",), host=promised(count=0), card={"is_persistent": False}),
+)

@@ -1,0 +1,174 @@
+"""Cases of the checks over the whole fleet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from ionetctl.checks.fleet import Fleet, FleetHost
+from ionetctl.model import HostName, NodeId, NodeView, RegionName
+from ionetctl.observed import Interface, Reach
+from tests.checks.case import CARD, SEEN
+from tests.core.sample import BARE, EU_NORTH, HOST, NODE_ID
+
+US_WEST: Final = RegionName("us-west")
+
+
+def one(name: str, *, machine: str | None = "", datacenter: str = "rey1", **changes: Any) -> FleetHost:
+    """A sound host that shares nothing with the others; ``changes`` are of its facts, or of what surrounds them."""
+    around = replace(
+        SEEN,
+        hostname=name,
+        interfaces=(Interface("eno1", f"02:{name}", 1500),),
+        reaches=(Reach("s0", 4647, 9.0, local_address=f"fd00::{ord(name[0]):x}", peer_address="fd00::"),),
+    )
+    of_around = {key: value for key, value in changes.items() if hasattr(around, key)}
+    of_facts = {key: value for key, value in changes.items() if key not in of_around}
+    facts = replace(
+        BARE,
+        around=replace(around, **of_around),
+        machine_id=f"machine-{name}" if machine == "" else machine,
+        gpus=(replace(CARD, uuid=f"GPU-{name}"),),
+    )
+    host = replace(HOST, name=HostName(name), datacenter=datacenter)
+    return FleetHost(host, replace(facts, **of_facts), name)
+
+
+def node(name: str, node_id: str) -> NodeView:
+    return NodeView(NodeId(node_id), name, "127.0.0.1", "rey1", "gpu", "", "ready", "eligible", "2.0.5")
+
+
+def behind_nat(name: str, local: str | None, peer: str | None = "8.8.8.8") -> FleetHost:
+    return one(name, reaches=(Reach("s0", 4647, 9.0, local_address=local, peer_address=peer),))
+
+
+def with_gpu(uuid: str) -> tuple[object, ...]:
+    return (replace(CARD, uuid=uuid),)
+
+
+OURS: Final = replace(BARE.nomad, node_id=NODE_ID)
+LAN: Final = tuple(behind_nat(name, f"10.0.0.{number}") for number, name in enumerate("abc"))
+
+
+@dataclass(frozen=True)
+class FleetCase:
+    """``told`` are the findings as ``host code severity``, ``message`` what the first of them says."""
+
+    hosts: tuple[FleetHost, ...]
+    told: tuple[str, ...] = ()
+    nodes: dict[RegionName, list[NodeView]] = field(default_factory=dict)
+    limits: dict[RegionName, int | None] = field(default_factory=dict)
+    message: str = ""
+
+    @property
+    def fleet(self) -> Fleet:
+        return Fleet(self.hosts, self.nodes, self.limits)
+
+
+CASES: Final = (
+    FleetCase(()),
+    FleetCase((one("a"), one("b"), one("c"))),
+    FleetCase(
+        (one("a", nomad=OURS), one("b", nomad=OURS), one("c")),
+        ("a client_id_cloned block", "b client_id_cloned block"),
+        message=f"it has the same Nomad client-id ({NODE_ID}) as b",
+    ),
+    FleetCase(
+        (one("a", machine="m"), one("b", machine="m"), one("c", machine="m")),
+        ("a machine_id_doubled block", "b machine_id_doubled block", "c machine_id_doubled block"),
+        message="it has the same machine-id (m) as b, c",
+    ),
+    FleetCase((one("a", machine=None), one("b", machine=None))),
+    FleetCase(
+        (one("a", gpus=with_gpu("GPU-9")), one("b", gpus=with_gpu("GPU-9")), one("c", gpus=None)),
+        ("a gpu_doubled block", "b gpu_doubled block"),
+        message="it has the same GPU (GPU-9) as b",
+    ),
+    FleetCase(
+        (
+            one("a", gpus=(*with_gpu("GPU-8"), *with_gpu("GPU-9"))),
+            one("b", gpus=(*with_gpu("GPU-8"), *with_gpu("GPU-9"))),
+        ),
+        ("a gpu_doubled block", "b gpu_doubled block"),
+    ),
+    FleetCase((one("a", gpus=(*with_gpu("GPU-9"), *with_gpu("GPU-9"))),)),
+    FleetCase(
+        (one("a", machine="m", hostname="rig"), one("b", machine="m", hostname="rig")),
+        ("a machine_id_doubled block", "b machine_id_doubled block"),
+    ),
+    FleetCase(
+        (one("a", machine=None, hostname="rig"), one("b", machine=None, hostname="rig")),
+        ("a hostname_doubled warn", "b hostname_doubled warn"),
+        message="it has the same host name (rig) as b",
+    ),
+    FleetCase((one("a", hostname=None), one("b", hostname=None))),
+    FleetCase(
+        (
+            one("a", interfaces=(Interface("eno1", "02:aa"),)),
+            one("b", interfaces=(Interface("eno1", "02:bb"), Interface("eno2", "02:aa"))),
+            one("c", interfaces=None),
+        ),
+        ("a mac_doubled warn", "b mac_doubled warn"),
+        message="it has the same MAC address (02:aa) as b",
+    ),
+    FleetCase(
+        (behind_nat("a", "10.0.0.7", "10.0.0.1"), behind_nat("b", "10.0.0.7", "10.0.0.1")),
+        ("a address_doubled warn", "b address_doubled warn"),
+        message="it has the same address (10.0.0.7 in rey1) as b",
+    ),
+    FleetCase(
+        (
+            behind_nat("a", "10.0.0.7", "10.0.0.1"),
+            replace(behind_nat("b", "10.0.0.7", "10.0.0.1"), host=replace(HOST, datacenter="rey2")),
+        )
+    ),
+    FleetCase((behind_nat("a", "127.0.0.1"), behind_nat("b", "127.0.0.1"))),
+    FleetCase((behind_nat("a", None), behind_nat("b", None))),
+    FleetCase(
+        (behind_nat("a", "nonsense"), behind_nat("b", "nonsense"), behind_nat("c", "10.0.0.9", "nonsense")),
+        limits={EU_NORTH: 1},
+    ),
+    FleetCase(
+        (behind_nat("a", "100.64.0.7"), behind_nat("b", "192.168.0.7")),
+        ("a nat_connections warn", "b nat_connections warn"),
+        limits={EU_NORTH: 1},
+    ),
+    FleetCase(
+        (one("a"), one("b")),
+        ("a name_taken block",),
+        {EU_NORTH: [node("a", "0000")]},
+        message="eu-north has another node of the name a: 0000 (ready)",
+    ),
+    FleetCase((one("a", nomad=OURS),), (), {EU_NORTH: [node("a", NODE_ID)]}),
+    FleetCase((one("a", nomad=OURS),), (), {US_WEST: [node("a", "0000")]}),
+    FleetCase(
+        (one("a", clock_offset_s=100.0), one("b", clock_offset_s=100.0), one("c", clock_offset_s=130.0)),
+        ("c clock_apart warn",),
+        message="its clock is 30 s ahead of those of the other hosts",
+    ),
+    FleetCase(
+        (one("a", clock_offset_s=100.0), one("b", clock_offset_s=100.0), one("c", clock_offset_s=60.0)),
+        ("c clock_apart warn",),
+        message="its clock is 40 s behind those of the other hosts",
+    ),
+    FleetCase((one("a", clock_offset_s=0.0), one("b", clock_offset_s=0.0), one("c", clock_offset_s=29.9))),
+    FleetCase((one("a", clock_offset_s=0.0), one("b", clock_offset_s=99.0))),
+    FleetCase((one("a", clock_offset_s=0.0), one("b", clock_offset_s=99.0), one("c", clock_offset_s=None))),
+    FleetCase(
+        LAN,
+        ("a nat_connections warn", "b nat_connections warn", "c nat_connections warn"),
+        limits={EU_NORTH: 2},
+        message="3 hosts of rey1 reach eu-north from private addresses: behind one public address 2 of them are let in",
+    ),
+    FleetCase(LAN, limits={EU_NORTH: 3}),
+    FleetCase(LAN, limits={EU_NORTH: 0}),
+    FleetCase(LAN, limits={EU_NORTH: None}),
+    FleetCase(
+        tuple(behind_nat(f"{number:03}", f"10.0.1.{number}") for number in range(101)),
+        tuple(f"{number:03} nat_connections warn" for number in range(101)),
+    ),
+    FleetCase((*LAN[:2], behind_nat("c", "8.8.4.4")), limits={EU_NORTH: 2}),
+    FleetCase((*LAN[:2], behind_nat("c", "10.0.0.9", "10.0.0.1")), limits={EU_NORTH: 2}),
+    FleetCase((*LAN[:2], behind_nat("c", "10.0.0.9", None)), limits={EU_NORTH: 2}),
+    FleetCase((*LAN[:2], behind_nat("c", None)), limits={EU_NORTH: 2}),
+)

@@ -1,0 +1,84 @@
+"""Cases of the checks of the health of GPUs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from ionetctl.observed import PcieLink, Xid
+from tests.checks.case import CARD, Case, health, promised
+
+CASES: Final = (
+    Case(
+        ("gpu_fell_off_bus block",),
+        around={"xids": (Xid(79, "0000:01:00", 1), Xid(79, "0000:01:00", 3))},
+        message="fell off the bus since the last boot (Xid 79): 0000:01:00",
+    ),
+    Case(
+        ("gpu_count_mismatch block", "gpu_fell_off_bus warn"),
+        host=promised(count=0),
+        around={"xids": (Xid(79, "0000:01:00", 1),)},
+    ),
+    Case(
+        ("gpu_xid warn", "gpu_xid info"),
+        around={"xids": (Xid(48, "0000:02:00", 2), Xid(31, "0000:01:00", 5))},
+        message="the driver reported Xid 48 at 0000:02:00 (2 times)",
+    ),
+    Case(
+        ("gpu_xid info",),
+        around={"xids": (Xid(31, "0000:01:00", 1), Xid(13, "0000:02:00", 5))},
+        message="the driver reported Xid 13 at 0000:02:00 (5 times), Xid 31 at 0000:01:00 (1 times)",
+    ),
+    Case(around={"xids": None}),
+    Case(("gpu_remap_failed block",), card=health(has_remap_failed=True)),
+    Case(("gpu_remap_pending warn",), card=health(pending_repair=True)),
+    Case(("gpu_ecc_errors warn",), card=health(ecc_uncorrected=1)),
+    Case(("gpu_memory_retired warn",), card=health(retired_pages=2)),
+    Case(("gpu_memory_retired warn",), card=health(remapped_uncorrected=1)),
+    Case(card=health(ecc_uncorrected=0, retired_pages=0, remapped_uncorrected=0, ecc_corrected=9)),
+    Case(
+        ("pcie_width_low warn",),
+        card={"link": PcieLink(1, 4, 1, 16)},
+        second={"link": PcieLink(1, 4, 1, 16)},
+        message="GPUs 0 and 1 on 1 of 16 PCIe lanes",
+    ),
+    Case(
+        ("pcie_width_low warn", "pcie_width_low warn"),
+        card={"link": PcieLink(1, 4, 8, 16)},
+        second={"link": PcieLink(1, 4, 1, 16)},
+        message="GPU 1 on 1 of 16 PCIe lanes",
+    ),
+    Case(card={"link": PcieLink(width=None, width_max=16)}, second={"link": PcieLink(width=16)}),
+    Case(("gpu_hot warn",), card={"temperature_c": 95}, message="GPU 0 as hot as where cards slow down"),
+    Case(card={"temperature_c": 94}),
+    Case(card={"temperature_c": None}),
+    Case(("gpu_hot warn",), card={"temperature_c": 90, "slowdown_c": None}),
+    Case(card={"temperature_c": 89, "slowdown_c": None}),
+    Case(("gpu_power_limited warn",), card={"power_limit_w": 404.9}),
+    Case(card={"power_limit_w": 405.0}),
+    Case(card={"power_limit_w": None}),
+    Case(card={"power_limit_w": 1.0, "power_default_w": None}),
+    Case(
+        ("fabric_not_ready block",),
+        card={"fabric_state": "in_progress"},
+        second={"fabric_state": "completed"},
+        message="the NVLink fabric of GPU 0 is not ready: in_progress",
+    ),
+    Case(
+        ("fabric_not_ready warn",),
+        facts={"gpus": (replace(CARD, fabric_state="not_started"),)},
+        around={"gpus_on_bus": 1},
+    ),
+    Case(card={"fabric_state": "not_supported"}, second={"fabric_state": "completed"}),
+    Case(("nvlink_down warn",), card={"nvlinks": 11, "nvlinks_max": 12}),
+    Case(
+        ("nvlink_down warn",),
+        card={"nvlinks": 0, "nvlinks_max": 4},
+        second={"nvlinks": 4, "nvlinks_max": 4},
+        message="NVLinks of GPU 0 are down",
+    ),
+    Case(card={"nvlinks": 0, "nvlinks_max": 4}, second={"nvlinks": 0, "nvlinks_max": 4}),
+    Case(card={"nvlinks": 4, "nvlinks_max": 4}),
+    Case(card={"nvlinks": None, "nvlinks_max": 4}, second={"nvlinks": 4, "nvlinks_max": 4}),
+    Case(card={"nvlinks": 0, "nvlinks_max": 0}, second={"nvlinks": 4, "nvlinks_max": 4}),
+)

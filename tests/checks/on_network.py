@@ -1,0 +1,76 @@
+"""Cases of the checks of the way to the region."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from ionetctl.model import AUTO_REGION, Placement
+from ionetctl.observed import Interface
+from tests.checks.case import WALL, Case, reached
+
+CASES: Final = (
+    Case(
+        ("servers_unreachable block",),
+        around={"reaches": reached("timeout", "refused")},
+        message="no server of the region can be reached: s0:4647 (timeout), s1:4647 (refused)",
+    ),
+    Case(
+        ("servers_partly_unreachable warn",),
+        around={"reaches": reached(None, "timeout")},
+        message="1 of 2 servers cannot be reached: s1:4647 (timeout)",
+    ),
+    Case(host={"region": AUTO_REGION}, around={"reaches": reached(None, "timeout")}),
+    Case(
+        ("servers_unreachable block",), host={"region": AUTO_REGION}, around={"reaches": reached("timeout")}
+    ),
+    Case(
+        ("dns_failing block",),
+        around={"reaches": reached("unresolved", "unresolved")},
+        message="its resolver does not know s0 and s1",
+    ),
+    Case(("dns_failing warn",), around={"reaches": reached(None, "unresolved")}),
+    Case(
+        ("dns_failing warn", "servers_unreachable block"),
+        around={"reaches": reached("refused", "unresolved")},
+    ),
+    Case(around={"reaches": reached("no_tool")}),
+    Case(around={"reaches": ()}),
+    Case(
+        ("firewall_blocks_rpc block",),
+        around={"reaches": reached("timeout"), "firewalls": (WALL,)},
+        message="ufw lets no TCP 4647 out",
+    ),
+    Case(("firewall_blocks_rpc warn",), around={"reaches": (), "firewalls": (WALL,)}),
+    Case(("firewall_blocks_rpc warn",), around={"reaches": reached("no_tool"), "firewalls": (WALL,)}),
+    Case(around={"firewalls": (WALL,)}),
+    Case(around={"reaches": (), "firewalls": None}),
+    Case(around={"reaches": (), "firewalls": (replace(WALL, allows_rpc=True),)}),
+    Case(around={"reaches": (), "firewalls": (replace(WALL, blocks_outbound=False),)}),
+    Case(
+        ("servers_unreachable block",),
+        around={"reaches": reached("timeout"), "firewalls": (replace(WALL, allows_rpc=True),)},
+    ),
+    Case(
+        ("region_far warn",),
+        around={"reaches": reached(None, rtt_ms=200.4)},
+        message="its nearest server answers after 200 ms, more than 200 ms",
+    ),
+    Case(around={"reaches": reached(None, rtt_ms=200.0)}),
+    Case(
+        ("region_far warn",),
+        host={"placement": Placement(max_rtt_ms=20)},
+        around={"reaches": reached(None, rtt_ms=31.0)},
+        message="its nearest server answers after 31 ms, more than 20 ms",
+    ),
+    Case(host={"placement": Placement(max_rtt_ms=300)}, around={"reaches": reached(None, rtt_ms=250.0)}),
+    Case(around={"reaches": (*reached(None, rtt_ms=900.0), *reached(None))}),
+    Case(
+        ("mtu_low warn",),
+        around={"interfaces": (Interface("ppp0", "02::", 1492, has_default_route=True),)},
+        message="ppp0 carries 1492 bytes, containers will send 1500",
+    ),
+    Case(around={"interfaces": (Interface("ib0", "02::", 1280, has_default_route=False),)}),
+    Case(around={"interfaces": (Interface("eno1", "02::", None, has_default_route=True),)}),
+    Case(around={"interfaces": None}),
+)

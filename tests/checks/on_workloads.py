@@ -1,0 +1,68 @@
+"""Cases of the checks of what the host works for already."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from ionetctl.observed import GpuProcess, Workload
+from tests.checks.case import FOREIGN, OURS, STRANGER, Case
+from tests.core.sample import BARE
+
+CASES: Final = (
+    Case(
+        ("foreign_nomad block",),
+        facts={"nomad": FOREIGN},
+        message="a Nomad agent (Nomad v1.9.0) that ionetctl did not install runs here with 3 allocations",
+    ),
+    Case(
+        ("foreign_nomad block",),
+        facts={"nomad": replace(FOREIGN, active="inactive", agent_version=None, allocations=0)},
+        message="a Nomad agent that ionetctl did not install runs here",
+    ),
+    Case(("foreign_nomad block",), facts={"nomad": replace(FOREIGN, is_running=False)}),
+    Case(facts={"nomad": replace(FOREIGN, is_ours=True)}),
+    Case(facts={"nomad": replace(FOREIGN, active="inactive", is_running=False)}),
+    Case(("interrupted info",), facts={"nomad": replace(FOREIGN, is_interrupted=True)}),
+    Case(("interrupted info",), facts={"nomad": replace(BARE.nomad, is_interrupted=True)}),
+    Case(
+        ("miner_running block",),
+        around={"miners": (Workload("t-rex", 9, "miner.service"), Workload("lolMiner", 8))},
+        message="a miner runs: lolMiner, t-rex (miner.service)",
+    ),
+    Case(
+        ("mining_os warn",),
+        around={"miners": (Workload("HiveOS", unit="hive.service"), Workload("RaveOS"))},
+        message="this is HiveOS and RaveOS",
+    ),
+    Case(
+        ("mining_os warn", "miner_running block"),
+        around={"miners": (Workload("HiveOS"), Workload("t-rex", 9))},
+    ),
+    Case(around={"miners": None, "ionet_workers": None}),
+    Case(
+        ("ionet_worker_present warn",),
+        around={"ionet_workers": (Workload("io-worker-monitor"),)},
+        message="an io.net worker runs: io-worker-monitor",
+    ),
+    Case(
+        ("gpu_busy warn",),
+        card={"processes": STRANGER},
+        second={"processes": (GpuProcess(8, ""),)},
+        message="programs compute on the GPUs: process 8, python3",
+    ),
+    Case(card={"processes": None}),
+    Case(
+        ("miner_running block",),
+        around={"miners": (Workload("t-rex", 7),)},
+        card={"processes": STRANGER},
+    ),
+    Case(
+        ("ionet_worker_present warn",),
+        around={"ionet_workers": (Workload("io-worker", 7),), "miners": None},
+        card={"processes": STRANGER},
+    ),
+    Case(facts={"nomad": OURS}, card={"processes": STRANGER}),
+    Case(("gpu_busy warn",), facts={"nomad": replace(OURS, allocations=0)}, card={"processes": STRANGER}),
+    Case(("foreign_nomad block", "gpu_busy warn"), facts={"nomad": FOREIGN}, card={"processes": STRANGER}),
+)

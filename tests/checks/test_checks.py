@@ -1,0 +1,79 @@
+"""Each check fires on what it looks for, and on nothing else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ionetctl.checks import CATALOGUE, blocking, check_fleet, check_host
+from ionetctl.model import Finding, Severity
+from tests.checks.cases import CASES
+from tests.checks.on_fleet import CASES as FLEET_CASES
+
+if TYPE_CHECKING:
+    from tests.checks.case import Case
+    from tests.checks.on_fleet import FleetCase
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: " ".join(case.told) or "quiet")
+def test_check_fires(case: Case) -> None:
+    """Exactly the findings that are looked for come out, and their words say what was seen."""
+    findings = check_host(*case.subject)
+    assert [f"{finding.code} {finding.severity}" for finding in findings] == list(case.told)
+    assert not case.message or findings[0].message == case.message
+    hints = [finding.hint for finding in findings]
+    remedies = [CATALOGUE[finding.code].remedy for finding in findings]
+    assert hints == ([case.hint, *remedies[1:]] if case.hint else remedies)
+
+
+@pytest.mark.parametrize("case", FLEET_CASES, ids=lambda case: " ".join(case.told)[:60] or "quiet")
+def test_fleet_check_fires(case: FleetCase) -> None:
+    """Exactly the hosts that are concerned are told, each with what it shares with whom."""
+    told = check_fleet(case.hosts, case.nodes, case.limits)
+    flat = [(name, finding) for name, findings in told.items() for finding in findings]
+    assert [f"{name} {finding.code} {finding.severity}" for name, finding in flat] == list(case.told)
+    assert not case.message or flat[0][1].message == case.message
+
+
+def test_every_code_fires_somewhere() -> None:
+    """A code that no case tells would not be missed."""
+    fired = {told.split()[0] for case in CASES for told in case.told}
+    fired |= {told.split()[1] for case in FLEET_CASES for told in case.told}
+    assert sorted(fired) == sorted(CATALOGUE)
+
+
+def test_findings_carry_their_exit_codes() -> None:
+    """What a blocking finding earns its host is for the catalogue to say."""
+    findings = [finding for case in CASES for finding in check_host(*case.subject)]
+    assert [finding for finding in findings if finding.exit_code != CATALOGUE[finding.code].exit_code] == []
+
+
+def test_no_finding_is_graver_than_its_row() -> None:
+    """The catalogue names the gravest severity that a check gives by itself."""
+    order = list(Severity)
+    findings = [finding for case in CASES for finding in check_host(*case.subject)]
+    graver = [
+        one for one in findings if order.index(one.severity) > order.index(CATALOGUE[one.code].severity)
+    ]
+    assert graver == []
+
+
+def finding(code: str, severity: Severity, exit_code: int = 5) -> Finding:
+    return Finding(code, severity, "", "", exit_code)
+
+
+@pytest.mark.parametrize(
+    ("findings", "expected"),
+    [
+        ([], None),
+        ([finding("a", Severity.WARN), finding("b", Severity.INFO), finding("c", Severity.WAIVED)], None),
+        ([finding("a", Severity.WARN), finding("b", Severity.BLOCK)], "b"),
+        ([finding("a", Severity.BLOCK), finding("b", Severity.BLOCK, 6)], "b"),
+        ([finding("a", Severity.BLOCK), finding("b", Severity.BLOCK, 7)], "b"),
+    ],
+)
+def test_worst_block_decides(findings: list[Finding], expected: str | None) -> None:
+    """The block with the worst exit code is the one that is named."""
+    worst = blocking(findings)
+    assert (worst.code if worst else None) == expected
