@@ -126,9 +126,15 @@ run_unit() {
         changed "enabled $1"
     fi
     if ! is_active "$1"; then
-        unit start "$1"
+        if ! said=$(service start "$1" 2>&1); then fail prepare_failed "$(last_log "$1")"; fi
         changed "started $1"
     fi
+}
+
+# last_log UNIT: what it said of its failure, else what systemctl did.
+last_log() {
+    log=$(within 10 journalctl -u "$1" -n 30 -o cat --no-pager 2>/dev/null | grep -v "^$1: \|^St[ao]\|^Failed to start" | tail -n 3 || :)
+    printf '%s does not start: %s\n' "$1" "${log:-$said}"
 }
 
 # --- all of it ---

@@ -12,8 +12,11 @@ prepare_time_sync() {
             picked=packages
         fi
         install 100 "$picked"
+        # It knows the time services that were there when it started.
+        service try-restart systemd-timedated.service >/dev/null 2>&1 || :
         try prepare_failed within 30 timedatectl set-ntp true
     fi
+    if ! ntp_is_on; then fail prepare_failed 'the time service was switched on and does not run'; fi
     changed 'switched time synchronization on'
 }
 
@@ -39,12 +42,10 @@ write_text() {
     printf '%s\n' "$1" | write "$2"
 }
 
+# is_loaded MODULE: or built in.
 is_loaded() {
-    if [ -d "$root/sys/module/$1" ]; then return; fi
-    case $1 in
-    overlay) grep -qs "${tab}overlay\$" "$root/proc/filesystems" ;;
-    *) return 1 ;;
-    esac
+    if [ -d "$root/sys/module/$1" ] || grep -qs "^$1 " "$root/proc/modules"; then return; fi
+    grep -qs "/$1\.ko" "$root/lib/modules/$(uname -r)/modules.builtin"
 }
 
 # prepare_firewall KIND PORT

@@ -106,11 +106,12 @@ came_along() {
     [ -d "$stage/packages/$step" ]
 }
 
-# install_files FILE...
+# install_files FILE...: apt is told of no other source, so that it never waits for a network that is not there (its own
+# --no-download does not work with files).
 install_files() {
     status=0
     if has apt-get; then
-        apt install --no-download "$@" || status=$?
+        apt install -o Dir::Etc::sourcelist=/dev/null -o Dir::Etc::sourceparts=/dev/null "$@" || status=$?
     elif has dpkg; then
         within "$limit_s" dpkg --force-confdef --force-confold -i "$@" >"$stage/said" 2>&1 </dev/null || status=$?
     else

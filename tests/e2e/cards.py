@@ -28,17 +28,13 @@ def install_driver(machine: Machine, library: Path, cards: Iterable[Gpu]) -> Non
 
 def write_cards(machine: Machine, cards: Iterable[Gpu], lost: Collection[int] = ()) -> None:
     """Change the cards of a host; those whose index is in ``lost`` have fallen off the bus."""
-    lines = []
-    for card in cards:
-        fields = [
-            card.uuid,
-            card.name,
-            card.pci,
-            str(card.memory_mib),
-            *(["lost"] if card.index in lost else []),
-        ]
-        lines.append("\t".join(fields) + "\n")
-    (machine.root / CARD_FILE).write_text("".join(lines))
+    (machine.root / CARD_FILE).write_text(card_text(cards, lost))
+
+
+def card_text(cards: Iterable[Gpu], lost: Collection[int] = ()) -> str:
+    """What the stand-ins read of some cards."""
+    rows = ((card.uuid, card.name, card.pci, str(card.memory_mib), card.index in lost) for card in cards)
+    return "".join("\t".join([*fields, *(["lost"] if is_lost else [])]) + "\n" for *fields, is_lost in rows)
 
 
 def hang_driver(machine: Machine) -> None:

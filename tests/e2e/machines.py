@@ -158,6 +158,14 @@ class Machine:
             is_up, f"a login at {self.name}; see {self.directory}/console.log", timeout_s=BOOT_TIMEOUT_S
         )
 
+    def follow_reboot(self, timeout_s: float) -> None:
+        """Switch it on again once it has asked for a reboot: its systemd-nspawn ends then. From the main thread."""
+        process = self._process
+        if process is None:
+            raise RuntimeError(f"{self.name} is off")
+        wait_until(lambda: process.poll() is not None, f"the reboot of {self.name}", timeout_s=timeout_s)
+        self.boot()
+
     def power_cut(self) -> None:
         """Switch it off without a word, as a power cut does; what it has written stays on its disk."""
         if self._process is None:
