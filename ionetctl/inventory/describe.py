@@ -22,6 +22,8 @@ if TYPE_CHECKING:
         Location,
         Network,
         NomadSettings,
+        Placement,
+        Prepare,
         ReadyPair,
         RegionSettings,
         Reserve,
@@ -67,6 +69,12 @@ def describe_host(host: Host) -> Description:
         "node_class": host.node_class,
         "tags": list(host.tags),
         "meta": dict(host.meta),
+        "checks": {
+            code: {"severity": rule.severity.value, "reason": rule.reason}
+            for code, rule in host.checks.items()
+        },
+        "prepare": {name: value for name, value in _said(host.prepare).items() if value is not False},
+        "placement": _said(host.placement),
         "gpus": _said(host.gpus),
         "expect": _said(host.expect),
         "reserve": _said(host.reserve),
@@ -77,7 +85,9 @@ def describe_host(host: Host) -> Description:
     return described | {key: value for key, value in plain.items() if value not in (None, [], {})}
 
 
-def _said(record: NomadSettings | GpuPromise | Expect | Reserve | Location | Network) -> Description:
+def _said(
+    record: NomadSettings | Prepare | Placement | GpuPromise | Expect | Reserve | Location | Network,
+) -> Description:
     """What a flat record holds, without what is unknown."""
     values = {field.name: getattr(record, field.name) for field in record_fields(record)}
     return {
