@@ -307,6 +307,8 @@ nft_verdict() {
             if (blocks) { blocked = 1; if (!allows) shut = 1 }
             inside = blocks = allows = settled = 0
         }
+        /^[ \t]*set [^ ]+ \{/ { settle(); set = "@" $2; next }
+        set != "" { if (/^[ \t]*\}$/) set = ""; else if (length(elements[set]) < 9999) elements[set] = elements[set] $0; next }
         /^[ \t]*chain [^ ]+ \{/ { settle(); inside = 1; next }
         inside && /type (filter|route) hook output / { inside = 2; if (/policy drop/) blocks = 1; next }
         inside && /^[ \t]*\}/ { settle(); next }
@@ -319,7 +321,7 @@ nft_verdict() {
             else if (/(tcp|th) dport [^!]/) {
                 ports = after("dport ")
                 sub(ports ~ /^\{/ ? "}.*" : " .*", "", ports)
-                if (!covers(ports)) next
+                if (!covers(ports in elements ? elements[ports] : ports)) next
             } else next
             if (accepts) allows = 1
             else if (!allows) blocks = 1

@@ -183,6 +183,20 @@ NFT_SHUT = """table inet filter {
 	}
 }
 """
+NFT_SETS = """table inet sets {
+	set web {
+		type inet_service
+		elements = { 80, 443 }
+	}
+
+	set cluster {
+		type inet_service
+		flags interval
+		elements = { 22, 53,
+				4646-4648 }
+	}
+}
+"""
 NFT_CASES = {
     "closed": (NFT_SHUT, Firewall("nftables", blocks_outbound=True, allows_rpc=False)),
     "a port": (
@@ -192,6 +206,14 @@ NFT_CASES = {
     "a range": (
         NFT_SHUT.replace("udp dport 4647", "tcp dport 4000-5000"),
         Firewall("nftables", blocks_outbound=True, allows_rpc=True),
+    ),
+    "a named set": (
+        NFT_SETS + NFT_SHUT.replace("udp dport 4647", "tcp dport @cluster"),
+        Firewall("nftables", blocks_outbound=True, allows_rpc=True),
+    ),
+    "another named set": (
+        NFT_SETS + NFT_SHUT.replace("udp dport 4647", "tcp dport @web"),
+        Firewall("nftables", blocks_outbound=True, allows_rpc=False),
     ),
     "all but": (
         NFT_SHUT.replace("udp dport 4647", "tcp dport != 25"),
