@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from ionetctl import conversation
 from ionetctl.conversation import last_words
 from ionetctl.equipment import NONCE_BYTES
 from ionetctl.errors import (
@@ -286,4 +287,5 @@ def _failure(code: str, message: str) -> HostError:
         return HostLockedError("host_locked", f"{message} is at work on this host", hint)
     if not _CODE.fullmatch(code):
         code = "prepare_failed"
-    return HostFailedError(code, message, HINTS.get(code, HINTS["prepare_failed"]))
+    hint = HINTS.get(code) or conversation.HINTS.get(code) or HINTS["prepare_failed"]
+    return HostFailedError(code, message, hint)

@@ -14,7 +14,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from ionetctl import errors
+from ionetctl import errors, preparing
 from ionetctl.conversation import HINTS
 from ionetctl.errors import ExitCode, IonetctlError
 
@@ -30,6 +30,7 @@ ROW: Final = re.compile(r"^\| (`[a-z_`, ]+`) \| ([-0-9, ]+) \| [^|\s].* \| [^|\s
 TABLES: Final = {
     "conversation": "HINTS",
     "interruption": "ENDINGS",
+    "preparing": "HINTS",
     "secrets": "refusal",
     "transport.sudo": "_REASONS",
 }
@@ -295,7 +296,7 @@ def test_exit_codes_are_those_of_the_source() -> None:
 
 def test_codes_of_hosts_have_their_hints() -> None:
     """Whatever a script reports is told with what to do about it."""
-    assert codes_of_scripts() == HINTS.keys()
+    assert codes_of_scripts() == HINTS.keys() | preparing.HINTS.keys()
 
 
 def test_search_sees_all_kinds() -> None:
