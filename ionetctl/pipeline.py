@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from ionetctl import gpu, layout, outcomes, proof
 from ionetctl.admission import Admission, Candidate, Mark
@@ -19,6 +19,7 @@ from ionetctl.diffs import compared_paths, file_diffs, parse_texts
 from ionetctl.equipment import NONCE_BYTES
 from ionetctl.errors import (
     HostError,
+    HostFailedError,
     HostUnreachableError,
     HostUnverifiedError,
     IonetctlError,
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
     from ionetctl.equipment import Equipment, RegionTools
     from ionetctl.model import FileDiff, HostName
     from ionetctl.ports import Session
+
+START_TIMEOUT: Final = "start_timeout"
 
 _Result = TypeVar("_Result")
 
@@ -91,7 +94,7 @@ def _surveyed_event(surveyed: Surveyed) -> HostSurveyed:
         machine_id=facts.machine_id,
         node_id=facts.nomad.node_id,
         findings=surveyed.findings,
-        gpus=tuple(gpu.standard_name(seen.name, seen.memory_mib) for seen in facts.gpus or ()),
+        gpus=tuple(gpu.standard_name(seen.name, seen.memory_mib) for seen in facts.gpus or () if seen.name),
         driver_version=facts.driver_version,
         rack=surveyed.host.rack,
     )
@@ -264,7 +267,7 @@ class Pipeline:
             if fresh.plan.is_empty:
                 view = await self._admit(fresh, now, await self._confirm(fresh))
             else:
-                view = await self._apply(fresh, session, attempt)
+                view = await self._apply_or_explain(fresh, session, attempt)
                 view = await self._admit(fresh, now, view, session)
         stamp = fresh.plan.stamp
         await self._confirmed(fresh, view)
@@ -316,6 +319,22 @@ class Pipeline:
         if finding := blocking(surveyed.findings):
             raise outcomes.finding_error(finding)
         return surveyed
+
+    async def _apply_or_explain(self, prepared: Prepared, session: Session, attempt: int) -> NodeView:
+        """The node once it is registered. A start that did not end in time is blamed on the driver where that hangs."""
+        try:
+            return await self._apply(prepared, session, attempt)
+        except HostFailedError as error:
+            if error.code != START_TIMEOUT:
+                raise
+            seen = await self._looking.again(prepared.surveyed, session)
+            if not seen.facts.is_driver_hanging:
+                raise
+            message = f"{error.message}; {seen.facts.gpu_source}"
+            hint = (
+                "reboot the host: no process can be freed from a driver that hangs; it was put back as it was"
+            )
+            raise HostFailedError("driver_hanging", message, hint) from error
 
     async def _apply(self, prepared: Prepared, session: Session, attempt: int) -> NodeView:
         host = prepared.host
