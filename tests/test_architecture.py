@@ -21,7 +21,7 @@ LAYERS: Final[tuple[str, ...]] = (
     "__main__",
     "cli",
     # wiring: opens adapters, and hands them to the core
-    "enrollment standing rendering probing",
+    "enrollment standing rendering probing inspecting",
     "site",
     # adapters, sinks and the rehearsal, which do not know each other
     "transport region artifacts pki secrets settings clock inventory remote recorder journal catalog report ui lab",
@@ -35,9 +35,10 @@ LAYERS: Final[tuple[str, ...]] = (
     "registration equipment admission",
     "conversation retrying",
     # the pure core
+    "inspection",
     "shipment diffs outcomes verification progress fold capacity",
     "packages",
-    "plan preparation placement checks proof payload facts gpu_reading diagnosis causes fleet pace",
+    "plan preparation placement checks proof payload facts gpu_reading diagnosis causes fleet pace heartbeats",
     "bundle survey_records surroundings ustar",
     "node_meta",
     "survey_draft",
@@ -195,7 +196,7 @@ def test_secrets_are_revealed_at_the_edge() -> None:
         for source in sources()
         if any(read.endswith(".reveal") for read in source.attributes_read)
     }
-    assert seeing == {"secrets", "transport", "site", "standing", "enrollment"}
+    assert seeing == {"secrets", "transport", "site", "standing", "enrollment", "inspecting"}
 
 
 @pytest.mark.parametrize("source", sources(), ids=lambda source: source.name)

@@ -19,6 +19,7 @@ from ionetctl.cli import (
     lab,
     preflight,
     probe,
+    region,
     render,
     rollouts,
     status,
@@ -48,6 +49,7 @@ app.add_typer(rollouts.app, name="rollouts", rich_help_panel=FLEET)
 app.add_typer(inventory.app, name="inventory", rich_help_panel=SITE)
 app.command("preflight", rich_help_panel=SITE, epilog=preflight.EPILOG)(preflight.preflight)
 app.command("probe", rich_help_panel=SITE, epilog=probe.EPILOG)(probe.probe)
+app.add_typer(region.app, name="region", rich_help_panel=SITE)
 app.command("render", rich_help_panel=SITE, epilog=render.EPILOG)(render.render)
 app.add_typer(artifacts.app, name="artifacts", rich_help_panel=SITE)
 app.add_typer(lab.app, name="lab", rich_help_panel=REHEARSAL)

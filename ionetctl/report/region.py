@@ -1,0 +1,119 @@
+"""The JSON of ``region check``: the schema ``ionetctl.region-check/1``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from ionetctl import heartbeats
+from ionetctl.errors import ExitCode, worst
+from ionetctl.inspection import Inspection, judge
+from ionetctl.model import Severity
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ionetctl.fold import Failure
+    from ionetctl.inspection import Silence
+
+SCHEMA: Final = "ionetctl.region-check/1"
+
+
+def exit_code_of(found: Sequence[Inspection | Silence]) -> ExitCode:
+    """0 where every region answered and can take its hosts, 6 where one is not to be trusted, else 8."""
+    codes = {one.exit_code for one in found if not isinstance(one, Inspection)}
+    if any(
+        finding.severity is Severity.BLOCK
+        for one in found
+        if isinstance(one, Inspection)
+        for finding in judge(one)
+    ):
+        codes.add(ExitCode.UNVERIFIED)
+    return worst(codes)
+
+
+def document(
+    found: Sequence[Inspection | Silence], exit_code: ExitCode | None = None, failure: Failure | None = None
+) -> dict[str, Any]:
+    """All regions; ``failure`` is what kept the check itself from being made."""
+    error = (
+        None if failure is None else {"code": failure.code, "message": failure.message, "hint": failure.hint}
+    )
+    return {
+        "schema": SCHEMA,
+        "exit_code": int(exit_code_of(found) if exit_code is None else exit_code),
+        "regions": [region_row(one) for one in found],
+        "error": error,
+    }
+
+
+def region_row(one: Inspection | Silence) -> dict[str, Any]:
+    """One region; what nobody could say of it is ``null``."""
+    if not isinstance(one, Inspection):
+        error = {"code": one.code, "message": one.message, "hint": one.hint}
+        return {"region": one.name, "is_fit": False, "error": error}
+    findings = judge(one)
+    status, come = one.status, one.guests
+    return {
+        "region": status.name,
+        "is_fit": all(finding.severity is not Severity.BLOCK for finding in findings),
+        "server_version": status.server_version,
+        "enforcement": status.enforcement,
+        "servers": [
+            {
+                "name": s.name,
+                "address": s.address,
+                "version": s.version,
+                "status": s.status,
+                "is_leader": s.is_leader,
+            }
+            for s in status.servers
+        ],
+        "pools": {
+            "known": sorted(status.pools),
+            "needed": sorted(come.pools),
+            "missing": sorted(come.pools - status.pools),
+        },
+        "nodes": dict(sorted(one.nodes.items())),
+        "capacity": {"limit": one.settings.capacity, "taken": one.known, "left": one.left},
+        "hosts": {"named": come.named, "joining": come.joining, "undecided": come.undecided},
+        "connections": {
+            "per_client": status.connections_per_client,
+            "behind_one": come.behind_one,
+            "datacenter": come.site or None,
+        },
+        "heartbeats": _heartbeats(one),
+        "certificates": [
+            {"what": c.what, "expires_at": c.ends_at.isoformat(), "days_left": c.days_left(one.at)}
+            for c in one.certificates
+        ],
+        "findings": [
+            {"code": f.code, "severity": f.severity.value, "message": f.message, "hint": f.hint}
+            for f in findings
+        ],
+        "error": None,
+    }
+
+
+def _heartbeats(one: Inspection) -> dict[str, Any] | None:
+    """What is set, and what it comes to with the nodes there are and in a full region."""
+    now = one.status.heartbeats
+    if now is None:
+        return None
+    return {
+        "min_ttl_s": now.min_ttl_s,
+        "max_per_second": now.max_per_second,
+        "failover_ttl_s": now.failover_ttl_s,
+        "grace_s": now.grace_s,
+        "at_present": _advice(heartbeats.advise(now, one.known + one.guests.joining)),
+        "when_full": _advice(heartbeats.advise(now, one.settings.capacity)),
+    }
+
+
+def _advice(advice: heartbeats.Advice) -> dict[str, Any]:
+    return {
+        "nodes": advice.nodes,
+        "ttl_s": advice.ttl_s,
+        "down_after_s": advice.down_after_s,
+        "failover_ttl_needed_s": advice.failover_ttl_s,
+        "is_short": advice.is_short,
+    }
