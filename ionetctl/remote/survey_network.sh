@@ -274,7 +274,7 @@ judge() {
 # shellcheck disable=SC2016 # awk's words, not ours
 awk_covers='
     function covers(list,   count, i, part, ends) {
-        count = split(list, part, /[ ,{}]+/)
+        count = split(list, part, /[ \t,{}]+/)
         for (i = 1; i <= count; i++) {
             if (part[i] !~ /^[0-9]/) continue
             split(part[i] ":" part[i], ends, /[:-]/)
