@@ -5,6 +5,7 @@ What only a survey or the region can tell stands as a visible placeholder.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +15,7 @@ from ionetctl.errors import ConfigurationError, UsageError
 from ionetctl.inventory.load import load_inventory
 from ionetctl.inventory.select import select_hosts
 from ionetctl.model import BundleFile, Digest, Facts, Kind, NomadState, Program
+from ionetctl.placement import candidates
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,10 +62,11 @@ _FACTS: Final = Facts(
 )
 
 
-def render_host(source: str, name: str) -> Mapping[str, bytes]:
+def render_host(source: str, name: str, region: str | None = None) -> Mapping[str, bytes]:
     """Path → content of every text file that the host would get, sorted; secrets and minted material masked.
 
-    Raises ``ConfigurationError`` for inventory, CA and templates, ``UsageError`` (``host_unknown``).
+    ``region`` is one of those that the inventory leaves open. Raises ``ConfigurationError`` for inventory, CA and
+    templates, ``UsageError``: ``host_unknown``, ``region_open``.
     """
     inventory = load_inventory(source)
     chosen = [host for host in inventory.hosts if host.name == name] or select_hosts(inventory, name)
@@ -71,8 +74,18 @@ def render_host(source: str, name: str) -> Mapping[str, bytes]:
         raise UsageError(
             "host_unknown", f"{name} names {len(chosen)} hosts", "name one host of the inventory"
         )
-    bundle = build_bundle(_subject(inventory, chosen[0]))
+    bundle = build_bundle(_subject(inventory, _placed(chosen[0], inventory, region)))
     return {file.path: _shown(file) for file in bundle.files if file.kind not in {Kind.PROGRAM, Kind.LINK}}
+
+
+def _placed(host: Host, inventory: Inventory, region: str | None) -> Host:
+    """The host in the region that is asked for, or in the only one that it may join."""
+    possible = candidates(host, inventory.regions)
+    chosen = [name for name in possible if region in {None, name}]
+    if len(chosen) != 1:
+        message = f"{host.name} may join {', '.join(possible) or 'no region'}"
+        raise UsageError("region_open", message, "name one of them with --region")
+    return replace(host, region=chosen[0])
 
 
 def _shown(file: BundleFile) -> bytes:

@@ -9,7 +9,7 @@ import asyncio
 import re
 from collections import Counter
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, cast
 
 from ionetctl import gpu, layout, proof
@@ -24,6 +24,7 @@ from ionetctl.inventory.load import load_inventory
 from ionetctl.inventory.select import select_hosts
 from ionetctl.journal import list_journals
 from ionetctl.model import Naming, NodeView, ReadyPair, RegionSettings, RegionTls, SecretRef
+from ionetctl.placement import candidates
 from ionetctl.region import NomadRegion
 from ionetctl.secrets import SecretStore
 from ionetctl.verification import ELIGIBLE, Expectation, find_stamped, judge
@@ -140,6 +141,11 @@ class _Known:
         """The host's record."""
         return self.records.get((host.region, host.name))
 
+    def placed(self, host: Host, regions: Iterable[RegionName]) -> tuple[Host, ...]:
+        """The host in the region that it joined, or in each that it may have where nobody remembers."""
+        everywhere = tuple(replace(host, region=name) for name in candidates(host, regions))
+        return tuple(one for one in everywhere if self.of(one))[:1] or everywhere
+
 
 async def verify(
     source: str, limit: str | None, settings: Settings, *, releases: bool = True
@@ -160,15 +166,24 @@ async def verify(
     finally:
         catalog.close()
     secrets = SecretStore(settings.environ)
+    placed = {host.name: known.placed(host, inventory.regions) for host in hosts}
+    asked = [one for places in placed.values() for one in places]
     verdicts: dict[tuple[str, str], Verdict] = {}
     async with AsyncExitStack() as stack:
-        for name in dict.fromkeys(host.region for host in hosts):
+        for name in dict.fromkeys(host.region for host in asked):
             region = NomadRegion.open(inventory.regions[name], secrets.reveal)
             await stack.enter_async_context(region)
-            of_region = [host for host in hosts if host.region == name]
+            of_region = [host for host in asked if host.region == name]
             for verdict in await _judge_region(region, inventory, of_region, known, releases=releases):
                 verdicts[name, verdict.host] = verdict
-    return VerifyReport(tuple(verdicts[host.region, host.name] for host in hosts))
+    return VerifyReport(
+        tuple(_clearest([verdicts[p.region, p.name] for p in places]) for places in placed.values())
+    )
+
+
+def _clearest(verdicts: Sequence[Verdict]) -> Verdict:
+    """Of what several regions say of one host the word of the one that knows it."""
+    return min(verdicts, key=lambda verdict: (verdict.code is not None, verdict.code == "not_registered"))
 
 
 async def _judge_region(

@@ -29,6 +29,15 @@ def render(
     *,
     inventory: options.Inventory,
     host: Annotated[str, typer.Argument(metavar="HOST", help="The host's name in the inventory.")],
+    region: Annotated[
+        str | None,
+        typer.Option(
+            "--region",
+            metavar="NAME",
+            envvar="IONETCTL_REGION",
+            help="The region, where the inventory leaves it open.",
+        ),
+    ] = None,
     output: options.Output = OutputFormat.HUMAN,
     quiet: options.Quiet = False,
     verbose: options.Verbose = 0,
@@ -36,13 +45,13 @@ def render(
     no_input: options.NoInput = False,
 ) -> None:
     """Show every file that a host would get, as the templates make it; secrets are masked."""
-    run(Common.of(output, quiet, verbose, color, no_input), lambda _: _render(inventory, host))
+    run(Common.of(output, quiet, verbose, color, no_input), lambda _: _render(inventory, host, region))
 
 
-def _render(inventory: str, host: str) -> CommandResult:
+def _render(inventory: str, host: str, region: str | None) -> CommandResult:
     from ionetctl.rendering import render_host
 
-    files = render_host(inventory, host)
+    files = render_host(inventory, host, region)
     texts = {path: content.decode(errors="replace") for path, content in files.items()}
     rows = [{"path": path, "content": text} for path, text in texts.items()]
     return CommandResult({"schema": SCHEMA, "host": host, "files": rows}, rows, lambda: _view(texts))

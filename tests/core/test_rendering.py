@@ -93,3 +93,33 @@ def test_missing_ca_is_named(site: Path) -> None:
     (site.parent / "ca.pem").unlink()
     with pytest.raises(ConfigurationError, match=r"ca\.pem"):
         render_host(str(site), "g1")
+
+
+OPEN = """
+version: 1
+datacenter: rey1
+regions:
+  eu-north: &region
+    api: [https://nomad-1.example:4646]
+    servers: [nomad-1.example:4647]
+    token: {env: TOKEN}
+    tls: {ca: ca.pem, issuer: {cert: ca.pem, key: {env: KEY}}}
+  us-east: *region
+nomad: {version: 2.0.5, device_plugin_version: 1.1.0}
+defaults: {region: auto}
+hosts:
+  - {name: g1, address: 10.20.1.1}
+  - {name: g2, address: 10.20.1.2, placement: {regions: [us-east]}}
+"""
+
+
+def test_region_that_is_open_has_to_be_named(site: Path) -> None:
+    """What the survey will choose cannot be known; a host with one choice needs no name."""
+    site.write_text(OPEN)
+    with pytest.raises(UsageError, match="g1 may join eu-north, us-east") as refused:
+        render_host(str(site), "g1")
+    assert refused.value.code == "region_open"
+    assert b'"us-east"' in render_host(str(site), "g1", "us-east")[layout.CLIENT_CONFIG]
+    assert b'"us-east"' in render_host(str(site), "g2")[layout.CLIENT_CONFIG]
+    with pytest.raises(UsageError, match="g2 may join us-east"):
+        render_host(str(site), "g2", "eu-north")

@@ -304,6 +304,43 @@ async def test_unique_names_are_found_with_their_suffix(
         assert codes(await stage.verdicts("g1")) == [("g1", code, True)]
 
 
+def leave_open(stage: Stage, other: str) -> None:
+    """Let the survey choose between the region that serves and one at ``other``."""
+    path = stage.directory / "site.yaml"
+    text = path.read_text().replace("defaults: {region: eu-north,", "defaults: {region: auto,")
+    region = text[text.index("  eu-north:") : text.index("nomad:")]
+    east = region.replace("eu-north:", "us-east:").replace(
+        "      ca:", f"      server_name: {SERVER_NAME}\n      ca:"
+    )
+    url = region.split("[", 1)[1].split("]", 1)[0]
+    path.write_text(text.replace("nomad:", east.replace(url, other or url) + "nomad:", 1))
+
+
+async def test_host_that_left_its_region_open_is_asked_for_where_it_joined(tmp_path: Path) -> None:
+    """The catalog knows which region was chosen; the others are not asked."""
+    stage = Stage(tmp_path)
+    async with stage.serving():
+        leave_open(stage, NOBODY)
+        verdicts = await stage.verdicts()
+    assert [(one.host, one.region, one.code) for one in verdicts] == [
+        ("g1", "eu-north", None),
+        ("g2", "eu-north", None),
+    ]
+
+
+async def test_host_that_left_its_region_open_is_looked_for_in_all(tmp_path: Path) -> None:
+    """Where nobody remembers, the region that shows the node speaks for it."""
+    answers = [Answer([]), Answer([stub("g1", Datacenter="rey1")])]
+    stage = Stage(tmp_path, enrolled=(), answers=answers)
+    async with stage.serving():
+        leave_open(stage, "")
+        verdicts = await stage.verdicts()
+    assert [(one.host, one.region, one.code) for one in verdicts] == [
+        ("g1", "us-east", None),
+        ("g2", "eu-north", "not_registered"),
+    ]
+
+
 async def test_silent_region_ends_verify(tmp_path: Path) -> None:
     """Who cannot be asked confirms nothing."""
     stage = Stage(tmp_path, answers=[Answer.recorded("nodes: no token")])
