@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ionetctl.lab.gpus import Gpu, NvidiaDriver
 from ionetctl.lab.machine import LIBRARY_DIR, MODULE_VERSION, MODULES, DockerDaemon, Machine
+from ionetctl.observed import MigInstance
 
 if TYPE_CHECKING:
     from ionetctl.lab.machine import Way
     from ionetctl.observed import GpuMemoryHealth
+
+NOBODYS_PID: Final = (1 << 22) + 1
+"""Beyond what Linux gives: a host's processes are made up, and whoever ends one must not hit one of this machine."""
 
 Change = Callable[[Machine], Machine]
 OfGpu = Callable[[Gpu], Gpu]
@@ -85,12 +89,12 @@ def with_kernel_log(line: str) -> Change:
     return lambda machine: saying("dmesg", machine.says["dmesg"] + line)(machine)
 
 
-def running(pid: int, name: str) -> Change:
+def running(name: str) -> Change:
     """With a process of this name in its process table."""
     return all_of(
-        with_file(f"proc/{pid}/comm", f"{name}\n"),
-        with_file(f"proc/{pid}/cmdline", f"/opt/{name}/{name}\0--algo\0kawpow\0"),
-        with_file(f"proc/{pid}/cgroup", f"0::/system.slice/{name}.service\n"),
+        with_file(f"proc/{NOBODYS_PID}/comm", f"{name}\n"),
+        with_file(f"proc/{NOBODYS_PID}/cmdline", f"/opt/{name}/{name}\0--algo\0kawpow\0"),
+        with_file(f"proc/{NOBODYS_PID}/cgroup", f"0::/system.slice/{name}.service\n"),
     )
 
 
@@ -151,6 +155,11 @@ def first_gpu(card: OfGpu) -> Change:
 def with_health(health: GpuMemoryHealth) -> Change:
     """With a first card whose memory is in this state."""
     return first_gpu(lambda gpu: replace(gpu, memory_health=health))
+
+
+def split(gpu: Gpu) -> Gpu:
+    """The card in MIG mode, with one instance."""
+    return replace(gpu, is_mig_on=True, mig=(MigInstance(f"MIG-{gpu.uuid[4:]}", "1g.10gb", 9_728),))
 
 
 def without_last_gpu(machine: Machine) -> Machine:

@@ -33,6 +33,7 @@ ALSO: Final = {
     "gpu-remap-pending": {"gpu_memory_retired"},
     "memory-low": {"memory_mismatch"},
     "memory-missing": {"memory_low_for_gpus"},
+    "mig-empty": {"mig_on"},
     "mig-mixed": {"mig_on"},
     "root-full": {"docker_disk_low", "jobs_disk_low"},
     "root-small": {"docker_disk_low"},
