@@ -27,11 +27,11 @@ processes() {
         done <<END
 $rows
 END
+        fact nomad.process "$agents"
         mining_systems
         fact looked miners
         fact looked ionet
     fi
-    fact nomad.process "$agents"
     cd /
 }
 
