@@ -77,6 +77,11 @@ class Inspection:
         return sum(self.nodes.values())
 
     @property
+    def expected(self) -> int:
+        """How many nodes it will have once all have joined for whom there is room."""
+        return max(self.known, min(self.known + self.guests.joining, self.settings.capacity))
+
+    @property
     def left(self) -> int:
         """How many more nodes it can take."""
         return self.settings.capacity - self.known
@@ -208,7 +213,7 @@ def _certificates(one: Inspection) -> Iterator[Finding]:
 
 
 def _beats(one: Inspection) -> Iterator[Finding]:
-    size = one.known + one.guests.joining
+    size = one.expected
     if one.status.heartbeats is None:
         return
     advice = heartbeats.advise(one.status.heartbeats, size)

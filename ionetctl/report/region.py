@@ -104,7 +104,7 @@ def _heartbeats(one: Inspection) -> dict[str, Any] | None:
         "max_per_second": now.max_per_second,
         "failover_ttl_s": now.failover_ttl_s,
         "grace_s": now.grace_s,
-        "at_present": _advice(heartbeats.advise(now, one.known + one.guests.joining)),
+        "expected": _advice(heartbeats.advise(now, one.expected)),
         "when_full": _advice(heartbeats.advise(now, one.settings.capacity)),
     }
 
