@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     """Objects of pynvml, which has no types."""
 
 DEADLINE_S = float(os.environ.get("IONET_PROBE_DEADLINE_S", "10"))
+"""For one answer. Without persistence mode each card takes a second or two to wake: many cards are no hang."""
+ALL_S = 4 * DEADLINE_S
 ROOT = os.environ.get("IONET_ROOT", "")
 NO_ANSWER = 3
 """Exit status where somebody else may know more; the reason stands on standard error."""
@@ -433,11 +435,12 @@ def ask_into(pipe: int) -> None:
 # --- the parent ------------------------------------------------------------------------------------------------------
 
 
-def listen(pipe: int, deadline: float) -> "Iterable[bytes]":
-    """The child's lines; a last empty one where it did not end in time."""
+def listen(pipe: int) -> "Iterable[bytes]":
+    """The child's lines; a last empty one where it fell silent, or did not end in time."""
     rest = b""
+    end = time.monotonic() + ALL_S
     while True:
-        left = deadline - time.monotonic()
+        left = min(DEADLINE_S, end - time.monotonic())
         if left <= 0 or not select.select([pipe], [], [], left)[0]:
             yield b""
             return
@@ -478,7 +481,7 @@ def main() -> int:
     os.close(writer)
     status = 0
     try:
-        said = answer(listen(reader, time.monotonic() + DEADLINE_S))
+        said = answer(listen(reader))
         sys.stdout.buffer.write(said + b"\n")
     except UnansweredError as error:
         sys.stderr.write(f"{error}\n")

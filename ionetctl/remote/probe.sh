@@ -10,7 +10,8 @@ root=${IONET_ROOT:-}
 for directory in /usr/local/sbin /usr/local/bin /usr/sbin /usr/bin /sbin /bin; do
     PATH=${PATH:+$PATH:}$root$directory
 done
-deadline_s=${IONET_PROBE_DEADLINE_S:-10}
+# nvidia-smi wakes all cards before it says a word.
+smi_s=$((${IONET_PROBE_DEADLINE_S:-10} * 3))
 tab=$(printf '\t')
 nl='
 '
@@ -50,12 +51,12 @@ bounded() {
     {
         # By exec, since a redirected block keeps the old standard error open, and with it the connection.
         exec 2>/dev/null
-        sleep "$((deadline_s + 3))" >/dev/null &
+        sleep "$((smi_s + 3))" >/dev/null &
         timer=$!
         echo "$timer"
         {
             status=0
-            if has timeout; then set -- timeout -k 2 "$deadline_s" "$@"; fi
+            if has timeout; then set -- timeout -k 2 "$smi_s" "$@"; fi
             "$@" </dev/null 2>&1 || status=$?
             printf '\nexit %s\n' "$status"
         } &

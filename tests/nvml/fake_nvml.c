@@ -9,6 +9,7 @@
  *
  *     +nvmlDeviceGetEccMode<TAB>1 1          these numbers
  *     +nvmlDeviceGetEccMode<TAB>error 999    this error
+ *     +nvmlDeviceGetEccMode<TAB>slow 600     its usual answer, so many milliseconds later
  *     +nvmlDeviceGetEccMode<TAB>hang         no answer, ever
  *     +nvmlDeviceGetEccMode<TAB>stuck        likewise, and no signal ends it: a copy of the process stays
  *     +nvmlDeviceGetEccMode<TAB>die          the process ends
@@ -199,6 +200,11 @@ static nvmlReturn_t consult(nvmlDevice_t card, const char *call, const char **wo
         get_stuck();
     if (strcmp(*words, "die") == 0)
         _exit(1);
+    if (strncmp(*words, "slow ", 5) == 0) {
+        usleep((unsigned int)strtoul(*words + 5, NULL, 10) * 1000);
+        *words = NULL;
+        return SUCCESS;
+    }
     return strncmp(*words, "error ", 6) == 0 ? (nvmlReturn_t)strtol(*words + 6, NULL, 10) : SUCCESS;
 }
 

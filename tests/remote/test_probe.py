@@ -105,6 +105,22 @@ def test_the_channel_closes_while_the_driver_hangs(host: ProbedHost) -> None:
     assert len(host.left_behind()) == 1
 
 
+def test_many_cards_that_wake_slowly_are_no_hang(one_host: ProbedHost) -> None:
+    """The deadline is for one answer: without persistence mode each card takes its time to wake."""
+    one_host.environment["IONET_PROBE_DEADLINE_S"] = str(int(DEADLINE_S))
+    one_host.cards(*[CARD, "+nvmlDeviceGetHandleByIndex\tslow 400"] * 4)
+    reading = one_host.reading()
+    assert (len(reading.gpus or ()), reading.is_hanging) == (4, False)
+    assert (reading.took_ms or 0) > 1000 * DEADLINE_S
+
+
+def test_answers_without_end_are_a_hang(one_host: ProbedHost) -> None:
+    """All of them together have a deadline too, four times as long as that of one."""
+    one_host.environment["IONET_PROBE_DEADLINE_S"] = str(int(DEADLINE_S))
+    one_host.cards(*[CARD, "+nvmlDeviceGetHandleByIndex\tslow 500"] * 10)
+    assert one_host.reading().is_hanging
+
+
 def test_what_hangs_and_heeds_signals_is_not_left_behind(host: ProbedHost) -> None:
     """The control: a child that can be ended is."""
     host.environment["IONET_PROBE_DEADLINE_S"] = str(int(DEADLINE_S))
@@ -177,7 +193,7 @@ def test_an_empty_bus_is_zero_whoever_is_missing(host: ProbedHost) -> None:
 def test_a_hanging_nvidia_smi_is_left_behind(host: ProbedHost) -> None:
     """The deadline holds without NVML too, although the program heeds no signal."""
     host.remove_python()
-    host.environment["IONET_PROBE_DEADLINE_S"] = str(int(DEADLINE_S))
+    host.environment["IONET_PROBE_DEADLINE_S"] = "0"
     host.shim("nvidia-smi", "trap '' TERM\nwhile :; do sleep 30; done")
     host.shim("timeout", 'shift 3\nexec "$@"')
     reading = host.reading()
