@@ -29,6 +29,7 @@ def test_there_are_samples() -> None:
     """The samples that the documentation names are there."""
     assert [path.name for path in SAMPLES] == [
         "air-gapped.yaml",
+        "auto-region.yaml",
         "datacenter.yaml",
         "jump-and-passwords.yaml",
         "minimal.yaml",
