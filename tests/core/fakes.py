@@ -85,7 +85,10 @@ def survey_text(facts: Facts, nonce: str) -> bytes:
         *(f"link\t{target}\t{path}" for path, target in facts.links.items()),
         *(f"manifest\t{digest}\t{path}" for path, digest in facts.manifest.items()),
     ]
+    docker = facts.around.docker
     optional = {
+        "docker": docker and f"{docker.version}\t\t\t\t{' '.join(docker.runtimes)}\t\t0",
+        "cni": facts.around.cni_plugins and " ".join(facts.around.cni_plugins),
         "ours": "1" if nomad.is_ours else None,
         "nomad.process": "1" if nomad.is_running else None,
         "nomad.version": nomad.agent_version,

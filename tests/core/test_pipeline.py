@@ -31,8 +31,10 @@ from ionetctl.events import (
     Warned,
 )
 from ionetctl.looking import LOCK_PAUSES_S, Surveyed
-from ionetctl.model import Device, GpuPromise, Host, Outcome, Result, RolloutId
+from ionetctl.model import Action, Device, GpuPromise, Host, Outcome, Prepare, Result, RolloutId
+from ionetctl.observed import Docker, Surroundings
 from ionetctl.pipeline import Pipeline, Prepared
+from ionetctl.preparation import CNI_PLUGINS
 from tests.core.fakes import (
     DENIED,
     FINISH,
@@ -353,9 +355,7 @@ async def test_drifted_host_is_enrolled() -> None:
         layout.CLIENT_CONFIG,
         layout.MANIFEST,
     ]
-    assert stage.emit.events[-2] == HostConfirmed(
-        host=HOST.name, node_id=NODE_ID, stamp=stamp, gpus_seen=2
-    )
+    assert stage.emit.events[-2] == HostConfirmed(host=HOST.name, node_id=NODE_ID, stamp=stamp, gpus_seen=2)
 
 
 async def test_parts_of_the_apply_are_told_with_their_attempt() -> None:
@@ -527,3 +527,65 @@ def test_results_are_those_of_the_contract() -> None:
         "unverified",
         "skipped",
     }
+
+
+# --- preparations ----------------------------------------------------------------------------------------------------
+
+ASKING = replace(HOST, prepare=Prepare(docker=True, cni=True))
+PREPARED = replace(
+    CONVERGED, around=Surroundings(docker=Docker("27.3.1"), cni_plugins=tuple(sorted(CNI_PLUGINS)))
+)
+PREPARE: tuple[Line, ...] = ("ready\tNONCE", "step\treceive", "changed\tdocker\tinstalled docker.io", "done")
+
+
+def preparations(stage: Stage) -> list[list[str]]:
+    """What the plans announced as preparations."""
+    plans = [event for event in stage.emit.events if isinstance(event, HostPlanned)]
+    return [[change.path for change in plan.changes if change.action is Action.PREPARE] for plan in plans]
+
+
+async def test_preparations_are_planned_before_all_else() -> None:
+    """A host that differs in nothing else has a plan all the same."""
+    stage = Stage(host=ASKING)
+    await stage.pipeline.announce(await stage.prepare(CONVERGED))
+    assert preparations(stage) == [["docker", "cni"]]
+
+
+async def test_prepared_host_has_no_plan() -> None:
+    """The control: what is there is not planned."""
+    assert (await Stage(host=ASKING).prepare(PREPARED)).plan.is_empty
+
+
+async def test_host_is_prepared_and_then_enrolled_over_one_connection() -> None:
+    """First the preparations, then the apply of what the look after them shows."""
+    drifted_too = replace(DRIFTED, around=PREPARED.around)
+    stage = Stage((DRIFTED, drifted_too), (PREPARE, WITHOUT_TOKEN), host=ASKING)
+    outcome = await stage.enroll()
+    assert ending(outcome) == ("enrolled", None, None)
+    assert (len(stage.fake.payloads), stage.connector.connections) == (2, [HOST.name])
+
+
+async def test_only_preparations_are_a_change_too() -> None:
+    """The host was changed by us, even where its Nomad is as it should be; the agent that runs is left alone."""
+    asking = replace(HOST, prepare=Prepare(docker=True))
+    stage = Stage((CONVERGED, PREPARED), (PREPARE,), host=asking)
+    stage.region.show(view(), CONVERGED.nomad.stamp or "")
+    assert ending(await stage.enroll(CONVERGED)) == ("enrolled", None, None)
+    assert len(stage.fake.payloads) == 1
+
+
+async def test_agent_is_restarted_for_what_it_sees_only_at_its_start() -> None:
+    """CNI plugins, modules, driver and runtime are looked at once."""
+    stage = Stage((CONVERGED, PREPARED), (PREPARE, WITHOUT_TOKEN), host=ASKING)
+    assert ending(await stage.enroll(CONVERGED)) == ("enrolled", None, None)
+    assert ["start", "restart"] in stage.fake.steps
+
+
+async def test_failed_preparation_is_the_outcome() -> None:
+    """Nothing of Nomad is touched then."""
+    failing: tuple[Line, ...] = ("ready\tNONCE", "error\tpackages_locked\tdocker: Could not get lock")
+    stage = Stage((DRIFTED,), (failing,), host=ASKING)
+    outcome = await stage.enroll()
+    assert ending(outcome) == ("failed", "packages_locked", "prepare")
+    assert outcome.problem is not None
+    assert (outcome.problem.exit_code, len(stage.fake.payloads)) == (5, 1)
