@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FORKS_LIMIT = 60
+PROGRAMS = "awk cat date df grep head id readlink sed sha256sum sleep stat tr uname base64 timeout systemctl"
 
 
 def furnish(host: Host) -> None:
@@ -155,8 +156,7 @@ def test_few_processes_are_started(one_host: Host, tmp_path: Path) -> None:
     """A survey of a whole host starts a few dozen programs at most."""
     furnish(one_host)
     record = tmp_path / "programs"
-    names = "awk cat date df grep head id readlink sed sha256sum sleep stat tr uname base64 timeout systemctl".split()
-    for name in names:
+    for name in PROGRAMS.split():
         real = one_host.shims / name
         target = real.resolve() if real.exists() else f"/usr/bin/{name}"
         shim(one_host, name, f'echo {name} >>"{record}"; exec {target} "$@"')
