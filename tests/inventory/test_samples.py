@@ -33,6 +33,7 @@ def test_there_are_samples() -> None:
         "datacenter.yaml",
         "jump-and-passwords.yaml",
         "minimal.yaml",
+        "prepare.yaml",
         "two-regions.yaml",
     ]
 
