@@ -51,7 +51,8 @@ if TYPE_CHECKING:
     from ionetctl.model import FileDiff, HostName
     from ionetctl.ports import Session
 
-START_TIMEOUT: Final = "start_timeout"
+DID_NOT_START: Final = frozenset({"start_failed", "start_timeout"})
+"""A device plugin that hangs in the driver holds up the agent's start: systemd, the agent or the apply gives it up."""
 
 _Result = TypeVar("_Result")
 
@@ -321,11 +322,11 @@ class Pipeline:
         return surveyed
 
     async def _apply_or_explain(self, prepared: Prepared, session: Session, attempt: int) -> NodeView:
-        """The node once it is registered. A start that did not end in time is blamed on the driver where that hangs."""
+        """The node once it is registered. A start that failed is blamed on the driver where that hangs."""
         try:
             return await self._apply(prepared, session, attempt)
         except HostFailedError as error:
-            if error.code != START_TIMEOUT:
+            if error.code not in DID_NOT_START:
                 raise
             seen = await self._looking.again(prepared.surveyed, session)
             if not seen.facts.is_driver_hanging:

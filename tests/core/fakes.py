@@ -105,6 +105,7 @@ def survey_text(facts: Facts, nonce: str) -> bytes:
 def probe_text(facts: Facts, nonce: str) -> bytes:
     """What a host of these facts answers to a probe (docs/gpu-probe.md)."""
     verdict = "unknown\tnobody" if facts.gpus is None else f"nvml\t{json.dumps(_nvml(facts.gpus))}"
+    verdict = "hanging\tnvidia-smi" if facts.is_driver_hanging else verdict
     return f"ionet-probe\t1\t{nonce}\n{verdict}\nionet-probe-end\t{nonce}\n".encode()
 
 
@@ -119,7 +120,7 @@ class FakeHost:
     """A ``ports.Session`` and its host: surveyed in turn as ``facts`` say, each apply as ``applies`` say (the last for ever).
 
     ``NONCE`` and ``ID`` in a line stand for the apply's nonce and the node's id; ``view`` is what the agent registers as,
-    ``texts`` what its files hold.
+    ``texts`` what its files hold, ``probed_after`` what probes see once an apply was begun.
     A line of an apply that is an error is raised: the connection is gone. ``heard`` is what the controller answered,
     ``None`` for the end of its speech, on which the host abandons as the real one does.
     """
@@ -129,6 +130,7 @@ class FakeHost:
     region: FakeRegion | None = None
     view: NodeView = field(default_factory=view)
     texts: dict[str, bytes] = field(default_factory=dict)
+    probed_after: Facts | None = None
     stderr: bytes = b""
     exit_status: int = 0
     commands: list[Command] = field(default_factory=list)
@@ -159,8 +161,9 @@ class FakeHost:
         return self._probe(command) if stdin == PROBE else self._survey(command)
 
     def _probe(self, command: Command) -> Completed:
-        """The GPUs of the latest survey."""
-        found = self.facts[min(self._surveys, len(self.facts)) - 1]
+        """The GPUs of the latest survey, unless an apply has changed them."""
+        surveyed = self.facts[min(self._surveys, len(self.facts)) - 1]
+        found = self.probed_after if self._applies and self.probed_after else surveyed
         assert not isinstance(found, BaseException)
         return Completed(0, probe_text(found, command.argv[4]), b"")
 
