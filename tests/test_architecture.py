@@ -21,7 +21,7 @@ LAYERS: Final[tuple[str, ...]] = (
     "__main__",
     "cli",
     # wiring: opens adapters, and hands them to the core
-    "enrollment standing rendering probing inspecting",
+    "enrollment standing rendering explanation probing inspecting",
     "site",
     # adapters, sinks and the rehearsal, which do not know each other
     "transport region artifacts pki secrets settings clock inventory remote recorder journal catalog report ui lab",

@@ -46,6 +46,11 @@ def test_wheel_carries_the_scripts_and_stand_ins(wheel_names: frozenset[str]) ->
     assert {name for name in wanted if "__pycache__" not in name} - wheel_names == set()
 
 
+def test_wheel_carries_the_page_of_errors(wheel_names: frozenset[str]) -> None:
+    """What ``ionetctl explain`` reads."""
+    assert "ionetctl/docs/errors.md" in wheel_names
+
+
 def test_wheel_is_typed(wheel_names: frozenset[str]) -> None:
     """Whoever imports it gets its types."""
     assert "ionetctl/py.typed" in wheel_names

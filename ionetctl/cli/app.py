@@ -15,6 +15,7 @@ from ionetctl.cli import (
     capacity,
     demo,
     enroll,
+    explain,
     inventory,
     lab,
     preflight,
@@ -50,6 +51,7 @@ app.add_typer(inventory.app, name="inventory", rich_help_panel=SITE)
 app.command("preflight", rich_help_panel=SITE, epilog=preflight.EPILOG)(preflight.preflight)
 app.command("probe", rich_help_panel=SITE, epilog=probe.EPILOG)(probe.probe)
 app.add_typer(region.app, name="region", rich_help_panel=SITE)
+app.command("explain", rich_help_panel=SITE, epilog=explain.EPILOG)(explain.explain)
 app.command("render", rich_help_panel=SITE, epilog=render.EPILOG)(render.render)
 app.add_typer(artifacts.app, name="artifacts", rich_help_panel=SITE)
 app.add_typer(lab.app, name="lab", rich_help_panel=REHEARSAL)

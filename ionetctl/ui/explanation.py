@@ -1,0 +1,66 @@
+"""A code's explanation, and the list of all codes, as people read them. Pure: records to text."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING, Final
+
+from rich.text import Text
+
+from ionetctl.ui.summary import SEVERITY_STYLES
+from ionetctl.ui.tables import table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from ionetctl.checks.catalogue import Row
+    from ionetctl.model import Severity
+
+WIDTH: Final = 96
+INDENT: Final = "  "
+
+
+def check_view(row: Row, waiver: str) -> Iterator[Text]:
+    """What a check looks at, why it matters, what to do, and how a site waives it."""
+    yield Text.assemble(
+        (row.code, "bold"), "  ", (row.severity.value, SEVERITY_STYLES[row.severity]), f"  {row.title}"
+    )
+    yield from _chapter("It looks at", row.looks_at)
+    yield from _chapter("Why it matters", row.matters)
+    yield from _chapter("What to do", row.remedy)
+    if row.may_be_waived:
+        yield from _chapter("Where it does no harm", "In defaults, a group or a host of the inventory:")
+        yield Text(textwrap.indent(waiver.rstrip(), INDENT * 2), style="dim")
+    else:
+        yield from _chapter(
+            "It cannot be waived", f"An enrolment cannot do without it. Exit {int(row.exit_code)}."
+        )
+
+
+def error_view(code: str, chapter: str, exits: Iterable[int], means: str, remedy: str) -> Iterator[Text]:
+    """What an error means and what to do, with the chapter of the documentation that has it."""
+    codes = ", ".join(str(number) for number in exits)
+    head = f"  exit {codes}" if codes else ""
+    yield Text.assemble((code, "bold"), (head, "red"), (f"  {chapter}", "dim"))
+    yield from _chapter("It means", means)
+    yield from _chapter("What to do", remedy)
+
+
+def codes_view(rows: Iterable[tuple[str, Severity | None, Iterable[int], str]]) -> Iterator[Text]:
+    """Every code in a line: severity where it is a check's, exit codes, title."""
+    cells = [
+        (
+            code,
+            Text() if severity is None else Text(severity.value, SEVERITY_STYLES[severity]),
+            ", ".join(str(number) for number in exits),
+            title,
+        )
+        for code, severity, exits, title in rows
+    ]
+    return table(("CODE", "SEVERITY", "EXIT", "MEANS"), cells)
+
+
+def _chapter(heading: str, text: str) -> Iterator[Text]:
+    yield Text("")
+    yield Text(heading, style="bold")
+    yield Text(textwrap.fill(text, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT))
