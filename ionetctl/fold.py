@@ -18,6 +18,7 @@ from ionetctl.events import (
     HostEntry,
     HostFinished,
     HostJudged,
+    HostPlaced,
     HostPlanned,
     HostSurveyed,
     RolloutFinished,
@@ -27,7 +28,7 @@ from ionetctl.events import (
     StepStarted,
     Warned,
 )
-from ionetctl.model import Change, FileDiff, Finding, HostName, Outcome, Result, RolloutId
+from ionetctl.model import Change, FileDiff, Finding, HostName, Outcome, RegionName, Result, RolloutId
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -79,6 +80,15 @@ class PlanGroup:
 
 
 @dataclass(frozen=True, slots=True)
+class PlacementGroup:
+    """Hosts that left their region open and were given the same one; ``reasons`` are the first host's."""
+
+    region: RegionName
+    hosts: tuple[HostName, ...]
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Sight:
     """What was seen of a host: empty where nobody got to look.
 
@@ -112,6 +122,7 @@ class Summary:
     started_at: str | None = None
     duration_s: float = 0.0
     outcomes: tuple[Outcome, ...] = ()
+    placements: tuple[PlacementGroup, ...] = ()
     plans: tuple[PlanGroup, ...] = ()
     findings: tuple[FindingGroup, ...] = ()
     sights: Mapping[HostName, Sight] = field(default_factory=dict)
@@ -193,7 +204,7 @@ class SummaryFold:
                 self._outcomes.pop(host, None)
             case HostSurveyed() | HostJudged() as event:
                 self._sights.put(event)
-            case HostPlanned(host=str() as host) as event:
+            case (HostPlaced(host=str() as host) | HostPlanned(host=str() as host)) as event:
                 self._plans.put(host, event)
             case HostFinished() as event:
                 self._outcomes[event.outcome.host] = event.outcome
@@ -221,6 +232,7 @@ class SummaryFold:
             started_at=self._first_time,
             duration_s=self._duration_s(),
             outcomes=outcomes,
+            placements=self._plans.placements(),
             plans=self._plans.groups(),
             findings=group_findings({host: seen.findings for host, seen in sights.items()}),
             sights=sights,
@@ -293,9 +305,10 @@ class _Sights:
 
 
 class _Plans:
-    """Each host's latest plan, hosts with alike ones together."""
+    """Each host's latest plan and placement, hosts with alike ones together."""
 
     def __init__(self) -> None:
+        self._placed: dict[HostName, HostPlaced] = {}
         self._keys: dict[HostName, tuple[tuple[str, str], ...]] = {}
         self._first: dict[tuple[tuple[str, str], ...], HostPlanned] = {}
 
@@ -303,10 +316,22 @@ class _Plans:
     def has_changes(self) -> bool:
         return any(self._keys.values())
 
-    def put(self, host: HostName, plan: HostPlanned) -> None:
+    def put(self, host: HostName, plan: HostPlanned | HostPlaced) -> None:
+        if isinstance(plan, HostPlaced):
+            self._placed[host] = plan
+            return
         key = tuple((change.action.value, change.path) for change in plan.changes)
         self._keys[host] = key
         self._first.setdefault(key, plan)
+
+    def placements(self) -> tuple[PlacementGroup, ...]:
+        hosts: dict[RegionName, list[HostName]] = {}
+        for host, placed in self._placed.items():
+            hosts.setdefault(placed.region, []).append(host)
+        return tuple(
+            PlacementGroup(region, tuple(names), self._placed[names[0]].reasons)
+            for region, names in hosts.items()
+        )
 
     def groups(self) -> tuple[PlanGroup, ...]:
         hosts: dict[tuple[tuple[str, str], ...], list[HostName]] = {}

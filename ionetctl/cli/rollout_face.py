@@ -17,7 +17,7 @@ from ionetctl.ui import phrases
 from ionetctl.ui.console import can_redraw
 from ionetctl.ui.live import LiveScreen
 from ionetctl.ui.plain import PlainLines
-from ionetctl.ui.summary import lines, plan_lines
+from ionetctl.ui.summary import lines, placement_lines, plan_lines
 from ionetctl.ui.verbosity import Verbosity
 
 if TYPE_CHECKING:
@@ -120,8 +120,9 @@ class RolloutFace:
         if isinstance(self._screen, LiveScreen):
             self._screen.stop()
         err = self._face.err
-        plans = self._summary.fold.summary().plans
-        for line in plan_lines(plans):
+        summary = self._summary.fold.summary()
+        plans = summary.plans
+        for line in (*placement_lines(summary.placements), *plan_lines(plans)):
             err.print(line)
         changing = sum(len(group.hosts) for group in plans if group.changes)
         err.file.write(f"Change {phrases.hosts(changing)}? [y/N] ")

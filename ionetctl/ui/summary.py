@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ionetctl.causes import Cause, FindingGroup
-    from ionetctl.fold import PlanGroup, Summary
+    from ionetctl.fold import PlacementGroup, PlanGroup, Summary
     from ionetctl.model import Change, FileDiff
 
 STYLES: Final[dict[Result, str]] = {
@@ -54,6 +54,7 @@ _RESUMABLE: Final = frozenset(
 def lines(summary: Summary) -> Iterator[Text]:
     """What stands under a finished rollout, line by line."""
     if summary.is_check:
+        yield from placement_lines(summary.placements)
         yield from plan_lines(summary.plans)
     yield from finding_lines([found for found in summary.findings if found.severity is Severity.WARN])
     yield from cause_lines([cause for cause in summary.causes if cause.result is not Result.SKIPPED])
@@ -104,6 +105,18 @@ def _reason_lines(
     if hint and not reasons:
         yield Text(f"  do     {phrases.plain(hint)}", style="dim")
     yield Text("")
+
+
+def placement_lines(placements: Sequence[PlacementGroup]) -> Iterator[Text]:
+    """Which regions were chosen for hosts that leave it open, and why for the first of each."""
+    for group in placements:
+        yield Text.assemble(
+            (f"{phrases.hosts(len(group.hosts))} to {phrases.plain(group.region)}", "bold"),
+            f": {phrases.folded(group.hosts)}",
+        )
+        yield from (Text(f"  because {phrases.plain(reason)}", style="dim") for reason in group.reasons[:1])
+        yield from (Text(f"  not     {phrases.plain(reason)}", style="dim") for reason in group.reasons[1:])
+        yield Text("")
 
 
 def plan_lines(plans: Sequence[PlanGroup]) -> Iterator[Text]:

@@ -245,3 +245,21 @@ def test_verify_of_a_whole_fleet_is_one_line() -> None:
     """Where all are there by their ids, nothing else is said."""
     found = Verdict(HostName("g1"), RegionName("eu-north"), NodeId("n"), None, "", "")
     assert shown(verify_view(VerifyReport((found,)))) == ["1 of 1 host confirmed by their regions"]
+
+
+def test_check_shows_which_regions_were_chosen() -> None:
+    """Hosts of one region together, with what spoke for it and what there was beside it."""
+    say = Stream().say
+    stream = [*Rollout(hosts=2, is_check=True).play()[:1]]
+    reasons = ("eu-north: 12 ms, 31 of 100 nodes", "us-east: 95 ms, 0 of 100 nodes")
+    for index in range(2):
+        placed = events.HostPlaced(
+            host=streams.host_name(index), region=RegionName("eu-north"), reasons=reasons
+        )
+        stream.append(say(placed))
+    assert shown(lines(summarize(stream)))[:4] == [
+        "2 hosts to eu-north: rey1-a01-g[01-02]",
+        "  because eu-north: 12 ms, 31 of 100 nodes",
+        "  not     us-east: 95 ms, 0 of 100 nodes",
+        "",
+    ]
