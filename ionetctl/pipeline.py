@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from ionetctl import gpu, layout, outcomes, proof
 from ionetctl.admission import Admission, Candidate, Mark
 from ionetctl.bundle import build_bundle
-from ionetctl.checks import blocking
+from ionetctl.checks import blocking, check_host
 from ionetctl.conversation import Opening, converse
 from ionetctl.diffs import compared_paths, file_diffs, parse_texts
 from ionetctl.equipment import NONCE_BYTES
@@ -264,6 +264,7 @@ class Pipeline:
             return await self._look_again(prepared, session)
 
         async with self._preparing.prepared(host, look, attempt) as (session, now, done):
+            self._refuse_unmended(now)
             fresh = await self._prepare_again(_after(prepared, done), now, nonce)
             if fresh.plan.is_empty:
                 view = await self._admit(fresh, now, await self._confirm(fresh))
@@ -276,6 +277,12 @@ class Pipeline:
         is_ours = bool(done) or not fresh.plan.is_empty or stamp.endswith(f"-{nonce}")
         result = Result.ENROLLED if is_ours else Result.UNCHANGED
         return outcomes.confirmed(host, result, view, now.facts, stamp)
+
+    def _refuse_unmended(self, now: Surveyed) -> None:
+        """With nothing left to prepare, what a preparation was to mend and did not keeps the host out after all."""
+        findings = check_host(now.host, now.facts, takeover=self._with.takeover, is_prepared=True)
+        if finding := blocking(findings):
+            raise outcomes.finding_error(finding)
 
     async def _prepare_again(self, prepared: Prepared, now: Surveyed, nonce: str) -> Prepared:
         is_same_node = now.facts.nomad.node_id == prepared.surveyed.facts.nomad.node_id

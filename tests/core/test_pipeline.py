@@ -32,7 +32,7 @@ from ionetctl.events import (
 )
 from ionetctl.looking import LOCK_PAUSES_S, Surveyed
 from ionetctl.model import Action, Device, GpuPromise, Host, Outcome, Prepare, Result, RolloutId
-from ionetctl.observed import Docker, Surroundings
+from ionetctl.observed import Docker, Driver, Surroundings
 from ionetctl.pipeline import Pipeline, Prepared
 from ionetctl.preparation import CNI_PLUGINS
 from tests.core.fakes import (
@@ -589,3 +589,13 @@ async def test_failed_preparation_is_the_outcome() -> None:
     assert ending(outcome) == ("failed", "packages_locked", "prepare")
     assert outcome.problem is not None
     assert (outcome.problem.exit_code, len(stage.fake.payloads)) == (5, 1)
+
+
+async def test_what_no_preparation_mends_keeps_the_host_out() -> None:
+    """A driver that is too old is forgiven while one may come, and no longer once nothing is left to prepare."""
+    asking = replace(HOST, prepare=Prepare(driver="390"), gpus=GpuPromise(None, 2))
+    old = replace(DRIFTED, around=Surroundings(driver=Driver(module_version="390.157")))
+    stage = Stage((old,), host=asking)
+    assert [finding.severity for finding in (await stage.survey()).findings if finding.declared] == ["info"]
+    assert ending(await stage.enroll(old)) == ("failed", "driver_old", "apply")
+    assert stage.fake.payloads == []
