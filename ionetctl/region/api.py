@@ -169,11 +169,18 @@ class NomadRegion:
     async def annotate(self, node: NodeId, meta: Mapping[str, str | None]) -> None:
         """Change a node's dynamic metadata, by way of its servers. Needs node:write and a connected node.
 
-        Raises ``RegionError`` and ``TrustError``.
+        Its agent has it at once and keeps it across restarts; the servers hear of it up to ten seconds later.
+        Raises ``RegionError`` (``node_disconnected`` where the servers have no way to it) and ``TrustError``.
         """
         body = msgspec.json.encode({"NodeID": node, "Meta": dict(meta)})
         call = self._call("POST", "/v1/client/metadata", "node:write", {"node_id": node}, body)
-        await self._http.send(call)
+        try:
+            await self._http.send(call)
+        except RegionError as error:
+            if error.code != "region_not_found":
+                raise
+            message = f"{self._name} has no way to the node {node} now, so its metadata stays as it is"
+            raise RegionError("node_disconnected", message, "is its Nomad running? Then run again") from error
 
     async def allocations(self, node: NodeId) -> Sequence[str]:
         """The names of a node's allocations that run or are about to. Needs read-job in their namespaces.

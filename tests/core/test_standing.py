@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -347,3 +348,72 @@ async def test_silent_region_ends_verify(tmp_path: Path) -> None:
     async with stage.serving():
         with pytest.raises(RegionError):
             await stage.verdicts()
+
+
+# --- held nodes ------------------------------------------------------------------------------------------------------
+
+INELIGIBLE: dict[str, Any] = {"SchedulingEligibility": "ineligible"}
+WELL = stub("g2")
+HELD = stub("g1", **INELIGIBLE)
+
+
+def held_answers(node: dict[str, Any], *, is_held: bool, is_clearable: bool) -> list[Answer]:
+    """The stamped nodes, those that ionetctl holds, and those of them that the region's word can clear."""
+    return [Answer([node, WELL]), *(Answer([node] if yes else []) for yes in (is_held, is_clearable))]
+
+
+async def verified(stage: Stage, *, releases: bool = True) -> tuple[list[Verdict], list[tuple[str, str]]]:
+    """The verdicts, and what was changed in the region."""
+    path = f"/v1/node/{node_id('g1')}/eligibility"
+    answers = {NODES: stage.answers, path: [Answer({})], "/v1/client/metadata": [Answer({})]}
+    async with stage.site.serving(answers) as (url, api):
+        await stage.remember(url)
+        report = await verify(str(stage.directory / "site.yaml"), None, stage.settings, releases=releases)
+    return list(report.verdicts), [
+        (seen.path, json.loads(seen.body).get("Eligibility", ""))
+        for seen in api.seen
+        if seen.method == "POST"
+    ]
+
+
+async def test_held_node_that_its_region_clears_is_released(tmp_path: Path) -> None:
+    """Eligible first, then marked; the host then is as it should be."""
+    stage = Stage(tmp_path, answers=held_answers(HELD, is_held=True, is_clearable=True))
+    verdicts, written = await verified(stage)
+    assert (codes(verdicts)[0], verdicts[0].message) == (
+        ("g1", None, False),
+        "released: its region shows all that was promised",
+    )
+    assert written == [
+        (f"/v1/node/{node_id('g1')}/eligibility", "eligible"),
+        ("/v1/client/metadata", ""),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("node", "is_held", "is_clearable", "releases", "code"),
+    [
+        (HELD, True, True, False, "node_held"),
+        (HELD, True, False, True, "node_held"),
+        (HELD, False, False, True, "node_ineligible"),
+        (stub("g1", healthy=1, **INELIGIBLE), True, True, True, "gpu_unhealthy"),
+        (stub("g1", Status="down", **INELIGIBLE), True, True, True, "node_not_ready"),
+    ],
+)
+async def test_other_ineligible_nodes_are_told_and_not_touched(
+    tmp_path: Path, node: dict[str, Any], code: str, *, is_held: bool, is_clearable: bool, releases: bool
+) -> None:
+    """Only looked at, flawed by a probe, somebody else's, short, or not there."""
+    stage = Stage(tmp_path, answers=held_answers(node, is_held=is_held, is_clearable=is_clearable))
+    verdicts, written = await verified(stage, releases=releases)
+    assert (codes(verdicts)[0], written) == (("g1", code, False), [])
+
+
+async def test_release_that_the_region_refuses_is_the_hosts_verdict(tmp_path: Path) -> None:
+    """The other hosts are judged all the same."""
+    stage = Stage(tmp_path, answers=held_answers(HELD, is_held=True, is_clearable=True))
+    path = f"/v1/node/{node_id('g1')}/eligibility"
+    answers = {NODES: stage.answers, path: [Answer(b"Permission denied", 403)]}
+    async with stage.site.serving(answers) as (url, _):
+        await stage.remember(url)
+        assert codes(await stage.verdicts()) == [("g1", "region_forbidden", False), ("g2", None, False)]
