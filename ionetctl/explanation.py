@@ -70,7 +70,7 @@ def explain(code: str) -> Explanation:
 
 def explain_all() -> tuple[Explanation, ...]:
     """Every code: those of checks in the order of their catalogue, then those of other errors in the page's."""
-    return tuple(explain(code) for code in dict.fromkeys((*CATALOGUE, *error_rows())))
+    return tuple(map(explain, dict.fromkeys((*CATALOGUE, *error_rows()))))
 
 
 def waiver(row: Row) -> str:

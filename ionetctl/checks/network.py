@@ -24,9 +24,9 @@ def _tried(facts: Facts) -> tuple[Reach, ...]:
 
 
 def _walls(facts: Facts) -> tuple[Firewall, ...]:
-    """The host's own firewalls that seem to let no RPC out."""
+    """The host's own firewalls that let no RPC out, as far as their rules say."""
     firewalls = facts.around.firewalls or ()
-    return tuple(wall for wall in firewalls if wall.blocks_outbound and not wall.allows_rpc)
+    return tuple(wall for wall in firewalls if wall.blocks_outbound and wall.allows_rpc is False)
 
 
 def _failures(reaches: Iterable[Reach]) -> str:

@@ -52,6 +52,10 @@ CASES: Final = (
         around={"reaches": reached("timeout"), "firewalls": (replace(WALL, allows_rpc=True),)},
     ),
     Case(
+        ("servers_unreachable block",),
+        around={"reaches": reached("timeout"), "firewalls": (replace(WALL, allows_rpc=None),)},
+    ),
+    Case(
         ("region_far warn",),
         around={"reaches": reached(None, rtt_ms=200.4)},
         message="its nearest server answers after 200 ms, more than 200 ms",

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from ionetctl.model import Host
 
 NO_DOCKER = replace(BARE, around=replace(SEEN, docker=None))
-MINING = replace(BARE, around=replace(SEEN, miners=one("a").facts.around.miners))
 RISERS = CheckRule(Severity.WAIVED, "no containers here")
 
 
@@ -72,7 +71,9 @@ MENDED: list[tuple[str, dict[str, Any]]] = [
     ("cni_missing", {"cni": True}),
     ("driver_missing", {"driver": "550"}),
     ("driver_not_loaded", {"driver": "550"}),
+    ("driver_mismatch", {"driver": "550"}),
     ("driver_old", {"driver": "550"}),
+    ("nouveau_loaded", {"driver": "550"}),
     ("bridge_missing", {"modules": True}),
     ("clock_unsynchronized", {"time_sync": True}),
     ("firewall_blocks_rpc", {"firewall": True}),

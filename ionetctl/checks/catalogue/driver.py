@@ -38,7 +38,8 @@ ROWS: Final = (
         "/proc/driver/nvidia/version against the version of libnvidia-ml." + _WEIGHT,
         "After an upgrade without a reboot the old module is still loaded. NVML refuses to work (Driver/library version "
         "mismatch), and with it the device plugin and every container.",
-        "reboot the host",
+        "reboot the host, or prepare: {driver: 550, reboot: true}",
+        mended_by="driver",
     ),
     Row(
         "driver_old",
@@ -56,7 +57,8 @@ ROWS: Final = (
         "the free nouveau driver has the cards",
         "The loaded kernel modules, where nothing could count the GPUs." + _WEIGHT,
         "Only one driver can have a card, and nouveau knows no CUDA.",
-        "install the NVIDIA driver (its package switches nouveau off), then reboot",
+        "install the NVIDIA driver (its package switches nouveau off), then reboot; or prepare: {driver: 550}",
+        mended_by="driver",
     ),
     Row(
         "driver_hanging",
