@@ -134,7 +134,8 @@ class Machine:
         groups = cgroups.make(self.namespace)
         argv = [*cgroups.joining(groups), *ending_with_us(), "systemd-nspawn", "--boot", "--quiet"]
         argv += ["--directory", str(self.root), "--register=no", "--keep-unit", "--console=pipe"]
-        argv += [f"--network-namespace-path=/run/netns/{self.namespace}"]
+        # As root of a network of its own, as far as its namespace reaches.
+        argv += [f"--network-namespace-path=/run/netns/{self.namespace}", "--capability=CAP_NET_ADMIN"]
         argv += [f"--machine={self.namespace}", f"--hostname={self.name}"]
         with (self.directory / "console.log").open("ab") as log:
             # A session of its own: a signal meant for the test run must not switch hosts off.

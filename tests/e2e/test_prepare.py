@@ -75,6 +75,17 @@ ExecStart=/bin/mount --bind /usr/lib/fake-driver /proc/driver
 [Install]
 WantedBy=basic.target
 """
+RULES = """\
+#!/usr/sbin/nft -f
+flush ruleset
+table inet filter {
+	chain output {
+		type filter hook output priority filter; policy drop;
+		tcp sport 22 accept
+		oif lo accept
+	}
+}
+"""
 MINER_UNIT = """\
 [Service]
 ExecStart=/opt/t-rex/t-rex 86400
@@ -307,3 +318,31 @@ def ending(done: Finished, machine: Machine) -> str:
     ]
     assert outcome["problem"]["step"] == "prepare"
     return str(outcome["problem"]["code"])
+
+
+def test_firewall_that_drops_all_lets_the_region_through(site: Site, tmp_path: Path) -> None:
+    """Debian's nftables in the guest's own network: the rule works now, and stands in the file for the next boot."""
+    machine = site.fleet.machines[1]
+    try:
+        debs.download(tmp_path, base_root(), "nftables")
+    except RuntimeError as error:
+        pytest.skip(f"no real packages: {error}")
+    folder = machine.root / "opt/debs"
+    folder.mkdir(exist_ok=True)
+    for package in tmp_path.glob("*.deb"):
+        (folder / package.name).write_bytes(package.read_bytes())
+    machine.run("dpkg -i /opt/debs/*.deb")
+    (machine.root / "etc/nftables.conf").write_text(RULES)
+    if machine.run("nft -f /etc/nftables.conf", check=False).returncode != 0:
+        pytest.skip("this machine's kernel has no nftables")
+    machine.run("systemctl enable nftables.service")
+    try:
+        done = enroll(site, machine, prepare={"firewall": True})
+        rested = checked(site)
+        machine.run("nft -f /etc/nftables.conf")
+        reloaded = checked(site)
+    finally:
+        machine.run("nft flush ruleset; systemctl disable nftables.service; rm /etc/nftables.conf")
+    assert done.exit_code == 0, (changes(done), done.stderr)
+    assert changes(done) == [["firewall", "nftables lets TCP 4647 out, now and at boot"]]
+    assert (rested.exit_code, reloaded.exit_code) == (0, 0)
