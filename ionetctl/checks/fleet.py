@@ -13,10 +13,11 @@ from ionetctl.checks.system import CLOCK_WARN_S
 from ionetctl.model import Facts, Finding, Host, HostName, NodeView, RegionName
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 DEFAULT_CONNECTIONS: Final = 100
 """Nomad's limits.rpc_max_conns_per_client where nobody may look or has set it; 0 is none at all."""
+OTHERS_SHOWN: Final = 5
 MEDIAN_OF: Final = 3
 """From as many clocks on the median says more than the controller's."""
 
@@ -82,9 +83,16 @@ def doubles(fleet: Fleet) -> Iterator[Findings]:
             names = [one.host.name for one in sharing]
             for name in names:
                 if name not in told:
-                    others = ", ".join(other for other in names if other != name)
-                    yield name, found(trait.code, f"it has the same {trait.what} ({value}) as {others}")
+                    message = f"it has the same {trait.what} ({value}) as {_others(names, name)}"
+                    yield name, found(trait.code, message)
             told.update(names)
+
+
+def _others(names: Sequence[HostName], name: HostName) -> str:
+    """The first of the others, and how many more there are: a cloned image may be a whole fleet's."""
+    shown = [other for other in names[: OTHERS_SHOWN + 1] if other != name][:OTHERS_SHOWN]
+    more = len(names) - 1 - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
 
 
 def _sharing(hosts: Iterable[FleetHost], trait: Trait) -> dict[str, list[FleetHost]]:

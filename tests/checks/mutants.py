@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import copy
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -26,14 +25,17 @@ Slot = tuple[ast.AST, str, int | None]
 
 
 def mutants(tree: ast.Module) -> Iterator[tuple[str, ast.Module]]:
-    """Each mutant of a module, with a name that says line, condition and what became of it."""
-    for number, (parent, _, _) in enumerate(_slots(tree)):
-        changed = copy.deepcopy(tree)
-        slot = _slots(changed)[number]
-        line = getattr(parent, "lineno", getattr(_at(slot), "lineno", 0))
+    """Each mutant of a module, with a name that says line, condition and what became of it.
+
+    It is the tree itself, which is put right again before the next one.
+    """
+    for slot in _slots(tree):
+        old = _at(slot)
+        line = getattr(slot[0], "lineno", getattr(old, "lineno", 0))
         before = _words(slot)
-        _invert(slot)
-        yield f"{line}: {before} → {_words(slot)}", ast.fix_missing_locations(changed)
+        _put(slot, _inverted(old))
+        yield f"{line}: {before} → {_words(slot)}", ast.fix_missing_locations(tree)
+        _put(slot, old)
 
 
 def _slots(tree: ast.Module) -> list[Slot]:
@@ -69,10 +71,12 @@ def _words(slot: Slot) -> str:
     return ast.unparse(slot[0]) if isinstance(slot[0], ast.Compare) else ast.unparse(_at(slot))
 
 
-def _invert(slot: Slot) -> None:
+def _inverted(old: Any) -> ast.AST:
+    return INVERSE[type(old)]() if isinstance(old, ast.cmpop) else ast.UnaryOp(ast.Not(), old)
+
+
+def _put(slot: Slot, new: Any) -> None:
     parent, name, place = slot
-    old = _at(slot)
-    new = INVERSE[type(old)]() if isinstance(old, ast.cmpop) else ast.UnaryOp(ast.Not(), old)
     if place is None:
         setattr(parent, name, new)
     else:

@@ -80,6 +80,16 @@ CASES: Final = (
     ),
     FleetCase((one("a", machine=None), one("b", machine=None))),
     FleetCase(
+        tuple(one(name, machine="m") for name in "abcdef"),
+        tuple(f"{name} machine_id_doubled block" for name in "abcdef"),
+        message="it has the same machine-id (m) as b, c, d, e, f",
+    ),
+    FleetCase(
+        tuple(one(name, machine="m") for name in "abcdefg"),
+        tuple(f"{name} machine_id_doubled block" for name in "abcdefg"),
+        message="it has the same machine-id (m) as b, c, d, e, f and 1 more",
+    ),
+    FleetCase(
         (one("a", gpus=with_gpu("GPU-9")), one("b", gpus=with_gpu("GPU-9")), one("c", gpus=None)),
         ("a gpu_doubled block", "b gpu_doubled block"),
         message="it has the same GPU (GPU-9) as b",

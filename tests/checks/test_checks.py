@@ -10,6 +10,7 @@ from ionetctl.checks import CATALOGUE, blocking, check_fleet, check_host
 from ionetctl.model import Finding, Severity
 from tests.checks.cases import CASES
 from tests.checks.on_fleet import CASES as FLEET_CASES
+from tests.checks.on_fleet import one
 
 if TYPE_CHECKING:
     from tests.checks.case import Case
@@ -77,3 +78,16 @@ def test_worst_block_decides(findings: list[Finding], expected: str | None) -> N
     """The block with the worst exit code is the one that is named."""
     worst = blocking(findings)
     assert (worst.code if worst else None) == expected
+
+
+def test_whole_fleet_of_clones_is_told_in_few_words() -> None:
+    """Each host names some of the others and counts the rest, itself not among them."""
+    told = check_fleet([one(f"h{number}", machine="m") for number in range(2000)], {})
+    words = [
+        findings[0].message.removeprefix("it has the same machine-id (m) as ") for findings in told.values()
+    ]
+    assert (words[0], words[3], words[-1]) == (
+        "h1, h2, h3, h4, h5 and 1994 more",
+        "h0, h1, h2, h4, h5 and 1994 more",
+        "h0, h1, h2, h3, h4 and 1994 more",
+    )
