@@ -25,11 +25,8 @@ _MIG: Final = "MIG-"
 _NAMED: Final = 3
 """How many UUIDs a message names."""
 
-RULES: Final = {
-    "docker_unhealthy": ("docker_missing", "docker_down"),
-    "nvidia_runtime_missing": ("nvidia_runtime_missing",),
-}
-"""By code of the proof the codes of checks whose rules in the inventory decide how much it weighs."""
+DOCKER_RULES: Final = ("docker_missing", "docker_down")
+"""Checks of the survey whose rules in the inventory say how much a node without Docker matters."""
 
 
 def gpus_due(host: Host, facts: Facts | None = None) -> int | None:
@@ -148,26 +145,21 @@ def unhealthy(cards: Sequence[Device]) -> Iterator[HostUnverifiedError]:
 
 def _unfit(host: Host, view: NodeView, facts: Facts | None, wanted: Severity) -> Iterator[Finding]:
     """What is wrong with Docker on a node that offers GPUs, where it weighs as much as ``wanted``."""
-    if not gpus_due(host, facts):
-        return
-    for code, message, hint in _of_docker(view):
-        if (severity := _weight(host, code)) is wanted:
-            yield Finding(code, severity, message, hint)
+    if gpus_due(host, facts):
+        yield from (finding for finding in _of_docker(host, view) if finding.severity is wanted)
 
 
-def _of_docker(view: NodeView) -> Iterator[tuple[str, str, str]]:
+def _of_docker(host: Host, view: NodeView) -> Iterator[Finding]:
     if DOCKER not in view.drivers_healthy:
+        message = "the node's Docker driver is not healthy: it can run no containers"
         hint = "install or start Docker; journalctl -u docker says why it does not start"
-        yield "docker_unhealthy", "the node's Docker driver is not healthy: it can run no containers", hint
+        yield Finding("docker_unhealthy", _weight(host, *DOCKER_RULES), message, hint)
     elif view.docker_runtimes is not None and NVIDIA not in view.docker_runtimes:
+        message = "the node's Docker has no runtime nvidia: jobs cannot use its GPUs"
         hint = "nvidia-ctk runtime configure --runtime=docker, then restart Docker"
-        yield (
-            "nvidia_runtime_missing",
-            "the node's Docker has no runtime nvidia: jobs cannot use its GPUs",
-            hint,
-        )
+        yield Finding("nvidia_runtime_missing", _weight(host, "nvidia_runtime_missing"), message, hint)
 
 
-def _weight(host: Host, code: str) -> Severity:
-    rules = [host.checks[each].severity for each in RULES[code] if each in host.checks]
+def _weight(host: Host, *checks: str) -> Severity:
+    rules = [host.checks[check].severity for check in checks if check in host.checks]
     return rules[0] if rules else Severity.WARN
