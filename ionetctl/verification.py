@@ -181,7 +181,7 @@ async def _nodes_with(
     """The nodes whose stamp ends with one of the nonces."""
     views: dict[NodeId, NodeView] = {}
     for chosen in _shared(sorted(nonces)):
-        expression = f'Meta.{layout.STAMP_KEY} matches "-({"|".join(chosen)})$"'
+        expression = f'Meta["{layout.STAMP_KEY}"] matches "-({"|".join(chosen)})$"'
         found = await region.nodes(expression, with_devices=with_devices)
         views.update((view.id, view) for view in found)
     return views

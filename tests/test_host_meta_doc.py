@@ -17,7 +17,7 @@ from ionetctl.observed import Driver, Surroundings
 from tests.core.sample import BARE, HOST
 
 PAGE: Final = (Path(__file__).parents[1] / "docs" / "host-meta.md").read_text()
-ROWS: Final = dict(re.findall(r"^\| `(ionet_\w+)` \| (.*) \| .* \|$", PAGE, re.MULTILINE))
+ROWS: Final = dict(re.findall(r"^\| `((?:unique\.)?ionet_\w+)` \| (.*) \| .* \|$", PAGE, re.MULTILINE))
 FULL: Final = replace(
     HOST, location=Location("IS", "Reykjavik"), network=Network(1000), tags=("hot", "nvlink")
 )
@@ -41,14 +41,14 @@ def test_every_key_is_documented_and_no_other() -> None:
 
 def test_values_look_as_documented() -> None:
     """The values of that host stand as examples in the table."""
-    values = {key: value for key, value in meta_of(FULL, SEEN).items() if key != "ionet_bundle"}
+    values = {key: value for key, value in meta_of(FULL, SEEN).items() if key != "unique.ionet_bundle"}
     assert {key: value for key, value in values.items() if f"`{value}`" not in ROWS[key]} == {}
 
 
 def test_lengths_are_as_documented() -> None:
     """Digits of the stamp and of a unique name's suffix."""
-    assert f"first {DIGEST_CHARACTERS} digits" in ROWS["ionet_bundle"]
-    assert f"{2 * NONCE_BYTES} digits that are new" in ROWS["ionet_bundle"]
+    assert f"first {DIGEST_CHARACTERS} digits" in ROWS["unique.ionet_bundle"]
+    assert f"{2 * NONCE_BYTES} digits that are new" in ROWS["unique.ionet_bundle"]
     assert {8: "eight"}[SUFFIX_CHARACTERS] + " digits made from the machine-id" in PAGE
 
 

@@ -88,7 +88,7 @@ async def test_region_is_asked_and_answers(place: Place) -> None:
         assert [(one.status, one.is_leader) for one in status.servers] == [("alive", True)]
         assert status.heartbeats == DEFAULT_HEARTBEATS
         assert status.certificate_expires_at is not None
-        stamp = 'Meta.ionet_bundle matches "-(0a1b2c3d4e5f|ffffffffffff)$"'
+        stamp = 'Meta["unique.ionet_bundle"] matches "-(0a1b2c3d4e5f|ffffffffffff)$"'
         assert [list(await region.nodes(expression, with_devices=True)) for expression in (None, stamp)] == [
             [],
             [],

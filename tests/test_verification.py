@@ -84,7 +84,7 @@ class FakeRegion:
         await asyncio.sleep(0)
         if self.failure is not None:
             raise self.failure
-        match = re.fullmatch(r'Meta\.ionet_bundle matches "(.*)"', filter_expression)
+        match = re.fullmatch(r'Meta\["unique\.ionet_bundle"\] matches "(.*)"', filter_expression)
         assert match is not None
         shown = [
             view for stamp, views in self.stamped.items() if re.search(match[1], stamp) for view in views
@@ -202,7 +202,7 @@ async def test_latecomer_of_another_wave_is_asked_for_at_once(region: FakeRegion
     registrar = Registrar(region, clock)
     await registrar.confirm(NodeId("n-1"), STAMP, GPU, 60)
     await registrar.confirm(NodeId("n-2"), OTHER_STAMP, GPU, 60)
-    expected = [f'Meta.ionet_bundle matches "-({nonce})$"' for nonce in (NONCE, "f" * 12)]
+    expected = [f'Meta["unique.ionet_bundle"] matches "-({nonce})$"' for nonce in (NONCE, "f" * 12)]
     assert ([expression for expression, _ in region.asked], clock.slept) == (expected, [])
 
 
@@ -283,7 +283,9 @@ async def test_stamp_that_is_none_matches_nothing(region: FakeRegion, clock: Man
     region.stamped[STAMP] = [node()]
     with pytest.raises(HostUnverifiedError):
         await Registrar(region, clock).confirm(NodeId("n-1"), stamp, GPU, 0)
-    assert [expression for expression, _ in region.asked] == ['Meta.ionet_bundle matches "-(none)$"']
+    assert [expression for expression, _ in region.asked] == [
+        'Meta["unique.ionet_bundle"] matches "-(none)$"'
+    ]
 
 
 # --- the judgement of a node -----------------------------------------------------------------------------------------

@@ -142,7 +142,7 @@ nomad() {
     first_line "$root$data_dir/client/client-id"
     known nomad.client-id "$got"
     if [ -r "$root$config_dir/nomad.hcl" ]; then
-        known nomad.stamp "$(sed -n 's/^[[:space:]]*"\{0,1\}ionet_bundle"\{0,1\}[[:space:]]*=[[:space:]]*"\([^"]*\)".*/\1/p' \
+        known nomad.stamp "$(sed -n 's/^[[:space:]]*"\{0,1\}unique.ionet_bundle"\{0,1\}[[:space:]]*=[[:space:]]*"\([^"]*\)".*/\1/p' \
             "$root$config_dir/nomad.hcl")"
     fi
     known nomad.region "$(nomad_region)"

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 Line = str | BaseException
 
-STAMP_IN_CONFIG: Final = re.compile(rf'"{layout.STAMP_KEY}" = "([^"]+)"'.encode())
+STAMP_IN_CONFIG: Final = re.compile(rf'"{re.escape(layout.STAMP_KEY)}" = "([^"]+)"'.encode())
 RECEIVE: Final = ("ready\tNONCE", "step\treceive", "step\tverify", "step\tvalidate")
 TOKEN: Final = ("step\ttoken", "await\ttoken")
 START: Final = (
@@ -310,7 +310,7 @@ class FakeRegion:
             return [node for node, _ in self.shown.values()]
         if layout.ADMISSION_KEY in filter_expression:
             return [node for node, _ in self.shown.values() if self._is_marked(node.id, filter_expression)]
-        asked = re.fullmatch(rf'Meta\.{layout.STAMP_KEY} matches "(.*)"', filter_expression)
+        asked = re.fullmatch(rf'Meta\["{re.escape(layout.STAMP_KEY)}"\] matches "(.*)"', filter_expression)
         assert asked is not None
         found = [node for node, stamp in self.shown.values() if re.search(asked[1], stamp)]
         return [] if self.is_hidden else found

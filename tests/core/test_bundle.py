@@ -113,7 +113,7 @@ def test_meta_carries_what_the_site_said() -> None:
     )
     assert meta_of(host, BARE) == {
         "power": "geothermal",
-        "ionet_bundle": STAMP,
+        "unique.ionet_bundle": STAMP,
         "ionet_admission": "held",
         "ionet_rack": "a01",
         "ionet_country": "IS",
@@ -134,7 +134,7 @@ def test_meta_leaves_out_what_is_unknown() -> None:
     host = replace(HOST, rack=None)
     facts = replace(BARE, os_version="", gpus=None, memory_mib=None, architecture="")
     assert meta_of(host, facts) == {
-        "ionet_bundle": STAMP,
+        "unique.ionet_bundle": STAMP,
         "ionet_admission": "held",
         "ionet_os": "ubuntu",
     }

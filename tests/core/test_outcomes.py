@@ -92,7 +92,7 @@ def test_region_that_was_not_asked_for_devices_leaves_the_surveys_count() -> Non
 def test_unknown_gpus_stay_unknown() -> None:
     """Nobody's word is no number."""
     facts = replace(BARE, gpus=None)
-    assert outcomes.confirmed(HOST, Result.ENROLLED, view(), facts, "s").gpus_seen is None
+    assert outcomes.confirmed(HOST, Result.ENROLLED, view(devices=None), facts, "s").gpus_seen is None
 
 
 def test_skipped_host_earns_nothing() -> None:

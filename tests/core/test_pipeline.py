@@ -316,7 +316,7 @@ async def test_converged_host_that_the_region_shows_is_confirmed() -> None:
     words = await stage.pipeline.confirm_converged(stage.equipment.regions[EU_NORTH], [prepared])
     assert (words, stage.region.queries) == (
         {HOST.name: view()},
-        [(f'Meta.ionet_bundle matches "-({NONCE})$"', True)],
+        [(f'Meta["unique.ionet_bundle"] matches "-({NONCE})$"', True)],
     )
 
 

@@ -238,7 +238,9 @@ async def test_hosts_that_the_catalog_knows_are_judged_by_id_and_stamp(tmp_path:
     async with stage.serving() as api:
         verdicts = await stage.verdicts()
     assert codes(verdicts) == [("g1", None, False), ("g2", None, False)]
-    assert [seen.query["filter"] for seen in api.seen] == ['Meta.ionet_bundle matches "-(0123456789ab)$"']
+    assert [seen.query["filter"] for seen in api.seen] == [
+        'Meta["unique.ionet_bundle"] matches "-(0123456789ab)$"'
+    ]
 
 
 async def test_node_that_is_down_is_told_as_down(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ SPOILS: Final = {
     ),
     "no-plugin": ("rm -f opt/nomad/plugins/nomad-device-nvidia", "gpu_count_mismatch"),
     "old-stamp": (
-        "sed -i 's/\\(ionet_bundle.*-\\).*/\\1000000000000\"/' etc/nomad.d/nomad.hcl",
+        "sed -i 's/\\(unique.ionet_bundle.*-\\).*/\\1000000000000\"/' etc/nomad.d/nomad.hcl",
         "not_registered",
     ),
     "another-pool": (

@@ -210,7 +210,7 @@ def link(path: str, target: str) -> BundleFile:
 CONFIG = f"""
 client {{
   meta {{
-    "ionet_bundle" = "0123456789abcdef-STAMP"
+    "unique.ionet_bundle" = "0123456789abcdef-STAMP"
   }}
 }}
 tls {{

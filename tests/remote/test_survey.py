@@ -43,7 +43,7 @@ def furnish(host: Host) -> None:
     host.write("/opt/foreign/nomad", (STANDINS / "nomad").read_bytes(), 0o755)
     host.write(layout.CLIENT_ID, NODE_ID)
     host.write(layout.INTRODUCTION_TOKEN, TOKEN)
-    host.write(layout.CLIENT_CONFIG, 'meta {\n    "ionet_bundle" = "0123456789abcdef-n1"\n}\n', 0o640)
+    host.write(layout.CLIENT_CONFIG, 'meta {\n    "unique.ionet_bundle" = "0123456789abcdef-n1"\n}\n', 0o640)
     host.write("/etc/nomad.d/extra.json", "{}\n")
     host.write(f"{layout.UNIT}.d/limits.conf", "[Service]\n")
     for name in ("a1", "b2", "c3"):
@@ -147,7 +147,7 @@ def test_it_changes_nothing(host: Host) -> None:
 def test_tabs_and_line_breaks_become_spaces(host: Host) -> None:
     """A host's text cannot forge a record."""
     host.write("/etc/os-release", "ID=a\tb\nPRETTY_NAME=x\ty\tz\n")
-    host.write(layout.CLIENT_CONFIG, 'ionet_bundle = "a\tb"\n')
+    host.write(layout.CLIENT_CONFIG, '"unique.ionet_bundle" = "a\tb"\n')
     facts = host.survey()
     assert (facts.os_id, facts.os_name, facts.nomad.stamp) == ("a b", "x y z", "a b")
 
