@@ -112,14 +112,24 @@ def constants(module: Module, value: ast.AST) -> list[str]:
     """The text that an expression is, directly or by a module's constant."""
     if isinstance(value, ast.Constant) and isinstance(value.value, str):
         return [value.value]
-    if isinstance(value, ast.Name) and value.id.isupper():
-        where, name = module.place(value.id)
-        statements = [each for each in modules()[where].tree.body if isinstance(each, ast.AnnAssign)]
-        values = [
-            each.value for each in statements if isinstance(each.target, ast.Name) and each.target.id == name
-        ]
-        return [str(value.value) for value in values if isinstance(value, ast.Constant)]
-    return []
+    match value:
+        case ast.Name(id=name) if name.isupper():
+            where, name = module.place(name)
+        case ast.Attribute(value=ast.Name(id=base), attr=name) if name.isupper() and base in module.imported:
+            where = f"{module.imported[base]}.{base}".strip(".")
+        case _:
+            return []
+    return _assigned(where, name)
+
+
+def _assigned(where: str, name: str) -> list[str]:
+    """The text that a module of ours assigns to a constant."""
+    body = modules()[where].tree.body if where in modules() else []
+    statements = [each for each in body if isinstance(each, ast.AnnAssign)]
+    values = [
+        each.value for each in statements if isinstance(each.target, ast.Name) and each.target.id == name
+    ]
+    return [str(value.value) for value in values if isinstance(value, ast.Constant)]
 
 
 @cache
@@ -148,9 +158,16 @@ def _taker(module: Module, node: ast.AST, known: dict[Key, Taker]) -> Taker | No
         return None
     if (inherited := _base(module, node, known)) is not None:
         return inherited
-    fields = [each.target for each in node.body if isinstance(each, ast.AnnAssign)]
-    names = [target.id for target in fields if isinstance(target, ast.Name)]
+    fields = [
+        each for each in node.body if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name)
+    ]
+    names = ["" if _is_number(each) else ast.unparse(each.target) for each in fields]
     return Taker(names.index("code")) if "code" in names else None
+
+
+def _is_number(field: ast.AnnAssign) -> bool:
+    """Whether the field is another kind of code, which the hardware's vendor gives."""
+    return isinstance(field.annotation, ast.Name) and field.annotation.id == "int"
 
 
 def _base(module: Module, node: ast.ClassDef, known: dict[Key, Taker]) -> Taker | None:
