@@ -102,7 +102,7 @@ service() {
     within 120 systemctl "$@"
 }
 
-# run SECONDS VERB UNIT: the preparation fails when systemctl does.
+# unit VERB UNIT...: the preparation fails when systemctl does.
 unit() {
     try prepare_failed service "$@"
 }

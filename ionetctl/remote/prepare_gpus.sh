@@ -4,13 +4,8 @@
 
 prepare_docker() {
     if ! has docker; then
-        if came_along; then
-            picked=packages
-        else
-            pick docker-ce docker.io
-        fi
+        choose docker-ce docker.io
         case $picked in
-        '') fail package_missing 'apt offers neither docker-ce nor docker.io' ;;
         docker-ce) install 800 docker-ce docker-ce-cli containerd.io ;;
         *) install 800 "$picked" ;;
         esac
@@ -25,13 +20,8 @@ expect_docker() {
 
 prepare_container_toolkit() {
     if ! has nvidia-ctk && ! is_installed nvidia-container-toolkit; then
-        if ! came_along; then
-            pick nvidia-container-toolkit
-            if [ -z "$picked" ]; then
-                fail package_missing 'apt offers no nvidia-container-toolkit; NVIDIA has a repository of its own for it'
-            fi
-        fi
-        install 300 nvidia-container-toolkit
+        choose nvidia-container-toolkit
+        install 300 "$picked"
     fi
     if has docker; then enter_runtime; fi
 }
@@ -89,11 +79,8 @@ reload_docker() {
 prepare_cni() {
     source_dir=/usr/lib/cni
     if [ ! -x "$root$source_dir/bridge" ]; then
-        if ! came_along; then
-            pick containernetworking-plugins
-            if [ -z "$picked" ]; then fail package_missing 'apt offers no containernetworking-plugins'; fi
-        fi
-        install 200 containernetworking-plugins
+        choose containernetworking-plugins
+        install 200 "$picked"
     fi
     try prepare_failed mkdir -p "$root$cni_dir"
     linked=

@@ -5,12 +5,7 @@
 prepare_time_sync() {
     if ntp_is_on; then return; fi
     if ! within 30 timedatectl set-ntp true >"$stage/said" 2>&1; then
-        if ! came_along; then
-            pick systemd-timesyncd chrony
-            if [ -z "$picked" ]; then fail package_missing 'apt offers neither systemd-timesyncd nor chrony'; fi
-        else
-            picked=packages
-        fi
+        choose systemd-timesyncd chrony
         install 100 "$picked"
         # It knows the time services that were there when it started.
         service try-restart systemd-timedated.service >/dev/null 2>&1 || :
@@ -64,24 +59,25 @@ open_ufw() {
     case $said in *'Rule added'* | *'Rules updated'*) changed "ufw lets TCP $1 out" ;; esac
 }
 
+# By direct rules, for both families, for good and for now.
 open_firewalld() {
     for family in ipv4 ipv6; do
-        for life in --permanent ''; do
-            # shellcheck disable=SC2086 # no word where there is none
-            set -- "$1" $life --direct
-            port=$1
-            shift
-            if within 30 firewall-cmd "$@" --query-rule "$family" filter OUTPUT 0 -p tcp --dport "$port" -j ACCEPT \
-                >/dev/null 2>&1; then
-                set -- "$port"
-                continue
-            fi
-            try prepare_failed within 30 firewall-cmd "$@" --add-rule "$family" filter OUTPUT 0 -p tcp --dport "$port" \
-                -j ACCEPT
-            changed "firewalld lets TCP $port out ($family${life:+, $life})"
-            set -- "$port"
-        done
+        add_direct "$family" "$1" --permanent
+        add_direct "$family" "$1"
     done
+}
+
+# add_direct FAMILY PORT [--permanent]
+add_direct() {
+    family=$1 port=$2
+    shift 2
+    if within 30 firewall-cmd "$@" --direct --query-rule "$family" filter OUTPUT 0 -p tcp --dport "$port" -j ACCEPT \
+        >/dev/null 2>&1; then
+        return
+    fi
+    try prepare_failed within 30 firewall-cmd "$@" --direct --add-rule "$family" filter OUTPUT 0 -p tcp --dport "$port" \
+        -j ACCEPT
+    changed "firewalld lets TCP $port out ($family${1:+, $1})"
 }
 
 # open_nftables PORT: in every chain of what leaves that drops by policy, now and in the file that nftables.service

@@ -40,6 +40,19 @@ offered() {
     case $version in '' | '(none)') return 1 ;; esac
 }
 
+# came_along: whether packages were brought for this preparation.
+came_along() {
+    [ -d "$stage/packages/$step" ]
+}
+
+# choose PACKAGE...: $picked becomes the first that apt offers; without meaning where packages came along.
+choose() {
+    picked=packages
+    if came_along; then return; fi
+    pick "$@"
+    if [ -z "$picked" ]; then fail package_missing "apt offers no $(printf '%s' "$*" | sed 's/ / and no /g')"; fi
+}
+
 # pick PACKAGE...: $picked becomes the first that apt offers, after an update of its lists where it offers none.
 pick() {
     if ! has apt-get; then fail package_missing "this host has no apt-get to install $1 with"; fi
@@ -91,7 +104,7 @@ install() {
     need_room "$1"
     shift
     complete_dpkg
-    if [ -d "$stage/packages/$step" ]; then
+    if came_along; then
         install_files "$stage/packages/$step"/*.deb
         return
     fi
@@ -99,11 +112,6 @@ install() {
     apt install "$@" || status=$?
     if [ "$status" != 0 ]; then fail_install "$status"; fi
     changed "installed $*"
-}
-
-# came_along: whether packages were brought for this preparation.
-came_along() {
-    [ -d "$stage/packages/$step" ]
 }
 
 # install_files FILE...: apt is told of no other source, so that it never waits for a network that is not there (its own
