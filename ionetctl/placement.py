@@ -165,10 +165,10 @@ def _distance(offer: _Offer) -> tuple[float, str]:
 
 
 def _best(offers: list[_Offer]) -> _Offer:
-    """Of those about as near as the nearest the one with the most room; then by distance and name."""
+    """Of those about as near as the nearest the one with the most room; of equals the first by name, not by noise."""
     nearest = min(_distance(offer)[0] for offer in offers)
     near = [o for o in offers if _distance(o)[0] <= max(nearest + NEAR_MS, nearest * (1 + NEAR_SHARE))]
-    return min(near, key=lambda offer: (-offer.room.left / offer.room.settings.capacity, _distance(offer)))
+    return min(near, key=lambda offer: (-offer.room.left / offer.room.settings.capacity, offer.room.name))
 
 
 def _nowhere(offers: list[_Offer]) -> Finding:

@@ -112,6 +112,12 @@ def test_of_regions_about_as_near_the_emptier_is_chosen(
     assert placed(places(room(EU_NORTH, 50), room(US_EAST, 10)).place(AUTO, facts_at(**rtts_ms))) == expected
 
 
+@pytest.mark.parametrize("rtts_ms", [{"eu_north": 1.0, "us_east": 0.9}, {"eu_north": 0.9, "us_east": 1.0}])
+def test_noise_decides_nothing_between_equals(rtts_ms: dict[str, float]) -> None:
+    """Two empty regions in one place: the first by name, whichever handshake was quicker."""
+    assert placed(places(room(US_EAST), room(EU_NORTH)).place(AUTO, facts_at(**rtts_ms))) == EU_NORTH
+
+
 def test_hosts_fill_a_region_and_go_on_to_the_next() -> None:
     """Every placed host counts, until the nearest region is full."""
     regions = places(room(EU_NORTH, 8, capacity=10), room(US_EAST))
