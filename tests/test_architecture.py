@@ -22,7 +22,7 @@ LAYERS: Final[tuple[str, ...]] = (
     "cli",
     # wiring: opens adapters, and hands them to the core
     "enrollment standing rendering explanation probing inspecting",
-    "site",
+    "site undertaking",
     # adapters, sinks and the rehearsal, which do not know each other
     "transport region artifacts pki secrets settings clock inventory remote recorder journal catalog report ui lab",
     "certificates interruption",

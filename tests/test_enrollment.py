@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ionetctl.enrollment import EnrollOptions, resume_command
 from ionetctl.model import RolloutId
+from ionetctl.undertaking import EnrollOptions, resume_command
 
 ROLLOUT = RolloutId("20261123T024834-zqgaau")
 

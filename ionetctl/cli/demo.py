@@ -85,10 +85,11 @@ def _rehearse(face: Face, lab: Lab, settings: Settings) -> tuple[Summary, Status
     from ionetctl import enrollment
     from ionetctl.cli.rollout_face import RolloutFace
     from ionetctl.cli.status import look
+    from ionetctl.undertaking import EnrollOptions
 
     face.say(f"\n$ ionetctl enroll {lab.inventory} --yes --batch-size {BATCH_SIZE}")
     rollout = RolloutFace(face, settings, asks=False)
-    wanted = enrollment.EnrollOptions(inventory=str(lab.inventory), batch_size=BATCH_SIZE)
+    wanted = EnrollOptions(inventory=str(lab.inventory), batch_size=BATCH_SIZE)
     summary = rollout.run(enrollment.enroll(wanted, settings, rollout.sinks, rollout.confirm))
     return summary, look(settings, None, is_offline=False)
 

@@ -15,9 +15,9 @@ from ionetctl.cli.run import load_settings, run
 from ionetctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from ionetctl.enrollment import EnrollOptions
     from ionetctl.errors import ExitCode
     from ionetctl.fold import Failure
+    from ionetctl.undertaking import EnrollOptions
 
 EPILOG = """
 [bold]Examples[/bold]
@@ -128,7 +128,7 @@ def enroll(
     """
 
     def body(face: Face) -> CommandResult:
-        from ionetctl.enrollment import EnrollOptions
+        from ionetctl.undertaking import EnrollOptions
 
         wanted = EnrollOptions(
             inventory=inventory,

@@ -58,8 +58,9 @@ def preflight(
         from ionetctl.cli.rollout_face import RolloutFace
         from ionetctl.report.preflight import preflight_document
         from ionetctl.ui.findings import VIEWS
+        from ionetctl.undertaking import EnrollOptions
 
-        wanted = enrollment.EnrollOptions(
+        wanted = EnrollOptions(
             inventory=inventory,
             limit=limit,
             concurrency=concurrency,

@@ -9,11 +9,7 @@ import pytest
 
 from ionetctl import events
 from ionetctl.enrollment import (
-    EnrollOptions,
-    Past,
     _host_entry,
-    _identity,
-    _open_journal,
     _region_entry,
     _Run,
     _tools,
@@ -38,6 +34,7 @@ from ionetctl.phases import Intent
 from ionetctl.rollout import Size, Strategy
 from ionetctl.settings import Settings
 from ionetctl.site import OpenRegion, Site
+from ionetctl.undertaking import EnrollOptions, Past, identify, open_journal
 from ionetctl.verification import Registrar
 from tests.core.fakes import STRICT, Emitted, FakeIssuer, FakeRegion
 from tests.core.sample import EU_NORTH, HOST, REGION
@@ -90,7 +87,7 @@ async def record(settings: Settings, rollout: RolloutId, *said: AnyEvent) -> Non
 
 
 def identity(settings: Settings, options: EnrollOptions = RESUMING) -> tuple[str, Past]:
-    return _identity(options, settings, ManualClock())
+    return identify(options, settings, ManualClock())
 
 
 # --- identity --------------------------------------------------------------------------------------------------------
@@ -178,7 +175,7 @@ async def test_journal_of_a_resumed_rollout_is_continued(settings: Settings) -> 
     """The events go on in the same file."""
     await record(settings, FIRST, started(FIRST))
     _, past = identity(settings)
-    journal = _open_journal(settings, FIRST, past)
+    journal = open_journal(settings, FIRST, past)
     resumed = Envelope(past.first_seq, "2026-11-23T02:00:00.000Z", events.RolloutResumed(owner="o", done=0))
     await journal.take([resumed])
     await journal.close()
@@ -187,7 +184,7 @@ async def test_journal_of_a_resumed_rollout_is_continued(settings: Settings) -> 
 
 async def test_journal_of_a_new_rollout_is_made(settings: Settings) -> None:
     """A new rollout has a new file."""
-    journal = _open_journal(settings, FIRST, Past((), frozenset()))
+    journal = open_journal(settings, FIRST, Past((), frozenset()))
     await journal.close()
     assert journal.path.name == f"{FIRST}.ndjson"
 
