@@ -84,7 +84,7 @@ nvml() {
     fi
     # Isolated from what lies around, and without bytecode: a host that is looked at stays as it is.
     status=0
-    { why=$("$python" -ISB -c "$start" 2>&1 >&3 3>&-) || status=$?; } 3>&1
+    { why=$("$python" -ISB -c "$start" 2>&1 >&3) || status=$?; } 3>&1
     why=${why##*"$nl"}
     case $status in
     0) return 0 ;;

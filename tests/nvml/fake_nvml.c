@@ -45,6 +45,8 @@ enum {
 enum { MAX_CARDS = 32, MAX_MIG = 8, MAX_ANSWERS = 40, MAX_NUMBERS = 320 };
 enum { FIELD_BYTES = 128, WORDS_BYTES = 4096, BUS_ID_BYTES = 32, LEGACY_BUS_ID_BYTES = 16 };
 
+enum { VOLATILE, AGGREGATE };
+
 typedef int nvmlReturn_t;
 
 struct answer {
@@ -365,13 +367,12 @@ nvmlReturn_t nvmlDeviceGetDetailedEccErrors(nvmlDevice_t device, int error, int 
     return NOT_SUPPORTED;
 }
 
-/* "+nvmlDeviceGetTotalEccErrors 12 3": corrected and uncorrected ones. */
+/* "+nvmlDeviceGetTotalEccErrors 12 3": corrected and uncorrected ones of the card's life; none since the last boot. */
 nvmlReturn_t nvmlDeviceGetTotalEccErrors(nvmlDevice_t device, int error, int counter, unsigned long long *number) {
     unsigned long long numbers[2] = {0, 0};
     unsigned int count = 2;
     nvmlReturn_t result = consult_numbers(device, "nvmlDeviceGetTotalEccErrors", numbers, &count);
-    (void)counter;
-    *number = numbers[error == 1];
+    *number = counter == AGGREGATE ? numbers[error == 1] : 0;
     return result == SUCCESS && count == 0 ? NOT_SUPPORTED : result;
 }
 
