@@ -66,7 +66,7 @@ def _facts(one: Inspection) -> dict[str, str]:
         "node pools": ", ".join(sorted(come.pools)) or "none needed",
         "nodes": f"{statuses}; {one.known:,} of {one.settings.capacity:,}, room for {max(0, one.left):,}",
         "hosts": f"{phrases.hosts(come.named)} of the inventory, {come.joining:,} yet to join{undecided}",
-        "connections": f"{limit} from one address; {come.behind_one:,} hosts seem to share one",
+        "connections": f"{limit} from one address; most hosts that seem to share one: {come.behind_one:,}",
         "heartbeats": _heartbeats(one),
         "certificates": ", ".join(f"{c.what} until {c.ends_at:%Y-%m-%d}" for c in one.certificates),
     }

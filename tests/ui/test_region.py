@@ -25,7 +25,7 @@ def test_region_is_told_in_a_few_lines() -> None:
         "  node pools   gpu",
         "  nodes        12 down, 3,108 ready; 3,120 of 10,000, room for 6,880",
         "  hosts        40 hosts of the inventory, 38 yet to join",
-        "  connections  100 from one address; 40 hosts seem to share one",
+        "  connections  100 from one address; most hosts that seem to share one: 40",
         f"  heartbeats   {WHEN_FULL} 500 s is enough",
         "  certificates API until 2027-11-23, CA until 2036-11-20",
     ]
@@ -49,7 +49,7 @@ def test_what_nobody_may_see_is_said_to_be_unknown() -> None:
     )
     assert {
         "  introduction unknown",
-        "  connections  unknown from one address; 40 hosts seem to share one",
+        "  connections  unknown from one address; most hosts that seem to share one: 40",
         "  heartbeats   unknown",
     } < set(lines)
 
