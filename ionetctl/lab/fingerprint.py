@@ -12,7 +12,6 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from ionetctl.lab.gpus import GPU_FILE, Gpu, read_gpus
 from ionetctl.lab.rooted import locate
 
 if TYPE_CHECKING:
@@ -21,7 +20,9 @@ if TYPE_CHECKING:
 
     from ionetctl.lab.agent_config import AgentConfig
     from ionetctl.lab.documents import Document
+    from ionetctl.lab.gpus import Gpu
 
+LAB_DIR: Final = "run/lab"
 DOCKER_FILE: Final = "run/lab/docker.json"
 """What the host's Docker daemon would say, where there is one."""
 _PLUGIN: Final = "nomad-device-nvidia"
@@ -79,10 +80,19 @@ def devices(tree: Path, config: AgentConfig) -> list[Document] | None:
     if not is_enabled or not isinstance(ignored, list):
         return None
     groups: dict[str, list[Gpu]] = {}
-    for gpu in read_gpus(tree / GPU_FILE):
+    for gpu in _cards(tree):
         if gpu.uuid not in ignored:
             groups.setdefault(gpu.name, []).append(gpu)
     return [_group(name, gpus) for name, gpus in groups.items()] or None
+
+
+def _cards(tree: Path) -> list[Gpu]:
+    """The cards of a rehearsed host. A real one that runs this stand-in has none, nor the library that reads them."""
+    if not (tree / LAB_DIR).is_dir():
+        return []
+    from ionetctl.lab.gpus import GPU_FILE, read_gpus
+
+    return read_gpus(tree / GPU_FILE)
 
 
 def _group(name: str, gpus: list[Gpu]) -> Document:
