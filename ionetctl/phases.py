@@ -18,7 +18,9 @@ from ionetctl.equipment import NONCE_BYTES
 from ionetctl.errors import ExitCode, HostUnverifiedError, RegionError
 from ionetctl.events import HostFinished, HostJudged, Warned
 from ionetctl.fold import decide_exit_code
+from ionetctl.looking import Surveyed
 from ionetctl.model import Host, HostName, NodeView, Outcome, Result
+from ionetctl.pipeline import Blocked
 from ionetctl.placing import place
 from ionetctl.rollout import FailureBudget, Rollout, Stop, Strategy, Wave, waves
 from ionetctl.verification import ELIGIBLE
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from ionetctl.equipment import RegionTools
-    from ionetctl.looking import Surveyed
     from ionetctl.model import NodeId, RegionName
     from ionetctl.pipeline import Pipeline, Prepared
     from ionetctl.placing import Placed
@@ -85,6 +86,7 @@ class Phases:
     confirm: Callable[[PlanOverview], Awaitable[bool]]
     _outcomes: dict[HostName, Outcome] = field(default_factory=dict)
     _nonces: dict[int, str] = field(default_factory=dict)
+    _blocked: list[Surveyed] = field(default_factory=list)
 
     async def run(self) -> ExitCode:
         """Do all of it; returns the exit code that the hosts earn."""
@@ -109,10 +111,14 @@ class Phases:
 
         async def work(host: Host) -> None:
             found = await self.pipeline.survey(host)
-            if isinstance(found, Outcome):
-                await self._finish(host, found)
-            else:
-                surveyed.append(found)
+            match found:
+                case Surveyed():
+                    surveyed.append(found)
+                case Blocked():
+                    self._blocked.append(found.surveyed)
+                    await self._finish(host, found.outcome)
+                case Outcome():
+                    await self._finish(host, found)
 
         await self.engine.run(self.intent.hosts, work, lambda: self.stop.is_requested)
         order = {host.name: position for position, host in enumerate(self.intent.hosts)}
@@ -223,7 +229,8 @@ class Phases:
         limits = {
             name: tools.status.connections_per_client for name, tools in self.regions.items() if tools.status
         }
-        fleet = (FleetHost(one.host, one.facts, one.node_name) for one in surveyed)
+        everyone = (*surveyed, *self._blocked)
+        fleet = (FleetHost(one.host, one.facts, one.node_name) for one in everyone)
         findings = check_fleet(fleet, nodes, limits)
         for name, found in findings.items():
             await self.emit(HostJudged(host=name, findings=found))

@@ -78,6 +78,14 @@ class Prepared:
         return {change.action for change in self.plan.changes} == {Action.RELEASE}
 
 
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """A host that was looked at and must not be touched: it counts in the fleet's checks all the same."""
+
+    surveyed: Surveyed
+    outcome: Outcome
+
+
 @dataclass(slots=True)
 class _Attempts:
     """What an outcome says of the retries that led to it."""
@@ -137,8 +145,8 @@ class Pipeline:
         self._looking = Looking(equipment)
         self._preparing = Preparing(equipment)
 
-    async def survey(self, host: Host) -> Surveyed | Outcome:
-        """The host as it is, or the outcome that it cannot be looked at or must not be touched."""
+    async def survey(self, host: Host) -> Surveyed | Blocked | Outcome:
+        """The host as it is, with its outcome where it must not be touched; that alone where nobody could look."""
         began = self._with.clock.monotonic()
         attempts = _Attempts()
         try:
@@ -148,7 +156,7 @@ class Pipeline:
         await self._with.emit(_surveyed_event(surveyed))
         if finding := blocking(surveyed.findings):
             blocked = outcomes.failed(host, "survey", outcomes.finding_error(finding), surveyed.facts)
-            return self._timed(blocked, attempts, began)
+            return Blocked(surveyed, self._timed(blocked, attempts, began))
         return surveyed
 
     async def prepare(

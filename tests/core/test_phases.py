@@ -255,6 +255,15 @@ async def test_doubled_machines_are_named_and_left_out() -> None:
     assert (stage.endings, stage.touched) == (endings(4, "enrolled", h0=cloned, h1=cloned), ["h2", "h3"])
 
 
+async def test_hosts_that_are_blocked_count_among_the_fleet() -> None:
+    """A clone is told apart from a host that has something else the matter with it, too."""
+    stage = Stage(count=2, surveys_only=True)
+    clone = of_host(0, drifted)
+    stage.hosts[HostName("h1")].facts = [replace(clone, is_root=False)]
+    assert await stage.run() is ExitCode.TRUST
+    assert stage.endings == {"h0": "failed client_id_cloned", "h1": "failed not_root"}
+
+
 async def test_programs_are_made_ready_for_the_hosts_that_will_need_them() -> None:
     """Releases are fetched once the architectures are known, and for healthy hosts alone."""
     stage = Stage(off=frozenset({1}))

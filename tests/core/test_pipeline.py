@@ -33,7 +33,7 @@ from ionetctl.events import (
 from ionetctl.looking import LOCK_PAUSES_S, Surveyed
 from ionetctl.model import Action, Device, GpuPromise, Host, Outcome, Prepare, Result, RolloutId
 from ionetctl.observed import Docker, Driver, Surroundings
-from ionetctl.pipeline import Pipeline, Prepared
+from ionetctl.pipeline import Blocked, Pipeline, Prepared
 from ionetctl.preparation import CNI_PLUGINS
 from tests.core.fakes import (
     DENIED,
@@ -124,8 +124,8 @@ class Stage:
 
     async def survey_outcome(self) -> Outcome:
         found = await self.pipeline.survey(self.host)
-        assert isinstance(found, Outcome)
-        return found
+        assert not isinstance(found, Surveyed)
+        return found.outcome if isinstance(found, Blocked) else found
 
     async def prepare(self, facts: Facts = DRIFTED, mark: Mark = Mark.RELEASED) -> Prepared:
         surveyed = Surveyed(self.host, self.host.name, facts, ())
