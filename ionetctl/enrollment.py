@@ -187,11 +187,14 @@ class _Run:
         await self.emit(HostKeyAccepted(host=HostName(host), fingerprint=fingerprint, known_as=known_as))
 
     async def _status(self, name: RegionName) -> RegionStatus | None:
-        """What a region says of itself; one that does not answer a survey only is told, and done without."""
+        """What a region says of itself. One that is not needed is told and done without where it does not answer.
+
+        Needed are those that hosts name; not those that may be chosen for some, nor any for a survey alone.
+        """
         try:
             status = await self.site.check_region(name)
         except (ConfigurationError, RegionError) as error:
-            if not self.intent.surveys_only:
+            if not self.intent.surveys_only and any(host.region == name for host in self.site.hosts):
                 raise
             await self.emit(Warned(code=error.code, message=error.message, hint=error.hint))
             return None

@@ -132,7 +132,7 @@ class Phases:
         """
         if self.stop.is_requested:
             return []
-        nodes = {name: await tools.region.nodes() for name, tools in self.regions.items()}
+        nodes = {name: await tools.region.nodes() for name, tools in self.regions.items() if tools.status}
         placed = await self._place(surveyed, nodes)
         if placed.overfull:
             raise placed.overfull
@@ -176,9 +176,9 @@ class Phases:
     ) -> dict[tuple[RegionName, NodeId], Mark]:
         """What the regions say of the admission of every node that they know."""
         found: dict[tuple[RegionName, NodeId], Mark] = {}
-        for name, tools in self.regions.items():
-            marked = await marks(tools.region) if nodes[name] else {}
-            found |= {(name, view.id): marked.get(view.id, Mark.RELEASED) for view in nodes[name]}
+        for name, views in nodes.items():
+            marked = await marks(self.regions[name].region) if views else {}
+            found |= {(name, view.id): marked.get(view.id, Mark.RELEASED) for view in views}
         return found
 
     async def _announce(self, differing: Sequence[Prepared]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ionetctl.errors import ConfigurationError
 from ionetctl.events import HostPlaced
-from ionetctl.model import AUTO_REGION, Finding
+from ionetctl.model import AUTO_REGION, Finding, Severity
 from ionetctl.placement import Places, Room
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ async def place(
         if one.host.region != AUTO_REGION and one.host.region not in rooms:
             homes[one.host.name] = one
             continue
-        choice = places.place(one.host, one.facts)
+        choice = _silent_home(one, regions, rooms) or places.place(one.host, one.facts)
         if isinstance(choice, Finding):
             homeless.append((one, choice))
             continue
@@ -56,6 +56,18 @@ async def place(
             await emit(HostPlaced(host=one.host.name, region=choice.region, reasons=choice.reasons))
     hosts = tuple(homes[one.host.name] for one in surveyed if one.host.name in homes)
     return Placed(hosts, tuple(homeless), _overfull(rooms.values()))
+
+
+def _silent_home(
+    one: Surveyed, regions: Mapping[RegionName, RegionTools], rooms: Mapping[RegionName, Room]
+) -> Finding | None:
+    """Why a host cannot be placed whose own region does not answer: it must not be taken for one that left."""
+    home = one.facts.around.nomad_region
+    if not one.facts.nomad.is_ours or home in rooms or home not in regions:
+        return None
+    message = f"the host is enrolled in {home}, which does not answer"
+    hint = "repair the region and run again; until then its hosts are left as they are"
+    return Finding("region_unreachable", Severity.BLOCK, message, hint)
 
 
 def _room(tools: RegionTools, nodes: Sequence[NodeView]) -> Room:

@@ -6,7 +6,15 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-SOURCES = ("certificates.py", "diagnosis.py", "pki.py", "proof.py", "secrets.py", "verification.py", "region/*.py")
+SOURCES = (
+    "certificates.py",
+    "diagnosis.py",
+    "pki.py",
+    "proof.py",
+    "secrets.py",
+    "verification.py",
+    "region/*.py",
+)
 RAISED = re.compile(r'(?:Error|_symptom|refusal = )\(\s*(?:r"[^\n]*\n\s*)*"([a-z]+(?:_[a-z]+)+)"')
 CODED = re.compile(r"^\| `([a-z]+(?:_[a-z]+)+)`(?:, `([a-z_]+)`)? \|", re.MULTILINE)
 PASSED_ON = {"ca_expired", "pair_expired"}

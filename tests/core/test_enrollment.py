@@ -18,6 +18,7 @@ from ionetctl.errors import ConfigurationError, RegionError, UsageError
 from ionetctl.events import Envelope, HostEntry, RegionEntry
 from ionetctl.journal import Journal, read_journal
 from ionetctl.model import (
+    AUTO_REGION,
     Digest,
     GpuPromise,
     HostName,
@@ -270,6 +271,14 @@ async def test_survey_alone_does_without_a_silent_region() -> None:
     assert not _tools(run.site.regions[EU_NORTH], None).introduces
     with pytest.raises(RegionError):
         await run_of(FakeRegion(errors=silent), "auto")._status(EU_NORTH)
+
+
+async def test_region_that_may_be_chosen_is_done_without() -> None:
+    """A candidate that does not answer keeps nobody from joining another."""
+    run = run_of(FakeRegion(errors={"status": [RegionError("region_unreachable", "nobody answers")]}), "auto")
+    run.site.hosts = (replace(HOST, region=AUTO_REGION),)
+    assert await run._status(EU_NORTH) is None
+    assert [type(event) for event in cast("Emitted", run.emit).events] == [events.Warned]
 
 
 async def test_region_without_the_pool_is_refused_before_it_is_told() -> None:

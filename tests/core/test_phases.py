@@ -213,6 +213,7 @@ async def test_each_host_is_confirmed_by_its_own_region() -> None:
         FakeIssuer(),
         replace(REGION, name=RegionName("us-east")),
         introduces=False,
+        status=other.state,
     )
     stage.equipment = replace(stage.equipment, regions={**stage.equipment.regions, away.region: tools})
     await stage.run()

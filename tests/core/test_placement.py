@@ -246,3 +246,12 @@ async def test_hosts_of_a_silent_region_are_left_as_they_are() -> None:
     found = await place(hosts, {EU_NORTH: tools(EU_NORTH, 2)}, {}, Emitted())
     assert [one.host.name for one in found.hosts] == ["a"]
     assert [(one.host.name, finding.code) for one, finding in found.homeless] == [("b", "no_region")]
+
+
+async def test_an_enrolled_host_whose_region_is_silent_is_left_alone() -> None:
+    """It did not leave its region, and is not given another."""
+    regions = {EU_NORTH: tools(EU_NORTH, 9), US_EAST: tools(US_EAST, 9, is_told=False)}
+    found = await place([surveyed("a", AUTO_REGION, enrolled("us-east"))], regions, {EU_NORTH: ()}, Emitted())
+    assert [(finding.code, finding.message) for _, finding in found.homeless] == [
+        ("region_unreachable", "the host is enrolled in us-east, which does not answer")
+    ]
