@@ -122,6 +122,13 @@ def ignored_gpus(host: Host, facts: Facts) -> tuple[str, ...]:
     return tuple(name for name in known if not name.isdecimal())
 
 
+def ignored_devices(host: Host, facts: Facts) -> tuple[str, ...]:
+    """What the device plugin must not offer: cards held back, and their MIG instances, which it lists in their place."""
+    held_back = ignored_gpus(host, facts)
+    cut = (seen for seen in facts.gpus or () if seen.uuid in held_back)
+    return (*held_back, *(instance.uuid for seen in cut for instance in seen.mig))
+
+
 def offered_gpus(host: Host, facts: Facts) -> tuple[SeenGpu, ...]:
     """The GPUs seen that jobs may get: none where none are wanted, and none of those that are held back."""
     held_back = ignored_gpus(host, facts)
@@ -149,7 +156,7 @@ def _context(subject: Subject) -> Mapping[str, object]:
         "meta": meta_of(host, facts),
         "reserved": _reserved(host),
         "plugin": layout.DEVICE_PLUGIN,
-        "ignored_gpus": list(ignored_gpus(host, facts)),
+        "ignored_gpus": list(ignored_devices(host, facts)),
         "program": layout.NOMAD_LINK,
         "nomad_link": layout.NOMAD_LINK,
         "config_dir": layout.CONFIG_DIR,

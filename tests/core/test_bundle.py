@@ -10,6 +10,7 @@ import pytest
 from ionetctl import layout
 from ionetctl.bundle import (
     STAMP,
+    ignored_devices,
     ignored_gpus,
     managed_paths,
     meta_of,
@@ -22,6 +23,7 @@ from ionetctl.bundle import (
 from ionetctl.errors import HostFailedError
 from ionetctl.lab.hcl import read
 from ionetctl.model import GpuPromise, Host, Kind, Location, Network, Reserve
+from ionetctl.observed import MigInstance
 from tests.core.sample import BARE, HOST, bundle, promised
 
 
@@ -181,6 +183,15 @@ def test_no_value_becomes_syntax(value: str) -> None:
     meta = config["client"]["meta"]
     assert meta.pop("power") == value
     assert config == plain
+
+
+def test_instances_of_a_card_that_is_held_back_are_ignored_too() -> None:
+    """The plugin lists MIG instances in their card's place; those of other cards stay on offer."""
+    first, second = BARE.gpus or ()
+    cut = replace(first, is_mig_on=True, mig=(MigInstance("MIG-1", "1g.5gb"), MigInstance("MIG-2", "1g.5gb")))
+    other = replace(second, is_mig_on=True, mig=(MigInstance("MIG-3", "1g.5gb"),))
+    host = replace(HOST, reserve=Reserve(gpus=("0",)))
+    assert ignored_devices(host, replace(BARE, gpus=(cut, other))) == ("GPU-1", "MIG-1", "MIG-2")
 
 
 def test_ignored_gpus_reach_the_plugin() -> None:
