@@ -163,7 +163,7 @@ docker_daemon() {
     snap=0
     case $(command -v docker) in "$root"/snap/*) snap=1 ;; esac
     IFS='|' read -r version driver directory default runtimes cgroup_version <<END
-$(within 5 docker info --format "$docker_format" 2>/dev/null || :)
+$(within 15 docker info --format "$docker_format" 2>/dev/null || :)
 END
     fact docker "$version" "$driver" "$cgroup_version" "$directory" "$runtimes" "$default" "$snap"
     case $directory in
