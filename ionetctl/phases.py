@@ -111,14 +111,13 @@ class Phases:
 
         async def work(host: Host) -> None:
             found = await self.pipeline.survey(host)
-            match found:
-                case Surveyed():
-                    surveyed.append(found)
-                case Blocked():
-                    self._blocked.append(found.surveyed)
-                    await self._finish(host, found.outcome)
-                case Outcome():
-                    await self._finish(host, found)
+            if isinstance(found, Surveyed):
+                surveyed.append(found)
+            elif isinstance(found, Blocked):
+                self._blocked.append(found.surveyed)
+                await self._finish(host, found.outcome)
+            else:
+                await self._finish(host, found)
 
         await self.engine.run(self.intent.hosts, work, lambda: self.stop.is_requested)
         order = {host.name: position for position, host in enumerate(self.intent.hosts)}

@@ -88,6 +88,7 @@ def survey_text(facts: Facts, nonce: str) -> bytes:
     docker = facts.around.docker
     optional = {
         "docker": docker and f"{docker.version}\t\t\t\t{' '.join(docker.runtimes)}\t\t0",
+        "gpu.bus": facts.around.gpus_on_bus,
         "driver.module": facts.around.driver.module_version,
         "cni": facts.around.cni_plugins and " ".join(facts.around.cni_plugins),
         "ours": "1" if nomad.is_ours else None,

@@ -165,6 +165,14 @@ async def test_surveyed_host_is_told() -> None:
     ]
 
 
+async def test_host_without_a_card_on_its_bus_is_not_probed() -> None:
+    """Where the kernel sees none and none is promised, there is nobody to ask."""
+    stage = Stage((replace(BARE, around=replace(BARE.around, gpus_on_bus=0)),))
+    surveyed = await stage.survey()
+    assert (surveyed.facts.gpus, surveyed.facts.gpu_source) == ((), "pci")
+    assert len(stage.fake.commands) == 1
+
+
 async def test_gpus_that_nobody_counted_are_not_zero() -> None:
     """Where the host cannot say, nothing is said."""
     stage = Stage((replace(BARE, gpus=None),))
