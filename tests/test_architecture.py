@@ -1,13 +1,14 @@
-"""Imports point down. Read from the source by ``ast``: what is imported inside functions and for types counts too.
+"""The architecture is what ``ls`` shows: few folders, imports that point down, names that stand for one thing.
 
-The picture is ``LAYERS``: a module may import what lies below it, and beside it only within its own room. What a room
-must not know stands in ``APART``, who alone may use a foreign library in ``OWNERS``.
+Read from the source by ``ast``: what is imported inside functions and for types counts too. ``LAYERS`` has the order
+of the folders, ``OWNERS`` who alone may use a foreign library.
 """
 
 from __future__ import annotations
 
 import ast
 import sys
+from collections import defaultdict
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,67 +19,78 @@ import pytest
 PACKAGE: Final = Path(__file__).parents[1] / "ionetctl"
 
 LAYERS: Final[tuple[str, ...]] = (
-    "__main__",
     "cli",
-    # wiring: opens adapters, and hands them to the core
-    "enrollment standing rendering explanation probing inspecting",
-    "site undertaking",
-    # adapters, sinks and the rehearsal, which do not know each other
-    "transport region artifacts pki secrets settings clock inventory remote recorder journal catalog report ui lab",
-    "certificates interruption",
-    # the steps of a rollout, over ports
-    "phases",
-    "rollout placing",
-    "pipeline engines",
-    "preparing",
-    "looking",
-    "registration equipment admission",
-    "conversation retrying",
-    # the pure core
-    "inspection",
-    "shipment diffs outcomes verification progress fold capacity",
-    "packages",
-    "plan preparation placement checks proof payload facts gpu_reading diagnosis causes fleet pace heartbeats",
-    "bundle survey_records surroundings ustar",
-    "node_meta",
-    "survey_draft",
-    "templating gpu harmless versions layout",
-    # what everything speaks in
-    "ports",
-    "events",
-    "model",
-    "observed",
-    "errors",
-    "__init__",
+    "app lab",
+    "ui report rollout",
+    "host placement",
+    "verification",
+    "plan facts summary inventory nomad ssh artifacts history",
+    "checks credentials remote",
+    "gpu",
+    "core",
 )
-"""From the top down. Rooms of one line do not know each other, but for ``BESIDE``."""
+"""The folders from the top down. Those of one line do not know each other."""
 
-BESIDE: Final = {("ui", "inventory")}
-"""Who may use a neighbour of the same line: the screen folds host names by the syntax of inventories."""
+LISTS: Final = {"app", "checks", "cli/commands"}
+"""Folders that are lists by nature: a module per use case, subject or command."""
+MOST_MODULES: Final = 14
+
+SHARED_STEMS: Final[dict[str, str]] = {
+    "capacity": "cli/commands summary",
+    "certificates": "credentials lab",
+    "driver": "checks checks/catalogue",
+    "enroll": "app cli/commands",
+    "explain": "app cli/commands",
+    "fleet": "checks checks/catalogue summary ui",
+    "gpus": "checks checks/catalogue lab/faults/conditions",
+    "inventory": "cli/commands core/model",
+    "machine": "checks checks/catalogue facts lab/host",
+    "models": "gpu inventory/schema",
+    "names": "core/model gpu",
+    "network": "checks checks/catalogue",
+    "plan": "core/model plan",
+    "preflight": "cli/commands report",
+    "probe": "cli/commands report ui",
+    "process": "history/catalog lab/host lab/region",
+    "records": "facts history/catalog",
+    "region": "cli/commands lab/region/state report ui",
+    "release": "artifacts lab",
+    "render": "app cli/commands",
+    "resolve": "inventory ssh/config",
+    "runtimes": "checks checks/catalogue",
+    "settings": "core ssh",
+    "storage": "checks checks/catalogue",
+    "store": "artifacts history/catalog",
+    "system": "checks checks/catalogue lab/faults/conditions",
+    "tree": "inventory/yaml lab/host",
+    "verify": "cli/commands ssh/host_keys",
+    "workloads": "checks checks/catalogue",
+}
+"""Names of modules that more than one folder has, and those folders."""
 
 OWNERS: Final[dict[str, set[str]]] = {
     "aiohttp": {"lab"},
-    "asyncssh": {"transport", "lab"},
-    "cryptography": {"certificates", "pki", "region", "lab"},
-    "httpx": {"region", "artifacts"},
-    "hvac": {"secrets"},
-    "jinja2": {"templating"},
-    "keyring": {"secrets"},
-    "msgspec": {"events", "gpu_reading", "lab", "report", "region", "artifacts", "catalog", "cli"},
-    "nomad": {"region"},
-    "platformdirs": {"settings"},
+    "asyncssh": {"ssh", "lab"},
+    "cryptography": {"credentials", "nomad", "lab"},
+    "httpx": {"nomad", "artifacts"},
+    "hvac": {"credentials"},
+    "jinja2": {"plan"},
+    "keyring": {"credentials"},
+    "msgspec": {"artifacts", "cli", "core", "facts", "history", "lab", "nomad", "report"},
+    "nomad": {"nomad"},
+    "platformdirs": {"core"},
     "pydantic": {"inventory"},
     "pydantic_core": {"inventory"},
     "pynvml": {"remote"},
-    "requests": {"region", "secrets"},
+    "requests": {"nomad", "credentials"},
     "rich": {"cli", "ui"},
-    "sqlalchemy": {"catalog"},
-    "tenacity": {"retrying", "region", "artifacts"},
+    "sqlalchemy": {"history"},
+    "tenacity": {"host", "nomad", "artifacts"},
     "typer": {"cli"},
     "typing_extensions": {"inventory"},
     "yaml": {"inventory"},
 }
-"""Foreign libraries, and the only rooms that import them."""
+"""Foreign libraries, and the only folders that import them."""
 
 ON_HOSTS: Final = ("remote.gpu_probe", "lab.standins.")
 """Programs that run on hosts, or stand for such."""
@@ -92,8 +104,8 @@ class Source:
     tree: ast.Module
 
     @property
-    def room(self) -> str:
-        return self.name.partition(".")[0]
+    def folder(self) -> str:
+        return self.name.partition(".")[0] if self.name.partition(".")[0] in folders() else ""
 
     @property
     def imported(self) -> set[str]:
@@ -108,11 +120,10 @@ class Source:
         return found
 
     @property
-    def rooms_used(self) -> set[str]:
-        """The rooms of ours that it uses, other than its own."""
+    def folders_used(self) -> set[str]:
+        """The folders of ours that it uses, other than its own."""
         names = (name.split(".") for name in self.imported if name.split(".")[0] == "ionetctl")
-        rooms = {name[1] if len(name) > 1 and name[1] in rooms_of_package() else "__init__" for name in names}
-        return rooms - {self.room}
+        return {name[1] for name in names if len(name) > 1 and name[1] in folders()} - {self.folder}
 
     @property
     def libraries_used(self) -> set[str]:
@@ -140,63 +151,80 @@ def _read(path: Path) -> Source:
 
 
 @cache
-def rooms_of_package() -> frozenset[str]:
-    return frozenset(source.room for source in sources())
+def folders() -> frozenset[str]:
+    """The folders that hold modules of ours."""
+    return frozenset(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
 
 
-def depth(room: str) -> int:
-    return next(number for number, line in enumerate(LAYERS) if room in line.split())
+def depth(folder: str) -> int:
+    return next(number for number, line in enumerate(LAYERS) if folder in line.split())
 
 
-def may_use(user: str, used: str) -> bool:
-    """Whether one room may import another."""
-    return depth(user) < depth(used) or (user, used) in BESIDE
+def test_only_folders_lie_at_the_top() -> None:
+    """Whoever lists the package sees the architecture and nothing else."""
+    files = {path.name for path in PACKAGE.iterdir() if path.is_file()}
+    assert files == {"__init__.py", "__main__.py", "py.typed"}
 
 
-def test_every_room_has_its_layer() -> None:
-    """A new module has to be given a place, and one that is gone leaves the table."""
-    assert sorted(room for line in LAYERS for room in line.split()) == sorted(rooms_of_package())
+def test_every_folder_has_its_layer() -> None:
+    """A new folder has to be given a place, and one that is gone leaves the table."""
+    assert sorted(folder for line in LAYERS for folder in line.split()) == sorted(folders())
+
+
+def test_folders_stay_small() -> None:
+    """A folder that grows beyond what one can take in is divided by subject."""
+    sizes = {
+        str(folder.relative_to(PACKAGE)): len([*folder.glob("*.py")])
+        for folder in PACKAGE.rglob("*")
+        if folder.is_dir()
+    }
+    assert {name for name, size in sizes.items() if size > MOST_MODULES and name not in LISTS} == set()
+
+
+def test_names_of_modules_stand_for_one_thing() -> None:
+    """Two folders share the name of a module only where the table says so."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for path in PACKAGE.rglob("*.py"):
+        if not path.stem.startswith("__"):
+            found[path.stem].add(str(path.parent.relative_to(PACKAGE)))
+    shared = {stem: " ".join(sorted(places)) for stem, places in sorted(found.items()) if len(places) > 1}
+    assert shared == SHARED_STEMS
 
 
 @pytest.mark.parametrize("source", sources(), ids=lambda source: source.name)
 def test_imports_point_down(source: Source) -> None:
-    """No module knows what stands above or beside it."""
-    assert {used for used in source.rooms_used if not may_use(source.room, used)} == set()
-
-
-def test_neighbours_that_are_allowed_are_used() -> None:
-    """An exception that nobody needs any more is no exception."""
-    used = {(source.room, other) for source in sources() for other in source.rooms_used}
-    assert BESIDE - used == set()
+    """No module knows what stands in a folder above or beside its own."""
+    allowed = {folder for folder in folders() if source.folder == "" or depth(source.folder) < depth(folder)}
+    assert source.folders_used - allowed == set()
 
 
 def test_foreign_libraries_have_their_owners() -> None:
-    """Each library is imported by the rooms that it belongs to, and by no other."""
-    used = {(library, source.room) for source in sources() for library in source.libraries_used}
-    allowed = {(library, room) for library, rooms in OWNERS.items() for room in rooms}
+    """Each library is imported by the folders that it belongs to, and by no other."""
+    used = {(library, source.folder) for source in sources() for library in source.libraries_used}
+    allowed = {(library, folder) for library, owners in OWNERS.items() for folder in owners}
     assert (used - allowed, allowed - used) == (set(), set())
 
 
 def test_product_does_without_its_rehearsal() -> None:
     """Only the commands know the lab: nothing that enrols real hosts does."""
-    assert {source.room for source in sources() if "lab" in source.rooms_used} == {"cli"}
+    assert {source.folder for source in sources() if "lab" in source.folders_used} == {"cli"}
 
 
 def test_environment_is_read_by_settings_alone() -> None:
     """Whatever the environment says comes from one place; what runs on hosts has theirs."""
     ways = {"os.environ", "os.environb", "os.getenv"}
     reading = {source.name for source in sources() if (source.attributes_read | source.imported) & ways}
-    assert {name for name in reading if not name.startswith(ON_HOSTS)} == {"settings"}
+    assert {name for name in reading if not name.startswith(ON_HOSTS)} == {"core.settings"}
 
 
 def test_secrets_are_revealed_at_the_edge() -> None:
     """Only who hands a secret to a library sees it, and who hands the way to it there; no core, no screen."""
     seeing = {
-        source.room
+        source.folder
         for source in sources()
         if any(read.endswith(".reveal") for read in source.attributes_read)
     }
-    assert seeing == {"secrets", "transport", "site", "standing", "enrollment", "inspecting"}
+    assert seeing == {"app", "credentials", "ssh"}
 
 
 @pytest.mark.parametrize("source", sources(), ids=lambda source: source.name)

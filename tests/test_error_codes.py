@@ -14,9 +14,10 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from ionetctl import errors, preparing
-from ionetctl.conversation import HINTS
-from ionetctl.errors import ExitCode, IonetctlError
+from ionetctl.core import errors
+from ionetctl.core.errors import ExitCode, IonetctlError
+from ionetctl.host import prepare
+from ionetctl.host.apply_session import HINTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,18 +29,18 @@ FINDING: Final = re.compile(r"^\| (`[a-z_]+`) \| [a-z][^|]* \| (\d+) \| [^|]+ \|
 ROW: Final = re.compile(r"^\| (`[a-z_`, ]+`) \| ([-0-9, ]+) \| [^|\s].* \| [^|\s].* \|$", re.MULTILINE)
 
 TABLES: Final = {
-    "conversation": "HINTS",
-    "interruption": "ENDINGS",
-    "preparing": "HINTS",
-    "secrets": "refusal",
-    "transport.sudo": "_REASONS",
+    "credentials.secrets": "refusal",
+    "host.apply_session": "HINTS",
+    "host.prepare": "HINTS",
+    "rollout.signals": "ENDINGS",
+    "ssh.sudo": "_REASONS",
 }
 """Modules that take codes from a table of their own, and its name."""
-FROM_HOSTS: Final = {"facts"}
+FROM_HOSTS: Final = {"facts.survey_output"}
 """Modules that read the codes which the scripts on hosts report."""
 ALIKE: Final = {
-    ("diagnosis", "_symptom"): ExitCode.UNVERIFIED,
-    ("transport.sudo", "_refusal"): ExitCode.FAILED,
+    ("verification.log_diagnosis", "_symptom"): ExitCode.UNVERIFIED,
+    ("ssh.sudo", "_refusal"): ExitCode.FAILED,
 }
 """Functions whose codes earn one exit code, unless another stands among the arguments."""
 TOLD_ANEW: Final = {"locked": "host_locked"}
@@ -136,7 +137,7 @@ def _assigned(where: str, name: str) -> list[str]:
 def takers() -> dict[Key, Taker]:
     """What takes codes, by where it is defined."""
     known = {
-        ("errors", name): Taker(0, int(kind.exit_code))
+        ("core.errors", name): Taker(0, int(kind.exit_code))
         for name, kind in vars(errors).items()
         if isinstance(kind, type) and issubclass(kind, IonetctlError)
     }
@@ -221,7 +222,9 @@ class Collector(ast.NodeVisitor):
                 where = f"{self.module.imported[base]}.{base}".strip(".")
                 return takers().get((where, name))
             case ast.Attribute(attr="request"):
-                return takers()["rollout", "request"] if self.module.name != "region.occasional" else None
+                return (
+                    takers()["rollout.waves", "request"] if self.module.name != "nomad.python_nomad" else None
+                )
         return None
 
     def _kind(self, node: ast.Call) -> int | None:
@@ -313,7 +316,7 @@ def test_exit_codes_are_those_of_the_source() -> None:
 
 def test_codes_of_hosts_have_their_hints() -> None:
     """Whatever a script reports is told with what to do about it."""
-    assert codes_of_scripts() == HINTS.keys() | preparing.HINTS.keys()
+    assert codes_of_scripts() == HINTS.keys() | prepare.HINTS.keys()
 
 
 def test_search_sees_all_kinds() -> None:

@@ -9,12 +9,12 @@ from typing import Final
 
 import pytest
 
-from ionetctl.bundle import DIGEST_CHARACTERS, SUFFIX_CHARACTERS, meta_of
-from ionetctl.equipment import NONCE_BYTES
-from ionetctl.model import Location, Network
-from ionetctl.node_meta import CPU_CLASS, MIXED_CLASS, node_class_of
-from ionetctl.observed import Driver, Surroundings
-from tests.core.sample import BARE, HOST
+from ionetctl.core.model.host import Location, Network
+from ionetctl.core.observed import Driver, Surroundings
+from ionetctl.host.dependencies import NONCE_BYTES
+from ionetctl.plan.bundle import DIGEST_CHARACTERS, SUFFIX_CHARACTERS, meta_of
+from ionetctl.plan.node_meta import CPU_CLASS, MIXED_CLASS, node_class_of
+from tests.support.sample import BARE, HOST
 
 PAGE: Final = (Path(__file__).parents[1] / "docs" / "host-meta.md").read_text()
 ROWS: Final = dict(re.findall(r"^\| `((?:unique\.)?ionet_\w+)` \| (.*) \| .* \|$", PAGE, re.MULTILINE))

@@ -7,13 +7,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 SOURCES = (
-    "certificates.py",
-    "diagnosis.py",
-    "pki.py",
-    "proof.py",
-    "secrets.py",
-    "verification.py",
-    "region/*.py",
+    "credentials/*.py",
+    "nomad/*.py",
+    "verification/*.py",
 )
 RAISED = re.compile(r'(?:Error|_symptom|refusal = )\(\s*(?:r"[^\n]*\n\s*)*"([a-z]+(?:_[a-z]+)+)"')
 CODED = re.compile(r"^\| `([a-z]+(?:_[a-z]+)+)`(?:, `([a-z_]+)`)? \|", re.MULTILINE)

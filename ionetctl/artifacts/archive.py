@@ -15,8 +15,8 @@ import zlib
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Final
 
-from ionetctl.errors import TrustError
-from ionetctl.model import Digest
+from ionetctl.core.errors import TrustError
+from ionetctl.core.model.names import Digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import msgspec
 
-from ionetctl.errors import ConfigurationError, TrustError
-from ionetctl.model import Digest
+from ionetctl.core.errors import ConfigurationError, TrustError
+from ionetctl.core.model.names import Digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

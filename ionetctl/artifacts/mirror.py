@@ -19,8 +19,8 @@ from typing import IO, TYPE_CHECKING, Final, Protocol
 import httpx
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from ionetctl.errors import ConfigurationError, TrustError
-from ionetctl.model import Digest
+from ionetctl.core.errors import ConfigurationError, TrustError
+from ionetctl.core.model.names import Digest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

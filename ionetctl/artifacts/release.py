@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from ionetctl.errors import ConfigurationError, TrustError
-from ionetctl.model import Architecture, Digest
+from ionetctl.core.errors import ConfigurationError, TrustError
+from ionetctl.core.model.names import Architecture, Digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -23,8 +23,9 @@ from ionetctl.artifacts.archive import Packed, digest_inside, digest_of, repack
 from ionetctl.artifacts.lock import LockFile
 from ionetctl.artifacts.mirror import Mirror, missing, open_mirror
 from ionetctl.artifacts.release import ArtifactKey, parse_sums
-from ionetctl.errors import ConfigurationError, IonetctlError, TrustError
-from ionetctl.model import Digest, Program
+from ionetctl.core.errors import ConfigurationError, IonetctlError, TrustError
+from ionetctl.core.model.names import Digest
+from ionetctl.core.model.plan import Program
 
 if TYPE_CHECKING:
     import ssl

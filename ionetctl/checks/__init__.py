@@ -27,11 +27,16 @@ from ionetctl.checks.catalogue import CATALOGUE, Row
 from ionetctl.checks.fleet import Findings, Fleet, FleetHost
 from ionetctl.checks.policy import is_mended, judged
 from ionetctl.checks.system import ARCHITECTURES, CLOCK_BLOCK_S, CLOCK_WARN_S
-from ionetctl.errors import WORST_FIRST, ExitCode
-from ionetctl.model import Facts, Finding, Host, HostName, NodeView, RegionName, Severity
+from ionetctl.core.errors import WORST_FIRST, ExitCode
+from ionetctl.core.model.outcome import Finding, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from ionetctl.core.model.facts import Facts
+    from ionetctl.core.model.host import Host
+    from ionetctl.core.model.names import HostName, RegionName
+    from ionetctl.core.model.node import NodeView
 
 __all__ = [
     "ARCHITECTURES",

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ionetctl.checks.finding import (
-    cards,
-    found,
-    numbers,
-    offers_gpus,
-    weight_of_promise,
-    weight_of_use,
-)
+from ionetctl.checks.finding import cards, found, numbers, offers_gpus, weight_of_promise, weight_of_use
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ionetctl.model import Facts, Finding, Host
+    from ionetctl.core.model.facts import Facts
+    from ionetctl.core.model.host import Host
+    from ionetctl.core.model.outcome import Finding
 
 OLDEST_DRIVER: Final = 450
 """Since this branch NVML has nvmlDeviceGetMigMode, which the device plugin calls for every card.

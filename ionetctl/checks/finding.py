@@ -6,12 +6,13 @@ import re
 from typing import TYPE_CHECKING
 
 from ionetctl.checks.catalogue import CATALOGUE
-from ionetctl.model import Finding, Severity
+from ionetctl.core.model.outcome import Finding, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ionetctl.model import Facts, Host
+    from ionetctl.core.model.facts import Facts
+    from ionetctl.core.model.host import Host
 
 
 def found(code: str, message: str, *, hint: str = "", severity: Severity | None = None) -> Finding:

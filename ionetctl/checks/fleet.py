@@ -10,10 +10,15 @@ from typing import TYPE_CHECKING, Final
 
 from ionetctl.checks.finding import found
 from ionetctl.checks.system import CLOCK_WARN_S
-from ionetctl.model import Facts, Finding, Host, HostName, NodeView, RegionName
+from ionetctl.core.model.names import HostName, RegionName
+from ionetctl.core.model.outcome import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from ionetctl.core.model.facts import Facts
+    from ionetctl.core.model.host import Host
+    from ionetctl.core.model.node import NodeView
 
 DEFAULT_CONNECTIONS: Final = 100
 """Nomad's limits.rpc_max_conns_per_client where nobody may look or has set it; 0 is none at all."""

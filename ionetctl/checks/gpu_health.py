@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ionetctl.checks.finding import cards, found, weight_of_use
-from ionetctl.model import Severity
+from ionetctl.core.model.outcome import Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from ionetctl.model import Facts, Finding, Host
-    from ionetctl.observed import SeenGpu, Xid
+    from ionetctl.core.model.facts import Facts
+    from ionetctl.core.model.host import Host
+    from ionetctl.core.model.outcome import Finding
+    from ionetctl.core.observed import SeenGpu, Xid
 
 FELL_OFF_BUS: Final = 79
 SERIOUS_XIDS: Final = frozenset({48, 62, 63, 64, 74, 92, 94, 95, 119, 120, 140})

@@ -11,7 +11,9 @@ from ionetctl.checks.finding import cards, found, weight_of_use
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ionetctl.model import Facts, Finding, Host
+    from ionetctl.core.model.facts import Facts
+    from ionetctl.core.model.host import Host
+    from ionetctl.core.model.outcome import Finding
 
 
 def unknown(host: Host, facts: Facts) -> Iterator[Finding]:

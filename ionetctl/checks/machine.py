@@ -9,7 +9,9 @@ from ionetctl.checks.finding import found
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ionetctl.model import Facts, Finding, Host
+    from ionetctl.core.model.facts import Facts
+    from ionetctl.core.model.host import Host
+    from ionetctl.core.model.outcome import Finding
 
 MEMORY_TOLERANCE: Final = 0.93
 """Firmware and integrated graphics take their share of what is sold as memory."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ionetctl.checks.finding import found, listed
-from ionetctl.model import AUTO_REGION, Severity
+from ionetctl.core.model.host import AUTO_REGION
+from ionetctl.core.model.outcome import Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from ionetctl.model import Facts, Finding, Host
-    from ionetctl.observed import Firewall, Reach
+    from ionetctl.core.model.facts import Facts
+    from ionetctl.core.model.host import Host
+    from ionetctl.core.model.outcome import Finding
+    from ionetctl.core.observed import Firewall, Reach
 
 FAR_MS: Final = 200.0
 MTU: Final = 1500

@@ -6,10 +6,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from ionetctl.checks.catalogue import CATALOGUE
-from ionetctl.model import Severity
+from ionetctl.core.model.outcome import Severity
 
 if TYPE_CHECKING:
-    from ionetctl.model import CheckRule, Finding, Host, Prepare
+    from ionetctl.core.model.host import CheckRule, Host, Prepare
+    from ionetctl.core.model.outcome import Finding
 
 MENDED: Final = "; prepare will mend it"
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ionetctl.checks.finding import found, numbers, offers_gpus
-from ionetctl.observed import Surroundings
+from ionetctl.core.observed import Surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ionetctl.model import Facts, Finding, Host
+    from ionetctl.core.model.facts import Facts
+    from ionetctl.core.model.host import Host
+    from ionetctl.core.model.outcome import Finding
 
 UNSEEN: Final = Surroundings()
 """What an older host's survey leaves: nobody looked, which is not the same as nothing installed."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ionetctl import layout
 from ionetctl.checks.finding import found
+from ionetctl.core import host_paths
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ionetctl.model import Facts, Finding, Host
+    from ionetctl.core.model.facts import Facts
+    from ionetctl.core.model.host import Host
+    from ionetctl.core.model.outcome import Finding
 
 FREE_MIB: Final[dict[str, int]] = {
     "/opt/nomad": 512,
@@ -48,7 +50,7 @@ def room_for_jobs(host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether jobs will have room for their files."""
     needed = JOBS_MIB + (host.reserve.disk_mib or 0)
     for disk in facts.disks:
-        if disk.path == layout.DATA_DIR and disk.available_mib < needed:
+        if disk.path == host_paths.DATA_DIR and disk.available_mib < needed:
             message = f"{disk.path}, where jobs run, has {disk.available_mib} MiB free, {needed} MiB would do"
             yield found("jobs_disk_low", message)
 

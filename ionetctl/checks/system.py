@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ionetctl.checks.finding import found, listed, numbers
-from ionetctl.model import Architecture, Severity
+from ionetctl.core.model.outcome import Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ionetctl.model import Facts, Finding, Host
+    from ionetctl.core.model.facts import Facts
+    from ionetctl.core.model.host import Host
+    from ionetctl.core.model.names import Architecture
+    from ionetctl.core.model.outcome import Finding
 
 ARCHITECTURES: Final[dict[str, Architecture]] = {
     "x86_64": "amd64",

@@ -9,8 +9,10 @@ from ionetctl.checks.finding import found, listed
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from ionetctl.model import Facts, Finding, Host
-    from ionetctl.observed import GpuProcess, Workload
+    from ionetctl.core.model.facts import Facts
+    from ionetctl.core.model.host import Host
+    from ionetctl.core.model.outcome import Finding
+    from ionetctl.core.observed import GpuProcess, Workload
 
 MINING_SYSTEMS: Final = frozenset({"HiveOS", "minerstat", "RaveOS", "SimpleMining", "mmpOS"})
 """What the survey calls systems that are made for mining, whether they mine just now or not."""

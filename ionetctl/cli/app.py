@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ionetctl import __version__
-from ionetctl.cli import (
+from ionetctl.cli.commands import (
     artifacts,
     capacity,
     demo,

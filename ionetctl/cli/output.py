@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from ionetctl.cli.options import ColorChoice, OutputFormat
-from ionetctl.errors import ExitCode, IonetctlError
+from ionetctl.core.errors import ExitCode, IonetctlError
 from ionetctl.ui.verbosity import Verbosity
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from ionetctl.fold import Failure
+    from ionetctl.summary.rollout_summary import Failure
 
 ERROR_SCHEMA: Final = "ionetctl.error/1"
 BUG_HINT: Final = "this is a bug in ionetctl; please report it with what -vv prints"
@@ -165,7 +165,7 @@ def failure_of(error: BaseException) -> tuple[Failure, ExitCode]:
 
     Of an exception that is no error of ours only the type is told: its text may hold anything, secrets included.
     """
-    from ionetctl.fold import Failure
+    from ionetctl.summary.rollout_summary import Failure
 
     if isinstance(error, BaseExceptionGroup):
         return failure_of(gravest(error))

@@ -9,12 +9,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from ionetctl.errors import ConfigurationError, UsageError
+from ionetctl.core.errors import ConfigurationError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ionetctl.fold import Summary
+    from ionetctl.summary.rollout_summary import Summary
 
 FORMATS: Final = ("junit", "csv")
 

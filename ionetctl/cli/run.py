@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import typer
 
 from ionetctl.cli.output import CommandResult, Common, Face, error_document, failure_of, gravest
-from ionetctl.errors import ExitCode
+from ionetctl.core.errors import ExitCode
 from ionetctl.ui.verbosity import Verbosity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ionetctl.fold import Failure
-    from ionetctl.settings import Settings
+    from ionetctl.core.settings import Settings
+    from ionetctl.summary.rollout_summary import Failure
 
 FailureDocument = "Callable[[Failure, ExitCode], Any]"
 
@@ -42,7 +42,7 @@ def load_settings(state_dir: str | None = None) -> Settings:
     from dataclasses import replace
     from pathlib import Path
 
-    from ionetctl.settings import Settings
+    from ionetctl.core.settings import Settings
 
     settings = Settings.load()
     if state_dir is None:

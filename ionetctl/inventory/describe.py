@@ -9,27 +9,24 @@ from __future__ import annotations
 from dataclasses import fields as record_fields
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ionetctl.inventory.schema import json_schema
-from ionetctl.model import Issuer
+from ionetctl.core.model.inventory import Issuer
+from ionetctl.inventory.schema.models import json_schema
 
 if TYPE_CHECKING:
-    from ionetctl.model import (
+    from ionetctl.core.model.host import (
         Expect,
         GpuPromise,
         Host,
-        Inventory,
         Jump,
         Location,
         Network,
-        NomadSettings,
         Placement,
         Prepare,
-        ReadyPair,
-        RegionSettings,
         Reserve,
-        SecretRef,
         SshSettings,
     )
+    from ionetctl.core.model.inventory import Inventory, NomadSettings, ReadyPair, RegionSettings
+    from ionetctl.core.model.secret import SecretRef
 
 Description: TypeAlias = "dict[str, Any]"
 

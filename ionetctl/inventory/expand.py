@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from ionetctl.inventory import ranges
-from ionetctl.inventory.explain import problem_at
-from ionetctl.inventory.fields import FieldError, Folded
+from ionetctl.inventory.schema.fields import FieldError, Folded
+from ionetctl.inventory.validation_errors import problem_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from ionetctl.inventory.problems import Problem
-    from ionetctl.inventory.yamltree import Document, Loc
+    from ionetctl.inventory.yaml.problems import Problem
+    from ionetctl.inventory.yaml.tree import Document, Loc
 
 Fields: TypeAlias = "dict[str, Any]"
 """Checked fields of a host by key, as ``schema.HostEntry`` has them."""

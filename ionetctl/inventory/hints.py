@@ -6,10 +6,10 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from ionetctl import gpu
-from ionetctl.inventory.problems import quoted
+from ionetctl.inventory.yaml.problems import quoted
 
 if TYPE_CHECKING:
-    from ionetctl.model import Inventory
+    from ionetctl.core.model.inventory import Inventory
 
 
 def hints_for(inventory: Inventory) -> tuple[str, ...]:

@@ -13,11 +13,9 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from pydantic import ValidationError
 
-from ionetctl.inventory import schema
+from ionetctl.core.model.inventory import Inventory
+from ionetctl.core.model.names import Digest
 from ionetctl.inventory.expand import Expansion, Statement
-from ionetctl.inventory.explain import explain, problem_at
-from ionetctl.inventory.problems import InventoryError, Place, Problem
-from ionetctl.inventory.regions import resolve_nomad, resolve_regions
 from ionetctl.inventory.resolve import (
     entries,
     overfull_regions,
@@ -25,11 +23,14 @@ from ionetctl.inventory.resolve import (
     resolve_hosts,
     unknown_regions,
 )
-from ionetctl.inventory.yamltree import SIZE_MAX, parse
-from ionetctl.model import Digest, Inventory
+from ionetctl.inventory.schema import models
+from ionetctl.inventory.schema.regions import resolve_nomad, resolve_regions
+from ionetctl.inventory.validation_errors import explain, problem_at
+from ionetctl.inventory.yaml.problems import InventoryError, Place, Problem
+from ionetctl.inventory.yaml.tree import SIZE_MAX, parse
 
 if TYPE_CHECKING:
-    from ionetctl.inventory.yamltree import Document, Loc
+    from ionetctl.inventory.yaml.tree import Document, Loc
 
 
 def load_inventory(source: str, *, stdin: BinaryIO | None = None) -> Inventory:
@@ -72,7 +73,7 @@ def load_text(text: bytes, source: str, directory: str) -> Inventory:
     document = parse(text, source)
     problems = [*document.problems, *unknown_regions(document)]
     try:
-        given = schema.WHOLE.validate_python(document.root, context=directory)
+        given = models.WHOLE.validate_python(document.root, context=directory)
     except ValidationError as error:
         problems += [*explain(error, document), *_names_alone(document, directory)]
         raise InventoryError(problems) from None
@@ -100,7 +101,7 @@ def _names_alone(document: Document, directory: str) -> list[Problem]:
     named: list[tuple[str, Loc]] = []
     for loc, node in entries(document.root):
         try:
-            fields = schema.entry().validate_python(node, context=directory)
+            fields = models.entry().validate_python(node, context=directory)
         except ValidationError:
             continue
         named += [(host["name"], loc) for host in expansion.hosts(Statement(loc, fields))]

@@ -10,13 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from ionetctl.inventory import endpoints, fields
-from ionetctl.inventory.expand import Expansion, Fields, Statement, refuse_ranges
-from ionetctl.inventory.explain import problem_at
-from ionetctl.inventory.fields import FieldError
-from ionetctl.inventory.problems import Problem, did_you_mean, quoted
-from ionetctl.inventory.yamltree import MarkedList, MarkedMapping
-from ionetctl.model import (
+from ionetctl.core.model.host import (
     AUTO_REGION,
     CheckRule,
     Expect,
@@ -26,18 +20,24 @@ from ionetctl.model import (
     Network,
     Placement,
     Prepare,
-    RegionName,
     Reserve,
-    Severity,
     SshSettings,
 )
+from ionetctl.core.model.outcome import Severity
+from ionetctl.inventory.expand import Expansion, Fields, Statement, refuse_ranges
+from ionetctl.inventory.schema import endpoints, fields
+from ionetctl.inventory.schema.fields import FieldError
+from ionetctl.inventory.validation_errors import problem_at
+from ionetctl.inventory.yaml.problems import Problem, did_you_mean, quoted
+from ionetctl.inventory.yaml.tree import MarkedList, MarkedMapping
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from ionetctl.inventory.schema import InventoryFields
-    from ionetctl.inventory.yamltree import Document, Loc, Node
-    from ionetctl.model import RegionSettings
+    from ionetctl.core.model.inventory import RegionSettings
+    from ionetctl.core.model.names import RegionName
+    from ionetctl.inventory.schema.models import InventoryFields
+    from ionetctl.inventory.yaml.tree import Document, Loc, Node
 
 
 def _ssh(given: Mapping[str, Any]) -> SshSettings:

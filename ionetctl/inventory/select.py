@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from fnmatch import translate
 from typing import TYPE_CHECKING, Final
 
-from ionetctl.errors import UsageError
+from ionetctl.core.errors import UsageError
 from ionetctl.inventory import ranges
-from ionetctl.inventory.problems import did_you_mean, quoted
+from ionetctl.inventory.yaml.problems import did_you_mean, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from ionetctl.model import Host, Inventory
+    from ionetctl.core.model.host import Host
+    from ionetctl.core.model.inventory import Inventory
 
 _PROPERTIES: Final[dict[str, Callable[[Host], Iterable[str]]]] = {
     "region": lambda host: (host.region,),

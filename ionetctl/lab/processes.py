@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from ionetctl.errors import IonetctlError
+from ionetctl.core.errors import IonetctlError
 
 if TYPE_CHECKING:
     from ionetctl.lab.documents import Document

@@ -9,15 +9,15 @@ import ipaddress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from ionetctl.lab.conditions import changed
-from ionetctl.lab.faults import FaultRequest, assign
-from ionetctl.lab.gpus import CATALOGUE, GpuModel, cards
-from ionetctl.lab.machine import Machine, sound_machine
+from ionetctl.lab.cards import CATALOGUE, GpuModel, cards
+from ionetctl.lab.faults.assignment import FaultRequest, assign
+from ionetctl.lab.faults.conditions import changed
+from ionetctl.lab.host.machine import Machine, sound_machine
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ionetctl.lab.introduction import Enforcement
+    from ionetctl.lab.region.state.introduction import Enforcement
 
 HOSTS_PER_RACK: Final = 16
 HOSTS_PER_PROCESS: Final = 500

@@ -7,8 +7,8 @@ import io
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from ionetctl.fold import Summary
-    from ionetctl.model import Outcome
+    from ionetctl.core.model.outcome import Outcome
+    from ionetctl.summary.rollout_summary import Summary
 
 COLUMNS: Final = (
     "name",

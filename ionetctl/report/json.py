@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from ionetctl.model import Result
+from ionetctl.core.model.outcome import Result
 
 if TYPE_CHECKING:
-    from ionetctl.fold import Failure, Summary
-    from ionetctl.model import Outcome, Problem
+    from ionetctl.core.model.outcome import Outcome, Problem
+    from ionetctl.summary.rollout_summary import Failure, Summary
 
 SCHEMA: Final = "ionetctl.enroll/1"
 

@@ -6,13 +6,13 @@ import re
 from typing import TYPE_CHECKING, Final
 from xml.etree import ElementTree as ET
 
-from ionetctl.model import Result
+from ionetctl.core.model.outcome import Result
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ionetctl.fold import Failure, Summary
-    from ionetctl.model import Outcome
+    from ionetctl.core.model.outcome import Outcome
+    from ionetctl.summary.rollout_summary import Failure, Summary
 
 _ILLEGAL: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What XML 1.0 cannot carry even when escaped."""

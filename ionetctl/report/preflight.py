@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
-from ionetctl.model import Result, Severity
-from ionetctl.outcomes import SURVEYED
+from ionetctl.core.model.outcome import Result, Severity
+from ionetctl.host.outcomes import SURVEYED
 from ionetctl.report.json import failure, host
 
 if TYPE_CHECKING:
-    from ionetctl.causes import FindingGroup
-    from ionetctl.fold import Sight, Summary
-    from ionetctl.model import Finding, Outcome
+    from ionetctl.core.model.outcome import Finding, Outcome
+    from ionetctl.summary.grouping import FindingGroup
+    from ionetctl.summary.rollout_summary import Sight, Summary
 
 SCHEMA: Final = "ionetctl.preflight/1"
 

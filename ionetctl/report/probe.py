@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
-from ionetctl.errors import ExitCode
+from ionetctl.core.errors import ExitCode
 from ionetctl.gpu import standard_name, with_mig
 
 if TYPE_CHECKING:
-    from ionetctl.fold import Failure
-    from ionetctl.observed import GpuReading, SeenGpu
+    from ionetctl.core.observed import GpuReading, SeenGpu
+    from ionetctl.summary.rollout_summary import Failure
 
 SCHEMA: Final = "ionetctl.probe/1"
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from ionetctl import heartbeats
-from ionetctl.errors import ExitCode, worst
-from ionetctl.inspection import Inspection, judge
-from ionetctl.model import Severity
+from ionetctl.core.errors import ExitCode, worst
+from ionetctl.core.model.outcome import Severity
+from ionetctl.placement import heartbeats
+from ionetctl.placement.readiness import Inspection, judge
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ionetctl.fold import Failure
-    from ionetctl.inspection import Silence
+    from ionetctl.placement.readiness import Silence
+    from ionetctl.summary.rollout_summary import Failure
 
 SCHEMA: Final = "ionetctl.region-check/1"
 

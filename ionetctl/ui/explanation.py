@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from ionetctl.checks.catalogue import Row
-    from ionetctl.model import Severity
+    from ionetctl.core.model.outcome import Severity
 
 WIDTH: Final = 96
 INDENT: Final = "  "

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
 
-from ionetctl.model import Result, Severity
-from ionetctl.outcomes import SURVEYED
+from ionetctl.core.model.outcome import Result, Severity
+from ionetctl.host.outcomes import SURVEYED
 from ionetctl.ui import phrases
 from ionetctl.ui.summary import SEVERITY_STYLES, STYLES, cause_lines, finding_lines
 from ionetctl.ui.tables import table
@@ -17,8 +17,9 @@ from ionetctl.ui.tables import table
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from ionetctl.fold import Sight, Summary
-    from ionetctl.model import Finding, HostName, Outcome
+    from ionetctl.core.model.names import HostName
+    from ionetctl.core.model.outcome import Finding, Outcome
+    from ionetctl.summary.rollout_summary import Sight, Summary
 
 WORST_FIRST: Final = tuple(SEVERITY_STYLES)
 MAX_COLUMNS: Final = len(ascii_uppercase)

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from ionetctl.fleet import READY, by_rack
+from ionetctl.summary.fleet import READY, by_rack
 from ionetctl.ui import phrases
 from ionetctl.ui.tables import table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from ionetctl.fleet import NodeStatus, StatusReport, VerifyReport
+    from ionetctl.summary.fleet import NodeStatus, StatusReport, VerifyReport
 
 
 def status_view(report: StatusReport) -> Iterator[Text]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ionetctl.harmless import harmless
+from ionetctl.core.sanitize import harmless
 from ionetctl.inventory.ranges import fold
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ionetctl.model import Result
+    from ionetctl.core.model.outcome import Result
 
 MAX_FOLDED: Final = 400
 """Characters of a folded host list shown at most; the count beside it stays true."""

@@ -13,7 +13,7 @@ from ionetctl.ui.tables import table
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ionetctl.observed import GpuReading, MigInstance, PcieLink, SeenGpu
+    from ionetctl.core.observed import GpuReading, MigInstance, PcieLink, SeenGpu
 
 COLUMNS = ["gpu", "name", "standard name", "memory", "pci", "link", "power", "temp", "notes"]
 UNKNOWN = "-"

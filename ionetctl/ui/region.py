@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from ionetctl import heartbeats
-from ionetctl.inspection import Inspection, judge
-from ionetctl.model import Severity
+from ionetctl.core.model.outcome import Severity
+from ionetctl.placement import heartbeats
+from ionetctl.placement.readiness import Inspection, judge
 from ionetctl.ui import phrases
 from ionetctl.ui.tables import table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ionetctl.inspection import Silence
-    from ionetctl.model import Finding
+    from ionetctl.core.model.outcome import Finding
+    from ionetctl.placement.readiness import Silence
 
 STYLES = {Severity.BLOCK: "bold red", Severity.WARN: "yellow", Severity.INFO: "dim"}
 NAME_WIDTH = 13

@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
 
-from ionetctl.errors import ExitCode
-from ionetctl.model import Action, Result, Severity
+from ionetctl.core.errors import ExitCode
+from ionetctl.core.model.outcome import Result, Severity
+from ionetctl.core.model.plan import Action
 from ionetctl.ui import phrases
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ionetctl.causes import Cause, FindingGroup
-    from ionetctl.fold import PlacementGroup, PlanGroup, Summary
-    from ionetctl.model import Change, FileDiff
+    from ionetctl.core.model.plan import Change, FileDiff
+    from ionetctl.summary.grouping import Cause, FindingGroup
+    from ionetctl.summary.rollout_summary import PlacementGroup, PlanGroup, Summary
 
 STYLES: Final[dict[Result, str]] = {
     Result.ENROLLED: "green",

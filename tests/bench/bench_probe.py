@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ionetctl.gpu_reading import parse_probe
+from ionetctl.facts.gpu_output import parse_probe
 from ionetctl.remote import probe_program, probe_script
 from tests.nvml.library import build_nvml
 from tests.remote.probing import NONCE, make_probed_host

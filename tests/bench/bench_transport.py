@@ -21,10 +21,11 @@ from typing import TYPE_CHECKING
 
 import asyncssh
 
-from ionetctl.model import Host, HostName, RegionName, SshSettings
-from ionetctl.ports import Command
-from ionetctl.transport import SshConnector, TransportSettings
-from ionetctl.transport.ssh_config import Routes
+from ionetctl.core.model.host import Host, SshSettings
+from ionetctl.core.model.names import HostName, RegionName
+from ionetctl.core.ports import Command
+from ionetctl.ssh import SshConnector, TransportSettings
+from ionetctl.ssh.config.resolve import Routes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator

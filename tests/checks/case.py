@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from ionetctl.model import Disk, Facts, GpuPromise, Host
-from ionetctl.observed import (
+from ionetctl.core.model.facts import Disk, Facts
+from ionetctl.core.model.host import GpuPromise, Host
+from ionetctl.core.observed import (
     Docker,
     Driver,
     Firewall,
@@ -22,7 +23,7 @@ from ionetctl.observed import (
     SeenGpu,
     Surroundings,
 )
-from tests.core.sample import BARE, HOST
+from tests.support.sample import BARE, HOST
 
 Fields = dict[str, Any]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from ionetctl.observed import Driver
+from ionetctl.core.observed import Driver
 from tests.checks.case import DRIVER, NO_GPU, ON_BUS, Case, promised
 
 CASES: Final = (

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from ionetctl.checks.fleet import Fleet, FleetHost
-from ionetctl.model import HostName, NodeId, NodeView, RegionName
-from ionetctl.observed import Interface, Reach
+from ionetctl.core.model.names import HostName, NodeId, RegionName
+from ionetctl.core.model.node import NodeView
+from ionetctl.core.observed import Interface, Reach
 from tests.checks.case import CARD, SEEN
-from tests.core.sample import BARE, EU_NORTH, HOST, NODE_ID
+from tests.support.sample import BARE, EU_NORTH, HOST, NODE_ID
 
 US_WEST: Final = RegionName("us-west")
 

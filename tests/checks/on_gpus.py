@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from ionetctl.model import Reserve
-from ionetctl.observed import Driver, MigInstance
+from ionetctl.core.model.host import Reserve
+from ionetctl.core.observed import Driver, MigInstance
 from tests.checks.case import NO_GPU, Case, promised
 
 CASES: Final = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from ionetctl.observed import PcieLink, Xid
+from ionetctl.core.observed import PcieLink, Xid
 from tests.checks.case import CARD, Case, health, promised
 
 CASES: Final = (

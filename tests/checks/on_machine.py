@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ionetctl.model import Expect
+from ionetctl.core.model.host import Expect
 from tests.checks.case import Case
 
 CASES: Final = (

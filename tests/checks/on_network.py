@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from ionetctl.model import AUTO_REGION, Placement
-from ionetctl.observed import Interface
+from ionetctl.core.model.host import AUTO_REGION, Placement
+from ionetctl.core.observed import Interface
 from tests.checks.case import WALL, Case, reached
 
 CASES: Final = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from ionetctl.observed import Docker, Surroundings
+from ionetctl.core.observed import Docker, Surroundings
 from tests.checks.case import DOCKER, NO_GPU, Case, promised
 
 CASES: Final = (

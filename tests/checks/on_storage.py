@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from ionetctl import layout
-from ionetctl.model import Reserve
+from ionetctl.core import host_paths
+from ionetctl.core.model.host import Reserve
 from tests.checks.case import Case, disk
 
 CASES: Final = (
@@ -27,11 +27,15 @@ CASES: Final = (
     Case(facts=disk("/etc/nomad.d", 20, is_noexec=True)),
     Case(
         ("jobs_disk_low warn",),
-        facts=disk(layout.DATA_DIR, 10_239),
+        facts=disk(host_paths.DATA_DIR, 10_239),
         message="/opt/nomad/data, where jobs run, has 10239 MiB free, 10240 MiB would do",
     ),
-    Case(facts=disk(layout.DATA_DIR, 10_240)),
-    Case(("jobs_disk_low warn",), host={"reserve": Reserve(disk_mib=1)}, facts=disk(layout.DATA_DIR, 10_240)),
+    Case(facts=disk(host_paths.DATA_DIR, 10_240)),
+    Case(
+        ("jobs_disk_low warn",),
+        host={"reserve": Reserve(disk_mib=1)},
+        facts=disk(host_paths.DATA_DIR, 10_240),
+    ),
     Case(
         ("docker_disk_low warn",),
         facts=disk("/var/lib/docker", 20_479),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from ionetctl.observed import GpuProcess, Workload
+from ionetctl.core.observed import GpuProcess, Workload
 from tests.checks.case import FOREIGN, OURS, STRANGER, Case
-from tests.core.sample import BARE
+from tests.support.sample import BARE
 
 CASES: Final = (
     Case(

@@ -10,7 +10,8 @@ from typing import Final
 import pytest
 
 from ionetctl.checks.catalogue import CATALOGUE, SUBJECTS, Row
-from ionetctl.model import Prepare, Severity
+from ionetctl.core.model.host import Prepare
+from ionetctl.core.model.outcome import Severity
 
 PAGE: Final = (Path(__file__).parents[2] / "docs" / "checks.md").read_text()
 ROWS: Final = list(CATALOGUE.values())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ionetctl.checks import CATALOGUE, blocking, check_fleet, check_host
-from ionetctl.model import Finding, Severity
+from ionetctl.core.model.outcome import Finding, Severity
 from tests.checks.cases import CASES
 from tests.checks.on_fleet import CASES as FLEET_CASES
 from tests.checks.on_fleet import one

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ionetctl.checks import CATALOGUE, FleetHost, check_fleet, check_host, is_mended
-from ionetctl.model import CheckRule, Finding, Prepare, Severity
+from ionetctl.core.model.host import CheckRule, Prepare
+from ionetctl.core.model.outcome import Finding, Severity
 from tests.checks.case import FOREIGN, SEEN
 from tests.checks.on_fleet import one
-from tests.core.sample import BARE, HOST
+from tests.support.sample import BARE, HOST
 
 if TYPE_CHECKING:
-    from ionetctl.model import Host
+    from ionetctl.core.model.host import Host
 
 NO_DOCKER = replace(BARE, around=replace(SEEN, docker=None))
 RISERS = CheckRule(Severity.WAIVED, "no containers here")

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from ionetctl import events
-from ionetctl.events import Envelope, HostEntry
-from ionetctl.journal import Journal
-from ionetctl.model import HostName, NodeId, Outcome, RegionName, Result, RolloutId
+from ionetctl.core import events
+from ionetctl.core.events import Envelope, HostEntry
+from ionetctl.core.model.names import HostName, NodeId, RegionName, RolloutId
+from ionetctl.core.model.outcome import Outcome, Result
+from ionetctl.history.journal import Journal
 
 if TYPE_CHECKING:
     from tests.cli.conftest import RunIonetctl

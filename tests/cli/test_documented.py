@@ -11,7 +11,7 @@ import pytest
 import typer
 
 from ionetctl.cli.app import app
-from ionetctl.errors import ExitCode
+from ionetctl.core.errors import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 import yaml
 
-from ionetctl.errors import ExitCode
+from ionetctl.core.errors import ExitCode
 from ionetctl.inventory.load import load_inventory
 from tests.cli.test_documented import untypable
 

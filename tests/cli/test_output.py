@@ -10,8 +10,8 @@ import typer
 from ionetctl.cli.options import ColorChoice, OutputFormat
 from ionetctl.cli.output import CommandResult, Common, Face, failure_of
 from ionetctl.cli.run import run
-from ionetctl.errors import ConfigurationError, ExitCode, RegionError
-from ionetctl.fold import Failure
+from ionetctl.core.errors import ConfigurationError, ExitCode, RegionError
+from ionetctl.summary.rollout_summary import Failure
 from ionetctl.ui.verbosity import Verbosity
 
 SECRET = "hunter2-token"

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ionetctl.errors import HostFailedError
-from ionetctl.probing import probe_here
+from ionetctl.app.local_probe import probe_here
+from ionetctl.core.errors import HostFailedError
 from tests.nvml.library import build_nvml, has_compiler
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import pickle
 
 import pytest
 
-from ionetctl import errors
-from ionetctl.errors import ExitCode, HostError, IonetctlError, worst
+from ionetctl.core import errors
+from ionetctl.core.errors import ExitCode, HostError, IonetctlError, worst
 
 
 def sent(error: IonetctlError) -> IonetctlError:

@@ -7,22 +7,11 @@ from typing import get_args
 
 import pytest
 
-from ionetctl import events
-from ionetctl.events import SCHEMA, AnyEvent, Envelope, HostEntry, RegionEntry, decode, encode
-from ionetctl.model import (
-    Action,
-    Change,
-    FileDiff,
-    Finding,
-    HostName,
-    NodeId,
-    Outcome,
-    Problem,
-    RegionName,
-    Result,
-    RolloutId,
-    Severity,
-)
+from ionetctl.core import events
+from ionetctl.core.events import SCHEMA, AnyEvent, Envelope, HostEntry, RegionEntry, decode, encode
+from ionetctl.core.model.names import HostName, NodeId, RegionName, RolloutId
+from ionetctl.core.model.outcome import Finding, Outcome, Problem, Result, Severity
+from ionetctl.core.model.plan import Action, Change, FileDiff
 
 HOST = HostName("rey1-a01-g1")
 NODE = NodeId("bfbc1015-4058-f3b4-baef-e92ffc4ecb53")

@@ -16,8 +16,8 @@ import ionetctl.lab
 _MAIN: Final = """\
 import asyncio, os, signal, socket, sys
 from pathlib import Path
-from ionetctl.lab.agent import Agent, AgentStartError
-from ionetctl.lab.agent_config import validation
+from ionetctl.lab.agent.agent import Agent, AgentStartError
+from ionetctl.lab.agent.config import validation
 
 VERSION = "{version}"
 
@@ -63,8 +63,8 @@ def build(version: str, path: Path) -> Path:
     with zipfile.ZipFile(archive, "w") as members:
         members.writestr("__main__.py", _MAIN.replace("{version}", version))
         members.writestr("ionetctl/__init__.py", "")
-        for module in sorted(package.glob("*.py")):
-            members.write(module, f"ionetctl/lab/{module.name}")
+        for module in sorted(package.rglob("*.py")):
+            members.write(module, f"ionetctl/lab/{module.relative_to(package)}")
     path.write_bytes(b"#!/usr/bin/python3\n" + archive.getvalue())
     path.chmod(0o755)
     return path

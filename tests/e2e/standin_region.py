@@ -42,7 +42,7 @@ class StandInRegion:
             *self._address.prefix,
             sys.executable,
             "-m",
-            "ionetctl.lab.region_process",
+            "ionetctl.lab.region.process",
             str(self._places.root),
         ]
         with self._places.log("region").open("ab") as log:

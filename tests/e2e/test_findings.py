@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ionetctl.lab.gpus import CATALOGUE, cards
+from ionetctl.lab.cards import CATALOGUE, cards
 from tests.e2e.cards import hang_driver, install_driver, remove_driver, write_cards
 from tests.e2e.machines import GATEWAY, Fleet
 from tests.e2e.namespaces import output_of

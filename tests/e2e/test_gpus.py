@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ionetctl.lab.gpus import CATALOGUE, cards
+from ionetctl.lab.cards import CATALOGUE, cards
 from tests.e2e.cards import hang_driver, install_driver, write_cards
 from tests.e2e.machines import GATEWAY, Fleet
 from tests.e2e.real_region import Address, RealRegion
@@ -18,7 +18,7 @@ from tests.e2e.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ionetctl.lab.gpus import Gpu
+    from ionetctl.lab.cards import Gpu
     from tests.e2e.machines import Machine
 
 pytestmark = [pytest.mark.e2e, pytest.mark.nomad, pytest.mark.timeout(600)]

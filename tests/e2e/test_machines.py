@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ionetctl.lab.gpus import CATALOGUE, cards
+from ionetctl.lab.cards import CATALOGUE, cards
 from tests.e2e import cgroups, leftovers
 from tests.e2e.base_root import PASSWORD, PASSWORD_USER, USER
 from tests.e2e.cards import install_driver, remove_driver, write_cards

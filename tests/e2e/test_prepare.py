@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ionetctl.lab.gpus import CATALOGUE, cards
+from ionetctl.lab.cards import CATALOGUE, cards
 from tests.e2e import debs
 from tests.e2e.base_root import base_root, why_unavailable
 from tests.e2e.cards import CARD_FILE, card_text

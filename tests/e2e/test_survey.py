@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ionetctl.facts import parse_survey
+from ionetctl.facts.survey_output import parse_survey
 from ionetctl.remote import survey_script
 from tests.e2e.machines import Fleet, Machine
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from ionetctl.model import Facts
+    from ionetctl.core.model.facts import Facts
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 

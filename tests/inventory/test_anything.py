@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ionetctl.inventory.describe import json_schema
 from ionetctl.inventory.load import load_inventory, load_text
-from ionetctl.inventory.problems import InventoryError
+from ionetctl.inventory.yaml.problems import InventoryError
 
 ROOT = Path(__file__).parents[2]
 BASE = yaml.load((ROOT / "inventories" / "datacenter.yaml").read_text(), Loader=yaml.BaseLoader)  # noqa: S506  (texts only)

@@ -11,7 +11,7 @@ import yaml
 
 from ionetctl.inventory.describe import describe_inventory
 from ionetctl.inventory.load import load_text
-from ionetctl.inventory.problems import InventoryError, Problem
+from ionetctl.inventory.yaml.problems import InventoryError, Problem
 
 CASES_DIR = Path(__file__).parent / "cases"
 BASE = (CASES_DIR / "base.yaml").read_text()

@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from ionetctl.core.model.host import GpuPromise
+from ionetctl.core.model.inventory import Inventory, NomadSettings
+from ionetctl.core.model.names import Digest
 from ionetctl.inventory.hints import hints_for
-from ionetctl.model import Digest, GpuPromise, Inventory, NomadSettings
-from tests.core.sample import HOST
+from tests.support.sample import HOST
 
 
 def inventory(*models: str | None) -> Inventory:

@@ -9,11 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from ionetctl.errors import ExitCode
+from ionetctl.core.errors import ExitCode
+from ionetctl.core.model.inventory import (
+    Inventory,
+    Issuer,
+    NomadSettings,
+    ReadyPair,
+    RegionSettings,
+    RegionTls,
+)
+from ionetctl.core.model.secret import SecretRef
 from ionetctl.inventory.load import load_inventory, load_text
-from ionetctl.inventory.problems import InventoryError
-from ionetctl.inventory.yamltree import SIZE_MAX
-from ionetctl.model import Inventory, Issuer, NomadSettings, ReadyPair, RegionSettings, RegionTls, SecretRef
+from ionetctl.inventory.yaml.problems import InventoryError
+from ionetctl.inventory.yaml.tree import SIZE_MAX
 
 BASE = (Path(__file__).parent / "cases" / "base.yaml").read_bytes()
 TEXT = BASE + b"defaults: {region: eu}\nhosts: [a1]\n"

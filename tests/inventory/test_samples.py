@@ -10,9 +10,10 @@ import jsonschema
 import pytest
 import yaml
 
+from ionetctl.core.model.host import GpuPromise, Jump
+from ionetctl.core.model.secret import SecretRef
 from ionetctl.inventory.describe import describe_host, describe_inventory, json_schema
 from ionetctl.inventory.load import load_inventory, load_text
-from ionetctl.model import GpuPromise, Jump, SecretRef
 
 SAMPLES_DIR = Path(__file__).parents[2] / "inventories"
 SAMPLES = sorted(SAMPLES_DIR.glob("*.yaml"))

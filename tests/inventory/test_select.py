@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ionetctl.errors import ExitCode, UsageError
+from ionetctl.core.errors import ExitCode, UsageError
 from ionetctl.inventory.load import load_text
 from ionetctl.inventory.select import select_hosts
 

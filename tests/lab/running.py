@@ -12,13 +12,13 @@ import aiohttp
 from aiohttp import web
 
 from ionetctl.lab import certificates
-from ionetctl.lab.agent import Agent
-from ionetctl.lab.api import Api
-from ionetctl.lab.gpus import CATALOGUE, Gpu, cards
-from ionetctl.lab.machine import sound_machine
-from ionetctl.lab.region_state import RegionState, Right
-from ionetctl.lab.rpc import RpcServer, server_context
-from ionetctl.lab.tree import build_tree
+from ionetctl.lab.agent.agent import Agent
+from ionetctl.lab.cards import CATALOGUE, Gpu, cards
+from ionetctl.lab.host.machine import sound_machine
+from ionetctl.lab.host.tree import build_tree
+from ionetctl.lab.region.api.handlers import Api
+from ionetctl.lab.region.rpc import RpcServer, server_context
+from ionetctl.lab.region.state.region import RegionState, Right
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

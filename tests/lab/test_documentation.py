@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from ionetctl.checks.catalogue import CATALOGUE as CHECKS
-from ionetctl.lab import conditions, faults
+from ionetctl.lab.faults import assignment, conditions
 
 PAGE: Final = (Path(__file__).parents[2] / "docs/lab.md").read_text()
 
@@ -23,7 +23,7 @@ def rows(heading: str) -> list[tuple[str, ...]]:
 def test_faults_are_listed() -> None:
     """Each with what the host is, in the catalogue's order."""
     assert [row[:2] for row in rows("Faults")] == [
-        (f"`{name}`", what) for name, what in faults.CATALOGUE.items()
+        (f"`{name}`", what) for name, what in assignment.CATALOGUE.items()
     ]
 
 

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 import asyncssh
 import pytest
 
-from ionetctl.errors import UsageError
+from ionetctl.core.errors import UsageError
 from ionetctl.inventory.load import load_inventory
 from ionetctl.lab import processes
-from ionetctl.lab.faults import CATALOGUE, parse_fault
-from ionetctl.lab.lab import Lab, lab_down, lab_run, lab_up
+from ionetctl.lab.faults.assignment import CATALOGUE, parse_fault
+from ionetctl.lab.host.programs import SYSTEM_PATH
 from ionetctl.lab.places import Places
-from ionetctl.lab.programs import SYSTEM_PATH
+from ionetctl.lab.rehearsal import Lab, lab_down, lab_run, lab_up
 from ionetctl.lab.site import LabSpec
 from ionetctl.remote import survey_script
 
@@ -326,7 +326,7 @@ def test_a_process_that_dies_is_reported_with_its_log(tmp_path: Path) -> None:
     """And nothing is left running."""
     places = Places(tmp_path)
     places.run.mkdir()
-    processes.start_process(places, "region", "ionetctl.lab.region_process")
+    processes.start_process(places, "region", "ionetctl.lab.region.process")
     with pytest.raises(processes.LabError, match=r"region\.json"):
         processes.wait_ready(places, "region", 20.0)
 

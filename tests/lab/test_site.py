@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from ionetctl import lab
-from ionetctl.errors import UsageError
-from ionetctl.lab import conditions
-from ionetctl.lab.changes import by_programs
-from ionetctl.lab.faults import CATALOGUE, FaultRequest, assign, parse_fault
-from ionetctl.lab.gpus import CATALOGUE as GPU_MODELS
-from ionetctl.lab.gpus import GpuModel
+from ionetctl.core.errors import UsageError
+from ionetctl.lab.cards import CATALOGUE as GPU_MODELS
+from ionetctl.lab.cards import GpuModel
+from ionetctl.lab.faults import conditions
+from ionetctl.lab.faults.assignment import CATALOGUE, FaultRequest, assign, parse_fault
+from ionetctl.lab.faults.changes import by_programs
 from ionetctl.lab.site import LabSpec, SiteHost, inventory_text, plan_site
 
 SPEC = LabSpec(40, Path("/nowhere"))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from ionetctl.lab.faults import CATALOGUE
+from ionetctl.lab.faults.assignment import CATALOGUE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

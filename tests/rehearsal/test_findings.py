@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from ionetctl.checks.catalogue import CATALOGUE
-from ionetctl.lab.conditions import CATALOGUE as CONDITIONS
+from ionetctl.lab.faults.conditions import CATALOGUE as CONDITIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

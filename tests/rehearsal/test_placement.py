@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ionetctl.lab.lab import lab_down, lab_up
+from ionetctl.lab.rehearsal import lab_down, lab_up
 from ionetctl.lab.site import LabSpec
 
 if TYPE_CHECKING:

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from ionetctl.gpu_reading import parse_probe
+from ionetctl.facts.gpu_output import parse_probe
 from ionetctl.remote import probe_program, probe_script
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ionetctl.observed import GpuReading
+    from ionetctl.core.observed import GpuReading
 
 NONCE: Final = "n0nce"
 TOOLS: Final = ("cat", "sleep", "timeout")

@@ -14,8 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ionetctl import layout
-from ionetctl.facts import (
+from ionetctl.core import host_paths
+from ionetctl.core.model.names import Digest, RolloutId
+from ionetctl.core.model.plan import BundleFile, Kind, Program
+from ionetctl.facts.survey_output import (
     AwaitToken,
     AwaitVerdict,
     Failed,
@@ -24,19 +26,18 @@ from ionetctl.facts import (
     parse_report_line,
     parse_survey,
 )
-from ionetctl.model import BundleFile, Digest, Kind, Program, RolloutId
-from ionetctl.payload import Payload
+from ionetctl.plan.payload import Payload
 from ionetctl.remote import apply_script, receive_script, survey_script
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from ionetctl.model import Facts
+    from ionetctl.core.model.facts import Facts
 
 STANDINS = Path(__file__).parent / "standins"
 NODE_ID = "7b0dcd2c-6b2f-4c3c-9f0a-3d1c7f1f2a11"
 TOKEN = "eyJhbGciOiJSUzI1NiJ9.introduction.c2lnbmF0dXJl"
-NOMAD = layout.nomad_program("2.0.5")
+NOMAD = host_paths.nomad_program("2.0.5")
 ROLLOUT = RolloutId("20260301T120000Z-7f3a")
 
 
@@ -214,40 +215,40 @@ client {{
   }}
 }}
 tls {{
-  ca_file   = "{layout.CA_CERT}"
-  cert_file = "{layout.NODE_CERT}"
-  key_file  = "{layout.NODE_KEY}"
+  ca_file   = "{host_paths.CA_CERT}"
+  cert_file = "{host_paths.NODE_CERT}"
+  key_file  = "{host_paths.NODE_KEY}"
 }}
 """
 
 
 def config(stamp: str = "one") -> BundleFile:
-    return file(layout.CLIENT_CONFIG, CONFIG.replace("STAMP", stamp), 0o640)
+    return file(host_paths.CLIENT_CONFIG, CONFIG.replace("STAMP", stamp), 0o640)
 
 
 def manifest(*files: BundleFile) -> BundleFile:
     lines = "".join(f"{each.digest}  {each.path}\n" for each in files)
-    return file(layout.MANIFEST, lines, 0o600)
+    return file(host_paths.MANIFEST, lines, 0o600)
 
 
 def tls_files(word: str = "one") -> tuple[BundleFile, ...]:
     return (
-        file(layout.CA_CERT, f"ca {word}\n"),
-        file(layout.NODE_CERT, f"certificate {word}\n"),
-        file(layout.NODE_KEY, f"key {word}\n", 0o600, is_secret=True),
+        file(host_paths.CA_CERT, f"ca {word}\n"),
+        file(host_paths.NODE_CERT, f"certificate {word}\n"),
+        file(host_paths.NODE_KEY, f"key {word}\n", 0o600, is_secret=True),
     )
 
 
 def first_payload(directory: Path, stamp: str = "one", start: str = "start") -> Payload:
     """All that a bare host needs."""
-    files = (config(stamp), *tls_files(stamp), file(layout.UNIT, f"[Service]\n# {stamp}\n"))
+    files = (config(stamp), *tls_files(stamp), file(host_paths.UNIT, f"[Service]\n# {stamp}\n"))
     nomad = program(directory)
     return Payload(
         rollout=ROLLOUT,
         apply_script=apply_script(),
         files=(*files, manifest(*files, nomad)),
         programs=(nomad,),
-        links=(link(layout.NOMAD_LINK, NOMAD),),
+        links=(link(host_paths.NOMAD_LINK, NOMAD),),
         needs_token=True,
         start="restart" if start == "restart" else "start",
         validate_with=NOMAD,

@@ -11,10 +11,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ionetctl import layout
-from ionetctl.facts import STEPS, AwaitVerdict, Done, Failed, LogLine, NodeReported, Report, Step
-from ionetctl.model import BundleFile, Digest
-from ionetctl.payload import Payload
+from ionetctl.core import host_paths
+from ionetctl.core.model.names import Digest
+from ionetctl.facts.survey_output import (
+    STEPS,
+    AwaitVerdict,
+    Done,
+    Failed,
+    LogLine,
+    NodeReported,
+    Report,
+    Step,
+)
+from ionetctl.plan.payload import Payload
 from ionetctl.remote import apply_script
 from tests.remote.rehearsal import (
     NODE_ID,
@@ -37,6 +46,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from ionetctl.core.model.plan import BundleFile
+
 ROOM = ("var", "var/lib", "var/lib/ionet")
 """Our own directory, which stays once it was made, with the ones above it."""
 
@@ -47,7 +58,7 @@ def only_config(stamp: str, **settings: object) -> Payload:
         rollout=ROLLOUT,
         apply_script=apply_script(),
         files=(config(stamp),),
-        keeps=(layout.CA_CERT, layout.NODE_CERT, layout.NODE_KEY, layout.UNIT),
+        keeps=(host_paths.CA_CERT, host_paths.NODE_CERT, host_paths.NODE_KEY, host_paths.UNIT),
         start="restart",
         validate_with=NOMAD,
     )
@@ -69,8 +80,8 @@ def test_a_bare_host_gets_everything(host: Host, tmp_path: Path) -> None:
     expected: dict[str, tuple[object, ...]] = {
         each.path.lstrip("/"): ("file", each.mode) for each in (*payload.files, *payload.programs)
     }
-    expected[layout.NOMAD_LINK.lstrip("/")] = ("link", str(host.path(NOMAD)))
-    expected[layout.CLIENT_ID.lstrip("/")] = ("file", 0o600)
+    expected[host_paths.NOMAD_LINK.lstrip("/")] = ("link", str(host.path(NOMAD)))
+    expected[host_paths.CLIENT_ID.lstrip("/")] = ("file", 0o600)
     assert found == expected
 
 
@@ -84,7 +95,7 @@ def test_the_agent_is_given_its_token(host: Host, tmp_path: Path) -> None:
     talk = host.apply(first_payload(tmp_path))
     assert NodeReported(NODE_ID) in talk.reports  # type: ignore[arg-type]
     assert host.read("/standin/presented") == f"{TOKEN}\n"
-    assert not host.path(layout.INTRODUCTION_TOKEN).exists()
+    assert not host.path(host_paths.INTRODUCTION_TOKEN).exists()
 
 
 def test_the_token_is_private(host: Host, tmp_path: Path) -> None:
@@ -93,7 +104,7 @@ def test_the_token_is_private(host: Host, tmp_path: Path) -> None:
 
     def look(report: Report, _process: object) -> None:
         if isinstance(report, AwaitVerdict):
-            path = host.path(layout.INTRODUCTION_TOKEN)
+            path = host.path(host_paths.INTRODUCTION_TOKEN)
             modes.extend(stat.S_IMODE(each.stat().st_mode) for each in (path, path.parent))
 
     host.apply(first_payload(tmp_path), on_report=look)
@@ -138,7 +149,7 @@ def test_what_is_kept_is_part_of_the_candidate(enrolled: Host) -> None:
 def test_nothing_to_start_touches_no_service(enrolled: Host) -> None:
     """Without a start the service manager is not asked to change anything."""
     enrolled.write("/standin/verbs", "")
-    howto = file(layout.HOWTO, "# stop and start\n")
+    howto = file(host_paths.HOWTO, "# stop and start\n")
     talk = enrolled.apply(only_config("one", files=(howto,), start="no", validate_with=None))
     assert talk.failure is None
     assert {line.split()[0] for line in enrolled.read("/standin/verbs").splitlines()} <= {
@@ -149,10 +160,10 @@ def test_nothing_to_start_touches_no_service(enrolled: Host) -> None:
 
 def test_rights_are_set(enrolled: Host) -> None:
     """A file that is right but for its mode gets its mode."""
-    enrolled.path(layout.NODE_KEY).chmod(0o644)
+    enrolled.path(host_paths.NODE_KEY).chmod(0o644)
     key = tls_files()[2]
     assert enrolled.apply(only_config("one", files=(), chmods=(key,), start="no")).failure is None
-    assert stat.S_IMODE(enrolled.path(layout.NODE_KEY).stat().st_mode) == 0o600
+    assert stat.S_IMODE(enrolled.path(host_paths.NODE_KEY).stat().st_mode) == 0o600
 
 
 def test_strays_are_moved_aside(host: Host, tmp_path: Path) -> None:
@@ -171,9 +182,9 @@ def test_strays_are_moved_aside(host: Host, tmp_path: Path) -> None:
 def test_a_link_to_a_directory_is_replaced(host: Host, tmp_path: Path) -> None:
     """A foreign link in our link's place is replaced even where it leads to a directory."""
     host.path("/usr/local/bin").mkdir(parents=True)
-    host.path(layout.NOMAD_LINK).symlink_to(tmp_path)
+    host.path(host_paths.NOMAD_LINK).symlink_to(tmp_path)
     assert host.apply(first_payload(tmp_path)).failure is None
-    assert host.path(layout.NOMAD_LINK).readlink() == host.path(NOMAD)
+    assert host.path(host_paths.NOMAD_LINK).readlink() == host.path(NOMAD)
 
 
 # --- refused before anything is changed ---
@@ -192,7 +203,7 @@ def broken(tmp_path: Path, what: str) -> Payload:
         case "digest":
             files = (hcl, replace(ca, digest=others[0].digest), *others)
         case "configuration":
-            files = (file(layout.CLIENT_CONFIG, "BROKEN\n", 0o640), ca, *others)
+            files = (file(host_paths.CLIENT_CONFIG, "BROKEN\n", 0o640), ca, *others)
         case "warning":
             files = (hcl, *others)
         case _:
@@ -329,7 +340,7 @@ def test_an_agent_without_an_id_is_undone(host: Host, tmp_path: Path) -> None:
     talk = host.apply(first_payload(tmp_path))
     assert talk.failure is not None
     assert talk.failure.code == "no_node_id"
-    assert not host.path(layout.CLIENT_CONFIG).exists()
+    assert not host.path(host_paths.CLIENT_CONFIG).exists()
 
 
 @pytest.mark.parametrize("verdicts", [(), ("abandon",), ("nonsense",)])
@@ -338,8 +349,8 @@ def test_an_abandoned_agent_goes_on(host: Host, tmp_path: Path, verdicts: tuple[
     talk = host.apply(first_payload(tmp_path), verdicts=verdicts)
     assert (talk.exit_status, talk.failure and talk.failure.code) == (1, "abandoned")
     assert host.read("/standin/active") == "active\n"
-    assert host.path(layout.CLIENT_CONFIG).exists()
-    assert not host.path(layout.INTRODUCTION_TOKEN).exists()
+    assert host.path(host_paths.CLIENT_CONFIG).exists()
+    assert not host.path(host_paths.INTRODUCTION_TOKEN).exists()
     assert {path.name for path in host.path("/var/lib/ionet").iterdir()} == {"manifest"}
 
 
@@ -361,7 +372,7 @@ def test_a_second_token_restarts_the_agent(host: Host, tmp_path: Path) -> None:
 
 def test_an_old_token_is_removed(host: Host, tmp_path: Path) -> None:
     """``token -`` takes away a token that lies there: the agent would present it for ever."""
-    host.write(layout.INTRODUCTION_TOKEN, "old\n", 0o600)
+    host.write(host_paths.INTRODUCTION_TOKEN, "old\n", 0o600)
     assert host.apply(first_payload(tmp_path), token="token -").failure is None
     assert not host.path("/standin/presented").read_text()
 
@@ -425,7 +436,7 @@ def test_a_lost_listener_stops_nothing(enrolled: Host) -> None:
 
     talk = enrolled.apply(only_config("two"), on_report=leave)
     assert talk.exit_status != 0
-    assert "0123456789abcdef-two" in enrolled.read(layout.CLIENT_CONFIG)
+    assert "0123456789abcdef-two" in enrolled.read(host_paths.CLIENT_CONFIG)
     assert {path.name for path in enrolled.path("/var/lib/ionet").iterdir()} == {"manifest"}
 
 
@@ -517,9 +528,9 @@ def test_a_noexec_disk_is_named(host: Host, tmp_path: Path) -> None:
 
 def test_a_directory_in_the_way_is_an_error(enrolled: Host) -> None:
     """A directory where a file belongs ends the apply before anything is changed."""
-    enrolled.path(layout.HOWTO).mkdir()
+    enrolled.path(host_paths.HOWTO).mkdir()
     before = enrolled.tree()
-    talk = enrolled.apply(only_config("two", files=(config("two"), file(layout.HOWTO, "x"))))
+    talk = enrolled.apply(only_config("two", files=(config("two"), file(host_paths.HOWTO, "x"))))
     assert talk.failure is not None
     assert talk.failure.code == "apply_failed"
     assert enrolled.tree() == before

@@ -16,10 +16,13 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from ionetctl.model import Action, Change, GpuPromise, HostName, Prepare, RegionName
-from ionetctl.model import Host as InventoryHost
-from ionetctl.packages import Package
-from ionetctl.preparation import (
+from ionetctl.core.model.host import GpuPromise, Prepare
+from ionetctl.core.model.host import Host as InventoryHost
+from ionetctl.core.model.names import HostName, RegionName
+from ionetctl.core.model.plan import Action, Change
+from ionetctl.host.prepare import Kit
+from ionetctl.plan.packages import Package
+from ionetctl.plan.prepare_steps import (
     CNI_PLUGINS,
     KERNEL_MODULES,
     MINERS_UNDO,
@@ -29,16 +32,15 @@ from ionetctl.preparation import (
     steps,
     surveyed_paths,
 )
-from ionetctl.preparing import Kit
+from ionetctl.plan.ustar import archive
 from ionetctl.remote import prepare_script, receive_script, restore_miner_script
-from ionetctl.ustar import archive
 from tests.remote.rehearsal import ROLLOUT, STANDINS, Host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ionetctl.model import Facts
-    from ionetctl.preparation import Record
+    from ionetctl.core.model.facts import Facts
+    from ionetctl.plan.prepare_steps import Record
 
 SITE: Final = InventoryHost(HostName("g1"), "10.0.0.1", RegionName("r"), "dc", gpus=GpuPromise(None, 1))
 PROGRAMS: Final = (

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ionetctl.gpu_reading import parse_probe
-from ionetctl.observed import GpuProcess, PcieLink
+from ionetctl.core.observed import GpuProcess, PcieLink
+from ionetctl.facts.gpu_output import parse_probe
 from ionetctl.remote import probe_program
 from tests.nvml.library import NVIDIA_SMI, build_nvml, has_compiler
 from tests.remote.probing import NONCE, ProbedHost, make_probed_host

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import ionetctl.remote
-from ionetctl import layout
+from ionetctl.core import host_paths
 from ionetctl.remote import apply_script, receive_script, survey_script
 
 SCRIPTS = sorted(Path(ionetctl.remote.__file__).parent.glob("*.sh"))
@@ -56,17 +56,17 @@ def test_apply_agrees_with_the_layout() -> None:
     """The apply's places are those of ``layout``."""
     found = assignments(apply_script().decode())
     expected = {
-        "config_dir": layout.CONFIG_DIR,
-        "tls_dir": layout.TLS_DIR,
-        "data_dir": layout.DATA_DIR,
-        "state_dir": layout.STATE_DIR,
-        "token_file": layout.INTRODUCTION_TOKEN,
-        "releases_dir": layout.RELEASES_DIR,
-        "plugin_dir": layout.PLUGIN_DIR,
-        "nomad_link": layout.NOMAD_LINK,
-        "unit": layout.UNIT_NAME,
-        "unit_dir": str(Path(layout.UNIT).parent),
-        "our_dir": layout.OUR_DIR,
+        "config_dir": host_paths.CONFIG_DIR,
+        "tls_dir": host_paths.TLS_DIR,
+        "data_dir": host_paths.DATA_DIR,
+        "state_dir": host_paths.STATE_DIR,
+        "token_file": host_paths.INTRODUCTION_TOKEN,
+        "releases_dir": host_paths.RELEASES_DIR,
+        "plugin_dir": host_paths.PLUGIN_DIR,
+        "nomad_link": host_paths.NOMAD_LINK,
+        "unit": host_paths.UNIT_NAME,
+        "unit_dir": str(Path(host_paths.UNIT).parent),
+        "our_dir": host_paths.OUR_DIR,
     }
     assert {name: found[name] for name in expected} == expected
 
@@ -75,21 +75,25 @@ def test_survey_agrees_with_the_layout() -> None:
     """The survey's places are those of ``layout``."""
     text = survey_script().decode()
     found = assignments(text)
-    places = {"config_dir": layout.CONFIG_DIR, "data_dir": layout.DATA_DIR, "our_dir": layout.OUR_DIR}
+    places = {
+        "config_dir": host_paths.CONFIG_DIR,
+        "data_dir": host_paths.DATA_DIR,
+        "our_dir": host_paths.OUR_DIR,
+    }
     assert {name: found[name] for name in places} == places
-    assert found["unit"] == layout.UNIT_NAME
+    assert found["unit"] == host_paths.UNIT_NAME
     for name, path in (
-        ("data_dir", layout.CLIENT_ID),
-        ("data_dir", layout.INTRODUCTION_TOKEN),
-        ("config_dir", layout.NODE_CERT),
-        ("config_dir", layout.CLIENT_CONFIG),
-        ("our_dir", layout.MANIFEST),
+        ("data_dir", host_paths.CLIENT_ID),
+        ("data_dir", host_paths.INTRODUCTION_TOKEN),
+        ("config_dir", host_paths.NODE_CERT),
+        ("config_dir", host_paths.CLIENT_CONFIG),
+        ("our_dir", host_paths.MANIFEST),
     ):
         assert f"${name}{path.removeprefix(places[name])}" in text
-    assert layout.NOMAD_LINK in text
-    assert layout.STAMP_KEY in text
+    assert host_paths.NOMAD_LINK in text
+    assert host_paths.STAMP_KEY in text
 
 
 def test_the_first_script_agrees_with_the_layout() -> None:
     """The lock and the staging lie below our own directory."""
-    assert assignments(receive_script())["our"] == "${IONET_ROOT:-}" + layout.OUR_DIR
+    assert assignments(receive_script())["our"] == "${IONET_ROOT:-}" + host_paths.OUR_DIR

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ionetctl import layout
-from ionetctl.model import Disk, RemoteFile
+from ionetctl.core import host_paths
+from ionetctl.core.model.facts import Disk, RemoteFile
 from ionetctl.remote import survey_script
 from tests.remote.rehearsal import NODE_ID, NOMAD, STANDINS, TOKEN, Host, file, owner, shim
 
@@ -39,25 +39,27 @@ def furnish(host: Host) -> None:
     host.write("/proc/8/cmdline", "/usr/local/bin/nomad\0logmon\0")
     host.write("/standin/active", "active\n")
     host.write("/standin/enabled", "enabled\n")
-    host.write(layout.UNIT, "[Service]\nExecStart=-/opt/foreign/nomad agent -config /etc/nomad.d\n")
+    host.write(host_paths.UNIT, "[Service]\nExecStart=-/opt/foreign/nomad agent -config /etc/nomad.d\n")
     host.write("/opt/foreign/nomad", (STANDINS / "nomad").read_bytes(), 0o755)
-    host.write(layout.CLIENT_ID, NODE_ID)
-    host.write(layout.INTRODUCTION_TOKEN, TOKEN)
-    host.write(layout.CLIENT_CONFIG, 'meta {\n    "unique.ionet_bundle" = "0123456789abcdef-n1"\n}\n', 0o640)
+    host.write(host_paths.CLIENT_ID, NODE_ID)
+    host.write(host_paths.INTRODUCTION_TOKEN, TOKEN)
+    host.write(
+        host_paths.CLIENT_CONFIG, 'meta {\n    "unique.ionet_bundle" = "0123456789abcdef-n1"\n}\n', 0o640
+    )
     host.write("/etc/nomad.d/extra.json", "{}\n")
-    host.write(f"{layout.UNIT}.d/limits.conf", "[Service]\n")
+    host.write(f"{host_paths.UNIT}.d/limits.conf", "[Service]\n")
     for name in ("a1", "b2", "c3"):
         host.path(f"/opt/nomad/data/alloc/{name}").mkdir(parents=True)
-    host.write(layout.NODE_CERT, "-----BEGIN CERTIFICATE-----\n" + "A" * 200 + "\n")
-    host.write(layout.MANIFEST, f"{'a' * 64}  {layout.CLIENT_CONFIG}\ntorn line\n", 0o600)
-    host.path(layout.NOMAD_LINK).parent.mkdir(parents=True)
-    host.path(layout.NOMAD_LINK).symlink_to(host.path(NOMAD))
+    host.write(host_paths.NODE_CERT, "-----BEGIN CERTIFICATE-----\n" + "A" * 200 + "\n")
+    host.write(host_paths.MANIFEST, f"{'a' * 64}  {host_paths.CLIENT_CONFIG}\ntorn line\n", 0o600)
+    host.path(host_paths.NOMAD_LINK).parent.mkdir(parents=True)
+    host.path(host_paths.NOMAD_LINK).symlink_to(host.path(NOMAD))
 
 
 def test_a_furnished_host_is_told_whole(host: Host) -> None:
     """Every fact that lies in the tree comes back as it lies there."""
     furnish(host)
-    facts = host.survey(layout.CLIENT_CONFIG, layout.NOMAD_LINK, "/etc/nomad.d/missing")
+    facts = host.survey(host_paths.CLIENT_CONFIG, host_paths.NOMAD_LINK, "/etc/nomad.d/missing")
     assert (facts.os_id, facts.os_version, facts.os_name) == ("ubuntu", "24.04", "Ubuntu 24.04 LTS")
     assert (facts.kernel, facts.architecture) == (os.uname().release, os.uname().machine)
     assert (facts.init, facts.is_root) == ("systemd", os.geteuid() == 0)
@@ -65,9 +67,9 @@ def test_a_furnished_host_is_told_whole(host: Host) -> None:
     assert facts.machine_id == "0123456789abcdef0123456789abcdef"
     assert facts.boot_id == "b0071d00-0000-4000-8000-000000000001"
     assert (facts.has_gzip, facts.has_tar) == (True, True)
-    assert facts.links == {layout.NOMAD_LINK: NOMAD}
-    assert facts.manifest == {layout.CLIENT_CONFIG: "a" * 64}
-    assert facts.node_certificate == host.read(layout.NODE_CERT)
+    assert facts.links == {host_paths.NOMAD_LINK: NOMAD}
+    assert facts.manifest == {host_paths.CLIENT_CONFIG: "a" * 64}
+    assert facts.node_certificate == host.read(host_paths.NODE_CERT)
 
 
 def test_the_agent_is_told(host: Host) -> None:
@@ -82,9 +84,9 @@ def test_the_agent_is_told(host: Host) -> None:
     )
     assert (nomad.has_introduction_token, nomad.allocations, nomad.is_interrupted) == (True, 3, False)
     assert nomad.config_files == (
-        layout.CLIENT_CONFIG,
+        host_paths.CLIENT_CONFIG,
         "/etc/nomad.d/extra.json",
-        f"{layout.UNIT}.d/limits.conf",
+        f"{host_paths.UNIT}.d/limits.conf",
     )
 
 
@@ -92,10 +94,10 @@ def test_files_come_with_digest_and_rights(host: Host) -> None:
     """Managed files and the configuration's files come with digest, mode and owner, each once."""
     furnish(host)
     host.write("/etc/sticky", "x", 0o4750)
-    facts = host.survey(layout.CLIENT_CONFIG, "/etc/sticky", "/etc/nomad.d")
-    text = host.path(layout.CLIENT_CONFIG).read_bytes()
-    expected = RemoteFile(layout.CLIENT_CONFIG, file("", text).digest, 0o640, owner())
-    assert facts.files[layout.CLIENT_CONFIG] == expected
+    facts = host.survey(host_paths.CLIENT_CONFIG, "/etc/sticky", "/etc/nomad.d")
+    text = host.path(host_paths.CLIENT_CONFIG).read_bytes()
+    expected = RemoteFile(host_paths.CLIENT_CONFIG, file("", text).digest, 0o640, owner())
+    assert facts.files[host_paths.CLIENT_CONFIG] == expected
     assert facts.files["/etc/sticky"].mode == 0o4750
     assert set(facts.files) == {"/etc/sticky", *facts.nomad.config_files}
 
@@ -103,7 +105,7 @@ def test_files_come_with_digest_and_rights(host: Host) -> None:
 def test_a_bare_host_leaves_facts_out(host: Host) -> None:
     """What is not there is not invented."""
     shim(host, "systemctl", "exit 1")
-    facts = host.survey(layout.CLIENT_CONFIG)
+    facts = host.survey(host_paths.CLIENT_CONFIG)
     assert (facts.os_id, facts.machine_id, facts.cpu_cores, facts.memory_mib) == ("", None, None, None)
     assert (facts.nomad.active, facts.nomad.node_id, facts.nomad.agent_version) == ("unknown", None, None)
     assert (facts.files, facts.links, facts.manifest, facts.node_certificate) == ({}, {}, {}, None)
@@ -139,7 +141,7 @@ def test_it_changes_nothing(host: Host) -> None:
     """Two surveys leave the tree as it was and say the same."""
     furnish(host)
     before = host.tree()
-    first, second = host.survey(layout.CLIENT_CONFIG), host.survey(layout.CLIENT_CONFIG)
+    first, second = host.survey(host_paths.CLIENT_CONFIG), host.survey(host_paths.CLIENT_CONFIG)
     assert host.tree() == before
     assert (first.files, first.nomad, first.manifest) == (second.files, second.nomad, second.manifest)
 
@@ -147,7 +149,7 @@ def test_it_changes_nothing(host: Host) -> None:
 def test_tabs_and_line_breaks_become_spaces(host: Host) -> None:
     """A host's text cannot forge a record."""
     host.write("/etc/os-release", "ID=a\tb\nPRETTY_NAME=x\ty\tz\n")
-    host.write(layout.CLIENT_CONFIG, '"unique.ionet_bundle" = "a\tb"\n')
+    host.write(host_paths.CLIENT_CONFIG, '"unique.ionet_bundle" = "a\tb"\n')
     facts = host.survey()
     assert (facts.os_id, facts.os_name, facts.nomad.stamp) == ("a b", "x y z", "a b")
 
@@ -174,7 +176,9 @@ def test_the_certificate_travels_as_base64(host: Host) -> None:
     furnish(host)
     lines = [line for line in host.survey_output().decode().splitlines() if line.startswith("cert\t")]
     text = base64.b64decode("".join(line.removeprefix("cert\t") for line in lines))
-    assert hashlib.sha256(text).digest() == hashlib.sha256(host.path(layout.NODE_CERT).read_bytes()).digest()
+    assert (
+        hashlib.sha256(text).digest() == hashlib.sha256(host.path(host_paths.NODE_CERT).read_bytes()).digest()
+    )
 
 
 @pytest.mark.parametrize("cut", [100, 5000, -20])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ionetctl.observed import Docker, Driver, Xid
+from ionetctl.core.observed import Docker, Driver, Xid
 from tests.remote.rehearsal import Host, make_host, shim
 
 if TYPE_CHECKING:

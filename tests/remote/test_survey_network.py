@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ionetctl.observed import Firewall, Interface
+from ionetctl.core.observed import Firewall, Interface
 from tests.remote.rehearsal import Host, shim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ionetctl.observed import Reach
+    from ionetctl.core.observed import Reach
 
 ROUTES = """Iface	Destination	Gateway 	Flags	RefCnt	Use	Metric	Mask		MTU	Window	IRTT
 eth0	00000000	0101A8C0	0003	0	0	100	00000000	0	0	0

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ionetctl import layout
-from ionetctl.observed import Workload
+from ionetctl.core import host_paths
+from ionetctl.core.observed import Workload
 from tests.remote.rehearsal import Host, shim
 
 if TYPE_CHECKING:
-    from ionetctl.observed import Surroundings
+    from ionetctl.core.observed import Surroundings
 
 SERVICE = "0::/system.slice/{}\n"
 
@@ -125,11 +125,11 @@ def test_a_process_s_name_cannot_forge_a_record(host: Host) -> None:
 def test_the_region_of_a_configuration_is_told(host: Host) -> None:
     """The region is what stands outside of every block."""
     text = '# region = "no"\nmeta {\n  region = "moon"\n}\n  region = "eu-north" # ours\n'
-    host.write(layout.CLIENT_CONFIG, text)
+    host.write(host_paths.CLIENT_CONFIG, text)
     assert around(host).nomad_region == "eu-north"
 
 
 def test_a_configuration_without_region_has_none(host: Host) -> None:
     """A word inside a block means something else."""
-    host.write(layout.CLIENT_CONFIG, 'client {\n  meta {\n    region = "moon"\n  }\n}\n')
+    host.write(host_paths.CLIENT_CONFIG, 'client {\n  meta {\n    region = "moon"\n  }\n}\n')
     assert around(host).nomad_region is None

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from ionetctl.errors import ExitCode
-from ionetctl.fold import Failure, Summary, summarize
+from ionetctl.core.errors import ExitCode
 from ionetctl.report.csv import COLUMNS, neutral, render
+from ionetctl.summary.rollout_summary import Failure, Summary, summarize
 from tests.support.streams import GPU_MISSING, Rollout
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import jsonschema
 import pytest
 
-from ionetctl.errors import ExitCode
-from ionetctl.events import RolloutStopped
-from ionetctl.fold import Failure, Summary, summarize
+from ionetctl.core.errors import ExitCode
+from ionetctl.core.events import RolloutStopped
 from ionetctl.report.json import render
+from ionetctl.summary.rollout_summary import Failure, Summary, summarize
 from tests.support.streams import GPU_MISSING, TIMEOUT, UNCONFIRMED, Rollout
 
 TEXT = {"type": "string"}

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from xml.etree import ElementTree as ET
 
-from ionetctl.errors import ExitCode
-from ionetctl.fold import Failure, Summary, summarize
+from ionetctl.core.errors import ExitCode
 from ionetctl.report.junit import render
+from ionetctl.summary.rollout_summary import Failure, Summary, summarize
 from tests.support import streams
 from tests.support.streams import GPU_MISSING, TIMEOUT, UNCONFIRMED, Rollout
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-from ionetctl.errors import ExitCode
-from ionetctl.fold import Failure, Summary
+from ionetctl.core.errors import ExitCode
 from ionetctl.report.preflight import preflight_document
+from ionetctl.summary.rollout_summary import Failure, Summary
 from tests.support.preflights import preflight
 
 

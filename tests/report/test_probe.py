@@ -6,10 +6,10 @@ from dataclasses import fields
 
 import pytest
 
-from ionetctl.errors import ExitCode
-from ionetctl.fold import Failure
-from ionetctl.observed import GpuReading, MigInstance, SeenGpu
+from ionetctl.core.errors import ExitCode
+from ionetctl.core.observed import GpuReading, MigInstance, SeenGpu
 from ionetctl.report.probe import document, exit_code_of, gpu_row
+from ionetctl.summary.rollout_summary import Failure
 
 CARD = SeenGpu(0, "NVIDIA A100-PCIE-40GB", "GPU-1", 40536, mig=(MigInstance("MIG-1", "1g.5gb", 4864),))
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ionetctl.errors import ExitCode
-from ionetctl.fold import Failure
+from ionetctl.core.errors import ExitCode
 from ionetctl.report.region import document, exit_code_of, region_row
+from ionetctl.summary.rollout_summary import Failure
 from tests.support.inspections import SILENT, SOUND, inspection
 
 if TYPE_CHECKING:
-    from ionetctl.inspection import Inspection, Silence
+    from ionetctl.placement.readiness import Inspection, Silence
 
 UNTRUSTED = replace(SILENT, code="region_untrusted", exit_code=ExitCode.TRUST)
 UNFIT = inspection(guests={"joining": 9_999})

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ionetctl.fleet import NodeStatus, StatusReport
-from ionetctl.model import HostName, NodeId, RegionName
+from ionetctl.core.model.names import HostName, NodeId, RegionName
+from ionetctl.summary.fleet import NodeStatus, StatusReport
 from tests.support.streams import host_name
 
 

@@ -7,14 +7,15 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from ionetctl.errors import ExitCode
-from ionetctl.inspection import Certificate, Guests, Inspection, Silence
-from ionetctl.model import Heartbeats, RegionName, RegionServer, RegionStatus
-from tests.core.sample import EU_NORTH, REGION
+from ionetctl.core.errors import ExitCode
+from ionetctl.core.model.names import RegionName
+from ionetctl.core.model.node import Heartbeats, RegionServer, RegionStatus
+from ionetctl.placement.readiness import Certificate, Guests, Inspection, Silence
 from tests.support.clock import START
+from tests.support.sample import EU_NORTH, REGION
 
 if TYPE_CHECKING:
-    from ionetctl.model import RegionSettings
+    from ionetctl.core.model.inventory import RegionSettings
 
 SETTINGS: Final[RegionSettings] = replace(REGION, capacity=10_000)
 SERVERS: Final = tuple(

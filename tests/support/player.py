@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING
 
 from ionetctl.cli.options import ColorChoice, OutputFormat
 from ionetctl.cli.output import Common, Face
-from ionetctl.cli.rollout_face import RolloutFace
+from ionetctl.cli.rollout_display import RolloutFace
 from ionetctl.cli.streams import tolerant_streams
-from ionetctl.errors import ExitCode, RegionError
-from ionetctl.events import WaveStarted
-from ionetctl.settings import Settings
+from ionetctl.core.errors import ExitCode, RegionError
+from ionetctl.core.events import WaveStarted
+from ionetctl.core.settings import Settings
 from ionetctl.ui.verbosity import Verbosity
 from tests.support.streams import GPU_MISSING, TIMEOUT, Rollout
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from ionetctl.events import Envelope
-    from ionetctl.ports import Sink
+    from ionetctl.core.events import Envelope
+    from ionetctl.core.ports import Sink
 
 
 async def play(

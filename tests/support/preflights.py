@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from ionetctl import events
-from ionetctl.errors import ExitCode
-from ionetctl.fold import Summary, summarize
-from ionetctl.model import Finding, HostName, Outcome, Problem, RegionName, Result, Severity
+from ionetctl.core import events
+from ionetctl.core.errors import ExitCode
+from ionetctl.core.model.names import HostName, RegionName
+from ionetctl.core.model.outcome import Finding, Outcome, Problem, Result, Severity
+from ionetctl.summary.rollout_summary import Summary, summarize
 from tests.support.streams import Stream
 
 BLOCKED = Finding("gpu_count_mismatch", Severity.BLOCK, "7 GPUs seen, 8 promised", "reseat the card")

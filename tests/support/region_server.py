@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
-from ionetctl.model import Issuer, ReadyPair, RegionName, RegionSettings, RegionTls, SecretRef
+from ionetctl.core.model.inventory import Issuer, ReadyPair, RegionSettings, RegionTls
+from ionetctl.core.model.names import RegionName
+from ionetctl.core.model.secret import SecretRef
 from tests.support import pki
 
 if TYPE_CHECKING:

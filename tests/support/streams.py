@@ -6,21 +6,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from ionetctl import events
-from ionetctl.events import AnyEvent, Envelope, HostEntry
-from ionetctl.model import (
-    Action,
-    Change,
-    Finding,
-    HostName,
-    NodeId,
-    Outcome,
-    Problem,
-    RegionName,
-    Result,
-    RolloutId,
-    Severity,
-)
+from ionetctl.core import events
+from ionetctl.core.events import AnyEvent, Envelope, HostEntry
+from ionetctl.core.model.names import HostName, NodeId, RegionName, RolloutId
+from ionetctl.core.model.outcome import Finding, Outcome, Problem, Result, Severity
+from ionetctl.core.model.plan import Action, Change
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

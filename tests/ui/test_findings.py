@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from ionetctl.errors import ExitCode
-from ionetctl.fold import Sight, Summary
-from ionetctl.model import Finding, HostName, Severity
+from ionetctl.core.errors import ExitCode
+from ionetctl.core.model.names import HostName
+from ionetctl.core.model.outcome import Finding, Severity
+from ionetctl.summary.rollout_summary import Sight, Summary
 from ionetctl.ui.findings import MAX_COLUMNS, by_cause, by_host, by_rack
 from tests.support.preflights import preflight
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ionetctl.model import Result
+from ionetctl.core.model.outcome import Result
 from ionetctl.ui import phrases
 from tests.support.streams import host_name
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from ionetctl.observed import (
+from ionetctl.core.observed import (
     GpuMemoryHealth,
     GpuProcess,
     GpuReading,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ionetctl.inspection import Inspection, Silence
+from ionetctl.placement.readiness import Inspection, Silence
 from ionetctl.ui.region import regions_view
 from tests.support.inspections import SILENT, SOUND, inspection
 

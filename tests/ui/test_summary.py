@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 from rich.console import Console
 
-from ionetctl import events
-from ionetctl.errors import ExitCode
-from ionetctl.fleet import StatusReport, Verdict, VerifyReport
-from ionetctl.fold import Failure, Summary, summarize
-from ionetctl.model import Action, Change, Finding, HostName, NodeId, Problem, RegionName, Result, Severity
+from ionetctl.core import events
+from ionetctl.core.errors import ExitCode
+from ionetctl.core.model.names import HostName, NodeId, RegionName
+from ionetctl.core.model.outcome import Finding, Problem, Result, Severity
+from ionetctl.core.model.plan import Action, Change
+from ionetctl.summary.fleet import StatusReport, Verdict, VerifyReport
+from ionetctl.summary.rollout_summary import Failure, Summary, summarize
 from ionetctl.ui.findings import by_cause
 from ionetctl.ui.fleet import status_view, verify_view
 from ionetctl.ui.summary import MAX_CAUSES, lines, resume_command

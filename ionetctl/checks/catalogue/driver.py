@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from ionetctl.checks.catalogue.row import Row
-from ionetctl.model import Severity
+from ionetctl.core.model.outcome import Severity
 
 _WEIGHT: Final = (
     " Blocks where the inventory promises GPUs, warns where it does not say, is silent for gpus: {count: 0}."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from ionetctl.checks.catalogue.row import Row
-from ionetctl.model import Severity
+from ionetctl.core.model.outcome import Severity
 
 ROWS: Final = (
     Row(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ionetctl.errors import ExitCode
+from ionetctl.core.errors import ExitCode
 
 if TYPE_CHECKING:
-    from ionetctl.model import Severity
+    from ionetctl.core.model.outcome import Severity
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from ionetctl.checks.catalogue.row import Row
-from ionetctl.model import Severity
+from ionetctl.core.model.outcome import Severity
 
 _NOT_BLOCKING: Final = (
     " It does not block: the node registers without it, and sites without containers exist."

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from ionetctl.checks.catalogue.row import Row
-from ionetctl.errors import ExitCode
-from ionetctl.model import Severity
+from ionetctl.core.errors import ExitCode
+from ionetctl.core.model.outcome import Severity
 
 ROWS: Final = (
     Row(

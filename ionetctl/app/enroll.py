@@ -1,0 +1,313 @@
+"""``enroll`` and ``preflight`` from options to exit code: opens what a rollout needs, records it, runs its phases.
+
+Wires adapters to the core; what is done with the hosts stands in ``phases``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from ionetctl import __version__
+from ionetctl.app.open_inventory import OpenRegion, Site, open_site
+from ionetctl.app.resume import EnrollOptions, Past, identify, open_journal, resume_command
+from ionetctl.core.clock import SystemClock
+from ionetctl.core.errors import ConfigurationError, ExitCode, IonetctlError, RegionError
+from ionetctl.core.events import (
+    HostEntry,
+    HostKeyAccepted,
+    RegionChecked,
+    RegionEntry,
+    RolloutFinished,
+    RolloutResumed,
+    RolloutStarted,
+    Warned,
+)
+from ionetctl.core.model.names import HostName, RolloutId
+from ionetctl.history.catalog import Catalog
+from ionetctl.history.journal import list_journals
+from ionetctl.host.dependencies import Deadlines, Equipment, RegionTools, Scripts
+from ionetctl.host.pipeline import Pipeline
+from ionetctl.host.retry import RetryBudget, RetryPolicy
+from ionetctl.plan.bundle import managed_paths
+from ionetctl.plan.packages import check_packages
+from ionetctl.plan.prepare_steps import surveyed_paths
+from ionetctl.remote import (
+    apply_script,
+    prepare_script,
+    probe_program,
+    probe_script,
+    read_script,
+    receive_script,
+    restore_miner_script,
+    survey_script,
+)
+from ionetctl.rollout.engines.inline import InlineEngine
+from ionetctl.rollout.phases import Intent, Phases, PlanOverview
+from ionetctl.rollout.recorder import Recorder
+from ionetctl.rollout.signals import StoppingSignals
+from ionetctl.rollout.waves import Stop
+from ionetctl.ssh import SshConnector, TransportSettings
+from ionetctl.verification.registrar import introduces
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+
+    from ionetctl.core.model.host import Host
+    from ionetctl.core.model.inventory import ReadyPair
+    from ionetctl.core.model.names import RegionName
+    from ionetctl.core.model.node import RegionStatus
+    from ionetctl.core.ports import Clock, Emit, Sink
+    from ionetctl.core.settings import Settings
+    from ionetctl.host.survey import Surveyed
+
+LEAST_RETRIES: Final = 20
+
+
+async def enroll(
+    options: EnrollOptions,
+    settings: Settings,
+    sinks: Sequence[Sink],
+    confirm: Callable[[PlanOverview], Awaitable[bool]],
+) -> ExitCode:
+    """Survey, plan, roll out and verify; the exit code that the contract gives the outcome.
+
+    Raises ``IonetctlError`` where the rollout could not begin, or its journal broke.
+    """
+    return await _run(options, settings, sinks, confirm, surveys_only=False)
+
+
+async def preflight(options: EnrollOptions, settings: Settings, sinks: Sequence[Sink]) -> ExitCode:
+    """The survey and its findings alone: 0, or the worst of what keeps hosts from being enrolled."""
+
+    async def nobody(_: PlanOverview) -> bool:
+        return False
+
+    return await _run(options, settings, sinks, nobody, surveys_only=True)
+
+
+async def _run(
+    options: EnrollOptions,
+    settings: Settings,
+    sinks: Sequence[Sink],
+    confirm: Callable[[PlanOverview], Awaitable[bool]],
+    *,
+    surveys_only: bool,
+) -> ExitCode:
+    clock = SystemClock()
+    strategy = options.strategy
+    settings.prepare_state()
+    async with AsyncExitStack() as stack:
+        site = await stack.enter_async_context(
+            open_site(options.inventory, options.limit, options.artifacts, settings, clock)
+        )
+        rollout, past = identify(options, settings, clock)
+        catalog = Catalog.open(settings.catalog_path, clock, list_journals(settings.rollouts_dir))
+        stack.callback(catalog.close)
+        changes_hosts = not (options.check or surveys_only)
+        if changes_hosts:
+            await stack.enter_async_context(catalog.lease(site.hosts, rollout, settings.owner))
+        journal = open_journal(settings, rollout, past)
+        for sink in sinks:
+            await sink.take(past.envelopes)
+        recorder = Recorder((journal, catalog.sink(rollout), *sinks), clock, past.first_seq)
+        emit = await stack.enter_async_context(recorder)
+        intent = Intent(
+            tuple(host for host in site.hosts if past.leaves(host.name)),
+            strategy,
+            is_check=options.check,
+            surveys_only=surveys_only,
+            with_diffs=options.diff,
+        )
+        run = _Run(options, settings, site, rollout, emit, clock, intent, confirm)
+        return await run.recorded(past)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One process's part in a rollout."""
+
+    options: EnrollOptions
+    settings: Settings
+    site: Site
+    rollout: RolloutId
+    emit: Emit
+    clock: Clock
+    intent: Intent
+    confirm: Callable[[PlanOverview], Awaitable[bool]]
+
+    async def recorded(self, past: Past) -> ExitCode:
+        """The exit code, with beginning and end in the journal whatever happens between."""
+        await self.emit(self._beginning(past))
+        try:
+            exit_code = await self._go()
+        except IonetctlError as error:
+            if error.code != "journal_broken":
+                await self.emit(RolloutFinished(exit_code=int(error.exit_code)))
+            raise
+        await self.emit(RolloutFinished(exit_code=int(exit_code)))
+        return exit_code
+
+    async def _go(self) -> ExitCode:
+        stop = Stop()
+        resume = resume_command(self.options, self.rollout)
+        # So that whoever pressed Ctrl-C sees at once that it was heard.
+        teller = asyncio.create_task(stop.tell_when_requested(self.emit), name="stop")
+        signals = StoppingSignals(stop, f"To go on: {resume}")
+        try:
+            with signals:
+                return await self._work(stop)
+        except asyncio.CancelledError:
+            if not signals.is_repeated:
+                raise
+            return stop.exit_code
+        finally:
+            teller.cancel()
+            await asyncio.gather(teller, return_exceptions=True)
+
+    async def _work(self, stop: Stop) -> ExitCode:
+        if not self.intent.surveys_only:
+            check_packages(self.intent.hosts)
+            await self.site.ensure_programs()
+        statuses = {name: await self._status(name) for name in self.site.regions}
+        async with self._connector() as connector:
+            await connector.check(self.intent.hosts)
+            # Everything loaded so far lives to the end: the collector need not look at it again.
+            gc.freeze()
+            return await self._phases(connector, statuses, stop).run()
+
+    def _connector(self) -> SshConnector:
+        home = TransportSettings.for_home(
+            self.settings.home, self.settings.ssh_auth_sock, accept_new=self.options.accept_new
+        )
+        bounded = replace(home, connect_timeout_s=min(home.connect_timeout_s, self.options.timeout_s))
+        return SshConnector(bounded, self.site.secrets.reveal, self._key_accepted)
+
+    async def _key_accepted(self, host: str, fingerprint: str, known_as: str) -> None:
+        await self.emit(HostKeyAccepted(host=HostName(host), fingerprint=fingerprint, known_as=known_as))
+
+    async def _status(self, name: RegionName) -> RegionStatus | None:
+        """What a region says of itself. One that is not needed is told and done without where it does not answer.
+
+        Needed are those that hosts name; not those that may be chosen for some, nor any for a survey alone.
+        """
+        try:
+            status = await self.site.check_region(name)
+        except (ConfigurationError, RegionError) as error:
+            if not self.intent.surveys_only and any(host.region == name for host in self.site.hosts):
+                raise
+            await self.emit(Warned(code=error.code, message=error.message, hint=error.hint))
+            return None
+        event = RegionChecked(
+            region=name, server_version=status.server_version, enforcement=status.enforcement
+        )
+        await self.emit(event)
+        return status
+
+    def _phases(
+        self, connector: SshConnector, statuses: Mapping[RegionName, RegionStatus | None], stop: Stop
+    ) -> Phases:
+        tools = {name: _tools(opened, statuses[name]) for name, opened in self.site.regions.items()}
+        equipment = Equipment(
+            rollout=self.rollout,
+            owner=self.settings.owner,
+            started_at=self.clock.now().isoformat(timespec="seconds"),
+            connector=connector,
+            regions=tools,
+            subject_of=self.site.subject_of,
+            surveyed_paths=self._surveyed_paths(),
+            servers_of=self.site.servers_of,
+            scripts=Scripts(
+                survey_script(),
+                receive_script(),
+                apply_script(),
+                read_script(),
+                probe_script(),
+                probe_program(),
+                prepare_script(),
+                restore_miner_script(),
+            ),
+            emit=self.emit,
+            clock=self.clock,
+            retry=self._retry(stop),
+            deadlines=Deadlines(step_s=self.options.timeout_s),
+            naming=self.site.inventory.naming,
+            takeover=self.options.takeover,
+        )
+        engine = InlineEngine(self.options.concurrency)
+        pipeline = Pipeline(equipment)
+        return Phases(
+            self.intent, pipeline, tools, engine, self.emit, stop, self._prepare_programs, self.confirm
+        )
+
+    def _surveyed_paths(self) -> tuple[str, ...]:
+        nomad = self.site.inventory.nomad
+        return (*managed_paths(nomad.version, nomad.device_plugin_version), *surveyed_paths())
+
+    def _retry(self, stop: Stop) -> RetryPolicy:
+        budget = RetryBudget(max(LEAST_RETRIES, len(self.intent.hosts) // 5))
+        return RetryPolicy(self.clock, budget, is_stopped=lambda: stop.is_requested)
+
+    async def _prepare_programs(self, surveyed: Iterable[Surveyed]) -> None:
+        await self.site.ensure_programs([(one.host, one.facts) for one in surveyed])
+
+    def _beginning(self, past: Past) -> RolloutStarted | RolloutResumed:
+        if past.envelopes:
+            return RolloutResumed(owner=self.settings.owner, done=len(past.done))
+        options = self.options
+        return RolloutStarted(
+            rollout=self.rollout,
+            inventory=self.site.inventory.source,
+            inventory_digest=self.site.inventory.digest,
+            owner=self.settings.owner,
+            version=__version__,
+            hosts=tuple(_host_entry(host) for host in self.intent.hosts),
+            regions=tuple(_region_entry(opened) for opened in self.site.regions.values()),
+            is_check=options.check or self.intent.surveys_only,
+            canary=options.canary,
+            batch_size=options.batch_size,
+            max_failures=options.max_failures,
+            concurrency=options.concurrency,
+        )
+
+
+def _tools(opened: OpenRegion, status: RegionStatus | None) -> RegionTools:
+    is_introducing = status is not None and introduces(status, opened.settings)
+    return RegionTools(
+        opened.api, opened.registrar, opened.issuer, opened.settings, introduces=is_introducing, status=status
+    )
+
+
+def _host_entry(host: Host) -> HostEntry:
+    return HostEntry(
+        host.name,
+        host.address,
+        host.region,
+        host.datacenter,
+        host.rack,
+        host.node_pool,
+        host.gpus.count,
+        host.gpus.model,
+    )
+
+
+def _region_entry(opened: OpenRegion) -> RegionEntry:
+    """What ``status`` needs to ask the region again: addresses, CA, and where the secrets are to be had."""
+    region = opened.settings
+    client: ReadyPair | None = region.tls.client
+    return RegionEntry(
+        name=region.name,
+        api=region.api,
+        ca_pem=opened.ca_pem.decode(errors="replace"),
+        server_name=region.tls.server_name,
+        token_source=region.token.source,
+        token_locator=region.token.locator,
+        client_cert=client.cert if client else None,
+        client_key_source=client.key.source if client else None,
+        client_key_locator=client.key.locator if client else None,
+        introduction=region.introduction,
+        capacity=region.capacity,
+    )

@@ -1,0 +1,173 @@
+"""A site opened for work: inventory read, secrets resolved, regions at hand, releases in the cache.
+
+The wiring of adapters. Everything that can be wrong without any host is found here, before the first connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from ionetctl.artifacts import ArtifactKey, ArtifactStore
+from ionetctl.artifacts.release import NOMAD
+from ionetctl.checks import ARCHITECTURES
+from ionetctl.core import host_paths
+from ionetctl.core.errors import ConfigurationError
+from ionetctl.credentials.pki import check_client_pair, open_issuer
+from ionetctl.credentials.secrets import SecretStore
+from ionetctl.inventory.load import load_inventory
+from ionetctl.inventory.select import select_hosts
+from ionetctl.nomad import NomadRegion
+from ionetctl.placement.region_choice import candidates
+from ionetctl.plan.bundle import Subject, wants_gpus
+from ionetctl.verification.registrar import Registrar, check_region
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+
+    from ionetctl.core.model.facts import Facts
+    from ionetctl.core.model.host import Host
+    from ionetctl.core.model.inventory import Inventory, RegionSettings
+    from ionetctl.core.model.names import RegionName
+    from ionetctl.core.model.node import RegionStatus
+    from ionetctl.core.model.plan import Program
+    from ionetctl.core.model.secret import SecretRef
+    from ionetctl.core.ports import Clock, Issuer, Region
+    from ionetctl.core.settings import Settings
+
+LOCK_FILE: Final = "ionetctl.lock"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRegion:
+    """A region that can be asked; ``ca_pem`` is what nodes and API are checked against."""
+
+    settings: RegionSettings
+    api: Region
+    registrar: Registrar
+    issuer: Issuer
+    ca_pem: bytes
+
+
+@dataclass(slots=True)
+class Site:
+    """All that belongs to one inventory. ``programs`` fills as architectures become known."""
+
+    inventory: Inventory
+    hosts: tuple[Host, ...]
+    secrets: SecretStore
+    artifacts: ArtifactStore
+    clock: Clock
+    programs: dict[ArtifactKey, Program] = field(default_factory=dict)
+    regions: dict[RegionName, OpenRegion] = field(default_factory=dict)
+
+    async def open_regions(self, stack: AsyncExitStack) -> None:
+        """Make the regions of the chosen hosts ready to be asked; raises for what is wrong with keys and CAs."""
+        for name in _regions_of(self.hosts, self.inventory):
+            settings = self.inventory.regions[name]
+            check_client_pair(settings, self.secrets.reveal, self.clock.now())
+            issuer = open_issuer(settings, self.secrets.reveal, self.clock)
+            api = await stack.enter_async_context(NomadRegion.open(settings, self.secrets.reveal))
+            registrar = Registrar(api, self.clock)
+            self.regions[name] = OpenRegion(settings, api, registrar, issuer, _read_ca(settings))
+
+    async def check_region(self, name: RegionName) -> RegionStatus:
+        """What a region says of itself, held against what the inventory asks of it."""
+        opened = self.regions[name]
+        status = await opened.api.status()
+        pools = {host.node_pool for host in self.hosts if host.region == name}
+        check_region(status, opened.settings, self.inventory.nomad.version, pools)
+        return status
+
+    async def ensure_programs(self, facts: Iterable[tuple[Host, Facts]] | None = None) -> None:
+        """Have the releases that the hosts need; without facts those for amd64, so that a wrong digest shows early.
+
+        Raises ``TrustError`` or ``ConfigurationError`` as ``ArtifactStore.ensure`` does.
+        """
+        needs = set(_early_needs(self.hosts, self)) if facts is None else set(self._needs(facts))
+        self.programs |= await self.artifacts.ensure(needs)
+
+    def _needs(self, facts: Iterable[tuple[Host, Facts]]) -> Iterator[ArtifactKey]:
+        for host, seen in facts:
+            yield ArtifactKey(NOMAD, self.inventory.nomad.version, ARCHITECTURES[seen.architecture])
+            if key := self._plugin_key(host, seen):
+                yield key
+
+    def _plugin_key(self, host: Host, facts: Facts) -> ArtifactKey | None:
+        """The device plugin's release for a host that offers GPUs; there is none for arm64."""
+        if ARCHITECTURES[facts.architecture] != "amd64" or not wants_gpus(host, facts):
+            return None
+        return ArtifactKey(host_paths.DEVICE_PLUGIN, self.inventory.nomad.device_plugin_version, "amd64")
+
+    def servers_of(self, host: Host) -> tuple[str, ...]:
+        """The RPC addresses of every region that the host may join."""
+        names = candidates(host, self.inventory.regions)
+        return tuple(server for name in names for server in self.inventory.regions[name].servers)
+
+    def subject_of(self, host: Host, node_name: str, facts: Facts) -> Subject:
+        """What the host's bundle is made of."""
+        opened = self.regions[host.region]
+        nomad = self.programs[
+            ArtifactKey(NOMAD, self.inventory.nomad.version, ARCHITECTURES[facts.architecture])
+        ]
+        plugin_key = self._plugin_key(host, facts)
+        plugin = self.programs[plugin_key] if plugin_key else None
+        return Subject(host, node_name, facts, opened.settings, opened.ca_pem, nomad, plugin)
+
+
+def _early_needs(hosts: Iterable[Host], site: Site) -> Iterator[ArtifactKey]:
+    yield ArtifactKey(NOMAD, site.inventory.nomad.version, "amd64")
+    if any(host.gpus.count != 0 for host in hosts):
+        yield ArtifactKey(host_paths.DEVICE_PLUGIN, site.inventory.nomad.device_plugin_version, "amd64")
+
+
+@asynccontextmanager
+async def open_site(
+    inventory_source: str, limit: str | None, artifacts_mirror: str | None, settings: Settings, clock: Clock
+) -> AsyncIterator[Site]:
+    """The site of an inventory, closed at the end of the block.
+
+    Raises ``ConfigurationError`` and ``UsageError`` for all that is wrong with inventory, secrets and keys.
+    """
+    inventory = load_inventory(inventory_source)
+    hosts = inventory.hosts if limit is None else select_hosts(inventory, limit)
+    secrets = SecretStore(settings.environ)
+    await asyncio.to_thread(secrets.resolve_all, _secret_refs(inventory, hosts))
+    mirror = artifacts_mirror or inventory.nomad.mirror
+    store = ArtifactStore(settings.prepare_cache(), mirror, Path(inventory.directory) / LOCK_FILE)
+    site = Site(inventory, hosts, secrets, store, clock)
+    async with AsyncExitStack() as stack:
+        await site.open_regions(stack)
+        yield site
+
+
+def _regions_of(hosts: Iterable[Host], inventory: Inventory) -> tuple[RegionName, ...]:
+    """The regions that any of the hosts may join."""
+    wanted = {name for host in hosts for name in candidates(host, inventory.regions)}
+    return tuple(name for name in inventory.regions if name in wanted)
+
+
+def _secret_refs(inventory: Inventory, hosts: Iterable[Host]) -> Iterator[SecretRef]:
+    """Every secret that the rollout will need, so that a missing one shows before any host is touched."""
+    regions: Mapping[RegionName, RegionSettings] = inventory.regions
+    for name in _regions_of(hosts, inventory):
+        region = regions[name]
+        yield region.token
+        yield region.tls.node.key
+        if region.tls.client is not None:
+            yield region.tls.client.key
+    for host in hosts:
+        for ref in (host.ssh.passphrase, host.ssh.password, host.ssh.become_password):
+            if ref is not None:
+                yield ref
+
+
+def _read_ca(settings: RegionSettings) -> bytes:
+    try:
+        return Path(settings.tls.ca).read_bytes()
+    except OSError as error:
+        message = f"cannot read the CA of region {settings.name}, {settings.tls.ca}: {error.strerror}"
+        raise ConfigurationError("certificate_unreadable", message, "correct tls.ca of the region") from error

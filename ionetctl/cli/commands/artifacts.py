@@ -1,0 +1,209 @@
+"""``ionetctl artifacts``: the cache of releases that hosts are served from, for air-gapped sites too."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ionetctl.cli import options
+from ionetctl.cli.options import ColorChoice, OutputFormat
+from ionetctl.cli.output import CommandResult, Common, Face
+from ionetctl.cli.run import load_settings, run
+from ionetctl.core.errors import ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from rich.console import RenderableType
+
+    from ionetctl.artifacts import ArtifactKey, ArtifactStore, CachedArtifact, Progress
+    from ionetctl.core.errors import IonetctlError
+    from ionetctl.core.model.inventory import Inventory
+    from ionetctl.core.model.names import Architecture
+    from ionetctl.core.settings import Settings
+
+app = typer.Typer(no_args_is_help=True, help="Release artifacts in the local cache: fetch, verify, list.")
+
+SCHEMA = "ionetctl.artifacts/1"
+_ARCHITECTURES: tuple[Architecture, ...] = ("amd64", "arm64")
+
+
+class ArchitectureChoice(StrEnum):
+    """Architectures that hosts have."""
+
+    AMD64 = "amd64"
+    ARM64 = "arm64"
+
+
+@app.command()
+def fetch(
+    *,
+    inventory: options.Inventory,
+    architecture: Annotated[
+        list[ArchitectureChoice] | None,
+        typer.Option(
+            "--arch",
+            envvar="IONETCTL_ARCH",
+            help="Fetch for this architecture only. May be given several times; amd64 where left out.",
+        ),
+    ] = None,
+    artifacts: options.Artifacts = None,
+    output: options.Output = OutputFormat.HUMAN,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = 0,
+    color: options.Color = ColorChoice.AUTO,
+    no_input: options.NoInput = False,
+) -> None:
+    """Download the releases that an inventory pins, check them, cache them and write the lock file beside it."""
+    run(
+        Common.of(output, quiet, verbose, color, no_input),
+        lambda face: _fetch(
+            face,
+            inventory,
+            [choice.value for choice in architecture or [ArchitectureChoice.AMD64]],
+            artifacts,
+        ),
+    )
+
+
+@app.command()
+def verify(
+    *,
+    inventory: options.Inventory,
+    output: options.Output = OutputFormat.HUMAN,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = 0,
+    color: options.Color = ColorChoice.AUTO,
+    no_input: options.NoInput = False,
+) -> None:
+    """Hash every cached artifact again and hold it against the inventory's lock file."""
+    run(Common.of(output, quiet, verbose, color, no_input), lambda _: _verify(inventory))
+
+
+@app.command("list")
+def list_artifacts(
+    *,
+    output: options.Output = OutputFormat.HUMAN,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = 0,
+    color: options.Color = ColorChoice.AUTO,
+    no_input: options.NoInput = False,
+) -> None:
+    """List what the cache holds; nothing is checked."""
+    run(Common.of(output, quiet, verbose, color, no_input), lambda _: _list())
+
+
+def _fetch(face: Face, inventory: str, architectures: Sequence[str], mirror: str | None) -> CommandResult:
+    import asyncio
+
+    from ionetctl.inventory.load import load_inventory
+
+    site = load_inventory(inventory)
+    store = open_store(site, load_settings(), mirror)
+    needs = releases(site, architectures)
+    asyncio.run(store.ensure(needs, _progress_teller(face)))
+    return _listed([artifact for artifact in store.cached() if artifact.key in needs])
+
+
+def _verify(inventory: str) -> CommandResult:
+    import asyncio
+
+    from ionetctl.inventory.load import load_inventory
+
+    store = open_store(load_inventory(inventory), load_settings(), None)
+    found = asyncio.run(store.verify())
+    problems = {check.artifact.directory: check.problem for check in found if check.problem is not None}
+    codes = {problem.exit_code for problem in problems.values()}
+    return replace(
+        _listed([check.artifact for check in found], problems), exit_code=max(codes, default=ExitCode.OK)
+    )
+
+
+def open_store(site: Inventory, settings: Settings, mirror: str | None) -> ArtifactStore:
+    """The cache with the site's mirror (``mirror`` goes before the inventory's) and the lock file beside it."""
+    from pathlib import Path
+
+    from ionetctl.app.open_inventory import LOCK_FILE
+    from ionetctl.artifacts import ArtifactStore
+
+    return ArtifactStore(
+        settings.prepare_cache(), mirror or site.nomad.mirror, Path(site.directory) / LOCK_FILE
+    )
+
+
+def releases(site: Inventory, architectures: Sequence[str]) -> frozenset[ArtifactKey]:
+    """The executables that the site's hosts need; the device plugin is released for amd64 alone."""
+    from ionetctl.artifacts import NOMAD, ArtifactKey
+    from ionetctl.core import host_paths
+
+    needs = {
+        ArtifactKey(NOMAD, site.nomad.version, known) for known in _ARCHITECTURES if known in architectures
+    }
+    if "amd64" in architectures and any(host.gpus.count != 0 for host in site.hosts):
+        needs.add(ArtifactKey(host_paths.DEVICE_PLUGIN, site.nomad.device_plugin_version, "amd64"))
+    return frozenset(needs)
+
+
+def _list() -> CommandResult:
+    from pathlib import Path
+
+    from ionetctl.artifacts import ArtifactStore
+
+    return _listed(ArtifactStore(load_settings().cache_dir, None, Path(os.devnull)).cached())
+
+
+def _listed(
+    artifacts: Sequence[CachedArtifact], problems: Mapping[Path, IonetctlError] | None = None
+) -> CommandResult:
+    rows = [_row(artifact, (problems or {}).get(artifact.directory)) for artifact in artifacts]
+    return CommandResult({"schema": SCHEMA, "artifacts": rows}, rows, lambda: _view(rows))
+
+
+def _row(artifact: CachedArtifact, problem: IonetctlError | None) -> dict[str, Any]:
+    error = {"code": problem.code, "message": problem.message, "hint": problem.hint} if problem else None
+    return {
+        "name": artifact.key.name,
+        "version": artifact.key.version,
+        "architecture": artifact.key.architecture,
+        "zip_sha256": artifact.zip_digest,
+        "directory": str(artifact.directory),
+        "error": error,
+    }
+
+
+def _view(rows: Sequence[dict[str, Any]]) -> Iterable[RenderableType]:
+    from ionetctl.ui.tables import table
+
+    if not rows:
+        return ["the cache is empty"]
+    cells = [
+        [
+            row["name"],
+            row["version"],
+            row["architecture"],
+            row["zip_sha256"],
+            row["error"]["message"] if row["error"] else "",
+        ]
+        for row in rows
+    ]
+    return table(["artifact", "version", "arch", "sha256 of the zip", "problem"], cells)
+
+
+def _progress_teller(face: Face) -> Callable[[Progress], None]:
+    """Says each tenth of a download once."""
+    told: dict[str, int] = {}
+
+    def tell(progress: Progress) -> None:
+        if not progress.total_bytes:
+            return
+        tenth = 10 * progress.done_bytes // progress.total_bytes
+        if told.get(str(progress.key)) != tenth:
+            told[str(progress.key)] = tenth
+            face.say(f"{progress.key}: {tenth * 10} % of {progress.total_bytes / 1e6:.1f} MB")
+
+    return tell

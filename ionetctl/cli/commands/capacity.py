@@ -1,0 +1,110 @@
+"""``ionetctl capacity``: the fleet's GPUs summed by standard name, from the catalog refreshed from its regions."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ionetctl.cli import options
+from ionetctl.cli.commands.status import look
+from ionetctl.cli.options import ColorChoice, OutputFormat
+from ionetctl.cli.output import CommandResult, Common, Face
+from ionetctl.cli.run import load_settings, run
+
+if TYPE_CHECKING:
+    from ionetctl.summary.capacity import Capacity
+    from ionetctl.summary.fleet import StatusReport
+
+EPILOG = """
+[bold]Examples[/bold]
+
+[cyan]ionetctl capacity[/cyan] prints one line for each model: what jobs can be placed on now.
+
+[cyan]ionetctl capacity --format k8s[/cyan] prints it as a virtual node's capacity and allocatable.
+
+[cyan]ionetctl capacity -o json | jq .total.schedulable.gpus[/cyan]
+"""
+
+
+class CapacityFormat(StrEnum):
+    """For whom the sums are."""
+
+    PLAIN = "plain"
+    K8S = "k8s"
+
+
+def capacity(
+    *,
+    format_: Annotated[
+        CapacityFormat,
+        typer.Option(
+            "--format",
+            envvar="IONETCTL_FORMAT",
+            help="By standard name, or as the resources of a virtual Kubernetes node.",
+        ),
+    ] = CapacityFormat.PLAIN,
+    offline: Annotated[
+        bool,
+        typer.Option(
+            "--offline", envvar="IONETCTL_OFFLINE", help="Ask no region; sum what was last recorded."
+        ),
+    ] = False,
+    limit: options.Limit = None,
+    state_dir: options.StateDir = None,
+    output: options.Output = OutputFormat.HUMAN,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = 0,
+    color: options.Color = ColorChoice.AUTO,
+    no_input: options.NoInput = False,
+) -> None:
+    """Sum the fleet's GPUs by standard name."""
+
+    def body(face: Face) -> CommandResult:
+        from ionetctl.summary.capacity import capacity_of
+
+        report = look(load_settings(state_dir), limit, is_offline=offline)
+        found = capacity_of(report, is_offline=offline)
+        _accompany(face, report, found)
+        return _result(found, format_)
+
+    run(Common.of(output, quiet, verbose, color, no_input), body)
+
+
+def _accompany(face: Face, report: StatusReport, found: Capacity) -> None:
+    """What the sums leave out, to standard error."""
+    from ionetctl.summary.capacity import Standing
+
+    for region, reason in report.silent.items():
+        face.note(f"warning  region {region} does not answer, its GPUs are left out: {reason}")
+    for name in found.unknown_products:
+        face.note(
+            f"warning  {name} is no product that ionetctl knows, or not with this memory; please report it"
+        )
+    if not report.nodes:
+        face.say("no node is enrolled yet; begin with: ionetctl enroll INVENTORY")
+    elif found.is_offline:
+        face.say("as last recorded: no region was asked")
+    held_back = found.total[Standing.UNSCHEDULABLE]
+    if held_back.gpus:
+        gpus, nodes = sum(held_back.gpus.values()), held_back.nodes
+        face.say(f"{gpus:,} more GPUs on {nodes:,} nodes that are not ready or not eligible")
+
+
+def _result(found: Capacity, format_: CapacityFormat) -> CommandResult:
+    from rich.text import Text
+
+    from ionetctl.summary.capacity import (
+        capacity_document,
+        capacity_lines,
+        capacity_rows,
+        virtual_node,
+        virtual_node_lines,
+    )
+
+    if format_ is CapacityFormat.K8S:
+        lines = virtual_node_lines(found)
+        return CommandResult(virtual_node(found), view=lambda: map(Text, lines))
+    lines = capacity_lines(found)
+    return CommandResult(capacity_document(found), capacity_rows(found), lambda: map(Text, lines))

@@ -1,0 +1,172 @@
+"""What a rollout shows and asks while it runs: its sinks, its prompt, its summary."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from ionetctl.cli.options import OutputFormat
+from ionetctl.cli.output import CommandResult, failure_of
+from ionetctl.core.errors import ExitCode, IonetctlError, UsageError
+from ionetctl.core.events import encode
+from ionetctl.report.json import document
+from ionetctl.summary.rollout_summary import SummaryFold
+from ionetctl.ui import phrases
+from ionetctl.ui.console import can_redraw
+from ionetctl.ui.live.plain import PlainLines
+from ionetctl.ui.live.terminal import LiveScreen
+from ionetctl.ui.summary import lines, placement_lines, plan_lines
+from ionetctl.ui.verbosity import Verbosity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
+
+    from rich.console import RenderableType
+
+    from ionetctl.cli.output import Common, Face
+    from ionetctl.core.events import Envelope
+    from ionetctl.core.ports import Sink
+    from ionetctl.core.settings import Settings
+    from ionetctl.summary.rollout_summary import Summary
+
+
+def can_ask(common: Common, settings: Settings) -> bool:
+    """Whether somebody sits there who may be asked."""
+    streams = (sys.stdin, sys.stderr)
+    is_attended = all(stream is not None and stream.isatty() for stream in streams)
+    return is_attended and not (common.no_input or settings.is_ci)
+
+
+def check_consent(common: Common, settings: Settings, inventory: str) -> None:
+    """Raise ``UsageError`` (``consent_needed``) where hosts would change and nobody can be asked first."""
+    if inventory == "-" or not can_ask(common, settings):
+        raise UsageError(
+            "consent_needed",
+            "this changes hosts, and nobody can be asked here",
+            "add --yes to go ahead, or --check to see the plan alone",
+        )
+
+
+class SummarySink:
+    """Folds a rollout's events into its summary."""
+
+    def __init__(self) -> None:
+        self.fold = SummaryFold()
+
+    async def take(self, envelopes: Sequence[Envelope]) -> None:
+        """Fold them in."""
+        for envelope in envelopes:
+            self.fold.take(envelope)
+
+    async def close(self) -> None:
+        """Nothing is held back."""
+
+
+class NdjsonSink:
+    """Streams events to standard output, one a line, as they happen."""
+
+    def __init__(self, face: Face, *, has_past: bool = False) -> None:
+        self._face = face
+        self._has_past = has_past
+
+    async def take(self, envelopes: Sequence[Envelope]) -> None:
+        """Write them; a slow reader holds up this sink but not the loop. The past of a resumed rollout was written."""
+        is_past, self._has_past = self._has_past, False
+        if is_past:
+            return
+        data = b"".join(encode(envelope) + b"\n" for envelope in envelopes)
+        await asyncio.to_thread(self._face.write, data)
+
+    async def close(self) -> None:
+        """Nothing is held back."""
+
+
+class RolloutFace:
+    """The sinks of one rollout, in ``sinks``.
+
+    ``asks`` whether a person confirms the plan; ``has_past`` says that the first batch is what was done before.
+    """
+
+    def __init__(self, face: Face, settings: Settings, *, asks: bool, has_past: bool = False) -> None:
+        self._face = face
+        self._asks = asks
+        self._summary = SummarySink()
+        self._screen = _screen(face, settings, has_past=has_past)
+        self.sinks: tuple[Sink, ...] = (self._summary, self._screen)
+        if face.common.output is OutputFormat.NDJSON:
+            self.sinks += (NdjsonSink(face, has_past=has_past),)
+
+    def run(self, rollout: Coroutine[Any, Any, ExitCode]) -> Summary:
+        """The summary of the rollout, run to its end; an error of ours is part of it, a bug is raised."""
+        fold = self._summary.fold
+        try:
+            exit_code = asyncio.run(rollout)
+        except (IonetctlError, BaseExceptionGroup, KeyboardInterrupt) as error:
+            failure, exit_code = failure_of(error)
+            if exit_code is ExitCode.BUG:
+                raise
+            return fold.summary(failure, exit_code)
+        finally:
+            if isinstance(self._screen, LiveScreen):
+                self._screen.stop()
+        return fold.summary(exit_code=exit_code)
+
+    async def confirm(self, _overview: object) -> bool:
+        """Whether the plan may be carried out; shows it and asks where a person is to be asked."""
+        if not self._asks:
+            return True
+        if isinstance(self._screen, LiveScreen):
+            self._screen.stop()
+        err = self._face.err
+        summary = self._summary.fold.summary()
+        plans = summary.plans
+        for line in (*placement_lines(summary.placements), *plan_lines(plans)):
+            err.print(line)
+        changing = sum(len(group.hosts) for group in plans if group.changes)
+        err.file.write(f"Change {phrases.hosts(changing)}? [y/N] ")
+        err.file.flush()
+        return (await read_line()).strip().lower() in {"y", "yes"}
+
+    def result(
+        self,
+        summary: Summary,
+        describe: Callable[[Summary], Iterable[RenderableType]] = lines,
+        put: Callable[[Summary], dict[str, Any]] = document,
+    ) -> CommandResult:
+        """The rollout's result, for people in the words of ``describe`` and for programs as ``put`` has it."""
+        return CommandResult(
+            document=put(summary),
+            view=lambda: () if self._is_silent(summary) else describe(summary),
+            exit_code=summary.exit_code,
+            failure=summary.error,
+        )
+
+    def _is_silent(self, summary: Summary) -> bool:
+        is_well = summary.exit_code in {ExitCode.OK, ExitCode.CHANGES}
+        return is_well and self._face.common.verbosity is Verbosity.QUIET
+
+
+async def read_line() -> str:
+    """A line from the terminal, without a thread that would outlive a signal; empty at its end."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[str] = loop.create_future()
+    descriptor = sys.stdin.fileno()
+
+    def read() -> None:
+        if not answer.done():
+            answer.set_result(os.read(descriptor, 1024).decode(errors="replace"))
+
+    loop.add_reader(descriptor, read)
+    try:
+        return await answer
+    finally:
+        loop.remove_reader(descriptor)
+
+
+def _screen(face: Face, settings: Settings, *, has_past: bool) -> LiveScreen | PlainLines:
+    verbosity = face.common.verbosity
+    if verbosity > Verbosity.QUIET and not settings.is_ci and can_redraw(face.err):
+        return LiveScreen(face.err, verbosity, has_past=has_past)
+    return PlainLines(face.note, verbosity, has_past=has_past)

@@ -1,0 +1,1 @@
+"""What everything speaks in: records, events, errors, ports, settings."""

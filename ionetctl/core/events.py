@@ -1,0 +1,318 @@
+"""What happens in a rollout, as one union of small records, to and from JSON.
+
+Events are the only account of a rollout: journal, catalog, screen, reports and ``rollouts show`` are folds of them,
+live or replayed. They are written before what they announce is done, they carry no secret, and every text of a host
+in them has been made harmless already. The JSON form of ``Envelope`` is the contract's ``ionetctl.event/1``.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from ionetctl.core.model.inventory import Introduction
+from ionetctl.core.model.names import HostName, NodeId, RegionName, RolloutId
+from ionetctl.core.model.outcome import Finding, Outcome
+from ionetctl.core.model.plan import Change, FileDiff
+
+SCHEMA: Final = "ionetctl.event/1"
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=False):
+    """Base of all events; ``host`` is ``None`` where an event is about the whole rollout."""
+
+    host: HostName | None = None
+
+
+class HostEntry(msgspec.Struct, frozen=True):
+    """A host as the rollout's first event lists it."""
+
+    name: HostName
+    address: str
+    region: RegionName
+    datacenter: str
+    rack: str | None
+    node_pool: str
+    gpus_expected: int | None
+    gpu_model: str | None
+
+
+class RegionEntry(msgspec.Struct, frozen=True):
+    """What ``status`` needs to ask a region again, secrets by reference only (``env:NAME``, ``file:/path``)."""
+
+    name: RegionName
+    api: tuple[str, ...]
+    ca_pem: str
+    server_name: str
+    token_source: str
+    token_locator: str
+    client_cert: str | None
+    client_key_source: str | None
+    client_key_locator: str | None
+    introduction: Introduction
+    capacity: int
+
+
+class RolloutStarted(Event, tag="rollout_started", frozen=True, kw_only=True):
+    """The first event: who is enrolled, by whom, with which limits."""
+
+    rollout: RolloutId
+    inventory: str
+    inventory_digest: str
+    owner: str
+    version: str
+    hosts: tuple[HostEntry, ...]
+    regions: tuple[RegionEntry, ...]
+    is_check: bool = False
+    canary: int = 1
+    batch_size: str = "10%"
+    max_failures: str = "5%"
+    concurrency: int = 0
+    command: tuple[str, ...] = ()
+
+
+class RolloutResumed(Event, tag="rollout_resumed", frozen=True, kw_only=True):
+    """The rollout goes on in another process; ``done`` hosts are not looked at again."""
+
+    owner: str
+    done: int
+
+
+class RegionChecked(Event, tag="region_checked", frozen=True, kw_only=True):
+    """A region answered; ``enforcement`` is ``None`` where we may not look."""
+
+    region: RegionName
+    server_version: str
+    enforcement: str | None
+
+
+class HostKeyAccepted(Event, tag="host_key_accepted", frozen=True, kw_only=True):
+    """``--accept-new`` took a key on first sight."""
+
+    fingerprint: str
+    known_as: str
+
+
+class StepStarted(Event, tag="step_started", frozen=True, kw_only=True):
+    """A host enters a step of its pipeline (``survey``, ``plan``, ``apply``, ``confirm``, ``finish``).
+
+    ``detail`` names the part of the step, as the host itself reports it (``verify``, ``install`` …).
+    """
+
+    step: str
+    attempt: int
+    detail: str = ""
+
+
+class StepFinished(Event, tag="step_finished", frozen=True, kw_only=True):
+    """A host left a step well."""
+
+    step: str
+    attempt: int
+    duration_s: float
+
+
+class StepRetried(Event, tag="step_retried", frozen=True, kw_only=True):
+    """A step failed in a way that may pass; it is tried again after ``delay_s`` seconds."""
+
+    step: str
+    attempt: int
+    code: str
+    message: str
+    delay_s: float
+
+
+class HostSurveyed(Event, tag="host_surveyed", frozen=True, kw_only=True):
+    """The survey's short form, with what it makes us say."""
+
+    os: str
+    architecture: str
+    gpus_seen: int | None
+    machine_id: str | None
+    node_id: NodeId | None
+    findings: tuple[Finding, ...] = ()
+    gpus: tuple[str, ...] = ()
+    """Standard names, one for each GPU that was seen."""
+    driver_version: str | None = None
+    rack: str | None = None
+
+
+class HostJudged(Event, tag="host_judged", frozen=True, kw_only=True):
+    """What only the whole fleet, or its region, shows of a host: doubles, odd clocks, names taken."""
+
+    findings: tuple[Finding, ...]
+
+
+class HostPlaced(Event, tag="host_placed", frozen=True, kw_only=True):
+    """``region: auto`` was settled for a host; ``reasons`` are for people, the decisive one first."""
+
+    region: RegionName
+    reasons: tuple[str, ...]
+
+
+class HostPrepared(Event, tag="host_prepared", frozen=True, kw_only=True):
+    """One preparation that the inventory asked for was carried out; ``detail`` says what changed."""
+
+    preparation: str
+    detail: str = ""
+
+
+class HostRebooting(Event, tag="host_rebooting", frozen=True, kw_only=True):
+    """A host reboots because a preparation needs it; it is waited for."""
+
+    reason: str
+
+
+class NodeHeld(Event, tag="node_held", frozen=True, kw_only=True):
+    """A node stays ineligible because it falls short of what was promised."""
+
+    node_id: NodeId
+    code: str
+    message: str
+
+
+class NodeReleased(Event, tag="node_released", frozen=True, kw_only=True):
+    """A node that ionetctl held proved its GPUs and was made eligible."""
+
+    node_id: NodeId
+
+
+class HostPlanned(Event, tag="host_planned", frozen=True, kw_only=True):
+    """What would be, or will be, done on a host."""
+
+    changes: tuple[Change, ...]
+    stamp: str
+    diffs: tuple[FileDiff, ...] = ()
+    """Only where ``--diff`` asked for them."""
+
+
+class TokenMinted(Event, tag="token_minted", frozen=True, kw_only=True):
+    """An introduction token was minted for a host; ``expires_at`` is RFC 3339."""
+
+    expires_at: str
+
+
+class HostConfirmed(Event, tag="host_confirmed", frozen=True, kw_only=True):
+    """The region shows the node with its stamp."""
+
+    node_id: NodeId
+    stamp: str
+    gpus_seen: int | None
+
+
+class HostFinished(Event, tag="host_finished", frozen=True, kw_only=True):
+    """How a host ended. The last event about it, unless the rollout is resumed."""
+
+    outcome: Outcome
+    node_pool: str = "default"
+    rack: str | None = None
+    stamp: str = ""
+
+
+class WaveStarted(Event, tag="wave_started", frozen=True, kw_only=True):
+    """A wave begins; ``index`` counts from 1, the canary is wave 1 where there is one."""
+
+    index: int
+    of: int
+    hosts: tuple[HostName, ...]
+    is_canary: bool = False
+
+
+class WaveFinished(Event, tag="wave_finished", frozen=True, kw_only=True):
+    """A wave is through."""
+
+    index: int
+    of: int
+    failed: int
+
+
+class RolloutStopped(Event, tag="rollout_stopped", frozen=True, kw_only=True):
+    """The rollout ends before its hosts do: too many failures, a signal, a broken region."""
+
+    code: str
+    message: str
+
+
+class RolloutFinished(Event, tag="rollout_finished", frozen=True, kw_only=True):
+    """The last event of a process's part in a rollout."""
+
+    exit_code: int
+
+
+class Warned(Event, tag="warned", frozen=True, kw_only=True):
+    """Something the admin should know and that stops nothing."""
+
+    code: str
+    message: str
+    hint: str = ""
+
+
+AnyEvent = (
+    RolloutStarted
+    | RolloutResumed
+    | RegionChecked
+    | HostKeyAccepted
+    | StepStarted
+    | StepFinished
+    | StepRetried
+    | HostSurveyed
+    | HostJudged
+    | HostPlaced
+    | HostPrepared
+    | HostRebooting
+    | HostPlanned
+    | TokenMinted
+    | HostConfirmed
+    | NodeHeld
+    | NodeReleased
+    | HostFinished
+    | WaveStarted
+    | WaveFinished
+    | RolloutStopped
+    | RolloutFinished
+    | Warned
+)
+
+
+class Envelope(msgspec.Struct, frozen=True):
+    """An event with its place in the rollout: ``seq`` from 1 without gaps, ``time`` in RFC 3339 UTC."""
+
+    seq: int
+    time: str
+    event: AnyEvent
+
+
+_encoder = msgspec.json.Encoder()
+_event_decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
+
+
+class _Head(msgspec.Struct):
+    schema: str
+    seq: int
+    time: str
+
+
+_head_decoder = msgspec.json.Decoder(_Head)
+
+
+def encode(envelope: Envelope) -> bytes:
+    """The envelope as one line of JSON without the line break, flat as the contract has it."""
+    head = _encoder.encode(_Head(SCHEMA, envelope.seq, envelope.time))
+    body = _encoder.encode(envelope.event)
+    return head[:-1] + b"," + body[1:]
+
+
+def decode(line: bytes) -> Envelope:
+    """The envelope of one line of a journal.
+
+    Raises ``ValueError`` for anything that is no event of this schema, a torn line included.
+    """
+    try:
+        head = _head_decoder.decode(line)
+        event = _event_decoder.decode(line)
+    except msgspec.DecodeError as error:
+        raise ValueError(f"not an event: {error}") from error
+    if head.schema != SCHEMA:
+        raise ValueError(f"an event of another schema: {head.schema!r}")
+    return Envelope(head.seq, head.time, event)

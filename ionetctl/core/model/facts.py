@@ -1,0 +1,101 @@
+"""What a survey found on one host.
+
+Sizes carry their unit in the name. A field that may be unknown is ``None``, never zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ionetctl.core.model.names import Digest, NodeId
+from ionetctl.core.observed import SeenGpu, Surroundings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """A regular file on a host: digest of its content, permission bits, owner as ``user:group``."""
+
+    path: str
+    digest: Digest
+    mode: int
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """Room and rights where we write. ``path`` is the place asked for, ``kind`` its file system's type."""
+
+    path: str
+    available_mib: int
+    kind: str
+    is_read_only: bool
+    is_noexec: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NomadState:
+    """The Nomad agent a host runs or has.
+
+    ``is_ours`` is true when our manifest is there. ``agent_version`` is what the installed program says,
+    ``active`` systemd's word (``active``, ``inactive``, ``failed``, ``activating`` …), ``is_running`` whether any
+    Nomad agent process was seen, whoever started it. ``allocations`` is the number of allocation directories.
+    """
+
+    is_ours: bool
+    active: str
+    is_enabled: bool
+    is_running: bool
+    agent_version: str | None
+    node_id: NodeId | None
+    stamp: str | None
+    has_introduction_token: bool
+    allocations: int
+    is_interrupted: bool
+    """An apply was cut off between its first change and its last."""
+    config_files: tuple[str, ...] = ()
+    """Every file in the configuration directory that the agent would read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the survey found on one host. Sizes in MiB, time in seconds since the epoch (controller's and host's)."""
+
+    os_id: str
+    os_version: str
+    os_name: str
+    kernel: str
+    architecture: str
+    """``uname -m`` as it came: ``x86_64``, ``aarch64`` …"""
+    init: str
+    """``systemd`` or the name of process 1."""
+    is_root: bool
+    clock_offset_s: float | None
+    machine_id: str | None
+    boot_id: str | None
+    cpu_cores: int | None
+    memory_mib: int | None
+    disks: tuple[Disk, ...]
+    gpus: tuple[SeenGpu, ...] | None
+    """``None`` when nothing on the host could say."""
+    gpu_source: str
+    """Who said it, or why nobody could."""
+    nomad: NomadState
+    files: Mapping[str, RemoteFile]
+    links: Mapping[str, str]
+    manifest: Mapping[str, Digest]
+    """Path → digest as we last installed it; empty where nothing of ours is."""
+    node_certificate: str | None
+    """The PEM chain that the node presents (public)."""
+    lock_owner: str | None = None
+    lock_started_at: str | None = None
+    has_gzip: bool = True
+    has_tar: bool = True
+    around: Surroundings = Surroundings()  # noqa: RUF009  (frozen, and shared by all that know nothing of it)
+    is_driver_hanging: bool = False
+    driver_version: str | None = None
+    """As NVML says it; ``around.driver`` is what files and kernel say."""
+    cuda_version: str | None = None

@@ -1,0 +1,96 @@
+"""A whole site as its inventory describes it: regions, releases, hosts, and where secrets are to be had.
+
+Never a secret itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from ionetctl.core.model.host import Host
+from ionetctl.core.model.names import Digest, RegionName
+from ionetctl.core.model.secret import SecretRef
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+Introduction = Literal["auto", "required", "off"]
+
+
+Naming = Literal["as-written", "unique"]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyPair:
+    """A certificate file and where its private key is to be had."""
+
+    cert: str
+    key: SecretRef
+
+
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """The region's CA, by which node certificates are issued here, each ``validity_days`` long at most."""
+
+    cert: str
+    key: SecretRef
+    validity_days: int = 1825
+
+
+@dataclass(frozen=True, slots=True)
+class RegionTls:
+    """TLS material of a region: paths are absolute once loaded.
+
+    ``node`` is either an ``Issuer`` (a certificate per node) or a ``ReadyPair`` (the same for every node).
+    ``server_name`` is what the API's certificate must bear. ``ca_pem`` is the CA's certificate itself where it is at
+    hand already, as in the catalog; else the file ``ca`` is read.
+    """
+
+    ca: str
+    server_name: str
+    client: ReadyPair | None
+    node: Issuer | ReadyPair
+    ca_pem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RegionSettings:
+    """One Nomad region: its API addresses (https URLs), its servers' RPC addresses and our token there."""
+
+    name: RegionName
+    api: tuple[str, ...]
+    servers: tuple[str, ...]
+    token: SecretRef
+    tls: RegionTls
+    introduction: Introduction = "auto"
+    capacity: int = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class NomadSettings:
+    """Which releases the fleet gets, and where they come from.
+
+    ``mirror`` is a directory (absolute) or base URL laid out as the vendor's release site; ``None`` is that site.
+    """
+
+    version: str
+    device_plugin_version: str
+    mirror: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """A whole site. ``source`` is what the user named it (a path or ``-``), ``directory`` what paths are relative to.
+
+    ``digest`` is the SHA-256 of the text it was read from.
+    """
+
+    source: str
+    directory: str
+    digest: Digest
+    naming: Naming
+    regions: Mapping[RegionName, RegionSettings]
+    nomad: NomadSettings
+    hosts: tuple[Host, ...]

@@ -1,0 +1,23 @@
+"""The names and identifiers that records bear, as types of their own."""
+
+from __future__ import annotations
+
+from typing import Literal, NewType
+
+HostName = NewType("HostName", str)
+
+
+NodeId = NewType("NodeId", str)
+
+
+RolloutId = NewType("RolloutId", str)
+
+
+Digest = NewType("Digest", str)
+"""A SHA-256 in lower-case hexadecimal, without a prefix."""
+
+
+RegionName = NewType("RegionName", str)
+
+
+Architecture = Literal["amd64", "arm64"]

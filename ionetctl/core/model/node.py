@@ -1,0 +1,114 @@
+"""A region and its nodes, as its servers report them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ionetctl.core.model.names import NodeId, RegionName
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A group of like devices of a node, as the region shows it."""
+
+    vendor: str
+    type: str
+    name: str
+    ids: tuple[str, ...]
+    healthy: int
+    memory_mib: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """A node as the region lists it (``GET /v1/nodes``); ``devices`` only where resources were asked for."""
+
+    id: NodeId
+    name: str
+    address: str
+    datacenter: str
+    node_pool: str
+    node_class: str
+    status: str
+    eligibility: str
+    version: str
+    drivers_healthy: tuple[str, ...] = ()
+    devices: tuple[Device, ...] | None = None
+    docker_runtimes: tuple[str, ...] | None = None
+    """Docker's runtimes as the node reports them; ``None`` where Docker is not detected."""
+
+    @property
+    def gpu_count(self) -> int | None:
+        """How many GPUs the region sees, or ``None`` where devices were not asked for."""
+        if self.devices is None:
+            return None
+        return sum(len(device.ids) for device in self.devices if device.type == "gpu")
+
+
+@dataclass(frozen=True, slots=True)
+class NodeDetail:
+    """One node, whole (``GET /v1/node/:id``): static and dynamic meta merged, and when it registered first."""
+
+    view: NodeView
+    meta: Mapping[str, str]
+    attributes: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class RegionServer:
+    """A server of a region as its members list it; ``status`` is Serf's word (``alive``, ``failed``, ``left``)."""
+
+    name: str
+    address: str
+    version: str
+    status: str
+    is_leader: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeats:
+    """How a region's servers have their clients beat: seconds, and beats a second over the whole region."""
+
+    min_ttl_s: float
+    max_per_second: float
+    failover_ttl_s: float
+    grace_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class RegionStatus:
+    """What a region's preflight found. ``enforcement`` is ``None`` where our token may not look.
+
+    So are ``connections_per_client`` and ``heartbeats``. ``certificate_expires_at`` is the end of the certificate
+    that the API showed.
+    """
+
+    name: RegionName
+    server_version: str
+    enforcement: str | None
+    pools: frozenset[str]
+    connections_per_client: int | None = None
+    servers: tuple[RegionServer, ...] = ()
+    heartbeats: Heartbeats | None = None
+    certificate_expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IntroductionToken:
+    """A node's introduction: opaque to us but for its end. ``jwt`` is a secret; see ``secrets.Secret``."""
+
+    jwt: str = field(repr=False)
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NodeCertificate:
+    """A node's certificate chain in PEM (leaf first), and its private key in PEM, which is a secret."""
+
+    chain_pem: bytes
+    key_pem: bytes = field(repr=False)

@@ -1,0 +1,186 @@
+"""The seams: what the core asks of the world, as Protocols. Adapters implement them, tests fake them.
+
+No implementation stands here. Everything may raise the errors named, and nothing else that a user or a host caused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
+    from datetime import datetime
+
+    from ionetctl.core.events import AnyEvent, Envelope
+    from ionetctl.core.model.host import Host
+    from ionetctl.core.model.names import NodeId
+    from ionetctl.core.model.node import (
+        IntroductionToken,
+        NodeCertificate,
+        NodeDetail,
+        NodeView,
+        RegionStatus,
+    )
+
+
+_Item = TypeVar("_Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """A command that ran to its end on a host. Output is bytes, cut at the command's limit (``is_cut``)."""
+
+    exit_status: int
+    stdout: bytes
+    stderr: bytes
+    is_cut: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Something to run on a host, as root unless ``as_root`` is off.
+
+    ``argv`` is quoted by the transport, never spliced. ``timeout_s`` bounds the whole command, ``idle_s`` the time
+    without a byte in either direction, ``limit_bytes`` each of the two outputs; passing a bound is an error
+    (``HostFailedError`` code ``output_limit``, ``HostUnreachableError`` code ``step_timeout``).
+    """
+
+    argv: tuple[str, ...]
+    timeout_s: float
+    idle_s: float
+    limit_bytes: int = 1 << 20
+    as_root: bool = True
+
+
+class Session(Protocol):
+    """An authenticated SSH connection to one host."""
+
+    async def run(
+        self,
+        command: Command,
+        stdin: bytes | AsyncIterable[bytes | memoryview] = b"",
+        on_line: Callable[[bytes], None] | None = None,
+    ) -> Completed:
+        """The completed command, whatever its exit status.
+
+        ``stdin`` is sent whole, in blocks of at most 64 KiB with bounded bytes in flight, then closed; a host that
+        closes its end early is no error by itself. ``on_line`` gets every whole line of standard output as it comes,
+        without its line break, at most 4 KiB of it.
+
+        Raises ``HostUnreachableError`` when the connection is lost (transient) or a deadline passes,
+        ``HostFailedError`` for a refused sudo, a passed output limit, or a command that a signal ended.
+        """
+        ...
+
+
+class Connector(Protocol):
+    """What opens sessions."""
+
+    def connect(self, host: Host) -> AbstractAsyncContextManager[Session]:
+        """A session, closed at the end of the block.
+
+        Entering raises ``HostUnreachableError`` (transient), ``HostFailedError`` (authentication; never transient)
+        or ``HostTrustError`` (host key).
+        """
+        ...
+
+
+class Region(Protocol):
+    """A regional Nomad API.
+
+    All calls retry what is transient within bounds and raise ``RegionError`` after that, ``TrustError`` where the
+    API's certificate does not hold.
+    """
+
+    async def status(self) -> RegionStatus:
+        """The servers' version, the enforcement of introductions where we may look, and the node pools."""
+        ...
+
+    async def nodes(
+        self, filter_expression: str | None = None, *, with_devices: bool = False
+    ) -> Sequence[NodeView]:
+        """All nodes that pass the filter (go-bexpr over the full node), by pages, stale reads allowed."""
+        ...
+
+    async def introduce(self, name: str, pool: str, ttl_s: int) -> IntroductionToken:
+        """A new introduction token for a node of that name and pool; ``ttl_s`` may be clamped by the region."""
+        ...
+
+    async def node(self, node: NodeId) -> NodeDetail | None:
+        """One node with its meta, or ``None`` where the region does not know it."""
+        ...
+
+    async def set_eligibility(self, node: NodeId, *, is_eligible: bool) -> None:
+        """Let a node have new allocations, or keep them from it; those that run are left alone."""
+        ...
+
+    async def annotate(self, node: NodeId, meta: Mapping[str, str | None]) -> None:
+        """Change a node's dynamic metadata; ``None`` takes a key away. The node must be connected to its servers."""
+        ...
+
+    async def allocations(self, node: NodeId) -> Sequence[str]:
+        """Names of the allocations that run on a node now."""
+        ...
+
+
+class Issuer(Protocol):
+    """What makes node certificates for a region."""
+
+    def issue(self, host: Host) -> NodeCertificate:
+        """A certificate for the host's Nomad client; raises ``ConfigurationError`` where the CA cannot."""
+        ...
+
+    def explain_unfit(self, chain_pem: str | None, host: Host, now: datetime) -> str | None:
+        """Why a certificate found on a host must be replaced, or ``None`` where it may stay.
+
+        Compared by meaning: issuer, role, region, and a third of its life left.
+        """
+        ...
+
+
+class Emit(Protocol):
+    """How steps tell what happens; returns when the event is in the journal."""
+
+    async def __call__(self, event: AnyEvent) -> None:
+        """Hand over one event. Raises ``ConfigurationError`` when it cannot be recorded: then nothing may follow."""
+        ...
+
+
+class Sink(Protocol):
+    """Something that takes the numbered events, in order, in batches."""
+
+    async def take(self, envelopes: Sequence[Envelope]) -> None:
+        """Take a batch; when this returns, the batch is as safe as this sink makes it."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what is buffered."""
+        ...
+
+
+class Clock(Protocol):
+    """Time, so that tests own it."""
+
+    def now(self) -> datetime:
+        """The wall clock, aware, UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that only grow."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Let ``seconds`` pass."""
+        ...
+
+
+class Engine(Protocol):
+    """Where pipelines run."""
+
+    async def run(
+        self, items: Iterable[_Item], work: Callable[[_Item], Awaitable[None]], is_stopped: Callable[[], bool]
+    ) -> tuple[_Item, ...]:
+        """Do the work on all items, in order of beginning; the items not begun when ``is_stopped`` became true."""
+        ...

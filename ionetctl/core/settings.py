@@ -1,0 +1,178 @@
+"""What the environment says, read once: directories, user, terminal wishes. Nothing else reads the environment.
+
+It knows variables and where the platform keeps state and caches; it must not know what is stored there. Secrets in the
+environment stay in ``environ``, which only ``secrets`` looks into and which no repr shows.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import socket
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal, cast
+
+from ionetctl.core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Color = Literal["auto", "always", "never"]
+
+APP: Final = "ionetctl"
+PRIVATE_DIR_MODE: Final = 0o700
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The process's surroundings. ``user`` and ``hostname`` are free of white space and control characters."""
+
+    state_dir: Path
+    cache_dir: Path
+    home: Path
+    user: str
+    hostname: str
+    is_ci: bool
+    color: Color
+    is_dumb_terminal: bool
+    ssh_auth_sock: str | None
+    environ: Mapping[str, str] = field(repr=False)
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """The settings that ``environ`` makes (``None``: this process's own). Touches no file.
+
+        Raises ``ConfigurationError`` (``setting_invalid``) for a variable whose value cannot be meant.
+        """
+        variables = os.environ if environ is None else environ
+        home = Path(variables.get("HOME") or Path.home())
+        return cls(
+            state_dir=_state_dir(variables, home),
+            cache_dir=_cache_dir(variables, home),
+            home=home,
+            user=_printable(_user(variables)),
+            hostname=_printable(socket.gethostname()),
+            is_ci=_is_set(variables, "CI"),
+            color=_color(variables),
+            is_dumb_terminal=variables.get("TERM", "") in ("", "dumb"),
+            ssh_auth_sock=variables.get("SSH_AUTH_SOCK") or None,
+            environ=variables,
+        )
+
+    @property
+    def owner(self) -> str:
+        """Who runs this, for locks and leases: ``user@hostname``."""
+        return f"{self.user}@{self.hostname}"
+
+    @property
+    def rollouts_dir(self) -> Path:
+        """Where the journals lie."""
+        return self.state_dir / "rollouts"
+
+    @property
+    def catalog_path(self) -> Path:
+        """Where the catalog lies unless the user names a database."""
+        return self.state_dir / "catalog.sqlite"
+
+    def prepare_state(self) -> Path:
+        """The state directory, made and found writable.
+
+        Raises ``ConfigurationError`` (``state_unwritable``) where it cannot be made, entered or written to.
+        """
+        return private_directory(self.state_dir, "state_unwritable", "--state-dir or IONETCTL_STATE_DIR")
+
+    def prepare_cache(self) -> Path:
+        """The cache directory, made and found writable.
+
+        Raises ``ConfigurationError`` (``cache_unwritable``) where it cannot be made, entered or written to.
+        """
+        return private_directory(self.cache_dir, "cache_unwritable", "IONETCTL_CACHE_DIR")
+
+
+def private_directory(path: Path, code: str, setting: str) -> Path:
+    """``path`` as a directory of ours alone (0700), parents made as needed.
+
+    Raises ``ConfigurationError`` with ``code``; its hint names ``setting`` as the way to another place.
+    """
+    try:
+        path.mkdir(mode=PRIVATE_DIR_MODE, parents=True, exist_ok=True)
+        if path.stat().st_uid == os.geteuid():
+            path.chmod(PRIVATE_DIR_MODE)
+    except OSError as error:
+        raise _unwritable(path, code, setting, error.strerror or type(error).__name__) from error
+    is_effective = os.access in os.supports_effective_ids
+    if not os.access(path, os.R_OK | os.W_OK | os.X_OK, effective_ids=is_effective):
+        raise _unwritable(path, code, setting, "no permission to write there")
+    return path
+
+
+def _unwritable(path: Path, code: str, setting: str, reason: str) -> ConfigurationError:
+    message = f"cannot use the directory {path}: {reason}"
+    return ConfigurationError(code, message, f"make it writable, or choose another with {setting}")
+
+
+def _state_dir(environ: Mapping[str, str], home: Path) -> Path:
+    fallback = home / ".local" / "state"
+    return _own_dir(environ, "IONETCTL_STATE_DIR") or _base_dir(environ, "XDG_STATE_HOME", "state", fallback)
+
+
+def _cache_dir(environ: Mapping[str, str], home: Path) -> Path:
+    fallback = home / ".cache"
+    return _own_dir(environ, "IONETCTL_CACHE_DIR") or _base_dir(environ, "XDG_CACHE_HOME", "cache", fallback)
+
+
+def _own_dir(environ: Mapping[str, str], variable: str) -> Path | None:
+    value = environ.get(variable)
+    return Path(value).expanduser().absolute() if value else None
+
+
+def _base_dir(environ: Mapping[str, str], variable: str, kind: str, fallback: Path) -> Path:
+    """Where the platform keeps ``kind``. The XDG specification has relative values ignored.
+
+    platformdirs reads the process's environment itself, so it is asked only where XDG is not the platform's custom.
+    """
+    value = Path(environ.get(variable, ""))
+    if value.is_absolute():
+        return value / APP
+    if sys.platform == "darwin":
+        from platformdirs import user_cache_path, user_state_path
+
+        return user_state_path(APP) if kind == "state" else user_cache_path(APP)
+    return fallback / APP
+
+
+def _user(environ: Mapping[str, str]) -> str:
+    named = environ.get("SUDO_USER") or environ.get("LOGNAME") or environ.get("USER")
+    if named:
+        return named
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid{os.getuid()}"
+
+
+def _color(environ: Mapping[str, str]) -> Color:
+    """The wish for colour: our own variable, then the conventions NO_COLOR and FORCE_COLOR (non-empty counts)."""
+    chosen = environ.get("IONETCTL_COLOR")
+    if chosen:
+        if chosen not in ("auto", "always", "never"):
+            raise ConfigurationError(
+                "setting_invalid",
+                f"IONETCTL_COLOR is {_printable(chosen)!r}",
+                "use auto, always or never",
+            )
+        return cast("Color", chosen)
+    if environ.get("NO_COLOR"):
+        return "never"
+    return "always" if environ.get("FORCE_COLOR") else "auto"
+
+
+def _is_set(environ: Mapping[str, str], variable: str) -> bool:
+    return environ.get(variable, "").lower() not in ("", "0", "false", "no")
+
+
+def _printable(text: str) -> str:
+    """``text`` fit for tab-separated records and terminals: names come from an environment that anyone may set."""
+    return "".join(letter if letter.isprintable() and not letter.isspace() else "?" for letter in text) or "?"

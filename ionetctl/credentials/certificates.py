@@ -1,0 +1,182 @@
+"""X.509 as far as a region needs it: reading chains and keys, and judging whether they fit together and hold.
+
+It knows PEM, signatures and validity; it must not know where keys come from or what becomes of them. No error carries
+any part of a key.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+
+from ionetctl.core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+Chain = tuple[x509.Certificate, ...]
+"""Certificates in the order of a PEM file: the one it is about first."""
+SigningKey = (
+    ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey
+)
+
+CLOCK_TOLERANCE: Final = timedelta(minutes=5)
+"""Clocks differ: what begins within it counts as begun, and what we issue begins that much earlier."""
+CA_MARGIN: Final = timedelta(hours=1)
+"""A CA that ends sooner cannot issue anything that outlives a rollout."""
+CHAIN_LIMIT: Final = 8
+NAME_LIMIT: Final = 200
+
+_Extension = TypeVar("_Extension", bound=x509.ExtensionType)
+
+
+def read_chain(path: str) -> Chain:
+    """The certificates of a PEM file. Raises ``ConfigurationError`` (``certificate_unreadable``)."""
+    try:
+        return parse_chain(Path(path).read_bytes())
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+    except ValueError as error:
+        why = str(error) or "it is not a PEM certificate"
+    raise ConfigurationError(
+        "certificate_unreadable", f"cannot read certificates from {path}: {why}", "name a PEM file"
+    )
+
+
+def parse_chain(pem: bytes) -> Chain:
+    """The certificates of some PEM text, in their order. Raises ``ValueError`` where there are none."""
+    return tuple(x509.load_pem_x509_certificates(pem))
+
+
+def parse_key(pem: str, source: str) -> SigningKey:
+    """A private key from PEM. ``source`` names it in the ``ConfigurationError`` (``key_unreadable``)."""
+    key = _load_key(pem)
+    if isinstance(key, SigningKey):
+        return key
+    hint = "it must be an EC, RSA or Ed25519 key in PEM, without a passphrase"
+    raise ConfigurationError("key_unreadable", f"{source} holds no usable private key", hint)
+
+
+def _load_key(pem: str) -> object:
+    try:
+        return serialization.load_pem_private_key(pem.encode(), None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):  # TypeError: it wants a passphrase
+        return None
+
+
+def check_ca(
+    chain: Chain,
+    key: SigningKey,
+    anchors: Chain,
+    now: datetime,
+    path: str,
+) -> None:
+    """Hold that certificates signed with ``key`` will be good ones in the region whose CA file is ``anchors``."""
+    ca = chain[0]
+    if ca.public_key() != key.public_key():
+        hint = f"the first certificate of {path} must be the one that the key belongs to"
+        raise ConfigurationError("ca_key_mismatch", f"the issuer's key does not belong to {path}", hint)
+    if not may_sign(ca):
+        hint = "an issuer is a CA certificate: basicConstraints CA:TRUE, keyUsage keyCertSign"
+        raise ConfigurationError(
+            "ca_cannot_sign", f"{path} is no CA certificate ({display_name(ca.subject)})", hint
+        )
+    _check_time(ca, now, CA_MARGIN, "ca_expired", path)
+    if not _reaches(chain, anchors):
+        hint = "tls.ca must hold the CA that the issuer's certificate comes from; add the intermediates to issuer.cert"
+        raise ConfigurationError("ca_chain_broken", f"{path} does not lead to the CA in tls.ca", hint)
+
+
+def check_pair(
+    chain: Chain,
+    key: SigningKey,
+    anchors: Chain,
+    now: datetime,
+    path: str,
+) -> None:
+    """Hold that key and certificate belong together, that it is valid now, and that it leads to ``anchors``."""
+    check_match(chain, key, path)
+    _check_time(chain[0], now, timedelta(0), "pair_expired", path)
+    if not _reaches(chain, anchors):
+        hint = "tls.ca must hold the CA that signed it; intermediates belong into the certificate's file"
+        raise ConfigurationError("pair_chain_broken", f"{path} does not lead to the CA in tls.ca", hint)
+
+
+def check_match(chain: Chain, key: SigningKey, path: str) -> None:
+    """Hold that the key belongs to the first certificate. Raises ``ConfigurationError`` (``pair_mismatch``)."""
+    if chain[0].public_key() != key.public_key():
+        hint = "export certificate and key from the same place once more"
+        raise ConfigurationError("pair_mismatch", f"the private key does not belong to {path}", hint)
+
+
+def _check_time(
+    certificate: x509.Certificate, now: datetime, margin: timedelta, code: str, path: str
+) -> None:
+    begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if now < begins - CLOCK_TOLERANCE:
+        hint = "look at this machine's clock"
+        raise ConfigurationError(code, f"{path} is valid from {begins:%Y-%m-%d %H:%M} UTC only", hint)
+    if now >= ends - margin:
+        word = "has expired" if now >= ends else "expires within the hour"
+        raise ConfigurationError(code, f"{path} {word} ({ends:%Y-%m-%d %H:%M} UTC)", "renew it")
+
+
+def may_sign(certificate: x509.Certificate) -> bool:
+    """Whether a certificate is a CA's. Raises ``ValueError`` for a broken extension."""
+    constraints = extension(certificate, x509.BasicConstraints)
+    usage = extension(certificate, x509.KeyUsage)
+    return constraints is not None and constraints.ca and (usage is None or usage.key_cert_sign)
+
+
+def _reaches(chain: Chain, anchors: Chain) -> bool:
+    """Whether the first certificate leads, issuer by issuer, to one of the anchors."""
+    current = chain[0]
+    for _ in range(CHAIN_LIMIT):
+        if current in anchors or any(is_issued_by(current, anchor) for anchor in anchors):
+            return True
+        issuer = next((one for one in chain[1:] if one != current and is_issued_by(current, one)), None)
+        if issuer is None:
+            return False
+        current = issuer
+    return False
+
+
+def is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    """Whether ``issuer`` is a CA, bears the issuer's name, and its key made the signature."""
+    try:
+        if not may_sign(issuer):
+            return False
+        certificate.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        return False
+    return True
+
+
+def extension(certificate: x509.Certificate, kind: type[_Extension]) -> _Extension | None:
+    """An extension's value, or ``None`` where the certificate has no such. Raises ``ValueError`` for a broken one."""
+    try:
+        return certificate.extensions.get_extension_for_class(kind).value
+    except x509.ExtensionNotFound:
+        return None
+    except (x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+        raise ValueError(str(error)) from error
+
+
+def dns_names(certificate: x509.Certificate) -> frozenset[str]:
+    """The DNS names that a certificate bears, its common name among them, as Nomad counts them."""
+    alternative = extension(certificate, x509.SubjectAlternativeName)
+    names = alternative.get_values_for_type(x509.DNSName) if alternative else []
+    common = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+    return frozenset([*names, *(str(attribute.value) for attribute in common)])
+
+
+def display_name(name: x509.Name) -> str:
+    """A distinguished name for people, harmless whatever stands in it."""
+    text = name.rfc4514_string() or "no name"
+    return "".join(letter if letter.isprintable() else "?" for letter in text)[:NAME_LIMIT]

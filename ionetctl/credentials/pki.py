@@ -1,0 +1,233 @@
+"""Node certificates of a region: issuing them, and saying which found on a host must be replaced.
+
+It knows what Nomad wants in a client's certificate; it must not know how one travels. Keys live in memory only: a
+node's from its making to its sending, the CA's as long as the rollout.
+
+A client's certificate bears ``client.<region>.nomad``, both key usages and both extended ones:
+https://developer.hashicorp.com/nomad/docs/secure/traffic/tls
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from ionetctl.core.errors import ConfigurationError
+from ionetctl.core.model.inventory import ReadyPair
+from ionetctl.core.model.node import NodeCertificate
+from ionetctl.credentials.certificates import (
+    CLOCK_TOLERANCE,
+    check_ca,
+    check_pair,
+    display_name,
+    dns_names,
+    extension,
+    is_issued_by,
+    parse_chain,
+    parse_key,
+    read_chain,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from ionetctl.core.model.host import Host
+    from ionetctl.core.model.inventory import RegionSettings
+    from ionetctl.core.model.names import RegionName
+    from ionetctl.core.model.secret import SecretRef
+    from ionetctl.core.ports import Clock, Issuer
+    from ionetctl.credentials.certificates import Chain, SigningKey
+
+_COMMON_NAME_LIMIT: Final = 64
+_PARTS_OF_LIFE: Final = 3
+_LOOPBACK: Final = x509.IPAddress(ipaddress.IPv4Address("127.0.0.1"))
+_KEY_USAGE: Final = x509.KeyUsage(
+    digital_signature=True,
+    key_encipherment=True,
+    content_commitment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=False,
+    crl_sign=False,
+    encipher_only=False,
+    decipher_only=False,
+)
+_PURPOSES: Final = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
+
+
+def client_role(region: RegionName) -> str:
+    """The name that a region's servers want to see in the certificate of a client of theirs."""
+    return f"client.{region}.nomad"
+
+
+def open_issuer(region: RegionSettings, reveal: Callable[[SecretRef], str], clock: Clock) -> Issuer:
+    """What makes, or hands out, the certificates of a region's nodes.
+
+    Raises ``ConfigurationError``: ``certificate_unreadable``, ``key_unreadable``, ``ca_key_mismatch``,
+    ``ca_cannot_sign``, ``ca_expired``, ``ca_chain_broken``, ``pair_mismatch``, ``pair_expired``, ``pair_wrong_role``
+    or ``pair_chain_broken``.
+    """
+    node = region.tls.node
+    if isinstance(node, ReadyPair):
+        return ReadyPairIssuer(*_checked_node_pair(node, region, reveal, clock.now()))
+    chain = read_chain(node.cert)
+    key = parse_key(reveal(node.key), str(node.key))
+    check_ca(chain, key, read_chain(region.tls.ca), clock.now(), node.cert)
+    return RegionIssuer(region.name, chain, key, timedelta(days=node.validity_days), clock)
+
+
+def check_client_pair(region: RegionSettings, reveal: Callable[[SecretRef], str], now: datetime) -> None:
+    """Hold that our own pair for a region's API is whole and valid; where there is none, there is nothing to check.
+
+    Raises ``ConfigurationError``: ``certificate_unreadable``, ``key_unreadable``, ``pair_mismatch``, ``pair_expired``
+    or ``pair_chain_broken``.
+    """
+    if region.tls.client is not None:
+        _checked_pair(region.tls.client, region, reveal, now)
+
+
+class RegionIssuer:
+    """Issues a certificate per node with the region's CA; implements ``ports.Issuer``.
+
+    ``chain`` is the CA's certificate and the intermediates above it; they go along with every certificate, self-signed
+    roots excepted. Certificates live as long as ``validity``, but not beyond the CA.
+    """
+
+    def __init__(
+        self, region: RegionName, chain: Chain, key: SigningKey, validity: timedelta, clock: Clock
+    ) -> None:
+        self._role = client_role(region)
+        self._ca = chain[0]
+        self._key = key
+        self._validity = validity
+        self._clock = clock
+        self._tail = tuple(one for one in chain if one.subject != one.issuer)
+        self._tail_pem = b"".join(one.public_bytes(serialization.Encoding.PEM) for one in self._tail)
+        self._hash = (
+            None if isinstance(key, ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey) else hashes.SHA256()
+        )
+
+    def issue(self, host: Host) -> NodeCertificate:  # noqa: ARG002  (a region's clients all bear the same names)
+        """A new key and its certificate. Raises ``ConfigurationError`` (``ca_expired``) past the CA's end."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        leaf = self._certificate(key.public_key())
+        key_pem = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        return NodeCertificate(leaf.public_bytes(serialization.Encoding.PEM) + self._tail_pem, key_pem)
+
+    def explain_unfit(self, chain_pem: str | None, host: Host, now: datetime) -> str | None:  # noqa: ARG002  (likewise)
+        """Why a certificate found on a host must be replaced, or ``None``: issuer, role, chain, a third of its life."""
+        chain = _parsed(chain_pem)
+        if isinstance(chain, str):
+            return chain
+        return self._wrong_origin(chain) or _wrong_time(chain[0], now)
+
+    def _certificate(self, public_key: ec.EllipticCurvePublicKey) -> x509.Certificate:
+        now = self._clock.now()
+        ends = min(now + self._validity, self._ca.not_valid_after_utc)
+        if ends <= now:
+            raise ConfigurationError(
+                "ca_expired", "the issuer's certificate has expired meanwhile", "renew it"
+            )
+        names = [x509.DNSName(self._role), x509.DNSName("localhost"), _LOOPBACK]
+        common_name = x509.NameAttribute(NameOID.COMMON_NAME, self._role[:_COMMON_NAME_LIMIT])
+        return (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name([common_name]))
+            .issuer_name(self._ca.subject)
+            .public_key(public_key)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - CLOCK_TOLERANCE)
+            .not_valid_after(ends)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_KEY_USAGE, critical=True)
+            .add_extension(_PURPOSES, critical=False)
+            .add_extension(x509.SubjectAlternativeName(names), critical=False)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+            .add_extension(self._authority_key(), critical=False)
+            .sign(self._key, self._hash)
+        )
+
+    def _authority_key(self) -> x509.AuthorityKeyIdentifier:
+        """The CA's own key identifier where it has one: others look for exactly that (RFC 5280, 4.2.1.1)."""
+        identifier = extension(self._ca, x509.SubjectKeyIdentifier)
+        if identifier is None:
+            return x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
+
+    def _wrong_origin(self, chain: Chain) -> str | None:
+        if not is_issued_by(chain[0], self._ca):
+            return f"is issued by {display_name(chain[0].issuer)}, not by {display_name(self._ca.subject)}"
+        if self._role not in dns_names(chain[0]):
+            return f"does not bear the name {self._role}"
+        if chain[1:] != self._tail:
+            return "does not lead to the region's CA: its intermediates differ"
+        return None
+
+
+class ReadyPairIssuer:
+    """Hands out the one pair that the inventory names; implements ``ports.Issuer``."""
+
+    def __init__(self, chain: Chain, key_pem: str) -> None:
+        self._chain = chain
+        chain_pem = b"".join(one.public_bytes(serialization.Encoding.PEM) for one in chain)
+        self._pair = NodeCertificate(chain_pem, key_pem.encode())
+
+    def issue(self, host: Host) -> NodeCertificate:  # noqa: ARG002  (every node gets the same)
+        """The pair."""
+        return self._pair
+
+    def explain_unfit(self, chain_pem: str | None, host: Host, now: datetime) -> str | None:  # noqa: ARG002  (likewise)
+        """Why a certificate found on a host must be replaced: it is another one than the inventory's."""
+        chain = _parsed(chain_pem)
+        if isinstance(chain, str):
+            return chain
+        return None if chain == self._chain else "is not the certificate that the inventory names"
+
+
+def _checked_node_pair(
+    pair: ReadyPair, region: RegionSettings, reveal: Callable[[SecretRef], str], now: datetime
+) -> tuple[Chain, str]:
+    chain, key_pem = _checked_pair(pair, region, reveal, now)
+    role = client_role(region.name)
+    if role not in dns_names(chain[0]):
+        hint = f"nomad tls cert create -client -region {region.name} makes one that fits"
+        raise ConfigurationError("pair_wrong_role", f"{pair.cert} does not bear the name {role}", hint)
+    return chain, key_pem
+
+
+def _checked_pair(
+    pair: ReadyPair, region: RegionSettings, reveal: Callable[[SecretRef], str], now: datetime
+) -> tuple[Chain, str]:
+    chain, key_pem = read_chain(pair.cert), reveal(pair.key)
+    check_pair(chain, parse_key(key_pem, str(pair.key)), read_chain(region.tls.ca), now, pair.cert)
+    return chain, key_pem
+
+
+def _parsed(chain_pem: str | None) -> Chain | str:
+    """The chain found on a host, its extensions readable too, or what is wrong with it."""
+    if chain_pem is None:
+        return "is missing"
+    try:
+        chain = parse_chain(chain_pem.encode())
+        dns_names(chain[0])
+    except ValueError:
+        return "cannot be read as a certificate"
+    return chain
+
+
+def _wrong_time(certificate: x509.Certificate, now: datetime) -> str | None:
+    begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if now >= ends:
+        return f"has expired on {ends:%Y-%m-%d}"
+    if ends - now < (ends - begins) / _PARTS_OF_LIFE:
+        return f"expires on {ends:%Y-%m-%d}, less than a third of its life is left"
+    return None

@@ -1,0 +1,1 @@
+"""From what a host prints to what is known of it. Pure."""

@@ -1,0 +1,305 @@
+"""What a probe's output means: a ``GpuReading``. Pure; nothing that a host says is believed to be well-formed.
+
+The format stands in ``docs/gpu-probe.md``: one record tells who could say what, and rows of nvidia-smi come before it where
+NVML could not be asked. Counts, sizes and characters are bounded, and every text is made harmless.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated, Final
+
+import msgspec
+
+from ionetctl.core.errors import HostFailedError, HostUnreachableError
+from ionetctl.core.observed import (
+    GpuMemoryHealth,
+    GpuProcess,
+    GpuReading,
+    MigInstance,
+    PcieLink,
+    SeenGpu,
+)
+from ionetctl.core.sanitize import harmless
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ionetctl.core.model.facts import Facts
+    from ionetctl.core.model.host import Host
+
+PROBE_LIMIT_BYTES: Final = 512 * 1024
+GPU_LIMIT: Final = 256
+_TEXT_LIMIT: Final = 300
+_UUID: Final = re.compile(r"(GPU|MIG)-[0-9A-Za-z/-]{1,120}")
+_NUMBER: Final = re.compile(r"[0-9]{1,9}")
+
+
+def needs_probe(host: Host, facts: Facts) -> bool:
+    """Whether it is worth asking a host: not where its PCI bus has no NVIDIA device and the inventory promises none.
+
+    Promised GPUs are looked for in any case: a virtual machine may have them beside its PCI bus.
+    """
+    is_promised = host.gpus.model is not None if host.gpus.count is None else host.gpus.count > 0
+    return facts.around.gpus_on_bus != 0 or is_promised
+
+
+def without_probe(_facts: Facts) -> GpuReading:
+    """The reading of a host that needs no probe: the kernel looked at its PCI bus, and there is no NVIDIA device."""
+    return GpuReading((), "pci")
+
+
+def parse_probe(output: bytes, nonce: str) -> GpuReading:
+    """The reading that a probe's standard output holds.
+
+    Whatever comes before the opening line is a login's noise, whatever comes after the closing one is not read.
+
+    Raises ``HostFailedError`` (``probe_malformed``), naming the field, where the output is not what the format allows;
+    ``HostUnreachableError`` (``probe_incomplete``, transient) where its beginning or its end is missing.
+    """
+    if len(output) > PROBE_LIMIT_BYTES:
+        raise _malformed("output", f"more than {PROBE_LIMIT_BYTES} bytes")
+    *rows, verdict = _records(output, nonce) or [""]
+    word, _, value = verdict.partition("\t")
+    if word not in _VERDICTS:
+        raise _malformed(word, "no such record can be the last one")
+    gpus = _gpus(rows)
+    if gpus and word != "source":
+        raise _malformed(word, "there are GPUs, and yet nobody who counted them")
+    return _VERDICTS[word](value, gpus)
+
+
+def _records(output: bytes, nonce: str) -> list[str]:
+    """The lines between the opening and the closing one."""
+    lines = output.decode(errors="replace").split("\n")
+    try:
+        first = lines.index(f"ionet-probe\t1\t{nonce}") + 1
+        return lines[first : lines.index(f"ionet-probe-end\t{nonce}", first)]
+    except ValueError:
+        message = "the probe's output is not whole: the connection dropped, or the host's shell gave up"
+        raise HostUnreachableError("probe_incomplete", message, transient=True) from None
+
+
+def _malformed(name: str, reason: str) -> HostFailedError:
+    message = f"the probe's field {harmless(name)[:60]!r} is malformed: {reason}"
+    hint = (
+        "run `ionetctl probe` on the host: is python3 or nvidia-smi a wrapper there, or is it tampered with?"
+    )
+    return HostFailedError("probe_malformed", message, hint)
+
+
+def _clean(text: str) -> str:
+    return harmless(text, _TEXT_LIMIT)
+
+
+# --- who could say what: the last record -----------------------------------------------------------------------------
+
+
+def _source(value: str, gpus: tuple[SeenGpu, ...]) -> GpuReading:
+    """Not NVML but nvidia-smi has counted."""
+    return GpuReading(gpus, _clean(value))
+
+
+def _unknown(value: str, _: tuple[SeenGpu, ...]) -> GpuReading:
+    return GpuReading(None, _clean(value))
+
+
+def _hanging(value: str, _: tuple[SeenGpu, ...]) -> GpuReading:
+    return GpuReading(None, f"the driver hangs: no answer to {_clean(value)}", is_hanging=True)
+
+
+def _empty(value: str, _: tuple[SeenGpu, ...]) -> GpuReading:
+    """There is nobody to ask, but the kernel has looked: the bus has no NVIDIA device."""
+    if value:
+        raise _malformed("empty", "it has a value")
+    return GpuReading((), "pci")
+
+
+def _nvml(value: str, _: tuple[SeenGpu, ...]) -> GpuReading:
+    try:
+        answer = _decoder.decode(value)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise _malformed("nvml", _clean(str(error))) from None
+    if answer.gpus is None:
+        return _refused(answer)
+    if len({gpu.index for gpu in answer.gpus}) < len(answer.gpus):
+        raise _malformed("nvml.gpus.index", "given twice")
+    return GpuReading(
+        gpus=tuple(map(_seen, sorted(answer.gpus, key=lambda gpu: gpu.index))),
+        source="nvml",
+        driver_version=answer.driver_version and _clean(answer.driver_version),
+        cuda_version=answer.cuda_version and _clean(answer.cuda_version),
+        nvml_version=answer.nvml_version and _clean(answer.nvml_version),
+        took_ms=answer.took_ms,
+    )
+
+
+_VERDICTS: Final[dict[str, Callable[[str, tuple[SeenGpu, ...]], GpuReading]]] = {
+    "nvml": _nvml,
+    "source": _source,
+    "unknown": _unknown,
+    "hanging": _hanging,
+    "empty": _empty,
+}
+
+REFUSALS: Final = {
+    "NVML_ERROR_DRIVER_NOT_LOADED": "the driver is not loaded",
+    "NVML_ERROR_LIB_RM_VERSION_MISMATCH": "the loaded driver and its library are of different versions",
+    "NVML_ERROR_NO_PERMISSION": "the driver's devices may not be opened",
+}
+"""What NVML's refusals mean, for people; the error's own name always stands beside it."""
+
+
+def _refused(answer: _Answer) -> GpuReading:
+    """The reading where NVML is there and its driver is not."""
+    if answer.error is None:
+        raise _malformed("nvml.gpus", "neither GPUs nor an error")
+    if answer.devices_on_bus == 0 and answer.error == "NVML_ERROR_DRIVER_NOT_LOADED":
+        return GpuReading((), "pci", took_ms=answer.took_ms)
+    reason = f"{REFUSALS.get(answer.error, 'NVML cannot be asked')} ({_clean(answer.error)})"
+    if answer.devices_on_bus:
+        reason += f"; NVIDIA devices on the PCI bus: {answer.devices_on_bus}"
+    return GpuReading(None, reason, took_ms=answer.took_ms)
+
+
+# --- NVML's own word, as gpu_probe.py writes it ----------------------------------------------------------------------
+
+_Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
+_Small = Annotated[int, msgspec.Meta(ge=0, le=100_000)]
+_Index = Annotated[int, msgspec.Meta(ge=0, lt=GPU_LIMIT)]
+_Celsius = Annotated[int, msgspec.Meta(ge=-300, le=1000)]
+_Watts = Annotated[float, msgspec.Meta(ge=0, le=100_000)]
+_Text = Annotated[str, msgspec.Meta(max_length=1024)]
+
+
+class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The program and this module are of one release: what is not known here was not written by it."""
+
+
+class _Process(_Strict, frozen=True):
+    pid: _Count
+    name: _Text
+    memory_mib: _Count | None
+
+
+class _MigInstance(_Strict, frozen=True):
+    uuid: _Text
+    profile: _Text
+    memory_mib: _Count | None
+
+
+class _Link(_Strict, frozen=True):
+    generation: _Small | None = None
+    generation_max: _Small | None = None
+    width: _Small | None = None
+    width_max: _Small | None = None
+
+
+class _MemoryHealth(_Strict, frozen=True):
+    is_ecc_on: bool | None = None
+    ecc_corrected: _Count | None = None
+    ecc_uncorrected: _Count | None = None
+    retired_pages: _Count | None = None
+    remapped_corrected: _Count | None = None
+    remapped_uncorrected: _Count | None = None
+    pending_repair: bool | None = None
+    has_remap_failed: bool | None = None
+
+
+class _Gpu(_Strict, frozen=True):
+    index: _Index
+    name: _Text
+    uuid: _Text
+    is_lost: bool
+    memory_mib: _Count | None = None
+    pci_bus_id: _Text | None = None
+    link: _Link = _Link()
+    memory_health: _MemoryHealth = _MemoryHealth()
+    power_limit_w: _Watts | None = None
+    power_default_w: _Watts | None = None
+    power_max_w: _Watts | None = None
+    temperature_c: _Celsius | None = None
+    slowdown_c: _Celsius | None = None
+    utilization_percent: _Small | None = None
+    is_persistent: bool | None = None
+    is_mig_on: bool | None = None
+    mig: Annotated[list[_MigInstance], msgspec.Meta(max_length=16)] = []
+    has_display: bool | None = None
+    processes: Annotated[list[_Process], msgspec.Meta(max_length=256)] | None = None
+    nvlinks: _Small | None = None
+    nvlinks_max: _Small | None = None
+    fabric_state: _Text | None = None
+    unreadable: Annotated[list[_Text], msgspec.Meta(max_length=32)] = []
+
+
+class _Answer(_Strict, frozen=True):
+    took_ms: _Count
+    devices_on_bus: _Count | None
+    gpus: Annotated[list[_Gpu], msgspec.Meta(max_length=GPU_LIMIT)] | None = None
+    error: _Text | None = None
+    driver_version: _Text | None = None
+    cuda_version: _Text | None = None
+    nvml_version: _Text | None = None
+
+
+_decoder = msgspec.json.Decoder(_Answer)
+
+
+def _seen(gpu: _Gpu) -> SeenGpu:
+    """The card with every text made harmless; its UUID must be one, or empty where the card could not say."""
+    plain = msgspec.structs.asdict(gpu)
+    return SeenGpu(
+        **plain
+        | {
+            "name": _clean(gpu.name),
+            "uuid": gpu.uuid and _uuid(gpu.uuid),
+            "pci_bus_id": gpu.pci_bus_id and _clean(gpu.pci_bus_id),
+            "link": PcieLink(**msgspec.structs.asdict(gpu.link)),
+            "memory_health": GpuMemoryHealth(**msgspec.structs.asdict(gpu.memory_health)),
+            "mig": tuple(
+                MigInstance(_uuid(each.uuid), _clean(each.profile), each.memory_mib) for each in gpu.mig
+            ),
+            "processes": None if gpu.processes is None else tuple(map(_process, gpu.processes)),
+            "fabric_state": gpu.fabric_state and _clean(gpu.fabric_state),
+            "unreadable": tuple(map(_clean, gpu.unreadable)),
+        }
+    )
+
+
+def _process(process: _Process) -> GpuProcess:
+    return GpuProcess(process.pid, _clean(process.name), process.memory_mib)
+
+
+def _uuid(text: str) -> str:
+    if not _UUID.fullmatch(text):
+        raise _malformed("uuid", f"{harmless(text)[:60]!r} is not of the form that it must have")
+    return text
+
+
+# --- rows of nvidia-smi ----------------------------------------------------------------------------------------------
+
+
+def _gpus(rows: list[str]) -> tuple[SeenGpu, ...]:
+    if len(rows) > GPU_LIMIT:
+        raise _malformed("gpu", f"more than {GPU_LIMIT} of them")
+    gpus = {gpu.index: gpu for gpu in map(_row, rows)}
+    if len(gpus) < len(rows):
+        raise _malformed("gpu", "given twice")
+    return tuple(gpus[index] for index in sorted(gpus))
+
+
+def _row(row: str) -> SeenGpu:
+    try:
+        word, index, name, uuid, memory, bus = row.split("\t")
+    except ValueError:
+        raise _malformed(row.partition("\t")[0], "it has not the values that it must have") from None
+    if word != "gpu":
+        raise _malformed(word, "nothing is known by that name, or not in that place")
+    memory_mib = _int(word, memory) if memory else None
+    return SeenGpu(_int(word, index), _clean(name), _uuid(uuid), memory_mib, _clean(bus) or None)
+
+
+def _int(name: str, value: str) -> int:
+    if not _NUMBER.fullmatch(value):
+        raise _malformed(name, f"{harmless(value)[:60]!r} is no number")
+    return int(value)

@@ -1,0 +1,1 @@
+"""What past rollouts did: journals, and the catalog made from them."""

@@ -1,0 +1,220 @@
+"""Events into rows. Every batch of a rollout is folded once, however often it comes, by its numbers.
+
+What the rows become depends on the events and their times alone, not on when or in which order rollouts are folded:
+that is what makes a catalog built again the same catalog.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from sqlalchemy import bindparam, delete, insert, select, update
+
+from ionetctl.core.errors import ConfigurationError
+from ionetctl.core.events import (
+    HostFinished,
+    HostSurveyed,
+    RolloutFinished,
+    RolloutResumed,
+    RolloutStarted,
+    RolloutStopped,
+)
+from ionetctl.history.catalog.nodes import settle_nodes
+from ionetctl.history.catalog.schema import hosts, outcomes, regions, rollouts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from sqlalchemy import Connection
+
+    from ionetctl.core.events import Envelope
+    from ionetctl.core.model.names import RolloutId
+
+DECISIVE: Final = (RolloutStarted, RolloutResumed, RolloutStopped, RolloutFinished)
+"""The events that others should see at once; the rest may come in larger helpings."""
+
+_ENTRY_COLUMNS: Final = (
+    "address",
+    "region",
+    "datacenter",
+    "rack",
+    "node_pool",
+    "gpu_model",
+    "gpus_expected",
+)
+
+_UNDESCRIBED: Final = {"machine_id": None, "gpu_model": None}
+
+_SET_MACHINE: Final = (
+    update(hosts)
+    .where(hosts.c.rollout == bindparam("of_rollout"), hosts.c.name == bindparam("of_host"))
+    .values(machine_id=bindparam("of_machine"))
+)
+
+
+def fold(connection: Connection, rollout: RolloutId, envelopes: Sequence[Envelope]) -> None:
+    """Fold a batch of one rollout's events; those already folded are passed over.
+
+    Raises ``ConfigurationError``: ``catalog_behind`` where events before the batch are missing,
+    ``rollout_malformed`` where a rollout does not begin with its start.
+    """
+    statement = select(rollouts.c.last_seq).where(rollouts.c.id == rollout)
+    last_seq = connection.execute(statement).scalar() or 0
+    fresh = [envelope for envelope in envelopes if envelope.seq > last_seq]
+    if not fresh:
+        return
+    if fresh[0].seq != last_seq + 1:
+        message = f"the catalog has rollout {rollout} up to event {last_seq}, and got event {fresh[0].seq}"
+        raise ConfigurationError("catalog_behind", message, "open it with the journals, or rebuild it")
+    if last_seq == 0:
+        _check_beginning(rollout, fresh[0])
+    for envelope in fresh:
+        _fold_rollout(connection, rollout, envelope)
+    _fold_outcomes(connection, rollout, fresh)
+    _fold_surveys(connection, rollout, fresh)
+    _set_rollout(connection, rollout, last_seq=fresh[-1].seq)
+
+
+def folded_until(connection: Connection) -> Mapping[str, int]:
+    """Rollout → number of the last event folded."""
+    return {row.id: row.last_seq for row in connection.execute(select(rollouts.c.id, rollouts.c.last_seq))}
+
+
+def _check_beginning(rollout: RolloutId, envelope: Envelope) -> None:
+    event = envelope.event
+    if not isinstance(event, RolloutStarted) or event.rollout != rollout:
+        message = f"the record of rollout {rollout} does not begin with its start"
+        raise ConfigurationError("rollout_malformed", message, "it was renamed or changed")
+
+
+def _fold_rollout(connection: Connection, rollout: RolloutId, envelope: Envelope) -> None:
+    match envelope.event:
+        case RolloutStarted() as event:
+            _start(connection, event, envelope)
+        case RolloutResumed() as event:
+            fresh = {"finished_at": None, "exit_code": None, "stop_code": None, "stop_message": None}
+            _set_rollout(connection, rollout, owner=event.owner, **fresh)
+        case RolloutStopped() as event:
+            _set_rollout(connection, rollout, stop_code=event.code, stop_message=event.message)
+        case RolloutFinished() as event:
+            _set_rollout(connection, rollout, finished_at=envelope.time, exit_code=event.exit_code)
+        case _:
+            return
+
+
+def _set_rollout(connection: Connection, rollout: RolloutId, **values: object) -> None:
+    connection.execute(update(rollouts).where(rollouts.c.id == rollout).values(**values))
+
+
+def _start(connection: Connection, event: RolloutStarted, envelope: Envelope) -> None:
+    connection.execute(
+        insert(rollouts).values(
+            id=event.rollout,
+            inventory=event.inventory,
+            inventory_digest=event.inventory_digest,
+            owner=event.owner,
+            version=event.version,
+            command=msgspec.json.encode(event.command).decode(),
+            is_check=event.is_check,
+            started_at=envelope.time,
+            last_seq=envelope.seq,
+        )
+    )
+    rows = [
+        {
+            "rollout": event.rollout,
+            "name": host.name,
+            "position": position,
+            **{name: getattr(host, name) for name in _ENTRY_COLUMNS},
+        }
+        for position, host in enumerate(event.hosts)
+    ]
+    if rows:
+        connection.execute(insert(hosts), rows)
+    _fold_regions(connection, event, envelope.time)
+
+
+def _fold_regions(connection: Connection, event: RolloutStarted, time: str) -> None:
+    """The latest word on a region stands, whichever rollout is folded last."""
+    known = {
+        row.name: row.updated_at for row in connection.execute(select(regions.c.name, regions.c.updated_at))
+    }
+    for region in event.regions:
+        if known.get(region.name, "") > time:
+            continue
+        connection.execute(delete(regions).where(regions.c.name == region.name))
+        entry = msgspec.json.encode(region).decode()
+        connection.execute(insert(regions).values(name=region.name, entry=entry, updated_at=time))
+
+
+def _fold_surveys(connection: Connection, rollout: RolloutId, envelopes: Iterable[Envelope]) -> None:
+    rows = [
+        {"of_rollout": rollout, "of_host": envelope.event.host, "of_machine": envelope.event.machine_id}
+        for envelope in envelopes
+        if isinstance(envelope.event, HostSurveyed)
+    ]
+    if rows:
+        connection.execute(_SET_MACHINE, rows)
+
+
+def _fold_outcomes(connection: Connection, rollout: RolloutId, envelopes: Sequence[Envelope]) -> None:
+    names = {envelope.event.host for envelope in envelopes if isinstance(envelope.event, HostFinished)}
+    if not names:
+        return
+    described = _described(connection, rollout, names)
+    is_check = connection.execute(select(rollouts.c.is_check).where(rollouts.c.id == rollout)).scalar_one()
+    rows: list[dict[str, Any]] = []
+    for envelope in envelopes:
+        match envelope.event:
+            case HostSurveyed(host=host, machine_id=machine_id) if host in described:
+                described[host]["machine_id"] = machine_id
+            case HostFinished() as event:
+                place = {"rollout": rollout, "seq": envelope.seq, "finished_at": envelope.time}
+                rows.append(
+                    place
+                    | _outcome(event)
+                    | described.get(event.outcome.host, _UNDESCRIBED)
+                    | {"is_check": is_check}
+                )
+            case _:
+                continue
+    connection.execute(insert(outcomes), rows)
+    # A check changes nothing and asks for no confirmation, so it says nothing about nodes.
+    if not is_check:
+        node_ids = {row["node_id"] for row in rows} - {None}
+        settle_nodes(connection, {row["host"] for row in rows}, node_ids)
+
+
+def _described(
+    connection: Connection, rollout: RolloutId, names: Iterable[str | None]
+) -> dict[str | None, dict[str, Any]]:
+    """Host → what its outcome does not repeat, before this batch."""
+    statement = select(hosts.c.name, hosts.c.machine_id, hosts.c.gpu_model)
+    rows = connection.execute(statement.where(hosts.c.rollout == rollout, hosts.c.name.in_(names)))
+    return {row.name: {"machine_id": row.machine_id, "gpu_model": row.gpu_model} for row in rows}
+
+
+def _outcome(event: HostFinished) -> dict[str, Any]:
+    outcome = event.outcome
+    problem = outcome.problem
+    return {
+        "host": outcome.host,
+        "result": outcome.result.value,
+        "address": outcome.address,
+        "region": outcome.region,
+        "datacenter": outcome.datacenter,
+        "rack": event.rack,
+        "node_pool": event.node_pool,
+        "node_id": outcome.node_id,
+        "gpus_expected": outcome.gpus_expected,
+        "gpus_seen": outcome.gpus_seen,
+        "duration_s": outcome.duration_s,
+        "attempts": outcome.attempts,
+        "stamp": event.stamp,
+        "problem_code": problem and problem.code,
+        "problem_step": problem and problem.step,
+        "problem_message": problem and problem.message,
+        "problem_hint": problem and problem.hint,
+        "problem_exit_code": problem and problem.exit_code,
+    }

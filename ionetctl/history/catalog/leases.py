@@ -1,0 +1,180 @@
+"""Who holds which host: the polite half of mutual exclusion, so that a second rollout is told before it starts.
+
+The strict half is the lock on the host. A lease whose process is gone is void; one from another machine, whose
+processes cannot be seen, is void once it expires, so its holder renews it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final, Protocol, Self
+
+from sqlalchemy import bindparam, delete, insert, select, update
+
+from ionetctl.core.errors import ConfigurationError, LockedError
+from ionetctl.history.catalog.process import ProcessIdentity
+from ionetctl.history.catalog.schema import leases
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from sqlalchemy import Connection, RowMapping
+
+    from ionetctl.core.model.host import Host
+    from ionetctl.core.model.names import RolloutId
+    from ionetctl.core.ports import Clock
+
+LEASE_S: Final = 600
+RENEW_S: Final = 60
+
+_REMOVE: Final = delete(leases).where(
+    leases.c.name == bindparam("of_name"), leases.c.address == bindparam("of_address")
+)
+
+
+def rfc3339(time: datetime) -> str:
+    """``time`` as the catalog keeps it."""
+    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Whose a lease is, for whoever finds it in the way."""
+
+    rollout: RolloutId
+    owner: str
+    started_at: str
+
+
+def claim_hosts(connection: Connection, hosts: Sequence[Host], claim: Claim, now: datetime) -> None:
+    """Take all hosts or none; what this process holds for the same rollout is taken anew.
+
+    Raises ``LockedError`` (``hosts_locked``), which names the other rollout, its owner and its start.
+    """
+    wanted: set[tuple[str, str]] = {(host.name, host.address) for host in hosts}
+    here = ProcessIdentity.current()
+    standing = [
+        row
+        for row in connection.execute(select(leases)).mappings()
+        if (row["name"], row["address"]) in wanted
+    ]
+    foreign = [row for row in standing if (row["rollout"], _holder(row)) != (claim.rollout, here)]
+    held = [row for row in foreign if _is_held(row, now)]
+    if held:
+        raise _locked(held)
+    _remove(connection, standing)
+    _insert(connection, wanted, {**asdict(claim), **_columns(here), "expires_at": _expiry(now)})
+
+
+def renew_leases(connection: Connection, rollout: RolloutId, now: datetime) -> None:
+    """Put off the end of a rollout's leases."""
+    statement = update(leases).where(
+        leases.c.rollout == rollout, leases.c.pid == ProcessIdentity.current().pid
+    )
+    connection.execute(statement.values(expires_at=_expiry(now)))
+
+
+def release_leases(connection: Connection, rollout: RolloutId) -> None:
+    """Give back what this process holds for a rollout."""
+    here = ProcessIdentity.current()
+    connection.execute(
+        delete(leases).where(
+            leases.c.rollout == rollout,
+            leases.c.machine == here.machine,
+            leases.c.pid == here.pid,
+        )
+    )
+
+
+def _holder(row: RowMapping) -> ProcessIdentity:
+    return ProcessIdentity(row["machine"], row["boot_id"], row["pid"], row["process_started"])
+
+
+def _is_held(row: RowMapping, now: datetime) -> bool:
+    is_alive = _holder(row).is_alive()
+    return bool(row["expires_at"] > rfc3339(now)) if is_alive is None else is_alive
+
+
+def _expiry(now: datetime) -> str:
+    return rfc3339(now + timedelta(seconds=LEASE_S))
+
+
+def _columns(process: ProcessIdentity) -> dict[str, object]:
+    return {
+        "machine": process.machine,
+        "boot_id": process.boot_id,
+        "pid": process.pid,
+        "process_started": process.started,
+    }
+
+
+def _remove(connection: Connection, rows: Sequence[RowMapping]) -> None:
+    if rows:
+        keys = [{"of_name": row["name"], "of_address": row["address"]} for row in rows]
+        connection.execute(_REMOVE, keys)
+
+
+def _insert(connection: Connection, wanted: set[tuple[str, str]], common: dict[str, object]) -> None:
+    if wanted:
+        rows = [{"name": name, "address": address, **common} for name, address in sorted(wanted)]
+        connection.execute(insert(leases), rows)
+
+
+def _locked(held: Sequence[RowMapping]) -> LockedError:
+    first = held[0]
+    hosts = first["name"] if len(held) == 1 else f"{first['name']} and {len(held) - 1} more of these hosts"
+    message = f"rollout {first['rollout']} of {first['owner']}, started {first['started_at']}, holds {hosts}"
+    return LockedError(
+        "hosts_locked", message, "wait until it has ended, or leave its hosts out with --limit"
+    )
+
+
+class _Leases(Protocol):
+    """The part of a catalog that a lease needs."""
+
+    def claim(self, hosts: Sequence[Host], rollout: RolloutId, owner: str, started_at: str) -> None: ...
+
+    def renew(self, rollout: RolloutId) -> None: ...
+
+    def release(self, rollout: RolloutId) -> None: ...
+
+
+class Lease:
+    """A rollout's hold on its hosts for the length of an ``async with`` block, renewed while it lasts."""
+
+    def __init__(
+        self, catalog: _Leases, clock: Clock, hosts: Sequence[Host], rollout: RolloutId, owner: str
+    ) -> None:
+        self._catalog = catalog
+        self._clock = clock
+        self._hosts = hosts
+        self._rollout = rollout
+        self._owner = owner
+        self._renewal: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        started_at = rfc3339(self._clock.now())
+        await asyncio.to_thread(self._catalog.claim, self._hosts, self._rollout, self._owner, started_at)
+        self._renewal = asyncio.create_task(self._keep_renewing(), name="lease")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._renewal is not None:
+            self._renewal.cancel()
+            await asyncio.wait({self._renewal})
+        # A lease that cannot be given back dies with its process; the rollout's own end matters more.
+        with suppress(ConfigurationError):
+            await asyncio.to_thread(self._catalog.release, self._rollout)
+
+    async def _keep_renewing(self) -> None:
+        while True:
+            await self._clock.sleep(RENEW_S)
+            # One renewal missed is no loss: a lease outlives several.
+            with suppress(ConfigurationError):
+                await asyncio.to_thread(self._catalog.renew, self._rollout)

@@ -1,0 +1,77 @@
+"""What the catalog answers with. Times are RFC 3339 text in UTC."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ionetctl.core.events import HostEntry
+    from ionetctl.core.model.names import Digest, HostName, NodeId, RegionName, RolloutId
+    from ionetctl.core.model.outcome import Outcome, Result
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRecord:
+    """A node that a region has confirmed.
+
+    ``enrolled_at`` is when this node id was first confirmed under this name, ``last_seen_at`` when it was last seen
+    ready. ``rollout`` is the last that confirmed it.
+    """
+
+    region: RegionName
+    name: HostName
+    node_id: NodeId
+    address: str
+    datacenter: str
+    rack: str | None
+    node_pool: str
+    gpu_model: str | None
+    gpus_expected: int | None
+    gpus_seen: int | None
+    machine_id: str | None
+    stamp: str
+    rollout: RolloutId
+    enrolled_at: str
+    last_seen_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutRecord:
+    """A past or present rollout; ``results`` counts its hosts by outcome, ``None`` those without one so far.
+
+    ``finished_at`` and ``exit_code`` are ``None`` while it runs, and after it was killed. ``stop_code`` says what
+    ended it early.
+    """
+
+    id: RolloutId
+    inventory: str
+    inventory_digest: Digest
+    owner: str
+    version: str
+    command: tuple[str, ...]
+    is_check: bool
+    started_at: str
+    finished_at: str | None
+    exit_code: int | None
+    stop_code: str | None
+    stop_message: str | None
+    last_seq: int
+    results: Mapping[Result | None, int]
+
+    @property
+    def host_count(self) -> int:
+        """How many hosts it was about."""
+        return sum(self.results.values())
+
+
+@dataclass(frozen=True, slots=True)
+class HostRecord:
+    """One host of a rollout; ``outcome`` and ``finished_at`` are ``None`` while it has none."""
+
+    entry: HostEntry
+    outcome: Outcome | None
+    finished_at: str | None
+    stamp: str | None

@@ -1,0 +1,320 @@
+"""The catalog itself: opened, checked, caught up with the journals, asked and told.
+
+All calls block, and may be made from any thread; in a running event loop use a thread for them, as ``CatalogSink`` does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, Protocol, Self, TypeVar
+
+from sqlalchemy import delete, func, insert, inspect, select, update
+
+from ionetctl.core.errors import ConfigurationError, IonetctlError, LockedError, UsageError
+from ionetctl.history.catalog import engine as database
+from ionetctl.history.catalog import leases, queries
+from ionetctl.history.catalog.fold import DECISIVE, fold, folded_until
+from ionetctl.history.catalog.schema import FOLDED, VERSION, metadata, nodes, schema_version
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+    from sqlalchemy import Connection, Engine
+
+    from ionetctl.core.events import Envelope, RegionEntry
+    from ionetctl.core.model.host import Host
+    from ionetctl.core.model.names import HostName, RegionName, RolloutId
+    from ionetctl.core.ports import Clock
+    from ionetctl.history.catalog.records import HostRecord, NodeRecord, RolloutRecord
+
+_BATCH: Final = 1024
+_FLUSH_S: Final = 1.0
+_T = TypeVar("_T")
+
+
+class RecordedRollout(Protocol):
+    """A rollout's journal, as far as the catalog needs to know it."""
+
+    @property
+    def rollout(self) -> RolloutId:
+        """Whose it is."""
+        ...
+
+    def last_seq(self) -> int:
+        """The number of its last event; 0 where it is empty. Raises ``ConfigurationError`` where it is damaged."""
+        ...
+
+    def envelopes(self) -> Iterable[Envelope]:
+        """Everything it holds, in order. Raises ``ConfigurationError`` where it is damaged."""
+        ...
+
+
+class Catalog:
+    """The fleet, its regions, its rollouts and who holds which host. Close it, or use it as a context manager.
+
+    ``problems`` are the journals that could not be read when it was opened or rebuilt.
+    """
+
+    def __init__(self, engine: Engine, clock: Clock) -> None:
+        self._engine = engine
+        self._clock = clock
+        self.problems: tuple[IonetctlError, ...] = ()
+
+    @classmethod
+    def open(cls, location: str | Path, clock: Clock, journals: Sequence[RecordedRollout] = ()) -> Self:
+        """The catalog at a path or SQLAlchemy URL, made where there is none, and caught up with ``journals``.
+
+        Catching up covers a process that was killed between journal and catalog, and a catalog that was removed.
+
+        Raises ``ConfigurationError``: ``catalog_corrupt``, ``catalog_newer``, ``catalog_unwritable``,
+        ``catalog_invalid``.
+        """
+        catalog = cls(database.make_engine(database.parse_location(location)), clock)
+        try:
+            catalog._prepare()
+            catalog.problems = catalog._catch_up(journals)
+        except BaseException:
+            catalog.close()
+            raise
+        return catalog
+
+    @classmethod
+    def rebuild(cls, location: str | Path, clock: Clock, journals: Sequence[RecordedRollout]) -> Self:
+        """The catalog made again from ``journals``. Leases are kept where they can be read.
+
+        A damaged SQLite file is moved aside (``.corrupt``). Raises as ``open`` does, ``catalog_newer`` included:
+        an older ionetctl cannot know what a newer one wrote.
+        """
+        try:
+            return cls._rebuilt(location, clock, journals)
+        except ConfigurationError as error:
+            if error.code != "catalog_corrupt" or not database.move_aside(database.parse_location(location)):
+                raise
+            return cls._rebuilt(location, clock, journals)
+
+    @classmethod
+    def _rebuilt(cls, location: str | Path, clock: Clock, journals: Sequence[RecordedRollout]) -> Self:
+        catalog = cls.open(location, clock)
+        try:
+            catalog.refold(journals)
+        except BaseException:
+            catalog.close()
+            raise
+        return catalog
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Catalog({database.shown(self._engine.url)!r})"
+
+    # --- what happens ---
+
+    def sink(self, rollout: RolloutId) -> CatalogSink:
+        """What the recorder of a rollout hands its events to."""
+        return CatalogSink(self, rollout, self._clock)
+
+    def record(self, rollout: RolloutId, envelopes: Sequence[Envelope]) -> None:
+        """Fold a batch of a rollout's events, all or nothing; what was folded before is passed over.
+
+        Raises ``ConfigurationError`` (``catalog_unwritable``, ``catalog_behind`` …).
+        """
+        with database.writing(self._engine) as connection:
+            fold(connection, rollout, envelopes)
+
+    def mark_seen(self, region: RegionName, names: Iterable[HostName], at: str) -> None:
+        """Note that a region shows these nodes ready; the only thing about nodes that no journal has."""
+        statement = update(nodes).where(nodes.c.region == region, nodes.c.last_seen_at < at)
+        with database.writing(self._engine) as connection:
+            for batch in _batches(names):
+                connection.execute(statement.where(nodes.c.name.in_(batch)).values(last_seen_at=at))
+
+    # --- what is known ---
+
+    def nodes(self) -> tuple[NodeRecord, ...]:
+        """Every confirmed node, by region, datacenter, rack and name."""
+        with database.reading(self._engine) as connection:
+            return queries.all_nodes(connection)
+
+    def regions(self) -> tuple[RegionEntry, ...]:
+        """Every region that a rollout dealt with, as last described, by name."""
+        with database.reading(self._engine) as connection:
+            return queries.all_regions(connection)
+
+    def rollouts(self) -> tuple[RolloutRecord, ...]:
+        """Every rollout, newest first."""
+        with database.reading(self._engine) as connection:
+            return queries.find_rollouts(connection)
+
+    def rollout(self, rollout: str) -> RolloutRecord:
+        """One rollout; raises ``UsageError`` (``rollout_unknown``)."""
+        with database.reading(self._engine) as connection:
+            for record in queries.find_rollouts(connection, rollout):
+                return record
+        message = f"the catalog has no rollout {rollout!r}"
+        raise UsageError("rollout_unknown", message, "see `ionetctl rollouts list`")
+
+    def hosts(self, rollout: str) -> tuple[HostRecord, ...]:
+        """The hosts of a rollout in the inventory's order; empty for a rollout that the catalog does not have."""
+        with database.reading(self._engine) as connection:
+            return queries.hosts_of(connection, rollout)
+
+    # --- who holds what ---
+
+    def claim(self, hosts: Sequence[Host], rollout: RolloutId, owner: str, started_at: str) -> None:
+        """Lease all of these hosts or none, by name and address; leases of dead processes are void.
+
+        Raises ``LockedError`` (``hosts_locked``) naming the other rollout, its owner and its start,
+        ``ConfigurationError`` (``catalog_unwritable``).
+        """
+        try:
+            with database.writing(self._engine) as connection:
+                claim = leases.Claim(rollout, owner, started_at)
+                leases.claim_hosts(connection, hosts, claim, self._clock.now())
+        except database.ConflictError as error:
+            # Databases that let two writers in at once settle it by the primary key.
+            raise LockedError("hosts_locked", "another rollout has just taken some of these hosts") from error
+
+    def renew(self, rollout: RolloutId) -> None:
+        """Put off the end of this process's leases for a rollout."""
+        with database.writing(self._engine) as connection:
+            leases.renew_leases(connection, rollout, self._clock.now())
+
+    def release(self, rollout: RolloutId) -> None:
+        """Give back this process's leases for a rollout."""
+        with database.writing(self._engine) as connection:
+            leases.release_leases(connection, rollout)
+
+    def lease(self, hosts: Sequence[Host], rollout: RolloutId, owner: str) -> leases.Lease:
+        """The claim on ``hosts`` as an asynchronous context manager that renews and releases it."""
+        return leases.Lease(self, self._clock, hosts, rollout, owner)
+
+    # --- opening ---
+
+    def _prepare(self) -> None:
+        database.check_integrity(self._engine)
+        with database.reading(self._engine) as connection:
+            version = self._version(connection)
+        if version is None:
+            with database.writing(self._engine) as connection:
+                version = self._version(connection) or _create(connection)
+        if version > VERSION:
+            message = f"the catalog {database.shown(self._engine.url)} was written by a newer ionetctl"
+            raise ConfigurationError(
+                "catalog_newer", message, "upgrade ionetctl, or choose another --state-dir"
+            )
+
+    def refold(self, journals: Sequence[RecordedRollout]) -> None:
+        """Make all but the leases again from ``journals``, in one transaction."""
+        with database.writing(self._engine) as connection:
+            for table in FOLDED:
+                connection.execute(delete(table))
+            self.problems = _replay_all(connection, journals)
+
+    def _version(self, connection: Connection) -> int | None:
+        """The schema's version; ``None`` for an empty database."""
+        tables = inspect(connection).get_table_names()
+        if not tables:
+            return None
+        found = connection.execute(select(func.max(schema_version.c.version))).scalar()
+        if found is None or not set(tables).issuperset(metadata.tables):
+            raise database.corrupt(self._engine.url, "it lacks tables")
+        return int(found)
+
+    def _catch_up(self, journals: Sequence[RecordedRollout]) -> tuple[IonetctlError, ...]:
+        with database.reading(self._engine) as connection:
+            folded = folded_until(connection)
+        problems: list[IonetctlError] = []
+        behind: list[RecordedRollout] = []
+        for journal in journals:
+            with _collected(problems):
+                if journal.last_seq() > folded.get(journal.rollout, 0):
+                    behind.append(journal)
+        if not behind:
+            return tuple(problems)
+        with database.writing(self._engine) as connection:
+            return (*problems, *_replay_all(connection, behind))
+
+
+class CatalogSink:
+    """One rollout's way into the catalog; a sink.
+
+    A transaction costs more than what is in it, so it takes a second's events in one. Nobody misses what it holds
+    back: whoever opens the catalog has it catch up with the journals.
+    """
+
+    def __init__(self, catalog: Catalog, rollout: RolloutId, clock: Clock) -> None:
+        self._catalog = catalog
+        self._rollout = rollout
+        self._clock = clock
+        self._flushed_at = clock.monotonic()
+        self._held: list[Envelope] = []
+
+    async def take(self, envelopes: Sequence[Envelope]) -> None:
+        """Fold what is due, in a thread; raises ``ConfigurationError`` as ``Catalog.record`` does."""
+        self._held.extend(envelopes)
+        is_decisive = any(isinstance(envelope.event, DECISIVE) for envelope in envelopes)
+        is_late = self._clock.monotonic() - self._flushed_at >= _FLUSH_S
+        if is_decisive or is_late or len(self._held) >= _BATCH:
+            await self._flush()
+
+    async def close(self) -> None:
+        """Fold what was kept back. The catalog itself stays open: it outlives its sinks."""
+        if self._held:
+            await self._flush()
+
+    async def _flush(self) -> None:
+        held, self._held = self._held, []
+        await asyncio.to_thread(self._catalog.record, self._rollout, held)
+        self._flushed_at = self._clock.monotonic()
+
+
+def _create(connection: Connection) -> int:
+    metadata.create_all(connection)
+    connection.execute(insert(schema_version).values(version=VERSION))
+    return VERSION
+
+
+@contextmanager
+def _collected(problems: list[IonetctlError]) -> Iterator[None]:
+    """One damaged journal must not keep the others out."""
+    try:
+        yield
+    except ConfigurationError as error:
+        problems.append(error)
+
+
+def _replay_all(connection: Connection, journals: Iterable[RecordedRollout]) -> tuple[IonetctlError, ...]:
+    problems: list[IonetctlError] = []
+    for journal in journals:
+        with _collected(problems):
+            for batch in _batches(journal.envelopes()):
+                fold(connection, journal.rollout, batch)
+    return tuple(problems)
+
+
+def _batches(items: Iterable[_T]) -> Iterator[list[_T]]:
+    batch: list[_T] = []
+    try:
+        for item in items:
+            batch.append(item)
+            if len(batch) == _BATCH:
+                yield batch
+                batch = []
+    except ConfigurationError:
+        # What stands before the damage counts.
+        yield batch
+        raise
+    yield batch

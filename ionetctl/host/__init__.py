@@ -1,0 +1,1 @@
+"""One host, from its survey to its confirmed node."""

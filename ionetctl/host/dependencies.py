@@ -1,0 +1,83 @@
+"""What a pipeline works with: ports, scripts, deadlines. Held together here, used elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ionetctl.core.model.facts import Facts
+    from ionetctl.core.model.host import Host
+    from ionetctl.core.model.inventory import Naming, RegionSettings
+    from ionetctl.core.model.names import RegionName, RolloutId
+    from ionetctl.core.model.node import RegionStatus
+    from ionetctl.core.ports import Clock, Connector, Emit, Issuer, Region
+    from ionetctl.host.retry import RetryPolicy
+    from ionetctl.plan.bundle import Subject
+    from ionetctl.verification.registrar import Registrar
+
+NONCE_BYTES: Final = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """Seconds. ``step_s`` bounds a survey and the wait for the region, ``idle_s`` a silence, ``apply_s`` an apply."""
+
+    step_s: float = 120.0
+    idle_s: float = 60.0
+    apply_s: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Scripts:
+    """The text of what runs on hosts."""
+
+    survey: bytes
+    receive: str
+    apply: bytes
+    read: bytes = b""
+    """Prints the text files that ``--diff`` compares."""
+    probe: str = ""
+    """Hands the program on its standard input to the host's python3, and knows what to do without one."""
+    probe_program: bytes = b""
+    prepare: bytes = b""
+    """Carries out preparations; travels as what ``receive`` runs."""
+    restore_miner: bytes = b""
+    """Stays on a host whose miner was stopped, and puts it back."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegionTools:
+    """What is needed of one region; ``introduces`` says whether its nodes are given introduction tokens."""
+
+    region: Region
+    registrar: Registrar
+    issuer: Issuer
+    settings: RegionSettings
+    introduces: bool
+    status: RegionStatus | None = None
+    """``None`` where it was not asked, or did not answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Equipment:
+    """All that a pipeline works with. ``surveyed_paths`` are those that any bundle of the rollout may hold."""
+
+    rollout: RolloutId
+    owner: str
+    started_at: str
+    connector: Connector
+    regions: Mapping[RegionName, RegionTools]
+    subject_of: Callable[[Host, str, Facts], Subject]
+    surveyed_paths: tuple[str, ...]
+    servers_of: Callable[[Host], tuple[str, ...]]
+    """RPC addresses (``host:port``) that the host must be able to reach, of every region that it may join."""
+    scripts: Scripts
+    emit: Emit
+    clock: Clock
+    retry: RetryPolicy
+    deadlines: Deadlines
+    naming: Naming = "as-written"
+    takeover: bool = False

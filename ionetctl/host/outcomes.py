@@ -1,0 +1,93 @@
+"""How hosts end: from an error, a finding or the region's word to an Outcome. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from ionetctl.core.errors import (
+    WORST_FIRST,
+    ExitCode,
+    HostError,
+    HostFailedError,
+    HostLockedError,
+    HostTrustError,
+    HostUnverifiedError,
+    IonetctlError,
+    RegionError,
+)
+from ionetctl.core.model.outcome import Outcome, Problem, Result
+from ionetctl.plan.bundle import ignored_gpus, offered_gpus
+
+if TYPE_CHECKING:
+    from ionetctl.core.model.facts import Facts
+    from ionetctl.core.model.host import Host
+    from ionetctl.core.model.node import NodeView
+    from ionetctl.core.model.outcome import Finding
+
+SURVEYED: Final = "surveyed"
+"""The code under which a preflight skips a host that nothing keeps from being enrolled."""
+_RESULTS: Final = {ExitCode.UNREACHABLE: Result.UNREACHABLE, ExitCode.UNVERIFIED: Result.UNVERIFIED}
+
+
+def gpus_expected(host: Host, facts: Facts | None = None) -> int | None:
+    """How many GPUs the region must see: those promised, less those held back; instances of MIG count each."""
+    if host.gpus.count is None:
+        return None
+    if facts is None:
+        return max(0, host.gpus.count - len(host.reserve.gpus))
+    cut = sum(len(seen.mig) - 1 for seen in offered_gpus(host, facts) if seen.is_mig_on)
+    return max(0, host.gpus.count - len(ignored_gpus(host, facts)) + cut)
+
+
+def failed(host: Host, step: str, error: IonetctlError, facts: Facts | None = None) -> Outcome:
+    """The outcome of an error in a step; the region's refusals happen in the step ``confirm``.
+
+    What is wrong with the configuration is, once hosts are touched, the failure of the host that showed it.
+    """
+    known = error.step if isinstance(error, HostError) else ""
+    where = "confirm" if isinstance(error, HostUnverifiedError | RegionError) else known or step
+    exit_code = error.exit_code if error.exit_code in WORST_FIRST else ExitCode.FAILED
+    problem = Problem(error.code, where, error.message, error.hint, int(exit_code))
+    return _outcome(host, _RESULTS.get(exit_code, Result.FAILED), facts, problem=problem)
+
+
+def finding_error(finding: Finding) -> HostError:
+    """A blocking finding as the error that it earns."""
+    kinds = {ExitCode.TRUST: HostTrustError, ExitCode.LOCKED: HostLockedError}
+    kind = kinds.get(ExitCode(finding.exit_code), HostFailedError)
+    return kind(finding.code, finding.message, finding.hint)
+
+
+def confirmed(host: Host, result: Result, view: NodeView, facts: Facts, stamp: str) -> Outcome:
+    """The outcome of a host that its region shows as it should be."""
+    return replace(_outcome(host, result, facts, view=view), stamp=stamp)
+
+
+def skipped(host: Host, code: str, message: str, hint: str) -> Outcome:
+    """The outcome of a host that the rollout did not come to."""
+    problem = Problem(code, "rollout", message, hint, int(ExitCode.OK))
+    return _outcome(host, Result.SKIPPED, None, problem=problem)
+
+
+def _outcome(
+    host: Host,
+    result: Result,
+    facts: Facts | None,
+    *,
+    view: NodeView | None = None,
+    problem: Problem | None = None,
+) -> Outcome:
+    seen_there = view.gpu_count if view else None
+    seen_here = len(facts.gpus) if facts and facts.gpus is not None else None
+    return Outcome(
+        host.name,
+        host.address,
+        host.region,
+        host.datacenter,
+        result,
+        node_id=view.id if view else facts.nomad.node_id if facts else None,
+        gpus_expected=gpus_expected(host, facts),
+        gpus_seen=seen_here if seen_there is None else seen_there,
+        problem=problem,
+    )

@@ -1,0 +1,292 @@
+"""The talk in which one host is prepared, and the wait for one that reboots. Sees ports only.
+
+The host is looked at, what is needed is done in one exec under the host's lock, and it is looked at again, until
+nothing is needed any more. See docs/prepare.md and, for what is said on the wire, docs/host-protocol.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from ionetctl.core.errors import (
+    HostError,
+    HostFailedError,
+    HostLockedError,
+    HostTrustError,
+    HostUnreachableError,
+    IonetctlError,
+)
+from ionetctl.core.events import HostPrepared, HostRebooting, StepStarted
+from ionetctl.core.ports import Command
+from ionetctl.core.sanitize import harmless
+from ionetctl.host import apply_session
+from ionetctl.host.apply_session import last_words
+from ionetctl.host.dependencies import NONCE_BYTES
+from ionetctl.plan.packages import packages_for
+from ionetctl.plan.payload import record_line
+from ionetctl.plan.prepare_steps import needed, steps
+from ionetctl.plan.ustar import archive, archive_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+
+    from ionetctl.core.model.host import Host
+    from ionetctl.core.model.plan import Change
+    from ionetctl.core.ports import Session
+    from ionetctl.host.dependencies import Equipment
+    from ionetctl.host.survey import Surveyed
+    from ionetctl.plan.packages import Package
+
+STEP: Final = "prepare"
+INSTALL_LIMIT_S: Final = 1800
+"""How long one installation may take on the host, which says nothing meanwhile."""
+REBOOT_LIMIT_S: Final = 600.0
+"""How long a host that reboots is waited for: servers with much memory take minutes before they load a kernel."""
+REBOOT_PAUSE_S: Final = 5.0
+BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
+LIMIT_BYTES: Final = 256 * 1024
+
+HINTS: Final[dict[str, str]] = {
+    "containers_running": "stop the containers, or restart Docker by hand once they may be interrupted",
+    "driver_not_loaded": "read dmesg on the host: is Secure Boot on, did DKMS build the module for this kernel?",
+    "firewall_unclear": "let TCP 4647 out by hand, where that firewall's rules are kept",
+    "miner_returns": "find what starts it again (cron, a watchdog, another unit), stop that, and run again",
+    "module_missing": "install the kernel's extra modules, or boot a kernel that has them",
+    "package_held": "release it with apt-mark unhold, or leave prepare.driver out",
+    "package_missing": "add the repository that has it, or give packages with prepare.packages",
+    "packages_locked": "another package manager is at work there: wait for it to end, and run again",
+    "prepare_failed": "run again with -v; the message is the host's own",
+    "reboot_needed": "allow it with prepare.reboot: true, or reboot the host by hand and run again",
+}
+_CODE: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
+
+
+@dataclass(frozen=True, slots=True)
+class Kit:
+    """All that one preparation brings to one host."""
+
+    script: bytes = field(repr=False)
+    restore_script: bytes = field(repr=False)
+    records: tuple[tuple[str, ...], ...]
+    packages: tuple[Package, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of the whole archive."""
+        return archive_bytes([*(len(content) for _, content in self._texts), *self._package_sizes])
+
+    def members(self) -> list[tuple[str, memoryview]]:
+        """Name and content of what is sent; raises ``ConfigurationError`` where a package has changed since."""
+        texts = [(name, memoryview(content)) for name, content in self._texts]
+        return texts + [(package.member, package.content()) for package in self.packages]
+
+    @property
+    def _texts(self) -> tuple[tuple[str, bytes], ...]:
+        records = "".join(record_line(record) for record in self.records).encode()
+        # The name is that of what receive.sh runs once all is unpacked.
+        return ("apply.sh", self.script), ("restore-miner", self.restore_script), ("steps", records)
+
+    @property
+    def _package_sizes(self) -> list[int]:
+        return [package.size_bytes for package in self.packages]
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A preparation that went well: ``reboot`` says why the host must reboot, where it must."""
+
+    reboot: str | None = None
+
+
+Report = tuple[str, str, str]
+"""A line of the host: its word and up to two values, made harmless."""
+
+
+class _Talk:
+    """What the host says while it is prepared; our part of the talk is the archive, once it says ``ready``."""
+
+    def __init__(self, nonce: str, kit: Kit) -> None:
+        self.nonce = nonce
+        self.kit = kit
+        self._is_ready = asyncio.Event()
+        self.heard: asyncio.Queue[Report | IonetctlError] = asyncio.Queue()
+
+    def hear(self, line: bytes) -> None:
+        word, _, rest = line.decode(errors="replace").partition("\t")
+        one, _, two = rest.partition("\t")
+        if (word, one) == ("ready", self.nonce):
+            self._is_ready.set()
+        self.heard.put_nowait((word, harmless(one), harmless(two)))
+
+    async def speech(self) -> AsyncIterator[bytes | memoryview]:
+        await self._is_ready.wait()
+        for block in archive(self.kit.members()):
+            yield block
+
+
+class Preparing:
+    """How hosts are prepared in one rollout."""
+
+    def __init__(self, equipment: Equipment) -> None:
+        self._with = equipment
+
+    @asynccontextmanager
+    async def prepared(
+        self, host: Host, look: Callable[[Session], Awaitable[Surveyed]], attempt: int
+    ) -> AsyncIterator[tuple[Session, Surveyed, frozenset[str]]]:
+        """A session to the host with nothing left to prepare, how it looks now, and what was prepared on the way.
+
+        ``look`` looks at it and raises where it must not be touched. The host reboots where it has to and may. Raises
+        what the session raises, and ``HostFailedError`` for a preparation that fails or does not last.
+        """
+        done: frozenset[str] = frozenset()
+        async with AsyncExitStack() as stack:
+            session = await stack.enter_async_context(self._with.connector.connect(host))
+            surveyed = await look(session)
+            while changes := needed(host, surveyed.facts):
+                _refuse_again(changes, done)
+                with _in_step():
+                    ended = await self._carry_out(session, surveyed, changes, attempt)
+                    done |= {change.path for change in changes}
+                    if ended.reboot is not None:
+                        await self._reboot(session, surveyed, ended.reboot)
+                        await stack.aclose()
+                        await self._wait_until_back(surveyed)
+                        session = await stack.enter_async_context(self._with.connector.connect(host))
+                surveyed = await look(session)
+            yield session, surveyed, done
+
+    async def _carry_out(
+        self, session: Session, surveyed: Surveyed, changes: Sequence[Change], attempt: int
+    ) -> Ended:
+        talk = _Talk(secrets.token_hex(NONCE_BYTES), self._kit(surveyed, changes))
+        outcome: Ended | IonetctlError
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(self._run(session, talk))
+            try:
+                outcome = await self._listen(talk, surveyed.host, attempt)
+            except IonetctlError as error:
+                outcome = error
+                running.cancel()
+        if isinstance(outcome, IonetctlError):
+            raise outcome
+        return outcome
+
+    def _kit(self, surveyed: Surveyed, changes: Sequence[Change]) -> Kit:
+        host, facts, scripts = surveyed.host, surveyed.facts, self._with.scripts
+        names = [change.path for change in changes]
+        allowed = "yes" if host.prepare.reboot else "no"
+        records = (
+            ("limit", str(INSTALL_LIMIT_S)),
+            ("reboot", allowed),
+            *steps(host, facts, changes),
+        )
+        packages = packages_for(host.prepare.packages, names, facts.architecture)
+        return Kit(scripts.prepare, scripts.restore_miner, records, packages)
+
+    async def _run(self, session: Session, talk: _Talk) -> None:
+        limits = self._with.deadlines
+        identity = (talk.nonce, self._with.rollout, self._with.owner, self._with.started_at)
+        argv = ("sh", "-c", self._with.scripts.receive, "sh", *identity, str(talk.kit.size_bytes))
+        command = Command(argv, limits.apply_s, INSTALL_LIMIT_S + limits.idle_s, LIMIT_BYTES)
+        try:
+            completed = await session.run(command, talk.speech(), talk.hear)
+        except IonetctlError as error:
+            talk.heard.put_nowait(error)
+            return
+        message = f"the preparation ended with status {completed.exit_status}: {last_words(completed)}"
+        talk.heard.put_nowait(HostFailedError("prepare_failed", message, HINTS["prepare_failed"]))
+
+    async def _listen(self, talk: _Talk, host: Host, attempt: int) -> Ended:
+        """How it ended, every step told as it comes."""
+        reboot = None
+        while True:
+            report = await talk.heard.get()
+            if isinstance(report, IonetctlError):
+                raise report
+            match report:
+                case ("step", name, _):
+                    await self._with.emit(
+                        StepStarted(host=host.name, step=STEP, attempt=attempt, detail=name)
+                    )
+                case ("changed", name, what):
+                    await self._with.emit(HostPrepared(host=host.name, preparation=name, detail=what))
+                case ("reboot", reason, _):
+                    reboot = reason
+                case ("error", code, message):
+                    raise _failure(code, message)
+                case ("done", _, _):
+                    return Ended(reboot)
+
+    async def _reboot(self, session: Session, surveyed: Surveyed, reason: str) -> None:
+        await self._with.emit(HostRebooting(host=surveyed.host.name, reason=reason))
+        limit_s = self._with.deadlines.step_s
+        command = Command(("systemctl", "--no-block", "reboot"), limit_s, limit_s, LIMIT_BYTES)
+        try:
+            completed = await session.run(command)
+        except HostUnreachableError:
+            return  # it went at once
+        if completed.exit_status != 0:
+            message = f"systemd refuses the reboot: {last_words(completed)}"
+            raise HostFailedError("reboot_refused", message, "see systemd-inhibit --list on the host")
+
+    async def _wait_until_back(self, surveyed: Surveyed) -> None:
+        """Return once the host runs another boot and lets us in; at first it may still be the old one that answers."""
+        clock, host = self._with.clock, surveyed.host
+        give_up_at = clock.monotonic() + REBOOT_LIMIT_S
+        said = "it does not answer"
+        while clock.monotonic() < give_up_at:
+            await clock.sleep(REBOOT_PAUSE_S)
+            try:
+                boot_id = await self._boot_id(host)
+            except HostTrustError:
+                raise
+            except HostError as error:  # while it goes down or comes up, logins are refused as well
+                said = error.message
+                continue
+            if boot_id != surveyed.facts.boot_id:
+                return
+            said = "it has not gone down"
+        message = f"the host did not come back within {REBOOT_LIMIT_S:.0f} s of its reboot: {said}"
+        raise HostFailedError("reboot_timeout", message, "look at its console; run again when it is up")
+
+    async def _boot_id(self, host: Host) -> str:
+        limit_s = self._with.deadlines.step_s
+        async with self._with.connector.connect(host) as session:
+            completed = await session.run(Command(("cat", BOOT_ID), limit_s, limit_s, LIMIT_BYTES))
+        return completed.stdout.decode(errors="replace").strip()
+
+
+@contextmanager
+def _in_step() -> Iterator[None]:
+    """Errors in here happen in this step, whoever raises them."""
+    try:
+        yield
+    except HostError as error:
+        error.step = STEP
+        raise
+
+
+def _refuse_again(changes: Sequence[Change], done: frozenset[str]) -> None:
+    """A preparation that went well and is needed all the same would be repeated for ever."""
+    for change in changes:
+        if change.path in done:
+            message = f"{change.path} was prepared, and still: {change.reason}"
+            error = HostFailedError("prepare_failed", message, "log in by hand to see why it does not last")
+            error.step = STEP
+            raise error
+
+
+def _failure(code: str, message: str) -> HostError:
+    if code == "locked":
+        hint = "wait for that rollout to end, or stop it where it runs"
+        return HostLockedError("host_locked", f"{message} is at work on this host", hint)
+    if not _CODE.fullmatch(code):
+        code = "prepare_failed"
+    hint = HINTS.get(code) or apply_session.HINTS.get(code) or HINTS["prepare_failed"]
+    return HostFailedError(code, message, hint)

@@ -1,0 +1,180 @@
+"""From a registered node to one that may have jobs: held until it proves its GPUs, then released. Sees ports only.
+
+A new node registers ineligible, and its metadata says that it is ionetctl that holds it. Only such a node is released;
+one that somebody else made ineligible is left alone. Eligibility is changed before the metadata, so that whatever a
+release that was cut off has left is still ionetctl's, and the next run completes it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from ionetctl.core import host_paths
+from ionetctl.core.errors import HostError, HostUnverifiedError, RegionError
+from ionetctl.core.events import NodeHeld, NodeReleased, Warned
+from ionetctl.verification import gpu_evidence
+from ionetctl.verification.registrar import ELIGIBLE, Expectation, ineligible
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ionetctl.core.model.facts import Facts
+    from ionetctl.core.model.host import Host
+    from ionetctl.core.model.names import NodeId
+    from ionetctl.core.model.node import NodeView
+    from ionetctl.core.ports import Emit, Region
+    from ionetctl.verification.registrar import Registrar
+
+SHORT: Final = "short"
+"""What the region shows of the node falls short: once it shows it, the node is proved."""
+FLAWED: Final = "flawed"
+"""The host itself falls short, by a probe: the region's word cannot clear it, only another probe."""
+REASON_CHARACTERS: Final = 200
+_BY_REGION: Final = f"{host_paths.HELD}|{SHORT}: [a-z_]+"
+_BY_ANYTHING: Final = f"{_BY_REGION}|{FLAWED}: [a-z_]+"
+_UNMARKED_FILTER: Final = f"Meta.{host_paths.ADMISSION_KEY} is empty"
+
+
+class Mark(StrEnum):
+    """What a region says of a node's admission."""
+
+    NEW = "new"
+    """It does not know the node."""
+    HELD = "held"
+    """ionetctl has not released it: its eligibility is ours to decide."""
+    RELEASED = "released"
+    """ionetctl let it have jobs once: what it is now, somebody else decided."""
+    NONE = "none"
+    """It was there before ionetctl enrolled it: it is eligible or not by somebody else's will."""
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether ionetctl may change the node's eligibility."""
+        return self in (Mark.NEW, Mark.HELD)
+
+
+async def marks(region: Region) -> Mapping[NodeId, Mark]:
+    """The nodes of a region that ionetctl holds, and those that bear no mark; all others it has released.
+
+    What was written into metadata shows here up to ten seconds later. Raises what the region raises.
+    """
+    found = dict.fromkeys((view.id for view in await region.nodes(_UNMARKED_FILTER)), Mark.NONE)
+    return found | dict.fromkeys(await held(region), Mark.HELD)
+
+
+async def held(region: Region, *, by_region: bool = False) -> frozenset[NodeId]:
+    """The nodes that ionetctl holds; ``by_region``: those that the region's word alone can clear.
+
+    Raises what the region raises.
+    """
+    pattern = _BY_REGION if by_region else _BY_ANYTHING
+    expression = f'Meta.{host_paths.ADMISSION_KEY} matches "^({pattern})$"'
+    return frozenset(view.id for view in await region.nodes(expression))
+
+
+async def release(region: Region, node: NodeId) -> None:
+    """Let a held node have jobs. Raises what the region raises; what was begun is then completed by the next run."""
+    await region.set_eligibility(node, is_eligible=True)
+    await region.annotate(
+        node, {host_paths.ADMISSION_KEY: host_paths.RELEASED, host_paths.ADMISSION_REASON_KEY: None}
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A registered node, and what a probe of its host has said since; ``flaw`` is what the host itself lacks."""
+
+    host: Host
+    view: NodeView
+    stamp: str
+    facts: Facts
+    mark: Mark
+    flaw: HostError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """How nodes of one region are admitted."""
+
+    region: Region
+    registrar: Registrar
+    emit: Emit
+
+    async def hold(self, host: Host, view: NodeView, mark: Mark) -> NodeView:
+        """The node, kept from jobs where it is new: for a Nomad that cannot be configured to come up so.
+
+        Raises ``HostUnverifiedError`` (``node_ineligible``) for a node that somebody else keeps from jobs, and what the
+        region raises.
+        """
+        if mark is Mark.NEW and view.eligibility == ELIGIBLE:
+            await self.region.set_eligibility(view.id, is_eligible=False)
+            return replace(view, eligibility="ineligible")
+        if view.eligibility != ELIGIBLE and not mark.is_ours:
+            if mark is Mark.NONE:
+                await self.mark_released(host, view)
+            raise ineligible(view)
+        return view
+
+    async def admit(self, candidate: Candidate, patience_s: float) -> NodeView:
+        """The node, proved and eligible; the region is given ``patience_s`` to show its GPUs.
+
+        Raises ``HostFailedError`` where the host itself falls short, ``HostUnverifiedError`` where only the region does:
+        a node that ionetctl holds stays held then, with the reason in its metadata. Also what the region raises.
+        """
+        try:
+            view = await self._proved(candidate, patience_s)
+        except HostError as error:
+            await self.refuse(candidate, error)
+            raise
+        for caution in gpu_evidence.cautions(candidate.host, view, candidate.facts):
+            event = Warned(
+                host=candidate.host.name, code=caution.code, message=caution.message, hint=caution.hint
+            )
+            await self.emit(event)
+        if candidate.mark is Mark.RELEASED:
+            return view
+        return await self._release(candidate.host, view)
+
+    async def _proved(self, candidate: Candidate, patience_s: float) -> NodeView:
+        if candidate.flaw is not None:
+            raise candidate.flaw
+        host, facts = candidate.host, candidate.facts
+        due = Expectation(
+            host.node_pool, host.datacenter, gpu_evidence.gpus_due(host, facts), may_be_ineligible=True
+        )
+        view = await self.registrar.confirm(candidate.view.id, candidate.stamp, due, patience_s)
+        if error := gpu_evidence.shortfall(host, view, facts):
+            raise error
+        return replace(view, eligibility=candidate.view.eligibility)
+
+    async def refuse(self, candidate: Candidate, error: HostError) -> None:
+        """Note why a node is not released; a known node that is eligible goes on as it is, and is only reported."""
+        if not candidate.mark.is_ours or candidate.view.eligibility == ELIGIBLE:
+            return
+        host, view = candidate.host, candidate.view
+        kind = SHORT if isinstance(error, HostUnverifiedError) else FLAWED
+        await self._annotate(host, view, f"{kind}: {error.code}", error.message[:REASON_CHARACTERS])
+        await self.emit(NodeHeld(host=host.name, node_id=view.id, code=error.code, message=error.message))
+
+    async def mark_released(self, host: Host, view: NodeView) -> None:
+        """Say of an eligible node that ionetctl holds it no more."""
+        await self._annotate(host, view, host_paths.RELEASED, None)
+
+    async def _release(self, host: Host, view: NodeView) -> NodeView:
+        was_held = view.eligibility != ELIGIBLE
+        if was_held:
+            await self.region.set_eligibility(view.id, is_eligible=True)
+        await self.mark_released(host, view)
+        if was_held:
+            await self.emit(NodeReleased(host=host.name, node_id=view.id))
+        return replace(view, eligibility=ELIGIBLE)
+
+    async def _annotate(self, host: Host, view: NodeView, admission: str, reason: str | None) -> None:
+        """Write the node's mark. That it cannot be written is told, and changes nothing of what was decided."""
+        meta = {host_paths.ADMISSION_KEY: admission, host_paths.ADMISSION_REASON_KEY: reason}
+        try:
+            await self.region.annotate(view.id, meta)
+        except RegionError as error:
+            await self.emit(Warned(host=host.name, code=error.code, message=error.message, hint=error.hint))

@@ -1,0 +1,153 @@
+"""Where things are to be reached: addresses, jump hosts, servers, URLs, paths and host keys, checked as fields are.
+
+Nothing is resolved, contacted or opened here.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import ipaddress
+import os
+import re
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
+
+from ionetctl.core.model.host import Jump
+from ionetctl.inventory.schema.fields import FieldError, number, text, user
+from ionetctl.inventory.yaml.problems import quoted
+
+_LABEL = r"(?![-_])[A-Za-z0-9_-]{1,63}(?<!-)"
+_DNS_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*\.?")
+
+
+def address(value: object) -> str:
+    """An IPv4 or IPv6 address (brackets taken away, shortest form) or a DNS name."""
+    written = text(value)
+    bare = written[1:-1] if written.startswith("[") and written.endswith("]") else written
+    if ":" in bare or re.fullmatch(r"[0-9.]+", bare):
+        return _ip(bare, written)
+    if _DNS_NAME.fullmatch(written):
+        return written
+    raise FieldError(f"{quoted(written)} is no address", "write an IP address or a DNS name")
+
+
+def _ip(bare: str, written: str) -> str:
+    try:
+        return str(ipaddress.ip_address(bare))
+    except ValueError:
+        hint = "the port goes below ssh" if bare.count(":") == 1 else ""
+        raise FieldError(f"{quoted(written)} is no address", hint) from None
+
+
+_ENDPOINT = re.compile(r"(?:(?P<user>[^@]*)@)?(?P<host>\[[^\]]+\]|[^@:\[\]]+)(?::(?P<port>[0-9]{1,5}))?")
+
+
+def jump(value: object) -> Jump:
+    """A jump host written ``user@host:port``, where user and port may be left out."""
+    match = _ENDPOINT.fullmatch(text(value).strip())
+    if match is None:
+        raise FieldError("is no jump host", "write user@host:port; IPv6 goes in brackets")
+    return Jump(
+        address=address(match["host"]),
+        port=number(1, 65535)(match["port"]) if match["port"] else None,
+        user=user(match["user"]) if match["user"] is not None else None,
+    )
+
+
+def jump_chain(value: object) -> object:
+    """The single jumps of a chain: ``a,b`` is a then b, as OpenSSH's ProxyJump has it; ``none`` is no jump."""
+    if isinstance(value, str):
+        return [] if value == "none" else value.split(",")
+    return value
+
+
+def server(value: object) -> str:
+    """A server's RPC address, ``host`` or ``host:port``."""
+    match = _ENDPOINT.fullmatch(text(value))
+    if match is None or match["user"] is not None:
+        raise FieldError(
+            f"{quoted(text(value))} is no server", "write host:port; the port is 4647 unless changed"
+        )
+    address(match["host"])
+    if match["port"]:
+        number(1, 65535)(match["port"])
+    return str(value)
+
+
+def api_url(value: object) -> str:
+    """The https URL of a Nomad API, without path; a trailing slash is taken away."""
+    parts = _https(value, "write https://host:4646; the region's API is only spoken to over TLS")
+    if parts.path.strip("/"):
+        raise FieldError("must be a URL without path", "write https://host:4646")
+    return f"https://{parts.netloc}"
+
+
+def _https(value: object, why: str) -> SplitResult:
+    """The parts of an https URL; never quoted in errors, since people write passwords into URLs."""
+    try:
+        parts = urlsplit(text(value))
+        is_whole = bool(parts.hostname) and parts.port != 0 and " " not in text(value)
+    except ValueError as error:
+        raise error if isinstance(error, FieldError) else FieldError("is no URL", why) from None
+    if parts.username is not None:
+        raise FieldError("must not carry a user or password", "secrets are named, never written")
+    if parts.scheme != "https" or not is_whole or parts.query or parts.fragment:
+        raise FieldError("is no https URL", why)
+    return parts
+
+
+def path(value: object, directory: str) -> str:
+    """A path, absolute: ``~`` expanded, relative ones taken from ``directory``. Nothing is looked up on disk."""
+    written = os.path.expanduser(text(value))  # noqa: PTH111  (pathlib raises where there is no such user)
+    if not written or written.startswith("~"):
+        raise FieldError("is no path" if not written else "names the home of a user who is not known here")
+    return os.path.normpath(os.path.join(directory, written))  # noqa: PTH118  (pathlib keeps the dots)
+
+
+def mirror(value: object, directory: str) -> str:
+    """Where artifacts come from: an https URL, or a directory."""
+    written = text(value)
+    if "://" not in written:
+        return path(written, directory)
+    _https(written, "a mirror is a directory or an https URL")
+    return written.rstrip("/")
+
+
+_KEY_TYPES: Final = frozenset(
+    {
+        "ssh-ed25519",
+        "ssh-rsa",
+        "ecdsa-sha2-nistp256",
+        "ecdsa-sha2-nistp384",
+        "ecdsa-sha2-nistp521",
+        "sk-ssh-ed25519@openssh.com",
+        "sk-ecdsa-sha2-nistp256@openssh.com",
+    }
+)
+_FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}=?")
+
+
+def host_key(value: object) -> str:
+    """A host's public key (``type base64``, its comment taken away) or its ``SHA256:`` fingerprint."""
+    written = text(value)
+    if _FINGERPRINT.fullmatch(written):
+        return written.rstrip("=")
+    kind, _, rest = written.partition(" ")
+    blob = rest.split(" ", 1)[0]
+    if kind not in _KEY_TYPES or not _bears_type(blob, kind):
+        raise FieldError(
+            "is neither a whole public key nor a SHA256: fingerprint",
+            "write 'ssh-ed25519 AAAA…' as ssh-keyscan prints it, or 'SHA256:…' as ssh-keygen -l does",
+        )
+    return f"{kind} {blob}"
+
+
+def _bears_type(blob: str, kind: str) -> bool:
+    """Whether a key's blob starts with its own type, as RFC 4253 section 6.6 has it."""
+    try:
+        decoded = base64.b64decode(blob, validate=True)
+    except binascii.Error:
+        return False
+    head = len(kind).to_bytes(4, "big") + kind.encode()
+    return decoded.startswith(head) and len(decoded) > len(head)

@@ -1,0 +1,355 @@
+"""The inventory's format, once: its structure as types that pydantic checks, and the JSON Schema made from them.
+
+The docstrings below the fields are what editors show. Structure only: what one field may hold stands in ``fields``
+and ``endpoints``, what fields mean together in ``regions`` and ``resolve``.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Annotated, Any, Final, Literal, NotRequired, Required
+
+from pydantic import AfterValidator, BeforeValidator, TypeAdapter, with_config
+from typing_extensions import TypedDict
+
+from ionetctl.core.model.host import Become
+from ionetctl.core.model.inventory import Introduction, Naming
+from ionetctl.core.model.outcome import Severity
+from ionetctl.inventory.schema import endpoints, fields
+from ionetctl.inventory.schema.fields import FieldError, Folded
+from ionetctl.inventory.schema.types import (
+    NOT_EMPTY,
+    STRICT,
+    ApiUrl,
+    Datacenter,
+    HostKey,
+    HostRegion,
+    JumpHost,
+    Leaf,
+    Path,
+    Port,
+    Region,
+    Secret,
+    Server,
+    Text,
+    Word,
+    as_list,
+    one_of,
+    whole,
+)
+
+Flag = Annotated[bool, Leaf(fields.flag, {"type": "boolean"})]
+
+# --- a host's fields -------------------------------------------------------------------------------------------------
+
+
+@with_config(STRICT)
+class SshFields(TypedDict, total=False):
+    """How hosts are reached; what is left out is for ~/.ssh/config to say."""
+
+    user: Annotated[str, Leaf(fields.user)]
+    """Whom to log in as."""
+    port: Port
+    """The SSH port; may be a range in step with the host's name."""
+    identity: Annotated[
+        tuple[Path, ...], BeforeValidator(as_list, json_schema_input_type=Path | tuple[Path, ...])
+    ]
+    """Private key files, tried in this order."""
+    passphrase: Secret
+    """What unlocks the private keys."""
+    certificate: Path
+    """An SSH user certificate for the first identity."""
+    password: Secret
+    """The login's password."""
+    jump: Annotated[
+        tuple[JumpHost, ...],
+        BeforeValidator(endpoints.jump_chain, json_schema_input_type=JumpHost | tuple[JumpHost, ...]),
+    ]
+    """Jump hosts as user@host:port, nearest first: a list, or one text with commas; none goes directly."""
+    host_key: Annotated[
+        tuple[HostKey, ...], BeforeValidator(as_list, json_schema_input_type=HostKey | tuple[HostKey, ...])
+    ]
+    """The host's public keys or SHA256: fingerprints; where given, known_hosts is not asked."""
+    become: Annotated[Become, one_of("auto", "root", "sudo")]
+    """root logs in as root, sudo insists on sudo, auto uses sudo unless the login is root."""
+    become_password: Secret
+    """What sudo asks for; the login's password where left out."""
+    agent: Flag
+    """Whether keys of the SSH agent are offered."""
+
+
+@with_config(STRICT)
+class GpuFields(TypedDict, total=False):
+    """What GPUs a host was promised to have; left out means unknown."""
+
+    model: Annotated[str, Leaf(fields.gpu_model)]
+    """A short form such as rtx-4090 or h100-80gb, which fits every card of that kind."""
+    count: Annotated[int, whole(0, 128)]
+    """How many; 0 says that there is none."""
+
+
+@with_config(STRICT)
+class ExpectFields(TypedDict, total=False):
+    """What a host was promised to have; the survey confirms it."""
+
+    cpu_cores: Annotated[int, whole(1, 4096)]
+    """Logical CPU cores."""
+    memory_gib: Annotated[float, Leaf(fields.amount(65536), {"type": "number", "exclusiveMinimum": 0})]
+    """Memory in GiB."""
+
+
+@with_config(STRICT)
+class ReserveFields(TypedDict, total=False):
+    """What is held back from jobs."""
+
+    cpu_cores: Annotated[int, whole(0, 4096)]
+    """CPU cores."""
+    memory_mib: Annotated[int, whole(0, 1 << 26)]
+    """Memory in MiB."""
+    disk_mib: Annotated[int, whole(0, 1 << 30)]
+    """Disk in MiB."""
+    gpus: tuple[Annotated[str, Leaf(fields.reserved_gpu)], ...]
+    """GPUs by UUID (GPU-…) or index."""
+
+
+@with_config(STRICT)
+class LocationFields(TypedDict, total=False):
+    """Where a host stands."""
+
+    country: Annotated[str, Leaf(fields.country)]
+    """Two letters of ISO 3166."""
+    city: Text
+    """The city's name."""
+
+
+@with_config(STRICT)
+class NetworkFields(TypedDict, total=False):
+    """What a host's line carries."""
+
+    mbps: Annotated[int, whole(1, 10_000_000)]
+    """Megabits a second."""
+
+
+@with_config(STRICT)
+class CheckFields(TypedDict):
+    """What the site says of one check."""
+
+    severity: Annotated[Severity, one_of("waived", "info", "warn", "block")]
+    """waived keeps the finding and lets it count for nothing; the others lower or raise it."""
+    reason: Text
+    """Why; recorded with every finding."""
+
+
+@with_config(STRICT)
+class PrepareFields(TypedDict, total=False):
+    """What an apply may do to a host so that it can be enrolled; all off unless asked for."""
+
+    docker: Flag
+    """Install Docker and start it."""
+    container_toolkit: Flag
+    """Install the NVIDIA container toolkit and enter its runtime into Docker's configuration."""
+    cni: Flag
+    """Install the CNI reference plugins."""
+    driver: Annotated[str, Leaf(fields.driver_branch)]
+    """Install the NVIDIA driver of this branch, such as 550."""
+    modules: Flag
+    """Load bridge, br_netfilter and overlay, now and at every boot."""
+    time_sync: Flag
+    """Switch time synchronization on."""
+    firewall: Flag
+    """Let TCP 4647 out through the host's own firewall."""
+    persistence: Flag
+    """Keep the driver loaded (persistence mode)."""
+    stop_miner: Flag
+    """Stop and disable known miners; what undoes it stays on the host."""
+    reboot: Flag
+    """Allow the reboot that a new driver needs."""
+    packages: Path
+    """A directory of .deb files, for sites without a way out."""
+
+
+@with_config(STRICT)
+class PlacementFields(TypedDict, total=False):
+    """What limits region: auto."""
+
+    regions: Annotated[tuple[Region, ...], NOT_EMPTY]
+    """The regions that may be chosen; all of the inventory's when left out."""
+    max_rtt_ms: Annotated[float, Leaf(fields.amount(10_000), {"type": "number", "exclusiveMinimum": 0})]
+    """The longest round trip to a region's servers, in milliseconds."""
+
+
+@with_config(STRICT)
+class HostFields(TypedDict, total=False):
+    """What can be said of a host: here for all, in a group for its hosts, at a host for itself."""
+
+    region: HostRegion
+    """The Nomad region that the host joins: one of regions, or auto for the nearest that has room."""
+    datacenter: Datacenter
+    """The Nomad datacenter."""
+    rack: Annotated[str | Folded, Leaf(fields.folded(fields.word, strict=True))]
+    """The rack; may be a range in step with the host's name."""
+    node_pool: Annotated[str, Leaf(fields.node_pool)]
+    """The Nomad node pool; default when left out."""
+    node_class: Word
+    """The Nomad node class."""
+    tags: tuple[Annotated[str, Leaf(fields.tag)], ...]
+    """Words to select jobs by."""
+    meta: dict[
+        Annotated[str, Leaf(fields.meta_key)], Annotated[str | Folded, Leaf(fields.folded(fields.text))]
+    ]
+    """Client meta, text by text; values may be ranges in step with the host's name."""
+    checks: dict[Annotated[str, Leaf(fields.check_code)], CheckFields]
+    """Checks to be waived, lowered or raised, by code; each with a reason."""
+    prepare: PrepareFields
+    placement: PlacementFields
+    gpus: GpuFields
+    expect: ExpectFields
+    reserve: ReserveFields
+    location: LocationFields
+    network: NetworkFields
+    ssh: SshFields
+
+
+@with_config(STRICT)
+class HostEntry(HostFields, total=False):
+    """A host, or as many as its name's ranges stand for."""
+
+    name: Required[Annotated[str | Folded, Leaf(fields.folded(fields.host_name, strict=True))]]
+    """The name of the node; may have ranges."""
+    address: Annotated[str | Folded, Leaf(fields.folded(endpoints.address, strict=True))]
+    """IP address or DNS name, the name when left out; may have ranges, in step with the name's."""
+
+
+def _named(value: object) -> object:
+    return {"name": value} if isinstance(value, str) else value
+
+
+Entry = Annotated[HostEntry, BeforeValidator(_named, json_schema_input_type=Text | HostEntry)]
+
+
+@with_config(STRICT)
+class GroupFields(HostFields, total=False):
+    """Hosts that have something in common."""
+
+    hosts: tuple[Entry, ...]
+    """The group's hosts."""
+
+
+# --- regions and the whole -------------------------------------------------------------------------------------------
+
+
+@with_config(STRICT)
+class PairFields(TypedDict):
+    """A certificate and its private key."""
+
+    cert: Path
+    """The certificate in PEM, with its chain where it has one."""
+    key: Secret
+    """Where its private key is to be had."""
+
+
+@with_config(STRICT)
+class IssuerFields(PairFields):
+    """The region's CA, or an intermediate of it."""
+
+    validity: NotRequired[Annotated[int, Leaf(fields.days, {"type": "string", "pattern": "^[0-9]+d$"})]]
+    """How long a node's certificate lives, such as 1825d (the default); never beyond the CA's own life."""
+
+
+@with_config(STRICT)
+class TlsFields(TypedDict, total=False):
+    """TLS material of a region: either issuer or node."""
+
+    ca: Required[Path]
+    """The CA certificates that the region's servers and API are checked against."""
+    client: PairFields
+    """Our own certificate for the API."""
+    server_name: Annotated[str, Leaf(fields.host_name)]
+    """What the API's certificate must bear; server.<region>.nomad when left out."""
+    issuer: IssuerFields
+    """The CA by which a certificate is issued for each node."""
+    node: PairFields
+    """A ready pair, the same for every node."""
+
+
+def _one_certifier(given: TlsFields) -> TlsFields:
+    if ("issuer" in given) == ("node" in given):
+        raise FieldError(
+            "needs exactly one of issuer and node",
+            "issuer: {cert, key} is the CA that issues a certificate per node, node: {cert, key} a ready pair",
+        )
+    return given
+
+
+@with_config(STRICT)
+class RegionFields(TypedDict, total=False):
+    """A Nomad region."""
+
+    api: Required[Annotated[tuple[ApiUrl, ...], NOT_EMPTY]]
+    """https URLs of the servers' API; the next one is tried where one does not answer."""
+    servers: Required[Annotated[tuple[Server, ...], NOT_EMPTY]]
+    """RPC addresses of the servers, as the nodes reach them."""
+    token: Required[Secret]
+    """Our ACL token there (node:write, agent:read, node_pool:read)."""
+    tls: Required[Annotated[TlsFields, AfterValidator(_one_certifier)]]
+    introduction: Annotated[Introduction, one_of("auto", "required", "off")]
+    """Whether nodes are introduced by a token of their own (Nomad 1.11 and later)."""
+    capacity: Annotated[int, whole(1, 1_000_000)]
+    """How many nodes the region carries; 10000 when left out."""
+
+
+@with_config(STRICT)
+class NomadFields(TypedDict, total=False):
+    """Which releases the hosts get."""
+
+    version: Required[Annotated[str, Leaf(fields.release)]]
+    """The Nomad release."""
+    device_plugin_version: Required[Annotated[str, Leaf(fields.release)]]
+    """The release of nomad-device-nvidia."""
+    mirror: Annotated[str, Leaf(endpoints.mirror, in_directory=True)]
+    """A directory or https URL laid out as releases.hashicorp.com; that site when left out."""
+
+
+@with_config(STRICT)
+class InventoryFields(TypedDict, total=False):
+    """An inventory of ionetctl: a site's hosts and the Nomad regions that they join."""
+
+    version: Required[Annotated[Literal[1], Leaf(fields.version_one, {"const": 1})]]
+    """The version of this format."""
+    datacenter: Datacenter
+    """The Nomad datacenter of all hosts, unless one says otherwise."""
+    naming: Annotated[Naming, one_of("as-written", "unique")]
+    """unique appends a short stable suffix, made from the machine-id, to each name."""
+    regions: Required[Annotated[dict[Region, RegionFields], NOT_EMPTY]]
+    nomad: Required[NomadFields]
+    defaults: HostFields
+    groups: dict[Annotated[str, Leaf(fields.group_name)], GroupFields]
+    """Hosts by group; what a group says holds for its hosts."""
+    hosts: tuple[Entry, ...]
+    """Hosts without a group."""
+
+
+WHOLE: Final = TypeAdapter(InventoryFields)
+
+
+@cache
+def entry() -> TypeAdapter[HostEntry]:
+    """What checks a single host's entry, for inventories that do not hold as a whole."""
+    return TypeAdapter(Entry)
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of an inventory, for editors: it accepts all that we do, and some more."""
+    schema = WHOLE.json_schema()
+    definitions = schema["$defs"]
+    for heir, origin in (
+        ("HostEntry", "HostFields"),
+        ("GroupFields", "HostFields"),
+        ("IssuerFields", "PairFields"),
+    ):
+        definitions[heir]["properties"].update(definitions[origin]["properties"])
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **schema,
+        "title": "ionetctl inventory",
+    }

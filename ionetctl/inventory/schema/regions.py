@@ -1,0 +1,44 @@
+"""From what an inventory says of regions and releases to the records that flow. No I/O."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ionetctl.core.model.inventory import Issuer, NomadSettings, ReadyPair, RegionSettings, RegionTls
+from ionetctl.core.model.names import RegionName
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ionetctl.inventory.schema.models import NomadFields, RegionFields, TlsFields
+
+
+def resolve_nomad(given: NomadFields) -> NomadSettings:
+    """The releases that the fleet gets."""
+    return NomadSettings(**given)
+
+
+def resolve_regions(given: Mapping[str, RegionFields]) -> dict[RegionName, RegionSettings]:
+    """The regions by name."""
+    return {RegionName(name): _region(RegionName(name), fields) for name, fields in given.items()}
+
+
+def _region(name: RegionName, given: RegionFields) -> RegionSettings:
+    others = {key: value for key, value in given.items() if key != "tls"}
+    return RegionSettings(name=name, tls=_tls(name, given["tls"]), **others)  # type: ignore[arg-type]
+
+
+def _tls(region: str, given: TlsFields) -> RegionTls:
+    return RegionTls(
+        ca=given["ca"],
+        server_name=given.get("server_name", f"server.{region}.nomad"),
+        client=ReadyPair(**given["client"]) if "client" in given else None,
+        node=_node(given),
+    )
+
+
+def _node(given: TlsFields) -> Issuer | ReadyPair:
+    if "node" in given:
+        return ReadyPair(**given["node"])
+    issuer = given["issuer"]
+    return Issuer(issuer["cert"], issuer["key"], issuer.get("validity", 1825))

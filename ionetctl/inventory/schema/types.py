@@ -1,0 +1,142 @@
+"""The single fields of the format as types that pydantic and editors understand, secrets' sources among them.
+
+Binds the checks of ``fields`` and ``endpoints`` to pydantic; which of them stands where is for ``schema`` to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar, cast
+
+from pydantic import AfterValidator, ConfigDict, with_config
+from pydantic_core import core_schema
+from typing_extensions import TypedDict
+
+from ionetctl.core.model.host import Jump
+from ionetctl.core.model.secret import SecretRef, SecretSource
+from ionetctl.inventory.schema import endpoints, fields
+from ionetctl.inventory.schema.fields import FieldError, Folded
+
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+
+_Sized = TypeVar("_Sized")
+Check = Callable[..., object]
+STRICT: Final = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+_TEXT: Final[dict[str, Any]] = {"type": ["string", "number", "boolean"]}
+"""What an editor's YAML makes of a text: ``NO`` is a boolean to some, ``010`` a number to all."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Leaf:
+    """A field's check and what editors may expect there; ``in_directory`` hands the inventory's folder to the check."""
+
+    check: Check
+    schema: dict[str, Any] = field(default_factory=_TEXT.copy)
+    in_directory: bool = False
+
+    def __get_pydantic_core_schema__(self, _: object, __: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        check = self.check
+        if not self.in_directory:
+            return core_schema.no_info_plain_validator_function(check)
+        return core_schema.with_info_plain_validator_function(lambda value, info: check(value, info.context))
+
+    def __get_pydantic_json_schema__(
+        self, _: core_schema.CoreSchema, __: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return self.schema.copy()
+
+
+def whole(least: int, most: int) -> Leaf:
+    """A whole number between the two, both included."""
+    return Leaf(fields.number(least, most), {"type": "integer", "minimum": least, "maximum": most})
+
+
+def one_of(*words: str) -> Leaf:
+    """One of the words."""
+    return Leaf(fields.choice(*words), {"enum": list(words)})
+
+
+def as_list(value: object) -> object:
+    """A single text as a list of one."""
+    return [value] if isinstance(value, str) else value
+
+
+def _not_empty(value: _Sized) -> _Sized:
+    if not value:
+        raise FieldError("is empty")
+    return value
+
+
+NOT_EMPTY: Final = AfterValidator(_not_empty)
+Text = Annotated[str, Leaf(fields.text)]
+Word = Annotated[str, Leaf(fields.word)]
+Datacenter = Annotated[str, Leaf(fields.datacenter)]
+Region = Annotated[str, Leaf(fields.region_name)]
+HostRegion = Annotated[str, Leaf(fields.host_region)]
+Path = Annotated[str, Leaf(endpoints.path, in_directory=True)]
+HostKey = Annotated[str, Leaf(endpoints.host_key)]
+JumpHost = Annotated[Jump, Leaf(endpoints.jump)]
+Server = Annotated[str, Leaf(endpoints.server)]
+ApiUrl = Annotated[str, Leaf(endpoints.api_url, {"type": "string", "pattern": "^https://"})]
+Port = Annotated[
+    int | Folded,
+    Leaf(fields.folded(fields.number(1, 65535), strict=True), {"type": ["integer", "string"]}),
+]
+
+
+# --- secrets ---------------------------------------------------------------------------------------------------------
+
+
+def _folded_path(value: object, directory: str) -> object:
+    return fields.folded(partial(endpoints.path, directory=directory))(value)
+
+
+@with_config(STRICT)
+class SecretFields(TypedDict, total=False):
+    """Where a secret is to be had; exactly one of these."""
+
+    env: Annotated[str, Leaf(fields.folded(fields.environment_variable))]
+    """The name of an environment variable."""
+    file: Annotated[str, Leaf(_folded_path, in_directory=True)]
+    """A file that holds nothing but the secret."""
+    keyring: Annotated[str, Leaf(fields.folded(fields.keyring_entry))]
+    """service/user in the desktop's or system's keyring."""
+    vault: Annotated[str, Leaf(fields.folded(fields.vault_field))]
+    """mount/path#field of a HashiCorp Vault KV store."""
+
+
+_SOURCES: Final = "{env: NAME}, {file: PATH}, {keyring: SERVICE/USER} or {vault: MOUNT/PATH#FIELD}"
+
+
+def _refuse_literal(value: object) -> object:
+    if value is not None and not isinstance(value, dict):
+        raise FieldError("a secret must not stand in an inventory", f"say where it is to be had: {_SOURCES}")
+    return value
+
+
+def _secret_ref(given: SecretFields) -> SecretRef | Folded:
+    if len(given) != 1:
+        raise FieldError("names a secret's source not exactly once", f"write one of {_SOURCES}")
+    source, locator = cast("tuple[SecretSource, str | Folded]", next(iter(given.items())))
+    if isinstance(locator, Folded):
+        check = locator.check
+        return Folded(locator.text, lambda text: SecretRef(source, str(check(text))))
+    return SecretRef(source, locator)
+
+
+class SecretLeaf:
+    """Makes a ``SecretRef`` of the mapping that names a secret's source, and refuses the secret itself."""
+
+    def __get_pydantic_core_schema__(
+        self, _: object, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        mapping = core_schema.no_info_before_validator_function(
+            _refuse_literal, handler.generate_schema(SecretFields)
+        )
+        return core_schema.no_info_after_validator_function(_secret_ref, mapping)
+
+
+Secret = Annotated[SecretRef, SecretLeaf()]

@@ -1,0 +1,1 @@
+"""YAML text to plain values that remember where they stood, and problems with their places."""

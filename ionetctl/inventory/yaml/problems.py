@@ -1,0 +1,82 @@
+"""What can be wrong with an inventory, as records with a place, and the one error that carries all of them.
+
+Knows how a problem is worded and rendered. Never holds the value of a secret: whoever makes a problem quotes only
+what may be printed, through ``quoted``.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from ionetctl.core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+RENDERED: Final = 100
+"""How many problems a message spells out before it counts the rest."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """Where in which text: line and column count characters from 1."""
+
+    source: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.source}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong: ``field`` is its path (``hosts[3].ssh.port``), or empty for the text itself."""
+
+    place: Place
+    field: str
+    message: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in (str(self.place), self.field, self.message) if part)
+
+
+class InventoryError(ConfigurationError):
+    """Everything that is wrong with an inventory, in the order of the text.
+
+    The message renders each problem as ``file:line:column: field: message``. The hint of a single problem is the
+    error's own; where there are several, each stands indented below its problem.
+    """
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(sorted(problems, key=lambda problem: problem.place))
+        hint = self.problems[0].hint if len(self.problems) == 1 else ""
+        super().__init__("inventory_invalid", _render(self.problems), hint)
+
+    def __reduce__(self) -> tuple[type[InventoryError], tuple[tuple[Problem, ...]]]:  # type: ignore[override]
+        return type(self), (self.problems,)
+
+
+def _render(problems: tuple[Problem, ...]) -> str:
+    if len(problems) == 1:
+        return str(problems[0])
+    lines = [
+        f"{problem}\n    {problem.hint}" if problem.hint else str(problem) for problem in problems[:RENDERED]
+    ]
+    if len(problems) > RENDERED:
+        lines.append(f"… and {len(problems) - RENDERED:,} more problems")
+    return "\n".join(lines)
+
+
+def quoted(text: str) -> str:
+    """``text`` in quotes, cut to 60 characters, with everything that could disturb a terminal escaped."""
+    return repr(text if len(text) <= 60 else text[:59] + "…")  # noqa: PLR2004  (said in the docstring)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A hint that names the known word nearest to ``word``, or an empty text."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"did you mean {near[0]}?" if near else ""

@@ -1,0 +1,188 @@
+"""Which keys an agent's configuration may hold, and of what type: what ``nomad config validate`` catches.
+
+A table, after Nomad 2.0's documentation, cut to what a client uses; server-only blocks are let through unread.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+if TYPE_CHECKING:
+    from ionetctl.lab.agent.hcl import Value
+
+Shape: TypeAlias = "type | tuple[type, ...] | dict[str, Shape] | None"
+"""A type, several, ``None`` for anything, or a block's keys; ``"*"`` stands for any label."""
+
+_TEXT: Final = str
+_COUNT: Final = (int, float)
+_MAP: Final[dict[str, Shape]] = {"*": (str, int, float, bool)}
+_ADDRESSES: Final[dict[str, Shape]] = {"http": _TEXT, "rpc": _TEXT, "serf": _TEXT}
+_CLIENT: Final[dict[str, Shape]] = {
+    "enabled": bool,
+    "servers": list,
+    "node_pool": _TEXT,
+    "node_class": _TEXT,
+    "default_ineligible": bool,
+    "meta": _MAP,
+    "options": _MAP,
+    "state_dir": _TEXT,
+    "alloc_dir": _TEXT,
+    "alloc_mounts_dir": _TEXT,
+    "network_interface": _TEXT,
+    "network_speed": _COUNT,
+    "cpu_total_compute": _COUNT,
+    "memory_total_mb": _COUNT,
+    "disk_total_mb": _COUNT,
+    "disk_free_mb": _COUNT,
+    "reserved": {
+        "cpu": _COUNT,
+        "cores": (str, int),
+        "memory": _COUNT,
+        "disk": _COUNT,
+        "reserved_ports": _TEXT,
+    },
+    "server_join": {
+        "retry_join": list,
+        "start_join": list,
+        "retry_max": _COUNT,
+        "retry_interval": _TEXT,
+    },
+    "host_volume": {"*": None},
+    "host_network": {"*": None},
+    "max_kill_timeout": _TEXT,
+    "min_dynamic_port": _COUNT,
+    "max_dynamic_port": _COUNT,
+    "gc_interval": _TEXT,
+    "gc_disk_usage_threshold": _COUNT,
+    "gc_inode_usage_threshold": _COUNT,
+    "gc_max_allocs": _COUNT,
+    "gc_parallel_destroys": _COUNT,
+    "no_host_uuid": bool,
+    "cni_path": _TEXT,
+    "cni_config_dir": _TEXT,
+    "bridge_network_name": _TEXT,
+    "bridge_network_subnet": _TEXT,
+    "bridge_network_hairpin_mode": bool,
+    "cgroup_parent": _TEXT,
+    "template": {"*": None},
+    "artifact": {"*": None},
+    "drain_on_shutdown": {"*": None},
+    "node_max_allocs": _COUNT,
+    "preferred_address_family": _TEXT,
+}
+AGENT: Final[dict[str, Shape]] = {
+    "region": _TEXT,
+    "datacenter": _TEXT,
+    "name": _TEXT,
+    "data_dir": _TEXT,
+    "plugin_dir": _TEXT,
+    "log_level": _TEXT,
+    "log_json": bool,
+    "log_file": _TEXT,
+    "log_include_location": bool,
+    "log_rotate_bytes": _COUNT,
+    "log_rotate_duration": _TEXT,
+    "log_rotate_max_files": _COUNT,
+    "bind_addr": _TEXT,
+    "enable_debug": bool,
+    "enable_syslog": bool,
+    "syslog_facility": _TEXT,
+    "leave_on_interrupt": bool,
+    "leave_on_terminate": bool,
+    "disable_update_check": bool,
+    "disable_anonymous_signature": bool,
+    "http_api_response_headers": _MAP,
+    "ports": {"http": _COUNT, "rpc": _COUNT, "serf": _COUNT},
+    "addresses": _ADDRESSES,
+    "advertise": _ADDRESSES,
+    "client": _CLIENT,
+    "acl": {"enabled": bool, "token_ttl": _TEXT, "policy_ttl": _TEXT, "role_ttl": _TEXT},
+    "tls": {
+        "rpc": bool,
+        "http": bool,
+        "ca_file": _TEXT,
+        "cert_file": _TEXT,
+        "key_file": _TEXT,
+        "verify_server_hostname": bool,
+        "verify_https_client": bool,
+        "rpc_upgrade_mode": bool,
+        "tls_min_version": _TEXT,
+        "tls_cipher_suites": _TEXT,
+    },
+    "plugin": {"*": {"args": list, "config": None}},
+    "limits": {
+        "https_handshake_timeout": _TEXT,
+        "http_max_conns_per_client": _COUNT,
+        "rpc_handshake_timeout": _TEXT,
+        "rpc_max_conns_per_client": _COUNT,
+    },
+    "telemetry": None,
+    "consul": None,
+    "vault": None,
+    "server": None,
+    "audit": None,
+    "autopilot": None,
+    "reporting": None,
+    "ui": None,
+    "rpc": None,
+    "eventlog": None,
+    "keyring": None,
+}
+
+
+SINCE: Final = {"client.default_ineligible": (2, 0, 3)}
+"""Keys that are younger than the rest, and the first version that knows each."""
+
+
+def too_young(tree: dict[str, Value], version: tuple[int, ...]) -> list[str]:
+    """What a version refuses because only later ones know it."""
+    found = []
+    for key, since in SINCE.items():
+        block, _, name = key.partition(".")
+        given = tree.get(block)
+        if version < since and isinstance(given, dict) and name in given:
+            found.append(f"unexpected keys {key}")
+    return found
+
+
+def complaints(tree: dict[str, Value], shape: dict[str, Shape] = AGENT, path: str = "") -> list[str]:
+    """What the agent would refuse: keys it does not know, values of a wrong type; empty when there is nothing."""
+    found: list[str] = []
+    for key, value in tree.items():
+        expected = shape.get(key, shape.get("*", _UNKNOWN))
+        where = f"{path}{key}"
+        if expected is _UNKNOWN:
+            found.append(f"unexpected keys {where}")
+        elif isinstance(expected, dict):
+            found += _block_complaints(value, expected, where)
+        elif expected is not None and not _fits(value, expected):
+            found.append(f"{where}: cannot parse {value!r} as {_described(expected)}")
+    return found
+
+
+_UNKNOWN: Final = object  # a type that no table row uses
+
+
+def _block_complaints(value: Value, expected: dict[str, Shape], where: str) -> list[str]:
+    if not isinstance(value, dict):
+        return [f"{where}: expected a block, not {value!r}"]
+    return complaints(value, expected, f"{where}.")
+
+
+def _fits(value: Value, expected: type | tuple[type, ...]) -> bool:
+    """HCL's weak decoding: numbers pass as text, texts that read as such pass as booleans and numbers."""
+    kinds = expected if isinstance(expected, tuple) else (expected,)
+    if isinstance(value, str):
+        return (
+            str in kinds
+            or (bool in kinds and value in ("true", "false"))
+            or (int in kinds and value.isdigit())
+        )
+    if isinstance(value, bool):
+        return bool in kinds
+    return isinstance(value, kinds) or (str in kinds and isinstance(value, int | float))
+
+
+def _described(expected: type | tuple[type, ...]) -> str:
+    kinds = expected if isinstance(expected, tuple) else (expected,)
+    return " or ".join(kind.__name__ for kind in kinds)

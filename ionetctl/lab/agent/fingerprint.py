@@ -1,0 +1,269 @@
+"""The node that an agent presents: what it reads off its host, in the shape in which a Nomad server shows it.
+
+GPUs appear only where a real agent would show them: the plugin's executable lies in the plugin directory, a block
+with the very same label configures it, and the driver answers.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from ionetctl.lab.host.rooted_path import locate
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from ionetctl.lab.agent.config import AgentConfig
+    from ionetctl.lab.cards import Gpu
+    from ionetctl.lab.documents import Document
+
+LAB_DIR: Final = "run/lab"
+DOCKER_FILE: Final = "run/lab/docker.json"
+"""What the host's Docker daemon would say, where there is one."""
+_PLUGIN: Final = "nomad-device-nvidia"
+_MHZ_PER_CORE: Final = 2250
+_DISK_MIB: Final = 258_019
+_DRIVERS: Final[Mapping[str, tuple[str, bool]]] = {
+    "docker": ("Failed to connect to docker daemon", False),
+    "exec": ("Healthy", True),
+    "java": ("", False),
+    "qemu": ("", False),
+    "raw_exec": ("disabled", False),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """What an agent knows of itself beside its configuration. ``when`` is RFC 3339."""
+
+    tree: Path
+    node_id: str
+    version: str
+    address: str
+    when: str
+
+
+def node_document(config: AgentConfig, presence: Presence) -> Document:
+    """The node as the agent hands it to ``Node.Register``."""
+    tree, address = presence.tree, presence.address
+    cores, memory_mib = _cores(tree), _memory_mib(tree)
+    return {
+        "Attributes": _attributes(config, presence, cores, memory_mib),
+        "CgroupParent": "nomad.slice",
+        "Datacenter": config.datacenter,
+        "Drivers": _drivers(presence),
+        "HTTPAddr": config.http_address,
+        "ID": presence.node_id,
+        "Meta": dict(config.meta),
+        "Name": config.name,
+        "NodeClass": config.node_class,
+        "NodePool": config.node_pool,
+        "NodeResources": _resources(cores, memory_mib, address, devices(tree, config)),
+        "ReservedResources": _reserved(config.reserved),
+    }
+
+
+def devices(tree: Path, config: AgentConfig) -> list[Document] | None:
+    """The device groups of the NVIDIA plugin, one for each name; ``None`` where there are none to show."""
+    block = config.plugins.get(_PLUGIN)
+    program = locate(tree, f"{config.plugin_dir}/{_PLUGIN}")
+    if block is None or not program.is_file() or not os.access(program, os.X_OK):
+        return None
+    settings = block.get("config")
+    ignored = settings.get("ignored_gpu_ids", []) if isinstance(settings, dict) else []
+    is_enabled = not isinstance(settings, dict) or settings.get("enabled", True) is True
+    if not is_enabled or not isinstance(ignored, list):
+        return None
+    groups: dict[str, list[Gpu]] = {}
+    for gpu in _cards(tree):
+        if gpu.uuid not in ignored:
+            groups.setdefault(gpu.name, []).append(gpu)
+    return [_group(name, gpus) for name, gpus in groups.items()] or None
+
+
+def _cards(tree: Path) -> list[Gpu]:
+    """The cards of a rehearsed host. A real one that runs this stand-in has none, nor the library that reads them."""
+    if not (tree / LAB_DIR).is_dir():
+        return []
+    from ionetctl.lab.cards import GPU_FILE, read_gpus
+
+    return read_gpus(tree / GPU_FILE)
+
+
+def _group(name: str, gpus: list[Gpu]) -> Document:
+    instances = [
+        {
+            "HealthDescription": "",
+            "Healthy": True,
+            "ID": gpu.uuid,
+            "Locality": {"PciBusID": gpu.pci.ljust(32, "\0")},
+        }
+        for gpu in gpus
+    ]
+    attributes = {
+        "bar1": _number(256, "MiB"),
+        "cores_clock": _number(2100, "MHz"),
+        "display_state": _string("0"),
+        "driver_version": _string("550.54.15"),
+        "memory": _number(gpus[0].memory_mib, "MiB"),
+        "memory_clock": _number(2100, "MHz"),
+        "pci_bandwidth": _number(32_768, "MB/s"),
+        "persistence_mode": _string("1"),
+        "power": _number(45, "W"),
+    }
+    return {"Attributes": attributes, "Instances": instances, "Name": name, "Type": "gpu", "Vendor": "nvidia"}
+
+
+def _number(value: int, unit: str) -> Document:
+    return {"Bool": None, "Float": None, "Int": value, "String": None, "Unit": unit}
+
+
+def _string(value: str) -> Document:
+    return {"Bool": None, "Float": None, "Int": None, "String": value, "Unit": ""}
+
+
+def _drivers(presence: Presence) -> Document:
+    drivers = {name: _driver(name, presence.when) for name in _DRIVERS}
+    daemon = _docker_daemon(presence.tree)
+    if daemon is not None and daemon["version"]:
+        runtimes = ",".join(sorted(daemon["runtimes"]))
+        told = {"driver.docker.version": daemon["version"], "driver.docker.runtimes": runtimes}
+        drivers["docker"] = _healthy("docker", presence.when, told)
+    return drivers
+
+
+def _docker_daemon(tree: Path) -> Document | None:
+    path = tree / DOCKER_FILE
+    daemon: Document | None = json.loads(path.read_text()) if path.is_file() else None
+    return daemon
+
+
+def _driver(name: str, when: str) -> Document:
+    description, is_healthy = _DRIVERS[name]
+    if is_healthy:
+        return _healthy(name, when, {})
+    health = {"HealthDescription": description, "Healthy": False, "UpdateTime": when}
+    return {"Attributes": {}, "Detected": False, **health}
+
+
+def _healthy(name: str, when: str, told: dict[str, str]) -> Document:
+    attributes = {f"driver.{name}": "true"} | told
+    return {
+        "Attributes": attributes,
+        "Detected": True,
+        "HealthDescription": "Healthy",
+        "Healthy": True,
+        "UpdateTime": when,
+    }
+
+
+def _attributes(config: AgentConfig, presence: Presence, cores: int, memory_mib: int) -> dict[str, str]:
+    release = _os_release(presence.tree)
+    compute = str(cores * _MHZ_PER_CORE)
+    return {
+        "cpu.arch": "amd64",
+        "cpu.frequency": str(_MHZ_PER_CORE),
+        "cpu.modelname": "Rehearsal CPU",
+        "cpu.numcores": str(cores),
+        "cpu.reservablecores": str(cores),
+        "cpu.totalcompute": compute,
+        "cpu.usablecompute": compute,
+        "driver.exec": "1",
+        "kernel.arch": os.uname().machine,
+        "kernel.name": "linux",
+        "kernel.version": os.uname().release,
+        "memory.totalbytes": str(memory_mib << 20),
+        "nomad.bridge.hairpin_mode": "false",
+        "nomad.service_discovery": "true",
+        "nomad.version": presence.version,
+        "numa.node.count": "1",
+        "numa.node0.cores": f"0-{cores - 1}",
+        "os.cgroups.version": "2",
+        "os.name": release.get("ID", "linux"),
+        "os.version": release.get("VERSION_ID", ""),
+        "plugins.secrets.nomad.version": "1.0.0",
+        "unique.advertise.address": config.http_address,
+        "unique.hostname": presence.tree.name,
+        "unique.network.ip-address": presence.address,
+        "unique.storage.bytestotal": str(_DISK_MIB << 20),
+        "unique.storage.volume": "rehearsal",
+    }
+
+
+def _resources(cores: int, memory_mib: int, address: str, gpus: list[Document] | None) -> Document:
+    speeds = {"BaseSpeed": _MHZ_PER_CORE, "GuessSpeed": 0, "MaxSpeed": 0}
+    place = {"Disable": False, "Grade": True, "NodeID": 0, "SocketID": 0}
+    alias = {"Address": address, "Alias": "default", "Family": "ipv4", "Gateway": "", "ReservedPorts": ""}
+    bridge = {"Addresses": None, "Device": "", "MacAddress": "", "Mode": "bridge", "Speed": 0}
+    host = {
+        "Addresses": [alias],
+        "Device": "lo",
+        "MacAddress": "02:00:00:00:00:00",
+        "Mode": "host",
+        "Speed": 1000,
+    }
+    return {
+        "Cpu": {
+            "CpuShares": cores * _MHZ_PER_CORE,
+            "ReservableCpuCores": list(range(cores)),
+            "TotalCpuCores": cores,
+        },
+        "Devices": gpus,
+        "Disk": {"DiskMB": _DISK_MIB},
+        "MaxDynamicPort": 32_000,
+        "Memory": {"MemoryMB": memory_mib},
+        "MinDynamicPort": 20_000,
+        "Networks": [
+            {"Mode": "bridge"},
+            {"CIDR": f"{address}/32", "Device": "lo", "IP": address, "MBits": 1000, "Mode": "host"},
+        ],
+        "NodeNetworks": [bridge, host],
+        "Processors": {
+            "Topology": {
+                "Cores": [{**speeds, **place, "ID": number} for number in range(cores)],
+                "Distances": None,
+                "Nodes": [0],
+                "OverrideTotalCompute": 0,
+                "OverrideWitholdCompute": 0,
+            }
+        },
+    }
+
+
+def _reserved(reserved: Mapping[str, object]) -> Document:
+    numbers = {key: value for key, value in reserved.items() if isinstance(value, int)}
+    return {
+        "Cpu": {
+            "CpuShares": numbers.get("cpu", 0),
+            "ReservedCpuCores": _core_list(str(reserved.get("cores", ""))),
+        },
+        "Disk": {"DiskMB": numbers.get("disk", 0)},
+        "Memory": {"MemoryMB": numbers.get("memory", 0)},
+        "Networks": {"ReservedHostPorts": str(reserved.get("reserved_ports", ""))},
+    }
+
+
+def _core_list(text: str) -> list[int] | None:
+    """``0-3,7`` as the numbers it stands for."""
+    spans = re.findall(r"(\d+)(?:-(\d+))?", text)
+    return [core for low, high in spans for core in range(int(low), int(high or low) + 1)] or None
+
+
+def _os_release(tree: Path) -> dict[str, str]:
+    lines = locate(tree, "/etc/os-release").read_text(errors="replace").splitlines()
+    pairs = (line.partition("=") for line in lines if "=" in line)
+    return {key: value.strip('"') for key, _, value in pairs}
+
+
+def _cores(tree: Path) -> int:
+    return max(1, (tree / "proc/cpuinfo").read_text().count("processor\t:"))
+
+
+def _memory_mib(tree: Path) -> int:
+    match = re.search(r"MemTotal:\s+(\d+) kB", (tree / "proc/meminfo").read_text())
+    return int(match.group(1)) >> 10 if match else 0

@@ -1,0 +1,141 @@
+"""Conditions of what surrounds a host, what runs there, and whom it resembles."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from ionetctl.core.observed import GpuProcess
+from ionetctl.lab.faults.changes import (
+    NOBODYS_PID,
+    all_of,
+    by_way,
+    every_gpu,
+    first_gpu,
+    running,
+    saying,
+    silent,
+    with_docker,
+    with_file,
+    with_text,
+    without,
+)
+from ionetctl.lab.faults.conditions.condition import Condition
+from ionetctl.lab.host.machine import HOSTNAME, INTERFACE, MACHINE_ID, MODULES, DockerDaemon
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NETWORK: Final[Mapping[str, Condition]] = {
+    "rpc-blocked": Condition(
+        "cannot reach the region's servers",
+        "servers_unreachable",
+        by_way(lambda way: replace(way, way_out="timeout")),
+    ),
+    "rpc-blocked-in-part": Condition(
+        "reaches only servers that are given by address",
+        "servers_partly_unreachable",
+        by_way(lambda way: replace(way, names="astray")),
+    ),
+    "dns": Condition(
+        "cannot resolve names", "dns_failing", by_way(lambda way: replace(way, names="unresolved"))
+    ),
+    "far": Condition(
+        "is far from its region", "region_far", by_way(lambda way: replace(way, delay_ms=300.0))
+    ),
+    "mtu": Condition("has an MTU of 1280", "mtu_low", with_file(f"{INTERFACE}/mtu", "1280\n")),
+    "firewall": Condition(
+        "has a firewall that lets nothing out",
+        "firewall_blocks_rpc",
+        all_of(
+            saying(
+                "nft",
+                "table inet filter {\n\tchain output {\n"
+                "\t\ttype filter hook output priority filter; policy drop;\n\t}\n}\n",
+            ),
+            by_way(lambda way: replace(way, way_out="timeout")),
+        ),
+    ),
+}
+
+RUNTIMES: Final[Mapping[str, Condition]] = {
+    "docker-missing": Condition(
+        "has no Docker",
+        "docker_missing",
+        all_of(without("usr/bin/docker"), lambda machine: replace(machine, docker=None)),
+    ),
+    "docker-down": Condition(
+        "has a Docker that does not answer", "docker_down", with_docker(DockerDaemon(version=None))
+    ),
+    "docker-old": Condition(
+        "has a Docker of 2017", "docker_old", with_docker(DockerDaemon(version="17.09.1-ce"))
+    ),
+    "docker-cgroupfs": Condition(
+        "has a Docker that keeps control groups itself",
+        "docker_cgroup_driver",
+        with_docker(DockerDaemon(cgroup_driver="cgroupfs")),
+    ),
+    "docker-snap": Condition(
+        "has a Docker from a snap",
+        "docker_snap",
+        lambda machine: replace(machine, tools=machine.tools - {"usr/bin/docker"} | {"snap/bin/docker"}),
+    ),
+    "toolkit-missing": Condition("has no NVIDIA container toolkit", "toolkit_missing", silent("nvidia-ctk")),
+    "runtime-missing": Condition(
+        "has a Docker that does not know the NVIDIA runtime",
+        "nvidia_runtime_missing",
+        with_docker(DockerDaemon(runtimes=("io.containerd.runc.v2", "runc"))),
+    ),
+    "cni-missing": Condition("has no CNI plugins", "cni_missing", without("opt/cni/bin")),
+    "bridge-missing": Condition(
+        "has no bridge module",
+        "bridge_missing",
+        all_of(
+            with_text(MODULES, "br_netfilter 32768 0 - Live 0x0000000000000000\n", ""),
+            with_text(MODULES, "bridge 32768 0 - Live 0x0000000000000000\n", ""),
+        ),
+    ),
+}
+
+WORK: Final[Mapping[str, Condition]] = {
+    "miner": Condition("mines", "miner_running", running("t-rex")),
+    "hiveos": Condition("has HiveOS on its disk", "mining_os", with_file("hive/bin/miner", "#!/bin/sh\n")),
+    "ionet-worker": Condition("works for io.net already", "ionet_worker_present", running("io-worker-vc")),
+    "gpu-busy": Condition(
+        "has cards that compute for somebody",
+        "gpu_busy",
+        every_gpu(
+            lambda gpu: replace(
+                gpu, utilization_percent=100, processes=(GpuProcess(NOBODYS_PID + gpu.index, "train", 4096),)
+            )
+        ),
+    ),
+    "interrupted": Condition(
+        "was left by an apply that was cut off", "interrupted", with_file("var/lib/ionet/pending", "")
+    ),
+}
+
+CLONES: Final[Mapping[str, Condition]] = {
+    "same-client-id": Condition(
+        "has another's Nomad client id",
+        "client_id_cloned",
+        with_file("opt/nomad/data/client/client-id", "c10ec10e-c10e-c10e-c10e-c10ec10ec10e"),
+    ),
+    "same-machine-id": Condition(
+        "has another's machine-id", "machine_id_doubled", with_file(MACHINE_ID, f"{'c10e' * 8}\n")
+    ),
+    "same-gpu": Condition(
+        "shows a GPU that another shows too",
+        "gpu_doubled",
+        first_gpu(lambda gpu: replace(gpu, uuid="GPU-c10ec10e-c10e-c10e-c10e-c10ec10ec10e")),
+    ),
+    "same-mac": Condition(
+        "has another's MAC address", "mac_doubled", with_file(f"{INTERFACE}/address", "02:c1:0e:c1:0e:c1\n")
+    ),
+    "same-hostname": Condition("has another's hostname", "hostname_doubled", with_file(HOSTNAME, "rig\n")),
+    "same-address": Condition(
+        "comes from another's address",
+        "address_doubled",
+        by_way(lambda way: replace(way, address="10.77.255.254")),
+    ),
+}

@@ -1,0 +1,1 @@
+"""A rehearsal host: SSH server, file tree, programs, supervisor."""

@@ -1,0 +1,214 @@
+"""How a rehearsal host's programs ask its supervisor: ``systemctl``, ``journalctl`` and ``nomad config validate``.
+
+It translates arguments into what the supervisor does, and its state into what the originals print and end with.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from ionetctl.lab.agent.config import validation
+from ionetctl.lab.host.rooted_path import locate
+from ionetctl.lab.host.supervisor import AGENT_PID, NOT_INSTALLED, UNIT, Reply, Supervisor
+from ionetctl.lab.host.units import load_unit
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SYSTEMD_FILE: Final = "run/lab/systemd"
+"""Which systemd the host has."""
+_NO_SUCH_UNIT: Final = 4
+_NOT_ACTIVE: Final = 3
+_LINKS_DIR: Final = "/etc/systemd/system"
+_SUB_STATES: Final = {"active": "running", "activating": "start", "failed": "failed"}
+_Verb = Callable[[frozenset[str]], Awaitable[Reply]]
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """The control programs of one host."""
+
+    supervisor: Supervisor
+
+    @property
+    def _tree(self) -> Path:
+        return self.supervisor.tree
+
+    async def answer(self, program: str, arguments: list[str]) -> Reply:
+        """What ``program`` with these arguments does on this host."""
+        if program == "journalctl":
+            return self._journalctl(arguments)
+        if program == "nomad-config-validate":
+            version, place = arguments
+            status, lines = validation(self._tree, place or "/etc/nomad.d", version)
+            return Reply(status, out=tuple(lines))
+        return await self._systemctl(arguments)
+
+    async def _systemctl(self, arguments: list[str]) -> Reply:
+        options = frozenset(each for each in arguments if each.startswith("-"))
+        if "--version" in options:
+            return Reply(out=(f"systemd {(self._tree / SYSTEMD_FILE).read_text().strip()}",))
+        verb, *names = [each for each in arguments if not each.startswith("-")] or [""]
+        if verb == "show":
+            return self._show(arguments)
+        if names and _unit_name(names[0]) != UNIT:
+            return _foreign_unit(verb, _unit_name(names[0]))
+        action = self._verbs().get(verb)
+        if action is None:
+            return Reply(1, err=(f"Unknown command verb {verb}.",))
+        return await action(options)
+
+    def _verbs(self) -> dict[str, _Verb]:
+        return {
+            "cat": self._cat,
+            "daemon-reload": self._daemon_reload,
+            "disable": self._disable,
+            "enable": self._enable,
+            "is-active": self._is_active,
+            "is-enabled": self._is_enabled,
+            "is-failed": self._is_failed,
+            "is-system-running": self._is_system_running,
+            "kill": self._stop,
+            "reload": self._reload,
+            "reload-or-restart": self._restart,
+            "reset-failed": self._reset_failed,
+            "restart": self._restart,
+            "start": self._start,
+            "status": self._status,
+            "stop": self._stop,
+            "try-restart": self._restart,
+        }
+
+    async def _daemon_reload(self, _: frozenset[str]) -> Reply:
+        self.supervisor.loaded = load_unit(self._tree, UNIT)
+        return Reply()
+
+    async def _is_system_running(self, _: frozenset[str]) -> Reply:
+        return Reply(out=("running",))
+
+    async def _is_active(self, options: frozenset[str]) -> Reply:
+        return self._state_is("active", options)
+
+    async def _is_failed(self, options: frozenset[str]) -> Reply:
+        return self._state_is("failed", options)
+
+    def _state_is(self, wanted: str, options: frozenset[str]) -> Reply:
+        active = self.supervisor.active
+        return Reply(0 if active == wanted else _NOT_ACTIVE, out=() if _is_quiet(options) else (active,))
+
+    async def _is_enabled(self, options: frozenset[str]) -> Reply:
+        if load_unit(self._tree, UNIT) is None:
+            return Reply(1, err=(f"Failed to get unit file state for {UNIT}: No such file or directory",))
+        is_enabled = bool(self._links_to_unit())
+        state = "enabled" if is_enabled else "disabled"
+        return Reply(0 if is_enabled else 1, out=() if _is_quiet(options) else (state,))
+
+    async def _enable(self, options: frozenset[str]) -> Reply:
+        unit = load_unit(self._tree, UNIT)
+        if unit is None:
+            return Reply(1, err=(f"Failed to enable unit: Unit file {UNIT} does not exist.",))
+        lines = []
+        for target in unit.wanted_by:
+            link = locate(self._tree, f"{_LINKS_DIR}/{target}.wants") / UNIT
+            link.parent.mkdir(parents=True, exist_ok=True)
+            if not link.is_symlink():
+                link.symlink_to(unit.fragment)
+                lines.append(f"Created symlink {_LINKS_DIR}/{target}.wants/{UNIT} → {unit.fragment}.")
+        return await self._start(options) if "--now" in options else Reply(err=tuple(lines))
+
+    async def _disable(self, options: frozenset[str]) -> Reply:
+        for link in self._links_to_unit():
+            link.unlink()
+        return await self.supervisor.stop() if "--now" in options else Reply()
+
+    def _links_to_unit(self) -> list[Path]:
+        folders = locate(self._tree, _LINKS_DIR).glob("*.wants")
+        return [folder / UNIT for folder in folders if (folder / UNIT).is_symlink()]
+
+    async def _start(self, _: frozenset[str]) -> Reply:
+        return Reply() if self.supervisor.active == "active" else await self.supervisor.start()
+
+    async def _restart(self, _: frozenset[str]) -> Reply:
+        await self.supervisor.stop()
+        return await self.supervisor.start()
+
+    async def _stop(self, _: frozenset[str]) -> Reply:
+        return await self.supervisor.stop()
+
+    async def _reset_failed(self, _: frozenset[str]) -> Reply:
+        if self.supervisor.active == "failed":
+            self.supervisor.active = "inactive"
+        return Reply()
+
+    async def _reload(self, _: frozenset[str]) -> Reply:
+        return Reply() if self.supervisor.active == "active" else Reply(1, err=(f"{UNIT} is not active.",))
+
+    async def _status(self, _: frozenset[str]) -> Reply:
+        active = self.supervisor.active
+        lines = (f"● {UNIT}", f"     Active: {active}", *list(self.supervisor.journal)[-10:])
+        return Reply(0 if active == "active" else _NOT_ACTIVE, out=lines)
+
+    async def _cat(self, _: frozenset[str]) -> Reply:
+        unit = load_unit(self._tree, UNIT)
+        if unit is None:
+            return Reply(1, err=(f"No files found for {UNIT}.",))
+        return Reply(out=(f"# {unit.fragment}", *unit.text.splitlines()))
+
+    def _show(self, arguments: list[str]) -> Reply:
+        joined = "\n".join(arguments)
+        names = re.findall(r"(?:^|\n)(?:-p\n?|--property[=\n])([A-Za-z,]+)", joined)
+        wanted = [name for group in names for name in group.split(",")]
+        values = self._properties()
+        chosen = [(name, values.get(name, "")) for name in (wanted or values)]
+        is_bare = "--value" in arguments
+        return Reply(out=tuple(value if is_bare else f"{name}={value}" for name, value in chosen))
+
+    def _properties(self) -> dict[str, str]:
+        unit, supervisor = load_unit(self._tree, UNIT), self.supervisor
+        process = str(AGENT_PID if supervisor.active == "active" else 0)
+        is_stale = unit is not None and supervisor.loaded is not None and unit != supervisor.loaded
+        return {
+            "LoadState": "loaded" if unit else "not-found",
+            "ActiveState": supervisor.active,
+            "SubState": _SUB_STATES.get(supervisor.active, "dead"),
+            "UnitFileState": "enabled" if self._links_to_unit() else "disabled" if unit else "",
+            "FragmentPath": unit.fragment if unit else "",
+            "ExecStart": " ".join(unit.exec_start) if unit else "",
+            "MainPID": process,
+            "ExecMainPID": process,
+            "ExecMainStatus": "0" if supervisor.result == "success" else "1",
+            "Result": supervisor.result,
+            "NRestarts": "0",
+            "NeedDaemonReload": "yes" if is_stale else "no",
+        }
+
+    def _journalctl(self, arguments: list[str]) -> Reply:
+        joined = " ".join(arguments)
+        number = re.search(r"(?:-n\s*|--lines[= ])(\d+)", joined)
+        lines = (
+            list(self.supervisor.journal)[-int(number.group(1)) :]
+            if number
+            else list(self.supervisor.journal)
+        )
+        if re.search(r"(?:-o\s*|--output[= ])cat", joined):
+            lines = [line.split("]: ", 1)[1] for line in lines]
+        return Reply(out=tuple(lines))
+
+
+def _is_quiet(options: frozenset[str]) -> bool:
+    return bool(options & {"-q", "--quiet"})
+
+
+def _unit_name(name: str) -> str:
+    return name if "." in name else f"{name}.service"
+
+
+def _foreign_unit(verb: str, name: str) -> Reply:
+    if verb in ("is-active", "is-failed"):
+        return Reply(_NO_SUCH_UNIT, out=("inactive",))
+    if verb == "is-enabled":
+        return Reply(1, err=(f"Failed to get unit file state for {name}: No such file or directory",))
+    return Reply(NOT_INSTALLED, err=(f"Failed to {verb} {name}: Unit {name} not found.",))

@@ -1,0 +1,184 @@
+"""What plays systemd on one rehearsal host: it loads the agent's unit, starts and stops the agent, keeps the journal.
+
+It knows one unit in earnest, the Nomad agent's. Unit files are read from the host, as late and as often as systemd
+reads them. How it is asked is ``control``'s business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import shutil
+from collections import deque
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from ionetctl.lab.agent.agent import Agent, AgentStartError
+from ionetctl.lab.host.rooted_path import locate
+from ionetctl.lab.host.units import Unit, load_unit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+UNIT: Final = "nomad.service"
+AGENT_PID: Final = 4242
+_START_TIMEOUT_S: Final = 90.0
+_JOURNAL_LINES: Final = 400
+_VERSION_S: Final = 10.0
+NOT_INSTALLED: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a stand-in program prints and ends with."""
+
+    status: int = 0
+    out: tuple[str, ...] = ()
+    err: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Supervisor:
+    """The init system of one host. ``faults`` are the names of what is wrong with it."""
+
+    tree: Path
+    address: str
+    environment: Mapping[str, str] = field(repr=False)
+    faults: frozenset[str] = frozenset()
+    active: str = "inactive"
+    result: str = "success"
+    agent: Agent | None = None
+    journal: deque[str] = field(default_factory=lambda: deque(maxlen=_JOURNAL_LINES), repr=False)
+    loaded: Unit | None = None
+    _running: asyncio.Task[None] | None = None
+    _stopped: asyncio.Event = field(default_factory=asyncio.Event)
+    _starting: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def seem_running(self) -> None:
+        """Play a host on which a Nomad agent of somebody else has been running for long."""
+        self.active = "active"
+        self._show_process()
+
+    def _show_process(self) -> None:
+        """Let the agent be seen in the host's process table, or not any more."""
+        folder = self.tree / "proc" / str(AGENT_PID)
+        if self.active == "active":
+            folder.mkdir(exist_ok=True)
+            (folder / "comm").write_text("nomad\n")
+            words = (
+                self.loaded.exec_start
+                if self.loaded
+                else ("/usr/bin/nomad", "agent", "-config", "/etc/nomad.d")
+            )
+            (folder / "cmdline").write_text("\0".join(words) + "\0")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    async def close(self) -> None:
+        """End the agent, without a word to the region: as a power cut would."""
+        await self._end_agent()
+
+    # --- the service -------------------------------------------------------------------------------------------------
+
+    async def start(self) -> Reply:
+        """Start the agent as its unit says; returns when it has notified, failed or been stopped."""
+        async with self._starting:
+            self.loaded = self.loaded or load_unit(self.tree, UNIT)
+            if self.loaded is None:
+                return Reply(NOT_INSTALLED, err=(f"Failed to start {UNIT}: Unit {UNIT} not found.",))
+            self._stopped.clear()
+            self.active = "activating"
+            self._note("systemd", f"Starting {UNIT} - Nomad...")
+            if "start-hangs" in self.faults:
+                return await self._hang()
+            try:
+                await self._start_agent(self.loaded)
+            except AgentStartError as error:
+                return self._fail("exit-code", str(error))
+            self.active, self.result = "active", "success"
+            self._show_process()
+            self._note("systemd", f"Started {UNIT} - Nomad.")
+            return Reply()
+
+    async def _start_agent(self, unit: Unit) -> None:
+        version = await self._program_version(unit.exec_start[0])
+        if "start-fails" in self.faults:
+            raise AgentStartError(
+                "==> Error starting agent: client setup failed: failed to create nomad cgroup"
+            )
+        agent = Agent(
+            self.tree, self.address, version, self._agent_log, can_reach="no-route" not in self.faults
+        )
+        agent.start(unit.config_places)
+        await self._end_agent()
+        self.agent = agent
+        self._running = asyncio.create_task(agent.run())
+
+    async def _program_version(self, program: str) -> str:
+        """Run the program that the unit names, as far as saying its version: a broken one fails here."""
+        path = locate(self.tree, program)
+        if not path.is_file() or not os.access(path, os.X_OK):
+            raise AgentStartError(
+                f"{UNIT}: Failed at step EXEC spawning {program}: No such file or directory"
+            )
+        process = await asyncio.create_subprocess_exec(
+            path, "version", stdout=-1, stderr=-3, env=dict(self.environment)
+        )
+        output, _ = await asyncio.wait_for(process.communicate(), _VERSION_S)
+        match = re.match(rb"Nomad v(\S+)", output)
+        if process.returncode != 0 or match is None:
+            raise AgentStartError(f"{UNIT}: Main process exited, code=exited, status={process.returncode}")
+        return match.group(1).decode()
+
+    async def _hang(self) -> Reply:
+        try:
+            await asyncio.wait_for(self._stopped.wait(), _START_TIMEOUT_S)
+        except TimeoutError:
+            return self._fail("timeout", f"{UNIT}: start operation timed out. Terminating.")
+        self.active = "inactive"
+        return Reply(1, err=(f"Job for {UNIT} canceled.",))
+
+    def _fail(self, result: str, reason: str) -> Reply:
+        self.active, self.result = "failed", result
+        self._show_process()
+        for line in reason.splitlines():
+            self._agent_log(line)
+        self._note("systemd", f"{UNIT}: Main process exited, code=exited, status=1/FAILURE")
+        self._note("systemd", f"{UNIT}: Failed with result '{result}'.")
+        hint = f'See "systemctl status {UNIT}" and "journalctl -xeu {UNIT}" for details.'
+        cause = (
+            "a timeout was exceeded" if result == "timeout" else "the control process exited with error code"
+        )
+        return Reply(1, err=(f"Job for {UNIT} failed because {cause}.", hint))
+
+    async def stop(self) -> Reply:
+        """End the agent, however far its start has come."""
+        self._stopped.set()
+        if load_unit(self.tree, UNIT) is None and self.active == "inactive":
+            return Reply(NOT_INSTALLED, err=(f"Failed to stop {UNIT}: Unit {UNIT} not loaded.",))
+        await self._end_agent()
+        self.active = "inactive"
+        self._show_process()
+        self._note("systemd", f"Stopped {UNIT} - Nomad.")
+        return Reply()
+
+    async def _end_agent(self) -> None:
+        if self._running is not None:
+            self._running.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._running
+        self._running = self.agent = None
+
+    # --- the journal -------------------------------------------------------------------------------------------------
+
+    def _agent_log(self, line: str) -> None:
+        self._note("nomad", line)
+
+    def _note(self, who: str, line: str) -> None:
+        when = datetime.now(UTC).strftime("%b %d %H:%M:%S")
+        process = 1 if who == "systemd" else AGENT_PID
+        self.journal.append(f"{when} {self.tree.name} {who}[{process}]: {line}")

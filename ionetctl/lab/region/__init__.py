@@ -1,0 +1,1 @@
+"""The rehearsal's region: what a Nomad server answers."""

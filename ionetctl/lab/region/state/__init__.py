@@ -1,0 +1,1 @@
+"""What the rehearsal's region knows: nodes, pools, tokens."""

@@ -1,0 +1,254 @@
+"""One Nomad region as the rest of ionetctl sees it: the calls, their paging, and what they need and mean.
+
+Implements ``ports.Region``. It knows Nomad's API (https://developer.hashicorp.com/nomad/api-docs) and nothing of hosts
+or rollouts. Lists are read stale, by pages; what a server without a leader then answers (403) is asked again without.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, Self
+
+import msgspec
+
+from ionetctl.core.errors import RegionError
+from ionetctl.core.model.node import RegionStatus
+from ionetctl.core.versions import precedence
+from ionetctl.nomad.http import Call, Endpoint, Patience, RegionHttp, Reply
+from ionetctl.nomad.responses import (
+    AgentSelf,
+    Allocation,
+    Members,
+    Minted,
+    NodeStub,
+    Pool,
+    WholeNode,
+    decoded,
+    introduction,
+    node_detail,
+    node_view,
+    nonsense,
+)
+from ionetctl.nomad.tls import client_context, expiry
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+    from types import TracebackType
+
+    from ionetctl.core.model.inventory import RegionSettings
+    from ionetctl.core.model.names import NodeId, RegionName
+    from ionetctl.core.model.node import IntroductionToken, NodeDetail, NodeView
+    from ionetctl.core.model.secret import SecretRef
+
+PAGE_SIZE: Final = 1000
+PAGE_LIMIT: Final = 100
+"""A region carries 10,000 nodes; a server that goes on for ever is no Nomad."""
+RUNNING: Final = frozenset({"pending", "running"})
+_FORBIDDEN: Final = "region_forbidden"
+
+
+class NomadRegion:
+    """A region's API; an async context manager that closes its connections at the end."""
+
+    def __init__(self, name: RegionName, http: RegionHttp) -> None:
+        self._name = name
+        self._http = http
+
+    @classmethod
+    def open(
+        cls,
+        settings: RegionSettings,
+        reveal: Callable[[SecretRef], str],
+        patience: Patience | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> Self:
+        """The region of some settings; connects at the first call.
+
+        Raises ``ConfigurationError``: ``region_api_invalid``, ``secret_malformed``, ``certificate_unreadable``,
+        ``key_unreadable``, ``pair_mismatch``, and what ``reveal`` raises.
+        """
+        endpoint = Endpoint(
+            addresses=settings.api,
+            server_name=settings.tls.server_name,
+            context=client_context(settings.tls, reveal),
+            token=reveal(settings.token),
+        )
+        return cls(settings.name, RegionHttp(endpoint, patience or Patience(), sleep))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._http.close()
+
+    async def status(self) -> RegionStatus:
+        """What a rollout must know of the region before it touches a host.
+
+        ``server_version`` is the oldest among its servers. Needs node:read (or agent:read) and node_pool:read;
+        what one server knows of its own configuration stays ``None`` without agent:read. Raises ``RegionError`` and ``TrustError``.
+        """
+        agent = await self._agent()
+        members = await self._members()
+        return RegionStatus(
+            name=self._name,
+            server_version=self._oldest_server(members),
+            enforcement=agent.enforcement if agent else None,
+            pools=frozenset(pool.name for pool in await self._pools()),
+            connections_per_client=agent.connections_per_client if agent else None,
+            servers=members.servers(self._name, await self._leader()),
+            heartbeats=agent.heartbeats if agent else None,
+            certificate_expires_at=expiry(self._http.certificate),
+        )
+
+    async def nodes(
+        self, filter_expression: str | None = None, *, with_devices: bool = False
+    ) -> Sequence[NodeView]:
+        """All nodes that pass the filter (go-bexpr over the full node). Needs node:read.
+
+        Raises ``RegionError`` and ``TrustError``.
+        """
+        params = {"per_page": str(PAGE_SIZE)}
+        if filter_expression:
+            params["filter"] = filter_expression
+        if with_devices:
+            params["resources"] = "true"
+        return [
+            node_view(stub, with_devices=with_devices)
+            async for page in self._node_pages(params)
+            for stub in page
+        ]
+
+    async def introduce(self, name: str, pool: str, ttl_s: int) -> IntroductionToken:
+        """A new introduction token, with the end that the region gave it. Needs node:write and Nomad 1.11.
+
+        Raises ``RegionError`` (``introduction_unsupported`` from an older region, among others) and ``TrustError``.
+        """
+        # A number would be taken for nanoseconds.
+        body = {"NodeName": name, "NodePool": pool, "TTL": f"{ttl_s}s"}
+        path = "/v1/acl/identity/client-introduction-token"
+        call = self._call("POST", path, "node:write", body=msgspec.json.encode(body))
+        try:
+            reply = await self._http.send(call)
+        except RegionError as error:
+            if error.code != "region_not_found":
+                raise
+            message = f"{self._name} does not know introduction tokens: they came with Nomad 1.11"
+            hint = "upgrade the servers, or set introduction: off for the region"
+            raise RegionError("introduction_unsupported", message, hint) from error
+        return introduction(decoded(Minted, reply.body, path).jwt)
+
+    async def node(self, node: NodeId) -> NodeDetail | None:
+        """One node, its static and dynamic meta merged; ``None`` where it is not known. Needs node:read.
+
+        Dynamic metadata shows here some seconds after it was set. Raises ``RegionError`` and ``TrustError``.
+        """
+        try:
+            reply = await self._get(f"/v1/node/{node}", "node:read")
+        except RegionError as error:
+            if error.code != "region_not_found":
+                raise
+            return None
+        return node_detail(decoded(WholeNode, reply.body, "/v1/node/:id"))
+
+    async def set_eligibility(self, node: NodeId, *, is_eligible: bool) -> None:
+        """Let a node have new allocations, or keep them from it. Needs node:write.
+
+        Raises ``RegionError`` and ``TrustError``.
+        """
+        body = {"NodeID": node, "Eligibility": "eligible" if is_eligible else "ineligible"}
+        path = f"/v1/node/{node}/eligibility"
+        await self._http.send(self._call("POST", path, "node:write", body=msgspec.json.encode(body)))
+
+    async def annotate(self, node: NodeId, meta: Mapping[str, str | None]) -> None:
+        """Change a node's dynamic metadata, by way of its servers. Needs node:write and a connected node.
+
+        Its agent has it at once and keeps it across restarts; the servers hear of it up to ten seconds later.
+        Raises ``RegionError`` (``node_disconnected`` where the servers have no way to it) and ``TrustError``.
+        """
+        body = msgspec.json.encode({"NodeID": node, "Meta": dict(meta)})
+        call = self._call("POST", "/v1/client/metadata", "node:write", {"node_id": node}, body)
+        try:
+            await self._http.send(call)
+        except RegionError as error:
+            if error.code != "region_not_found":
+                raise
+            message = f"{self._name} has no way to the node {node} now, so its metadata stays as it is"
+            raise RegionError("node_disconnected", message, "is its Nomad running? Then run again") from error
+
+    async def allocations(self, node: NodeId) -> Sequence[str]:
+        """The names of a node's allocations that run or are about to. Needs read-job in their namespaces.
+
+        Raises ``RegionError`` and ``TrustError``.
+        """
+        from ionetctl.nomad.python_nomad import node_allocations
+
+        body = await node_allocations(self._http, self._name, node)
+        found = decoded(list[Allocation], body, "the list of allocations")
+        return [one.name for one in found if one.client_status in RUNNING]
+
+    async def _node_pages(self, params: dict[str, str]) -> AsyncIterator[list[NodeStub]]:
+        for _ in range(PAGE_LIMIT):
+            reply = await self._stale_or_not(params)
+            yield decoded(list[NodeStub], reply.body, "the list of nodes")
+            following = reply.headers.get("X-Nomad-NextToken")
+            if not following:
+                return
+            params = {**params, "next_token": following}
+        raise nonsense("the list of nodes", f"it has more than {PAGE_LIMIT} pages")
+
+    async def _stale_or_not(self, params: Mapping[str, str]) -> Reply:
+        """A page by a stale read. A server without a leader refuses those with 403, so that has to be asked again."""
+        try:
+            return await self._get("/v1/nodes", "node:read", {**params, "stale": "true"})
+        except RegionError as error:
+            if error.code != _FORBIDDEN:
+                raise
+            return await self._get("/v1/nodes", "node:read", params)
+
+    async def _agent(self) -> AgentSelf | None:
+        """The configuration of the server that answers, or ``None`` where we may not look or it is another region's."""
+        try:
+            reply = await self._get("/v1/agent/self", "agent:read")
+        except RegionError as error:
+            if error.code != _FORBIDDEN:
+                raise
+            return None
+        agent = decoded(AgentSelf, reply.body, "/v1/agent/self")
+        return agent if agent.config.region == self._name else None
+
+    async def _members(self) -> Members:
+        reply = await self._get("/v1/agent/members", "node:read")
+        return decoded(Members, reply.body, "/v1/agent/members")
+
+    async def _leader(self) -> str:
+        """The RPC address of the region's leader; asking for it needs no right."""
+        reply = await self._get("/v1/status/leader", "no right")
+        return decoded(str, reply.body, "/v1/status/leader")
+
+    def _oldest_server(self, members: Members) -> str:
+        """The oldest version among the region's servers: a client must not be newer than any of them."""
+        builds = members.builds(self._name)
+        if not builds:
+            hint = "the region's name in the inventory must be Nomad's own: nomad server members shows it"
+            raise RegionError("region_no_path", f"its API knows no living server of {self._name}", hint)
+        try:
+            return min(builds, key=precedence)
+        except ValueError as error:
+            why = str(error)
+        raise nonsense("/v1/agent/members", why)
+
+    async def _pools(self) -> list[Pool]:
+        reply = await self._get("/v1/node/pools", "node_pool:read")
+        return decoded(list[Pool], reply.body, "/v1/node/pools")
+
+    async def _get(self, path: str, right: str, params: Mapping[str, str] | None = None) -> Reply:
+        return await self._http.send(self._call("GET", path, right, params or {}))
+
+    def _call(
+        self, method: str, path: str, right: str, params: Mapping[str, str] | None = None, body: bytes = b""
+    ) -> Call:
+        """A call to this region, whichever region's server the address leads to. An agent speaks for itself alone."""
+        target = {} if path.startswith("/v1/agent/") else {"region": self._name}
+        return Call(method, path, right, {**(params or {}), **target}, body)

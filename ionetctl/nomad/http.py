@@ -1,0 +1,289 @@
+"""HTTP towards one region: its addresses, failover, retries, deadlines and bounds, and what an answer's status means.
+
+It knows httpx and Nomad's way of refusing; it must not know what is asked. A call is tried on the address that
+answered last; what may pass (no connection, 429, 5xx, an answer that is not JSON) goes on to the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import httpx
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
+from tenacity.wait import wait_random_exponential
+
+from ionetctl import __version__
+from ionetctl.core.errors import ConfigurationError, RegionError
+from ionetctl.nomad.responses import nonsense, printable
+from ionetctl.nomad.tls import explain_tls_failure
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+
+CONNECTIONS: Final = 4
+"""A server refuses the 101st connection of an address, and other tools of the site ask it too."""
+BODY_LIMIT_BYTES: Final = 64 << 20
+"""A thousand nodes with the device lists of many GPUs and cores are about 20 MB."""
+_REFUSAL_LIMIT_BYTES: Final = 4096
+_EXCERPT: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a region is asked. ``deadline_s`` bounds a whole call, its retries and its waiting for a turn."""
+
+    attempts: int = 8
+    first_wait_s: float = 0.5
+    longest_wait_s: float = 8.0
+    connect_s: float = 10.0
+    silence_s: float = 30.0
+    deadline_s: float = 90.0
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request. ``right`` is what the token needs for it, in Nomad's words."""
+
+    method: str
+    path: str
+    right: str
+    params: Mapping[str, str]
+    body: bytes = b""
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer of status 2xx whose content is JSON."""
+
+    body: bytes
+    headers: httpx.Headers
+
+
+class _PassingError(Exception):
+    """A failure that another address or another moment may not have."""
+
+    def __init__(self, error: RegionError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+class _TokenAuth(httpx.Auth):
+    """Puts the token on each request, so that no client-wide header list shows it."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        request.headers["X-Nomad-Token"] = self._token
+        yield request
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a region's API is, what its certificate must bear, and how we present ourselves there."""
+
+    addresses: Sequence[str]
+    server_name: str
+    context: ssl.SSLContext
+    token: str = field(repr=False)
+
+
+class RegionHttp:
+    """The connections to one region's API; ``send`` makes one call.
+
+    Raises ``ConfigurationError`` (``region_api_invalid``, ``secret_malformed``) where no call could ever be made.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, patience: Patience, sleep: Callable[[float], Awaitable[None]]
+    ) -> None:
+        self._addresses = [_checked_address(address) for address in endpoint.addresses]
+        self._server_name = endpoint.server_name
+        self._token = _checked_token(endpoint.token)
+        self._patience = patience
+        self._sleep = sleep
+        self.certificate: bytes | None = None
+        """The certificate (DER) that the API showed last."""
+        self._preferred = 0
+        self._turns = asyncio.Semaphore(CONNECTIONS)
+        self._client = httpx.AsyncClient(
+            verify=endpoint.context,
+            auth=_TokenAuth(self._token),
+            headers={
+                "Accept": "application/json",
+                "Accept-Encoding": "gzip",
+                "User-Agent": f"ionetctl/{__version__}",
+            },
+            timeout=httpx.Timeout(patience.silence_s, connect=patience.connect_s),
+            limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS),
+            trust_env=False,
+        )
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def send(self, call: Call) -> Reply:
+        """The region's answer, from whichever address gives one.
+
+        Raises ``TrustError`` (``region_untrusted``) at the first certificate that does not hold, and ``RegionError``:
+        at once for ``client_certificate_refused``, ``region_forbidden``, ``region_not_found``, ``region_refused``; after the retries for
+        ``region_unreachable``, ``region_no_leader``, ``region_no_path``, ``region_rate_limited``, ``region_failing``
+        and ``region_nonsense``.
+        """
+        last: list[RegionError] = []
+        try:
+            async with asyncio.timeout(self._patience.deadline_s):
+                return await self._retried(call, last)
+        except TimeoutError:
+            pass
+        message = f"{call} had no answer within {self._patience.deadline_s:g} s"
+        raise last[-1] if last else RegionError("region_unreachable", message, _WAY_HINT)
+
+    async def _retried(self, call: Call, last: list[RegionError]) -> Reply:
+        retrying = AsyncRetrying(
+            stop=stop_after_attempt(self._patience.attempts),
+            wait=self._wait_s,
+            retry=retry_if_exception_type(_PassingError),
+            sleep=self._sleep,
+            reraise=True,
+        )
+        try:
+            async for attempt in retrying:
+                with attempt:
+                    return await self._attempt(call, last)
+        except _PassingError as failure:
+            raise failure.error from failure
+        raise AssertionError("tenacity ends with a result or an error")  # pragma: no cover
+
+    def _wait_s(self, state: RetryCallState) -> float:
+        """No wait while there are addresses that were not tried; then longer and longer ones, at random."""
+        tried = len(self._addresses)
+        if state.attempt_number < tried:
+            return 0.0
+        waiting = wait_random_exponential(self._patience.first_wait_s, self._patience.longest_wait_s)
+        return waiting(state)
+
+    async def _attempt(self, call: Call, last: list[RegionError]) -> Reply:
+        async with self._turns:
+            chosen = self._preferred
+            try:
+                return await self._ask(self._addresses[chosen], call)
+            except _PassingError as failure:
+                last.append(failure.error)
+                if self._preferred == chosen:
+                    self._preferred = (chosen + 1) % len(self._addresses)
+                raise
+
+    async def _ask(self, address: str, call: Call) -> Reply:
+        try:
+            async with self._client.stream(
+                call.method,
+                f"{address}{call.path}",
+                params=dict(call.params),
+                content=call.body or None,
+                extensions={"sni_hostname": self._server_name},
+            ) as response:
+                return await self._read(address, call, response)
+        except (
+            httpx.RequestError,
+            OSError,
+        ) as error:  # an alert while reading comes through as plain ssl.SSLError
+            raise self._translated(error, address) from error
+
+    async def _read(self, address: str, call: Call, response: httpx.Response) -> Reply:
+        self.certificate = shown_certificate(response) or self.certificate
+        if not response.is_success:
+            body = await _body(response, _REFUSAL_LIMIT_BYTES, cut=True)
+            text = printable(body.decode(errors="replace").strip().replace(self._token, "***")[:_EXCERPT])
+            raise _refusal(address, call, response.status_code, text)
+        if not response.headers.get("content-type", "").startswith("application/json"):
+            raise _PassingError(nonsense(f"{call} at {address}", "the answer is not JSON"))
+        return Reply(await _body(response, BODY_LIMIT_BYTES), response.headers)
+
+    def _translated(self, error: Exception, address: str) -> Exception:
+        if trust := explain_tls_failure(error, address, self._server_name):
+            return trust
+        if isinstance(error, httpx.DecodingError):
+            return _PassingError(nonsense(address, "its compression is broken"))
+        why = printable(str(error)) or type(error).__name__
+        return _PassingError(
+            RegionError("region_unreachable", f"{address} cannot be reached: {why}", _WAY_HINT)
+        )
+
+
+_WAY_HINT: Final = "look at the way from here to the API's port (4646): routes, firewall, load balancer"
+_LEADER_HINT: Final = "its servers are electing a leader, or have lost their quorum: nomad server members"
+
+
+def _refusal(address: str, call: Call, status: int, text: str) -> Exception:
+    """What a status other than 2xx means (https://developer.hashicorp.com/nomad/api-docs and tried on a real region)."""
+    said = f"{call} at {address} was answered {status}: {text}"
+    match status:
+        case 403:
+            message = f"the region's token may not {call} (it needs {call.right})"
+            hint = f"give its policy {call.right}, and look whether the token is this region's and has not expired"
+            return RegionError("region_forbidden", message, hint)
+        case 404:
+            return RegionError("region_not_found", said, "is the region older than what is asked of it?")
+        case 429:
+            hint = "too many connections come from this address: run fewer rollouts at once"
+            return _PassingError(RegionError("region_rate_limited", said, hint))
+        case _ if status >= 500:  # noqa: PLR2004  (the class of server errors)
+            return _PassingError(_server_error(said, text))
+        case _:
+            return RegionError("region_refused", said, "this should not happen: please report it")
+
+
+def _server_error(said: str, text: str) -> RegionError:
+    if "No cluster leader" in text:
+        return RegionError("region_no_leader", said, _LEADER_HINT)
+    if "No path to region" in text:
+        hint = "the region's name in the inventory must be Nomad's own: nomad server members shows it"
+        return RegionError("region_no_path", said, hint)
+    return RegionError("region_failing", said, "look at the servers' logs")
+
+
+def shown_certificate(response: httpx.Response) -> bytes | None:
+    """The certificate (DER) of the connection that an answer came by; ``None`` where it is gone already."""
+    connection = response.extensions["network_stream"].get_extra_info("ssl_object")
+    return connection.getpeercert(binary_form=True) if connection else None
+
+
+async def _body(response: httpx.Response, limit: int, *, cut: bool = False) -> bytes:
+    """The content, unpacked. Past ``limit`` bytes it is cut, or an error (``region_nonsense``)."""
+    blocks: list[bytes] = []
+    size = 0
+    async for block in response.aiter_bytes():
+        blocks.append(block)
+        size += len(block)
+        if size > limit:
+            if cut:
+                break
+            raise nonsense(str(response.url.path), f"the answer has more than {limit >> 20} MB")
+    return b"".join(blocks)
+
+
+def _checked_address(address: str) -> str:
+    try:
+        url = httpx.URL(address)
+    except httpx.InvalidURL:
+        url = httpx.URL("")
+    if url.scheme != "https" or not url.host:
+        hint = "an address of the API looks like https://nomad-1.eu-north.example:4646"
+        raise ConfigurationError("region_api_invalid", f"{printable(address)!r} is no https address", hint)
+    return address.rstrip("/")
+
+
+def _checked_token(token: str) -> str:
+    """The token, fit for a header: a library's error about it would show it."""
+    if token.isascii() and token.isprintable() and " " not in token:
+        return token
+    hint = "it is one line of ASCII, as nomad acl token create prints it under Secret ID"
+    raise ConfigurationError("secret_malformed", "the region's token has characters that no token has", hint)

@@ -1,0 +1,64 @@
+"""The occasional calls, by python-nomad: what it covers well enough not to be written again.
+
+Its own HTTP is not used. It would read the environment, check no certificate unless told to, know one address only and
+print the token in its repr; so it gets a ``requests`` session whose only way out is the region's own HTTP, and never
+sees the token. It blocks, so it runs in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qsl, urlsplit
+
+from nomad.api.node import Node
+from requests import PreparedRequest, Response, Session
+from requests.adapters import BaseAdapter
+
+from ionetctl.nomad.http import Call
+
+if TYPE_CHECKING:
+    from ionetctl.core.model.names import NodeId, RegionName
+    from ionetctl.nomad.http import RegionHttp
+
+_SOMEWHERE: Final = "https://region.invalid"
+"""python-nomad wants an address; which server is asked is for the region's own HTTP to choose."""
+
+
+async def node_allocations(http: RegionHttp, region: RegionName, node: NodeId) -> bytes:
+    """The JSON of ``GET /v1/node/:id/allocations``. Raises as ``RegionHttp.send`` does."""
+    loop = asyncio.get_running_loop()
+    return await asyncio.to_thread(_ask_allocations, _RegionAdapter(http, loop, "node:read"), region, node)
+
+
+def _ask_allocations(adapter: _RegionAdapter, region: RegionName, node: NodeId) -> bytes:
+    with Session() as session:
+        session.trust_env = False
+        session.mount("https://", adapter)
+        nodes = Node(address=_SOMEWHERE, verify=True, region=region, session=session)
+        content: bytes = nodes.request(node, "allocations", method="get").content
+        return content
+
+
+class _RegionAdapter(BaseAdapter):
+    """Sends what python-nomad asks for through the region's own HTTP, on the loop that owns it."""
+
+    def __init__(self, http: RegionHttp, loop: asyncio.AbstractEventLoop, right: str) -> None:
+        super().__init__()
+        self._http = http
+        self._loop = loop
+        self._right = right
+
+    def send(self, request: PreparedRequest, *_args: Any, **_kwargs: Any) -> Response:  # noqa: ANN401  (requests' signature)
+        url = urlsplit(request.url or "")
+        call = Call(str(request.method), url.path, self._right, dict(parse_qsl(url.query)))
+        reply = asyncio.run_coroutine_threadsafe(self._http.send(call), self._loop).result()
+        response = Response()
+        response.status_code = 200
+        response.url = str(request.url)
+        response.request = request
+        response._content = reply.body  # noqa: SLF001  (requests offers no other way to make a response)
+        return response
+
+    def close(self) -> None:
+        """Nothing to close: the connections are the region's."""

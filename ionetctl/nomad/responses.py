@@ -1,0 +1,311 @@
+"""What Nomad's API says, from bytes to records: strict in types, generous to fields it does not know.
+
+It knows the JSON of Nomad's answers and nothing of HTTP. Texts in them come from hosts in the end (names, devices),
+so that they are made printable and short here, once.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from datetime import UTC, datetime
+from typing import Final, TypeVar
+
+import msgspec
+
+from ionetctl.core.errors import RegionError
+from ionetctl.core.model.names import NodeId
+from ionetctl.core.model.node import (
+    Device,
+    Heartbeats,
+    IntroductionToken,
+    NodeDetail,
+    NodeView,
+    RegionServer,
+)
+from ionetctl.core.sanitize import harmless
+
+TEXT_LIMIT: Final = 256
+_NS_PER_S: Final = 1_000_000_000
+_MIB_PER: Final[dict[str, int]] = {"MiB": 1, "GiB": 1024}
+_RUNTIMES: Final = "driver.docker.runtimes"
+DEFAULT_HEARTBEATS: Final = Heartbeats(
+    min_ttl_s=10.0, max_per_second=50.0, failover_ttl_s=300.0, grace_s=10.0
+)
+"""What Nomad's servers do unless told otherwise (nomad/config.go, ``DefaultConfig``)."""
+_JWT: Final = re.compile(r"[A-Za-z0-9_-]+\.([A-Za-z0-9_-]+)\.[A-Za-z0-9_-]+")
+
+_Document = TypeVar("_Document")
+
+
+class _Measure(msgspec.Struct, rename="pascal"):
+    number: int | None = msgspec.field(name="Int", default=None)
+    unit: str = ""
+
+
+class _Instance(msgspec.Struct, rename="pascal"):
+    id: str = msgspec.field(name="ID")
+    healthy: bool = False
+
+
+class _DeviceGroup(msgspec.Struct, rename="pascal"):
+    vendor: str
+    type: str
+    name: str
+    instances: list[_Instance] | None = None
+    attributes: dict[str, _Measure] | None = None
+
+
+class _Resources(msgspec.Struct, rename="pascal"):
+    devices: list[_DeviceGroup] | None = None
+
+
+class _Driver(msgspec.Struct, rename="pascal"):
+    healthy: bool = False
+    detected: bool = False
+    attributes: dict[str, str] | None = None
+
+
+class NodeStub(msgspec.Struct, rename="pascal"):
+    """A row of ``GET /v1/nodes``."""
+
+    id: str = msgspec.field(name="ID")
+    name: str
+    datacenter: str
+    status: str
+    scheduling_eligibility: str
+    address: str = ""
+    """Absent in a whole node, which has HTTPAddr."""
+    node_pool: str = "default"
+    """Absent before Nomad 1.6."""
+    node_class: str = ""
+    version: str = ""
+    drivers: dict[str, _Driver] | None = None
+    node_resources: _Resources | None = None
+
+
+class WholeNode(NodeStub, rename="pascal"):
+    """The part of ``GET /v1/node/:id`` that matters; ``meta`` is static and dynamic merged."""
+
+    meta: dict[str, str] | None = None
+    attributes: dict[str, str] | None = None
+
+
+class Pool(msgspec.Struct, rename="pascal"):
+    """A row of ``GET /v1/node/pools``."""
+
+    name: str
+
+
+class Minted(msgspec.Struct):
+    """The answer of ``POST /v1/acl/identity/client-introduction-token``."""
+
+    jwt: str = msgspec.field(name="JWT")
+
+
+class _ClientIntroduction(msgspec.Struct, rename="pascal"):
+    enforcement: str
+
+
+class _ServerConfig(msgspec.Struct, rename="pascal"):
+    client_introduction: _ClientIntroduction | None = None
+    min_heartbeat_ttl_ns: int = msgspec.field(name="MinHeartbeatTTL", default=0)
+    max_heartbeats_per_second: float = 0.0
+    failover_heartbeat_ttl_ns: int = msgspec.field(name="FailoverHeartbeatTTL", default=0)
+    heartbeat_grace_ns: int = msgspec.field(name="HeartbeatGrace", default=0)
+
+
+class _Limits(msgspec.Struct):
+    rpc_max_conns_per_client: int | None = msgspec.field(name="RPCMaxConnsPerClient", default=None)
+
+
+class _AgentConfig(msgspec.Struct, rename="pascal"):
+    region: str = ""
+    server: _ServerConfig | None = None
+    limits: _Limits | None = None
+
+
+class AgentSelf(msgspec.Struct):
+    """The part of ``GET /v1/agent/self`` that matters; it is the answering server's own configuration."""
+
+    config: _AgentConfig
+
+    @property
+    def enforcement(self) -> str | None:
+        """How introductions are enforced (``none``, ``warn``, ``strict``), or ``None`` before Nomad 1.11."""
+        server = self.config.server
+        return server.client_introduction.enforcement if server and server.client_introduction else None
+
+    @property
+    def connections_per_client(self) -> int | None:
+        """How many connections the server takes from one address, or ``None`` where it does not say."""
+        return self.config.limits.rpc_max_conns_per_client if self.config.limits else None
+
+    @property
+    def heartbeats(self) -> Heartbeats | None:
+        """How clients are to beat, Nomad's defaults where nothing is set (0); ``None`` where it does not say."""
+        server = self.config.server
+        if server is None:
+            return None
+        usual = DEFAULT_HEARTBEATS
+        return Heartbeats(
+            server.min_heartbeat_ttl_ns / _NS_PER_S or usual.min_ttl_s,
+            server.max_heartbeats_per_second or usual.max_per_second,
+            server.failover_heartbeat_ttl_ns / _NS_PER_S or usual.failover_ttl_s,
+            server.heartbeat_grace_ns / _NS_PER_S or usual.grace_s,
+        )
+
+
+class _Member(msgspec.Struct, rename="pascal"):
+    status: str
+    tags: dict[str, str]
+    name: str = ""
+
+    @property
+    def rpc_address(self) -> str:
+        """Where the server takes RPC, as the leader's address is written."""
+        host, port = self.tags.get("rpc_addr", ""), self.tags.get("port", "")
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+class Members(msgspec.Struct, rename="pascal"):
+    """The answer of ``GET /v1/agent/members``: the servers of all federated regions."""
+
+    members: list[_Member]
+
+    def builds(self, region: str) -> list[str]:
+        """The versions of the servers of a region that are not gone."""
+        return [
+            member.tags["build"]
+            for member in self.members
+            if member.status == "alive" and member.tags.get("region") == region and "build" in member.tags
+        ]
+
+    def servers(self, region: str, leader: str) -> tuple[RegionServer, ...]:
+        """The servers of a region by name, those that are gone too; ``leader`` is the leader's RPC address."""
+        found = [
+            RegionServer(
+                name=printable(member.name),
+                address=printable(member.rpc_address),
+                version=printable(member.tags.get("build", "")),
+                status=printable(member.status),
+                is_leader=member.status == "alive" and member.rpc_address == leader,
+            )
+            for member in self.members
+            if member.tags.get("region") == region
+        ]
+        return tuple(sorted(found, key=lambda server: server.name))
+
+
+class Allocation(msgspec.Struct, rename="pascal"):
+    """A row of ``GET /v1/node/:id/allocations``."""
+
+    name: str
+    client_status: str
+
+
+class _Claims(msgspec.Struct):
+    exp: int
+
+
+def decoded(kind: type[_Document], body: bytes, what: str) -> _Document:
+    """A JSON body as a record. Raises ``RegionError`` (``region_nonsense``), ``what`` naming the call."""
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        why = printable(str(error))
+    except RecursionError:
+        why = "it is nested too deep"
+    raise nonsense(what, why)
+
+
+def nonsense(what: str, why: str) -> RegionError:
+    """The error of an answer that is not Nomad's."""
+    hint = "regions.….api must name the region's Nomad servers, or a load balancer that passes TLS through to them"
+    return RegionError("region_nonsense", f"{what} was not answered as Nomad does: {why}", hint)
+
+
+def node_view(stub: NodeStub, *, with_devices: bool) -> NodeView:
+    """A row of the node list as the record that flows."""
+    return NodeView(
+        id=NodeId(printable(stub.id)),
+        name=printable(stub.name),
+        address=printable(stub.address),
+        datacenter=printable(stub.datacenter),
+        node_pool=printable(stub.node_pool),
+        node_class=printable(stub.node_class),
+        status=printable(stub.status),
+        eligibility=printable(stub.scheduling_eligibility),
+        version=printable(stub.version),
+        drivers_healthy=tuple(
+            sorted(printable(name) for name, driver in (stub.drivers or {}).items() if driver.healthy)
+        ),
+        devices=_devices(stub.node_resources) if with_devices else None,
+        docker_runtimes=_docker_runtimes(stub.drivers or {}),
+    )
+
+
+def node_detail(node: WholeNode) -> NodeDetail:
+    """A whole node as the record that flows."""
+    return NodeDetail(
+        node_view(node, with_devices=True), _printable_map(node.meta), _printable_map(node.attributes)
+    )
+
+
+def _printable_map(given: dict[str, str] | None) -> dict[str, str]:
+    return {printable(key): printable(value) for key, value in (given or {}).items()}
+
+
+def _docker_runtimes(drivers: dict[str, _Driver]) -> tuple[str, ...] | None:
+    """Docker's runtimes, which its driver lists in one attribute with commas."""
+    docker = drivers.get("docker")
+    if docker is None or not docker.detected:
+        return None
+    listed = (docker.attributes or {}).get(_RUNTIMES, "")
+    return tuple(sorted(printable(name) for name in listed.split(",") if name))
+
+
+def _devices(resources: _Resources | None) -> tuple[Device, ...]:
+    return tuple(_device(group) for group in (resources.devices if resources else None) or ())
+
+
+def _device(group: _DeviceGroup) -> Device:
+    instances = group.instances or []
+    return Device(
+        vendor=printable(group.vendor),
+        type=printable(group.type),
+        name=printable(group.name),
+        ids=tuple(printable(instance.id) for instance in instances),
+        healthy=sum(instance.healthy for instance in instances),
+        memory_mib=_mib((group.attributes or {}).get("memory")),
+    )
+
+
+def _mib(measure: _Measure | None) -> int | None:
+    if measure is None or measure.number is None or measure.unit not in _MIB_PER:
+        return None
+    return measure.number * _MIB_PER[measure.unit]
+
+
+def introduction(jwt: str) -> IntroductionToken:
+    """A minted token with its real end: the region may have clamped what was asked for.
+
+    Raises ``RegionError`` (``region_nonsense``); its message shows nothing of the token.
+    """
+    match = _JWT.fullmatch(jwt)
+    if match is None:
+        raise nonsense("the introduction token", "it is no JWT")
+    payload = match.group(1)
+    try:
+        claims = msgspec.json.decode(
+            base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)), type=_Claims
+        )
+        return IntroductionToken(jwt, datetime.fromtimestamp(claims.exp, UTC))
+    except (msgspec.DecodeError, RecursionError, OverflowError, ValueError, OSError):
+        pass  # out here, so that the error keeps no context with the claims in it
+    raise nonsense("the introduction token", "its claims cannot be read")
+
+
+def printable(text: str) -> str:
+    """A host's or a server's text, fit to be shown."""
+    return harmless(text, TEXT_LIMIT)

@@ -1,0 +1,1 @@
+"""Which region a host joins, and whether the region can take it."""

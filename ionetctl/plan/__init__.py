@@ -1,0 +1,1 @@
+"""What a host should have, and the difference to what it has."""

@@ -1,0 +1,239 @@
+"""What a host should have: every managed path with its content.
+
+Made from host, region, releases and templates; no I/O but the reading of templates. A new file on the host is a template and a row in ``TEXT_FILES``. The client configuration carries ``STAMP`` where the
+stamp belongs; the bundle's digest is taken without it, over everything that the agent must be restarted for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from ionetctl import __version__
+from ionetctl.core import host_paths
+from ionetctl.core.errors import HostFailedError
+from ionetctl.core.model.names import Digest
+from ionetctl.core.model.plan import Bundle, BundleFile, Kind, Program
+from ionetctl.core.versions import starts_ineligible
+from ionetctl.plan import node_meta
+from ionetctl.plan.templates import render
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ionetctl.core.model.facts import Facts
+    from ionetctl.core.model.host import Host
+    from ionetctl.core.model.inventory import Naming, RegionSettings
+    from ionetctl.core.observed import SeenGpu
+
+STAMP: Final = "@ionet-stamp@"
+DIGEST_CHARACTERS: Final = 16
+"""How much of the bundle's digest goes into the stamp: 64 bits, ample against chance."""
+
+SUFFIX_CHARACTERS: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """All that one host's bundle is made of. ``node_name`` may differ from the host's (``naming: unique``)."""
+
+    host: Host
+    node_name: str
+    facts: Facts
+    region: RegionSettings
+    ca_pem: bytes
+    nomad: Program
+    device_plugin: Program | None
+
+
+@dataclass(frozen=True, slots=True)
+class TextFile:
+    """A row of the table: template, destination, mode, and whether the agent must be restarted to see it."""
+
+    template: str
+    path: str
+    mode: int
+    restarts: bool = True
+    needs_gpu: bool = False
+
+
+TEXT_FILES: Final[tuple[TextFile, ...]] = (
+    TextFile("client.hcl.j2", host_paths.CLIENT_CONFIG, 0o640),
+    TextFile("docker.hcl.j2", host_paths.DOCKER_CONFIG, 0o640),
+    TextFile("nvidia.hcl.j2", host_paths.NVIDIA_CONFIG, 0o640, needs_gpu=True),
+    TextFile("nomad.service.j2", host_paths.UNIT, 0o644),
+    TextFile("HOWTO.md.j2", host_paths.HOWTO, 0o644, restarts=False),
+)
+
+
+def managed_paths(nomad_version: str, device_plugin_version: str) -> tuple[str, ...]:
+    """Every path that a bundle of these releases may hold: what a survey has to look at."""
+    programs = (
+        host_paths.nomad_program(nomad_version),
+        host_paths.device_plugin_program(device_plugin_version),
+    )
+    links = (host_paths.NOMAD_LINK, f"{host_paths.PLUGIN_DIR}/{host_paths.DEVICE_PLUGIN}")
+    tls = (host_paths.CA_CERT, host_paths.NODE_CERT, host_paths.NODE_KEY)
+    return (*(row.path for row in TEXT_FILES), *tls, *programs, *links)
+
+
+def node_name(host: Host, facts: Facts, naming: Naming) -> str:
+    """What the host's node is called in its region; with ``unique`` a suffix tells apart hosts of one name.
+
+    The suffix is taken from the machine-id, so that it stays as long as the installation does. Raises
+    ``HostFailedError`` (``machine_id_missing``) where there is none to take it from.
+    """
+    if naming == "as-written":
+        return host.name
+    if not facts.machine_id:
+        hint = "create one with systemd-machine-id-setup, or use naming: as-written"
+        raise HostFailedError(
+            "machine_id_missing", "naming: unique needs a machine-id, and the host has none", hint
+        )
+    return f"{host.name}-{sha256(facts.machine_id.encode())[:SUFFIX_CHARACTERS]}"
+
+
+def sha256(content: bytes) -> Digest:
+    """The SHA-256 of some bytes."""
+    return Digest(hashlib.sha256(content).hexdigest())
+
+
+def build_bundle(subject: Subject) -> Bundle:
+    """The bundle of one host.
+
+    Raises ``ConfigurationError`` for a template that cannot be rendered.
+    """
+    files = (*_texts(subject), *_programs(subject), *_tls(subject))
+    ordered = tuple(sorted(files, key=lambda file: file.path))
+    return Bundle(subject.host.name, _digest_of(ordered), ordered)
+
+
+def with_stamp(content: bytes, stamp: str) -> bytes:
+    """A file's content with the stamp filled in."""
+    return content.replace(STAMP.encode(), stamp.encode())
+
+
+def new_stamp(bundle: Bundle, nonce: str) -> str:
+    """``<bundle digest>-<nonce>``: which bundle, and which apply of it."""
+    return f"{bundle.digest[:DIGEST_CHARACTERS]}-{nonce}"
+
+
+def wants_gpus(host: Host, facts: Facts) -> bool:
+    """Whether the host is to offer GPUs: as promised, else as seen."""
+    return bool(facts.gpus) if host.gpus.count is None else host.gpus.count > 0
+
+
+def ignored_gpus(host: Host, facts: Facts) -> tuple[str, ...]:
+    """The UUIDs held back from jobs; indices are looked up in the survey, unknown ones are left out."""
+    by_index = {str(seen.index): seen.uuid for seen in facts.gpus or ()}
+    known = (by_index.get(name, name) for name in host.reserve.gpus)
+    return tuple(name for name in known if not name.isdecimal())
+
+
+def ignored_devices(host: Host, facts: Facts) -> tuple[str, ...]:
+    """What the device plugin must not offer: cards held back, and their MIG instances, which it lists in their place."""
+    held_back = ignored_gpus(host, facts)
+    cut = (seen for seen in facts.gpus or () if seen.uuid in held_back)
+    return (*held_back, *(instance.uuid for seen in cut for instance in seen.mig))
+
+
+def offered_gpus(host: Host, facts: Facts) -> tuple[SeenGpu, ...]:
+    """The GPUs seen that jobs may get: none where none are wanted, and none of those that are held back."""
+    held_back = ignored_gpus(host, facts)
+    wanted = facts.gpus if wants_gpus(host, facts) else ()
+    return tuple(seen for seen in wanted or () if seen.uuid not in held_back)
+
+
+def meta_of(host: Host, facts: Facts) -> dict[str, str]:
+    """The client's meta: what the site wrote, and what ionetctl adds under ``ionet_`` (documented in docs/host-meta.md)."""
+    ours = node_meta.meta_of(host, facts, offered_gpus(host, facts))
+    return {**host.meta, host_paths.STAMP_KEY: STAMP, host_paths.ADMISSION_KEY: host_paths.HELD, **ours}
+
+
+def _context(subject: Subject) -> Mapping[str, object]:
+    host, facts = subject.host, subject.facts
+    return {
+        "version": __version__,
+        "node_name": subject.node_name,
+        "region": str(host.region),
+        "datacenter": host.datacenter,
+        "servers": list(subject.region.servers),
+        "node_pool": host.node_pool,
+        "node_class": node_meta.node_class_of(host, facts, offered_gpus(host, facts)) or "",
+        "starts_ineligible": starts_ineligible(subject.nomad.version),
+        "meta": meta_of(host, facts),
+        "reserved": _reserved(host),
+        "plugin": host_paths.DEVICE_PLUGIN,
+        "ignored_gpus": list(ignored_devices(host, facts)),
+        "program": host_paths.NOMAD_LINK,
+        "nomad_link": host_paths.NOMAD_LINK,
+        "config_dir": host_paths.CONFIG_DIR,
+        "tls_dir": host_paths.TLS_DIR,
+        "data_dir": host_paths.DATA_DIR,
+        "state_dir": host_paths.STATE_DIR,
+        "plugin_dir": host_paths.PLUGIN_DIR,
+        "releases_dir": host_paths.RELEASES_DIR,
+        "our_dir": host_paths.OUR_DIR,
+        "unit": host_paths.UNIT_NAME,
+        "ca_file": host_paths.CA_CERT,
+        "cert_file": host_paths.NODE_CERT,
+        "key_file": host_paths.NODE_KEY,
+    }
+
+
+def _reserved(host: Host) -> dict[str, object]:
+    reserve = host.reserve
+    cores = None if not reserve.cpu_cores else f"0-{reserve.cpu_cores - 1}" if reserve.cpu_cores > 1 else "0"
+    wanted: dict[str, object | None] = {
+        "cores": cores,
+        "memory": reserve.memory_mib,
+        "disk": reserve.disk_mib,
+    }
+    return {key: value for key, value in wanted.items() if value is not None}
+
+
+def _texts(subject: Subject) -> list[BundleFile]:
+    context = _context(subject)
+    has_plugin = subject.device_plugin is not None
+    return [
+        _text(row, render(row.template, context)) for row in TEXT_FILES if has_plugin or not row.needs_gpu
+    ]
+
+
+def _text(row: TextFile, content: bytes) -> BundleFile:
+    return BundleFile(row.path, Kind.FILE, row.mode, row.restarts, content=content, digest=sha256(content))
+
+
+def _programs(subject: Subject) -> list[BundleFile]:
+    nomad_path = host_paths.nomad_program(subject.nomad.version)
+    files = [_program(nomad_path, subject.nomad), _link(host_paths.NOMAD_LINK, nomad_path)]
+    if plugin := subject.device_plugin:
+        plugin_path = host_paths.device_plugin_program(plugin.version)
+        files += [
+            _program(plugin_path, plugin),
+            _link(f"{host_paths.PLUGIN_DIR}/{host_paths.DEVICE_PLUGIN}", plugin_path),
+        ]
+    return files
+
+
+def _program(path: str, program: Program) -> BundleFile:
+    return BundleFile(path, Kind.PROGRAM, 0o755, restarts=True, digest=program.digest, program=program)
+
+
+def _link(path: str, target: str) -> BundleFile:
+    return BundleFile(path, Kind.LINK, 0o777, restarts=True, target=target, digest=sha256(target.encode()))
+
+
+def _tls(subject: Subject) -> list[BundleFile]:
+    ca = BundleFile(host_paths.CA_CERT, Kind.FILE, 0o644, restarts=True, content=subject.ca_pem)
+    return [
+        replace(ca, digest=sha256(subject.ca_pem)),
+        BundleFile(host_paths.NODE_CERT, Kind.CERTIFICATE, 0o644, restarts=True),
+        BundleFile(host_paths.NODE_KEY, Kind.KEY, 0o600, restarts=True, is_secret=True),
+    ]
+
+
+def _digest_of(files: tuple[BundleFile, ...]) -> Digest:
+    lines = (f"{file.path}\t{file.mode:o}\t{file.owner}\t{file.digest}\n" for file in files if file.restarts)
+    return sha256("".join(lines).encode())

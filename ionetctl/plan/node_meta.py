@@ -1,0 +1,148 @@
+"""What a node says of itself: the client's meta and its class, from the inventory and the survey. Pure.
+
+All of it is part of the bundle, and a change of it restarts the agent. So only what stays as it is between two surveys
+of an untouched host may be in here, rounded where a kernel or a reboot would make it waver.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING, Final
+
+from ionetctl import gpu
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from ionetctl.core.model.facts import Facts
+    from ionetctl.core.model.host import Host
+    from ionetctl.core.observed import SeenGpu
+
+CPU_CLASS: Final = "cpu"
+MIXED_CLASS: Final = "mixed-gpu"
+
+_LINE_CLASSES: Final = {
+    10: "10m",
+    100: "100m",
+    1_000: "1g",
+    2_500: "2.5g",
+    5_000: "5g",
+    10_000: "10g",
+    25_000: "25g",
+    40_000: "40g",
+    50_000: "50g",
+    100_000: "100g",
+    200_000: "200g",
+    400_000: "400g",
+    800_000: "800g",
+}
+"""Speeds in Mbit/s that Ethernet comes in, ascending."""
+_ROLLING: Final = frozenset(["almalinux", "centos", "fedora", "ol", "rhel", "rocky"])
+"""Distributions whose minor version moves with every day's updates."""
+_ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
+_PLACEHOLDERS: Final = re.compile(
+    r"to be filled by o\.e\.m\.?|system (manufacturer|product name|version)|default string|not specified|o\.e\.m\.?",
+    re.IGNORECASE,
+)
+"""What boards say in DMI whose maker wrote nothing."""
+_MIB_PER_GIB: Final = 1024
+_STEPS: Final = 16
+"""Memory is told in sixteenths of the power of two below it: kernel and firmware take less than one."""
+_POWER_STEP_W: Final = 10
+
+
+def meta_of(host: Host, facts: Facts, offered: Sequence[SeenGpu]) -> dict[str, str]:
+    """Every key of ours but the stamp that is known of a host; ``offered`` are the GPUs that jobs may get.
+
+    Documented in docs/host-meta.md.
+    """
+    around, driver = facts.around, facts.around.driver
+    found: dict[str, str | int | None] = {
+        "ionet_rack": host.rack,
+        "ionet_country": host.location.country,
+        "ionet_city": host.location.city,
+        "ionet_network_mbps": host.network.mbps,
+        "ionet_network_class": network_class(host.network.mbps),
+        "ionet_tags": ",".join(host.tags) or None,
+        "ionet_os": _os(facts),
+        "ionet_arch": _ARCHITECTURES.get(facts.architecture, facts.architecture) or None,
+        "ionet_cpu": _one_line(around.cpu_model),
+        "ionet_memory_gib": memory_gib(facts.memory_mib),
+        "ionet_product": _product(around.product),
+        "ionet_virtualization": around.virtualization,
+        "ionet_gpus": ",".join(sorted(set(_names(offered)))) or None,
+        "ionet_gpu_count": _count(host, offered),
+        "ionet_driver": (driver.module_version or facts.driver_version) if offered else None,
+        "ionet_cuda": facts.cuda_version if offered else None,
+        "ionet_power_w": power_w(offered),
+    }
+    return {key: str(value) for key, value in found.items() if value is not None}
+
+
+def node_class_of(host: Host, facts: Facts, offered: Sequence[SeenGpu]) -> str | None:
+    """The node's class: the inventory's, else the standard name of the GPUs that jobs may get.
+
+    ``cpu`` where there are none to be had, ``mixed-gpu`` where they differ, ``None`` where nobody could say.
+    """
+    if host.node_class:
+        return host.node_class
+    if host.gpus.count == 0 or (host.gpus.count is None and facts.gpus is not None and not offered):
+        return CPU_CLASS
+    models = {gpu.standard_name(seen.name, seen.memory_mib) for seen in offered if seen.name}
+    if len(models) > 1:
+        return MIXED_CLASS
+    return next(iter(models), None)
+
+
+def network_class(mbps: int | None) -> str | None:
+    """The fastest Ethernet that a line of this speed fills, ``10g`` for 12,000 Mbit/s; ``None`` below 10 Mbit/s."""
+    filled = [word for speed, word in _LINE_CLASSES.items() if mbps is not None and speed <= mbps]
+    return filled[-1] if filled else None
+
+
+def memory_gib(seen_mib: int | None) -> int | None:
+    """The memory that was built in, in GiB, from what the kernel has left of it (64 from 62.7)."""
+    if not seen_mib:
+        return None
+    seen = seen_mib / _MIB_PER_GIB
+    step = max(1, (1 << max(int(seen), 1).bit_length() - 1) // _STEPS)
+    return math.ceil(seen / step) * step
+
+
+def power_w(gpus: Iterable[SeenGpu]) -> int | None:
+    """What the GPUs draw together at their default limits, in W; ``None`` where one of them does not say.
+
+    The limit in force is a matter of tuning and is gone after a reboot, so it is not what a node is known by.
+    """
+    limits = [seen.power_default_w or seen.power_limit_w for seen in gpus]
+    told = [limit for limit in limits if limit]
+    return round(sum(told) / _POWER_STEP_W) * _POWER_STEP_W if told and len(told) == len(limits) else None
+
+
+def _names(gpus: Iterable[SeenGpu]) -> Iterable[str]:
+    """Standard names, of the slices where a GPU is sliced."""
+    for seen in gpus:
+        if seen.name:
+            whole = gpu.standard_name(seen.name, seen.memory_mib)
+            yield from [gpu.with_mig(whole, part.profile) for part in seen.mig] or [whole]
+
+
+def _count(host: Host, offered: Sequence[SeenGpu]) -> int | None:
+    """How many GPUs jobs may get: as promised, so that a card that is lost for a while restarts nobody."""
+    if host.gpus.count is None:
+        return len(offered) or None
+    return max(0, host.gpus.count - len(host.reserve.gpus)) or None
+
+
+def _os(facts: Facts) -> str | None:
+    version = facts.os_version.partition(".")[0] if facts.os_id in _ROLLING else facts.os_version
+    return "-".join(part for part in (facts.os_id, version) if part) or None
+
+
+def _product(text: str | None) -> str | None:
+    return _one_line(_PLACEHOLDERS.sub(" ", text)) if text else None
+
+
+def _one_line(text: str | None) -> str | None:
+    return " ".join(text.split()) or None if text else None

@@ -1,0 +1,179 @@
+"""What is to be done on a host: the bundle minus what the survey found. Pure; changes nothing, mints nothing.
+
+Converged means that a new survey gives an empty plan. Files are compared by digest, links by target, a certificate by
+what the issuer says of it, its key by the manifest's word that both were installed together, and the introduction by
+the region's knowing the node.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from ionetctl.core import host_paths
+from ionetctl.core.model.plan import Action, Bundle, BundleFile, Change, Kind, Plan
+from ionetctl.plan.bundle import DIGEST_CHARACTERS, new_stamp, sha256, with_stamp
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ionetctl.core.model.facts import Facts
+
+RUNNING: Final = frozenset({"active"})
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What the plan needs to know beside the host itself.
+
+    ``nonce`` goes into a new stamp. ``certificate_unfit`` is the issuer's reason against the certificate found.
+    ``is_known`` says whether the region knows the node's id, ``unconfirmed`` why it does not show the node as it
+    should be although nothing differs.
+    """
+
+    nonce: str
+    certificate_unfit: str | None
+    is_known: bool
+    unconfirmed: str | None = None
+
+
+def make_plan(bundle: Bundle, facts: Facts, circumstances: Circumstances) -> Plan:
+    """The changes that bring a host to its bundle, in the order in which people want to read them."""
+    stamp = facts.nomad.stamp or ""
+    if stamp[:DIGEST_CHARACTERS] != bundle.digest[:DIGEST_CHARACTERS]:
+        stamp = ""
+    changes = [change for file in bundle.files for change in _compare(file, facts, circumstances, stamp)]
+    changes += _strays(bundle, facts) + _others(changes, facts)
+    changes += _service(bundle, facts, circumstances, changes)
+    if not stamp or any(change.action in {Action.RESTART, Action.START} for change in changes):
+        stamp = new_stamp(bundle, circumstances.nonce)
+        changes = _with_stamped_config(changes)
+    return Plan(bundle.host, stamp, tuple(changes))
+
+
+def _with_stamped_config(changes: list[Change]) -> list[Change]:
+    """A new stamp changes the client configuration, unless it changes anyway."""
+    if any(change.path == host_paths.CLIENT_CONFIG for change in changes):
+        return changes
+    return [
+        Change(
+            Action.UPDATE, host_paths.CLIENT_CONFIG, "a new stamp, to prove that the agent came up with it"
+        ),
+        *changes,
+    ]
+
+
+def _compare(file: BundleFile, facts: Facts, circumstances: Circumstances, stamp: str) -> Iterator[Change]:
+    match file.kind:
+        case Kind.LINK:
+            yield from _compare_link(file, facts)
+        case Kind.CERTIFICATE:
+            yield from _compare_certificate(file, facts, circumstances)
+        case Kind.KEY:
+            yield from _compare_rights(file, facts)
+        case _:
+            yield from _compare_content(file, facts, stamp)
+
+
+def _compare_link(file: BundleFile, facts: Facts) -> Iterator[Change]:
+    target = facts.links.get(file.path)
+    if target == file.target:
+        return
+    if target is None:
+        yield Change(Action.CREATE, file.path, f"points at {file.target}")
+    else:
+        yield Change(Action.UPDATE, file.path, f"points at {target}, not at {file.target}")
+
+
+def _compare_content(file: BundleFile, facts: Facts, stamp: str) -> Iterator[Change]:
+    found = facts.files.get(file.path)
+    if found is None:
+        yield Change(Action.CREATE, file.path, "is missing", file.is_secret)
+    elif found.digest != expected_digest(file, stamp):
+        yield Change(Action.UPDATE, file.path, "differs", file.is_secret)
+    else:
+        yield from _compare_rights(file, facts)
+
+
+def expected_digest(file: BundleFile, stamp: str) -> str:
+    """The digest that a file has on a host whose stamp is ``stamp``."""
+    return sha256(with_stamp(file.content, stamp)) if file.kind is Kind.FILE else file.digest
+
+
+def _compare_rights(file: BundleFile, facts: Facts) -> Iterator[Change]:
+    found = facts.files.get(file.path)
+    if found is not None and (found.mode, found.owner) != (file.mode, file.owner):
+        reason = f"is {found.mode:04o} {found.owner}, not {file.mode:04o} {file.owner}"
+        yield Change(Action.CHMOD, file.path, reason, file.is_secret)
+
+
+def _compare_certificate(file: BundleFile, facts: Facts, circumstances: Circumstances) -> Iterator[Change]:
+    if reason := circumstances.certificate_unfit or _pair_doubt(facts):
+        yield Change(Action.RENEW, file.path, reason)
+    else:
+        yield from _compare_rights(file, facts)
+
+
+def _pair_doubt(facts: Facts) -> str | None:
+    """Why certificate and key may not belong together: they do when both are as we installed them."""
+    for path, what in ((host_paths.NODE_CERT, "the certificate"), (host_paths.NODE_KEY, "the private key")):
+        found = facts.files.get(path)
+        if found is None:
+            return f"{what} is missing"
+        if facts.manifest.get(path) != found.digest:
+            return f"{what} is not the one that was installed"
+    return None
+
+
+def _strays(bundle: Bundle, facts: Facts) -> list[Change]:
+    """Configuration that is not ours: the agent merges every file of its directory, so it cannot stay."""
+    ours = {file.path for file in bundle.files}
+    reason = "is not ionetctl's, and the agent would read it"
+    return [
+        Change(Action.MOVE_ASIDE, path, reason)
+        for path in sorted(facts.nomad.config_files)
+        if path not in ours
+    ]
+
+
+def _others(changes: list[Change], facts: Facts) -> list[Change]:
+    """What somebody else has written where ours goes: on a host that was never ours it is kept, not just replaced."""
+    if facts.nomad.is_ours or facts.nomad.is_interrupted:
+        return []
+    replaced = [
+        change.path for change in changes if change.action is Action.UPDATE and change.path in facts.files
+    ]
+    return [Change(Action.MOVE_ASIDE, path, "is not ionetctl's") for path in replaced]
+
+
+def _service(
+    bundle: Bundle, facts: Facts, circumstances: Circumstances, changes: list[Change]
+) -> list[Change]:
+    service = []
+    if not circumstances.is_known:
+        service.append(Change(Action.REGISTER, host_paths.UNIT_NAME, "the region does not know this node"))
+    if reason := _restart_reason(bundle, facts, circumstances, [*changes, *service]):
+        is_running = facts.nomad.active in RUNNING
+        service.append(Change(Action.RESTART if is_running else Action.START, host_paths.UNIT_NAME, reason))
+    return service
+
+
+def _restart_reason(
+    bundle: Bundle, facts: Facts, circumstances: Circumstances, changes: list[Change]
+) -> str | None:
+    restarting = {file.path for file in bundle.files if file.restarts}
+    if facts.nomad.is_interrupted:
+        return "an earlier enrolment was cut off"
+    if facts.nomad.active not in RUNNING:
+        return f"the service is {facts.nomad.active}"
+    if any(_matters(change, restarting) for change in changes):
+        return "what it reads at its start changes"
+    if not facts.nomad.is_enabled:
+        return "the service does not start at boot"
+    return circumstances.unconfirmed
+
+
+def _matters(change: Change, restarting: set[str]) -> bool:
+    if change.action is Action.CHMOD:
+        return False
+    return change.path in restarting or change.action in {Action.MOVE_ASIDE, Action.REGISTER}

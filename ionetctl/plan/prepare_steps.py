@@ -1,0 +1,200 @@
+"""What has to be prepared on a host so that it can be enrolled: what the inventory asks for, minus what the host has.
+
+Pure. A prepared host needs nothing, so that a second run changes nothing. What nobody could see is not prepared: a
+change is made for what the survey found, never for what it could not find out. How it is done stands in
+``remote/prepare.sh``, the records that ask for it in ``docs/prepare.md``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from ionetctl.core import host_paths
+from ionetctl.core.model.plan import Action, Change
+from ionetctl.plan.bundle import sha256
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from ionetctl.core.model.facts import Facts
+    from ionetctl.core.model.host import Host
+    from ionetctl.core.observed import Firewall
+
+STOP_MINER: Final = "stop_miner"
+TIME_SYNC: Final = "time_sync"
+MODULES: Final = "modules"
+DOCKER: Final = "docker"
+DRIVER: Final = "driver"
+CONTAINER_TOOLKIT: Final = "container_toolkit"
+CNI: Final = "cni"
+FIREWALL: Final = "firewall"
+PERSISTENCE: Final = "persistence"
+
+SEEN_AT_START: Final = frozenset({MODULES, DRIVER, CONTAINER_TOOLKIT, CNI})
+"""What a Nomad agent looks at only when it starts: its fingerprint of bridge and CNI, and the plugin's NVML."""
+INSTALLING: Final = frozenset({TIME_SYNC, DOCKER, DRIVER, CONTAINER_TOOLKIT, CNI})
+"""The preparations that may install packages."""
+KERNEL_MODULES: Final = ("bridge", "br_netfilter", "overlay")
+"""What bridge networking and Docker's storage need; Nomad does not find Ubuntu 24.04's compressed modules by itself."""
+MODULES_FILE: Final = "/etc/modules-load.d/ionet.conf"
+MODULES_TEXT: Final = "# By ionetctl, for Nomad's bridge networks and Docker.\n" + "".join(
+    f"{name}\n" for name in KERNEL_MODULES
+)
+CNI_PLUGINS: Final = ("bridge", "firewall", "host-local", "loopback", "portmap")
+"""Those of the reference plugins that Nomad's bridge network calls (Nomad's CNI documentation)."""
+RPC_PORT: Final = 4647
+NVIDIA_RUNTIME: Final = "nvidia"
+
+MINERS_UNDO: Final = f"{host_paths.OUR_DIR}/miners/undo"
+"""What was done to stop miners; ``restore-miner`` takes it away."""
+
+Record = tuple[str, ...]
+"""A line of the member ``steps``: what is to be done, and its parameters."""
+
+
+def surveyed_paths() -> tuple[str, ...]:
+    """The files whose digest tells whether a host is prepared."""
+    return MODULES_FILE, MINERS_UNDO
+
+
+def needed(host: Host, facts: Facts) -> tuple[Change, ...]:
+    """The preparations that the inventory asks for and the host lacks, in the order in which they are done."""
+    reasons = ((name, reason_of(host, facts)) for name, reason_of in _REASONS.items())
+    return tuple(Change(Action.PREPARE, name, reason) for name, reason in reasons if reason)
+
+
+def steps(host: Host, facts: Facts, changes: Iterable[Change]) -> tuple[Record, ...]:
+    """The records that carry out ``changes``; a name or unit of the host that a record cannot hold is left out."""
+    return tuple(record for change in changes for record in _records(change.path, host, facts))
+
+
+def _records(name: str, host: Host, facts: Facts) -> tuple[Record, ...]:
+    match name:
+        case "driver":
+            return ((DRIVER, host.prepare.driver or ""),)
+        case "firewall":
+            kinds = dict.fromkeys(firewall.kind for firewall in _blocking(facts))
+            return tuple((FIREWALL, kind, str(RPC_PORT)) for kind in kinds)
+        case "stop_miner":
+            named = [miner for miner in facts.around.miners or () if miner.name.isprintable()]
+            return (*(("miner", miner.name, miner.unit or "-") for miner in named), (STOP_MINER,))
+        case _:
+            return ((name,),)
+
+
+# --- why each of them is needed; empty where it is not ---------------------------------------------------------------
+
+
+def _stop_miner(host: Host, facts: Facts) -> str:
+    """A system made for mining is seen as long as it is installed: once it was stopped, only what runs counts."""
+    is_stopped = MINERS_UNDO in facts.files
+    mining = [miner for miner in facts.around.miners or () if miner.pid is not None or not is_stopped]
+    if not host.prepare.stop_miner or not mining:
+        return ""
+    names = ", ".join(dict.fromkeys(miner.name for miner in mining))
+    return f"{names} mines; what puts it back stays on the host"
+
+
+def _time_sync(host: Host, facts: Facts) -> str:
+    around = facts.around
+    if not host.prepare.time_sync or around.is_time_synchronized is not False or around.is_ntp_on:
+        return ""
+    return "nothing keeps the clock right"
+
+
+def _modules(host: Host, facts: Facts) -> str:
+    loaded = facts.around.modules
+    if not host.prepare.modules or loaded is None:
+        return ""
+    missing = [name for name in KERNEL_MODULES if name not in loaded]
+    if missing:
+        return f"{', '.join(missing)} not loaded"
+    found = facts.files.get(MODULES_FILE)
+    if found is None or found.digest != sha256(MODULES_TEXT.encode()):
+        return "loaded now, and not for sure at the next boot"
+    return ""
+
+
+def _docker(host: Host, facts: Facts) -> str:
+    if not host.prepare.docker:
+        return ""
+    docker = facts.around.docker
+    if docker is None:
+        return "is not installed"
+    return "" if docker.version else "is installed and does not answer"
+
+
+def _driver(host: Host, facts: Facts) -> str:
+    wanted = host.prepare.driver
+    if wanted is None or not _has_cards(host, facts):
+        return ""
+    driver = facts.around.driver
+    loaded = driver.module_version
+    if loaded is None:
+        return f"no NVIDIA driver is loaded; {wanted} is asked for"
+    if _major(loaded) < _major(wanted):
+        return f"{loaded} is loaded; {wanted} is asked for"
+    if driver.library_version not in {None, loaded}:
+        return f"{loaded} is loaded, and {driver.library_version} installed since"
+    return ""
+
+
+def _container_toolkit(host: Host, facts: Facts) -> str:
+    if not host.prepare.container_toolkit or not _has_cards(host, facts):
+        return ""
+    if facts.around.toolkit_version is None:
+        return "is not installed"
+    docker = facts.around.docker
+    if docker and docker.version and NVIDIA_RUNTIME not in docker.runtimes:
+        return f"Docker does not know the runtime {NVIDIA_RUNTIME}"
+    return ""
+
+
+def _cni(host: Host, facts: Facts) -> str:
+    present = facts.around.cni_plugins or ()
+    missing = [name for name in CNI_PLUGINS if name not in present]
+    return f"{', '.join(missing)} missing in /opt/cni/bin" if host.prepare.cni and missing else ""
+
+
+def _firewall(host: Host, facts: Facts) -> str:
+    kinds = [firewall.kind for firewall in _blocking(facts)]
+    if not host.prepare.firewall or not kinds:
+        return ""
+    return f"{', '.join(dict.fromkeys(kinds))} keeps TCP {RPC_PORT} from leaving"
+
+
+def _persistence(host: Host, facts: Facts) -> str:
+    lazy = [str(gpu.index) for gpu in facts.gpus or () if gpu.is_persistent is False]
+    return f"off on GPU {', '.join(lazy)}" if host.prepare.persistence and lazy else ""
+
+
+_REASONS: Final[dict[str, Callable[[Host, Facts], str]]] = {
+    # The cards are free before their driver is changed, the clock is right before packages are judged by their dates,
+    # and Docker is there before a runtime is entered into its configuration.
+    STOP_MINER: _stop_miner,
+    TIME_SYNC: _time_sync,
+    FIREWALL: _firewall,
+    MODULES: _modules,
+    DRIVER: _driver,
+    DOCKER: _docker,
+    CONTAINER_TOOLKIT: _container_toolkit,
+    CNI: _cni,
+    PERSISTENCE: _persistence,
+}
+
+
+def _blocking(facts: Facts) -> list[Firewall]:
+    firewalls = facts.around.firewalls or ()
+    return [each for each in firewalls if each.blocks_outbound and each.allows_rpc is False]
+
+
+def _has_cards(host: Host, facts: Facts) -> bool:
+    """Whether there are cards to be driven, as promised; where nothing is promised, as the bus shows them."""
+    if host.gpus.count is not None:
+        return host.gpus.count > 0
+    return bool(facts.around.gpus_on_bus or facts.gpus)
+
+
+def _major(version: str) -> int:
+    digits = version.partition(".")[0].partition("-")[0]
+    return int(digits) if digits.isdecimal() else 0

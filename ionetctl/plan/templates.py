@@ -1,0 +1,105 @@
+"""Templates and how values get into them: one Jinja environment per kind of file. Knows no host and no inventory.
+
+In HCL templates every ``{{ value }}`` comes out as a complete HCL 1 literal, so that no value can become syntax. A
+name that the context lacks is an error, never an empty text. Inventory values are data and never templates.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jinja2 import (
+    ChoiceLoader,
+    Environment,
+    FileSystemLoader,
+    PackageLoader,
+    StrictUndefined,
+    TemplateError,
+    Undefined,
+)
+
+from ionetctl.core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+type_error = "a template may print text, numbers, booleans, lists and mappings, not {}"
+
+
+def hcl_literal(value: object) -> str:
+    r"""The HCL 1 literal of a value.
+
+    Strings are JSON strings in UTF-8 with ``${`` written ``\u0024{``: HCL 1 reads those right for every character
+    (escaped surrogate pairs it does not), and an unbalanced ``${`` would be a syntax error. Mappings become blocks
+    with a key a line. Raises ``ConfigurationError`` for anything that HCL 1 has no literal for, null included.
+    """
+    match value:
+        case Undefined():
+            return str(value)
+        case bool():
+            return "true" if value else "false"
+        case int() | float():
+            return repr(value)
+        case str():
+            return json.dumps(value, ensure_ascii=False).replace("${", "\\u0024{")
+        case list() | tuple():
+            return "[" + ", ".join(hcl_literal(item) for item in value) + "]"
+        case dict():
+            lines = (f"    {hcl_literal(str(key))} = {hcl_literal(item)}\n" for key, item in value.items())
+            return "{\n" + "".join(lines) + "  }"
+        case _:
+            raise ConfigurationError("template_invalid", type_error.format(type(value).__name__))
+
+
+def _plain(value: object) -> object:
+    """What a text template may print: nothing that is missing, and no null that would read ``None``."""
+    if value is None:
+        raise ConfigurationError("template_invalid", type_error.format("null"))
+    return value
+
+
+def _environment(finalize: Callable[[object], object]) -> Environment:
+    package = Path(__file__).resolve().parents[1]
+    beside_package = package.parent / "templates"
+    in_wheel = PackageLoader("ionetctl") if (package / "templates").is_dir() else None
+    loaders = [in_wheel] if in_wheel is not None else [FileSystemLoader(beside_package)]
+    return Environment(  # noqa: S701  (nothing here is HTML; HCL is made safe by literals)
+        loader=ChoiceLoader(loaders),
+        finalize=finalize,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        auto_reload=False,
+    )
+
+
+@cache
+def hcl_environment() -> Environment:
+    """The environment of HCL templates; made once."""
+    return _environment(hcl_literal)
+
+
+@cache
+def text_environment() -> Environment:
+    """The environment of units and prose; made once."""
+    return _environment(_plain)
+
+
+def render(name: str, context: Mapping[str, object]) -> bytes:
+    """The rendered template ``name`` in UTF-8; its kind is told by the ending before ``.j2``.
+
+    Raises ``ConfigurationError`` with code ``template_invalid``, naming template and line where there is one.
+    """
+    environment = hcl_environment() if name.endswith(".hcl.j2") else text_environment()
+    try:
+        return environment.get_template(name).render(context).encode()
+    except TemplateError as error:
+        line = getattr(error, "lineno", None)
+        where = f"{name}:{line}" if line else name
+        raise ConfigurationError(
+            "template_invalid", f"{where}: {error.message or type(error).__name__}"
+        ) from error

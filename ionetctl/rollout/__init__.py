@@ -1,0 +1,1 @@
+"""Many hosts: phases, waves, the failure budget, regions, signals, the recorder."""

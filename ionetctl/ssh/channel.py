@@ -1,0 +1,260 @@
+"""One command's channel: what comes back, within its bounds, and whether more may be sent.
+
+Called by asyncssh as bytes come in, so nothing here waits. It knows the command's limits and sudo's dialogue; it must
+not know hosts or connections. The first failure wins, aborts the channel and is what the caller sees.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, cast
+
+import asyncssh
+
+from ionetctl.core.errors import HostFailedError, HostUnreachableError
+from ionetctl.ssh.sudo import no_answer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ionetctl.core.ports import Command
+    from ionetctl.ssh.settings import TransportSettings
+    from ionetctl.ssh.sudo import SudoDialogue
+
+LINE_BYTES: Final = 4096
+
+
+class Exchange(asyncssh.SSHClientSession[bytes]):
+    """What asyncssh calls back for one channel; ``ended`` is done when nothing more will come."""
+
+    def __init__(
+        self,
+        command: Command,
+        on_line: Callable[[bytes], None] | None,
+        sudo: SudoDialogue | None,
+        settings: TransportSettings,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._command = command
+        self._on_line = on_line
+        self._sudo = sudo
+        self._sudo_timeout_s = settings.sudo_timeout_s
+        self._exit_grace_s = settings.exit_grace_s
+        self._channel: asyncssh.SSHClientChannel[bytes] | None = None
+        self._partial = b""
+        self._watch: asyncio.TimerHandle | None = None
+        self._started_at = self._last_byte_at = self._loop.time()
+        self._deadline = self._started_at + command.timeout_s
+        self._exited_at: float | None = None
+        self._writable: asyncio.Future[None] | None = None
+        self._is_stderr_open = sudo is None
+        self._passed_over_bytes = 0
+        self.opened = asyncio.Event()
+        self.ended: asyncio.Future[None] = self._loop.create_future()
+        self.stdout = bytearray()
+        self.stderr = bytearray()
+        self.exit_status: int | None = None
+        self.failure: Exception | None = None
+        self.lost: Exception | None = None
+        self.has_eof = False
+
+    # --- called by asyncssh ------------------------------------------------------------------------------------------
+
+    def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
+        """The channel is open; the command has not been asked for yet."""
+        self._channel = chan
+
+    def session_started(self) -> None:
+        """The host accepted the command."""
+        self._touch()
+        self._check_time()
+        if self._sudo is None:
+            self.opened.set()
+
+    def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
+        """Bytes came, on standard output unless ``datatype`` says otherwise."""
+        self._touch()
+        if self.failure is not None:
+            return
+        try:
+            if datatype == asyncssh.EXTENDED_DATA_STDERR:
+                self._take_stderr(data)
+            else:
+                self._take_stdout(data)
+        except Exception as error:  # noqa: BLE001  (asyncssh would end the connection with it; it is the caller's)
+            self.fail(error)
+
+    def eof_received(self) -> bool:
+        """The host says no more; standard input stays open, for a command may go on reading."""
+        self.has_eof = True
+        return True
+
+    def exit_status_received(self, status: int) -> None:
+        """The command ended; output may still be on its way."""
+        self.exit_status = status
+        self._exited_at = self._loop.time()
+        self._check_time()
+
+    def exit_signal_received(self, signal: str, core_dumped: bool, msg: str, lang: str) -> None:  # noqa: ARG002, FBT001  (asyncssh's signature)
+        """A signal ended the command."""
+        hint = "out of memory, a shutdown, or somebody's kill: see the host's journal"
+        self.fail(HostFailedError("killed_by_signal", f"the command was ended by SIG{signal[:16]}", hint))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The channel is closed, or its whole connection gone."""
+        self.lost = exc
+        self._finish()
+
+    def pause_writing(self) -> None:
+        """As many bytes are unacknowledged as may be."""
+        if self._writable is None:
+            self._writable = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        """The host took what was sent."""
+        self._touch()
+        if self._writable is not None:
+            _settle(self._writable)
+            self._writable = None
+
+    # --- called by the session ---------------------------------------------------------------------------------------
+
+    def write(self, data: memoryview) -> bool:
+        """Hand over bytes to be sent; false when the host has closed its end."""
+        if self._channel is None or self._channel.is_closing():
+            return False
+        self._touch()
+        self._channel.write(cast("bytes", data))
+        return True
+
+    async def writable(self) -> None:
+        """Return when more may be sent."""
+        if self._writable is not None:
+            await self._writable
+
+    def write_eof(self) -> None:
+        """Close the command's standard input, where it is still open."""
+        if self._channel is not None and not self._channel.is_closing():
+            self._channel.write_eof()
+
+    def fail(self, error: Exception) -> None:
+        """End with ``error``, unless there was one before."""
+        if not self.ended.done():
+            self.failure = error
+            self._finish()
+            if self._channel is not None:
+                self._channel.abort()
+
+    def forgive(self, seconds: float) -> None:
+        """Take time off the clocks that the command spent waiting for us."""
+        self._deadline += seconds
+        self._touch()
+
+    def close(self) -> None:
+        """Give up the channel and all timers."""
+        if not self.ended.done():
+            self._finish()
+            if self._channel is not None:
+                self._channel.abort()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the command ran to its end and all of its output came."""
+        return self.exit_status is not None and (self.lost is None or self.has_eof)
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _take_stdout(self, data: bytes) -> None:
+        if self._sudo is not None and not self.opened.is_set():
+            rest = self._sudo.take_stdout(data)
+            if rest is None:
+                self._pass_over(data)
+                return
+            self.opened.set()
+            data = rest
+        self._keep(self.stdout, data, "output")
+        if self._on_line is not None:
+            self._split(data, self._on_line)
+
+    def _take_stderr(self, data: bytes) -> None:
+        if self._sudo is not None and not self._is_stderr_open:
+            rest = self._sudo.take_stderr(data)
+            if rest is None:
+                self._pass_over(data)
+                self._reply(self._sudo)
+                return
+            self._is_stderr_open = True
+            data = rest
+        self._keep(self.stderr, data, "error output")
+
+    def _reply(self, sudo: SudoDialogue) -> None:
+        reply = sudo.take_reply()
+        if reply is not None:
+            self.write(memoryview(reply))
+
+    def _pass_over(self, data: bytes) -> None:
+        """Take note of what a login or sudo says before root's shell answers: not kept, and bounded all the same."""
+        self._passed_over_bytes += len(data)
+        self._check_size(self._passed_over_bytes, "login's output")
+
+    def _keep(self, buffer: bytearray, data: bytes, name: str) -> None:
+        self._check_size(len(buffer) + len(data), f"command's {name}")
+        buffer += data
+
+    def _check_size(self, size_bytes: int, name: str) -> None:
+        if size_bytes > self._command.limit_bytes:
+            message = f"the {name} passed its limit of {self._command.limit_bytes} bytes"
+            raise HostFailedError(
+                "output_limit", message, "something on the host prints without end; look by hand"
+            )
+
+    def _split(self, data: bytes, on_line: Callable[[bytes], None]) -> None:
+        *whole, rest = data.split(b"\n")
+        for part in whole:
+            line, self._partial = (self._partial + part)[:LINE_BYTES], b""
+            on_line(line)
+        self._partial = (self._partial + rest)[:LINE_BYTES]
+
+    def _touch(self) -> None:
+        self._last_byte_at = self._loop.time()
+
+    def _check_time(self) -> None:
+        """End what is over time, or look again when the next bound is due."""
+        if self._watch is not None:
+            self._watch.cancel()
+        if self.ended.done():
+            return
+        now, due = self._loop.time(), self._due()
+        if now < due:
+            self._watch = self._loop.call_at(due, self._check_time)
+        elif self._exited_at is not None:
+            self.close()
+        else:
+            self.fail(self._overdue(now))
+
+    def _due(self) -> float:
+        if self._exited_at is not None:
+            return min(self._deadline, max(self._exited_at, self._last_byte_at) + self._exit_grace_s)
+        due = min(self._deadline, self._last_byte_at + self._command.idle_s)
+        return due if self.opened.is_set() else min(due, self._started_at + self._sudo_timeout_s)
+
+    def _overdue(self, now: float) -> Exception:
+        if not self.opened.is_set() and now >= self._started_at + self._sudo_timeout_s:
+            return no_answer(self._sudo_timeout_s)
+        if now >= self._deadline:
+            what = f"did not end within {self._command.timeout_s:g} s"
+        else:
+            what = f"neither said nor took a byte for {self._command.idle_s:g} s"
+        hint = "the host may hang or be overloaded: look by hand; --timeout allows more time"
+        return HostUnreachableError("step_timeout", f"the command {what}", hint, transient=True)
+
+    def _finish(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+        self.resume_writing()
+        _settle(self.ended)
+
+
+def _settle(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

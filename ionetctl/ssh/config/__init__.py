@@ -1,0 +1,1 @@
+"""``~/.ssh/config``: which files, and what they say of a host."""

@@ -1,0 +1,255 @@
+"""One connection to one SSH server: host key, login, deadlines, and a good account of whatever went wrong.
+
+It is given an ``Endpoint`` in which everything is settled, and a tunnel where the way leads through a jump host. Agent
+and X11 forwarding are never asked for, and no variable is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import asyncssh
+
+from ionetctl.core.errors import ConfigurationError, HostError, HostFailedError
+from ionetctl.core.sanitize import harmless
+from ionetctl.ssh.failures import AUTH, PROTOCOL, TIMED_OUT, fault_of, host_error, tunnel_error
+from ionetctl.ssh.host_keys.known_hosts import KnownHosts
+from ionetctl.ssh.host_keys.verify import HostKeyCheck, Pins, signature_algorithms
+from ionetctl.ssh.login import Login, Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from ionetctl.core.model.names import HostName
+    from ionetctl.ssh.config.resolve import Endpoint
+    from ionetctl.ssh.identities import Identities, Offer
+    from ionetctl.ssh.settings import TransportSettings
+
+    OnKeyAccepted = Callable[[HostName, str, str], Awaitable[None]]
+
+CIPHERS: Final = (
+    "aes128-gcm@openssh.com",
+    "aes256-gcm@openssh.com",
+    "chacha20-poly1305@openssh.com",
+    "aes128-ctr",
+    "aes256-ctr",
+)
+KEY_EXCHANGES: Final = (
+    "curve25519-sha256",
+    "curve25519-sha256@libssh.org",
+    "ecdh-sha2-nistp256",
+    "ecdh-sha2-nistp384",
+    "diffie-hellman-group16-sha512",
+    "diffie-hellman-group14-sha256",
+)
+MACS: Final = (
+    "hmac-sha2-256-etm@openssh.com",
+    "hmac-sha2-512-etm@openssh.com",
+    "hmac-sha2-256",
+    "hmac-sha2-512",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Tunnel:
+    """A connected jump host, and its name for messages."""
+
+    connection: asyncssh.SSHClientConnection
+    jump: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Whom to call: the server, the pins of the inventory, the host it is for, and the way there."""
+
+    endpoint: Endpoint
+    name: HostName
+    pins: Pins = field(default_factory=Pins)
+    tunnel: Tunnel | None = None
+
+
+class Dialer:
+    """Makes connections. Keys, known hosts and what was learnt of pinned hosts are shared by all of them."""
+
+    def __init__(
+        self, settings: TransportSettings, identities: Identities, on_key_accepted: OnKeyAccepted | None
+    ) -> None:
+        self._settings = settings
+        self._identities = identities
+        self._on_key_accepted = on_key_accepted
+        self._known_hosts: dict[tuple[Path, ...], KnownHosts] = {}
+        self._other_types: dict[tuple[str, int], tuple[str, ...]] = {}
+        self._options = _options(settings)
+
+    async def dial(self, call: Call) -> asyncssh.SSHClientConnection:
+        """A connection, logged in.
+
+        A fingerprint names no key type, so the host is asked again for its other types while the key that it shows
+        is not the pinned one.
+        """
+        refusal: HostError | None = None
+        while True:
+            check = self._check(call)
+            try:
+                connection = await self._attempt(call, check)
+            except HostError as error:
+                refusal = self._after_mismatch(check, refusal, error)
+            else:
+                await self._accept(call, check)
+                return connection
+
+    def known_hosts(self, endpoint: Endpoint) -> KnownHosts:
+        """The index of the files that hold for an endpoint; read once.
+
+        Raises ``ConfigurationError`` (``known_hosts_unreadable``).
+        """
+        paths = (*endpoint.known_hosts, *endpoint.system_known_hosts)
+        if paths not in self._known_hosts:
+            try:
+                index = KnownHosts.read(endpoint.known_hosts, endpoint.system_known_hosts)
+            except OSError as error:
+                message = f"{error.filename} cannot be read: {error.strerror}"
+                raise ConfigurationError("known_hosts_unreadable", message, "make it readable") from error
+            self._known_hosts[paths] = index
+        return self._known_hosts[paths]
+
+    def _check(self, call: Call) -> HostKeyCheck:
+        name, port = call.endpoint.known_name, call.endpoint.known_port
+        known = self.known_hosts(call.endpoint).find(name, port)
+        without = self._other_types.get((name, port), ()) if call.pins.fingerprints else ()
+        return HostKeyCheck(name, port, call.pins, known, self._settings.accept_new, without)
+
+    def _after_mismatch(self, check: HostKeyCheck, first: HostError | None, error: HostError) -> HostError:
+        """The refusal to end with, if no other key type of the host fits its pinned fingerprint either.
+
+        Raises it once there is no other type, and any other error at once.
+        """
+        if first is not None and error.code == "no_common_algorithm":
+            raise first from error
+        if error.code != "host_key_changed" or not check.pins.fingerprints or check.presented is None:
+            raise error
+        check.without = (*check.without, *signature_algorithms(check.presented.get_algorithm()))
+        if not check.algorithms():
+            raise first or error
+        self._other_types[check.host, check.port] = check.without
+        return first or error
+
+    async def _accept(self, call: Call, check: HostKeyCheck) -> None:
+        """Record a key that was taken on first sight, then tell of it."""
+        if not check.is_new or check.presented is None:
+            return
+        known_hosts = self.known_hosts(call.endpoint)
+        try:
+            known_as = await asyncio.to_thread(known_hosts.record, check.host, check.port, check.presented)
+        except OSError as error:
+            message = (
+                f"the new key of {check.host} cannot be recorded in {known_hosts.record_in}: {error.strerror}"
+            )
+            raise HostFailedError("known_hosts_unwritable", message, "make the file writable") from error
+        if self._on_key_accepted is not None:
+            await self._on_key_accepted(call.name, check.presented.get_fingerprint(), known_as)
+
+    async def _attempt(self, call: Call, check: HostKeyCheck) -> asyncssh.SSHClientConnection:
+        endpoint, progress, loop = call.endpoint, Progress(), asyncio.get_running_loop()
+        end = loop.time() + self._settings.connect_timeout_s
+        deadline = asyncio.timeout_at(end)
+
+        def on_connected() -> None:
+            deadline.reschedule(min(end, loop.time() + self._settings.login_timeout_s))
+
+        try:
+            async with deadline:
+                return await asyncssh.connect(
+                    endpoint.address,
+                    endpoint.port,
+                    options=self._options,
+                    config=None,
+                    tunnel=call.tunnel.connection if call.tunnel else (),
+                    proxy_command=endpoint.proxy_command,
+                    username=endpoint.user,
+                    client_factory=lambda: self._login(call, check, progress, on_connected),
+                    host_key_alias=check.host,
+                    known_hosts=([], [], list(check.known.revoked)),
+                    server_host_key_algs=check.algorithms(),
+                )
+        except Exception as error:
+            raise self._told(call, check, progress, error) from error
+
+    def _login(
+        self, call: Call, check: HostKeyCheck, progress: Progress, on_connected: Callable[[], None]
+    ) -> Login:
+        async def offers() -> list[Offer]:
+            return await self._identities.offers(call.endpoint)
+
+        reference = call.endpoint.password
+        password = None if reference is None else (lambda: self._identities.secret(reference))
+        return Login(check, progress, offers, password, on_connected)
+
+    def _told(self, call: Call, check: HostKeyCheck, progress: Progress, error: Exception) -> HostError:
+        """Why a connection did not come about, by the error and by how far it came."""
+        where = str(call.endpoint)
+        if isinstance(progress.failure, ConfigurationError):
+            return of_host(progress.failure)
+        if isinstance(error, asyncssh.HostKeyNotVerifiable):
+            return check.refusal(error.reason)
+        if isinstance(error, TimeoutError):
+            return TIMED_OUT.error(where, self._too_slow(progress))
+        if isinstance(error, asyncssh.ChannelOpenError) and call.tunnel is not None:
+            return tunnel_error(error, where, call.tunnel.jump)
+        is_refusal = fault_of(error) in (PROTOCOL, AUTH) or isinstance(error, ValueError)
+        if progress.is_authenticating and is_refusal:
+            return AUTH.error(where, _refused_login(progress, error))
+        return host_error(error, where)
+
+    def _too_slow(self, progress: Progress) -> str:
+        if not progress.is_connected:
+            return f"no connection within {self._settings.connect_timeout_s:g} s"
+        stage = "login" if progress.is_authenticating else "SSH handshake"
+        seconds = min(self._settings.login_timeout_s, self._settings.connect_timeout_s)
+        return f"it accepts connections, but the {stage} did not end within {seconds:g} s"
+
+
+def of_host(error: ConfigurationError) -> HostFailedError:
+    """A mistake in what the user gave us, told as the failure of the host that it keeps us from."""
+    return HostFailedError(error.code, error.message, error.hint)
+
+
+def _options(settings: TransportSettings) -> asyncssh.SSHClientConnectionOptions:
+    """What is the same for all connections. asyncssh reads no file of its own choosing."""
+    return asyncssh.SSHClientConnectionOptions(
+        config=None,
+        client_keys=None,
+        agent_path=None,
+        agent_forwarding=False,
+        pkcs11_provider=None,
+        gss_host=None,
+        host_based_auth=False,
+        preferred_auth=("publickey", "password", "keyboard-interactive"),
+        x509_trusted_certs=None,
+        x509_trusted_cert_paths=[],
+        encryption_algs=CIPHERS,
+        kex_algs=KEY_EXCHANGES,
+        mac_algs=MACS,
+        compression_algs=("none",),
+        x11_forwarding=False,
+        request_pty=False,
+        env=None,
+        send_env=None,
+        tcp_keepalive=True,
+        keepalive_interval=settings.keepalive_interval_s,
+        keepalive_count_max=settings.keepalive_count,
+        connect_timeout=None,
+        login_timeout=0,
+    )
+
+
+def _refused_login(progress: Progress, error: Exception) -> str:
+    if progress.is_password_expired:
+        return "the password has expired and must be changed by hand"
+    tried = ", ".join(progress.offered) or "nothing: no key, agent or password is at hand"
+    said = f"; it says: {progress.banner}" if progress.banner else ""
+    reason = error.reason if isinstance(error, asyncssh.Error) else str(error)
+    return f"{harmless(reason, 200)}; tried {tried}{said}"

@@ -1,0 +1,138 @@
+"""The way to every host of a rollout: the ``Connector`` port over asyncssh.
+
+Constructed once and used within one event loop. It shares what is the same for all hosts: keys, the agent, known
+hosts, jump connections, limits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final, Self
+
+from ionetctl.core.errors import ConfigurationError
+from ionetctl.core.model.names import HostName
+from ionetctl.ssh.config.resolve import Endpoint, Routes
+from ionetctl.ssh.connect import Call, Dialer, Tunnel, of_host
+from ionetctl.ssh.host_keys.verify import parse_pins
+from ionetctl.ssh.identities import Identities
+from ionetctl.ssh.jumps import JumpHost, JumpHosts
+from ionetctl.ssh.session import SshSession
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable
+
+    import asyncssh
+
+    from ionetctl.core.model.host import Host
+    from ionetctl.core.model.secret import SecretRef
+    from ionetctl.ssh.connect import OnKeyAccepted
+    from ionetctl.ssh.settings import TransportSettings
+
+CLOSE_TIMEOUT_S: Final = 2.0
+
+
+class SshConnector:
+    """Opens sessions. ``reveal`` resolves a secret reference; it may block and raises ``ConfigurationError``.
+
+    ``on_key_accepted`` is awaited with the host's name, the fingerprint and the name in known_hosts whenever
+    ``--accept-new`` took a key, before the session can be used.
+    """
+
+    def __init__(
+        self,
+        settings: TransportSettings,
+        reveal: Callable[[SecretRef], str],
+        on_key_accepted: OnKeyAccepted | None = None,
+    ) -> None:
+        self._settings = settings
+        self._routes = Routes(settings, pwd.getpwuid(os.getuid()).pw_name)
+        self._identities = Identities(reveal)
+        self._dialer = Dialer(settings, self._identities, on_key_accepted)
+        self._jumps = JumpHosts(self._dial_jump, settings.handshakes_per_jump, settings.jump_linger_s)
+        self._transfers = asyncio.Semaphore(settings.transfers)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close jump connections and let go of the agent."""
+        await self._jumps.close()
+        await self._identities.close()
+
+    async def check(self, hosts: Iterable[Host]) -> None:
+        """Find out, before any host is touched, whether pins, keys, passphrases and SSH configuration can be used.
+
+        Raises ``ConfigurationError``; connecting tells the same as ``HostFailedError`` of one host.
+        """
+        checked: set[Endpoint] = set()
+        for host in hosts:
+            parse_pins(host.ssh.host_keys, host.name)
+            endpoint = self._routes.resolve(host)
+            for each in (*endpoint.through, endpoint):
+                if each not in checked:
+                    checked.add(each)
+                    self._dialer.known_hosts(each)
+                    await self._identities.offers(each)
+
+    @asynccontextmanager
+    async def connect(self, host: Host) -> AsyncIterator[SshSession]:
+        """A session, closed at the end of the block; see ``ports.Connector.connect``."""
+        try:
+            endpoint = self._routes.resolve(host)
+            pins = parse_pins(host.ssh.host_keys, host.name)
+            become_password = await self._become_password(host)
+        except ConfigurationError as error:
+            raise of_host(error) from error
+        async with self._jumps.through(endpoint.through) as jump:
+            connection = await self._dial(Call(endpoint, host.name, pins), jump)
+            try:
+                yield self._session(host, endpoint, connection, become_password)
+            finally:
+                await _close(connection)
+
+    def _session(
+        self,
+        host: Host,
+        endpoint: Endpoint,
+        connection: asyncssh.SSHClientConnection,
+        become_password: Callable[[], str] | None,
+    ) -> SshSession:
+        return SshSession(
+            connection,
+            str(endpoint),
+            self._settings,
+            self._transfers,
+            is_root=endpoint.user == "root" and host.ssh.become != "sudo",
+            become_password=become_password,
+        )
+
+    async def _become_password(self, host: Host) -> Callable[[], str] | None:
+        reference = host.ssh.become_password
+        return None if reference is None else await self._identities.secret(reference)
+
+    async def _dial(self, call: Call, jump: JumpHost | None) -> asyncssh.SSHClientConnection:
+        if jump is None:
+            return await self._dialer.dial(call)
+        async with jump.handshakes:
+            tunnel = Tunnel(jump.connected, str(jump.endpoint))
+            return await self._dialer.dial(Call(call.endpoint, call.name, call.pins, tunnel))
+
+    async def _dial_jump(self, endpoint: Endpoint, parent: JumpHost | None) -> asyncssh.SSHClientConnection:
+        call = Call(endpoint, HostName(endpoint.address))
+        return await self._dial(call, parent)
+
+
+async def _close(connection: asyncssh.SSHClientConnection) -> None:
+    """Close within bounds: a host that is gone answers nothing."""
+    connection.close()
+    try:
+        async with asyncio.timeout(CLOSE_TIMEOUT_S):
+            await connection.wait_closed()
+    except TimeoutError:
+        connection.abort()

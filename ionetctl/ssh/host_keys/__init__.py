@@ -1,0 +1,1 @@
+"""Whether a host is who it should be."""

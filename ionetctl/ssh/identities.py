@@ -1,0 +1,224 @@
+"""The keys that a login may offer: identity files, loaded and decrypted once for the whole fleet, and the SSH agent's.
+
+Private keys and passphrases stay in here. The agent only signs: it is never forwarded to a host.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import asyncssh
+
+from ionetctl.core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from ionetctl.core.model.secret import SecretRef
+    from ionetctl.ssh.config.resolve import Endpoint
+
+CERTIFICATE_SUFFIX: Final = "-cert.pub"
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A key to log in with, and what to call it in a message."""
+
+    label: str
+    pair: asyncssh.SSHKeyPair = field(repr=False)
+
+    def fresh(self) -> asyncssh.SSHKeyPair:
+        """The pair for one connection: asyncssh keeps the negotiated algorithm in it."""
+        return copy.copy(self.pair)
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """An identity file: its private key, or ``None`` and the reason why only an agent can use it."""
+
+    public: asyncssh.SSHKey | None
+    private: asyncssh.SSHKey | None = field(repr=False)
+    certificate: asyncssh.SSHCertificate | None
+    problem: ConfigurationError | None = None
+
+
+@dataclass(slots=True)
+class Identities:
+    """All key material of a rollout. ``reveal`` resolves a secret; it may block, so it runs in a thread."""
+
+    reveal: Callable[[SecretRef], str] = field(repr=False)
+    _files: dict[tuple[Path, SecretRef | None], asyncio.Task[_File]] = field(default_factory=dict, repr=False)
+    _certificates: dict[Path, asyncssh.SSHCertificate] = field(default_factory=dict, repr=False)
+    _agents: dict[str, asyncio.Task[Sequence[asyncssh.SSHKeyPair]]] = field(default_factory=dict, repr=False)
+    _clients: list[asyncssh.SSHAgentClient] = field(default_factory=list, repr=False)
+    _secrets: dict[SecretRef, asyncio.Task[Callable[[], str]]] = field(default_factory=dict, repr=False)
+
+    async def secret(self, reference: SecretRef) -> Callable[[], str]:
+        """The secret, resolved once, behind a call: no task, frame or log then shows it by its repr.
+
+        Raises what ``reveal`` raises.
+        """
+        if reference not in self._secrets:
+            self._secrets[reference] = asyncio.create_task(asyncio.to_thread(_hidden, self.reveal, reference))
+        return await asyncio.shield(self._secrets[reference])
+
+    async def offers(self, endpoint: Endpoint) -> list[Offer]:
+        """The keys to try, in order: identity files (each with its certificate first), then the agent's.
+
+        Raises ``ConfigurationError`` for an identity of the inventory that cannot be used: ``identity_unreadable``,
+        ``identity_encrypted``, ``passphrase_wrong``, ``certificate_unreadable``.
+        """
+        certificates = [await self._certificate(path) for path in endpoint.certificates]
+        agent_keys = await self._agent_keys(endpoint.agent_path)
+        found: list[Offer] = []
+        named: list[asyncssh.SSHKey] = []
+        for path in endpoint.identities:
+            file = await self._file(path, endpoint)
+            own = [
+                certificate for certificate in (file.certificate, *certificates) if certificate is not None
+            ]
+            if file.public is not None:
+                named.append(file.public)
+            if file.private is not None:
+                found += _file_offers(path, file.private, own)
+            elif endpoint.must_load and not _is_held(file.public, agent_keys):
+                raise file.problem or _unreadable(path, "it holds no private key")
+        wanted = [key for key in agent_keys if not endpoint.is_agent_limited or _is_named(key, named)]
+        return found + [offer for key in wanted for offer in _agent_offers(key, certificates)]
+
+    async def close(self) -> None:
+        """Let go of the agents."""
+        tasks = [*self._files.values(), *self._agents.values(), *self._secrets.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for client in self._clients:
+            client.close()
+            await client.wait_closed()
+
+    async def _file(self, path: Path, endpoint: Endpoint) -> _File:
+        key = (path, endpoint.passphrase)
+        if key not in self._files:
+            self._files[key] = asyncio.create_task(self._load(path, endpoint.passphrase))
+        return await asyncio.shield(self._files[key])
+
+    async def _load(self, path: Path, passphrase: SecretRef | None) -> _File:
+        secret = None if passphrase is None else await self.secret(passphrase)
+        return await asyncio.to_thread(_read, path, secret)
+
+    async def _certificate(self, path: Path) -> asyncssh.SSHCertificate:
+        if path not in self._certificates:
+            try:
+                self._certificates[path] = asyncssh.read_certificate(path)
+            except (OSError, ValueError) as error:
+                message = f"the SSH certificate {path} cannot be used: {_why(error)}"
+                hint = "ssh: {certificate: …} names the -cert.pub file that belongs to the identity"
+                raise ConfigurationError("certificate_unreadable", message, hint) from error
+        return self._certificates[path]
+
+    async def _agent_keys(self, path: str | None) -> Sequence[asyncssh.SSHKeyPair]:
+        if path is None:
+            return ()
+        if path not in self._agents:
+            self._agents[path] = asyncio.create_task(self._list_agent(path))
+        return await asyncio.shield(self._agents[path])
+
+    async def _list_agent(self, path: str) -> Sequence[asyncssh.SSHKeyPair]:
+        """The agent's keys; one that does not answer has none, as with OpenSSH."""
+        client = asyncssh.SSHAgentClient(path)
+        self._clients.append(client)
+        try:
+            return await client.get_keys()
+        except (OSError, ValueError):
+            return ()
+
+
+def _hidden(reveal: Callable[[SecretRef], str], reference: SecretRef) -> Callable[[], str]:
+    secret = reveal(reference)
+    return lambda: secret
+
+
+def _read(path: Path, passphrase: Callable[[], str] | None) -> _File:
+    """Read an identity file, its public half and its certificate beside it. Decrypting may take a second."""
+    certificate = _beside(path)
+    public = _public(path)
+    try:
+        private = asyncssh.read_private_key(path, passphrase() if passphrase else None)
+    except asyncssh.KeyEncryptionError:
+        return _File(public, None, certificate, _locked(path, is_wrong=passphrase is not None))
+    except (OSError, ValueError) as error:
+        is_locked = "assphrase" in str(error)
+        problem = (
+            _locked(path, is_wrong=passphrase is not None) if is_locked else _unreadable(path, _why(error))
+        )
+        return _File(public, None, certificate, problem)
+    return _File(private.convert_to_public(), private, certificate)
+
+
+def _beside(path: Path) -> asyncssh.SSHCertificate | None:
+    try:
+        return asyncssh.read_certificate(path.with_name(path.name + CERTIFICATE_SUFFIX))
+    except (OSError, ValueError):
+        return None
+
+
+def _public(path: Path) -> asyncssh.SSHKey | None:
+    """The public key that ``path`` is, or that lies beside it: enough to find it in an agent."""
+    for place in (path.with_name(path.name + ".pub"), path):
+        try:
+            return asyncssh.read_public_key(place)
+        except (OSError, ValueError):
+            continue
+    return None
+
+
+def _file_offers(
+    path: Path, key: asyncssh.SSHKey, certificates: Sequence[asyncssh.SSHCertificate]
+) -> list[Offer]:
+    own = [certificate for certificate in certificates if certificate.key.public_data == key.public_data]
+    certified = [
+        Offer(f"certificate of {path}", asyncssh.load_keypairs([(key, certificate)])[0])
+        for certificate in own
+    ]
+    return [*certified, Offer(f"key {path}", asyncssh.load_keypairs([key])[0])]
+
+
+def _agent_offers(key: asyncssh.SSHKeyPair, certificates: Sequence[asyncssh.SSHCertificate]) -> list[Offer]:
+    comment = key.get_comment("utf-8", "replace") or key.get_algorithm()
+    offers = [Offer(f"agent key {comment}", key)]
+    for certificate in certificates:
+        if certificate.key.public_data == key.key_public_data and not key.has_cert:
+            certified = copy.copy(key)
+            certified.set_certificate(certificate)
+            offers.insert(0, Offer(f"certificate of agent key {comment}", certified))
+    return offers
+
+
+def _is_held(public: asyncssh.SSHKey | None, agent_keys: Sequence[asyncssh.SSHKeyPair]) -> bool:
+    return public is not None and any(key.key_public_data == public.public_data for key in agent_keys)
+
+
+def _is_named(key: asyncssh.SSHKeyPair, named: Sequence[asyncssh.SSHKey]) -> bool:
+    return any(key.key_public_data == public.public_data for public in named)
+
+
+def _locked(path: Path, *, is_wrong: bool) -> ConfigurationError:
+    if is_wrong:
+        message = f"the passphrase does not open the identity {path}"
+        return ConfigurationError("passphrase_wrong", message, "correct what ssh: {passphrase: …} refers to")
+    message = f"the identity {path} is encrypted, and there is no passphrase for it"
+    hint = "set ssh: {passphrase: …}, or add the key to your SSH agent (ssh-add)"
+    return ConfigurationError("identity_encrypted", message, hint)
+
+
+def _unreadable(path: Path, why: str) -> ConfigurationError:
+    message = f"the identity {path} cannot be used: {why}"
+    return ConfigurationError("identity_unreadable", message, "ssh: {identity: …} names a private key file")
+
+
+def _why(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)

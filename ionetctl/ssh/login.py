@@ -1,0 +1,124 @@
+"""One login as asyncssh drives it: judge the host key, offer keys, say the password once.
+
+It keeps count of how far the login came and of what was offered, so that a failure can be told well. The password is
+fetched when the server asks for it and not before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, cast
+
+import asyncssh
+
+from ionetctl.core.sanitize import harmless
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from asyncssh.auth import KbdIntPrompts, KbdIntResponse, PasswordChangeResponse
+
+    from ionetctl.ssh.host_keys.verify import HostKeyCheck
+    from ionetctl.ssh.identities import Offer
+
+BANNER_CHARS: Final = 200
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a connection came, told as it happens."""
+
+    is_connected: bool = False
+    is_authenticating: bool = False
+    offered: list[str] = field(default_factory=list)
+    banner: str = ""
+    is_password_expired: bool = False
+    failure: Exception | None = None
+
+
+class Login(asyncssh.SSHClient):
+    """The callbacks of one connection."""
+
+    def __init__(
+        self,
+        check: HostKeyCheck,
+        progress: Progress,
+        offers: Callable[[], Awaitable[Sequence[Offer]]],
+        password: Callable[[], Awaitable[Callable[[], str]]] | None,
+        on_connected: Callable[[], None],
+    ) -> None:
+        self._check = check
+        self._progress = progress
+        self._offers = offers
+        self._password = password
+        self._on_connected = on_connected
+        self._are_keys_offered = False
+
+    def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:  # noqa: ARG002  (asyncssh's signature)
+        """TCP is up."""
+        self._progress.is_connected = True
+        self._on_connected()
+
+    def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:  # noqa: ARG002  (asyncssh's signature)
+        """Whether the host may be talked to at all."""
+        return self._check.accepts(key)
+
+    def validate_host_ca_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:  # noqa: ARG002  (asyncssh's signature)
+        """Whether the CA that signed the host's certificate is one of ours."""
+        return key in self._check.authorities
+
+    def begin_auth(self, username: str) -> None:  # noqa: ARG002  (asyncssh's signature)
+        """The host has proved who it is."""
+        self._progress.is_authenticating = True
+
+    def auth_banner_received(self, msg: str, lang: str) -> None:  # noqa: ARG002  (asyncssh's signature)
+        """Keep what the host says before the login: it may say why there will be none."""
+        self._progress.banner = harmless(msg, BANNER_CHARS)
+
+    async def public_key_auth_requested(self) -> list[asyncssh.SSHKeyPair] | None:
+        """All keys, once."""
+        if self._are_keys_offered:
+            return None
+        self._are_keys_offered = True
+        try:
+            offers = await self._offers()
+        except Exception as error:
+            self._progress.failure = error
+            raise
+        self._progress.offered += [offer.label for offer in offers]
+        return [offer.fresh() for offer in offers]
+
+    async def password_auth_requested(self) -> str | None:
+        """The password, once: a wrong one is not repeated, lest the account be locked."""
+        if self._password is None:
+            return None
+        password, self._password = self._password, None
+        self._progress.offered.append("password")
+        try:
+            return (await password())()
+        except Exception as error:
+            self._progress.failure = error
+            raise
+
+    def password_change_requested(self, prompt: str, lang: str) -> PasswordChangeResponse:  # noqa: ARG002  (asyncssh's signature)
+        """Changing it is the admin's affair."""
+        self._progress.is_password_expired = True
+        return cast("PasswordChangeResponse", NotImplemented)
+
+    def kbdint_auth_requested(self) -> str | None:
+        """Keyboard-interactive is the password by another name (PAM), if it has not been sent yet."""
+        return None if self._password is None else ""
+
+    async def kbdint_challenge_received(
+        self,
+        name: str,  # noqa: ARG002  (asyncssh's signature)
+        instructions: str,  # noqa: ARG002  (likewise)
+        lang: str,  # noqa: ARG002  (likewise)
+        prompts: KbdIntPrompts,
+    ) -> KbdIntResponse | None:
+        """Answer the one hidden question there is; anything else (a second factor) cannot be answered unattended."""
+        if not prompts:
+            return []
+        is_hidden = len(prompts) == 1 and not prompts[0][1]
+        password = await self.password_auth_requested() if is_hidden else None
+        return None if password is None else [password]

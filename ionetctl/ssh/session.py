@@ -1,0 +1,229 @@
+"""Commands on one host over an authenticated connection: the ``Session`` port.
+
+It feeds standard input within the bounds of flow control, finds the way to root, and says how a command ended. How the
+connection came about is not its business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final, Self
+
+from ionetctl.core.errors import HostError, HostFailedError
+from ionetctl.core.ports import Completed
+from ionetctl.ssh.channel import Exchange
+from ionetctl.ssh.failures import LOST, host_error
+from ionetctl.ssh.quoting import command_line
+from ionetctl.ssh.sudo import NEEDS_PASSWORD, SudoDialogue
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, AsyncIterator, Callable
+
+    import asyncssh
+
+    from ionetctl.core.ports import Command
+    from ionetctl.ssh.settings import TransportSettings
+
+BLOCK_BYTES: Final = 64 * 1024
+SMALL_BYTES: Final = 4 * BLOCK_BYTES
+"""Standard input up to this size is no transfer: it need not queue behind those of other hosts."""
+PAUSE_S: Final = 0.05
+"""A payload that has nothing to send for this long gives its place among the transfers to another host."""
+
+
+@dataclass(slots=True)
+class SshSession:
+    """One connection. ``is_root`` says that the login is root's already; ``transfers`` is shared by all hosts."""
+
+    connection: asyncssh.SSHClientConnection = field(repr=False)
+    where: str
+    settings: TransportSettings
+    transfers: asyncio.Semaphore = field(repr=False)
+    is_root: bool
+    become_password: Callable[[], str] | None = field(default=None, repr=False)
+    _needs_password: bool = False
+
+    async def run(
+        self,
+        command: Command,
+        stdin: bytes | AsyncIterable[bytes | memoryview] = b"",
+        on_line: Callable[[bytes], None] | None = None,
+    ) -> Completed:
+        """The completed command; see ``ports.Session.run``.
+
+        Time spent queueing behind other hosts' transfers is not counted against the command.
+        """
+        if self.is_root or not command.as_root:
+            return await self._execute(command, stdin, on_line, None)
+        if not self._needs_password:
+            try:
+                return await self._execute(command, stdin, on_line, SudoDialogue(None))
+            except HostFailedError as error:
+                if error.code != NEEDS_PASSWORD or self.become_password is None:
+                    raise
+                self._needs_password = True
+        return await self._execute(command, stdin, on_line, SudoDialogue(self.become_password))
+
+    async def _execute(
+        self,
+        command: Command,
+        stdin: bytes | AsyncIterable[bytes | memoryview],
+        on_line: Callable[[bytes], None] | None,
+        sudo: SudoDialogue | None,
+    ) -> Completed:
+        if sudo is not None:
+            command = replace(command, argv=sudo.wrap(command.argv))
+        exchange = Exchange(command, on_line, sudo, self.settings)
+        await self._open(command, exchange)
+        try:
+            async with asyncio.TaskGroup() as group:
+                feeder = group.create_task(self._feed(exchange, stdin))
+                await exchange.ended
+                feeder.cancel()
+        finally:
+            exchange.close()
+        return self._completed(exchange, sudo)
+
+    async def _open(self, command: Command, exchange: Exchange) -> None:
+        line = command_line(command.argv)
+        try:
+            async with asyncio.timeout(min(command.timeout_s, command.idle_s)):
+                channel, _ = await self.connection.create_session(
+                    lambda: exchange, line, encoding=None, request_pty=False, env=None
+                )
+        except Exception as error:
+            if self.connection.is_closed():
+                raise LOST.error(self.where, str(error)) from error
+            raise host_error(error, self.where) from error
+        limit_in_flight(channel, self._version, self.settings.in_flight_bytes)
+
+    @property
+    def _version(self) -> str:
+        return str(self.connection.get_extra_info("server_version", ""))
+
+    async def _feed(self, exchange: Exchange, stdin: bytes | AsyncIterable[bytes | memoryview]) -> None:
+        """Send standard input once the command runs. An error of the iterable becomes the command's."""
+        await exchange.opened.wait()
+        try:
+            if isinstance(stdin, bytes):
+                await self._feed_blocks(exchange, _once(stdin))
+            else:
+                await self._feed_blocks(exchange, stdin)
+            exchange.write_eof()
+        except Exception as error:  # noqa: BLE001  (whatever a caller's iterable raises is the caller's again)
+            exchange.fail(error)
+
+    async def _feed_blocks(self, exchange: Exchange, stdin: AsyncIterable[bytes | memoryview]) -> None:
+        place = _Place(self.transfers)
+        sent_bytes = 0
+        async with _closing(stdin) as blocks, place:
+            async for block in blocks:
+                place.keep()
+                for piece in _pieces(block):
+                    sent_bytes += len(piece)
+                    if sent_bytes > SMALL_BYTES:
+                        exchange.forgive(await place.take())
+                    if not exchange.write(piece):
+                        return
+                    await exchange.writable()
+                place.give_up_soon()
+
+    def _completed(self, exchange: Exchange, sudo: SudoDialogue | None) -> Completed:
+        if exchange.failure is not None:
+            raise self._located(exchange.failure)
+        if not exchange.is_complete or exchange.exit_status is None:
+            lost = exchange.lost
+            raise (
+                host_error(lost, self.where)
+                if lost
+                else LOST.error(self.where, "it closed without an exit status")
+            )
+        if sudo is not None and not exchange.opened.is_set():
+            raise self._located(sudo.refusal())
+        return Completed(exchange.exit_status, bytes(exchange.stdout), bytes(exchange.stderr))
+
+    def _located(self, error: Exception) -> Exception:
+        """``error`` with the host named, where it is one of ours and about the host."""
+        if not isinstance(error, HostError):
+            return error
+        message = f"{self.where}: {error.message}"
+        return type(error)(error.code, message, error.hint, transient=error.transient)
+
+
+class _Place:
+    """One host's place among the transfers: held while there is something to send, given up while there is not."""
+
+    def __init__(self, transfers: asyncio.Semaphore) -> None:
+        self._transfers = transfers
+        self._is_held = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def take(self) -> float:
+        """Hold a place; returns the seconds that it took to get one."""
+        if self._is_held:
+            return 0.0
+        loop = asyncio.get_running_loop()
+        started_at = loop.time()
+        await self._transfers.acquire()
+        self._is_held = True
+        return loop.time() - started_at
+
+    def give_up_soon(self) -> None:
+        """Give the place up unless there is something to send again very soon."""
+        if self._is_held:
+            self._timer = asyncio.get_running_loop().call_later(PAUSE_S, self._give_up)
+
+    def keep(self) -> None:
+        """There is something to send again."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.keep()
+        self._give_up()
+
+    def _give_up(self) -> None:
+        if self._is_held:
+            self._is_held = False
+            self._transfers.release()
+
+
+def limit_in_flight(channel: asyncssh.SSHClientChannel[bytes], server_version: str, limit_bytes: int) -> None:
+    """Let no more than ``limit_bytes`` be unacknowledged on a channel.
+
+    The peer grants a window once (2 MiB) and then hands back what it consumed; keeping most of the first grant for
+    ourselves bounds what is in flight for good. asyncssh has no public way to say so. OpenSSH hands back after 96 KiB
+    at the latest; others (asyncssh) only when half of their window is used, so they must be left that much.
+    """
+    granted: int = channel._send_window  # noqa: SLF001  (see above; a test measures that it still bounds)
+    least = 0 if "OpenSSH" in server_version else granted // 2 + BLOCK_BYTES
+    channel._send_window = min(granted, max(limit_bytes, least))  # noqa: SLF001
+    channel.set_write_buffer_limits(high=0, low=0)
+
+
+def _pieces(block: bytes | memoryview) -> list[memoryview]:
+    view = memoryview(block).cast("B")
+    return [view[at : at + BLOCK_BYTES] for at in range(0, len(view), BLOCK_BYTES)]
+
+
+async def _once(content: bytes) -> AsyncIterator[bytes]:
+    yield content
+
+
+@asynccontextmanager
+async def _closing(
+    blocks: AsyncIterable[bytes | memoryview],
+) -> AsyncIterator[AsyncIterable[bytes | memoryview]]:
+    """``blocks``, its generator closed at the end where it is one."""
+    if isinstance(blocks, AsyncGenerator):
+        async with aclosing(blocks):
+            yield blocks
+    else:
+        yield blocks

@@ -1,0 +1,1 @@
+"""Events and node lists, added up for people and files. Pure."""

@@ -1,0 +1,197 @@
+"""What the fleet has to offer, summed by standard name: as a document, as lines, and as a virtual node's resources.
+
+Pure records and sums over the fleet as ``fleet`` knows it; must not know where nodes were read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+from ionetctl import gpu
+from ionetctl.summary.fleet import READY, UNKNOWN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from collections.abc import Set as AbstractSet
+
+    from ionetctl.core.model.names import RegionName
+    from ionetctl.summary.fleet import NodeStatus, StatusReport
+
+CAPACITY_SCHEMA: Final = "ionetctl.capacity/1"
+ELIGIBLE: Final = "eligible"
+RESOURCE_PREFIX: Final = "ionet.io/"
+NVIDIA_PREFIX: Final = "nvidia.com/"
+"""What NVIDIA's device plugin for Kubernetes calls its resources by, so that pods written for it find them."""
+
+_LABEL_MAX: Final = 63
+_LABEL_HEAD: Final = 54
+_DIGEST: Final = 8
+
+Gpus = Mapping[str, int]
+"""GPUs by standard name."""
+
+
+class Standing(StrEnum):
+    """What may be done with a node's GPUs."""
+
+    SCHEDULABLE = "schedulable"
+    """Ready and eligible: jobs may be placed there."""
+    UNSCHEDULABLE = "unschedulable"
+    """The region knows the node, and places nothing there."""
+    RECORDED = "recorded"
+    """The region was not asked or did not answer: as it was when the node was enrolled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Nodes, and their GPUs that are well."""
+
+    nodes: int
+    gpus: Gpus
+
+
+Tallies = Mapping[Standing, Tally]
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """The fleet's GPUs, in all and by region, each by standing."""
+
+    total: Tallies
+    regions: Mapping[RegionName, Tallies]
+    is_offline: bool
+
+    @property
+    def available(self) -> Gpus:
+        """What can be counted on: what is schedulable, or where no region was asked, what was recorded."""
+        return self.total[Standing.RECORDED if self.is_offline else Standing.SCHEDULABLE].gpus
+
+    @property
+    def all_gpus(self) -> Gpus:
+        """Every GPU, whatever its node's standing."""
+        return _sum(tally.gpus for tally in self.total.values())
+
+    @property
+    def unknown_products(self) -> tuple[str, ...]:
+        """Standard names of what stands in no table, or not with this size."""
+        return tuple(name for name in self.all_gpus if not gpu.is_known(name))
+
+
+def capacity_of(report: StatusReport, *, is_offline: bool) -> Capacity:
+    """The capacity of a fleet; ``is_offline`` says that no region was asked for the report."""
+    unheard = {node.region for node in report.nodes} if is_offline else set(report.silent)
+    names = dict.fromkeys(sorted(node.region for node in report.nodes))
+    return Capacity(
+        total=_tallies(report.nodes, unheard),
+        regions={
+            name: _tallies([node for node in report.nodes if node.region == name], unheard) for name in names
+        },
+        is_offline=is_offline,
+    )
+
+
+def capacity_document(capacity: Capacity) -> dict[str, Any]:
+    """What ``capacity -o json`` says."""
+    return {
+        "schema": CAPACITY_SCHEMA,
+        "total": _tallies_document(capacity.total),
+        "regions": {name: _tallies_document(tallies) for name, tallies in capacity.regions.items()},
+        "unknown_products": list(capacity.unknown_products),
+    }
+
+
+def capacity_rows(capacity: Capacity) -> list[dict[str, Any]]:
+    """One row for each region, standing and model."""
+    return [
+        {"region": region, "standing": standing, "gpu": name, "count": count}
+        for region, tallies in capacity.regions.items()
+        for standing, tally in tallies.items()
+        for name, count in tally.gpus.items()
+    ]
+
+
+def capacity_lines(capacity: Capacity) -> list[str]:
+    """``nvidia.rtx.3090.24gb: 2`` for each model that can be counted on."""
+    return [f"{name}: {count}" for name, count in capacity.available.items()]
+
+
+def virtual_node(capacity: Capacity) -> dict[str, dict[str, str]]:
+    """``capacity`` and ``allocatable`` of one virtual node that stands for the fleet, as its status in Kubernetes has them.
+
+    Amounts of extended resources are whole numbers written as text
+    (kubernetes.io/docs/concepts/configuration/manage-resources-containers, "Extended resources").
+    """
+    return {"capacity": _resources(capacity.all_gpus), "allocatable": _resources(capacity.available)}
+
+
+def virtual_node_lines(capacity: Capacity) -> list[str]:
+    """The virtual node's resources as YAML, to be put below a node's ``status``."""
+    lines = []
+    for key, resources in virtual_node(capacity).items():
+        lines.append(f"{key}:" if resources else f"{key}: {{}}")
+        lines += [f'  {name}: "{count}"' for name, count in resources.items()]
+    return lines
+
+
+def resource_name(standard: str) -> str:
+    """The extended resource of a standard name: prefix, slash, and at most 63 characters that stay distinct."""
+    if len(standard) > _LABEL_MAX:
+        digest = hashlib.sha256(standard.encode()).hexdigest()[:_DIGEST]
+        standard = f"{standard[:_LABEL_HEAD].rstrip('.')}-{digest}"
+    return RESOURCE_PREFIX + standard
+
+
+def _resources(gpus: Gpus) -> dict[str, str]:
+    amounts: Counter[str] = Counter()
+    for name, count in gpus.items():
+        amounts[resource_name(name)] += count
+        amounts[NVIDIA_PREFIX + _nvidia_word(name)] += count
+    return {name: str(count) for name, count in sorted(amounts.items())}
+
+
+def _nvidia_word(standard: str) -> str:
+    """``gpu``, or ``mig-1g.5gb`` for slices, as NVIDIA's device plugin names them in its mixed strategy."""
+    sliced = re.search(r"\.mig\.(.+)$", standard)
+    return f"mig-{sliced[1]}"[:_LABEL_MAX].rstrip(".") if sliced else "gpu"
+
+
+def _tallies(nodes: Iterable[NodeStatus], unheard: AbstractSet[RegionName]) -> Tallies:
+    groups: dict[Standing, list[NodeStatus]] = {standing: [] for standing in Standing}
+    for node in nodes:
+        groups[_standing(node, unheard)].append(node)
+    return {
+        standing: Tally(len(group), _sum(_gpus(node, standing) for node in group))
+        for standing, group in groups.items()
+    }
+
+
+def _standing(node: NodeStatus, unheard: AbstractSet[RegionName]) -> Standing:
+    if node.status == UNKNOWN and node.region in unheard:
+        return Standing.RECORDED
+    is_schedulable = node.status == READY and node.eligibility == ELIGIBLE
+    return Standing.SCHEDULABLE if is_schedulable else Standing.UNSCHEDULABLE
+
+
+def _gpus(node: NodeStatus, standing: Standing) -> Gpus:
+    """A node's GPUs; of one that nobody was asked about, those last seen under the name that the inventory has."""
+    if standing is not Standing.RECORDED:
+        return node.gpus
+    count = node.gpus_expected if node.gpus_seen is None else node.gpus_seen
+    return {gpu.standard_name_of(node.gpu_model or ""): count} if count else {}
+
+
+def _sum(parts: Iterable[Gpus]) -> Gpus:
+    amounts: Counter[str] = Counter()
+    for part in parts:
+        amounts.update(part)
+    return dict(sorted(amounts.items()))
+
+
+def _tallies_document(tallies: Tallies) -> dict[str, Any]:
+    return {standing: {"nodes": tally.nodes, "gpus": dict(tally.gpus)} for standing, tally in tallies.items()}

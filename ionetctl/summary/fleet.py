@@ -1,0 +1,193 @@
+"""The fleet as catalog and regions show it together: what ``status`` and ``verify`` say. Pure records and sums.
+
+Knows nodes; must not know where they were read or how they are shown.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from ionetctl.core.errors import ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from ionetctl.core.model.names import HostName, NodeId, RegionName
+
+READY: Final = "ready"
+UNKNOWN: Final = "unknown"
+"""The status of a node whose region was not asked, or does not list it."""
+
+STATUS_SCHEMA: Final = "ionetctl.status/1"
+VERIFY_SCHEMA: Final = "ionetctl.verify/1"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """One node. ``status`` and ``eligibility`` are the region's words, ``gpus`` its healthy GPUs by standard name."""
+
+    name: HostName
+    node_id: NodeId | None
+    region: RegionName
+    datacenter: str
+    rack: str | None
+    node_pool: str
+    status: str
+    eligibility: str | None
+    gpus_expected: int | None
+    gpus_seen: int | None
+    enrolled_at: str | None
+    last_seen_at: str | None
+    gpus: Mapping[str, int]
+    gpu_model: str | None = None
+    """As the inventory has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class StatusReport:
+    """The fleet. ``silent`` are regions that did not answer, with the reason: their nodes stand as last recorded."""
+
+    nodes: tuple[NodeStatus, ...]
+    silent: Mapping[RegionName, str]
+
+    @property
+    def ready(self) -> int:
+        """How many nodes are ready."""
+        return sum(node.status == READY for node in self.nodes)
+
+    @property
+    def gpus(self) -> Mapping[str, int]:
+        """The GPUs of all nodes by standard name."""
+        return count_gpus(self.nodes)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a region says of one host of an inventory; ``code`` is ``None`` where it is as it should be.
+
+    ``is_by_name`` says that the node was found by name, pool and datacenter alone, which is weaker than by its id.
+    """
+
+    host: HostName
+    region: RegionName
+    node_id: NodeId | None
+    code: str | None
+    message: str
+    hint: str
+    is_by_name: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """All hosts of an inventory, in its order."""
+
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """0 where every host is there as it should be, else 8."""
+        return ExitCode.OK if all(verdict.code is None for verdict in self.verdicts) else ExitCode.UNVERIFIED
+
+
+@dataclass(frozen=True, slots=True)
+class Rack:
+    """Sums over the nodes of a rack; ``gpus_expected`` counts those that are known."""
+
+    datacenter: str
+    rack: str | None
+    nodes: int
+    ready: int
+    gpus_expected: int
+    gpus_seen: int
+    gpus: Mapping[str, int]
+
+
+def count_gpus(nodes: Iterable[NodeStatus]) -> Mapping[str, int]:
+    """GPUs by standard name over the nodes, sorted by name."""
+    total: Counter[str] = Counter()
+    for node in nodes:
+        total.update(node.gpus)
+    return dict(sorted(total.items()))
+
+
+def by_rack(nodes: Iterable[NodeStatus]) -> tuple[Rack, ...]:
+    """The racks, by datacenter and name; nodes without a rack come first in theirs."""
+    racks: dict[tuple[str, str], list[NodeStatus]] = {}
+    for node in nodes:
+        racks.setdefault((node.datacenter, node.rack or ""), []).append(node)
+    return tuple(_rack(datacenter, rack, racks[datacenter, rack]) for datacenter, rack in sorted(racks))
+
+
+def _rack(datacenter: str, rack: str, nodes: list[NodeStatus]) -> Rack:
+    return Rack(
+        datacenter=datacenter,
+        rack=rack or None,
+        nodes=len(nodes),
+        ready=sum(node.status == READY for node in nodes),
+        gpus_expected=sum(node.gpus_expected or 0 for node in nodes),
+        gpus_seen=sum(node.gpus_seen or 0 for node in nodes),
+        gpus=count_gpus(nodes),
+    )
+
+
+def status_document(report: StatusReport) -> dict[str, Any]:
+    """The contract's ``status -o json`` document. Nodes that are not ready count as down."""
+    return {
+        "schema": STATUS_SCHEMA,
+        "summary": {
+            "nodes": len(report.nodes),
+            "ready": report.ready,
+            "down": len(report.nodes) - report.ready,
+            "gpus": dict(report.gpus),
+        },
+        "nodes": [node_row(node) for node in report.nodes],
+    }
+
+
+def node_row(node: NodeStatus) -> dict[str, Any]:
+    """One node as the contract has it."""
+    return {
+        "name": node.name,
+        "node_id": node.node_id,
+        "region": node.region,
+        "datacenter": node.datacenter,
+        "rack": node.rack,
+        "node_pool": node.node_pool,
+        "status": node.status,
+        "eligibility": node.eligibility,
+        "gpus": {"expected": node.gpus_expected, "seen": node.gpus_seen},
+        "enrolled_at": node.enrolled_at,
+        "last_seen_at": node.last_seen_at,
+    }
+
+
+def verify_document(report: VerifyReport) -> dict[str, Any]:
+    """What ``verify -o json`` says."""
+    confirmed = sum(verdict.code is None for verdict in report.verdicts)
+    return {
+        "schema": VERIFY_SCHEMA,
+        "exit_code": int(report.exit_code),
+        "summary": {
+            "hosts": len(report.verdicts),
+            "confirmed": confirmed,
+            "unconfirmed": len(report.verdicts) - confirmed,
+        },
+        "hosts": [verdict_row(verdict) for verdict in report.verdicts],
+        "error": None,
+    }
+
+
+def verdict_row(verdict: Verdict) -> dict[str, Any]:
+    """One host of a verification."""
+    error = None
+    if verdict.code is not None:
+        error = {"code": verdict.code, "message": verdict.message, "hint": verdict.hint}
+    return {
+        "name": verdict.host,
+        "region": verdict.region,
+        "node_id": verdict.node_id,
+        "matched_by": "name" if verdict.is_by_name else "node_id",
+        "error": error,
+    }

@@ -1,0 +1,318 @@
+"""A rollout's events folded into what is going on right now: hosts per stage, waves, pace, hosts in trouble.
+
+Knows events only; the display asks for a snapshot when it wants to draw one. What it keeps grows with the number
+of hosts, never with the number of events.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from ionetctl.core.events import (
+    Envelope,
+    HostFinished,
+    HostPlanned,
+    HostSurveyed,
+    RolloutFinished,
+    RolloutResumed,
+    RolloutStarted,
+    RolloutStopped,
+    StepFinished,
+    StepRetried,
+    StepStarted,
+    WaveFinished,
+    WaveStarted,
+)
+from ionetctl.core.model.outcome import Result
+from ionetctl.summary.rate import Pace
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ionetctl.core.model.names import HostName, RolloutId
+
+SLOW_AFTER_S: Final = 60.0
+"""A host that stays in one step for longer is shown."""
+
+
+class Stage(StrEnum):
+    """Where a host stands that has not ended."""
+
+    WAITING = "waiting"
+    SURVEY = "survey"
+    PLANNED = "planned"
+    APPLY = "apply"
+    CONFIRM = "confirm"
+
+
+class Phase(StrEnum):
+    """What the rollout as a whole is doing; pace and remaining time are about this phase."""
+
+    SURVEY = "survey"
+    ROLLOUT = "rollout"
+
+
+_STAGES: Final[dict[str, Stage]] = {
+    "survey": Stage.SURVEY,
+    "plan": Stage.SURVEY,
+    "apply": Stage.APPLY,
+    "confirm": Stage.CONFIRM,
+    "finish": Stage.CONFIRM,
+}
+"""By step, or by the part of it that the host reports: the end of an apply comes after the region's word."""
+_FAILURES: Final = frozenset({Result.FAILED, Result.UNREACHABLE, Result.UNVERIFIED})
+_STAGES_AFTER: Final[dict[str, Stage]] = {"survey": Stage.PLANNED, "plan": Stage.PLANNED}
+
+
+@dataclass(frozen=True, slots=True)
+class Wave:
+    """One wave: ``failed`` hosts are among the ``finished`` ones."""
+
+    index: int
+    of: int
+    hosts: int
+    finished: int
+    failed: int
+    is_canary: bool
+    is_through: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """A host that is being tried again."""
+
+    host: HostName
+    step: str
+    attempt: int
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Slow:
+    """A host that has been in one step for ``seconds``."""
+
+    host: HostName
+    step: str
+    detail: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """The state of a rollout at one moment.
+
+    ``done`` of ``total`` hosts are through the present phase, ``per_minute`` of them lately; ``remaining_s`` is an
+    estimate for that phase, ``None`` before there is ground for one. ``slow`` is longest first.
+    """
+
+    rollout: RolloutId | None
+    phase: Phase
+    total: int
+    done: int
+    finished: int
+    stages: Mapping[Stage, int]
+    results: Mapping[Result, int]
+    waves: tuple[Wave, ...]
+    elapsed_s: float
+    per_minute: float | None
+    remaining_s: float | None
+    retries: tuple[Retry, ...]
+    slow: tuple[Slow, ...]
+    is_over: bool
+
+
+@dataclass(slots=True)
+class _Wave:
+    index: int
+    of: int
+    hosts: int
+    is_canary: bool
+    finished: int = 0
+    failed: int = 0
+    is_through: bool = False
+
+    def frozen(self) -> Wave:
+        return Wave(
+            self.index, self.of, self.hosts, self.finished, self.failed, self.is_canary, self.is_through
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Activity:
+    step: str
+    detail: str
+    since: datetime
+
+
+class ProgressFold:
+    """Takes events one by one; ``snapshot`` may be asked for at any time."""
+
+    def __init__(self) -> None:
+        self._rollout: RolloutId | None = None
+        self._began: datetime | None = None
+        self._now: datetime | None = None
+        self._phase = Phase.SURVEY
+        self._stages: dict[HostName, Stage] = {}
+        self._stage_counts: Counter[Stage] = Counter()
+        self._results: dict[HostName, Result] = {}
+        self._result_counts: Counter[Result] = Counter()
+        self._surveyed: set[HostName] = set()
+        self._waves: list[_Wave] = []
+        self._wave_of: dict[HostName, _Wave] = {}
+        self._retries: dict[HostName, Retry] = {}
+        self._active: dict[HostName, _Activity] = {}
+        self._pace = Pace()
+        self._is_over = False
+
+    def take(self, envelope: Envelope) -> None:  # noqa: C901  (one flat table of events reads best whole)
+        """Fold one event in."""
+        self._now = now = datetime.fromisoformat(envelope.time)
+        match envelope.event:
+            case RolloutStarted() as event:
+                self._begin(event, now)
+            case RolloutResumed():
+                self._resume(now)
+            case StepStarted(host=str() as host) as event:
+                self._enter(host, event, now)
+            case StepFinished(host=str() as host) as event:
+                self._leave(host, event.step)
+            case StepRetried(host=str() as host) as event:
+                self._retries[host] = Retry(host, event.step, event.attempt, event.code, event.message)
+                self._active.pop(host, None)
+            case HostSurveyed(host=str() as host):
+                self._survey(host, now)
+            case HostPlanned(host=str() as host):
+                self._move(host, Stage.PLANNED)
+            case HostFinished() as event:
+                self._finish(event.outcome.host, event.outcome.result, now)
+            case WaveStarted() as event:
+                self._start_wave(event, now)
+            case WaveFinished() as event:
+                self._end_wave(event.index)
+            case RolloutStopped() | RolloutFinished():
+                self._is_over = True
+            case _:
+                pass
+
+    def snapshot(self, now: datetime | None = None) -> Progress:
+        """The state at ``now`` (aware); by default at the latest event, as a replay wants it."""
+        moment = now or self._now
+        total = len(self._stages) + len(self._results)
+        done = len(self._surveyed) if self._phase is Phase.SURVEY else len(self._results)
+        pace = self._pace.per_second(moment) if moment else None
+        return Progress(
+            rollout=self._rollout,
+            phase=self._phase,
+            total=total,
+            done=done,
+            finished=len(self._results),
+            stages={stage: self._stage_counts[stage] for stage in Stage},
+            results={result: self._result_counts[result] for result in Result},
+            waves=tuple(wave.frozen() for wave in self._waves),
+            elapsed_s=(moment - self._began).total_seconds() if moment and self._began else 0.0,
+            per_minute=None if pace is None else pace * 60,
+            remaining_s=None if pace is None else (total - done) / pace,
+            retries=tuple(self._retries.values()),
+            slow=self._slow(moment) if moment else (),
+            is_over=self._is_over,
+        )
+
+    def _begin(self, event: RolloutStarted, now: datetime) -> None:
+        self._rollout = event.rollout
+        self._began = now
+        self._pace.begin(now)
+        for entry in event.hosts:
+            self._move(entry.name, Stage.WAITING)
+
+    def _resume(self, now: datetime) -> None:
+        self._began = now
+        self._phase = Phase.SURVEY
+        self._pace.begin(now)
+        self._waves.clear()
+        self._wave_of.clear()
+        self._retries.clear()
+        self._active.clear()
+        self._surveyed = set(self._results)
+        self._is_over = False
+        for host in self._stages:
+            self._move(host, Stage.WAITING)
+
+    def _enter(self, host: HostName, event: StepStarted, now: datetime) -> None:
+        self._reopen(host)
+        by_step = _STAGES.get(event.step, self._stages.get(host, Stage.WAITING))
+        self._move(host, _STAGES.get(event.detail, by_step))
+        self._active[host] = _Activity(event.step, event.detail, now)
+
+    def _leave(self, host: HostName, step: str) -> None:
+        self._retries.pop(host, None)
+        self._active.pop(host, None)
+        if step in _STAGES_AFTER:
+            self._move(host, _STAGES_AFTER[step])
+
+    def _survey(self, host: HostName, now: datetime) -> None:
+        if host in self._surveyed:
+            return
+        self._surveyed.add(host)
+        if self._phase is Phase.SURVEY:
+            self._pace.count(now)
+
+    def _finish(self, host: HostName, result: Result, now: datetime) -> None:
+        self._reopen(host)
+        self._survey(host, now)
+        stage = self._stages.pop(host, None)
+        if stage is not None:
+            self._stage_counts[stage] -= 1
+        self._results[host] = result
+        self._result_counts[result] += 1
+        self._retries.pop(host, None)
+        self._active.pop(host, None)
+        if self._phase is Phase.ROLLOUT:
+            self._pace.count(now)
+        wave = self._wave_of.pop(host, None)
+        if wave is not None:
+            wave.finished += 1
+            wave.failed += result in _FAILURES
+
+    def _reopen(self, host: HostName) -> None:
+        earlier = self._results.pop(host, None)
+        if earlier is not None:
+            self._result_counts[earlier] -= 1
+            self._surveyed.discard(host)
+            self._move(host, Stage.WAITING)
+
+    def _move(self, host: HostName, stage: Stage) -> None:
+        if host in self._results:
+            return
+        earlier = self._stages.get(host)
+        if earlier is not None:
+            self._stage_counts[earlier] -= 1
+        self._stages[host] = stage
+        self._stage_counts[stage] += 1
+
+    def _start_wave(self, event: WaveStarted, now: datetime) -> None:
+        if self._phase is Phase.SURVEY:
+            self._phase = Phase.ROLLOUT
+            self._pace.begin(now)
+        wave = _Wave(event.index, event.of, len(event.hosts), event.is_canary)
+        self._waves.append(wave)
+        self._wave_of.update(dict.fromkeys(event.hosts, wave))
+
+    def _end_wave(self, index: int) -> None:
+        for wave in reversed(self._waves):
+            if wave.index == index:
+                wave.is_through = True
+                return
+
+    def _slow(self, now: datetime) -> tuple[Slow, ...]:
+        horizon = now - timedelta(seconds=SLOW_AFTER_S)
+        late = [
+            Slow(host, activity.step, activity.detail, (now - activity.since).total_seconds())
+            for host, activity in self._active.items()
+            if activity.since <= horizon
+        ]
+        return tuple(sorted(late, key=lambda slow: -slow.seconds))

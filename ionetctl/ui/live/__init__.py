@@ -1,0 +1,1 @@
+"""A rollout while it runs: redrawn on a terminal, or line by line."""

@@ -1,0 +1,159 @@
+"""A rollout as plain lines, for logs and pipes: one per wave and per failure, and now and then how far it is."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from ionetctl.core.events import (
+    Envelope,
+    HostFinished,
+    HostKeyAccepted,
+    RegionChecked,
+    RolloutResumed,
+    RolloutStarted,
+    RolloutStopped,
+    StepFinished,
+    StepRetried,
+    StepStarted,
+    Warned,
+    WaveFinished,
+    WaveStarted,
+)
+from ionetctl.core.model.outcome import Result
+from ionetctl.summary.live_progress import Phase, ProgressFold
+from ionetctl.ui import phrases
+from ionetctl.ui.verbosity import Verbosity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ionetctl.core.events import AnyEvent
+    from ionetctl.summary.live_progress import Progress
+
+EVERY: Final = timedelta(seconds=15)
+_GOOD: Final = frozenset({Result.ENROLLED, Result.UNCHANGED, Result.SKIPPED})
+
+
+class PlainLines:
+    """A sink that hands finished lines to ``write``, as many as ``verbosity`` asks for."""
+
+    def __init__(
+        self, write: Callable[[str], None], verbosity: Verbosity = Verbosity.NORMAL, *, has_past: bool = False
+    ) -> None:
+        self._write = write
+        self._has_past = has_past
+        self._verbosity = verbosity
+        self._progress = ProgressFold()
+        self._said_at: datetime | None = None
+
+    async def take(self, envelopes: Sequence[Envelope]) -> None:
+        """Say what the events are worth saying; a resumed rollout's first batch is its past, which was said."""
+        is_past, self._has_past = self._has_past, False
+        for envelope in envelopes:
+            self._progress.take(envelope)
+            if is_past:
+                continue
+            line = describe(envelope.event, self._verbosity)
+            if line is not None:
+                self._write(line)
+        if envelopes and not is_past and self._verbosity >= Verbosity.NORMAL:
+            self._say_progress(datetime.fromisoformat(envelopes[-1].time))
+
+    async def close(self) -> None:
+        """Nothing is held back."""
+
+    def _say_progress(self, now: datetime) -> None:
+        if self._said_at is None:
+            self._said_at = now
+        if now - self._said_at >= EVERY:
+            self._said_at = now
+            self._write(progress_line(self._progress.snapshot(now)))
+
+
+def progress_line(progress: Progress) -> str:
+    """How far a rollout is, in one line."""
+    name = "survey" if progress.phase is Phase.SURVEY else "rollout"
+    parts = [f"{name}: {progress.done:,} of {phrases.hosts(progress.total)}"]
+    if progress.finished:
+        parts.append(phrases.results(progress.results))
+    if progress.per_minute is not None:
+        parts.append(phrases.rate(progress.per_minute))
+    if progress.remaining_s:
+        parts.append(f"about {phrases.duration(progress.remaining_s)} left")
+    return "; ".join(parts)
+
+
+def describe(event: AnyEvent, verbosity: Verbosity) -> str | None:
+    """The event in a line, or ``None`` where it is not worth one at this verbosity."""
+    if verbosity >= Verbosity.QUIET:
+        line = _describe_trouble(event)
+        if line is not None:
+            return line
+    if verbosity >= Verbosity.NORMAL:
+        line = _describe_course(event)
+        if line is not None:
+            return line
+    return _describe_detail(event, verbosity)
+
+
+def _describe_trouble(event: AnyEvent) -> str | None:
+    match event:
+        case HostFinished(outcome=outcome) if outcome.result not in _GOOD:
+            problem = outcome.problem
+            reason = (
+                f"{problem.code} in {problem.step}: {phrases.plain(problem.message)}"
+                if problem
+                else "no reason given"
+            )
+            return f"{outcome.result.value} {phrases.plain(outcome.host)}: {reason}"
+        case RolloutStopped():
+            return f"stopped ({event.code}): {phrases.plain(event.message)}"
+        case Warned():
+            about = f" {phrases.plain(event.host)}" if event.host else ""
+            hint = f" → {phrases.plain(event.hint)}" if event.hint else ""
+            return f"warning{about}: {phrases.plain(event.message)}{hint}"
+        case _:
+            return None
+
+
+def _describe_course(event: AnyEvent) -> str | None:
+    match event:
+        case RolloutStarted():
+            verb = "checking" if event.is_check else "enrolling"
+            return f"rollout {phrases.plain(event.rollout)}: {verb} {phrases.hosts(len(event.hosts))}"
+        case RolloutResumed():
+            return f"resumed; {phrases.hosts(event.done)} done before"
+        case RegionChecked():
+            return f"region {phrases.plain(event.region)}: Nomad {phrases.plain(event.server_version)}"
+        case HostKeyAccepted(host=str() as host):
+            return f"accepted {phrases.plain(event.fingerprint)} as the key of {phrases.plain(host)}"
+        case _:
+            return _describe_wave(event)
+
+
+def _describe_wave(event: AnyEvent) -> str | None:
+    match event:
+        case WaveStarted():
+            name = "canary" if event.is_canary else f"wave {event.index} of {event.of}"
+            return f"{name}: {phrases.hosts(len(event.hosts))}"
+        case WaveFinished():
+            failures = f", {event.failed:,} failed" if event.failed else ""
+            return f"wave {event.index} of {event.of} is through{failures}"
+        case _:
+            return None
+
+
+def _describe_detail(event: AnyEvent, verbosity: Verbosity) -> str | None:
+    match event:
+        case HostFinished(outcome=outcome) if verbosity >= Verbosity.VERBOSE:
+            return f"{outcome.result.value} {phrases.plain(outcome.host)} in {phrases.duration(outcome.duration_s)}"
+        case StepRetried(host=str() as host) if verbosity >= Verbosity.VERBOSE:
+            again = f"again in {phrases.duration(event.delay_s)}"
+            return f"retry {phrases.plain(host)} {event.step}: {phrases.plain(event.message)}; {again}"
+        case StepStarted(host=str() as host) if verbosity >= Verbosity.DEBUG:
+            return f"{phrases.plain(host)} {event.step} {phrases.plain(event.detail)}".rstrip()
+        case StepFinished(host=str() as host) if verbosity >= Verbosity.DEBUG:
+            return f"{phrases.plain(host)} {event.step} done in {phrases.duration(event.duration_s)}"
+        case _:
+            return None

@@ -1,0 +1,424 @@
+"""How the fleet stands: the catalog's memory beside what regions say, over real TLS."""
+
+from __future__ import annotations
+
+import json
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ionetctl.app.fleet_status import _settings_of, refresh_status, verify
+from ionetctl.core import events
+from ionetctl.core.errors import RegionError
+from ionetctl.core.events import Envelope, HostEntry, RegionEntry
+from ionetctl.core.model.inventory import ReadyPair
+from ionetctl.core.model.names import HostName, NodeId, RolloutId
+from ionetctl.core.model.outcome import Outcome, Result
+from ionetctl.core.model.secret import SecretRef
+from ionetctl.core.settings import Settings
+from ionetctl.history.journal import Journal
+from tests.support.region_server import EU, SERVER_NAME, TOKEN, Answer, RegionSite, ScriptedApi
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from pathlib import Path
+
+    from ionetctl.core.model.names import RegionName
+    from ionetctl.summary.fleet import NodeStatus, Verdict
+
+NODES = "/v1/nodes"
+ROLLOUT = RolloutId("20261123T011226-k3f9qa")
+STAMP = "4be5f344cb242f8b-0123456789ab"
+NOBODY = "https://127.0.0.1:1"
+INVENTORY = """
+version: 1
+datacenter: rey1
+naming: {naming}
+regions:
+  eu-north:
+    api: [{url}]
+    servers: [127.0.0.1:4647]
+    token: {{env: TOKEN}}
+    tls:
+      ca: ca.pem
+      client: {{cert: cli.pem, key: {{env: CLI_KEY}}}}
+      issuer: {{cert: ca.pem, key: {{env: CA_KEY}}}}
+nomad: {{version: 2.0.5, device_plugin_version: 1.1.0}}
+defaults: {{region: eu-north, node_pool: gpu, gpus: {{count: 2}}}}
+hosts:
+  - {{name: "g[1-2]", address: "10.20.1.[1-2]"}}
+"""
+
+
+def node_id(name: str) -> NodeId:
+    return NodeId(f"00000000-0000-4000-8000-{int(name[1:]):012d}")
+
+
+def stub(name: str, *, healthy: int = 2, **changes: object) -> dict[str, Any]:
+    """A row of the region's node list."""
+    instances = [{"ID": f"GPU-{number}", "Healthy": number < healthy} for number in range(2)]
+    device = {"Vendor": "nvidia", "Type": "gpu", "Name": "NVIDIA GeForce RTX 4090", "Instances": instances}
+    other = {"Vendor": "acme", "Type": "fpga", "Name": "F1", "Instances": instances}
+    return {
+        "ID": node_id(name[:2]),
+        "Name": name,
+        "Address": "10.20.1.1",
+        "Datacenter": "rey1",
+        "NodePool": "gpu",
+        "Status": "ready",
+        "SchedulingEligibility": "eligible",
+        "NodeResources": {"Devices": [device, other]},
+        **changes,
+    }
+
+
+@dataclass
+class Stage:
+    """A region, a state directory whose journal enrolled ``enrolled``, and an inventory of g1 and g2."""
+
+    directory: Path
+    enrolled: Sequence[str] = ("g1", "g2")
+    naming: str = "as-written"
+    answers: list[Answer] = field(default_factory=lambda: [Answer([stub("g1"), stub("g2")])])
+    has_client: bool = True
+
+    def __post_init__(self) -> None:
+        self.site = RegionSite(self.directory)
+        environ = {
+            "HOME": str(self.directory),
+            "IONETCTL_STATE_DIR": str(self.directory / "state"),
+            "TOKEN": TOKEN,
+            "CLI_KEY": self.site.client.key_pem,
+        }
+        self.settings = Settings.load(environ)
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[ScriptedApi]:
+        async with self.site.serving({NODES: self.answers}) as (url, api):
+            await self.remember(url)
+            yield api
+
+    async def remember(self, url: str) -> None:
+        (self.directory / "site.yaml").write_text(INVENTORY.format(url=url, naming=self.naming))
+        self.settings.prepare_state()
+        journal = Journal.create(self.settings.rollouts_dir, ROLLOUT)
+        await journal.take(
+            [Envelope(number, "2026-11-23T01:12:26.000Z", e) for number, e in enumerate(self.history(url), 1)]
+        )
+        await journal.close()
+
+    def history(self, url: str) -> list[events.AnyEvent]:
+        """What an earlier rollout recorded."""
+        client = str(self.directory / "cli.pem") if self.has_client else None
+        region = RegionEntry(
+            EU, (url,), self.site.root.pem, SERVER_NAME, "env", "TOKEN",
+            client, "env", "CLI_KEY", "auto", 10_000,
+        )  # fmt: skip
+        hosts = tuple(
+            HostEntry(HostName(name), "10.20.1.1", EU, "rey1", "a01", "gpu", 2, None)
+            for name in self.enrolled
+        )
+        started = events.RolloutStarted(
+            rollout=ROLLOUT,
+            inventory="site.yaml",
+            inventory_digest="ab" * 32,
+            owner="ops@ctl",
+            version="0.1.0",
+            hosts=hosts,
+            regions=(region,),
+        )
+        return [started, *map(enrolled, hosts), events.RolloutFinished(exit_code=0)]
+
+    async def status(self, *, is_offline: bool = False) -> tuple[list[NodeStatus], dict[RegionName, str]]:
+        report = await refresh_status(self.settings, is_offline)
+        return list(report.nodes), dict(report.silent)
+
+    async def verdicts(self, limit: str | None = None) -> list[Verdict]:
+        report = await verify(str(self.directory / "site.yaml"), limit, self.settings)
+        return list(report.verdicts)
+
+
+def enrolled(host: HostEntry) -> events.HostFinished:
+    outcome = Outcome(
+        host.name, host.address, host.region, host.datacenter, Result.ENROLLED,
+        node_id=node_id(host.name), gpus_expected=2, gpus_seen=2, stamp=STAMP,
+    )  # fmt: skip
+    return events.HostFinished(host=host.name, outcome=outcome, node_pool="gpu", rack="a01", stamp=STAMP)
+
+
+# --- status ----------------------------------------------------------------------------------------------------------
+
+
+async def test_status_shows_what_the_region_says(tmp_path: Path) -> None:
+    """State, eligibility and healthy GPUs by standard name are the region's; places are the catalog's."""
+    stage = Stage(tmp_path, answers=[Answer([stub("g1", healthy=1), stub("g2", Status="down")])])
+    async with stage.serving():
+        nodes, silent = await stage.status()
+    assert [(one.name, one.status, one.eligibility, one.gpus) for one in nodes] == [
+        ("g1", "ready", "eligible", {"nvidia.rtx.4090.24gb": 1}),
+        ("g2", "down", "eligible", {"nvidia.rtx.4090.24gb": 2}),
+    ]
+    assert ([(one.rack, one.gpus_expected, one.gpus_seen) for one in nodes], silent) == (
+        [("a01", 2, 2)] * 2,
+        {},
+    )
+
+
+async def test_status_asks_each_region_once_with_its_devices(tmp_path: Path) -> None:
+    """One paging query a region, with our certificate and token."""
+    stage = Stage(tmp_path)
+    async with stage.serving() as api:
+        await stage.status()
+    assert [(seen.path, seen.query.get("resources"), seen.token, seen.peer) for seen in api.seen] == [
+        (NODES, "true", TOKEN, "cli.eu-north.nomad")
+    ]
+
+
+async def test_node_that_is_gone_is_unknown(tmp_path: Path) -> None:
+    """A node that its region does not list stands as last recorded."""
+    stage = Stage(tmp_path, answers=[Answer([stub("g2")])])
+    async with stage.serving():
+        nodes, _ = await stage.status()
+    assert [(one.name, one.status, one.eligibility, one.gpus_seen) for one in nodes] == [
+        ("g1", "unknown", None, 2),
+        ("g2", "ready", "eligible", 2),
+    ]
+
+
+async def test_ready_nodes_are_marked_as_seen(tmp_path: Path) -> None:
+    """What was seen ready is remembered as seen; what was not keeps its time."""
+    stage = Stage(tmp_path, answers=[Answer([stub("g1"), stub("g2", Status="down")])])
+    async with stage.serving():
+        before, _ = await stage.status(is_offline=True)
+        await stage.status()
+        after, _ = await stage.status(is_offline=True)
+    assert [b.last_seen_at == a.last_seen_at for b, a in zip(before, after, strict=True)] == [False, True]
+
+
+async def test_offline_asks_nobody(tmp_path: Path) -> None:
+    """The catalog alone is shown."""
+    stage = Stage(tmp_path)
+    async with stage.serving() as api:
+        nodes, silent = await stage.status(is_offline=True)
+    assert ([one.status for one in nodes], silent, api.seen) == (["unknown", "unknown"], {}, [])
+
+
+async def test_region_that_is_silent_is_named(tmp_path: Path) -> None:
+    """A region that refuses is told with its reason, and its nodes stand as recorded."""
+    stage = Stage(tmp_path, answers=[Answer.recorded("nodes: no token")])
+    async with stage.serving():
+        nodes, silent = await stage.status()
+    assert (list(silent), [one.status for one in nodes]) == ([EU], ["unknown", "unknown"])
+
+
+def test_region_without_a_client_certificate_is_asked_without(tmp_path: Path) -> None:
+    """What the catalog remembers decides how a region is asked; the control has a certificate."""
+    plain, with_client = (
+        next(event for event in stage.history(NOBODY) if isinstance(event, events.RolloutStarted)).regions[0]
+        for stage in (Stage(tmp_path, has_client=False), Stage(tmp_path))
+    )
+    pair = ReadyPair(str(tmp_path / "cli.pem"), SecretRef("env", "CLI_KEY"))
+    assert (_settings_of(plain).tls.client, _settings_of(with_client).tls.client) == (None, pair)
+
+
+async def test_empty_catalog_is_an_empty_fleet(tmp_path: Path) -> None:
+    """Before the first rollout there is nothing to ask."""
+    assert await Stage(tmp_path).status() == ([], {})
+
+
+# --- verify ----------------------------------------------------------------------------------------------------------
+
+
+def codes(verdicts: list[Verdict]) -> list[tuple[str, str | None, bool]]:
+    return [(one.host, one.code, one.is_by_name) for one in verdicts]
+
+
+async def test_hosts_that_the_catalog_knows_are_judged_by_id_and_stamp(tmp_path: Path) -> None:
+    """One query for the stamps is enough where every host is known."""
+    stage = Stage(tmp_path)
+    async with stage.serving() as api:
+        verdicts = await stage.verdicts()
+    assert codes(verdicts) == [("g1", None, False), ("g2", None, False)]
+    assert [seen.query["filter"] for seen in api.seen] == [
+        'Meta["unique.ionet_bundle"] matches "-(0123456789ab)$"'
+    ]
+
+
+async def test_node_that_is_down_is_told_as_down(tmp_path: Path) -> None:
+    """The region's own word for the node comes first, with its hint."""
+    stage = Stage(tmp_path, answers=[Answer([stub("g1"), stub("g2", Status="down")])])
+    async with stage.serving():
+        verdicts = await stage.verdicts()
+    assert (codes(verdicts)[1], verdicts[1].message) == (("g2", "node_not_ready", False), "the node is down")
+
+
+async def test_node_without_its_stamp_is_not_there(tmp_path: Path) -> None:
+    """A node that came up with something else does not count."""
+    stage = Stage(tmp_path, answers=[Answer([stub("g1")])])
+    async with stage.serving():
+        verdicts = await stage.verdicts()
+    assert codes(verdicts) == [("g1", None, False), ("g2", "not_registered", False)]
+
+
+async def test_lost_cards_are_told(tmp_path: Path) -> None:
+    """A node with fewer healthy GPUs than promised is not as it should be."""
+    stage = Stage(tmp_path, answers=[Answer([stub("g1", healthy=1), stub("g2")])])
+    async with stage.serving():
+        assert codes(await stage.verdicts())[0] == ("g1", "gpu_unhealthy", False)
+
+
+async def test_unknown_hosts_are_found_by_name(tmp_path: Path) -> None:
+    """What the catalog does not know is found by name, said to be weaker; a ready node before one that is not."""
+    found = [stub("g1", Status="down"), stub("g1"), stub("g10")]
+    stage = Stage(tmp_path, enrolled=(), answers=[Answer(found)])
+    async with stage.serving() as api:
+        verdicts = await stage.verdicts()
+    assert codes(verdicts) == [("g1", None, True), ("g2", "not_registered", True)]
+    assert (verdicts[0].message, verdicts[1].message) == (
+        "found by name, pool and datacenter: the catalog does not know its id",
+        "the region has no node of this name",
+    )
+    assert len(api.seen) == 1
+
+
+async def test_unknown_host_whose_node_is_not_ready_says_so(tmp_path: Path) -> None:
+    """Where no bearer of the name is ready, the first is judged."""
+    stage = Stage(
+        tmp_path, enrolled=("g2",), answers=[Answer([stub("g2")]), Answer([stub("g1", Status="down")])]
+    )
+    async with stage.serving():
+        assert codes(await stage.verdicts()) == [("g1", "node_not_ready", True), ("g2", None, False)]
+
+
+@pytest.mark.parametrize(
+    ("bearer", "code"),
+    [
+        ("g1-0a1b2c3d", None),
+        ("g1", None),
+        ("g1-rack-0a1b2c3d", "not_registered"),
+        ("g1-0a1b2c3", "not_registered"),
+    ],
+)
+async def test_unique_names_are_found_with_their_suffix(
+    tmp_path: Path, bearer: str, code: str | None
+) -> None:
+    """With naming: unique a node bears the host's name and eight characters, and not just a longer name."""
+    stage = Stage(tmp_path, enrolled=(), naming="unique", answers=[Answer([stub(bearer)])])
+    async with stage.serving():
+        assert codes(await stage.verdicts("g1")) == [("g1", code, True)]
+
+
+def leave_open(stage: Stage, other: str) -> None:
+    """Let the survey choose between the region that serves and one at ``other``."""
+    path = stage.directory / "site.yaml"
+    text = path.read_text().replace("defaults: {region: eu-north,", "defaults: {region: auto,")
+    region = text[text.index("  eu-north:") : text.index("nomad:")]
+    east = region.replace("eu-north:", "us-east:").replace(
+        "      ca:", f"      server_name: {SERVER_NAME}\n      ca:"
+    )
+    url = region.split("[", 1)[1].split("]", 1)[0]
+    path.write_text(text.replace("nomad:", east.replace(url, other or url) + "nomad:", 1))
+
+
+async def test_host_that_left_its_region_open_is_asked_for_where_it_joined(tmp_path: Path) -> None:
+    """The catalog knows which region was chosen; the others are not asked."""
+    stage = Stage(tmp_path)
+    async with stage.serving():
+        leave_open(stage, NOBODY)
+        verdicts = await stage.verdicts()
+    assert [(one.host, one.region, one.code) for one in verdicts] == [
+        ("g1", "eu-north", None),
+        ("g2", "eu-north", None),
+    ]
+
+
+async def test_host_that_left_its_region_open_is_looked_for_in_all(tmp_path: Path) -> None:
+    """Where nobody remembers, the region that shows the node speaks for it."""
+    answers = [Answer([]), Answer([stub("g1", Datacenter="rey1")])]
+    stage = Stage(tmp_path, enrolled=(), answers=answers)
+    async with stage.serving():
+        leave_open(stage, "")
+        verdicts = await stage.verdicts()
+    assert [(one.host, one.region, one.code) for one in verdicts] == [
+        ("g1", "us-east", None),
+        ("g2", "eu-north", "not_registered"),
+    ]
+
+
+async def test_silent_region_ends_verify(tmp_path: Path) -> None:
+    """Who cannot be asked confirms nothing."""
+    stage = Stage(tmp_path, answers=[Answer.recorded("nodes: no token")])
+    async with stage.serving():
+        with pytest.raises(RegionError):
+            await stage.verdicts()
+
+
+# --- held nodes ------------------------------------------------------------------------------------------------------
+
+INELIGIBLE: dict[str, Any] = {"SchedulingEligibility": "ineligible"}
+WELL = stub("g2")
+HELD = stub("g1", **INELIGIBLE)
+
+
+def held_answers(node: dict[str, Any], *, is_held: bool, is_clearable: bool) -> list[Answer]:
+    """The stamped nodes, those that ionetctl holds, and those of them that the region's word can clear."""
+    return [Answer([node, WELL]), *(Answer([node] if yes else []) for yes in (is_held, is_clearable))]
+
+
+async def verified(stage: Stage, *, releases: bool = True) -> tuple[list[Verdict], list[tuple[str, str]]]:
+    """The verdicts, and what was changed in the region."""
+    path = f"/v1/node/{node_id('g1')}/eligibility"
+    answers = {NODES: stage.answers, path: [Answer({})], "/v1/client/metadata": [Answer({})]}
+    async with stage.site.serving(answers) as (url, api):
+        await stage.remember(url)
+        report = await verify(str(stage.directory / "site.yaml"), None, stage.settings, releases=releases)
+    return list(report.verdicts), [
+        (seen.path, json.loads(seen.body).get("Eligibility", ""))
+        for seen in api.seen
+        if seen.method == "POST"
+    ]
+
+
+async def test_held_node_that_its_region_clears_is_released(tmp_path: Path) -> None:
+    """Eligible first, then marked; the host then is as it should be."""
+    stage = Stage(tmp_path, answers=held_answers(HELD, is_held=True, is_clearable=True))
+    verdicts, written = await verified(stage)
+    assert (codes(verdicts)[0], verdicts[0].message) == (
+        ("g1", None, False),
+        "released: its region shows all that was promised",
+    )
+    assert written == [
+        (f"/v1/node/{node_id('g1')}/eligibility", "eligible"),
+        ("/v1/client/metadata", ""),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("node", "is_held", "is_clearable", "releases", "code"),
+    [
+        (HELD, True, True, False, "node_held"),
+        (HELD, True, False, True, "node_held"),
+        (HELD, False, False, True, "node_ineligible"),
+        (stub("g1", healthy=1, **INELIGIBLE), True, True, True, "gpu_unhealthy"),
+        (stub("g1", Status="down", **INELIGIBLE), True, True, True, "node_not_ready"),
+    ],
+)
+async def test_other_ineligible_nodes_are_told_and_not_touched(
+    tmp_path: Path, node: dict[str, Any], code: str, *, is_held: bool, is_clearable: bool, releases: bool
+) -> None:
+    """Only looked at, flawed by a probe, somebody else's, short, or not there."""
+    stage = Stage(tmp_path, answers=held_answers(node, is_held=is_held, is_clearable=is_clearable))
+    verdicts, written = await verified(stage, releases=releases)
+    assert (codes(verdicts)[0], written) == (("g1", code, False), [])
+
+
+async def test_release_that_the_region_refuses_is_the_hosts_verdict(tmp_path: Path) -> None:
+    """The other hosts are judged all the same."""
+    stage = Stage(tmp_path, answers=held_answers(HELD, is_held=True, is_clearable=True))
+    path = f"/v1/node/{node_id('g1')}/eligibility"
+    answers = {NODES: stage.answers, path: [Answer(b"Permission denied", 403)]}
+    async with stage.site.serving(answers) as (url, _):
+        await stage.remember(url)
+        assert codes(await stage.verdicts()) == [("g1", "region_forbidden", False), ("g2", None, False)]

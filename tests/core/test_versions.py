@@ -1,0 +1,26 @@
+"""The order of Nomad's versions."""
+
+from __future__ import annotations
+
+import pytest
+
+from ionetctl.core.versions import precedence
+
+
+def test_versions_are_ordered_as_releases_came() -> None:
+    """By numbers, pre-releases before their release."""
+    ordered = ["1.5.12", "1.6.5", "1.10.0", "1.11.0-beta.1", "1.11.0", "1.11.1", "2.0.0", "v2.0.5", "10.0.0"]
+    assert sorted(set(ordered), key=precedence) == ordered
+
+
+@pytest.mark.parametrize("version", ["2.0.5+ent", "v2.0.5", "2.0.5"])
+def test_what_does_not_count_is_left_out(version: str) -> None:
+    """A leading v, and build metadata."""
+    assert precedence(version) == (2, 0, 5, True)
+
+
+@pytest.mark.parametrize("text", ["", "2", "two", "2.0.5.1", "2.0.5 ", "2.0.x", "9" * 400 + ".0"])
+def test_anything_else_is_no_version(text: str) -> None:
+    """The caller says whose mistake it is."""
+    with pytest.raises(ValueError, match="not a version"):
+        precedence(text)

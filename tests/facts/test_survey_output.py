@@ -1,0 +1,305 @@
+"""What a host says is read strictly, whoever wrote it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ionetctl.core.errors import HostError, HostFailedError, HostUnreachableError
+from ionetctl.core.model.facts import Disk, Facts, NomadState, RemoteFile
+from ionetctl.core.model.names import Digest, NodeId
+from ionetctl.core.observed import (
+    Docker,
+    Driver,
+    Firewall,
+    Interface,
+    Reach,
+    Surroundings,
+    Workload,
+    Xid,
+)
+from ionetctl.facts.records import RECORD_NAMES
+from ionetctl.facts.survey_output import (
+    STEPS,
+    SURVEY_LIMIT_BYTES,
+    AwaitToken,
+    AwaitVerdict,
+    Done,
+    Failed,
+    LogLine,
+    NodeReported,
+    Noise,
+    Ready,
+    Report,
+    Step,
+    parse_report_line,
+    parse_survey,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CASES = Path(__file__).parent / "facts"
+BAD = sorted(CASES.glob("*.txt"))
+NODE_ID = NodeId("7b0dcd2c-6b2f-4c3c-9f0a-3d1c7f1f2a11")
+
+AROUND = Surroundings(
+    hostname="rig-7",
+    systemd_version=255,
+    cgroups="v2",
+    cgroup_controllers=("cpu", "memory", "pids"),
+    cpu_model="AMD EPYC 7543",
+    product="Supermicro AS -4124GS-TNR",
+    virtualization="none",
+    swap_mib=1024,
+    hugepages_mib=0,
+    is_time_synchronized=True,
+    is_ntp_on=True,
+    has_python=True,
+    package_manager="apt",
+    needs_reboot=False,
+    modules=("bridge", "overlay"),
+    docker=Docker("24.0.7", "systemd", "2", "/var/lib/docker", ("nvidia", "runc"), "runc"),
+    toolkit_version="1.17.0",
+    cni_plugins=("bridge", "host-local"),
+    driver=Driver(
+        module_version="550.54.14",
+        library_version="550.90.07",
+        package="nvidia-driver-550",
+        is_held=True,
+        is_nouveau_loaded=False,
+        is_secure_boot_on=False,
+    ),
+    gpus_on_bus=2,
+    xids=(Xid(79, "0000:01:00", 2),),
+    interfaces=(
+        Interface("eth0", "02:00:00:00:00:01", 1500, is_up=True, speed_mbps=10000, has_default_route=True),
+        Interface("eth1", "02:00:00:00:00:02"),
+    ),
+    reaches=(
+        Reach("nomad-1.eu-north.example", 4647, 12.345, None, "192.0.2.7", "198.51.100.1"),
+        Reach("2001:db8::1", 4647, failure="timeout"),
+    ),
+    firewalls=(Firewall("ufw", blocks_outbound=True, allows_rpc=False),),
+    miners=(Workload("t-rex", 4711, "t-rex.service"), Workload("HiveOS")),
+    ionet_workers=(),
+    nomad_region="eu-north",
+)
+
+
+def survey(*records: str) -> Facts:
+    text = "\n".join(("ionet-survey\t1\tn0nce", *records, "ionet-survey-end\tn0nce", ""))
+    return parse_survey(text.encode(), "n0nce", controller_time=0.0)
+
+
+def test_a_whole_survey_is_read() -> None:
+    """Every record ends in its place."""
+    expected = Facts(
+        os_id="ubuntu",
+        os_version="24.04",
+        os_name="Ubuntu 24.04 LTS",
+        kernel="6.8.0-45-generic",
+        architecture="x86_64",
+        init="systemd",
+        is_root=True,
+        clock_offset_s=2.5,
+        machine_id="0123456789abcdef0123456789abcdef",
+        boot_id="b0071d00-0000-4000-8000-000000000001",
+        cpu_cores=16,
+        memory_mib=32000,
+        disks=(
+            Disk("/opt/nomad", 51200, "ext4", is_read_only=False, is_noexec=False),
+            Disk("/usr/local/bin", 100, "overlay", is_read_only=True, is_noexec=True),
+        ),
+        gpus=None,
+        gpu_source="not probed",
+        nomad=NomadState(
+            is_ours=True,
+            active="active",
+            is_enabled=True,
+            is_running=True,
+            agent_version="Nomad v2.0.5",
+            node_id=NODE_ID,
+            stamp="0123456789abcdef-n1",
+            has_introduction_token=True,
+            allocations=3,
+            is_interrupted=True,
+            config_files=("/etc/nomad.d/nomad.hcl",),
+        ),
+        files={
+            "/etc/nomad.d/nomad.hcl": RemoteFile(
+                "/etc/nomad.d/nomad.hcl", Digest("a" * 64), 0o640, "root:root"
+            )
+        },
+        links={"/usr/local/bin/nomad": "/opt/nomad/releases/2.0.5/nomad"},
+        manifest={"/etc/nomad.d/nomad.hcl": Digest("b" * 64)},
+        node_certificate="-----BEGIN CERTIFICATE-----\n",
+        lock_owner="ada@ops (rollout 20260301T120000Z-7f3a)",
+        lock_started_at="2026-03-01T12:00:00Z",
+        has_gzip=True,
+        has_tar=True,
+        around=AROUND,
+    )
+    output = (CASES / "whole.survey").read_bytes()
+    assert parse_survey(output, "n0nce", controller_time=1763859859.5) == expected
+
+
+def test_an_empty_survey_claims_nothing() -> None:
+    """What no record says is unknown, not zero."""
+    facts = survey()
+    unknown = {each.name for each in fields(facts) if getattr(facts, each.name) is None}
+    assert unknown == {
+        "boot_id",
+        "clock_offset_s",
+        "cpu_cores",
+        "cuda_version",
+        "driver_version",
+        "gpus",
+        "lock_owner",
+        "lock_started_at",
+        "machine_id",
+        "memory_mib",
+        "node_certificate",
+    }
+    assert facts.around == Surroundings()
+    assert (facts.is_root, facts.has_tar, facts.has_gzip, facts.nomad.active) == (
+        False,
+        False,
+        False,
+        "unknown",
+    )
+
+
+@pytest.mark.parametrize("path", BAD, ids=lambda path: path.stem)
+def test_a_bad_survey_is_refused(path: Path) -> None:
+    """What is malformed is refused by the name of its field, what is torn is worth another try."""
+    code, _, field = path.with_suffix(".expected").read_text().strip("\n").partition(" ")
+    with pytest.raises(HostError) as caught:
+        parse_survey(path.read_bytes(), "n0nce", controller_time=0.0)
+    assert caught.value.code == code
+    is_torn = code == "survey_incomplete"
+    assert isinstance(caught.value, HostUnreachableError if is_torn else HostFailedError)
+    assert caught.value.transient is is_torn
+    assert is_torn or f"field {field!r} is" in caught.value.message
+
+
+def test_every_record_is_documented() -> None:
+    """The protocol's document names all the records of a survey, and no others."""
+    document = Path(__file__).parents[2].joinpath("docs/host-protocol.md").read_text()
+    section = document[document.index("## Survey") : document.index("## Apply")]
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    assert {name for row in rows for name in re.findall(r"`([^`]+)`", row)} == RECORD_NAMES
+
+
+def test_endless_output_is_refused() -> None:
+    """Output beyond its budget is not even looked at."""
+    with pytest.raises(HostFailedError, match="more than"):
+        parse_survey(bytes(SURVEY_LIMIT_BYTES + 1), "n0nce", controller_time=0.0)
+
+
+@pytest.mark.parametrize(
+    ("records", "expected"),
+    [(["gpu.bus\t0"], ((), "pci")), (["gpu.bus\t1"], (None, "not probed")), ([], (None, "not probed"))],
+)
+def test_gpus_are_the_probe_s_to_tell(records: list[str], expected: tuple[object, str]) -> None:
+    """Only a bus without any makes the number of GPUs zero; what else is there, a probe must say."""
+    facts = survey(*records)
+    assert (facts.gpus, facts.gpu_source) == expected
+
+
+@pytest.mark.parametrize("name", ["xids", "interfaces", "firewalls", "miners", "ionet"])
+def test_having_looked_makes_a_list_empty(name: str) -> None:
+    """A list is known to be empty where the survey says that it looked, and no other list is."""
+    around = survey(f"looked\t{name}").around
+    lists = {
+        "xids": around.xids,
+        "interfaces": around.interfaces,
+        "firewalls": around.firewalls,
+        "miners": around.miners,
+        "ionet": around.ionet_workers,
+    }
+    assert {key for key, value in lists.items() if value == ()} == {name}
+    assert [value for value in lists.values() if value is not None] == [()]
+
+
+def test_what_was_found_counts_even_so() -> None:
+    """A record is believed though its list was never finished."""
+    assert survey("miner\txmrig\t7\t").around.miners == (Workload("xmrig", 7),)
+
+
+def test_texts_are_made_harmless() -> None:
+    """No escape sequence, bidirectional or control character comes through."""
+    facts = survey("os.name\t\x1b[2JUbuntu\u202e\x07", "init\t" + "x" * 1000, "modules\tbri\x1b[1mdge")
+    assert facts.os_name == "Ubuntu"
+    assert len(facts.init) == 300
+    assert facts.around.modules == ("bridge",)
+
+
+def error_of(parse: Callable[[], object]) -> HostError | None:
+    try:
+        parse()
+    except HostError as error:
+        return error
+    return None
+
+
+@given(st.binary(max_size=400))
+def test_garbage_is_refused_or_read(garbage: bytes) -> None:
+    """Whatever a host says between the marks is facts or a named error, never another exception."""
+    output = b"ionet-survey\t1\tn0nce\n" + garbage + b"\nionet-survey-end\tn0nce\n"
+    error = error_of(lambda: parse_survey(output, "n0nce", controller_time=0.0))
+    assert error is None or error.message.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (b"ready\tn0nce", Ready("n0nce")),
+        *((f"step\t{name}".encode(), Step(name)) for name in STEPS),
+        (b"await\ttoken", AwaitToken()),
+        (b"await\tverdict", AwaitVerdict()),
+        (f"node\t{NODE_ID}".encode(), NodeReported(NODE_ID)),
+        (b"log\t\x1b[31mPermission\tdenied", LogLine("Permission denied")),
+        (b"log\t", LogLine("")),
+        (b"error\tdisk_full\tNo space\tleft", Failed("disk_full", "No space left")),
+        (b"error\tdisk_full", Failed("disk_full", "")),
+        (b"done", Done()),
+        (b"Welcome to \x1b[1mHiveOS", Noise("Welcome to HiveOS")),
+        (b"", Noise("")),
+    ],
+)
+def test_a_report_is_read(line: bytes, expected: Report) -> None:
+    """Every line of the protocol has its meaning, and what is none of them is noise."""
+    assert parse_report_line(line) == expected
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"step\twait",
+        b"await\tmoney",
+        b"node\t../../etc/passwd",
+        b"node\t7B0DCD2C-6B2F-4C3C-9F0A-3D1C7F1F2A11",
+        b"error\tDisk Full\tx",
+        b"error",
+        b"done\tnow",
+    ],
+)
+def test_a_nonsensical_report_is_refused(line: bytes) -> None:
+    """A word of the protocol followed by what may not follow is an error of its own."""
+    with pytest.raises(HostFailedError) as caught:
+        parse_report_line(line)
+    assert caught.value.code == "report_malformed"
+
+
+@given(st.binary(max_size=100))
+def test_any_line_is_a_report_or_refused(line: bytes) -> None:
+    """No line raises anything but a named error."""
+    error = error_of(lambda: parse_report_line(line))
+    assert error is None or error.code == "report_malformed"

@@ -1,0 +1,917 @@
+"""The catalog: a fold of the journals, whatever order they come in, and what stands in the way of one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ionetctl.core import events
+from ionetctl.core.errors import ConfigurationError, LockedError, UsageError
+from ionetctl.core.events import (
+    AnyEvent,
+    Envelope,
+    HostEntry,
+    HostFinished,
+    RegionEntry,
+    RolloutStarted,
+)
+from ionetctl.core.model.host import Host
+from ionetctl.core.model.names import HostName, NodeId, RegionName, RolloutId
+from ionetctl.core.model.outcome import Outcome, Problem, Result
+from ionetctl.history.catalog import Catalog, NodeRecord
+from ionetctl.history.catalog.process import ProcessIdentity, _started
+from ionetctl.history.journal import Journal, list_journals
+from ionetctl.rollout.recorder import Recorder
+from tests.support import streams
+from tests.support.clock import ManualClock
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Iterator, Sequence
+
+ROOT = Path(__file__).parents[2]
+EU = RegionName("eu-north")
+US = RegionName("us-east")
+FIRST = RolloutId("20261123T010000-aaaaaa")
+SECOND = RolloutId("20261123T020000-bbbbbb")
+PROBLEM = Problem("gpu_count_mismatch", "survey", "7 GPUs seen, 8 promised", "reseat the card", 5)
+
+Snapshot = tuple[object, ...]
+
+
+def entry(name: str, region: RegionName = EU, address: str = "10.0.0.1") -> HostEntry:
+    return HostEntry(HostName(name), address, region, "rey1", "a01", "gpu", 8, "rtx-4090")
+
+
+def region_entry(name: RegionName = EU, capacity: int = 10_000) -> RegionEntry:
+    return RegionEntry(
+        name=name,
+        api=("https://nomad.example:4646",),
+        ca_pem="-----BEGIN CERTIFICATE-----\n",
+        server_name=f"server.{name}.nomad",
+        token_source="env",
+        token_locator="IONET_TOKEN",
+        client_cert="/pki/cli.pem",
+        client_key_source="file",
+        client_key_locator="/pki/cli-key.pem",
+        introduction="auto",
+        capacity=capacity,
+    )
+
+
+def started(
+    rollout: RolloutId = FIRST,
+    hosts: Sequence[HostEntry] = (entry("rig-001"), entry("rig-002", address="10.0.0.2")),
+    regions: Sequence[RegionEntry] = (region_entry(),),
+    *,
+    is_check: bool = False,
+) -> RolloutStarted:
+    return RolloutStarted(
+        rollout=rollout,
+        inventory="site.yaml",
+        inventory_digest="d" * 64,
+        owner="ada@ops",
+        version="0.1.0",
+        hosts=tuple(hosts),
+        regions=tuple(regions),
+        is_check=is_check,
+        command=("enroll", "site.yaml"),
+    )
+
+
+def finished(
+    host: HostEntry,
+    result: Result = Result.ENROLLED,
+    node_id: str | None = "node-1",
+    stamp: str = "s1",
+    problem: Problem | None = None,
+) -> HostFinished:
+    outcome = Outcome(
+        host=host.name,
+        address=host.address,
+        region=host.region,
+        datacenter=host.datacenter,
+        result=result,
+        node_id=None if node_id is None else NodeId(node_id),
+        gpus_expected=8,
+        gpus_seen=8,
+        duration_s=4.25,
+        attempts=2,
+        problem=problem,
+    )
+    return HostFinished(host=host.name, outcome=outcome, node_pool="gpu", rack="a01", stamp=stamp)
+
+
+def surveyed(host: str, machine_id: str = "m-1") -> AnyEvent:
+    return events.HostSurveyed(
+        host=HostName(host),
+        os="ubuntu 24.04",
+        architecture="x86_64",
+        gpus_seen=8,
+        machine_id=machine_id,
+        node_id=None,
+    )
+
+
+def at(minute: int) -> str:
+    return f"2026-11-23T01:{minute:02d}:00.000Z"
+
+
+def numbered(*told: AnyEvent, first: int = 1, minute: int = 0) -> list[Envelope]:
+    return [Envelope(first + n, at(minute + n), event) for n, event in enumerate(told)]
+
+
+class Recorded:
+    """A rollout's journal in memory."""
+
+    def __init__(
+        self, rollout: RolloutId, envelopes: Sequence[Envelope], error: Exception | None = None
+    ) -> None:
+        self.rollout = rollout
+        self._envelopes = envelopes
+        self._error = error
+
+    def last_seq(self) -> int:
+        return self._envelopes[-1].seq if self._envelopes else 0
+
+    def envelopes(self) -> Iterator[Envelope]:
+        yield from self._envelopes
+        if self._error is not None:
+            raise self._error
+
+
+def snapshot(catalog: Catalog) -> Snapshot:
+    rollouts = catalog.rollouts()
+    hosts = [catalog.hosts(rollout.id) for rollout in rollouts]
+    return (rollouts, hosts, catalog.nodes(), catalog.regions())
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "catalog.sqlite"
+
+
+@pytest.fixture
+def catalog(path: Path, clock: ManualClock) -> Iterator[Catalog]:
+    with Catalog.open(path, clock) as opened:
+        yield opened
+
+
+# --- folding ---------------------------------------------------------------------------------------------------------
+
+
+def test_new_catalog_is_empty_and_private(catalog: Catalog, path: Path) -> None:
+    """A catalog is made where there is none; nobody else may read it or its side files."""
+    catalog.record(FIRST, numbered(started()))
+    modes = {file.name: file.stat().st_mode & 0o777 for file in path.parent.iterdir()}
+    assert modes == dict.fromkeys(("catalog.sqlite", "catalog.sqlite-wal", "catalog.sqlite-shm"), 0o600)
+
+
+def test_rollout_while_it_runs(catalog: Catalog) -> None:
+    """A rollout is known from its first event on, its hosts without an outcome."""
+    catalog.record(FIRST, numbered(started()))
+    rollout = catalog.rollout(FIRST)
+    assert (rollout.command, rollout.results, rollout.host_count, rollout.finished_at) == (
+        ("enroll", "site.yaml"),
+        {None: 2},
+        2,
+        None,
+    )
+    assert [(host.entry, host.outcome) for host in catalog.hosts(FIRST)] == [
+        (entry("rig-001"), None),
+        (entry("rig-002", address="10.0.0.2"), None),
+    ]
+
+
+def test_rollout_after_its_end(catalog: Catalog) -> None:
+    """What hosts ended with comes back as it was told."""
+    good = finished(entry("rig-001"))
+    bad = finished(entry("rig-002", address="10.0.0.2"), Result.FAILED, None, "", PROBLEM)
+    stop = events.RolloutStopped(code="too_many_failures", message="1 of 2 failed")
+    catalog.record(FIRST, numbered(started(), good, bad, stop, events.RolloutFinished(exit_code=10)))
+    rollout = catalog.rollout(FIRST)
+    assert [host.outcome for host in catalog.hosts(FIRST)] == [good.outcome, bad.outcome]
+    assert (rollout.results, rollout.exit_code, rollout.finished_at, rollout.stop_code) == (
+        {Result.ENROLLED: 1, Result.FAILED: 1},
+        10,
+        at(4),
+        "too_many_failures",
+    )
+
+
+def test_resumed_rollout_runs_again(catalog: Catalog) -> None:
+    """Going on takes back that the rollout was over."""
+    over: list[AnyEvent] = [
+        events.RolloutStopped(code="signal", message="SIGINT"),
+        events.RolloutFinished(exit_code=130),
+    ]
+    catalog.record(FIRST, numbered(started(), *over, events.RolloutResumed(owner="bob@ops", done=0)))
+    rollout = catalog.rollout(FIRST)
+    assert (rollout.owner, rollout.exit_code, rollout.finished_at, rollout.stop_code, rollout.last_seq) == (
+        "bob@ops",
+        None,
+        None,
+        None,
+        4,
+    )
+
+
+def test_confirmed_host_is_a_node(catalog: Catalog) -> None:
+    """A node has what the outcome, the survey and the inventory said of it."""
+    catalog.record(FIRST, numbered(started(), surveyed("rig-001"), finished(entry("rig-001"))))
+    expected = NodeRecord(
+        region=EU,
+        name=HostName("rig-001"),
+        node_id=NodeId("node-1"),
+        address="10.0.0.1",
+        datacenter="rey1",
+        rack="a01",
+        node_pool="gpu",
+        gpu_model="rtx-4090",
+        gpus_expected=8,
+        gpus_seen=8,
+        machine_id="m-1",
+        stamp="s1",
+        rollout=FIRST,
+        enrolled_at=at(2),
+        last_seen_at=at(2),
+    )
+    assert catalog.nodes() == (expected,)
+
+
+@pytest.mark.parametrize(
+    ("result", "node_id"),
+    [
+        (Result.FAILED, "node-1"),
+        (Result.UNVERIFIED, "node-1"),
+        (Result.SKIPPED, None),
+        (Result.UNREACHABLE, None),
+        (Result.ENROLLED, None),
+    ],
+)
+def test_what_no_region_confirmed_is_no_node(catalog: Catalog, result: Result, node_id: str | None) -> None:
+    """Installed is not enrolled."""
+    catalog.record(FIRST, numbered(started(), finished(entry("rig-001"), result, node_id)))
+    assert catalog.nodes() == ()
+
+
+def test_check_makes_no_nodes(catalog: Catalog) -> None:
+    """A rollout that only looked says nothing about nodes."""
+    catalog.record(FIRST, numbered(started(is_check=True), finished(entry("rig-001"), Result.UNCHANGED)))
+    assert (catalog.nodes(), catalog.rollout(FIRST).results[Result.UNCHANGED]) == ((), 1)
+
+
+def test_unchanged_node_keeps_its_first_day(catalog: Catalog) -> None:
+    """A node seen again keeps the time of its enrolment and is seen later."""
+    host = entry("rig-001")
+    catalog.record(FIRST, numbered(started(), finished(host)))
+    catalog.record(SECOND, numbered(started(SECOND), finished(host, Result.UNCHANGED), minute=10))
+    (node,) = catalog.nodes()
+    assert (node.enrolled_at, node.last_seen_at, node.rollout) == (at(1), at(11), SECOND)
+
+
+def test_node_with_another_id_is_another_node(catalog: Catalog) -> None:
+    """A reinstalled host begins anew under its old name."""
+    host = entry("rig-001")
+    catalog.record(FIRST, numbered(started(), finished(host)))
+    catalog.record(SECOND, numbered(started(SECOND), finished(host, node_id="node-2"), minute=10))
+    (node,) = catalog.nodes()
+    assert (node.node_id, node.enrolled_at) == ("node-2", at(11))
+
+
+def test_moved_node_leaves_its_old_region(catalog: Catalog) -> None:
+    """A node id stays with the machine, so it is in one place."""
+    there = entry("rig-001", US)
+    catalog.record(FIRST, numbered(started(), finished(entry("rig-001"))))
+    catalog.record(SECOND, numbered(started(SECOND, [there]), finished(there), minute=10))
+    assert [(node.region, node.node_id) for node in catalog.nodes()] == [(US, "node-1")]
+
+
+def test_same_name_in_two_regions(catalog: Catalog) -> None:
+    """Two sites may both have a rig-001."""
+    there = entry("rig-001", US)
+    catalog.record(FIRST, numbered(started(), finished(entry("rig-001"))))
+    catalog.record(SECOND, numbered(started(SECOND, [there]), finished(there, node_id="node-2"), minute=10))
+    assert [(node.region, node.node_id) for node in catalog.nodes()] == [(EU, "node-1"), (US, "node-2")]
+
+
+@pytest.mark.parametrize(("node_id", "expected"), [("node-1", "s2"), ("node-9", "s1")])
+def test_unverified_node_has_its_new_stamp(catalog: Catalog, node_id: str, expected: str) -> None:
+    """A known node that was given a new stamp can be confirmed by that one alone, if it is the same node."""
+    host = entry("rig-001")
+    again = finished(host, Result.UNVERIFIED, node_id, "s2", PROBLEM)
+    catalog.record(FIRST, numbered(started(), finished(host)))
+    catalog.record(SECOND, numbered(started(SECOND), again, minute=10))
+    (node,) = catalog.nodes()
+    assert (node.stamp, node.last_seen_at) == (expected, at(1))
+
+
+def test_nodes_are_sorted(catalog: Catalog) -> None:
+    """Nodes come by region, datacenter, rack and name, those without a rack first."""
+    hosts = [entry("b"), replace_entry(entry("a"), rack=None), entry("a", US), entry("c")]
+    ends = [
+        HostFinished(
+            host=host.name,
+            outcome=replace(finished(host, node_id=f"node-{n}").outcome),
+            rack=host.rack,
+        )
+        for n, host in enumerate(hosts)
+    ]
+    for n, (host, end) in enumerate(zip(hosts, ends, strict=True)):
+        rollout = RolloutId(f"r{n}")
+        catalog.record(rollout, numbered(started(rollout, [host]), end))
+    assert [(node.region, node.name) for node in catalog.nodes()] == [
+        (EU, "a"),
+        (EU, "b"),
+        (EU, "c"),
+        (US, "a"),
+    ]
+
+
+def replace_entry(host: HostEntry, rack: str | None) -> HostEntry:
+    return HostEntry(
+        host.name,
+        host.address,
+        host.region,
+        host.datacenter,
+        rack,
+        host.node_pool,
+        host.gpus_expected,
+        host.gpu_model,
+    )
+
+
+def test_regions_as_last_described(catalog: Catalog) -> None:
+    """The latest rollout's word on a region stands, whichever is folded last."""
+    late = numbered(started(SECOND, regions=[region_entry(capacity=5)]), minute=10)
+    early = numbered(started(FIRST, regions=[region_entry(capacity=4), region_entry(US)]))
+    catalog.record(SECOND, late)
+    catalog.record(FIRST, early)
+    assert catalog.regions() == (region_entry(capacity=5), region_entry(US))
+
+
+def test_seen_nodes_are_marked(catalog: Catalog) -> None:
+    """What a region shows moves the time forward, never back."""
+    second = entry("rig-002", address="10.0.0.2")
+    catalog.record(FIRST, numbered(started(), finished(entry("rig-001")), finished(second, node_id="node-2")))
+    catalog.mark_seen(EU, [HostName("rig-001"), HostName("unknown")], at(30))
+    catalog.mark_seen(EU, [HostName("rig-002")], at(0))
+    assert [node.last_seen_at for node in catalog.nodes()] == [at(30), at(2)]
+
+
+def test_unknown_rollout(catalog: Catalog) -> None:
+    """A rollout that is none is a mistake in the command line."""
+    with pytest.raises(UsageError) as caught:
+        catalog.rollout("none")
+    assert (caught.value.code, catalog.hosts("none")) == ("rollout_unknown", ())
+
+
+# --- the same catalog however it came about --------------------------------------------------------------------------
+
+
+def story() -> dict[RolloutId, list[Envelope]]:
+    """Two rollouts that overlap: the first is resumed after the second touched one of its hosts."""
+    one, two = entry("rig-001"), entry("rig-002", address="10.0.0.2")
+    moved = entry("rig-002", US, "10.0.0.2")
+    first = numbered(started(), surveyed("rig-001"), finished(one), finished(two, node_id="node-2"))
+    second = numbered(
+        started(SECOND, [one, moved], [region_entry(capacity=7), region_entry(US)]),
+        surveyed("rig-001"),
+        finished(one, Result.UNCHANGED),
+        finished(moved, node_id="node-2", stamp="s3"),
+        events.RolloutFinished(exit_code=0),
+        minute=10,
+    )
+    first += numbered(
+        events.RolloutResumed(owner="bob@ops", done=1),
+        finished(one, Result.UNVERIFIED, "node-1", "s4", PROBLEM),
+        finished(two, Result.UNREACHABLE, None, "", PROBLEM),
+        events.RolloutFinished(exit_code=8),
+        first=5,
+        minute=30,
+    )
+    return {FIRST: first, SECOND: second}
+
+
+def as_it_happened(catalog: Catalog) -> None:
+    tagged = [(e.time, rollout, e) for rollout, envelopes in story().items() for e in envelopes]
+    for _, rollout, envelope in sorted(tagged, key=lambda each: (each[0], each[1], each[2].seq)):
+        catalog.record(rollout, [envelope])
+
+
+def first_then_second(catalog: Catalog) -> None:
+    for rollout, envelopes in story().items():
+        catalog.record(rollout, envelopes)
+
+
+def second_then_first(catalog: Catalog) -> None:
+    for rollout, envelopes in reversed(story().items()):
+        catalog.record(rollout, envelopes)
+
+
+def everything_twice(catalog: Catalog) -> None:
+    for _ in range(2):
+        first_then_second(catalog)
+    for rollout, envelopes in story().items():
+        catalog.record(rollout, envelopes[2:])
+
+
+@pytest.mark.parametrize("tell", [first_then_second, second_then_first, everything_twice])
+def test_order_of_folding_does_not_matter(
+    catalog: Catalog, tmp_path: Path, clock: ManualClock, tell: Callable[[Catalog], None]
+) -> None:
+    """A catalog that is made again, in any order, is the one that grew as things happened."""
+    as_it_happened(catalog)
+    with Catalog.open(tmp_path / "again.sqlite", clock) as again:
+        tell(again)
+        assert snapshot(again) == snapshot(catalog)
+
+
+ENDINGS = st.lists(
+    st.tuples(
+        st.sampled_from([FIRST, SECOND]),
+        st.sampled_from([EU, US]),
+        st.sampled_from(["rig-001", "rig-002", "rig-003"]),
+        st.sampled_from(["node-1", "node-2", None]),
+        st.sampled_from([Result.ENROLLED, Result.UNCHANGED, Result.UNVERIFIED, Result.FAILED]),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(endings=ENDINGS, chance=st.randoms(use_true_random=False))
+def test_any_interleaving_gives_the_same_nodes(
+    endings: list[tuple[RolloutId, RegionName, str, str | None, Result]], chance: random.Random
+) -> None:
+    """However two rollouts' events are interleaved and cut into batches, the nodes are the same."""
+    told = {FIRST: numbered(started()), SECOND: numbered(started(SECOND))}
+    for minute, (rollout, region, name, node_id, result) in enumerate(endings, start=1):
+        event = finished(entry(name, region), result, node_id, f"stamp-{minute}")
+        told[rollout].append(Envelope(len(told[rollout]) + 1, at(minute), event))
+    snapshots = []
+    for _ in range(2):
+        with Catalog.open("sqlite://", ManualClock()) as catalog:
+            rest = {rollout: list(envelopes) for rollout, envelopes in told.items()}
+            while any(rest.values()):
+                rollout = chance.choice([each for each, envelopes in rest.items() if envelopes])
+                size = chance.randint(1, 4)
+                catalog.record(rollout, rest[rollout][:size])
+                rest[rollout] = rest[rollout][size:]
+            snapshots.append(snapshot(catalog))
+    assert snapshots[0] == snapshots[1]
+
+
+def test_long_journals_are_folded_in_pieces(catalog: Catalog, tmp_path: Path, clock: ManualClock) -> None:
+    """A journal of any length is folded in bounded batches."""
+    envelopes = streams.Rollout(hosts=200).play()
+    with Catalog.open(tmp_path / "b", clock, [Recorded(streams.ROLLOUT, envelopes)]) as caught_up:
+        catalog.record(streams.ROLLOUT, envelopes)
+        assert (len(envelopes) > 2048, snapshot(caught_up)) == (True, snapshot(catalog))
+
+
+def test_gap_is_refused(catalog: Catalog) -> None:
+    """Events out of the middle are not folded onto nothing."""
+    catalog.record(FIRST, numbered(started()))
+    before = snapshot(catalog)
+    with pytest.raises(ConfigurationError) as caught:
+        catalog.record(FIRST, numbered(finished(entry("rig-001")), first=3))
+    assert (caught.value.code, snapshot(catalog)) == ("catalog_behind", before)
+
+
+@pytest.mark.parametrize(
+    "first", [events.Warned(code="x", message="y"), started(SECOND)], ids=["no-start", "another-rollout"]
+)
+def test_rollout_without_beginning(catalog: Catalog, first: AnyEvent) -> None:
+    """A rollout's record begins with its own start."""
+    with pytest.raises(ConfigurationError) as caught:
+        catalog.record(FIRST, numbered(first))
+    assert (caught.value.code, catalog.rollouts()) == ("rollout_malformed", ())
+
+
+def test_batch_is_all_or_nothing(catalog: Catalog) -> None:
+    """A batch that cannot be folded leaves nothing of itself behind."""
+    twins = started(hosts=[entry("rig-001"), entry("rig-001")])
+    with pytest.raises(ConfigurationError) as caught:
+        catalog.record(FIRST, numbered(twins))
+    assert (caught.value.code, catalog.rollouts()) == ("catalog_corrupt", ())
+
+
+# --- opening, catching up, rebuilding --------------------------------------------------------------------------------
+
+
+def journals() -> list[Recorded]:
+    return [Recorded(rollout, envelopes) for rollout, envelopes in story().items()]
+
+
+def test_opening_without_a_file_rebuilds(catalog: Catalog, tmp_path: Path, clock: ManualClock) -> None:
+    """Where the catalog was removed, the journals bring it back."""
+    as_it_happened(catalog)
+    with Catalog.open(
+        tmp_path / "again.sqlite", clock, [*journals(), Recorded(RolloutId("empty"), [])]
+    ) as again:
+        assert snapshot(again) == snapshot(catalog)
+
+
+@pytest.mark.parametrize("known", range(8))
+def test_opening_catches_up(catalog: Catalog, path: Path, clock: ManualClock, known: int) -> None:
+    """A process killed between journal and catalog, after any event, leaves a catalog that is made good on opening."""
+    catalog.record(SECOND, story()[SECOND])
+    catalog.record(FIRST, story()[FIRST][:known])
+    with (
+        Catalog.open(path, clock, journals()) as opened,
+        Catalog.open(path.with_name("b"), clock) as expected,
+    ):
+        as_it_happened(expected)
+        assert (snapshot(opened), opened.problems) == (snapshot(expected), ())
+
+
+def test_damaged_journal_keeps_no_other_out(tmp_path: Path, clock: ManualClock) -> None:
+    """A journal that cannot be read is reported; what stood before the damage and all others are folded."""
+    error = ConfigurationError("journal_corrupt", "x.ndjson:9: not an event")
+    damaged = Recorded(FIRST, story()[FIRST][:3], error)
+    with Catalog.open(tmp_path / "c", clock, [damaged, Recorded(SECOND, story()[SECOND])]) as catalog:
+        last = {rollout.id: rollout.last_seq for rollout in catalog.rollouts()}
+        assert (catalog.problems, last) == ((error,), {FIRST: 3, SECOND: 5})
+
+
+def test_rebuilding_forgets_what_no_journal_says(path: Path, catalog: Catalog, clock: ManualClock) -> None:
+    """A rebuilt catalog is what its journals say, and keeps the leases, which they do not know."""
+    as_it_happened(catalog)
+    catalog.claim([host("rig-001")], FIRST, "ada@ops", at(0))
+    with Catalog.rebuild(path, clock, journals()[:1]) as rebuilt:
+        assert [rollout.id for rollout in rebuilt.rollouts()] == [FIRST]
+        with pytest.raises(LockedError):
+            rebuilt.claim([host("rig-001")], SECOND, "bob@ops", at(1))
+
+
+def test_interrupted_rebuild_changes_nothing(catalog: Catalog, path: Path, clock: ManualClock) -> None:
+    """A rebuild that is cut off leaves the catalog as it was."""
+    as_it_happened(catalog)
+    before = snapshot(catalog)
+    with pytest.raises(KeyboardInterrupt):
+        Catalog.rebuild(path, clock, [Recorded(FIRST, story()[FIRST], KeyboardInterrupt())])  # type: ignore[arg-type]
+    assert snapshot(catalog) == before
+
+
+DAMAGE = [
+    pytest.param(lambda _: b"not a database, but long enough to be one" * 30, id="other-file"),
+    pytest.param(lambda text: text[:5000] + bytes(9000) + text[14_000:], id="zeros-inside"),
+    pytest.param(lambda text: text[:8192] + b"\xff" * 10 + text[8202:], id="page"),
+    pytest.param(lambda text: text[: len(text) // 2], id="cut"),
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_corrupt_catalog(path: Path, clock: ManualClock, damage: Callable[[bytes], bytes]) -> None:
+    """A damaged file is refused with the way to mend it, and mended by that way; the damaged one is kept."""
+    with Catalog.open(path, clock, journals()) as catalog:
+        expected = snapshot(catalog)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ConfigurationError) as caught:
+        Catalog.open(path, clock)
+    assert (caught.value.code, caught.value.exit_code, "rollouts rebuild" in caught.value.hint) == (
+        "catalog_corrupt",
+        3,
+        True,
+    )
+    with Catalog.rebuild(path, clock, journals()) as rebuilt:
+        assert snapshot(rebuilt) == expected
+    assert path.with_name("catalog.sqlite.corrupt").exists()
+
+
+def execute(path: Path, statement: str) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(statement)
+
+
+@pytest.mark.parametrize(
+    "statement", ["DROP TABLE nodes", "DELETE FROM schema_version", "DROP TABLE schema_version"]
+)
+def test_catalog_that_lacks_tables(path: Path, clock: ManualClock, statement: str) -> None:
+    """A database that is only half a catalog is a damaged one."""
+    Catalog.open(path, clock).close()
+    execute(path, statement)
+    with pytest.raises(ConfigurationError) as caught:
+        Catalog.open(path, clock)
+    assert caught.value.code == "catalog_corrupt"
+
+
+@pytest.mark.parametrize("opening", [Catalog.open, Catalog.rebuild])
+def test_newer_catalog(path: Path, clock: ManualClock, opening: Callable[..., Catalog]) -> None:
+    """What a newer ionetctl wrote is neither used nor overwritten."""
+    Catalog.open(path, clock).close()
+    execute(path, "UPDATE schema_version SET version = 99")
+    with pytest.raises(ConfigurationError) as caught:
+        opening(path, clock, [])
+    assert (caught.value.code, caught.value.exit_code) == ("catalog_newer", 3)
+
+
+def test_catalog_where_none_can_be(tmp_path: Path, clock: ManualClock) -> None:
+    """A place that cannot hold a catalog is named."""
+    (tmp_path / "file").write_text("")
+    codes = []
+    for place in (tmp_path / "file" / "catalog", tmp_path):
+        with pytest.raises(ConfigurationError) as caught:
+            Catalog.open(place, clock)
+        codes.append(caught.value.code)
+    assert codes == ["catalog_unwritable", "catalog_unwritable"]
+
+
+@contextmanager
+def file_size_limit(size_bytes: int) -> Iterator[None]:
+    """Writes beyond ``size_bytes`` fail (EFBIG), as they do on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_full_disk_is_found_before_any_host(catalog: Catalog) -> None:
+    """The claim on the hosts is a write, so a full disk shows before the first of them is touched."""
+    many = [host(f"rig-{n:04d}") for n in range(3000)]
+    with file_size_limit(200_000), pytest.raises(ConfigurationError) as caught:
+        catalog.claim(many, FIRST, "ada@ops", at(0))
+    assert (caught.value.code, caught.value.exit_code) == ("catalog_unwritable", 3)
+
+
+def test_full_disk_leaves_the_catalog_whole(catalog: Catalog) -> None:
+    """After a write that failed, the catalog is what it was, and works again when there is room."""
+    catalog.record(FIRST, numbered(started()))
+    before = snapshot(catalog)
+    many = started(SECOND, [entry(f"rig-{n:04d}") for n in range(3000)])
+    with file_size_limit(300_000), pytest.raises(ConfigurationError):
+        catalog.record(SECOND, numbered(many))
+    assert snapshot(catalog) == before
+    catalog.record(SECOND, numbered(many))
+    assert catalog.rollout(SECOND).host_count == 3000
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("postgresql://ada:s3cr3t@db.example/ionet", "no driver for postgresql"),
+        ("nosuchbase://ada:s3cr3t@db.example/ionet", "no driver for nosuchbase"),
+        ("://ada:s3cr3t@db.example", "malformed"),
+    ],
+)
+def test_database_url_is_refused_without_its_password(clock: ManualClock, url: str, message: str) -> None:
+    """A database that cannot be used is told of, its password is not."""
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        Catalog.open(url, clock)
+    assert (caught.value.code, "s3cr3t" in f"{caught.value!r}{caught.value.__cause__!r}") == (
+        "catalog_invalid",
+        False,
+    )
+
+
+def test_sqlite_url(tmp_path: Path, clock: ManualClock) -> None:
+    """A URL does as well as a path, and a catalog shows where it is."""
+    with Catalog.open(f"sqlite:///{tmp_path}/c.db", clock, journals()) as catalog:
+        assert (repr(catalog), len(catalog.rollouts())) == (f"Catalog('{tmp_path}/c.db')", 2)
+
+
+def test_catalog_in_memory(clock: ManualClock) -> None:
+    """A catalog needs no file, and one that is none cannot be damaged."""
+    with Catalog.rebuild("sqlite://", clock, journals()) as catalog:
+        assert len(catalog.rollouts()) == 2
+
+
+async def test_catalog_behind_a_recorder(tmp_path: Path, clock: ManualClock) -> None:
+    """Fed by the recorder, and built from the journal's file, it is the same catalog."""
+    told = [envelope.event for envelope in story()[FIRST]]
+    with Catalog.open(tmp_path / "live", clock) as live:
+        journal = Journal.create(tmp_path / "rollouts", FIRST)
+        async with Recorder([journal, live.sink(FIRST)], clock) as emit:
+            for event in told:
+                await emit(event)
+                clock.advance(0.4)
+        with Catalog.open(tmp_path / "again", clock, list_journals(tmp_path / "rollouts")) as again:
+            assert (len(told), await asyncio.to_thread(snapshot, again)) == (
+                again.rollout(FIRST).last_seq,
+                snapshot(live),
+            )
+
+
+async def test_sink_keeps_back_what_can_wait(catalog: Catalog, clock: ManualClock) -> None:
+    """A host's end may wait a second for company; a rollout's start and end are folded at once."""
+    sink = catalog.sink(FIRST)
+    seen = []
+    for minute, event in enumerate(
+        [started(), finished(entry("rig-001")), surveyed("rig-002"), surveyed("rig-001")]
+    ):
+        await sink.take(numbered(event, first=minute + 1, minute=minute))
+        seen.append(catalog.rollout(FIRST).last_seq)
+        clock.advance(0.6)
+    await sink.close()
+    assert [*seen, catalog.rollout(FIRST).last_seq] == [1, 1, 3, 3, 4]
+
+
+async def test_sink_with_nothing_left(catalog: Catalog) -> None:
+    """Closing a sink that holds nothing writes nothing."""
+    await catalog.sink(FIRST).close()
+    assert catalog.rollouts() == ()
+
+
+# --- leases ----------------------------------------------------------------------------------------------------------
+
+
+def host(name: str, address: str = "10.0.0.1") -> Host:
+    return Host(HostName(name), address, EU, "rey1")
+
+
+def test_second_rollout_is_told_who_holds(catalog: Catalog) -> None:
+    """A claim on hosts that another rollout holds names it, its owner and its start, and takes none of them."""
+    catalog.claim([host("rig-001"), host("rig-002")], FIRST, "ada@ops", at(0))
+    with pytest.raises(LockedError) as caught:
+        catalog.claim([host("rig-002"), host("rig-003")], SECOND, "bob@ops", at(1))
+    assert (caught.value.exit_code, caught.value.message) == (
+        7,
+        f"rollout {FIRST} of ada@ops, started {at(0)}, holds rig-002",
+    )
+    catalog.claim([host("rig-003")], RolloutId("third"), "eve@ops", at(2))
+
+
+def test_several_held_hosts_are_counted(catalog: Catalog) -> None:
+    """The message stays one line, however many hosts are held."""
+    catalog.claim([host(f"rig-{n:03d}") for n in range(9)], FIRST, "ada@ops", at(0))
+    with pytest.raises(LockedError, match="holds rig-000 and 8 more of these hosts"):
+        catalog.claim([host(f"rig-{n:03d}") for n in range(20)], SECOND, "bob@ops", at(1))
+
+
+def test_same_name_elsewhere_is_another_host(catalog: Catalog) -> None:
+    """A lease is on name and address together: two sites may both have a rig-001."""
+    catalog.claim([host("rig-001", "10.0.0.1")], FIRST, "ada@ops", at(0))
+    catalog.claim([host("rig-001", "10.9.9.9")], SECOND, "bob@ops", at(0))
+
+
+def test_claiming_again_and_releasing(catalog: Catalog) -> None:
+    """A rollout may claim what it holds, and gives back what it does not need."""
+    catalog.claim([host("rig-001")], FIRST, "ada@ops", at(0))
+    catalog.claim([host("rig-001")], FIRST, "ada@ops", at(0))
+    catalog.release(FIRST)
+    catalog.claim([host("rig-001")], SECOND, "bob@ops", at(1))
+    catalog.claim([], RolloutId("none"), "bob@ops", at(1))
+
+
+def claimed_by(path: Path, process: ProcessIdentity) -> None:
+    """Make the standing lease one of ``process``."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(
+            "UPDATE leases SET machine = ?, boot_id = ?, pid = ?, process_started = ?",
+            (process.machine, process.boot_id, process.pid, process.started),
+        )
+
+
+HERE = ProcessIdentity.current()
+LIVING = [pytest.param(replace(HERE, machine="elsewhere/1"), 599, id="other-machine")]
+DEAD = [
+    pytest.param(replace(HERE, boot_id="another"), 0, id="another-boot"),
+    pytest.param(replace(HERE, started="1"), 0, id="pid-used-again"),
+    pytest.param(replace(HERE, pid=2**22 + 1), 0, id="no-such-process"),
+    pytest.param(replace(HERE, machine="elsewhere/1"), 601, id="other-machine-expired"),
+]
+
+
+@pytest.mark.parametrize(("process", "later_s"), DEAD)
+def test_lease_of_a_dead_process_is_void(
+    catalog: Catalog, path: Path, clock: ManualClock, process: ProcessIdentity, later_s: int
+) -> None:
+    """What a process held that is gone, or not heard of for long, can be taken."""
+    catalog.claim([host("rig-001")], FIRST, "ada@ops", at(0))
+    claimed_by(path, process)
+    clock.advance(later_s)
+    catalog.claim([host("rig-001")], SECOND, "bob@ops", at(1))
+
+
+@pytest.mark.parametrize(("process", "later_s"), [*LIVING, pytest.param(HERE, 10_000, id="this-machine")])
+def test_lease_of_a_living_process_holds(
+    catalog: Catalog, path: Path, clock: ManualClock, process: ProcessIdentity, later_s: int
+) -> None:
+    """A process that lives keeps its hosts, however long it takes; one elsewhere until its lease expires."""
+    catalog.claim([host("rig-001")], FIRST, "ada@ops", at(0))
+    claimed_by(path, process)
+    clock.advance(later_s)
+    with pytest.raises(LockedError):
+        catalog.claim([host("rig-001")], SECOND, "bob@ops", at(1))
+
+
+def test_renewed_lease_holds_longer(catalog: Catalog, path: Path, clock: ManualClock) -> None:
+    """A renewal counts from when it is made."""
+    catalog.claim([host("rig-001")], FIRST, "ada@ops", at(0))
+    clock.advance(500)
+    catalog.renew(FIRST)
+    claimed_by(path, replace(HERE, machine="elsewhere/1"))
+    clock.advance(500)
+    with pytest.raises(LockedError):
+        catalog.claim([host("rig-001")], SECOND, "bob@ops", at(1))
+
+
+async def slept(clock: ManualClock, times: int) -> None:
+    """Let the others run until somebody has slept so often."""
+    while len(clock.slept) < times:  # noqa: ASYNC110  the clock is moved by those who sleep
+        await asyncio.sleep(0)
+
+
+async def test_lease_is_renewed_and_given_back(catalog: Catalog, clock: ManualClock) -> None:
+    """For the length of a block the hosts are held; afterwards they are free."""
+    async with catalog.lease([host("rig-001")], FIRST, "ada@ops"):
+        with pytest.raises(LockedError):
+            catalog.claim([host("rig-001")], SECOND, "bob@ops", at(1))
+        await slept(clock, 2)
+    catalog.claim([host("rig-001")], SECOND, "bob@ops", at(1))
+    assert clock.slept[:2] == [60, 60]
+
+
+async def test_lease_outlives_a_broken_catalog(catalog: Catalog, path: Path, clock: ManualClock) -> None:
+    """A catalog that breaks while a rollout runs does not stop it: the lock on the host is what counts."""
+    async with catalog.lease([host("rig-001")], FIRST, "ada@ops"):
+        await asyncio.to_thread(execute, path, "DROP TABLE leases")
+        await slept(clock, 3)
+    with pytest.raises(ConfigurationError):
+        catalog.release(FIRST)
+
+
+async def test_lease_that_is_refused(catalog: Catalog) -> None:
+    """A block whose hosts are held by another is not entered."""
+    catalog.claim([host("rig-001")], FIRST, "ada@ops", at(0))
+    with pytest.raises(LockedError):
+        async with catalog.lease([host("rig-001")], SECOND, "bob@ops"):
+            raise AssertionError
+
+
+CLAIM = """
+import sys
+from pathlib import Path
+from ionetctl.catalog import Catalog
+from ionetctl.errors import LockedError
+from ionetctl.model import Host
+from tests.support import streams
+from tests.support.clock import ManualClock
+catalog = Catalog.open(Path(sys.argv[1]), ManualClock())
+sys.stdin.readline()
+try:
+    catalog.claim([Host(f"rig-{n:03d}", "10.0.0.1", "eu", "d") for n in range(500)], sys.argv[2], "ada@ops", "t")
+    print("held", flush=True)
+except LockedError:
+    print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_two_processes_claim_the_same_hosts(path: Path, clock: ManualClock) -> None:
+    """Of processes that claim at once exactly one gets the hosts; when it is killed, they are free."""
+    command = [sys.executable, "-c", CLAIM, str(path)]
+    rivals = [
+        subprocess.Popen([*command, name], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for name in ("one", "two", "three")
+    ]
+    try:
+        for rival in rivals:
+            assert rival.stdin is not None
+            rival.stdin.write("go\n")
+            rival.stdin.flush()
+        answers = [rival.stdout.readline() for rival in rivals if rival.stdout is not None]
+    finally:
+        for rival in rivals:
+            rival.kill()
+            rival.communicate()
+    with Catalog.open(path, clock) as catalog:
+        catalog.claim([host("rig-001")], FIRST, "ada@ops", at(0))
+    assert sorted(answers) == ["held\n", "locked\n", "locked\n"]
+
+
+def test_process_tells_itself_from_others() -> None:
+    """This process lives, and one that never was does not."""
+    assert (HERE.is_alive(), replace(HERE, pid=2**22 + 1).is_alive()) == (True, False)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root to become another")
+def test_process_of_another_user_lives() -> None:
+    """A process that we may not signal is there all the same."""
+    first = replace(HERE, pid=1, started=_started(1))
+    os.seteuid(65534)
+    try:
+        is_alive = first.is_alive()
+    finally:
+        os.seteuid(0)
+    assert is_alive is True

@@ -1,0 +1,212 @@
+"""From a staged host to a confirmed node: tokens, patience, and why a node does not come."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ionetctl.core.errors import HostUnverifiedError, IonetctlError, RegionError, TrustError
+from ionetctl.core.events import StepStarted, TokenMinted
+from ionetctl.core.model.names import RolloutId
+from ionetctl.host.apply_session import Opening, converse
+from ionetctl.host.confirm_node import FIRST_PATIENCE_S, Registration
+from ionetctl.plan.payload import Payload
+from ionetctl.verification.registrar import Registrar
+from tests.support.fakes import (
+    DENIED,
+    FINISH,
+    RECEIVE,
+    START,
+    TOKEN,
+    VERDICT,
+    WITH_TOKEN,
+    WITHOUT_TOKEN,
+    Emitted,
+    FakeHost,
+    FakeRegion,
+    Line,
+)
+from tests.support.sample import HOST, view
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ionetctl.core.model.host import Host
+    from ionetctl.core.model.node import NodeView
+    from ionetctl.host.apply_session import Conversation
+
+STAMP = "0123456789abcdef-0123456789ab"
+PATIENCE_S = 60.0
+UNREACHABLE = ("log\tdial tcp 10.0.0.1:4647: connect: connection refused",)
+RESTART = ("step\tstart", "step\tnode", "node\tID")
+
+
+@dataclass
+class Stage:
+    """One host on its way into a region, which shows ``views`` from so many seconds on."""
+
+    script: Sequence[Line] = WITH_TOKEN
+    views: Mapping[float, NodeView] = field(default_factory=lambda: {0.0: view()})
+    host: Host = HOST
+    needs_token: bool = True
+    introduces: bool = True
+    errors: dict[str, list[BaseException]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.emit = Emitted()
+        self.region = FakeRegion(errors=self.errors, at_look=self._show)
+        self.fake = FakeHost((), (self.script,))
+
+    def _show(self) -> None:
+        for from_s, one in self.views.items():
+            if self.waited_s >= from_s:
+                self.region.show(one, STAMP)
+
+    async def drive(self, talk: Conversation) -> NodeView:
+        registration = Registration(
+            self.host,
+            "node-name",
+            STAMP,
+            self.region,
+            Registrar(self.region, self.region.clock),
+            self.emit,
+            PATIENCE_S,
+            introduces=self.introduces,
+            needs_token=self.needs_token,
+        )
+        return await registration.lead(talk)
+
+    async def run(self) -> NodeView:
+        opening = Opening("", "abcdef", "r-1", "ops@ctl", "now", 1.0, 1.0)
+        return await converse(self.fake, opening, Payload(RolloutId("r-1"), b"#"), self.on_step, self.drive)
+
+    async def on_step(self, name: str) -> None:
+        pass
+
+    async def failure(self) -> IonetctlError:
+        with pytest.raises(IonetctlError) as caught:
+            await self.run()
+        return caught.value
+
+    @property
+    def waited_s(self) -> float:
+        return self.region.clock.monotonic()
+
+
+async def test_new_node_is_introduced_and_confirmed() -> None:
+    """The host gets a token for its name and pool, then the region's word, and puts everything away."""
+    stage = Stage()
+    assert await stage.run() == view()
+    assert (stage.fake.heard, stage.region.minted) == (
+        ["token jwt-1", "confirmed"],
+        [("node-name", "gpu", 300)],
+    )
+
+
+async def test_minting_and_confirming_are_told() -> None:
+    """Both are events; the token itself is in neither."""
+    stage = Stage()
+    await stage.run()
+    assert stage.emit.events == [
+        TokenMinted(host=HOST.name, expires_at="2026-11-23T01:17:26+00:00"),
+        StepStarted(host=HOST.name, step="confirm", attempt=1),
+    ]
+
+
+async def test_known_node_needs_no_token() -> None:
+    """Where the plan knows the node, none is minted."""
+    stage = Stage(WITHOUT_TOKEN, needs_token=False)
+    await stage.run()
+    assert (stage.fake.heard, stage.region.minted) == (["confirmed"], [])
+
+
+async def test_slow_node_is_waited_for() -> None:
+    """A node that stays away for a while has its log asked for, which says nothing, and is waited for."""
+    stage = Stage((*RECEIVE, *TOKEN, *START, *VERDICT, *VERDICT, *FINISH), views={40.0: view()})
+    assert await stage.run() == view()
+    assert stage.fake.heard == ["token jwt-1", "journal", "confirmed"]
+
+
+async def test_node_that_never_comes_is_unverified() -> None:
+    """When patience ends without a reason in the log, the host is not registered."""
+    stage = Stage((*RECEIVE, *TOKEN, *START, *VERDICT, *VERDICT, *VERDICT, *FINISH), views={})
+    assert (await stage.failure()).code == "not_registered"
+    assert stage.fake.heard == ["token jwt-1", "journal", "journal", None]
+    assert stage.waited_s == FIRST_PATIENCE_S + PATIENCE_S
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [({"status": "initializing"}, "node_not_ready"), ({"pool": "default"}, "wrong_node_pool")],
+)
+async def test_node_that_is_there_and_wrong_has_the_whole_patience(
+    changes: dict[str, str], code: str
+) -> None:
+    """What the region says of a node may change while it settles in; its log is not asked for."""
+    stage = Stage(views={0.0: view(**changes)})  # type: ignore[arg-type]
+    assert (await stage.failure()).code == code
+    assert (stage.fake.heard, stage.waited_s) == (["token jwt-1", None], FIRST_PATIENCE_S + PATIENCE_S)
+
+
+async def test_gpus_and_eligibility_are_not_waited_for() -> None:
+    """Both are looked at once the host has put everything away."""
+    held = view(devices=(), eligibility="ineligible")
+    stage = Stage(views={0.0: held})
+    assert (await stage.run(), stage.fake.heard) == (held, ["token jwt-1", "confirmed"])
+
+
+async def test_cause_in_the_log_ends_the_wait() -> None:
+    """What the node's own log explains is told at once, with its remedy."""
+    stage = Stage((*RECEIVE, *TOKEN, *START, *VERDICT, *UNREACHABLE, *VERDICT), views={})
+    failure = await stage.failure()
+    assert (type(failure), failure.code) == (HostUnverifiedError, "servers_unreachable")
+    assert stage.waited_s == FIRST_PATIENCE_S
+
+
+async def test_denied_node_gets_one_more_token() -> None:
+    """An introduction may have expired on a slow start: it is minted once more."""
+    script = (*RECEIVE, *TOKEN, *START, *VERDICT, *DENIED, *VERDICT, *RESTART, *VERDICT, *FINISH)
+    stage = Stage(script, views={FIRST_PATIENCE_S + 1: view()})
+    assert await stage.run() == view()
+    assert stage.fake.heard == ["token jwt-1", "journal", "token jwt-2", "confirmed"]
+
+
+async def test_node_that_is_denied_twice_is_given_up() -> None:
+    """After the second token it is something else."""
+    script = (*RECEIVE, *TOKEN, *START, *VERDICT, *DENIED, *VERDICT, *RESTART, *VERDICT, *DENIED, *VERDICT)
+    stage = Stage(script, views={})
+    assert (await stage.failure()).code == "introduction_denied"
+    assert (len(stage.region.minted), stage.fake.heard[-1]) == (2, None)
+
+
+async def test_region_without_introductions_mints_nothing() -> None:
+    """Where nodes are not introduced, a denial is final."""
+    script = (*RECEIVE, *START, *VERDICT, *DENIED, *VERDICT)
+    stage = Stage(script, views={}, needs_token=False, introduces=False)
+    assert ((await stage.failure()).code, stage.region.minted) == ("introduction_denied", [])
+
+
+async def test_host_without_a_node_id_is_not_asked_about() -> None:
+    """A host that skips the protocol's node line cannot be confirmed."""
+    stage = Stage((*RECEIVE, *TOKEN, *VERDICT))
+    assert (await stage.failure()).code == "no_node_id"
+
+
+@pytest.mark.parametrize(
+    ("errors", "heard"),
+    [
+        ({"introduce": [RegionError("region_silent", "m")]}, [None]),
+        ({"nodes": [RegionError("region_silent", "m")]}, ["token jwt-1", None]),
+        ({"nodes": [TrustError("region_untrusted", "m")]}, ["token jwt-1", None]),
+    ],
+)
+async def test_region_that_fails_ends_the_talk(
+    errors: dict[str, list[BaseException]], heard: list[str | None]
+) -> None:
+    """The region's own failure comes out as it is, after the host has tidied up."""
+    expected = next(iter(errors.values()))[0]
+    stage = Stage(errors=errors)
+    failure = await stage.failure()
+    assert (type(failure), failure.args, stage.fake.heard) == (type(expected), ("m",), heard)

@@ -1,0 +1,118 @@
+"""How an error, a finding or the region's word becomes an outcome."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from ionetctl.core.errors import (
+    ConfigurationError,
+    ExitCode,
+    HostError,
+    HostFailedError,
+    HostLockedError,
+    HostTrustError,
+    HostUnreachableError,
+    HostUnverifiedError,
+    IonetctlError,
+    RegionError,
+    TrustError,
+)
+from ionetctl.core.model.host import GpuPromise, Reserve
+from ionetctl.core.model.node import Device
+from ionetctl.core.model.outcome import Finding, Outcome, Problem, Result, Severity
+from ionetctl.host import outcomes
+from tests.support.sample import BARE, HOST, NODE_ID, bundle, converged, view
+
+
+@pytest.mark.parametrize(
+    ("error", "result", "step", "exit_code"),
+    [
+        (HostUnreachableError("connect_timeout", "m"), Result.UNREACHABLE, "apply", 4),
+        (HostFailedError("disk_full", "m"), Result.FAILED, "apply", 5),
+        (HostTrustError("host_key_changed", "m"), Result.FAILED, "apply", 6),
+        (HostLockedError("host_locked", "m"), Result.FAILED, "apply", 7),
+        (HostUnverifiedError("not_registered", "m"), Result.UNVERIFIED, "confirm", 8),
+        (RegionError("region_silent", "m"), Result.UNVERIFIED, "confirm", 8),
+        (TrustError("artifact_digest_mismatch", "m"), Result.FAILED, "apply", 6),
+        (ConfigurationError("artifact_missing", "m"), Result.FAILED, "apply", 5),
+    ],
+)
+def test_error_becomes_an_outcome(error: IonetctlError, result: Result, step: str, exit_code: int) -> None:
+    """Every error earns its host a result, a place and an exit code that counts among hosts' endings."""
+    outcome = outcomes.failed(HOST, "apply", error)
+    assert outcome == Outcome(
+        HOST.name,
+        HOST.address,
+        HOST.region,
+        HOST.datacenter,
+        result,
+        problem=Problem(error.code, step, "m", "", exit_code),
+    )
+
+
+def test_failure_keeps_what_the_survey_saw() -> None:
+    """Node id and GPUs are told even of a host that failed."""
+    facts = converged(bundle())
+    outcome = outcomes.failed(HOST, "apply", HostFailedError("disk_full", "m"), facts)
+    assert (outcome.node_id, outcome.gpus_seen) == (NODE_ID, 2)
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "kind"),
+    [
+        (ExitCode.FAILED, HostFailedError),
+        (ExitCode.TRUST, HostTrustError),
+        (ExitCode.LOCKED, HostLockedError),
+    ],
+)
+def test_finding_becomes_the_error_it_earns(exit_code: ExitCode, kind: type[HostError]) -> None:
+    """A blocking finding is an error of its own exit code, with the same words."""
+    error = outcomes.finding_error(Finding("c", Severity.BLOCK, "message", "hint", int(exit_code)))
+    assert (type(error), error.code, error.message, error.hint) == (kind, "c", "message", "hint")
+
+
+def test_confirmed_host_shows_what_the_region_sees() -> None:
+    """Node id and GPUs are the region's, not the survey's."""
+    devices = (Device("nvidia", "gpu", "RTX 4090", ("GPU-1",), 1),)
+    outcome = outcomes.confirmed(HOST, Result.ENROLLED, view(devices=devices), BARE, "stamp-1")
+    assert (outcome.result, outcome.node_id, outcome.gpus_seen, outcome.stamp, outcome.problem) == (
+        Result.ENROLLED,
+        NODE_ID,
+        1,
+        "stamp-1",
+        None,
+    )
+
+
+def test_region_that_was_not_asked_for_devices_leaves_the_surveys_count() -> None:
+    """Where the region was not asked, the survey's count stands."""
+    assert outcomes.confirmed(HOST, Result.ENROLLED, view(), BARE, "s").gpus_seen == 2
+
+
+def test_unknown_gpus_stay_unknown() -> None:
+    """Nobody's word is no number."""
+    facts = replace(BARE, gpus=None)
+    assert outcomes.confirmed(HOST, Result.ENROLLED, view(devices=None), facts, "s").gpus_seen is None
+
+
+def test_skipped_host_earns_nothing() -> None:
+    """A host that nobody came to is no failure."""
+    outcome = outcomes.skipped(HOST, "not_begun", "m", "h")
+    assert (outcome.result, outcome.problem) == (
+        Result.SKIPPED,
+        Problem("not_begun", "rollout", "m", "h", 0),
+    )
+
+
+@pytest.mark.parametrize(
+    ("count", "reserved", "expected"),
+    [(None, (), None), (2, (), 2), (2, ("1",), 1), (2, ("GPU-1",), 1), (0, (), 0), (1, ("0", "1"), 0)],
+)
+def test_expected_gpus_are_those_promised_less_those_held_back(
+    count: int | None, reserved: tuple[str, ...], expected: int | None
+) -> None:
+    """What is held back is not expected in the region; with or without a survey."""
+    host = replace(HOST, gpus=GpuPromise(None, count), reserve=Reserve(gpus=reserved))
+    assert (outcomes.gpus_expected(host, BARE), outcomes.gpus_expected(host)) == (expected, expected)

@@ -1,0 +1,624 @@
+"""One host from the first look to the region's word, with everything that may go wrong between."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ionetctl.core import host_paths
+from ionetctl.core.errors import (
+    ConfigurationError,
+    HostFailedError,
+    HostTrustError,
+    HostUnreachableError,
+    HostUnverifiedError,
+    RegionError,
+    TrustError,
+)
+from ionetctl.core.events import (
+    HostConfirmed,
+    HostPlanned,
+    HostSurveyed,
+    StepFinished,
+    StepRetried,
+    StepStarted,
+    Warned,
+)
+from ionetctl.core.model.host import GpuPromise, Host, Prepare
+from ionetctl.core.model.names import RolloutId
+from ionetctl.core.model.node import Device
+from ionetctl.core.model.outcome import Outcome, Result
+from ionetctl.core.model.plan import Action
+from ionetctl.core.observed import Docker, Driver, Surroundings
+from ionetctl.host.dependencies import Deadlines
+from ionetctl.host.pipeline import Blocked, Pipeline, Prepared
+from ionetctl.host.release_node import Mark
+from ionetctl.host.survey import LOCK_PAUSES_S, Surveyed
+from ionetctl.plan.bundle import managed_paths, new_stamp
+from ionetctl.plan.prepare_steps import CNI_PLUGINS
+from tests.support.fakes import (
+    DENIED,
+    FINISH,
+    RECEIVE,
+    START,
+    VERDICT,
+    WITH_TOKEN,
+    WITHOUT_TOKEN,
+    Emitted,
+    FakeConnector,
+    FakeHost,
+    FakeIssuer,
+    FakeRegion,
+    Line,
+    equipment,
+)
+from tests.support.sample import (
+    BARE,
+    EU_NORTH,
+    HOST,
+    NODE_ID,
+    NONCE,
+    bundle,
+    converged,
+    drifted,
+    subject,
+    view,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from ionetctl.core.model.facts import Facts
+    from ionetctl.plan.bundle import Subject
+
+BUNDLE = bundle()
+CONVERGED = converged(BUNDLE)
+DRIFTED = drifted(BUNDLE)
+ROLLOUT = RolloutId("20261123T011226-k3f9qa")
+LOST = HostUnreachableError("connection_lost", "it went away", transient=True)
+OFF = HostUnreachableError("connect_timeout", "no answer", transient=True)
+REFUSED = HostFailedError("authentication_failed", "no key fits")
+NEW_NONCE = "ffffffffffff"
+CONVERGED_NOW = converged(BUNDLE, nonce=NEW_NONCE)
+
+
+def cancel_current_task() -> None:
+    """What a second signal does to the running task."""
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+
+
+def small_programs(directory: Path) -> Callable[[Host, str, Facts], Subject]:
+    """Subjects whose programs lie in ``directory`` and are small."""
+    packed = directory / "packed.gz"
+    packed.write_bytes(b"packed")
+
+    def subject_of(host: Host, node_name: str, facts: Facts) -> Subject:
+        made = replace(subject(host, facts), node_name=node_name)
+        programs = (made.nomad, made.device_plugin or made.nomad)
+        small = [replace(one, packed_path=str(packed), packed_bytes=6) for one in programs]
+        return replace(made, nomad=small[0], device_plugin=small[1])
+
+    return subject_of
+
+
+@dataclass
+class Stage:
+    """A pipeline and one host, whose surveys say ``facts`` in turn."""
+
+    facts: Sequence[Facts | BaseException] = (DRIFTED,)
+    applies: Sequence[Sequence[Line]] = (WITHOUT_TOKEN,)
+    refusals: Sequence[BaseException] = ()
+    host: Host = HOST
+    introduces: bool = True
+    region: FakeRegion = field(default_factory=FakeRegion)
+    issuer: FakeIssuer = field(default_factory=FakeIssuer)
+    emit: Emitted = field(default_factory=Emitted)
+    stderr: bytes = b""
+    exit_status: int = 0
+
+    def __post_init__(self) -> None:
+        self.fake = FakeHost(
+            self.facts, self.applies, self.region, stderr=self.stderr, exit_status=self.exit_status
+        )
+        self.connector = FakeConnector({self.host.name: self.fake}, {self.host.name: list(self.refusals)})
+        self.equipment = equipment(
+            ROLLOUT, self.connector, self.region, self.issuer, self.emit, introduces=self.introduces
+        )
+        self.pipeline = Pipeline(self.equipment)
+
+    async def survey(self) -> Surveyed:
+        found = await self.pipeline.survey(self.host)
+        assert isinstance(found, Surveyed)
+        return found
+
+    async def survey_outcome(self) -> Outcome:
+        found = await self.pipeline.survey(self.host)
+        assert not isinstance(found, Surveyed)
+        return found.outcome if isinstance(found, Blocked) else found
+
+    async def prepare(self, facts: Facts = DRIFTED, mark: Mark = Mark.RELEASED) -> Prepared:
+        surveyed = Surveyed(self.host, self.host.name, facts, ())
+        return await self.pipeline.prepare(surveyed, NONCE, mark, unconfirmed=None)
+
+    async def enroll(self, first: Facts = DRIFTED, mark: Mark = Mark.RELEASED) -> Outcome:
+        return await self.pipeline.enroll(await self.prepare(first, mark), NEW_NONCE)
+
+
+def ending(outcome: Outcome) -> tuple[str, str | None, str | None]:
+    """Result, code and step of an outcome."""
+    problem = outcome.problem
+    return (outcome.result.value, problem.code if problem else None, problem.step if problem else None)
+
+
+# --- survey ----------------------------------------------------------------------------------------------------------
+
+
+async def test_surveyed_host_is_told() -> None:
+    """A survey that went well is three events, and says what the host is."""
+    stage = Stage((CONVERGED,))
+    surveyed = await stage.survey()
+    assert (surveyed.facts.nomad, surveyed.node_name, surveyed.findings) == (CONVERGED.nomad, HOST.name, ())
+    assert stage.emit.events == [
+        StepStarted(host=HOST.name, step="survey", attempt=1),
+        StepFinished(host=HOST.name, step="survey", attempt=1, duration_s=0.0),
+        HostSurveyed(
+            host=HOST.name,
+            os="Ubuntu 24.04.3 LTS",
+            architecture="x86_64",
+            gpus_seen=2,
+            machine_id="a" * 32,
+            node_id=NODE_ID,
+            gpus=("nvidia.rtx.4090.24gb", "nvidia.rtx.4090.24gb"),
+            rack="a01",
+        ),
+    ]
+
+
+async def test_host_without_a_card_on_its_bus_is_not_probed() -> None:
+    """Where the kernel sees none and none is promised, there is nobody to ask."""
+    stage = Stage((replace(BARE, around=replace(BARE.around, gpus_on_bus=0)),))
+    surveyed = await stage.survey()
+    assert (surveyed.facts.gpus, surveyed.facts.gpu_source) == ((), "pci")
+    assert len(stage.fake.commands) == 1
+
+
+async def test_gpus_that_nobody_counted_are_not_zero() -> None:
+    """Where the host cannot say, nothing is said."""
+    stage = Stage((replace(BARE, gpus=None),))
+    await stage.survey()
+    assert [event.gpus_seen for event in stage.emit.events if isinstance(event, HostSurveyed)] == [None]
+
+
+async def test_system_without_a_name_is_told_by_its_id() -> None:
+    """Something is always said of the system."""
+    stage = Stage((replace(BARE, os_name=""),))
+    await stage.survey()
+    assert [event.os for event in stage.emit.events if isinstance(event, HostSurveyed)] == ["ubuntu"]
+
+
+async def test_survey_asks_for_every_path_of_a_bundle() -> None:
+    """One command looks at all that may be installed, within its bounds."""
+    stage = Stage((CONVERGED,))
+    await stage.survey()
+    command = stage.fake.commands[0]
+    assert (command.argv[:3], command.argv[4:]) == (
+        ("sh", "-s", "--"),
+        ("10.0.0.1:4647", *managed_paths("2.0.5", "1.1.0")),
+    )
+    assert (command.timeout_s, command.idle_s, command.as_root) == (120.0, 60.0, True)
+
+
+async def test_connection_is_not_kept_after_the_survey() -> None:
+    """Nothing is held open across the fleet-wide checks."""
+    stage = Stage((CONVERGED,))
+    await stage.survey()
+    assert stage.connector.open == 0
+
+
+async def test_host_that_comes_back_is_surveyed() -> None:
+    """A connection that breaks is tried again, and that is told."""
+    stage = Stage((LOST, CONVERGED), refusals=(OFF,))
+    await stage.survey()
+    retried = [event for event in stage.emit.events if isinstance(event, StepRetried)]
+    assert [(one.step, one.attempt, one.code) for one in retried] == [
+        ("survey", 1, "connect_timeout"),
+        ("survey", 2, "connection_lost"),
+    ]
+
+
+async def test_host_that_stays_away_is_unreachable() -> None:
+    """After the last attempt the host has its outcome, with attempts and the time they took."""
+    stage = Stage(refusals=(OFF,) * 3)
+    outcome = await stage.survey_outcome()
+    assert (ending(outcome), outcome.attempts) == (("unreachable", "connect_timeout", "survey"), 3)
+    assert outcome.duration_s == pytest.approx(sum(stage.region.clock.slept), abs=0.001)
+
+
+@pytest.mark.parametrize("error", [REFUSED, HostTrustError("host_key_changed", "another key")])
+async def test_refusal_is_not_tried_again(error: BaseException) -> None:
+    """A refused login or key is asked for once: more would only lock accounts."""
+    stage = Stage(refusals=(error,))
+    assert ((await stage.survey_outcome()).attempts, len(stage.connector.connections)) == (1, 1)
+
+
+async def test_blocking_finding_is_an_outcome() -> None:
+    """A host that must not be touched has its outcome after the survey, its findings told."""
+    stage = Stage((replace(BARE, is_root=False),))
+    outcome = await stage.survey_outcome()
+    assert ending(outcome) == ("failed", "not_root", "survey")
+    assert [e.findings[0].code for e in stage.emit.events if isinstance(e, HostSurveyed)] == ["not_root"]
+
+
+async def test_survey_that_the_hosts_shell_refuses_is_no_lost_connection() -> None:
+    """A login shell that runs nothing is said to be one, with its last words made harmless."""
+    stage = Stage((CONVERGED,), stderr=b"\x1b[1mThis account is currently not available.\n", exit_status=1)
+    outcome = await stage.survey_outcome()
+    assert (ending(outcome), outcome.attempts) == (("failed", "survey_failed", "survey"), 1)
+    assert outcome.problem is not None
+    assert (
+        outcome.problem.message == "the survey ended with status 1: This account is currently not available."
+    )
+
+
+async def test_name_that_cannot_be_made_unique_fails_the_host() -> None:
+    """With naming: unique a host without machine-id has no name."""
+    stage = Stage((replace(BARE, machine_id=""),))
+    stage.pipeline = Pipeline(replace(stage.equipment, naming="unique"))
+    assert ending(await stage.survey_outcome()) == ("failed", "machine_id_missing", "survey")
+
+
+async def test_broken_journal_is_not_the_hosts_failure() -> None:
+    """What cannot be recorded ends everything; it is no outcome of a host."""
+    broken = ConfigurationError("journal_broken", "disk full")
+    stage = Stage(emit=Emitted(error=broken))
+    with pytest.raises(ConfigurationError, match="disk full"):
+        await stage.pipeline.survey(HOST)
+
+
+# --- plan ------------------------------------------------------------------------------------------------------------
+
+
+async def test_plan_is_announced() -> None:
+    """What will be done is told before it is done."""
+    stage = Stage()
+    prepared = await stage.prepare()
+    await stage.pipeline.announce(prepared)
+    assert (prepared.host, stage.emit.events) == (
+        HOST,
+        [HostPlanned(host=HOST.name, changes=prepared.plan.changes, stamp=prepared.plan.stamp)],
+    )
+
+
+async def test_plan_is_announced_with_what_changes() -> None:
+    """With --diff the host is asked for its texts, and the difference told."""
+    stage = Stage()
+    stage.fake.texts = {host_paths.DOCKER_CONFIG: b"# edited\n"}
+    await stage.pipeline.announce_with_diffs(await stage.prepare())
+    [planned] = [event for event in stage.emit.events if isinstance(event, HostPlanned)]
+    removed = [line for diff in planned.diffs for line in diff.lines if line.startswith("-")]
+    assert removed == [f"--- {host_paths.DOCKER_CONFIG} (on the host)", "-# edited", "--- /dev/null"]
+
+
+async def test_plan_without_texts_to_compare_asks_for_none() -> None:
+    """Where nothing that can be shown changes, the host is not asked."""
+    stage = Stage()
+    await stage.pipeline.announce_with_diffs(await stage.prepare(BARE))
+    assert (stage.connector.connections, stage.emit.names) == ([], ["HostPlanned"])
+
+
+async def test_host_that_will_not_show_its_files_is_announced_without() -> None:
+    """A diff is a convenience: what stands in its way is a warning."""
+    stage = Stage(refusals=(OFF,))
+    await stage.pipeline.announce_with_diffs(await stage.prepare())
+    [warned, planned] = stage.emit.events
+    assert isinstance(warned, Warned)
+    assert isinstance(planned, HostPlanned)
+    assert (warned.code, planned.diffs) == ("connect_timeout", ())
+
+
+async def test_certificate_is_judged_by_the_regions_issuer() -> None:
+    """What the issuer says against a certificate is part of the plan."""
+    stage = Stage(issuer=FakeIssuer(unfit="it is old"))
+    prepared = await stage.prepare(CONVERGED)
+    assert [change.reason for change in prepared.plan.changes if change.path == host_paths.NODE_CERT] == [
+        "it is old"
+    ]
+
+
+async def test_converged_host_that_the_region_shows_is_confirmed() -> None:
+    """The region shows it with its stamp: that is all there is to say."""
+    stage = Stage()
+    prepared = await stage.prepare(CONVERGED)
+    stage.region.show(view(), prepared.plan.stamp)
+    words = await stage.pipeline.confirm_converged(stage.equipment.regions[EU_NORTH], [prepared])
+    assert (words, stage.region.queries) == (
+        {HOST.name: view()},
+        [(f'Meta["unique.ionet_bundle"] matches "-({NONCE})$"', True)],
+    )
+
+
+@pytest.mark.parametrize(
+    ("shown", "code"),
+    [
+        (None, "not_registered"),
+        (view(status="down"), "node_not_ready"),
+        (view(eligibility="ineligible"), "node_ineligible"),
+        (view(devices=(Device("nvidia", "gpu", "RTX 4090", ("GPU-1",), 1),)), "gpu_count_mismatch"),
+    ],
+)
+async def test_converged_host_that_the_region_does_not_confirm(shown: object, code: str) -> None:
+    """Why a host where nothing differs does not count; its GPUs are asked for where they are promised."""
+    stage = Stage(host=replace(HOST, gpus=GpuPromise(None, 2)))
+    facts = converged(bundle(stage.host))
+    prepared = await stage.prepare(facts)
+    if shown is not None:
+        stage.region.show(shown, prepared.plan.stamp)  # type: ignore[arg-type]
+    word = (await stage.pipeline.confirm_converged(stage.equipment.regions[EU_NORTH], [prepared]))[HOST.name]
+    assert isinstance(word, HostUnverifiedError)
+    assert (word.code, stage.region.queries[0][1]) == (code, True)
+
+
+# --- apply -----------------------------------------------------------------------------------------------------------
+
+
+async def test_drifted_host_is_enrolled() -> None:
+    """Only what differs is sent, and the region's word makes the outcome."""
+    stage = Stage()
+    outcome = await stage.enroll()
+    stamp = new_stamp(BUNDLE, NEW_NONCE)
+    assert (ending(outcome), outcome.node_id, outcome.stamp) == (("enrolled", None, None), NODE_ID, stamp)
+    assert [step[-1] for step in stage.fake.steps if step[0] == "file"] == [
+        host_paths.DOCKER_CONFIG,
+        host_paths.CLIENT_CONFIG,
+        host_paths.MANIFEST,
+    ]
+    assert stage.emit.events[-2] == HostConfirmed(host=HOST.name, node_id=NODE_ID, stamp=stamp, gpus_seen=2)
+
+
+async def test_parts_of_the_apply_are_told_with_their_attempt() -> None:
+    """What the host is at can be followed."""
+    stage = Stage(applies=((*RECEIVE, LOST), WITHOUT_TOKEN))
+    await stage.enroll()
+    parts = [e for e in stage.emit.events if isinstance(e, StepStarted) and e.step == "apply" and e.detail]
+    assert [(e.attempt, e.detail) for e in parts[:4]] == [
+        (1, "receive"),
+        (1, "verify"),
+        (1, "validate"),
+        (2, "receive"),
+    ]
+    assert [e.attempt for e in stage.emit.events if isinstance(e, StepStarted) and e.step == "confirm"] == [2]
+
+
+async def test_bare_host_gets_certificate_token_and_programs(tmp_path: Path) -> None:
+    """A host that the region does not know is issued a certificate and introduced."""
+    stage = Stage((BARE,), (WITH_TOKEN,))
+    stage.pipeline = Pipeline(replace(stage.equipment, subject_of=small_programs(tmp_path)))
+    outcome = await stage.enroll(BARE, Mark.NEW)
+    assert (ending(outcome), stage.issuer.issued) == (("enrolled", None, None), 1)
+    assert (stage.fake.heard, stage.region.minted) == (
+        ["token jwt-1", "confirmed"],
+        [(HOST.name, "gpu", 300)],
+    )
+
+
+async def test_region_without_introductions_asks_for_no_token() -> None:
+    """Where nodes are not introduced, an unknown one is none the less enrolled."""
+    stage = Stage(introduces=False)
+    outcome = await stage.enroll(mark=Mark.NEW)
+    assert (ending(outcome), stage.region.minted) == (("enrolled", None, None), [])
+
+
+async def test_host_that_is_off_by_now_is_unreachable() -> None:
+    """A host may vanish between the survey and its wave."""
+    stage = Stage(refusals=(OFF,) * 3)
+    outcome = await stage.enroll()
+    assert (ending(outcome), outcome.attempts, outcome.gpus_seen) == (
+        ("unreachable", "connect_timeout", "apply"),
+        3,
+        2,
+    )
+
+
+async def test_lost_connection_is_looked_at_again_and_tried_again() -> None:
+    """A retry begins with a look, so that it finds what the first one left."""
+    stage = Stage((DRIFTED, CONVERGED_NOW), ((*RECEIVE, *START, LOST),))
+    outcome = await stage.enroll()
+    assert (ending(outcome), outcome.attempts, len(stage.fake.payloads)) == (("enrolled", None, None), 2, 1)
+
+
+async def test_host_that_became_right_by_itself_is_unchanged() -> None:
+    """A host that somebody mended since the survey is asked for in its region and otherwise left alone."""
+    stage = Stage((CONVERGED,))
+    stage.region.show(view(), str(CONVERGED.nomad.stamp))
+    outcome = await stage.enroll()
+    assert (ending(outcome), outcome.stamp, stage.fake.payloads) == (
+        ("unchanged", None, None),
+        CONVERGED.nomad.stamp,
+        [],
+    )
+
+
+async def test_host_that_became_right_and_is_not_shown_is_unverified() -> None:
+    """Nothing differs any more, and still only the region's word counts."""
+    stage = Stage((CONVERGED,))
+    assert ending(await stage.enroll()) == ("unverified", "not_registered", "confirm")
+
+
+@pytest.mark.parametrize("node_id", [None, "00000000-0000-4000-8000-000000000000"])
+async def test_node_that_is_another_by_now_is_introduced(node_id: str | None) -> None:
+    """That the region knew the node holds for that node: state that was wiped meanwhile makes a new one."""
+    wiped = replace(CONVERGED, nomad=replace(CONVERGED.nomad, node_id=node_id))  # type: ignore[arg-type]
+    stage = Stage((wiped,), (WITH_TOKEN,))
+    await stage.enroll()
+    assert stage.region.minted == [(HOST.name, "gpu", 300)]
+
+
+async def test_finding_of_the_second_look_keeps_the_host_untouched() -> None:
+    """Between survey and wave a disk may have filled."""
+    stage = Stage((replace(DRIFTED, is_root=False),))
+    assert (ending(await stage.enroll()), stage.fake.payloads) == (("failed", "not_root", "apply"), [])
+
+
+async def test_apply_that_ends_in_a_moment_is_waited_for() -> None:
+    """What a killed controller left ends as soon as it next looks up; the attempt goes on."""
+    locked = replace(DRIFTED, lock_owner=ROLLOUT)
+    stage = Stage((locked, DRIFTED))
+    outcome = await stage.enroll()
+    assert (ending(outcome), outcome.attempts) == (("enrolled", None, None), 1)
+
+
+async def test_own_apply_that_goes_on_is_tried_again() -> None:
+    """The lock of a connection of ours that broke off is no other rollout's."""
+    locked = replace(DRIFTED, lock_owner=ROLLOUT)
+    stage = Stage((*[locked] * (len(LOCK_PAUSES_S) + 1), DRIFTED))
+    outcome = await stage.enroll()
+    assert (ending(outcome), outcome.attempts) == (("enrolled", None, None), 2)
+
+
+async def test_lock_of_another_rollout_is_respected() -> None:
+    """A host that another rollout is at work on is left to it."""
+    stage = Stage((replace(DRIFTED, lock_owner="20261123T000000-zzzzzz"),))
+    outcome = await stage.enroll()
+    assert outcome.problem is not None
+    assert (ending(outcome), outcome.problem.exit_code) == (("failed", "host_locked", "apply"), 7)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (RegionError("region_silent", "m"), ("unverified", "region_silent", "confirm")),
+        (TrustError("region_untrusted", "m"), ("failed", "region_untrusted", "apply")),
+    ],
+)
+async def test_regions_failure_is_an_outcome(error: Exception, expected: tuple[str, str, str]) -> None:
+    """A region that fails in the middle of a wave ends its hosts, once, and not the rollout."""
+    stage = Stage(region=FakeRegion(errors={"nodes": [error]}))
+    outcome = await stage.enroll()
+    assert (ending(outcome), outcome.attempts, stage.fake.heard) == (expected, 1, [None])
+
+
+async def test_certificate_that_cannot_be_issued_fails_the_host() -> None:
+    """What is wrong with the CA by now is the host's failure, before anything is sent to it."""
+    error = ConfigurationError("ca_expired", "it ended")
+    stage = Stage((replace(DRIFTED, node_certificate=None),), issuer=FakeIssuer(error=error))
+    assert (ending(await stage.enroll()), stage.fake.payloads) == (("failed", "ca_expired", "apply"), [])
+
+
+async def test_release_that_vanished_fails_the_host() -> None:
+    """A program that is gone from the cache is told as the host's failure."""
+    stage = Stage((BARE,), (WITH_TOKEN,))
+    assert ending(await stage.enroll(BARE)) == ("failed", "artifact_missing", "apply")
+
+
+async def test_node_that_is_denied_is_unverified() -> None:
+    """Installed, and the region's refusal explained by the node's own log."""
+    region = FakeRegion(is_hidden=True)
+    script = (*RECEIVE, *START, *VERDICT, *DENIED, *VERDICT, *FINISH)
+    outcome = await Stage(applies=(script,), introduces=False, region=region).enroll()
+    assert ending(outcome) == ("unverified", "introduction_denied", "confirm")
+
+
+async def test_cancelled_enrolment_closes_its_session() -> None:
+    """Whoever is told to stop now leaves no connection behind, and no outcome."""
+    stage = Stage()
+    stage.region.at_look = cancel_current_task
+    with pytest.raises(asyncio.CancelledError):
+        await stage.enroll()
+    assert (stage.connector.open, "HostConfirmed" in stage.emit.names) == (0, False)
+
+
+def test_deadlines_of_the_apply_leave_room_for_the_regions_word() -> None:
+    """The silence while the region is asked is longer than the silence that ends a session."""
+    limits = Deadlines()
+    opening = Stage().pipeline._opening()
+    assert (opening.idle_s > 2 * limits.step_s, opening.timeout_s) == (True, limits.apply_s)
+
+
+def test_results_are_those_of_the_contract() -> None:
+    """The words that ``ending`` compares are the contract's."""
+    assert {result.value for result in Result} == {
+        "enrolled",
+        "unchanged",
+        "failed",
+        "unreachable",
+        "unverified",
+        "skipped",
+    }
+
+
+# --- preparations ----------------------------------------------------------------------------------------------------
+
+ASKING = replace(HOST, prepare=Prepare(docker=True, cni=True))
+PREPARED = replace(
+    CONVERGED, around=Surroundings(docker=Docker("27.3.1"), cni_plugins=tuple(sorted(CNI_PLUGINS)))
+)
+PREPARE: tuple[Line, ...] = ("ready\tNONCE", "step\treceive", "changed\tdocker\tinstalled docker.io", "done")
+
+
+def preparations(stage: Stage) -> list[list[str]]:
+    """What the plans announced as preparations."""
+    plans = [event for event in stage.emit.events if isinstance(event, HostPlanned)]
+    return [[change.path for change in plan.changes if change.action is Action.PREPARE] for plan in plans]
+
+
+async def test_preparations_are_planned_before_all_else() -> None:
+    """A host that differs in nothing else has a plan all the same."""
+    stage = Stage(host=ASKING)
+    await stage.pipeline.announce(await stage.prepare(CONVERGED))
+    assert preparations(stage) == [["docker", "cni"]]
+
+
+async def test_prepared_host_has_no_plan() -> None:
+    """The control: what is there is not planned."""
+    assert (await Stage(host=ASKING).prepare(PREPARED)).plan.is_empty
+
+
+async def test_host_is_prepared_and_then_enrolled_over_one_connection() -> None:
+    """First the preparations, then the apply of what the look after them shows."""
+    drifted_too = replace(DRIFTED, around=PREPARED.around)
+    stage = Stage((DRIFTED, drifted_too), (PREPARE, WITHOUT_TOKEN), host=ASKING)
+    outcome = await stage.enroll()
+    assert ending(outcome) == ("enrolled", None, None)
+    assert (len(stage.fake.payloads), stage.connector.connections) == (2, [HOST.name])
+
+
+async def test_only_preparations_are_a_change_too() -> None:
+    """The host was changed by us, even where its Nomad is as it should be; the agent that runs is left alone."""
+    asking = replace(HOST, prepare=Prepare(docker=True))
+    stage = Stage((CONVERGED, PREPARED), (PREPARE,), host=asking)
+    stage.region.show(view(), CONVERGED.nomad.stamp or "")
+    assert ending(await stage.enroll(CONVERGED)) == ("enrolled", None, None)
+    assert len(stage.fake.payloads) == 1
+
+
+async def test_agent_is_restarted_for_what_it_sees_only_at_its_start() -> None:
+    """CNI plugins, modules, driver and runtime are looked at once."""
+    stage = Stage((CONVERGED, PREPARED), (PREPARE, WITHOUT_TOKEN), host=ASKING)
+    assert ending(await stage.enroll(CONVERGED)) == ("enrolled", None, None)
+    assert ["start", "restart"] in stage.fake.steps
+
+
+async def test_failed_preparation_is_the_outcome() -> None:
+    """Nothing of Nomad is touched then."""
+    failing: tuple[Line, ...] = ("ready\tNONCE", "error\tpackages_locked\tdocker: Could not get lock")
+    stage = Stage((DRIFTED,), (failing,), host=ASKING)
+    outcome = await stage.enroll()
+    assert ending(outcome) == ("failed", "packages_locked", "prepare")
+    assert outcome.problem is not None
+    assert (outcome.problem.exit_code, len(stage.fake.payloads)) == (5, 1)
+
+
+async def test_what_no_preparation_mends_keeps_the_host_out() -> None:
+    """A driver that is too old is forgiven while one may come, and no longer once nothing is left to prepare."""
+    asking = replace(HOST, prepare=Prepare(driver="390"), gpus=GpuPromise(None, 2))
+    old = replace(DRIFTED, around=Surroundings(driver=Driver(module_version="390.157")))
+    stage = Stage((old,), host=asking)
+    assert [finding.severity for finding in (await stage.survey()).findings if finding.declared] == ["info"]
+    assert ending(await stage.enroll(old)) == ("failed", "driver_old", "apply")
+    assert stage.fake.payloads == []

@@ -1,0 +1,247 @@
+"""Who may have jobs: what ionetctl holds, what it lets go, and what it leaves to others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ionetctl.core import host_paths
+from ionetctl.core.errors import HostError, HostFailedError, HostUnverifiedError, RegionError
+from ionetctl.core.events import NodeHeld, NodeReleased, Warned
+from ionetctl.core.model.host import GpuPromise
+from ionetctl.core.model.names import NodeId
+from ionetctl.host.release_node import Admission, Candidate, Mark, held, marks, release
+from ionetctl.verification.registrar import Registrar
+from tests.support.fakes import Emitted, FakeRegion
+from tests.support.sample import BARE, HOST, NODE_ID, view
+
+if TYPE_CHECKING:
+    from ionetctl.core.model.node import NodeView
+
+PROMISED = replace(HOST, gpus=GpuPromise("rtx-4090", 2))
+STAMP = "0123456789abcdef-0123456789ab"
+PATIENCE_S = 60.0
+HELD = view(eligibility="ineligible")
+BLIND = view(eligibility="ineligible", devices=())
+GONE = RegionError("region_not_found", "No path to node", "wait")
+LOST = HostFailedError("gpu_lost", "no answer any more from GPU 1", "reseat it")
+
+
+@dataclass
+class Stage:
+    """A region that shows one node, whose admission is ``meta``."""
+
+    shown: NodeView = HELD
+    mark: Mark = Mark.NEW
+    errors: dict[str, list[BaseException]] = field(default_factory=dict)
+    flaw: HostError | None = None
+
+    def __post_init__(self) -> None:
+        self.emit = Emitted()
+        self.region = FakeRegion(errors=self.errors)
+        self.region.show(self.shown, STAMP)
+        self.region.meta[NODE_ID] = {host_paths.ADMISSION_KEY: host_paths.HELD}
+        self.admission = Admission(self.region, Registrar(self.region, self.region.clock), self.emit)
+
+    async def hold(self) -> NodeView:
+        return await self.admission.hold(PROMISED, self.shown, self.mark)
+
+    async def admit(self) -> NodeView:
+        candidate = Candidate(PROMISED, self.shown, STAMP, BARE, self.mark, self.flaw)
+        return await self.admission.admit(candidate, PATIENCE_S)
+
+    async def refusal(self) -> HostError:
+        with pytest.raises(HostError) as caught:
+            await self.admit()
+        return caught.value
+
+    @property
+    def standing(self) -> tuple[str, dict[str, str]]:
+        """The node's eligibility and metadata in the region."""
+        return self.region.shown[NODE_ID][0].eligibility, self.region.meta[NODE_ID]
+
+
+def marked(admission: str, reason: str | None = None) -> dict[str, str]:
+    meta = {host_paths.ADMISSION_KEY: admission, host_paths.ADMISSION_REASON_KEY: reason}
+    return {key: value for key, value in meta.items() if value is not None}
+
+
+# --- before the proof ------------------------------------------------------------------------------------------------
+
+
+async def test_new_node_that_came_up_eligible_is_held_at_once() -> None:
+    """An older Nomad cannot be configured to come up otherwise."""
+    stage = Stage(view())
+    assert (await stage.hold()).eligibility == stage.standing[0] == "ineligible"
+
+
+@pytest.mark.parametrize(
+    ("node", "mark"),
+    [(HELD, Mark.NEW), (HELD, Mark.HELD), (view(), Mark.HELD), (view(), Mark.RELEASED), (view(), Mark.NONE)],
+)
+async def test_all_others_are_left_as_they_are(node: NodeView, mark: Mark) -> None:
+    """A known node that has jobs is not taken from them."""
+    stage = Stage(node, mark)
+    assert (await stage.hold(), stage.standing[0]) == (node, node.eligibility)
+
+
+@pytest.mark.parametrize(("mark", "meta"), [(Mark.RELEASED, marked("held")), (Mark.NONE, marked("released"))])
+async def test_what_somebody_else_made_ineligible_is_an_error(mark: Mark, meta: dict[str, str]) -> None:
+    """A node that was there before is marked, so that the next run does not take it for one of ours."""
+    stage = Stage(HELD, mark)
+    with pytest.raises(HostUnverifiedError) as caught:
+        await stage.hold()
+    assert (caught.value.code, stage.standing) == ("node_ineligible", ("ineligible", meta))
+
+
+# --- the proof -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mark", [Mark.NEW, Mark.HELD])
+async def test_proved_node_is_released(mark: Mark) -> None:
+    """It is eligible first, then marked, and that is told."""
+    stage = Stage(mark=mark)
+    stage.region.meta[NODE_ID] = marked("short: gpu_count_mismatch", "too few")
+    assert await stage.admit() == view()
+    assert (stage.standing, stage.emit.events) == (
+        ("eligible", marked("released")),
+        [NodeReleased(host=HOST.name, node_id=NODE_ID)],
+    )
+
+
+async def test_released_node_is_not_written_to() -> None:
+    """What was released once is only looked at."""
+    stage = Stage(view(), Mark.RELEASED)
+    assert (await stage.admit(), stage.standing[1], stage.emit.events) == (view(), marked("held"), [])
+
+
+@pytest.mark.parametrize("mark", [Mark.HELD, Mark.NONE])
+async def test_eligible_node_without_the_mark_gets_it(mark: Mark) -> None:
+    """A release that was cut off is completed, and nothing is told of it."""
+    stage = Stage(view(), mark)
+    await stage.admit()
+    assert (stage.standing, stage.emit.events) == (("eligible", marked("released")), [])
+
+
+async def test_cards_that_show_late_are_waited_for() -> None:
+    """The device plugin may need longer than the agent."""
+    stage = Stage(BLIND)
+
+    def show() -> None:
+        if stage.region.clock.monotonic() >= PATIENCE_S / 2:
+            stage.region.show(HELD, STAMP)
+
+    stage.region.at_look = show
+    assert await stage.admit() == view()
+
+
+async def test_node_that_the_region_shows_short_stays_held() -> None:
+    """After its patience the reason stands in the node's metadata."""
+    stage = Stage(BLIND)
+    error = await stage.refusal()
+    assert (type(error), error.code, stage.region.clock.monotonic()) == (
+        HostUnverifiedError,
+        "gpu_count_mismatch",
+        PATIENCE_S,
+    )
+    assert (stage.standing, stage.emit.events) == (
+        ("ineligible", marked("short: gpu_count_mismatch", error.message)),
+        [NodeHeld(host=HOST.name, node_id=NODE_ID, code=error.code, message=error.message)],
+    )
+
+
+async def test_cards_that_are_not_the_probed_ones_hold_the_node() -> None:
+    """What only the UUIDs tell is compared once the count is right."""
+    [card] = view().devices or ()
+    stage = Stage(view(eligibility="ineligible", devices=(replace(card, ids=("GPU-1", "GPU-9")),)))
+    assert ((await stage.refusal()).code, stage.standing[0]) == ("gpu_uuid_mismatch", "ineligible")
+
+
+async def test_host_that_falls_short_itself_is_not_waited_for() -> None:
+    """A probe's word is enough, and the region's cannot clear it."""
+    stage = Stage(flaw=LOST)
+    assert (await stage.refusal(), stage.region.queries) == (LOST, [])
+    assert stage.standing == ("ineligible", marked("flawed: gpu_lost", LOST.message))
+
+
+@pytest.mark.parametrize("mark", [Mark.HELD, Mark.RELEASED, Mark.NONE])
+async def test_node_that_has_jobs_is_only_reported(mark: Mark) -> None:
+    """A known node that is eligible stays so, whatever it lacks."""
+    stage = Stage(view(devices=()), mark)
+    await stage.refusal()
+    assert (stage.standing, stage.emit.events) == (("eligible", marked("held")), [])
+
+
+async def test_cautions_are_told() -> None:
+    """A node without Docker's runtime for GPUs is released, and that is said."""
+    stage = Stage(replace(HELD, docker_runtimes=("runc",)))
+    await stage.admit()
+    assert [event.code for event in stage.emit.events if isinstance(event, Warned)] == [
+        "nvidia_runtime_missing"
+    ]
+
+
+# --- a region that fails in between ----------------------------------------------------------------------------------
+
+
+async def test_release_without_its_mark_is_a_release() -> None:
+    """The node is eligible; its mark is still ours, and the next run writes it."""
+    stage = Stage(errors={"annotate": [GONE]})
+    assert (await stage.admit()).eligibility == "eligible"
+    assert (stage.standing, stage.emit.names) == (("eligible", marked("held")), ["Warned", "NodeReleased"])
+
+
+async def test_region_that_does_not_release_leaves_the_node_ours() -> None:
+    """The error comes out, and nothing was written that says otherwise."""
+    stage = Stage(errors={"set_eligibility": [GONE]})
+    with pytest.raises(RegionError):
+        await stage.admit()
+    assert stage.standing == ("ineligible", marked("held"))
+
+
+async def test_reason_that_cannot_be_written_hides_nothing() -> None:
+    """The host's failure is told as it is."""
+    stage = Stage(BLIND, errors={"annotate": [GONE]})
+    assert ((await stage.refusal()).code, stage.emit.names) == ("gpu_count_mismatch", ["Warned", "NodeHeld"])
+
+
+# --- what a region says of its nodes ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a node's metadata says, and what that makes of it."""
+
+    admission: str
+    mark: Mark | None
+    by_region: bool = False
+
+
+MARKS = {
+    "n-held": Told("held", Mark.HELD, by_region=True),
+    "n-short": Told("short: gpu_unhealthy", Mark.HELD, by_region=True),
+    "n-flawed": Told("flawed: gpu_lost", Mark.HELD),
+    "n-released": Told("released", None),
+    "n-foreign": Told("", Mark.NONE),
+    "n-other": Told("held by nobody", None),
+}
+
+
+async def test_marks_are_read_by_two_queries() -> None:
+    """All nodes that bear the usual mark are left out: in most regions every node."""
+    region = FakeRegion()
+    for name, told in MARKS.items():
+        region.show(view(name, NodeId(name)), STAMP)
+        region.meta[NodeId(name)] = {host_paths.ADMISSION_KEY: told.admission}
+    assert await marks(region) == {NodeId(name): told.mark for name, told in MARKS.items() if told.mark}
+    assert len(region.queries) == 2
+    assert await held(region, by_region=True) == {name for name, told in MARKS.items() if told.by_region}
+
+
+async def test_release_by_hand() -> None:
+    """What ``verify`` does for a node that its region clears."""
+    stage = Stage()
+    await release(stage.region, NODE_ID)
+    assert stage.standing == ("eligible", marked("released"))

@@ -1,0 +1,248 @@
+"""The agent's stand-in presents what lies on its host, the region judges it, and the log says why as Nomad's does."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ionetctl.lab import certificates
+from ionetctl.lab.agent.agent import AgentStartError
+from ionetctl.lab.region.state.region import RegionState
+from tests.lab.running import Rig, RunningRegion, new_rig, run_until, running_region
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+COMPLETE = "client: node registration complete"
+DENIED = 'client: error registering: error="rpc error: Permission denied"'
+
+
+@pytest.fixture
+async def region(tmp_path: Path) -> AsyncIterator[RunningRegion]:
+    async with running_region(tmp_path / "pki") as region:
+        yield region
+
+
+@pytest.fixture
+async def rig(tmp_path: Path, region: RunningRegion) -> Rig:
+    """A sound rig with a good introduction: every test below that spoils something has this as its control."""
+    rig = new_rig(tmp_path, "rig-1", region)
+    rig.introduce(await region.introduce("rig-1"))
+    return rig
+
+
+def only_node(region: RunningRegion) -> dict[str, object]:
+    (node,) = region.state.nodes.values()
+    return node
+
+
+async def test_a_sound_host_is_ready_with_its_gpus(rig: Rig, region: RunningRegion) -> None:
+    """With everything right the node is ready, in its pool, with its cards: the control of all refusals."""
+    agent = rig.agent()
+    await run_until(agent, rig.log, COMPLETE)
+    node = only_node(region)
+    devices = region.state.nodes[str(node["ID"])]["NodeResources"]["Devices"]
+    assert (node["Name"], node["NodePool"], node["Datacenter"]) == ("rig-1", "gpu", "lab1")
+    assert [(each["Name"], len(each["Instances"])) for each in devices] == [("NVIDIA GeForce RTX 4090", 2)]
+
+
+async def test_a_node_becomes_ready_by_its_first_heartbeat(region: RunningRegion) -> None:
+    """A registration alone leaves a node initializing; the heartbeat makes it ready."""
+    node = {"ID": "n", "Name": "a", "NodePool": "gpu", "Attributes": {}}
+    jwt = region.state.signer.introduce("a", "gpu", 60, time.time())
+    region.state.register(node, "secret", jwt, time.time())
+    before = region.state.nodes["n"]["Status"]
+    region.state.heartbeat("n", "secret", "", time.time())
+    assert (before, region.state.nodes["n"]["Status"]) == ("initializing", "ready")
+
+
+async def test_state_files_are_the_owners_alone(rig: Rig) -> None:
+    """The ids and the identity lie in files of mode 0600, as Nomad writes them."""
+    await rig.run_until(COMPLETE)
+    state = rig.tree / "opt/nomad/data/client"
+    modes = {
+        name: oct((state / name).stat().st_mode & 0o777) for name in ("client-id", "secret-id", "state.db")
+    }
+    assert modes == dict.fromkeys(("client-id", "secret-id", "state.db"), "0o600")
+
+
+async def test_a_foreign_ca_of_the_certificate_is_refused(rig: Rig, region: RunningRegion) -> None:
+    """A certificate of another CA fails in the handshake, and no node appears."""
+    rig.certify(certificates.new_authority("somebody else"))
+    await rig.run_until("remote error: tls: unknown certificate authority")
+    assert region.state.nodes == {}
+
+
+async def test_a_certificate_of_another_role_is_refused(rig: Rig, region: RunningRegion) -> None:
+    """A certificate without client.<region>.nomad gets an alert, and the servers log the reason."""
+    rig.certify(region.authority, "client.us-west.nomad")
+    await rig.run_until("remote error: tls: bad certificate")
+    assert (region.state.nodes, region.state.refusals) == (
+        {},
+        ["invalid role or region for certificate: client.us-west.nomad, localhost"],
+    )
+
+
+async def test_a_wrong_ca_file_on_the_host_refuses_the_region(rig: Rig, tmp_path: Path) -> None:
+    """The agent itself turns away from a server whose CA it does not have."""
+    certificates.new_authority("somebody else").write(
+        rig.tree / "etc/nomad.d/tls/ca.pem", tmp_path / "unused"
+    )
+    await rig.run_until("x509: certificate signed by unknown authority")
+
+
+async def test_a_region_of_another_name_is_not_its_server(rig: Rig) -> None:
+    """The region that the configuration names must be the one that the server's certificate bears."""
+    rig.configure(region="mars")
+    await rig.run_until(
+        "x509: certificate is valid for server.eu-north.nomad, localhost, not server.mars.nomad"
+    )
+
+
+async def test_an_expired_certificate_is_refused(rig: Rig, region: RunningRegion) -> None:
+    """A certificate whose time is over gets an alert."""
+    tls = rig.tree / "etc/nomad.d/tls"
+    past = certificates.issue(region.authority, "client.eu-north.nomad", days=0)
+    past.write(tls / "client.pem", tls / "client-key.pem")
+    await rig.run_until("remote error: tls: expired certificate")
+
+
+async def test_no_introduction_is_denied(rig: Rig, region: RunningRegion) -> None:
+    """Under strict enforcement a node without a token is denied; only the region's log says why."""
+    (rig.tree / "opt/nomad/data/client/intro_token.jwt").unlink()
+    await rig.run_until(DENIED)
+    assert (region.state.nodes, region.state.refusals) == ({}, ["node rig-1: registration denied: no token"])
+
+
+async def test_an_introduction_of_another_name_is_denied(rig: Rig, region: RunningRegion) -> None:
+    """A token is bound to the node's name."""
+    rig.introduce(await region.introduce("rig-2"))
+    await rig.run_until(DENIED)
+    assert region.state.nodes == {}
+
+
+async def test_an_introduction_is_read_at_start_only(rig: Rig, region: RunningRegion) -> None:
+    """A token that appears after the start is not seen."""
+    token = rig.tree / "opt/nomad/data/client/intro_token.jwt"
+    good = token.read_text()
+    token.unlink()
+    agent = rig.agent()
+    token.write_text(good)
+    await run_until(agent, rig.log, DENIED)
+    assert region.state.nodes == {}
+
+
+async def test_a_known_node_needs_no_introduction(rig: Rig) -> None:
+    """Without a token, without its saved identity, a known id with its secret registers again."""
+    await rig.run_until(COMPLETE)
+    for name in ("intro_token.jwt", "state.db"):
+        (rig.tree / "opt/nomad/data/client" / name).unlink()
+    rig.log.clear()
+    await rig.run_until(COMPLETE)
+
+
+async def test_a_known_id_with_another_secret_is_refused(rig: Rig) -> None:
+    """A cloned id is told apart by its secret."""
+    await rig.run_until(COMPLETE)
+    (rig.tree / "opt/nomad/data/client/secret-id").write_text(str(uuid.uuid4()))
+    await rig.run_until("node secret ID does not match. Not registering node.")
+
+
+async def test_a_purged_node_comes_back_by_its_identity(rig: Rig, region: RunningRegion) -> None:
+    """After a purge, without a token, the saved identity is enough, under strict too."""
+    await rig.run_until(COMPLETE)
+    (rig.tree / "opt/nomad/data/client/intro_token.jwt").unlink()
+    region.state.purge(str(only_node(region)["ID"]))
+    rig.log.clear()
+    await rig.run_until(COMPLETE)
+    assert only_node(region)["Name"] == "rig-1"
+
+
+async def test_an_identity_of_another_region_hides_the_introduction(rig: Rig, region: RunningRegion) -> None:
+    """With the state of another region the agent never shows its token, and is denied for ever."""
+    state = rig.tree / "opt/nomad/data/client"
+    foreign = RegionState("us-west").signer.identify("n", "gpu", time.time())
+    (state / "state.db").write_text(json.dumps({"identity": foreign}))
+    await rig.run_until(DENIED)
+    assert region.state.nodes == {}
+
+
+@pytest.mark.parametrize("plugin", ["nvidia-gpu", "nvidia"])
+async def test_a_plugin_label_without_executable_shows_no_gpu(
+    rig: Rig, region: RunningRegion, plugin: str
+) -> None:
+    """With a label that is not the executable's name the agent is active, and there is no GPU."""
+    rig.configure(plugin=plugin)
+    await rig.run_until(COMPLETE)
+    node = region.state.nodes[str(only_node(region)["ID"])]
+    assert node["NodeResources"]["Devices"] is None
+
+
+async def test_without_the_plugins_executable_there_is_no_gpu(rig: Rig, region: RunningRegion) -> None:
+    """The block alone shows nothing."""
+    (rig.tree / "opt/nomad/plugins/nomad-device-nvidia").unlink()
+    await rig.run_until(COMPLETE)
+    assert region.state.nodes[str(only_node(region)["ID"])]["NodeResources"]["Devices"] is None
+
+
+async def test_a_pool_that_does_not_exist_leaves_the_node_initializing(
+    rig: Rig, region: RunningRegion
+) -> None:
+    """In a region that is not the authoritative one the log looks good, and the node is never ready."""
+    rig.configure(pool="nosuch")
+    rig.introduce(await region.introduce("rig-1", "nosuch"))
+    await rig.run_until(COMPLETE)
+    assert only_node(region)["Status"] == "initializing"
+
+
+@pytest.mark.parametrize(
+    ("servers", "line"),
+    [
+        ("127.0.0.1:1", "dial tcp 127.0.0.1:1: connect: connection refused"),
+        ("nomad.invalid:4647", "no servers available"),
+    ],
+)
+async def test_a_region_out_of_reach_is_said_in_gos_words(rig: Rig, servers: str, line: str) -> None:
+    """Refused connections and names that do not resolve are logged as the original logs them."""
+    rig.configure(servers=servers)
+    await rig.run_until(line)
+
+
+async def test_a_host_without_a_way_out_has_no_route(rig: Rig) -> None:
+    """The fault of having no way to the region looks like a missing route."""
+    agent = rig.agent()
+    agent.can_reach = False
+    await run_until(agent, rig.log, "connect: no route to host")
+
+
+async def test_a_key_of_another_certificate_ends_the_start(
+    rig: Rig, region: RunningRegion, tmp_path: Path
+) -> None:
+    """A pair that does not match is found at the start, with the original's words."""
+    other = certificates.issue(region.authority, "client.eu-north.nomad")
+    other.write(tmp_path / "unused.pem", rig.tree / "etc/nomad.d/tls/client-key.pem")
+    with pytest.raises(
+        AgentStartError, match=r"Failed to load cert/key pair: tls: private key does not match"
+    ):
+        rig.agent()
+
+
+async def test_a_missing_tls_file_ends_the_start(rig: Rig) -> None:
+    """What validation only warns of keeps the agent from starting."""
+    (rig.tree / "etc/nomad.d/tls/client.pem").unlink()
+    with pytest.raises(AgentStartError, match="Failed to load cert/key pair"):
+        rig.agent()
+
+
+async def test_a_silent_agent_is_marked_down_after_its_ttl(rig: Rig, region: RunningRegion) -> None:
+    """Ready is a memory until the heartbeat's time and grace are over."""
+    await rig.run_until(COMPLETE)
+    region.state.expire(time.time() + 1)
+    soon = only_node(region)["Status"]
+    region.state.expire(time.time() + 60)
+    assert (soon in ("ready", "initializing"), only_node(region)["Status"]) == (True, "down")

@@ -1,0 +1,247 @@
+"""What plays systemd on a host: units, starts and their failures, as systemctl and journalctl show them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ionetctl.lab.host.control import Control
+from ionetctl.lab.host.programs import SYSTEM_PATH
+from ionetctl.lab.host.supervisor import Reply, Supervisor
+from tests.lab.running import Rig, RunningRegion, new_rig, running_region
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+UNIT = """\
+[Unit]
+Description=Nomad
+[Service]
+Type=notify
+ExecStart=/usr/local/bin/nomad agent -config /etc/nomad.d
+[Install]
+WantedBy=multi-user.target
+"""
+PROGRAM = "#!/bin/sh\necho 'Nomad v2.0.5'\n"
+
+
+@pytest.fixture
+async def region(tmp_path: Path) -> AsyncIterator[RunningRegion]:
+    async with running_region(tmp_path / "pki") as region:
+        yield region
+
+
+@pytest.fixture
+async def rig(tmp_path: Path, region: RunningRegion) -> Rig:
+    rig = new_rig(tmp_path, "rig-1", region)
+    rig.introduce(await region.introduce("rig-1"))
+    (rig.tree / "etc/systemd/system/nomad.service").write_text(UNIT)
+    program = rig.tree / "opt/nomad/releases/2.0.5/nomad"
+    program.parent.mkdir(parents=True)
+    program.write_text(PROGRAM)
+    program.chmod(0o755)
+    (rig.tree / "usr/local/bin/nomad").symlink_to("/opt/nomad/releases/2.0.5/nomad")
+    return rig
+
+
+class Machine:
+    """A host's supervisor with its control programs; ``ctl`` is systemctl."""
+
+    def __init__(self, rig: Rig, *faults: str) -> None:
+        environment = {"PATH": SYSTEM_PATH, "IONET_ROOT": str(rig.tree)}
+        self.supervisor = Supervisor(rig.tree, "127.0.0.1", environment, frozenset(faults))
+        self.control = Control(self.supervisor)
+
+    async def ctl(self, *arguments: str) -> Reply:
+        return await self.control.answer("systemctl", list(arguments))
+
+    async def log(self, *arguments: str) -> list[str]:
+        return list((await self.control.answer("journalctl", list(arguments))).out)
+
+
+@pytest.fixture
+async def machine(rig: Rig) -> AsyncIterator[Machine]:
+    machine = Machine(rig)
+    yield machine
+    await machine.supervisor.close()
+
+
+async def test_a_start_makes_the_unit_active_and_visible(machine: Machine, rig: Rig) -> None:
+    """After a start systemctl says active, and the process table has an agent."""
+    replies = [await machine.ctl("start", "nomad.service"), await machine.ctl("is-active", "nomad")]
+    comm = (rig.tree / "proc/4242/comm").read_text()
+    cmdline = (rig.tree / "proc/4242/cmdline").read_text()
+    assert (replies, comm) == ([Reply(), Reply(0, ("active",))], "nomad\n")
+    assert cmdline == "/usr/local/bin/nomad\0agent\0-config\0/etc/nomad.d\0"
+
+
+async def test_a_stop_ends_it(machine: Machine, rig: Rig) -> None:
+    """After a stop systemctl says inactive with status 3, and the process is gone."""
+    await machine.ctl("start", "nomad")
+    await machine.ctl("stop", "nomad")
+    assert await machine.ctl("is-active", "nomad") == Reply(3, ("inactive",))
+    assert not (rig.tree / "proc/4242").exists()
+
+
+async def test_enabling_makes_the_link_and_disabling_takes_it(machine: Machine, rig: Rig) -> None:
+    """is-enabled reads what lies on the host."""
+    before = await machine.ctl("is-enabled", "nomad")
+    enabled = await machine.ctl("enable", "nomad")
+    during = await machine.ctl("is-enabled", "nomad")
+    link = rig.tree / "etc/systemd/system/multi-user.target.wants/nomad.service"
+    assert (before, during, link.is_symlink()) == (Reply(1, ("disabled",)), Reply(0, ("enabled",)), True)
+    assert enabled.err[0].startswith(
+        "Created symlink /etc/systemd/system/multi-user.target.wants/nomad.service"
+    )
+    await machine.ctl("disable", "nomad")
+    assert await machine.ctl("is-enabled", "nomad") == Reply(1, ("disabled",))
+
+
+async def test_a_changed_unit_counts_after_daemon_reload_only(machine: Machine, rig: Rig) -> None:
+    """Systemd starts what it has loaded, and says that a reload is due."""
+    await machine.ctl("start", "nomad")
+    await machine.ctl("stop", "nomad")
+    (rig.tree / "etc/systemd/system/nomad.service").write_text(UNIT.replace("/usr/local/bin", "/nowhere"))
+    stale = await machine.ctl("show", "-p", "NeedDaemonReload", "--value", "nomad")
+    old = await machine.ctl("start", "nomad")
+    await machine.ctl("daemon-reload")
+    new = await machine.ctl("restart", "nomad")
+    assert (stale, old, new.status) == (Reply(0, ("yes",)), Reply(), 1)
+
+
+async def test_without_a_unit_nothing_starts(machine: Machine, rig: Rig) -> None:
+    """The original's words and status."""
+    (rig.tree / "etc/systemd/system/nomad.service").unlink()
+    assert await machine.ctl("start", "nomad") == Reply(
+        5, err=("Failed to start nomad.service: Unit nomad.service not found.",)
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "line"),
+    [
+        ("etc/nomad.d/nomad.hcl", "nonsense {", "Error loading /etc/nomad.d/nomad.hcl"),
+        (
+            "etc/nomad.d/other.hcl",
+            "bogus_key = 1\n",
+            "Error loading /etc/nomad.d/other.hcl: unexpected keys bogus_key",
+        ),
+        ("etc/nomad.d/tls/client.pem", "", "Failed to load cert/key pair"),
+        ("etc/nomad.d/tls/ca.pem", "", "Failed to read CA file"),
+        (
+            "opt/nomad/releases/2.0.5/nomad",
+            "#!/bin/sh\nexit 3\n",
+            "Main process exited, code=exited, status=3",
+        ),
+    ],
+)
+async def test_a_failed_start_is_told_by_the_journal(
+    machine: Machine, rig: Rig, path: str, content: str, line: str
+) -> None:
+    """Systemctl points at the journal, and the journal says why."""
+    (rig.tree / path).write_text(content)
+    reply = await machine.ctl("start", "nomad")
+    journal = await machine.log("-u", "nomad.service", "-n", "40", "-o", "cat", "--no-pager")
+    assert (reply.status, await machine.ctl("is-active", "nomad")) == (1, Reply(3, ("failed",)))
+    assert [entry for entry in journal if line in entry] != []
+
+
+async def test_reset_failed_forgets_a_failure(machine: Machine, rig: Rig) -> None:
+    """Afterwards the unit is inactive."""
+    (rig.tree / "etc/nomad.d/nomad.hcl").write_text("x")
+    await machine.ctl("start", "nomad")
+    await machine.ctl("reset-failed", "nomad")
+    assert await machine.ctl("is-failed", "nomad") == Reply(3, ("inactive",))
+
+
+async def test_a_start_that_hangs_ends_with_a_stop(rig: Rig) -> None:
+    """While it hangs the unit is activating; whoever stops it cancels the start."""
+    machine = Machine(rig, "start-hangs")
+    starting = asyncio.create_task(machine.ctl("start", "nomad"))
+    await asyncio.sleep(0)
+    during = await machine.ctl("is-active", "nomad")
+    await machine.ctl("stop", "nomad")
+    assert (during, await starting) == (
+        Reply(3, ("activating",)),
+        Reply(1, err=("Job for nomad.service canceled.",)),
+    )
+
+
+async def test_an_agent_that_fails_to_start_says_why(rig: Rig) -> None:
+    """The fault is the missing cgroup of the table of causes."""
+    machine = Machine(rig, "start-fails")
+    reply = await machine.ctl("start", "nomad")
+    assert reply.status == 1
+    assert [line for line in await machine.log() if "failed to create nomad cgroup" in line] != []
+
+
+async def test_a_foreign_agent_seems_to_run(rig: Rig) -> None:
+    """It is active and in the process table, though nothing was started here."""
+    machine = Machine(rig)
+    machine.supervisor.seem_running()
+    assert await machine.ctl("is-active", "nomad") == Reply(0, ("active",))
+    assert (rig.tree / "proc/4242/comm").read_text() == "nomad\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reply"),
+    [
+        (("is-active", "docker.service"), Reply(4, ("inactive",))),
+        (("is-active", "-q", "nomad"), Reply(3)),
+        (
+            ("start", "docker"),
+            Reply(5, err=("Failed to start docker.service: Unit docker.service not found.",)),
+        ),
+        (("is-system-running",), Reply(0, ("running",))),
+        (("frobnicate", "nomad"), Reply(1, err=("Unknown command verb frobnicate.",))),
+        (("reload", "nomad"), Reply(1, err=("nomad.service is not active.",))),
+        (
+            ("show", "--property=ActiveState,SubState", "nomad"),
+            Reply(0, ("ActiveState=inactive", "SubState=dead")),
+        ),
+    ],
+)
+async def test_what_systemctl_says(machine: Machine, arguments: tuple[str, ...], reply: Reply) -> None:
+    """Other units do not exist; unknown verbs are refused; properties can be asked for."""
+    assert await machine.ctl(*arguments) == reply
+
+
+async def test_validation_passes_a_sound_configuration(machine: Machine) -> None:
+    """The control of the refusals below."""
+    reply = await machine.control.answer("nomad-config-validate", ["2.0.5", "/etc/nomad.d"])
+    assert reply == Reply(0, ("==> Configuration is valid!",))
+
+
+async def test_validation_only_warns_of_missing_tls_files(machine: Machine, rig: Rig) -> None:
+    """As the original: a warning, and exit status 0."""
+    (rig.tree / "etc/nomad.d/tls/ca.pem").unlink()
+    reply = await machine.control.answer("nomad-config-validate", ["2.0.5", "/etc/nomad.d"])
+    assert (reply.status, "WARNING" in reply.out[0]) == (0, True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "client {\n  bogus = 1\n}\n",
+        "client {\n  enabled = [1]\n}\n",
+        "client {\n  servers = 7\n}\n",
+        "client = 1\n",
+        "name = ",
+        "data_dir = 'x'\n",
+    ],
+)
+async def test_validation_catches_what_the_original_catches(machine: Machine, rig: Rig, text: str) -> None:
+    """Unknown keys of blocks, wrong types, and what is not HCL 1."""
+    (rig.tree / "etc/nomad.d/zz.hcl").write_text(text)
+    reply = await machine.control.answer("nomad-config-validate", ["2.0.5", "/etc/nomad.d"])
+    assert (reply.status, reply.out[0].startswith("==> Config validation failed: Error loading")) == (1, True)
+
+
+async def test_status_shows_the_journals_end(machine: Machine) -> None:
+    """For people who look."""
+    await machine.ctl("start", "nomad")
+    reply = await machine.ctl("status", "nomad")
+    assert (reply.status, reply.out[1]) == (0, "     Active: active")

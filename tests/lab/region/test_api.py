@@ -1,0 +1,250 @@
+"""The region's API where no recording reaches: what it changes, how it misbehaves when told to, and who gets in."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import time
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+
+from ionetctl.lab.region.api.texts import MODES, json_complaint
+from ionetctl.lab.region.process import Control, obey
+from ionetctl.lab.region.state.region import METADATA_DELAY_S, RegistrationError
+from tests.lab.running import RunningRegion, new_rig, running_region
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+
+@pytest.fixture
+async def region(tmp_path: Path) -> AsyncIterator[RunningRegion]:
+    """A region with one node, ``rig-1``."""
+    async with running_region(tmp_path / "pki") as region:
+        rig = new_rig(tmp_path, "rig-1", region)
+        rig.introduce(await region.introduce("rig-1"))
+        await rig.run_until("node registration complete")
+        yield region
+
+
+def node_id(region: RunningRegion) -> str:
+    (found,) = region.state.nodes
+    return found
+
+
+async def test_without_a_client_certificate_nobody_gets_in(region: RunningRegion) -> None:
+    """The API asks for a certificate; with one the same call is answered."""
+    bare = ssl.create_default_context(cafile=str(region.pki / "ca.pem"))
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=bare)) as session:
+        with pytest.raises(aiohttp.ClientError):
+            await session.get(f"{region.api_url}/v1/regions")
+    assert (await region.call("GET", "/v1/regions")).status == 200
+
+
+async def test_a_right_that_a_token_lacks_is_refused(region: RunningRegion) -> None:
+    """node:read reads nodes, and mints nothing."""
+    token = region.state.add_token("reader", ["node:read"])
+    read = await region.call("GET", "/v1/nodes", headers={"X-Nomad-Token": token})
+    mint = await region.call(
+        "POST", "/v1/acl/identity/client-introduction-token", json={}, headers={"X-Nomad-Token": token}
+    )
+    assert (read.status, mint.status, await mint.text()) == (200, 403, "Permission denied")
+
+
+async def test_a_purged_node_is_gone(region: RunningRegion) -> None:
+    """The list is empty, and a second purge finds nothing."""
+    found = node_id(region)
+    statuses = [(await region.call("POST", f"/v1/node/{found}/purge")).status for _ in range(2)]
+    assert (statuses, await (await region.call("GET", "/v1/nodes")).json()) == ([200, 404], [])
+
+
+async def test_an_agent_that_was_purged_hears_so_by_its_heartbeat(region: RunningRegion) -> None:
+    """That is what makes it register again."""
+    found = node_id(region)
+    region.state.purge(found)
+    with pytest.raises(RegistrationError, match="node not found"):
+        region.state.heartbeat(found, "secret", "", time.time())
+
+
+async def test_a_heartbeat_with_another_secret_is_refused(region: RunningRegion) -> None:
+    """An id alone speaks for no node."""
+    with pytest.raises(RegistrationError, match="Permission denied"):
+        region.state.heartbeat(node_id(region), "another", "", time.time())
+
+
+async def test_eligibility_has_two_values(region: RunningRegion) -> None:
+    """Another one is refused, and changes nothing."""
+    path = f"/v1/node/{node_id(region)}/eligibility"
+    refused = await region.call("POST", path, json={"Eligibility": "perhaps"})
+    assert (refused.status, region.state.nodes[node_id(region)]["SchedulingEligibility"]) == (500, "eligible")
+
+
+async def test_allocations_of_a_node(region: RunningRegion) -> None:
+    """Nothing runs here."""
+    answer = await region.call("GET", f"/v1/node/{node_id(region)}/allocations")
+    assert await answer.json() == []
+
+
+async def metadata(region: RunningRegion, node: str, meta: object = None) -> tuple[int, Any]:
+    """Status and answer of a look at a node's metadata, or of a change."""
+    body = None if meta is None else json.dumps({"NodeID": node, "Meta": meta})
+    verb = "GET" if meta is None else "POST"
+    answer = await region.call(verb, "/v1/client/metadata", params={"node_id": node}, data=body)
+    text = await answer.text()
+    return answer.status, json.loads(text) if answer.content_type == "application/json" else text
+
+
+async def test_changed_metadata_is_the_agents_at_once_and_the_servers_later(region: RunningRegion) -> None:
+    """As in the original, the list of nodes lags behind by some seconds."""
+    found = node_id(region)
+    _, told = await metadata(region, found, {"ionet_admission": "released", "rack": None, "nothing": None})
+    before = dict(region.state.nodes[found]["Meta"])
+    region.state.expire(time.time() + METADATA_DELAY_S)
+    assert told == {
+        "Dynamic": {"ionet_admission": "released", "rack": None},
+        "Meta": {"ionet_admission": "released"},
+        "Static": {"rack": "a01"},
+    }
+    assert (before, region.state.nodes[found]["Meta"]) == ({"rack": "a01"}, {"ionet_admission": "released"})
+
+
+async def test_dynamic_metadata_goes_before_the_configurations(region: RunningRegion) -> None:
+    """It outlives a new registration, and every change of the configuration."""
+    found = node_id(region)
+    await metadata(region, found, {"rack": "b02"})
+    node = {**region.state.nodes[found], "Meta": {"rack": "c03", "tier": "x"}}
+    region.state.register(node, region.state._secrets[found], "", time.time())
+    assert region.state.nodes[found]["Meta"] == {"rack": "b02", "tier": "x"}
+
+
+@pytest.mark.parametrize(
+    ("node", "meta", "answer"),
+    [
+        ("none", {"a": "b"}, (500, "Unknown node none")),
+        ("", {}, (400, "missing required Meta object")),
+        (
+            "",
+            {"bad key!": "x"},
+            (400, '"bad key!" is invalid; metadata keys must be valid dotted hcl identifiers'),
+        ),
+    ],
+)
+async def test_metadata_that_cannot_be_changed(
+    region: RunningRegion, node: str, meta: object, answer: tuple[int, str]
+) -> None:
+    """The original's words for each refusal."""
+    assert await metadata(region, node or node_id(region), meta) == answer
+
+
+async def test_metadata_of_a_node_that_is_down_cannot_be_had(region: RunningRegion) -> None:
+    """Its agent keeps it, and there is no way to the agent."""
+    found = node_id(region)
+    region.state.nodes[found]["Status"] = "down"
+    assert [(await metadata(region, found, meta))[0] for meta in (None, {"a": "b"})] == [404, 404]
+
+
+async def test_eligibility_of_an_unknown_node(region: RunningRegion) -> None:
+    """Refused in the original's way, which is not that of a look at it."""
+    answer = await region.call("POST", "/v1/node/none/eligibility", data='{"Eligibility": "eligible"}')
+    assert (answer.status, await answer.text()) == (500, "node not found")
+
+
+async def test_gzip_is_honoured(region: RunningRegion) -> None:
+    """Whoever accepts it gets it; whoever does not, does not."""
+    encodings = [
+        (await region.call("GET", "/v1/nodes", headers={"Accept-Encoding": accepted})).headers.get(
+            "Content-Encoding"
+        )
+        for accepted in ("gzip", "identity")
+    ]
+    assert encodings == ["gzip", None]
+
+
+@pytest.mark.parametrize("mode", sorted(MODES))
+async def test_an_outage_can_be_rehearsed(region: RunningRegion, mode: str) -> None:
+    """Told to misbehave, the API fails every call; told nothing, it is well again."""
+    obey({"api": mode}, region.api, region.rpc)
+    broken = await region.call("GET", "/v1/nodes")
+    obey({}, region.api, region.rpc)
+    assert (broken.status, await broken.text()) == (MODES[mode][0], MODES[mode][2])
+    assert (await region.call("GET", "/v1/nodes")).status == 200
+
+
+@pytest.mark.parametrize(
+    ("params", "expected"),
+    [({}, (500, "No cluster leader")), ({"stale": "true"}, (403, "Permission denied"))],
+)
+async def test_without_a_leader(
+    region: RunningRegion, params: dict[str, str], expected: tuple[int, str]
+) -> None:
+    """A stale read is refused with other words, as by a real server; registrations fail too."""
+    obey({"has_leader": False}, region.api, region.rpc)
+    response = await region.call("GET", "/v1/nodes", params=params)
+    leader = await region.call("GET", "/v1/status/leader")
+    health = await region.call("GET", "/v1/agent/health")
+    assert ((response.status, await response.text()), leader.status, health.status) == (expected, 500, 500)
+
+
+async def test_a_missing_introduction_is_a_warning_where_enforcement_warns(
+    tmp_path: Path, region: RunningRegion
+) -> None:
+    """The node gets in, and the servers' log says so."""
+    obey({"enforcement": "warn"}, region.api, region.rpc)
+    rig = new_rig(tmp_path, "rig-2", region)
+    await rig.run_until("node registration complete")
+    assert region.state.refusals == ["node rig-2: registered without introduction"]
+
+
+async def test_a_deaf_region_hangs_up(tmp_path: Path, region: RunningRegion) -> None:
+    """Connections are accepted and closed; the agent logs EOF."""
+    obey({"deaf": True}, region.api, region.rpc)
+    rig = new_rig(tmp_path, "rig-2", region)
+    await rig.run_until("rpc error: EOF")
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/v1/nodes?filter=Bogus.x==1", 400), ("/v1/nothing", 404), ("/v1/node/pool/gpu", 200)],
+)
+async def test_other_answers(region: RunningRegion, path: str, status: int) -> None:
+    """A field that nodes lack, a path that is none, a pool that is there."""
+    assert (await region.call("GET", path)).status == status
+
+
+@pytest.mark.parametrize("body", [[1], "text"])
+async def test_a_body_that_is_no_object_is_refused(region: RunningRegion, body: Any) -> None:
+    """With a reason."""
+    response = await region.call("POST", "/v1/acl/identity/client-introduction-token", data=json.dumps(body))
+    assert (response.status, (await response.text()).startswith("json: cannot unmarshal")) == (400, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "EOF"),
+        ("nonsense", "invalid character 'o' in literal null (expecting 'u')"),
+        ("tru", "unexpected EOF"),
+        ("x", "invalid character 'x' looking for beginning of value"),
+    ],
+)
+def test_gos_words_for_what_is_not_json(text: str, words: str) -> None:
+    """As far as they are worth imitating."""
+    assert json_complaint(text) == words
+
+
+def test_the_control_file_is_obeyed_once_and_its_absence_too(tmp_path: Path) -> None:
+    """New orders come with what is usual; half a file is none; without the file the usual stands again."""
+    path = tmp_path / "control.json"
+    control = Control(path, {"enforcement": "strict"})
+    found = [control.changed()]
+    for text in ('{"api": ', '{"api": "html", "enforcement": "warn"}', None):
+        if text is None:
+            path.unlink()
+        else:
+            path.write_text(text)
+        found += [control.changed(), control.changed()]
+    orders = {"enforcement": "warn", "api": "html"}
+    assert found == [None, None, None, orders, None, {"enforcement": "strict"}, None]

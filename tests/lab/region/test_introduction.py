@@ -1,0 +1,110 @@
+"""Introduction tokens: what a region makes of them, case by case, as a real one did."""
+
+from __future__ import annotations
+
+import pytest
+
+from ionetctl.lab.region.state.introduction import (
+    LEEWAY_S,
+    MAX_TTL_S,
+    Enforcement,
+    Presented,
+    duration_s,
+    is_allowed,
+    new_signer,
+)
+
+NOW = 1_795_400_000.0
+HOME = new_signer("eu-north")
+AWAY = new_signer("us-west")
+
+
+@pytest.mark.parametrize(
+    ("presented", "none", "warn", "strict"),
+    [
+        (Presented.NOTHING, True, True, False),
+        (Presented.VALID, True, True, True),
+        (Presented.EXPIRED, True, False, False),
+        (Presented.OTHER_NODE, True, False, False),
+        (Presented.FOREIGN, False, False, False),
+    ],
+)
+def test_the_table_of_enforcement(presented: Presented, *, none: bool, warn: bool, strict: bool) -> None:
+    """Every case under every enforcement, as docs and a real region say."""
+    found = [is_allowed(presented, each) for each in _enforcements()]
+    assert found == [none, warn, strict]
+
+
+def _enforcements() -> tuple[Enforcement, ...]:
+    return ("none", "warn", "strict")
+
+
+@pytest.mark.parametrize(
+    ("jwt", "expected"),
+    [
+        ("", Presented.NOTHING),
+        (" \n", Presented.NOTHING),
+        (HOME.introduce("a", "gpu", 60, NOW), Presented.VALID),
+        (f"\n{HOME.introduce('a', 'gpu', 60, NOW)}\n", Presented.VALID),
+        (HOME.introduce("a", "gpu", 60, NOW - 60 - LEEWAY_S), Presented.VALID),
+        (HOME.introduce("a", "gpu", 60, NOW - 61 - LEEWAY_S), Presented.EXPIRED),
+        (HOME.introduce("b", "gpu", 60, NOW), Presented.OTHER_NODE),
+        (HOME.introduce("a", "cpu", 60, NOW), Presented.OTHER_NODE),
+        (AWAY.introduce("a", "gpu", 60, NOW), Presented.FOREIGN),
+        (HOME.identify("a", "gpu", NOW), Presented.FOREIGN),
+        ("garbage", Presented.FOREIGN),
+        ("a.b.c", Presented.FOREIGN),
+        (HOME.introduce("a", "gpu", 60, NOW)[:-4] + "AAAA", Presented.FOREIGN),
+    ],
+)
+def test_what_a_token_is_worth(jwt: str, expected: Presented) -> None:
+    """Name, pool, time with a minute's leeway, and signature decide."""
+    assert HOME.judge(jwt, "a", "gpu", NOW) == expected
+
+
+def test_a_ttl_above_the_maximum_is_clamped_silently() -> None:
+    """Whoever asks for days gets half an hour, and must read that off the token."""
+    claims = HOME.claims(HOME.introduce("a", "gpu", 99 * 3600, NOW))
+    assert claims is not None
+    assert claims["exp"] - claims["iat"] == MAX_TTL_S
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("2m", 120.0),
+        ("1h30m", 5400.0),
+        ("1.5s", 1.5),
+        ("-1m", -60.0),
+        ("0", 0.0),
+        (60, 6e-8),
+        (60_000_000_000, 60.0),
+    ],
+)
+def test_durations_are_gos(value: object, seconds: float) -> None:
+    """Text has units; a number is nanoseconds."""
+    assert duration_s(value) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("value", ["bogus", "5", "", "1d", "m", True, None])
+def test_what_is_no_duration_is_refused(value: object) -> None:
+    """With Go's words."""
+    with pytest.raises(ValueError, match="time: invalid duration"):
+        duration_s(value)
+
+
+def test_an_identity_belongs_to_one_node_for_a_day() -> None:
+    """Another node's, another region's and an old identity are none."""
+    mine = HOME.identify("n1", "gpu", NOW)
+    found = [
+        HOME.is_identity_of(mine, "n1", NOW),
+        HOME.is_identity_of(mine, "n2", NOW),
+        AWAY.is_identity_of(mine, "n1", NOW),
+        HOME.is_identity_of(mine, "n1", NOW + 90_000),
+    ]
+    assert found == [True, False, False, False]
+
+
+def test_a_signers_key_is_not_in_its_repr() -> None:
+    """What is printed by accident names the region, and no key."""
+    assert "key=" not in repr(HOME).replace("_key=", "key=").replace("key_id=", "")

@@ -1,0 +1,118 @@
+"""What is asked of one node, and done to it: its details, its eligibility, its metadata."""
+
+from __future__ import annotations
+
+import json
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ionetctl.core.errors import RegionError
+from ionetctl.core.model.names import NodeId
+from ionetctl.nomad import NomadRegion
+from tests.support.clock import ManualClock
+from tests.support.region_server import EU, TOKEN, Answer, RegionSite, ScriptedApi, recording
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+    from pathlib import Path
+
+GPU3 = NodeId("bfbc1015-4058-f3b4-baef-e92ffc4ecb53")
+NODE = f"/v1/node/{GPU3}"
+METADATA = "/v1/client/metadata"
+
+
+@asynccontextmanager
+async def asking(
+    directory: Path, answers: Mapping[str, Sequence[Answer]]
+) -> AsyncIterator[tuple[NomadRegion, ScriptedApi]]:
+    """A region that answers so, and what it saw."""
+    site = RegionSite(directory)
+    async with (
+        site.serving(answers) as (url, api),
+        NomadRegion.open(site.settings(url), site.reveal, sleep=ManualClock().sleep) as region,
+    ):
+        yield region, api
+
+
+async def test_node_is_read_as_recorded(tmp_path: Path) -> None:
+    """A whole node has what its row in the list has, and meta and attributes besides."""
+    name = "node: detail with GPUs"
+    async with asking(tmp_path, {NODE: [Answer.recorded(name)]}) as (region, api):
+        detail = await region.node(GPU3)
+    recorded = recording(name)["response"]["body"]
+    assert detail is not None
+    assert (detail.view.id, detail.view.name, detail.view.gpu_count) == (GPU3, "gpu3", 3)
+    assert (detail.meta, detail.attributes["nomad.version"]) == (recorded["Meta"], "2.0.5")
+    assert [(seen.method, seen.query, seen.token) for seen in api.seen] == [("GET", {"region": EU}, TOKEN)]
+
+
+async def test_node_that_is_not_known_is_none(tmp_path: Path) -> None:
+    """No error: whoever asks may know better than the region."""
+    async with asking(tmp_path, {NODE: [Answer.recorded("node: not found")]}) as (region, _):
+        assert await region.node(GPU3) is None
+
+
+async def test_runtimes_of_docker_are_read(tmp_path: Path) -> None:
+    """Its driver lists them in one attribute; where Docker is not detected nobody knows any."""
+    driver = {"Healthy": True, "Detected": True, "Attributes": {"driver.docker.runtimes": "runc,nvidia"}}
+    bodies = [
+        {"ID": GPU3, "Name": "g", "Datacenter": "d", "Status": "ready", "SchedulingEligibility": "eligible"}
+        | {"Drivers": drivers}
+        for drivers in ({"docker": driver}, {"docker": {"Detected": False}}, {})
+    ]
+    async with asking(tmp_path, {NODE: [Answer(body) for body in bodies]}) as (region, _):
+        details = [await region.node(GPU3) for _ in bodies]
+    assert [detail and detail.view.docker_runtimes for detail in details] == [("nvidia", "runc"), None, None]
+
+
+@pytest.mark.parametrize(("is_eligible", "word"), [(True, "eligible"), (False, "ineligible")])
+async def test_eligibility_is_set(tmp_path: Path, *, is_eligible: bool, word: str) -> None:
+    """By Nomad's own words, for this region."""
+    answers = {f"{NODE}/eligibility": [Answer.recorded(f"node: make {word}")]}
+    async with asking(tmp_path, answers) as (region, api):
+        await region.set_eligibility(GPU3, is_eligible=is_eligible)
+    (seen,) = api.seen
+    assert (seen.method, json.loads(seen.body), seen.query) == (
+        "POST",
+        {"NodeID": GPU3, "Eligibility": word},
+        {"region": EU},
+    )
+
+
+async def test_metadata_is_changed(tmp_path: Path) -> None:
+    """What is taken away is null; the node is named in the query, by which servers find their way to it."""
+    meta = {"ionet_admission": "released", "ionet_admission_reason": None}
+    answer = Answer({"Dynamic": {}, "Meta": {}, "Static": {}})
+    async with asking(tmp_path, {METADATA: [answer]}) as (region, api):
+        await region.annotate(GPU3, meta)
+    (seen,) = api.seen
+    assert (seen.method, json.loads(seen.body), seen.query) == (
+        "POST",
+        {"NodeID": GPU3, "Meta": meta},
+        {"node_id": GPU3, "region": EU},
+    )
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (Answer(b"No path to node", 404), "node_disconnected"),
+        (Answer(b"Permission denied", 403), "region_forbidden"),
+    ],
+)
+async def test_metadata_that_cannot_be_changed(tmp_path: Path, answer: Answer, code: str) -> None:
+    """A node whose agent does not run is no fault of the region."""
+    async with asking(tmp_path, {METADATA: [answer]}) as (region, _):
+        with pytest.raises(RegionError) as caught:
+            await region.annotate(GPU3, {"ionet_admission": "held"})
+    assert caught.value.code == code
+
+
+async def test_node_that_may_not_be_looked_at_is_an_error(tmp_path: Path) -> None:
+    """That it is not shown does not mean that it is not there."""
+    async with asking(tmp_path, {NODE: [Answer.recorded("nodes: no token")]}) as (region, _):
+        with pytest.raises(RegionError) as caught:
+            await region.node(GPU3)
+    assert caught.value.code == "region_forbidden"

@@ -1,0 +1,229 @@
+"""A bundle holds everything that a host should have, and its digest identifies it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ionetctl.core import host_paths
+from ionetctl.core.errors import HostFailedError
+from ionetctl.core.model.host import GpuPromise, Host, Location, Network, Reserve
+from ionetctl.core.model.plan import Kind
+from ionetctl.core.observed import MigInstance
+from ionetctl.lab.agent.hcl import read
+from ionetctl.plan.bundle import (
+    STAMP,
+    ignored_devices,
+    ignored_gpus,
+    managed_paths,
+    meta_of,
+    new_stamp,
+    node_name,
+    sha256,
+    wants_gpus,
+    with_stamp,
+)
+from tests.support.sample import BARE, HOST, bundle, promised
+
+
+def content(path: str, host: Host = HOST) -> bytes:
+    """The content of one file of a host's bundle."""
+    return next(file.content for file in bundle(host).files if file.path == path)
+
+
+def client_config(host: Host) -> Any:
+    """The client configuration as an independent reader of HCL 1 reads it."""
+    return read(content(host_paths.CLIENT_CONFIG, host).decode())
+
+
+def test_every_path_is_surveyed() -> None:
+    """A survey looks at exactly the paths that a bundle may hold."""
+    assert sorted(managed_paths("2.0.5", "1.1.0")) == sorted(file.path for file in bundle().files)
+
+
+def test_host_without_gpus_gets_no_plugin() -> None:
+    """Neither the plugin nor its configuration goes where there is nothing for it to see."""
+    paths = {file.path for file in bundle(promised(None, 0)).files}
+    assert {path for path in paths if "nvidia" in path} == set()
+
+
+def test_digest_ignores_stamp_and_what_needs_no_restart() -> None:
+    """The same host gives the same digest, whatever was minted."""
+    assert bundle().digest == bundle().digest
+
+
+@pytest.mark.parametrize("change", [{"meta": {"power": "wind"}}, {"node_pool": "other"}, {"rack": "b02"}])
+def test_digest_follows_every_value(change: dict[str, object]) -> None:
+    """A host that differs in anything that the agent reads has another digest."""
+    assert bundle(replace(HOST, **change)).digest != bundle().digest  # type: ignore[arg-type]
+
+
+def test_stamp_is_filled_in() -> None:
+    """The client configuration carries the placeholder once, and the stamp in its place."""
+    stamped = with_stamp(content(host_paths.CLIENT_CONFIG), new_stamp(bundle(), "abc"))
+    assert (
+        content(host_paths.CLIENT_CONFIG).count(STAMP.encode()),
+        stamped.count(b"-abc"),
+        STAMP.encode() in stamped,
+    ) == (
+        1,
+        1,
+        False,
+    )
+
+
+def test_secrets_are_marked_and_private() -> None:
+    """The private key is secret and readable by root alone."""
+    assert [(file.path, file.mode) for file in bundle().files if file.is_secret] == [
+        (host_paths.NODE_KEY, 0o600)
+    ]
+
+
+def test_digest_of_a_file_is_that_of_its_content() -> None:
+    """Digests are taken of what is sent."""
+    files = [file for file in bundle().files if file.kind is Kind.FILE]
+    assert [file.digest for file in files] == [sha256(file.content) for file in files]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "expected"),
+    [(GpuPromise(None, None), True), (GpuPromise(None, 0), False), (GpuPromise("rtx-4090", 2), True)],
+)
+def test_gpus_are_wanted_as_promised_else_as_seen(gpus: GpuPromise, expected: bool) -> None:  # noqa: FBT001
+    """A promise decides; without one the survey does."""
+    assert wants_gpus(replace(HOST, gpus=gpus), BARE) is expected
+
+
+def test_unknown_gpus_are_not_wanted() -> None:
+    """Where nobody can say and nothing is promised, no plugin goes."""
+    assert wants_gpus(HOST, replace(BARE, gpus=None)) is False
+
+
+def test_reserved_gpus_become_uuids() -> None:
+    """Indices are looked up, UUIDs stay, and an index that is not there is left out."""
+    host = replace(HOST, reserve=Reserve(gpus=("1", "GPU-9", "7")))
+    assert ignored_gpus(host, BARE) == ("GPU-2", "GPU-9")
+
+
+def test_meta_carries_what_the_site_said() -> None:
+    """Site meta stays as written; ours stands under its own prefix."""
+    host = replace(
+        HOST,
+        meta={"power": "geothermal"},
+        location=Location("IS", "Reykjavik"),
+        network=Network(1000),
+        tags=("rig", "riser"),
+    )
+    assert meta_of(host, BARE) == {
+        "power": "geothermal",
+        "unique.ionet_bundle": STAMP,
+        "ionet_admission": "held",
+        "ionet_rack": "a01",
+        "ionet_country": "IS",
+        "ionet_city": "Reykjavik",
+        "ionet_network_mbps": "1000",
+        "ionet_network_class": "1g",
+        "ionet_tags": "rig,riser",
+        "ionet_os": "ubuntu-24.04",
+        "ionet_arch": "amd64",
+        "ionet_memory_gib": "32",
+        "ionet_gpus": "nvidia.rtx.4090.24gb",
+        "ionet_gpu_count": "2",
+    }
+
+
+def test_meta_leaves_out_what_is_unknown() -> None:
+    """What nobody said is absent, not empty."""
+    host = replace(HOST, rack=None)
+    facts = replace(BARE, os_version="", gpus=None, memory_mib=None, architecture="")
+    assert meta_of(host, facts) == {
+        "unique.ionet_bundle": STAMP,
+        "ionet_admission": "held",
+        "ionet_os": "ubuntu",
+    }
+
+
+def test_client_configuration_says_what_the_inventory_says() -> None:
+    """Name, place, pool and reserves come out as HCL that reads back to the same values."""
+    host = replace(HOST, node_class="rig", reserve=Reserve(cpu_cores=2, memory_mib=1024, disk_mib=10240))
+    config = client_config(host)
+    client = config["client"]
+    assert (config["name"], config["region"], config["datacenter"]) == ("rey1-a01-g1", "eu-north", "rey1")
+    assert (client["node_pool"], client["node_class"]) == ("gpu", "rig")
+    assert client["reserved"] == {"cores": "0-1", "memory": 1024, "disk": 10240}
+
+
+def test_single_reserved_core_is_a_list_of_one() -> None:
+    """One core held back is core 0."""
+    host = replace(HOST, reserve=Reserve(cpu_cores=1))
+    assert client_config(host)["client"]["reserved"] == {"cores": "0"}
+
+
+HOSTILE = [
+    '"',
+    "\\",
+    "a\nb",
+    "${env}",
+    "${",
+    "$${",
+    "%{x}",
+    "\x00\x1f\x7f",
+    "日本語",
+    "😀",
+    "{{ x }}",
+    "}\nserver {",
+    "\u2028",
+]
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_no_value_becomes_syntax(value: str) -> None:
+    """Whatever a value holds, it reads back as itself and adds no key to the configuration."""
+    plain = client_config(HOST)
+    config = client_config(replace(HOST, meta={"power": value}))
+    meta = config["client"]["meta"]
+    assert meta.pop("power") == value
+    assert config == plain
+
+
+def test_instances_of_a_card_that_is_held_back_are_ignored_too() -> None:
+    """The plugin lists MIG instances in their card's place; those of other cards stay on offer."""
+    first, second = BARE.gpus or ()
+    cut = replace(first, is_mig_on=True, mig=(MigInstance("MIG-1", "1g.5gb"), MigInstance("MIG-2", "1g.5gb")))
+    other = replace(second, is_mig_on=True, mig=(MigInstance("MIG-3", "1g.5gb"),))
+    host = replace(HOST, reserve=Reserve(gpus=("0",)))
+    assert ignored_devices(host, replace(BARE, gpus=(cut, other))) == ("GPU-1", "MIG-1", "MIG-2")
+
+
+def test_ignored_gpus_reach_the_plugin() -> None:
+    """GPUs held back are named to the plugin by UUID."""
+    host = replace(HOST, reserve=Reserve(gpus=("0",)))
+    assert b'ignored_gpu_ids    = ["GPU-1"]' in content(host_paths.NVIDIA_CONFIG, host)
+
+
+def test_plugin_label_is_the_executables_name() -> None:
+    """Under another label there would be no GPU and no error."""
+    plugin = next(f.path for f in bundle().files if f.kind is Kind.LINK and f.path != host_paths.NOMAD_LINK)
+    label = content(host_paths.NVIDIA_CONFIG).split(b"plugin ")[1].split(b" ")[0]
+    assert label.decode() == f'"{plugin.rsplit("/", 1)[1]}"'
+
+
+def test_names_are_made_unique_by_the_machine() -> None:
+    """The suffix is short, stable, and another one on another machine."""
+    other = replace(BARE, machine_id="b" * 32)
+    names = [node_name(HOST, facts, "unique") for facts in (BARE, BARE, other)]
+    assert names == ["rey1-a01-g1-" + sha256(b"a" * 32)[:8]] * 2 + ["rey1-a01-g1-" + sha256(b"b" * 32)[:8]]
+
+
+def test_names_as_written_stay() -> None:
+    """Without the wish nothing is appended."""
+    assert node_name(HOST, BARE, "as-written") == "rey1-a01-g1"
+
+
+def test_unique_name_needs_a_machine_id() -> None:
+    """Without a machine-id there is nothing stable to take a suffix from."""
+    with pytest.raises(HostFailedError) as caught:
+        node_name(HOST, replace(BARE, machine_id=None), "unique")
+    assert caught.value.code == "machine_id_missing"

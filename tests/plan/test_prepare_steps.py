@@ -1,0 +1,235 @@
+"""What has to be prepared: asked for, and missing; nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from ionetctl.core.model.facts import RemoteFile
+from ionetctl.core.model.host import GpuPromise, Prepare
+from ionetctl.core.model.plan import Action, Change
+from ionetctl.core.observed import Docker, Driver, Firewall, SeenGpu, Surroundings, Workload
+from ionetctl.plan.bundle import sha256
+from ionetctl.plan.prepare_steps import (
+    MINERS_UNDO,
+    MODULES_FILE,
+    MODULES_TEXT,
+    SEEN_AT_START,
+    needed,
+    steps,
+    surveyed_paths,
+)
+from tests.support.sample import BARE, HOST
+
+if TYPE_CHECKING:
+    from ionetctl.core.model.facts import Facts
+    from ionetctl.core.model.host import Host
+
+ALL: Final = Prepare(
+    docker=True,
+    container_toolkit=True,
+    cni=True,
+    driver="550",
+    modules=True,
+    time_sync=True,
+    firewall=True,
+    persistence=True,
+    stop_miner=True,
+)
+READY: Final = Surroundings(
+    is_time_synchronized=True,
+    modules=("bridge", "br_netfilter", "overlay"),
+    docker=Docker("27.3.1", runtimes=("runc", "nvidia")),
+    toolkit_version="1.17.8",
+    cni_plugins=("bridge", "firewall", "host-local", "loopback", "portmap", "vlan"),
+    driver=Driver(module_version="550.90.07", library_version="550.90.07"),
+    gpus_on_bus=2,
+    firewalls=(Firewall("ufw", blocks_outbound=True, allows_rpc=True),),
+    miners=(),
+)
+MODULES: Final = RemoteFile(MODULES_FILE, sha256(MODULES_TEXT.encode()), 0o644, "root:root")
+UNDO: Final = RemoteFile(MINERS_UNDO, sha256(b""), 0o600, "root:root")
+MINING_OS: Final = Workload("HiveOS", None, "hive.service")
+T_REX: Final = Workload("t-rex", 4711, "rig.service")
+
+
+def seen(*files: RemoteFile, gpus: tuple[SeenGpu, ...] | None = None, **around: Any) -> Facts:
+    """Facts of a host that is ready but for what is given."""
+    present = {file.path: file for file in files or (MODULES,)}
+    return replace(BARE, around=replace(READY, **around), files=present, gpus=gpus)
+
+
+def asking(prepare: Prepare = ALL, count: int | None = 2) -> Host:
+    return replace(HOST, prepare=prepare, gpus=GpuPromise(None, count))
+
+
+def test_prepared_host_needs_nothing() -> None:
+    """What is there is not prepared again."""
+    assert needed(asking(), seen()) == ()
+
+
+def test_nothing_is_prepared_that_nobody_asked_for() -> None:
+    """However bare the host is."""
+    assert needed(asking(Prepare()), BARE) == ()
+
+
+def test_what_nobody_could_see_is_not_prepared() -> None:
+    """Unknown is not missing: of a survey that could not look, only absent programs ask for something."""
+    unknown = replace(BARE, around=Surroundings(), gpus=None)
+    names = [change.path for change in needed(asking(), unknown)]
+    assert names == ["driver", "docker", "container_toolkit", "cni"]
+
+
+def test_bare_host_needs_all_in_order() -> None:
+    """The cards are freed first, and the clock is set before packages are judged by their dates."""
+    bare = seen(
+        MODULES,
+        gpus=(SeenGpu(0, "x", "GPU-1", is_persistent=False),),
+        is_time_synchronized=False,
+        modules=(),
+        docker=None,
+        toolkit_version=None,
+        cni_plugins=None,
+        driver=Driver(),
+        firewalls=(Firewall("nftables", blocks_outbound=True, allows_rpc=False),),
+        miners=(T_REX,),
+    )
+    changes = needed(asking(), bare)
+    assert {change.action for change in changes} == {Action.PREPARE}
+    assert [change.path for change in changes] == [
+        *("stop_miner", "time_sync", "firewall", "modules", "driver", "docker", "container_toolkit", "cni"),
+        "persistence",
+    ]
+
+
+CASES: Final[list[tuple[Facts, Change]]] = [
+    (
+        seen(miners=(T_REX,)),
+        Change(Action.PREPARE, "stop_miner", "t-rex mines; what puts it back stays on the host"),
+    ),
+    (
+        seen(miners=(MINING_OS, MINING_OS)),
+        Change(Action.PREPARE, "stop_miner", "HiveOS mines; what puts it back stays on the host"),
+    ),
+    (
+        seen(MODULES, UNDO, miners=(MINING_OS, T_REX)),
+        Change(Action.PREPARE, "stop_miner", "t-rex mines; what puts it back stays on the host"),
+    ),
+    (seen(is_time_synchronized=False), Change(Action.PREPARE, "time_sync", "nothing keeps the clock right")),
+    (seen(modules=("overlay",)), Change(Action.PREPARE, "modules", "bridge, br_netfilter not loaded")),
+    (seen(UNDO), Change(Action.PREPARE, "modules", "loaded now, and not for sure at the next boot")),
+    (
+        seen(replace(MODULES, digest=sha256(b"other"))),
+        Change(Action.PREPARE, "modules", "loaded now, and not for sure at the next boot"),
+    ),
+    (seen(docker=None), Change(Action.PREPARE, "docker", "is not installed")),
+    (seen(docker=Docker(None)), Change(Action.PREPARE, "docker", "is installed and does not answer")),
+    (seen(driver=Driver()), Change(Action.PREPARE, "driver", "no NVIDIA driver is loaded; 550 is asked for")),
+    (
+        seen(driver=Driver(module_version="535.183.01")),
+        Change(Action.PREPARE, "driver", "535.183.01 is loaded; 550 is asked for"),
+    ),
+    (
+        seen(driver=Driver(module_version="550.90.07", library_version="550.107.02")),
+        Change(Action.PREPARE, "driver", "550.90.07 is loaded, and 550.107.02 installed since"),
+    ),
+    (
+        seen(driver=Driver(module_version="odd")),
+        Change(Action.PREPARE, "driver", "odd is loaded; 550 is asked for"),
+    ),
+    (seen(toolkit_version=None), Change(Action.PREPARE, "container_toolkit", "is not installed")),
+    (
+        seen(docker=Docker("27.3.1", runtimes=("runc",))),
+        Change(Action.PREPARE, "container_toolkit", "Docker does not know the runtime nvidia"),
+    ),
+    (
+        seen(cni_plugins=("bridge", "host-local", "loopback", "portmap")),
+        Change(Action.PREPARE, "cni", "firewall missing in /opt/cni/bin"),
+    ),
+    (
+        seen(firewalls=(Firewall("ufw", blocks_outbound=True, allows_rpc=False),)),
+        Change(Action.PREPARE, "firewall", "ufw keeps TCP 4647 from leaving"),
+    ),
+    (
+        seen(
+            gpus=(SeenGpu(0, "x", "GPU-1", is_persistent=True), SeenGpu(1, "x", "GPU-2", is_persistent=False))
+        ),
+        Change(Action.PREPARE, "persistence", "off on GPU 1"),
+    ),
+]
+
+
+@pytest.mark.parametrize(("facts", "change"), CASES, ids=lambda value: getattr(value, "path", ""))
+def test_what_is_missing_is_prepared(facts: Facts, change: Change) -> None:
+    """With the reason that a person reads in the plan."""
+    assert needed(asking(), facts) == (change,)
+
+
+@pytest.mark.parametrize(("facts", "change"), CASES, ids=lambda value: getattr(value, "path", ""))
+def test_what_is_missing_and_not_asked_for_stays_missing(facts: Facts, change: Change) -> None:
+    """The control: every preparation has a switch of its own."""
+    off: Any = {change.path: None if change.path == "driver" else False}
+    assert needed(asking(replace(ALL, **off)), facts) == ()
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        seen(MODULES, UNDO, miners=(MINING_OS,)),
+        seen(is_time_synchronized=False, is_ntp_on=True),
+        seen(driver=Driver(module_version="570.86.15")),
+        seen(docker=Docker(None, runtimes=()), toolkit_version="1.17.8"),
+        seen(firewalls=(Firewall("nftables", blocks_outbound=False, allows_rpc=None),)),
+        seen(firewalls=None),
+        seen(miners=None),
+        seen(gpus=(SeenGpu(0, "x", "GPU-1", is_persistent=None),)),
+    ],
+)
+def test_what_is_well_enough_is_left_alone(facts: Facts) -> None:
+    """A mining system that was stopped, a clock that is being set, a newer driver, an open firewall."""
+    assert needed(asking(replace(ALL, docker=False)), facts) == ()
+
+
+@pytest.mark.parametrize(
+    ("count", "on_bus", "is_needed"),
+    [(0, 8, False), (None, 0, False), (None, None, False), (None, 8, True), (8, 0, True)],
+)
+def test_a_driver_is_for_hosts_with_cards(count: int | None, on_bus: int | None, *, is_needed: bool) -> None:
+    """As promised; where nothing is promised, as the bus shows."""
+    facts = seen(driver=Driver(), gpus_on_bus=on_bus, toolkit_version=None)
+    names = [change.path for change in needed(asking(count=count), facts)]
+    assert names == (["driver", "container_toolkit"] if is_needed else [])
+
+
+def test_records_carry_what_the_script_cannot_know() -> None:
+    """Branch, firewalls and miners; a name that would break its record is left out."""
+    facts = seen(
+        firewalls=(
+            Firewall("ufw", blocks_outbound=True, allows_rpc=False),
+            Firewall("ufw", blocks_outbound=True, allows_rpc=False),
+        ),
+        miners=(T_REX, Workload("xm\trig"), Workload("miner")),
+        docker=None,
+        driver=Driver(),
+    )
+    host = asking()
+    assert steps(host, facts, needed(host, facts)) == (
+        ("miner", "t-rex", "rig.service"),
+        ("miner", "miner", "-"),
+        ("stop_miner",),
+        ("firewall", "ufw", "4647"),
+        ("driver", "550"),
+        ("docker",),
+    )
+
+
+def test_the_survey_looks_at_what_tells() -> None:
+    """The files whose digest decides are among those that a survey is asked for."""
+    assert set(surveyed_paths()) == {MODULES_FILE, MINERS_UNDO}
+
+
+def test_agents_look_at_start_at_what_is_named() -> None:
+    """What an agent sees only when it starts can all be prepared."""
+    assert {"modules", "driver", "container_toolkit", "cni"} == SEEN_AT_START

@@ -1,0 +1,56 @@
+"""Values come out of templates as literals, and what cannot be one is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from ionetctl.core.errors import ConfigurationError
+from ionetctl.plan.templates import hcl_environment, hcl_literal, render, text_environment
+
+
+@pytest.mark.parametrize(
+    ("value", "literal"),
+    [
+        ("plain", '"plain"'),
+        ("${x}", '"\\u0024{x}"'),
+        ("$${x}", '"$\\u0024{x}"'),
+        (True, "true"),
+        (False, "false"),
+        (7, "7"),
+        (1.5, "1.5"),
+        (["a", 1], '["a", 1]'),
+        ((), "[]"),
+        ({"k": "v"}, '{\n    "k" = "v"\n  }'),
+        ("😀", '"😀"'),
+    ],
+)
+def test_literals(value: object, literal: str) -> None:
+    """Each kind of value has one literal."""
+    assert hcl_literal(value) == literal
+
+
+def test_null_has_no_literal() -> None:
+    """HCL 1 has no null, and a template must not print one."""
+    with pytest.raises(ConfigurationError, match="NoneType"):
+        hcl_environment().from_string("{{ x }}").render(x=None)
+
+
+def test_text_refuses_null() -> None:
+    """A unit file that says None is a mistake that nobody would see."""
+    with pytest.raises(ConfigurationError, match="null"):
+        text_environment().from_string("{{ x }}").render(x=None)
+
+
+@pytest.mark.parametrize("name", ["client.hcl.j2", "nomad.service.j2"])
+def test_missing_name_is_an_error(name: str) -> None:
+    """What the context lacks is named, with the template."""
+    with pytest.raises(ConfigurationError) as caught:
+        render(name, {})
+    assert (caught.value.code, caught.value.message.split(":")[0]) == ("template_invalid", name)
+
+
+def test_unknown_template_is_an_error() -> None:
+    """A template that is not there is named."""
+    with pytest.raises(ConfigurationError) as caught:
+        render("nosuch.hcl.j2", {})
+    assert caught.value.code == "template_invalid"

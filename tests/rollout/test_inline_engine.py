@@ -1,0 +1,113 @@
+"""Where pipelines run: order, concurrency, stopping, and what an error of the work does."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from ionetctl.rollout.engines.inline import InlineEngine
+
+
+def never() -> bool:
+    return False
+
+
+async def test_all_items_are_done_in_order() -> None:
+    """One at a time, items are done as they come."""
+    done: list[int] = []
+
+    async def work(item: int) -> None:
+        done.append(item)
+
+    assert (await InlineEngine(1).run(iter(range(5)), work, never), done) == ((), [0, 1, 2, 3, 4])
+
+
+async def test_concurrency_is_kept() -> None:
+    """No more pieces of work are under way than asked for, and all are done."""
+    under_way, most, done = 0, 0, []
+
+    async def work(item: int) -> None:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0)
+        done.append(item)
+        under_way -= 1
+
+    left = await InlineEngine(3).run(range(10), work, never)
+    assert (left, most, done) == ((), 3, list(range(10)))
+
+
+async def test_slow_item_holds_up_nobody() -> None:
+    """While one is stuck, the others go through."""
+    gate, done = asyncio.Event(), []
+
+    async def work(item: int) -> None:
+        if item == 0:
+            await gate.wait()
+        done.append(item)
+        if item == 3:
+            gate.set()
+
+    await InlineEngine(2).run(range(4), work, never)
+    assert done == [1, 2, 3, 0]
+
+
+async def test_stop_begins_nothing_else() -> None:
+    """Items under way are finished; those not begun come back, in order."""
+    done: list[int] = []
+
+    async def work(item: int) -> None:
+        await asyncio.sleep(0)
+        done.append(item)
+
+    left = await InlineEngine(2).run(range(6), work, lambda: len(done) >= 2)
+    assert (left, sorted(done)) == ((3, 4, 5), [0, 1, 2])
+
+
+async def test_nothing_to_do_is_done_at_once() -> None:
+    """No item, no work."""
+
+    async def work(_: int) -> None:
+        raise AssertionError
+
+    assert await InlineEngine(5).run((), work, never) == ()
+
+
+async def test_error_of_the_work_ends_the_run() -> None:
+    """What work raises is a bug or a broken journal: the others are ended, and it comes out."""
+    is_cancelled = asyncio.Event()
+
+    async def work(item: int) -> None:
+        if item == 1:
+            raise ValueError("a bug")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            is_cancelled.set()
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await InlineEngine(2).run(range(4), work, never)
+    assert ([str(error) for error in caught.value.exceptions], is_cancelled.is_set()) == (["a bug"], True)
+
+
+async def test_cancellation_ends_the_work() -> None:
+    """Whoever is told to stop now ends what is under way."""
+    are_begun = asyncio.Barrier(3)
+    ended: list[int] = []
+
+    async def work(item: int) -> None:
+        await are_begun.wait()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(item)
+
+    running = asyncio.create_task(InlineEngine(2).run(range(3), work, never))
+    await are_begun.wait()
+    await asyncio.sleep(0)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert sorted(ended) == [0, 1]

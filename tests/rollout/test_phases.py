@@ -1,0 +1,515 @@
+"""A whole rollout on fake hosts: what stands between the first survey and the exit code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ionetctl.core import host_paths
+from ionetctl.core.errors import (
+    ConfigurationError,
+    ExitCode,
+    HostUnreachableError,
+    RegionError,
+    UsageError,
+)
+from ionetctl.core.events import (
+    HostFinished,
+    HostJudged,
+    HostPlanned,
+    RolloutStopped,
+    Warned,
+    WaveStarted,
+)
+from ionetctl.core.model.host import AUTO_REGION, Host
+from ionetctl.core.model.names import HostName, NodeId, RegionName, RolloutId
+from ionetctl.core.model.outcome import Outcome, Result
+from ionetctl.core.model.plan import Action
+from ionetctl.host.dependencies import RegionTools
+from ionetctl.host.pipeline import Pipeline
+from ionetctl.rollout.engines.inline import InlineEngine
+from ionetctl.rollout.phases import Intent, Phases, PlanOverview
+from ionetctl.rollout.waves import Size, Stop, Strategy
+from ionetctl.verification.registrar import Registrar
+from tests.support.fakes import (
+    WITHOUT_TOKEN,
+    Emitted,
+    FakeConnector,
+    FakeHost,
+    FakeIssuer,
+    FakeRegion,
+    equipment,
+)
+from tests.support.sample import BARE, CARDS, HOST, REGION, bundle, converged, drifted, view
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from ionetctl.core.events import AnyEvent
+    from ionetctl.core.model.facts import Facts
+    from ionetctl.core.model.node import NodeView
+    from ionetctl.host.survey import Surveyed
+
+OFF = HostUnreachableError("connect_timeout", "no answer", transient=True)
+BROKEN = ("ready\tNONCE", "error\tdisk_full\tNo space left")
+
+
+def host(number: int) -> Host:
+    return replace(HOST, name=HostName(f"h{number}"), address=f"10.20.1.{number}")
+
+
+def node_id(number: int) -> NodeId:
+    return NodeId(f"00000000-0000-4000-8000-{number:012d}")
+
+
+def of_host(number: int, make: Callable[..., Facts]) -> Facts:
+    """The facts of a host of its own: what identifies a machine differs."""
+    return own(make(bundle(host(number))), number)
+
+
+def own(facts: Facts, number: int) -> Facts:
+    """The facts as those of one machine among others: its machine-id, its cards, its node."""
+    cards = tuple(replace(card, uuid=f"{card.uuid}-{number}") for card in facts.gpus or ())
+    nomad = replace(facts.nomad, node_id=node_id(number))
+    return replace(facts, machine_id=f"{number:032d}", gpus=cards, nomad=nomad)
+
+
+def shown_as(number: int) -> NodeView:
+    """The machine as its region shows it."""
+    devices = tuple(replace(device, ids=tuple(f"{uuid}-{number}" for uuid in device.ids)) for device in CARDS)
+    return view(f"h{number}", node_id(number), devices=devices)
+
+
+def strategy(canary: int = 0, batch: str = "100%", failures: str = "100%") -> Strategy:
+    return Strategy(canary, Size.parse(batch, "--batch-size"), Size.parse(failures, "--max-failures"))
+
+
+@dataclass
+class Stage:
+    """A rollout over hosts that are ``drifted``, unless ``converged``, ``broken`` (in their apply) or ``off``."""
+
+    count: int = 4
+    converged: frozenset[int] = frozenset()
+    broken: frozenset[int] = frozenset()
+    off: frozenset[int] = frozenset()
+    unknown: frozenset[int] = frozenset()
+    strategy: Strategy = field(default_factory=strategy)
+    is_check: bool = False
+    surveys_only: bool = False
+    with_diffs: bool = False
+    agrees: bool | UsageError = True
+    emit: Emitted = field(default_factory=Emitted)
+
+    def __post_init__(self) -> None:
+        self.region = FakeRegion()
+        self.stop = Stop()
+        self.asked: list[PlanOverview] = []
+        self.prepared: list[list[str]] = []
+        self.intended = tuple(host(number) for number in range(self.count))
+        self.hosts = {host(number).name: self._host(number) for number in range(self.count)}
+        refusals: dict[HostName, list[BaseException]] = {
+            host(number).name: [OFF] * 100 for number in self.off
+        }
+        self.connector = FakeConnector(self.hosts, refusals)
+        self.equipment = equipment(
+            RolloutId("r-1"), self.connector, self.region, FakeIssuer(), self.emit, introduces=False
+        )
+
+    def _host(self, number: int) -> FakeHost:
+        facts = of_host(number, converged if number in self.converged else drifted)
+        shown = shown_as(number)
+        if number not in self.unknown:
+            self.region.show(shown, str(facts.nomad.stamp))
+        script = BROKEN if number in self.broken else WITHOUT_TOKEN
+        return FakeHost((facts,), (script,), self.region, shown)
+
+    async def confirm(self, overview: PlanOverview) -> bool:
+        self.asked.append(overview)
+        if isinstance(self.agrees, UsageError):
+            raise self.agrees
+        return self.agrees
+
+    async def prepare_programs(self, surveyed: Iterable[Surveyed]) -> None:
+        self.prepared.append([one.host.name for one in surveyed])
+
+    async def run(self) -> ExitCode:
+        intent = Intent(self.intended, self.strategy, self.is_check, self.surveys_only, self.with_diffs)
+        return await Phases(
+            intent,
+            Pipeline(self.equipment),
+            self.equipment.regions,
+            InlineEngine(2),
+            self.emit,
+            self.stop,
+            self.prepare_programs,
+            self.confirm,
+        ).run()
+
+    @property
+    def outcomes(self) -> dict[str, Outcome]:
+        events = [event for event in self.emit.events if isinstance(event, HostFinished)]
+        assert len(events) == len({event.host for event in events})
+        return {event.outcome.host: event.outcome for event in events}
+
+    @property
+    def endings(self) -> dict[str, str]:
+        """By host the result, with the code of its problem where there is one."""
+        return {
+            name: f"{one.result.value} {one.problem.code}" if one.problem else one.result.value
+            for name, one in sorted(self.outcomes.items())
+        }
+
+    @property
+    def touched(self) -> list[str]:
+        """The hosts that were sent anything."""
+        return [name for name, one in self.hosts.items() if one.payloads]
+
+    def told(self, kind: type[AnyEvent]) -> Sequence[AnyEvent]:
+        return [event for event in self.emit.events if isinstance(event, kind)]
+
+
+def endings(count: int, ending: str, **others: str) -> dict[str, str]:
+    return {f"h{number}": ending for number in range(count)} | others
+
+
+async def test_rollout_that_goes_well() -> None:
+    """All hosts are enrolled, with their place told, and the exit code is 0."""
+    stage = Stage()
+    assert await stage.run() is ExitCode.OK
+    assert stage.endings == endings(4, "enrolled")
+    finished = stage.told(HostFinished)[0]
+    assert isinstance(finished, HostFinished)
+    assert (finished.node_pool, finished.rack, finished.stamp) == ("gpu", "a01", finished.outcome.stamp)
+
+
+async def test_converged_hosts_are_unchanged_and_not_sent_anything() -> None:
+    """Where nothing differs and the region agrees, nothing is done."""
+    stage = Stage(converged=frozenset({0, 1, 2}))
+    assert await stage.run() is ExitCode.OK
+    assert (stage.endings, stage.touched) == (
+        {"h0": "unchanged", "h1": "unchanged", "h2": "unchanged", "h3": "enrolled"},
+        ["h3"],
+    )
+    assert stage.asked == [PlanOverview(changing=1, unchanged=3, failed=0)]
+
+
+async def test_nothing_to_do_asks_nobody() -> None:
+    """A rollout without changes has nothing to agree to and no wave."""
+    stage = Stage(converged=frozenset(range(4)))
+    assert await stage.run() is ExitCode.OK
+    assert (stage.asked, stage.told(WaveStarted)) == ([], [])
+
+
+async def test_converged_host_that_its_region_does_not_know_is_enrolled_again() -> None:
+    """What is installed and not registered is not enrolled, and is planned as such."""
+    stage = Stage(count=1, converged=frozenset({0}), unknown=frozenset({0}))
+    await stage.run()
+    [planned] = stage.told(HostPlanned)
+    assert isinstance(planned, HostPlanned)
+    assert (stage.endings, Action.REGISTER in {change.action for change in planned.changes}) == (
+        {"h0": "enrolled"},
+        True,
+    )
+
+
+async def test_each_host_is_confirmed_by_its_own_region() -> None:
+    """What another region does not know of a host says nothing."""
+    stage = Stage(count=2, converged=frozenset({0, 1}))
+    away = replace(host(1), region=RegionName("us-west"))
+    facts = own(converged(bundle(away)), 1)
+    other = FakeRegion()
+    other.show(shown_as(1), str(facts.nomad.stamp))
+    stage.region.shown.pop(node_id(1))
+    stage.hosts[away.name].facts = [facts]
+    stage.intended = (host(0), away)
+    tools = RegionTools(
+        other,
+        Registrar(other, other.clock),
+        FakeIssuer(),
+        replace(REGION, name=RegionName("us-east")),
+        introduces=False,
+        status=other.state,
+    )
+    stage.equipment = replace(stage.equipment, regions={**stage.equipment.regions, away.region: tools})
+    await stage.run()
+    assert stage.endings == endings(2, "unchanged")
+
+
+async def test_converged_host_that_is_down_is_restarted_for_that_reason() -> None:
+    """Where nothing differs and the region shows something else, a restart is planned, and told why."""
+    stage = Stage(count=1, converged=frozenset({0}))
+    [(shown, stamp)] = stage.region.shown.values()
+    stage.region.show(replace(shown, status="down"), stamp)
+    await stage.run()
+    [planned] = stage.told(HostPlanned)
+    assert isinstance(planned, HostPlanned)
+    assert (stage.endings, planned.changes[-1].reason) == ({"h0": "enrolled"}, "the node is down")
+
+
+async def test_node_that_somebody_made_ineligible_is_left_alone() -> None:
+    """What was decided in the region is no reason for a restart."""
+    stage = Stage(count=1, converged=frozenset({0}))
+    [(shown, stamp)] = stage.region.shown.values()
+    stage.region.show(replace(shown, eligibility="ineligible"), stamp)
+    assert await stage.run() is ExitCode.UNVERIFIED
+    assert (stage.endings, stage.touched) == ({"h0": "unverified node_ineligible"}, [])
+
+
+async def test_dead_host_holds_up_nobody() -> None:
+    """The others are enrolled, and the exit code tells of the one."""
+    stage = Stage(off=frozenset({1}))
+    assert await stage.run() is ExitCode.UNREACHABLE
+    assert stage.endings == endings(4, "enrolled", h1="unreachable connect_timeout")
+
+
+async def test_doubled_machines_are_named_and_left_out() -> None:
+    """Two hosts with one client-id are refused before anything is sent; the others go on."""
+    stage = Stage()
+    stage.hosts[HostName("h1")].facts = [of_host(0, drifted)]
+    assert await stage.run() is ExitCode.TRUST
+    cloned = "failed client_id_cloned"
+    assert (stage.endings, stage.touched) == (endings(4, "enrolled", h0=cloned, h1=cloned), ["h2", "h3"])
+
+
+async def test_hosts_that_are_blocked_count_among_the_fleet() -> None:
+    """A clone is told apart from a host that has something else the matter with it, too."""
+    stage = Stage(count=2, surveys_only=True)
+    clone = of_host(0, drifted)
+    stage.hosts[HostName("h1")].facts = [replace(clone, is_root=False)]
+    assert await stage.run() is ExitCode.TRUST
+    assert stage.endings == {"h0": "failed client_id_cloned", "h1": "failed not_root"}
+
+
+async def test_programs_are_made_ready_for_the_hosts_that_will_need_them() -> None:
+    """Releases are fetched once the architectures are known, and for healthy hosts alone."""
+    stage = Stage(off=frozenset({1}))
+    await stage.run()
+    assert stage.prepared == [["h0", "h2", "h3"]]
+
+
+async def test_hosts_go_in_the_inventorys_order() -> None:
+    """Whatever order surveys end in, waves are cut in the order of the inventory."""
+    stage = Stage(strategy=strategy(canary=1, batch="2"))
+    stage.connector.refusals[HostName("h0")] = [OFF]
+    await stage.run()
+    waves = [event.hosts for event in stage.told(WaveStarted) if isinstance(event, WaveStarted)]
+    assert waves == [("h0",), ("h1", "h2"), ("h3",)]
+
+
+async def test_each_wave_has_a_nonce_of_its_own() -> None:
+    """The region is asked for a wave's nodes at once and not for all so far."""
+    stage = Stage(strategy=strategy(batch="2"))
+    await stage.run()
+    stamps = [outcome.stamp.rpartition("-")[2] for _, outcome in sorted(stage.outcomes.items())]
+    assert (stamps[0] == stamps[1], stamps[2] == stamps[3], stamps[0] == stamps[2]) == (True, True, False)
+
+
+# --- check and survey alone ------------------------------------------------------------------------------------------
+
+
+async def test_check_with_changes_ends_with_nine() -> None:
+    """A check announces its plans, touches nothing and says so."""
+    stage = Stage(count=2, converged=frozenset({0}), is_check=True)
+    assert await stage.run() is ExitCode.CHANGES
+    assert (stage.endings, stage.touched) == ({"h0": "unchanged", "h1": "skipped check"}, [])
+    assert [event.host for event in stage.told(HostPlanned)] == ["h1"]
+
+
+async def test_diffs_are_told_where_they_were_asked_for() -> None:
+    """With --diff each plan comes with what changes in its files; without it no file is read."""
+    plain, with_diffs = Stage(count=1, is_check=True), Stage(count=1, is_check=True, with_diffs=True)
+    await plain.run()
+    await with_diffs.run()
+    assert [
+        [diff.path for diff in event.diffs]
+        for stage in (plain, with_diffs)
+        for event in stage.told(HostPlanned)
+        if isinstance(event, HostPlanned)
+    ] == [[], [host_paths.DOCKER_CONFIG, host_paths.CLIENT_CONFIG]]
+
+
+async def test_check_without_changes_ends_with_zero() -> None:
+    """A converged fleet is what a check wants to see."""
+    assert await Stage(count=2, converged=frozenset({0, 1}), is_check=True).run() is ExitCode.OK
+
+
+async def test_survey_alone_touches_nothing() -> None:
+    """A preflight looks at hosts, and at their regions' nodes for names that are taken."""
+    stage = Stage(count=2, off=frozenset({1}), surveys_only=True)
+    assert await stage.run() is ExitCode.UNREACHABLE
+    assert stage.endings == {"h0": "skipped surveyed", "h1": "unreachable connect_timeout"}
+    assert (stage.region.queries, stage.touched) == ([(None, False)], [])
+
+
+async def test_survey_alone_does_without_a_silent_region() -> None:
+    """What hosts say is worth having where their region does not answer; that it did not is said."""
+    stage = Stage(count=1, surveys_only=True)
+    stage.region.errors["nodes"] = [RegionError("region_unreachable", "nobody answers")]
+    assert await stage.run() is ExitCode.OK
+    assert [e.code for e in stage.emit.events if isinstance(e, Warned)] == ["region_unreachable"]
+
+
+async def test_survey_alone_asks_no_region_that_said_nothing_before() -> None:
+    """Who did not answer at the beginning is not asked for nodes."""
+    stage = Stage(count=1, surveys_only=True)
+    stage.equipment = replace(
+        stage.equipment,
+        regions={name: replace(tools, status=None) for name, tools in stage.equipment.regions.items()},
+    )
+    assert await stage.run() is ExitCode.OK
+    assert stage.region.queries == []
+
+
+def smaller(stage: Stage, capacity: int) -> None:
+    """Let the region carry so many nodes, the host's own not among them."""
+    tools = stage.equipment.regions[REGION.name]
+    small = replace(tools, settings=replace(REGION, capacity=capacity))
+    stage.equipment = replace(stage.equipment, regions={REGION.name: small})
+
+
+async def test_survey_alone_tells_of_a_region_that_would_be_overfull() -> None:
+    """A preflight warns of what would stop the rollout."""
+    stage = Stage(count=2, unknown=frozenset({0, 1}), surveys_only=True)
+    smaller(stage, 1)
+    assert await stage.run() is ExitCode.OK
+    assert [e.code for e in stage.emit.events if isinstance(e, Warned)] == ["region_overfull"]
+
+
+async def test_region_that_would_be_overfull_stops_before_any_change() -> None:
+    """No host is touched, and the counts are said."""
+    stage = Stage(count=2, unknown=frozenset({0, 1}))
+    smaller(stage, 1)
+    with pytest.raises(ConfigurationError, match="2 hosts are to join eu-north"):
+        await stage.run()
+    assert stage.touched == []
+
+
+async def test_host_that_no_region_takes_fails_alone() -> None:
+    """The others are enrolled."""
+    stage = Stage(count=2)
+    stage.intended = (replace(stage.intended[0], region=AUTO_REGION), stage.intended[1])
+    assert await stage.run() is ExitCode.FAILED
+    assert stage.endings == {"h0": "failed no_region", "h1": "enrolled"}
+
+
+async def test_survey_alone_judges_the_fleet() -> None:
+    """Doubles show in a preflight, before anybody enrols anything."""
+    stage = Stage(count=2, surveys_only=True)
+    stage.hosts[HostName("h1")].facts = [of_host(0, drifted)]
+    assert await stage.run() is ExitCode.TRUST
+    assert {e.host for e in stage.emit.events if isinstance(e, HostJudged)} == {"h0", "h1"}
+
+
+# --- stopping --------------------------------------------------------------------------------------------------------
+
+
+async def test_declined_plan_changes_nothing() -> None:
+    """Whoever says no has every host left as it was, and exit code 2."""
+    stage = Stage(count=2, agrees=False)
+    assert await stage.run() is ExitCode.USAGE
+    assert (stage.touched, stage.endings) == ([], endings(2, "skipped not_begun"))
+
+
+async def test_error_while_asking_comes_out() -> None:
+    """A question that cannot be put ends the rollout before any host is touched."""
+    stage = Stage(count=1, agrees=UsageError("no_terminal", "nobody can be asked"))
+    with pytest.raises(UsageError):
+        await stage.run()
+    assert stage.touched == []
+
+
+async def test_too_many_failures_in_the_surveys_begin_no_wave() -> None:
+    """What failed before the first wave counts, and then nobody is asked."""
+    stage = Stage(strategy=strategy(failures="1"))
+    for name in ("h0", "h1"):
+        stage.hosts[HostName(name)].facts = [replace(BARE, is_root=False, machine_id=name, gpus=())]
+    assert await stage.run() is ExitCode.STOPPED
+    assert (stage.asked, stage.told(WaveStarted)) == ([], [])
+    assert stage.endings["h3"] == "skipped not_begun"
+
+
+async def test_too_many_failures_in_a_wave_stop_the_rest() -> None:
+    """Hosts after the one too many are not begun, and the way to go on is told."""
+    stage = Stage(broken=frozenset({0, 1}), strategy=strategy(batch="1", failures="1"))
+    assert await stage.run() is ExitCode.STOPPED
+    failed, skipped = "failed disk_full", "skipped not_begun"
+    assert stage.endings == {"h0": failed, "h1": failed, "h2": skipped, "h3": skipped}
+    left = stage.outcomes["h3"].problem
+    assert left is not None
+    assert (left.message, left.hint) == (
+        "2 hosts failed, 1 may (--max-failures)",
+        "run the same command with --resume",
+    )
+
+
+async def test_unreachable_hosts_are_not_counted() -> None:
+    """A rack without power is no bad rollout."""
+    stage = Stage(off=frozenset({0, 1}), strategy=strategy(failures="0"))
+    assert await stage.run() is ExitCode.UNREACHABLE
+    assert sorted(stage.touched) == ["h2", "h3"]
+
+
+async def test_signal_during_the_survey_begins_nothing_else() -> None:
+    """After a signal no region is asked, nothing fetched and nothing planned; every host has its outcome."""
+    stage = Stage(count=3)
+    stage.stop.request("interrupted", "SIGINT", ExitCode.INTERRUPTED)
+    assert await stage.run() is ExitCode.INTERRUPTED
+    assert (stage.endings, stage.prepared, stage.region.queries) == (
+        endings(3, "skipped not_begun"),
+        [],
+        [],
+    )
+    assert stage.told(RolloutStopped) == [RolloutStopped(code="interrupted", message="SIGINT")]
+
+
+async def test_check_that_was_stopped_says_so() -> None:
+    """A signal is told by the exit code of a check too."""
+    stage = Stage(count=1, is_check=True)
+    stage.stop.request("terminated", "SIGTERM", ExitCode.TERMINATED)
+    assert await stage.run() is ExitCode.TERMINATED
+    assert stage.endings == {"h0": "skipped not_begun"}
+
+
+# --- regions ---------------------------------------------------------------------------------------------------------
+
+
+async def test_region_that_does_not_answer_before_the_waves_ends_the_rollout() -> None:
+    """Without the region nothing can be planned, so no host is touched."""
+    stage = Stage(count=2)
+    stage.region.errors["nodes"] = [RegionError("region_silent", "no answer")]
+    with pytest.raises(RegionError):
+        await stage.run()
+    assert stage.touched == []
+
+
+async def test_region_that_fails_in_a_wave_fails_the_hosts_under_way_alone() -> None:
+    """The wave's hosts are unverified; later waves find the region well again."""
+    stage = Stage(count=3, strategy=strategy(batch="1"))
+
+    failed: list[str] = []
+
+    def fail_once() -> None:
+        if stage.hosts[HostName("h0")].payloads and not failed:
+            failed.append("once")
+            stage.region.errors["nodes"] = [RegionError("region_silent", "no answer")]
+
+    stage.region.at_look = fail_once
+    assert await stage.run() is ExitCode.UNVERIFIED
+    assert stage.endings == endings(3, "enrolled", h0="unverified region_silent")
+
+
+async def test_broken_journal_ends_everything() -> None:
+    """Where nothing can be recorded, nothing more is done."""
+    broken = ConfigurationError("journal_broken", "disk full")
+    stage = Stage(count=2, emit=Emitted(error=broken, from_=10))
+    with pytest.raises(ExceptionGroup) as caught:
+        await stage.run()
+    leaves = [error for error in caught.value.exceptions if error is not broken]
+    assert (leaves, stage.connector.open) == ([], 0)
+
+
+def test_results_name_every_ending() -> None:
+    """The words that ``endings`` compares are those of the contract."""
+    assert {Result.ENROLLED, Result.UNCHANGED, Result.SKIPPED} < set(Result)

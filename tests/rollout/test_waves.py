@@ -1,0 +1,218 @@
+"""Waves, budgets and when a rollout stops."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ionetctl.core.errors import ExitCode, UsageError
+from ionetctl.core.events import AnyEvent, RolloutStopped, WaveFinished, WaveStarted
+from ionetctl.core.model.names import HostName
+from ionetctl.core.model.outcome import Outcome, Problem, Result
+from ionetctl.host.pipeline import Prepared
+from ionetctl.host.release_node import Mark
+from ionetctl.host.survey import Surveyed
+from ionetctl.plan.plan import Circumstances, make_plan
+from ionetctl.rollout.engines.inline import InlineEngine
+from ionetctl.rollout.waves import FailureBudget, Rollout, Size, Stop, Strategy, Wave, waves
+from tests.support.fakes import Emitted
+from tests.support.sample import BARE, HOST, bundle
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+BUNDLE = bundle()
+
+
+def prepared(name: str) -> Prepared:
+    host = replace(HOST, name=HostName(name))
+    plan = make_plan(BUNDLE, BARE, Circumstances("f" * 12, None, is_known=False))
+    return Prepared(Surveyed(host, name, BARE, ()), BUNDLE, plan, Mark.NEW, unconfirmed=None)
+
+
+def hosts(count: int) -> list[Prepared]:
+    return [prepared(f"h{number}") for number in range(count)]
+
+
+def strategy(canary: int, batch: str, failures: str = "5%") -> Strategy:
+    return Strategy(canary, Size.parse(batch, "--batch-size"), Size.parse(failures, "--max-failures"))
+
+
+@pytest.mark.parametrize(
+    ("count", "canary", "batch", "sizes"),
+    [
+        (10, 1, "10%", [1] * 10),
+        (200, 1, "10%", [1, *[20] * 9, 19]),
+        (5, 0, "2", [2, 2, 1]),
+        (3, 5, "10%", [3]),
+        (4, 1, "100%", [1, 3]),
+        (4, 0, "0", [1, 1, 1, 1]),
+        (0, 1, "10%", []),
+    ],
+)
+def test_waves_cut_the_hosts(count: int, canary: int, batch: str, sizes: list[int]) -> None:
+    """The canary goes first, then batches of the size asked for, and nobody is left out."""
+    cut = waves(hosts(count), strategy(canary, batch))
+    assert [len(wave.hosts) for wave in cut] == sizes
+    assert [one.host.name for wave in cut for one in wave.hosts] == [f"h{n}" for n in range(count)]
+
+
+def test_only_the_first_wave_is_a_canary() -> None:
+    """Waves know their place."""
+    cut = waves(hosts(3), strategy(1, "1"))
+    assert [(wave.index, wave.of, wave.is_canary) for wave in cut] == [
+        (1, 3, True),
+        (2, 3, False),
+        (3, 3, False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "of", "size"), [("5%", 200, 10), ("5%", 6, 1), ("0", 200, 0), ("7", 3, 7), ("0%", 9, 0)]
+)
+def test_sizes(text: str, of: int, size: int) -> None:
+    """A percentage is rounded up, a number is itself."""
+    assert Size.parse(text, "--batch-size").of(of) == size
+
+
+@pytest.mark.parametrize("text", ["", "-1", "10 %x", "101%", "ten", "1.5"])
+def test_nonsense_sizes_name_their_option(text: str) -> None:
+    """A size that cannot be meant is a usage error."""
+    with pytest.raises(UsageError, match="--max-failures"):
+        Size.parse(text, "--max-failures")
+
+
+@pytest.mark.parametrize("text", ["5%", "12"])
+def test_sizes_print_as_written(text: str) -> None:
+    """What is recorded is what was asked for."""
+    assert str(Size.parse(text, "--batch-size")) == text
+
+
+class Stage:
+    """A rollout whose hosts end as told."""
+
+    def __init__(self, results: Mapping[str, Result], *, allowed: int = 0, stop: Stop | None = None) -> None:
+        self.events: list[AnyEvent] = []
+        self.outcomes: list[Outcome] = []
+        self.results = results
+        self.stop = stop or Stop()
+        budget = FailureBudget(allowed)
+        self.rollout = Rollout(self.emit, InlineEngine(1), self.enroll, self.finish, budget, self.stop)
+
+    async def emit(self, event: AnyEvent) -> None:
+        self.events.append(event)
+
+    async def enroll(self, one: Prepared, _wave: Wave) -> Outcome:
+        result = self.results.get(one.host.name, Result.ENROLLED)
+        problem = None if result is Result.ENROLLED else Problem("broken", "apply", "it broke", "", 5)
+        host = one.host
+        return Outcome(host.name, host.address, host.region, host.datacenter, result, problem=problem)
+
+    async def finish(self, _one: Prepared, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+
+    async def run(self, count: int, canary: int = 0, batch: str = "2") -> list[str]:
+        left = await self.rollout.run(waves(hosts(count), strategy(canary, batch)))
+        return [one.host.name for one in left]
+
+
+async def test_all_waves_run() -> None:
+    """Without failures every host is enrolled, wave after wave."""
+    stage = Stage({})
+    assert (await stage.run(3, canary=1), [o.host for o in stage.outcomes]) == ([], ["h0", "h1", "h2"])
+    assert stage.events == [
+        WaveStarted(index=1, of=2, hosts=(HostName("h0"),), is_canary=True),
+        WaveFinished(index=1, of=2, failed=0),
+        WaveStarted(index=2, of=2, hosts=(HostName("h1"), HostName("h2"))),
+        WaveFinished(index=2, of=2, failed=0),
+    ]
+
+
+async def test_too_many_failures_stop_within_the_wave() -> None:
+    """The host after the one too many is not begun."""
+    stage = Stage({"h0": Result.FAILED, "h1": Result.FAILED}, allowed=1)
+    assert await stage.run(6, batch="4") == ["h2", "h3", "h4", "h5"]
+    assert (stage.stop.exit_code, stage.events[-1]) == (
+        ExitCode.STOPPED,
+        RolloutStopped(code="too_many_failures", message="2 hosts failed, 1 may (--max-failures)"),
+    )
+
+
+async def test_allowed_failures_do_not_stop() -> None:
+    """As many failures as may be are no reason to end."""
+    stage = Stage({"h0": Result.FAILED}, allowed=1)
+    assert (await stage.run(4), stage.stop.is_requested) == ([], False)
+
+
+async def test_unconfirmed_hosts_are_counted() -> None:
+    """A region that dies in the middle must not have the rest of the fleet installed for nothing."""
+    stage = Stage({"h0": Result.UNVERIFIED, "h1": Result.UNVERIFIED}, allowed=1)
+    assert await stage.run(4, batch="1") == ["h2", "h3"]
+    assert stage.stop.exit_code is ExitCode.UNVERIFIED
+
+
+async def test_unreachable_hosts_are_not_counted() -> None:
+    """A rack without power is no bad rollout."""
+    stage = Stage({"h0": Result.UNREACHABLE, "h1": Result.UNREACHABLE})
+    assert (await stage.run(4), stage.stop.is_requested) == ([], False)
+
+
+@pytest.mark.parametrize(
+    ("result", "code", "exit_code"),
+    [
+        (Result.FAILED, "canary_failed", ExitCode.STOPPED),
+        (Result.UNVERIFIED, "canary_unverified", ExitCode.UNVERIFIED),
+    ],
+)
+async def test_canary_that_dies_stops_the_rest(result: Result, code: str, exit_code: ExitCode) -> None:
+    """What the canary dies of, the others would die of too."""
+    stage = Stage({"h0": result}, allowed=5)
+    assert await stage.run(4, canary=1) == ["h1", "h2", "h3"]
+    reason = stage.stop.reason
+    assert (reason.code if reason else None, stage.stop.exit_code) == (code, exit_code)
+
+
+async def test_canary_without_followers_stops_nothing() -> None:
+    """A fleet of one has its own outcome, and no stopped rollout beside it."""
+    stage = Stage({"h0": Result.FAILED}, allowed=5)
+    assert (await stage.run(1, canary=1), stage.stop.is_requested) == ([], False)
+
+
+async def test_unreachable_canary_lets_the_rest_go_on() -> None:
+    """A canary that cannot be reached says nothing of the rollout."""
+    stage = Stage({"h0": Result.UNREACHABLE})
+    assert await stage.run(3, canary=1) == []
+
+
+async def test_stop_that_was_requested_before_begins_nothing() -> None:
+    """After a signal no wave begins, and the reason is told once."""
+    stop = Stop()
+    stop.request("interrupted", "SIGINT", ExitCode.INTERRUPTED)
+    stop.request("other", "later", ExitCode.STOPPED)
+    stage = Stage({}, stop=stop)
+    assert await stage.run(2) == ["h0", "h1"]
+    await stop.tell(stage.emit)
+    assert stage.events == [RolloutStopped(code="interrupted", message="SIGINT")]
+
+
+async def test_stop_is_told_while_hosts_are_at_work() -> None:
+    """Who waits for the reason hears it when it comes, and it is told once."""
+    stop, emit = Stop(), Emitted()
+    telling = asyncio.create_task(stop.tell_when_requested(emit))
+    await asyncio.sleep(0)
+    before = list(emit.events)
+    stop.request("interrupted", "SIGINT", ExitCode.INTERRUPTED)
+    await telling
+    await stop.tell(emit)
+    told = RolloutStopped(code="interrupted", message="SIGINT")
+    assert (before, emit.events, stop.is_requested) == ([], [told], True)
+
+
+async def test_stop_without_a_reason_has_nothing_to_tell() -> None:
+    """A rollout that nobody ended ends without a word."""
+    emit = Emitted()
+    await Stop().tell(emit)
+    assert emit.events == []

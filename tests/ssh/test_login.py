@@ -1,0 +1,347 @@
+"""Every way to log in, and what is said when none of them works."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import shutil
+import traceback
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import asyncssh
+import pytest
+
+from ionetctl.core.errors import ConfigurationError, HostError, HostFailedError
+from ionetctl.core.ports import Command
+from ionetctl.ssh import SshConnector, TransportSettings
+from tests.ssh.servers import (
+    MISSING,
+    PASSPHRASE,
+    PASSWORD,
+    SECRETS,
+    WRONG,
+    Behaviour,
+    Server,
+    connector,
+    reveal,
+    serve,
+    write_key,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ionetctl.core.model.host import Host
+
+HELLO = Command(("echo", "hello"), timeout_s=10, idle_s=10, as_root=False)
+
+
+async def say_hello(settings: TransportSettings, host: Host, **options: Any) -> bytes:
+    """What the host answers over a connection of its own."""
+    async with connector(settings, **options) as ways, ways.connect(host) as session:
+        return (await session.run(HELLO)).stdout
+
+
+async def refusal(settings: TransportSettings, host: Host) -> HostError:
+    """The error that connecting ends with."""
+    with pytest.raises(HostError) as caught:
+        await say_hello(settings, host)
+    return caught.value
+
+
+@asynccontextmanager
+async def agent(directory: Path, *keys: asyncssh.SSHKey) -> AsyncIterator[str]:
+    """The socket of a real ssh-agent that holds keys."""
+    program = shutil.which("ssh-agent")
+    if program is None:
+        pytest.skip("no ssh-agent here")
+    path = str(directory / "agent")
+    process = await asyncio.create_subprocess_exec(
+        program, "-D", "-a", path, stdout=asyncio.subprocess.DEVNULL
+    )
+    try:
+        async with asyncio.timeout(10), await _agent_client(path) as client:
+            await client.add_keys(list(keys))
+        yield path
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def _agent_client(path: str) -> asyncssh.SSHAgentClient:
+    while True:
+        with contextlib.suppress(OSError):
+            return await asyncssh.connect_agent(path)
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def server(host_key: asyncssh.SSHKey, user_key: asyncssh.SSHKey) -> AsyncIterator[Server]:
+    async with serve(Behaviour(authorized=[user_key]), host_key) as listening:
+        yield listening
+
+
+async def test_identity_file(server: Server, settings: TransportSettings, identity: str) -> None:
+    """A private key file of the inventory logs in."""
+    assert await say_hello(settings, server.host(identities=(identity,))) == b"hello\n"
+
+
+async def test_default_identity(server: Server, settings: TransportSettings, identity: str) -> None:
+    """Where nobody names one, the usual files are tried, those that are not there passed over."""
+    usual = replace(settings, default_identities=(Path("/nonexistent/id"), Path(identity)))
+    assert await say_hello(usual, server.host()) == b"hello\n"
+
+
+@pytest.mark.parametrize("kind", ["ecdsa_key", "rsa_key"])
+async def test_other_key_types(
+    kind: str,
+    host_key: asyncssh.SSHKey,
+    settings: TransportSettings,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> None:
+    """ECDSA and RSA keys log in too."""
+    key: asyncssh.SSHKey = request.getfixturevalue(kind)
+    async with serve(Behaviour(authorized=[key]), host_key) as listening:
+        host = listening.host(identities=(write_key(key, tmp_path / "id"),))
+        assert await say_hello(settings, host) == b"hello\n"
+
+
+async def test_encrypted_identity_is_decrypted_once(
+    server: Server, settings: TransportSettings, user_key: asyncssh.SSHKey, tmp_path: Path
+) -> None:
+    """A passphrase opens a key, and the secret is asked for once for the whole fleet."""
+    asked: list[str] = []
+
+    def count(reference: Any) -> str:
+        asked.append(reference.locator)
+        return reveal(reference)
+
+    path = write_key(user_key, tmp_path / "locked", SECRETS["PASSPHRASE"])
+    host = server.host(identities=(path,), passphrase=PASSPHRASE)
+    async with connector(settings, reveal=count) as ways:
+        for _ in range(3):
+            async with ways.connect(host) as session:
+                await session.run(HELLO)
+    assert asked == ["PASSPHRASE"]
+
+
+async def test_wrong_passphrase(
+    server: Server, settings: TransportSettings, user_key: asyncssh.SSHKey, tmp_path: Path
+) -> None:
+    """A passphrase that does not fit is named, with the file and without the secret."""
+    path = write_key(user_key, tmp_path / "locked", SECRETS["PASSPHRASE"])
+    error = await refusal(settings, server.host(identities=(path,), passphrase=WRONG))
+    assert (type(error), error.code) == (HostFailedError, "passphrase_wrong")
+    assert error.message == f"the passphrase does not open the identity {path}"
+
+
+async def test_encrypted_identity_without_passphrase(
+    server: Server, settings: TransportSettings, user_key: asyncssh.SSHKey, tmp_path: Path
+) -> None:
+    """An encrypted key that nothing opens is an error and not passed over."""
+    path = write_key(user_key, tmp_path / "locked", SECRETS["PASSPHRASE"])
+    assert (await refusal(settings, server.host(identities=(path,)))).code == "identity_encrypted"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(None, "No such file"), (b"no key at all", "Invalid private key")],
+    ids=["missing", "junk"],
+)
+async def test_unusable_identity(
+    server: Server, settings: TransportSettings, tmp_path: Path, content: bytes | None, words: str
+) -> None:
+    """An identity of the inventory that is no key is an error that names the file."""
+    path = tmp_path / "id"
+    if content is not None:
+        path.write_bytes(content)
+    error = await refusal(settings, server.host(identities=(str(path),)))
+    assert (error.code, error.transient, words in error.message) == ("identity_unreadable", False, True)
+
+
+async def test_check_finds_an_unusable_identity_before_any_host_is_touched(
+    server: Server, settings: TransportSettings
+) -> None:
+    """What would fail every host is a configuration error beforehand."""
+    async with connector(settings) as ways:
+        with pytest.raises(ConfigurationError) as caught:
+            await ways.check([server.host(identities=("/nonexistent/id",))])
+    assert (caught.value.code, server.behaviour.connections) == ("identity_unreadable", [])
+
+
+async def test_check_passes_what_can_be_used(
+    server: Server, settings: TransportSettings, identity: str
+) -> None:
+    """A usable host passes the check without being connected to."""
+    async with connector(settings) as ways:
+        await ways.check([server.host(identities=(identity,))] * 2)
+    assert server.behaviour.connections == []
+
+
+@pytest.mark.parametrize("is_beside", [True, False], ids=["beside the key", "named"])
+async def test_certificate(
+    *,
+    host_key: asyncssh.SSHKey,
+    other_key: asyncssh.SSHKey,
+    user_key: asyncssh.SSHKey,
+    identity: str,
+    settings: TransportSettings,
+    tmp_path: Path,
+    is_beside: bool,
+) -> None:
+    """A user certificate logs in where the host knows the CA alone."""
+    certificate = other_key.generate_user_certificate(user_key, "miner", principals=["miner"])
+    path = Path(f"{identity}-cert.pub") if is_beside else tmp_path / "elsewhere"
+    certificate.write_certificate(path)
+    named = {} if is_beside else {"certificate": str(path)}
+    async with serve(Behaviour(authorized=[other_key]), host_key) as listening:
+        host = listening.host(identities=(identity,), **named)
+        assert await say_hello(settings, host) == b"hello\n"
+
+
+async def test_unusable_certificate(server: Server, settings: TransportSettings, identity: str) -> None:
+    """A certificate of the inventory that is none is an error that names the file."""
+    error = await refusal(settings, server.host(identities=(identity,), certificate="/nonexistent-cert.pub"))
+    assert error.code == "certificate_unreadable"
+
+
+async def test_agent(
+    server: Server,
+    settings: TransportSettings,
+    user_key: asyncssh.SSHKey,
+    rsa_key: asyncssh.SSHKey,
+    tmp_path: Path,
+) -> None:
+    """The agent's keys are offered, for all hosts over one connection to it."""
+    async with agent(tmp_path, rsa_key, user_key) as path:
+        host = server.host(agent=True)
+        async with connector(replace(settings, agent_path=path)) as ways:
+            for _ in range(2):
+                async with ways.connect(host) as session:
+                    assert (await session.run(HELLO)).stdout == b"hello\n"
+
+
+async def test_agent_holds_the_key_of_an_encrypted_identity(
+    server: Server, settings: TransportSettings, user_key: asyncssh.SSHKey, tmp_path: Path
+) -> None:
+    """An encrypted identity needs no passphrase where the agent has it open."""
+    path = write_key(user_key, tmp_path / "locked", SECRETS["PASSPHRASE"])
+    user_key.write_public_key(f"{path}.pub")
+    async with agent(tmp_path, user_key) as socket:
+        host = server.host(agent=True, identities=(path,))
+        assert await say_hello(replace(settings, agent_path=socket), host) == b"hello\n"
+
+
+async def test_agent_key_with_a_certificate(
+    host_key: asyncssh.SSHKey,
+    other_key: asyncssh.SSHKey,
+    user_key: asyncssh.SSHKey,
+    settings: TransportSettings,
+    tmp_path: Path,
+) -> None:
+    """A certificate of the inventory is used with the agent's key that it belongs to."""
+    path = tmp_path / "miner-cert.pub"
+    other_key.generate_user_certificate(user_key, "miner", principals=["miner"]).write_certificate(path)
+    async with (
+        agent(tmp_path, user_key) as socket,
+        serve(Behaviour(authorized=[other_key]), host_key) as listening,
+    ):
+        host = listening.host(agent=True, certificate=str(path))
+        assert await say_hello(replace(settings, agent_path=socket), host) == b"hello\n"
+
+
+async def test_agent_that_is_gone_is_passed_over(
+    server: Server, settings: TransportSettings, identity: str, tmp_path: Path
+) -> None:
+    """An agent that does not answer has no keys; the others still count."""
+    host = server.host(agent=True, identities=(identity,))
+    assert await say_hello(replace(settings, agent_path=str(tmp_path / "none")), host) == b"hello\n"
+
+
+@pytest.mark.parametrize("method", ["password", "keyboard"])
+async def test_password(host_key: asyncssh.SSHKey, settings: TransportSettings, method: str) -> None:
+    """A password logs in, as such or by keyboard-interactive, whatever the prompt's language."""
+    behaviour = Behaviour()
+    setattr(behaviour, method, SECRETS["PASSWORD"])
+    async with serve(behaviour, host_key) as listening:
+        assert await say_hello(settings, listening.host(password=PASSWORD)) == b"hello\n"
+
+
+async def test_wrong_password_is_sent_once(host_key: asyncssh.SSHKey, settings: TransportSettings) -> None:
+    """A wrong password is tried once, by one method, and the refusal is never worth a retry."""
+    behaviour = Behaviour(password="other", keyboard="other")
+    async with serve(behaviour, host_key) as listening:
+        error = await refusal(settings, listening.host(password=WRONG))
+    assert behaviour.passwords_seen == [SECRETS["WRONG"]]
+    assert (error.code, error.exit_code, error.transient) == ("auth_failed", 5, False)
+    assert "tried password" in error.message
+
+
+async def test_expired_password(host_key: asyncssh.SSHKey, settings: TransportSettings) -> None:
+    """A password that must be changed first says so."""
+    behaviour = Behaviour(password=SECRETS["PASSWORD"], is_password_expired=True)
+    async with serve(behaviour, host_key) as listening:
+        error = await refusal(settings, listening.host(password=PASSWORD))
+    assert (error.code, "expired" in error.message) == ("auth_failed", True)
+
+
+async def test_secret_that_cannot_be_had(host_key: asyncssh.SSHKey, settings: TransportSettings) -> None:
+    """A password that nobody set is told as such and not as a refused login."""
+    async with serve(Behaviour(password="x"), host_key) as listening:
+        error = await refusal(settings, listening.host(password=MISSING))
+    assert (error.code, error.message) == ("secret_missing", "env:MISSING is not set")
+
+
+async def test_refused_login_says_what_was_tried(
+    host_key: asyncssh.SSHKey, settings: TransportSettings, identity: str
+) -> None:
+    """The message names user, host, what was offered and the host's own words, made harmless."""
+    async with serve(Behaviour(banner="\x1b[31mAccess\x07 by appointment"), host_key) as listening:
+        error = await refusal(settings, listening.host(identities=(identity,)))
+    assert error.message == (
+        f"miner@127.0.0.1:{listening.port} refuses the login: Permission denied for user miner on host 127.0.0.1; "
+        f"tried key {identity}; it says: Access by appointment"
+    )
+
+
+async def test_nothing_to_log_in_with(server: Server, settings: TransportSettings) -> None:
+    """Without any key or password the message says that there was none."""
+    assert "no key, agent or password is at hand" in (await refusal(settings, server.host())).message
+
+
+async def test_no_secret_is_ever_shown(
+    host_key: asyncssh.SSHKey, settings: TransportSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither logs at their loudest, nor tracebacks, nor reprs hold a password; the login itself does use it."""
+    caplog.set_level(logging.DEBUG)
+    asyncssh.set_debug_level(2)
+    behaviour = Behaviour(password="other")
+    async with serve(behaviour, host_key) as listening, SshConnector(settings, reveal) as ways:
+        host = listening.host(password=WRONG, become_password=PASSWORD)
+        try:
+            async with ways.connect(host):
+                pass
+        except HostError as error:
+            shown = _with_locals(error)
+        asyncssh.set_debug_level(1)
+        shown += caplog.text + repr(ways) + repr(vars(ways)) + repr(host)
+    assert behaviour.passwords_seen == [SECRETS["WRONG"]]
+    assert "miner" in shown
+    assert _secrets_in(shown) == []
+    assert _secrets_in(shown + SECRETS["WRONG"]) == [SECRETS["WRONG"]]
+
+
+def _with_locals(error: Exception) -> str:
+    """The traceback with every frame's variables, but for those of the test itself."""
+    assert error.__traceback__ is not None
+    own = error.with_traceback(error.__traceback__.tb_next)
+    return "".join(traceback.TracebackException.from_exception(own, capture_locals=True).format())
+
+
+def _secrets_in(text: str) -> list[str]:
+    return [secret for secret in SECRETS.values() if secret in text]

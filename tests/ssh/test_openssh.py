@@ -1,0 +1,181 @@
+"""The same against OpenSSH's own server, run on loopback without any privilege; skipped where there is none."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import pwd
+import shutil
+import subprocess
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ionetctl.core.errors import HostUnreachableError
+from ionetctl.core.model.host import Host, Jump
+from ionetctl.core.ports import Command
+from tests.ssh.servers import connector, known_line, listening, make_host, public, write_key
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import asyncssh
+
+    from ionetctl.ssh import TransportSettings
+
+SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/sbin")
+pytestmark = pytest.mark.skipif(SSHD is None, reason="no OpenSSH server (sshd) on this machine")
+USER = pwd.getpwuid(os.getuid()).pw_name
+CONFIG = """ListenAddress 127.0.0.1
+Port {port}
+HostKey {folder}/host_key
+AuthorizedKeysFile {folder}/authorized_keys
+PidFile none
+StrictModes no
+UsePAM no
+PermitRootLogin yes
+{more}
+"""
+
+
+@dataclass(frozen=True)
+class Sshd:
+    """A running OpenSSH server."""
+
+    port: int
+    key: asyncssh.SSHKey
+
+    def host(self, identity: str, jump: tuple[Jump, ...] = ()) -> Host:
+        """The inventory's host for it."""
+        return make_host(
+            port=self.port,
+            user=USER,
+            identities=(identity,),
+            agent=False,
+            jump=jump,
+            host_keys=(public(self.key),),
+        )
+
+
+@contextlib.asynccontextmanager
+async def sshd(
+    folder: Path, host_key: asyncssh.SSHKey, user_key: asyncssh.SSHKey, more: str = ""
+) -> AsyncIterator[Sshd]:
+    """An OpenSSH server that listens, for as long as the block lasts."""
+    async with listening(_ignore) as port:
+        pass
+    write_key(host_key, folder / "host_key")
+    _write(folder, user_key, CONFIG.format(port=port, folder=folder, more=more))
+    process = await asyncio.create_subprocess_exec(
+        SSHD or "sshd", "-D", "-e", "-f", str(folder / "sshd_config"), stderr=asyncio.subprocess.PIPE
+    )
+    assert process.stderr is not None
+    try:
+        async with asyncio.timeout(10):
+            line = await process.stderr.readline()
+            while line and b"listening" not in line:
+                line = await process.stderr.readline()
+        if not line:
+            pytest.skip("sshd does not start here")
+        yield Sshd(port, host_key)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        await process.communicate()
+
+
+def _write(folder: Path, user_key: asyncssh.SSHKey, config: str) -> None:
+    (folder / "authorized_keys").write_text(public(user_key))
+    (folder / "sshd_config").write_text(config)
+    if os.getuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)
+
+
+def _hash(known_hosts: Path) -> None:
+    subprocess.run(["ssh-keygen", "-q", "-H", "-f", str(known_hosts)], check=True, capture_output=True)
+
+
+async def _ignore(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Only the port matters."""
+
+
+@pytest.fixture
+async def server(host_key: asyncssh.SSHKey, user_key: asyncssh.SSHKey, tmp_path: Path) -> AsyncIterator[Sshd]:
+    async with sshd(tmp_path, host_key, user_key) as running:
+        yield running
+
+
+def shell(script: str) -> Command:
+    return Command(("sh", "-c", script), timeout_s=30, idle_s=30, limit_bytes=16 << 20, as_root=False)
+
+
+async def test_command(server: Sshd, settings: TransportSettings, identity: str) -> None:
+    """A command runs, by the cipher that costs least, and its status comes back."""
+    async with connector(settings) as ways, ways.connect(server.host(identity)) as session:
+        completed = await session.run(shell("printf out; exit 3"))
+        cipher = session.connection.get_extra_info("send_cipher")
+    assert (completed.exit_status, completed.stdout, cipher) == (3, b"out", "aes128-gcm@openssh.com")
+
+
+async def test_large_payload(server: Sshd, settings: TransportSettings, identity: str) -> None:
+    """Many times the bytes that may be in flight arrive unchanged."""
+    content = os.urandom(1 << 20) * 8
+    async with connector(settings) as ways, ways.connect(server.host(identity)) as session:
+        completed = await session.run(shell("cat"), stdin=content)
+    assert completed.stdout == content
+
+
+async def test_hashed_known_hosts(
+    server: Sshd, settings: TransportSettings, identity: str, tmp_path: Path
+) -> None:
+    """A file that ssh-keygen hashed is understood."""
+    path = tmp_path / "known_hosts"
+    path.write_text(known_line(server.key, f"[127.0.0.1]:{server.port}"))
+    _hash(path)
+    host = server.host(identity)
+    unpinned = replace(host, ssh=replace(host.ssh, host_keys=()))
+    async with connector(settings) as ways, ways.connect(unpinned) as session:
+        assert (await session.run(shell("echo hello"))).stdout == b"hello\n"
+    assert "127.0.0.1" not in path.read_text()
+
+
+async def test_jump_host(server: Sshd, settings: TransportSettings, identity: str, tmp_path: Path) -> None:
+    """Hosts behind an OpenSSH jump host are reached, several at once."""
+    (tmp_path / "known_hosts").write_text(known_line(server.key, f"[localhost]:{server.port}"))
+    host = server.host(identity, jump=(Jump("localhost", server.port, USER),))
+    async with connector(settings) as ways:
+
+        async def hello() -> bytes:
+            async with ways.connect(host) as session:
+                return (await session.run(shell("echo hello"))).stdout
+
+        assert await asyncio.gather(*(hello() for _ in range(5))) == [b"hello\n"] * 5
+
+
+async def test_jump_host_without_forwarding(
+    host_key: asyncssh.SSHKey,
+    user_key: asyncssh.SSHKey,
+    settings: TransportSettings,
+    identity: str,
+    tmp_path: Path,
+) -> None:
+    """OpenSSH's own words for a forbidden forwarding are understood."""
+    async with sshd(tmp_path, host_key, user_key, "AllowTcpForwarding no") as server:
+        (tmp_path / "known_hosts").write_text(known_line(server.key, f"[localhost]:{server.port}"))
+        host = server.host(identity, jump=(Jump("localhost", server.port, USER),))
+        async with connector(settings) as ways:
+            with pytest.raises(HostUnreachableError) as caught:
+                async with ways.connect(host):
+                    pass
+    assert caught.value.code == "jump_failed"
+
+
+async def test_drop_in_the_middle(server: Sshd, settings: TransportSettings, identity: str) -> None:
+    """A server process that dies takes the command with it, and that is no success."""
+    async with connector(settings) as ways, ways.connect(server.host(identity)) as session:
+        with pytest.raises(HostUnreachableError) as caught:
+            await session.run(shell('kill -9 $(ps -o ppid= -p "$PPID") $PPID; sleep 20'))
+    assert (caught.value.code, caught.value.transient) == ("connection_lost", True)

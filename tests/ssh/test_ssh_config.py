@@ -1,0 +1,290 @@
+"""The inventory's word first, then ~/.ssh/config as OpenSSH reads it, then the defaults."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ionetctl.core.errors import ConfigurationError
+from ionetctl.core.model.host import Jump
+from ionetctl.ssh import TransportSettings
+from ionetctl.ssh.config.resolve import Endpoint, Routes, parse_jumps
+from tests.ssh.servers import PASSPHRASE, PASSWORD, Behaviour, connector, make_host, serve
+
+if TYPE_CHECKING:
+    import asyncssh
+
+
+def resolve(config: str, tmp_path: Path, address: str = "rig-1.example", **ssh: Any) -> Endpoint:
+    """The endpoint of a host under an SSH configuration."""
+    path = tmp_path / "config"
+    path.write_text(config)
+    settings = TransportSettings(
+        ssh_config=(path,),
+        known_hosts=(Path("/home/ops/known_hosts"),),
+        system_known_hosts=(),
+        agent_path="/run/agent",
+        default_identities=(Path("/home/ops/id_ed25519"),),
+    )
+    return Routes(settings, "ops").resolve(make_host(address, **ssh))
+
+
+def test_defaults(tmp_path: Path) -> None:
+    """Where nobody says anything, it is as with OpenSSH."""
+    assert resolve("", tmp_path, "Rig-1.Example") == Endpoint(
+        address="Rig-1.Example",
+        port=22,
+        user="ops",
+        known_name="rig-1.example",
+        known_port=22,
+        known_hosts=(Path("/home/ops/known_hosts"),),
+        identities=(Path("/home/ops/id_ed25519"),),
+        agent_path="/run/agent",
+    )
+
+
+FULL = """
+Host rig-*.example !rig-9.example
+  HostName %h.internal
+  User miner
+  Port 2222
+  IdentityFile /keys/rig
+  CertificateFile /keys/rig-cert.pub
+  UserKnownHostsFile /keys/known /keys/more
+  GlobalKnownHostsFile /etc/known
+  IdentitiesOnly yes
+  IdentityAgent /run/other
+Host *
+  User nobody
+"""
+
+
+def test_configuration_fills_what_the_inventory_leaves_open(tmp_path: Path) -> None:
+    """Every option that reaches a host is honoured, the first match counting."""
+    assert resolve(FULL, tmp_path) == Endpoint(
+        address="rig-1.example.internal",
+        port=2222,
+        user="miner",
+        known_name="rig-1.example.internal",
+        known_port=2222,
+        known_hosts=(Path("/keys/known"), Path("/keys/more")),
+        system_known_hosts=(Path("/etc/known"),),
+        identities=(Path("/keys/rig"),),
+        certificates=(Path("/keys/rig-cert.pub"),),
+        agent_path="/run/other",
+        is_agent_limited=True,
+    )
+
+
+def test_inventory_goes_first(tmp_path: Path) -> None:
+    """What the inventory says is not overruled."""
+    endpoint = resolve(
+        FULL, tmp_path, user="root", port=22, identities=("/mine",), certificate="/mine-cert", agent=False
+    )
+    facts = (endpoint.user, endpoint.port, endpoint.identities, endpoint.certificates, endpoint.agent_path)
+    assert facts == ("root", 22, (Path("/mine"),), (Path("/mine-cert"),), None)
+    assert endpoint.must_load
+
+
+@pytest.mark.parametrize(
+    ("config", "user"),
+    [
+        pytest.param("Host rig-9.example\n User other", "ops", id="another host"),
+        pytest.param("Host rig-?.example\n User miner", "miner", id="question mark"),
+        pytest.param("Host *.example !rig-1.example\n User other", "ops", id="negated"),
+        pytest.param("Match host rig-1.*\n User miner", "miner", id="match host"),
+        pytest.param("Match localuser ops\n User miner", "miner", id="match localuser"),
+        pytest.param("Match all\n User miner", "miner", id="match all"),
+        pytest.param("Include {more}", "included", id="include"),
+        pytest.param("User=miner", "miner", id="equals sign"),
+    ],
+)
+def test_matching(tmp_path: Path, config: str, user: str) -> None:
+    """Host, Match and Include choose as OpenSSH does."""
+    more = tmp_path / "more"
+    more.write_text("Host *\n  User included\n")
+    assert resolve(config.format(more=more), tmp_path).user == user
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [("IdentityAgent none", None), ("IdentityAgent SSH_AUTH_SOCK", "/run/agent"), ("", "/run/agent")],
+)
+def test_agent(tmp_path: Path, config: str, expected: str | None) -> None:
+    """IdentityAgent names a socket, our variable, or none."""
+    assert resolve(config, tmp_path).agent_path == expected
+
+
+def test_host_key_alias(tmp_path: Path) -> None:
+    """An alias is looked up as it is, without a port."""
+    endpoint = resolve("HostKeyAlias rigs\nPort 2222", tmp_path)
+    assert (endpoint.port, endpoint.known_name, endpoint.known_port) == (2222, "rigs", 22)
+
+
+def test_proxy_command(tmp_path: Path) -> None:
+    """ProxyCommand is honoured, with its tokens, where there is no jump host."""
+    config = "ProxyCommand nc -X 5 %h %p"
+    assert resolve(config, tmp_path).proxy_command == "nc -X 5 rig-1.example 22"
+    assert resolve(config, tmp_path, jump=(Jump("bastion"),)).proxy_command is None
+
+
+@pytest.mark.parametrize("config", ["Port many", "Host", "Match nonsense x\n", "User 'open"])
+def test_broken_configuration(tmp_path: Path, config: str) -> None:
+    """A configuration that cannot be read is a mistake with a place."""
+    with pytest.raises(ConfigurationError) as caught:
+        resolve(config, tmp_path)
+    assert (caught.value.code, "line 1" in caught.value.message) == ("ssh_config_invalid", True)
+
+
+def test_hosts_of_a_kind_are_answered_alike(tmp_path: Path) -> None:
+    """Hosts that match other lines get other answers, those that match the same ones their own address."""
+    path = tmp_path / "config"
+    path.write_text("Host rack-a-* # first\n User a\nHOST=rack-b-? other\n User b\n")
+    routes = Routes(TransportSettings(ssh_config=(path,)), "ops")
+    names = ("rack-a-1", "rack-a-2", "rack-b-1", "other", "rack-c-1")
+    assert [str(routes.resolve(make_host(name))) for name in names] == [
+        "a@rack-a-1",
+        "a@rack-a-2",
+        "b@rack-b-1",
+        "b@other",
+        "ops@rack-c-1",
+    ]
+
+
+def test_files_are_read_once_for_hosts_of_a_kind(tmp_path: Path) -> None:
+    """The second host of a kind does not touch the file; it could not."""
+    path = tmp_path / "config"
+    path.write_text("Host rig-*\n User miner\n")
+    routes = Routes(TransportSettings(ssh_config=(path,)), "ops")
+    routes.resolve(make_host("rig-1"))
+    path.unlink()
+    assert str(routes.resolve(make_host("rig-2"))) == "miner@rig-2"
+
+
+# --- jump hosts ------------------------------------------------------------------------------------------------------
+
+JUMPS = """
+Host rig-*
+  ProxyJump far
+Host far
+  HostName far.example
+  User jumper
+  ProxyJump near:2200
+Host near
+  IdentityFile /keys/near
+"""
+
+
+def names(endpoint: Endpoint) -> list[str]:
+    return [str(hop) for hop in endpoint.through]
+
+
+def test_proxy_jump_is_resolved_to_its_end(tmp_path: Path) -> None:
+    """A jump host's own ProxyJump and options count, as they do for ssh."""
+    endpoint = resolve(JUMPS, tmp_path)
+    assert names(endpoint) == ["ops@near:2200", "jumper@far.example"]
+    assert [hop.identities for hop in endpoint.through] == [
+        (Path("/keys/near"),),
+        (Path("/home/ops/id_ed25519"),),
+    ]
+
+
+def test_inventorys_jump_is_the_same_as_proxy_jump(tmp_path: Path) -> None:
+    """Both ways of naming a chain lead to equal endpoints, which share a connection."""
+    by_inventory = resolve(JUMPS, tmp_path, jump=(Jump("near", 2200), Jump("far")))
+    assert by_inventory.through == resolve(JUMPS, tmp_path).through
+
+
+@pytest.mark.parametrize(("jump", "expected"), [((), []), (None, ["ops@near:2200", "jumper@far.example"])])
+def test_empty_chain_means_directly(
+    tmp_path: Path, jump: tuple[Jump, ...] | None, expected: list[str]
+) -> None:
+    """An inventory that says "no jump host" overrules ProxyJump; one that is silent does not."""
+    assert names(resolve(JUMPS, tmp_path, jump=jump)) == expected
+
+
+def test_jump_host_gets_keys_but_no_password(tmp_path: Path) -> None:
+    """The inventory's key may open a jump host; the password is the host's alone."""
+    (hop,) = resolve(
+        "",
+        tmp_path,
+        jump=(Jump("bastion", None, "ops"),),
+        identities=("/k",),
+        passphrase=PASSPHRASE,
+        password=PASSWORD,
+    ).through
+    assert (hop.identities, hop.passphrase, hop.password) == ((Path("/k"),), PASSPHRASE, None)
+
+
+def test_circle(tmp_path: Path) -> None:
+    """Jump hosts that lead to each other have no end, and the message shows the circle."""
+    with pytest.raises(ConfigurationError) as caught:
+        resolve("Host a\n ProxyJump b\nHost b\n ProxyJump a\n", tmp_path, "a")
+    assert caught.value.message == "the jump hosts of a:22 lead in a circle: a:22 → b:22 → a:22"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("none", ()),
+        ("bastion", (Jump("bastion"),)),
+        ("ops@bastion:2222", (Jump("bastion", 2222, "ops"),)),
+        ("ssh://ops@bastion:2222", (Jump("bastion", 2222, "ops"),)),
+        ("a,b@c", (Jump("a"), Jump("c", None, "b"))),
+        ("[2001:db8::1]:22", (Jump("2001:db8::1", 22),)),
+        ("fe80::1", (Jump("fe80::1"),)),
+        ("u@corp@bastion", (Jump("bastion", None, "u@corp"),)),
+        ("", None),
+        ("bastion:port", None),
+    ],
+)
+def test_parse_jumps(text: str, expected: tuple[Jump, ...] | None) -> None:
+    """The ways to write a chain of jump hosts."""
+    if expected is None:
+        with pytest.raises(ValueError, match="not a jump host"):
+            parse_jumps(text)
+    else:
+        assert parse_jumps(text) == expected
+
+
+def test_endpoints_name_ipv6_addresses_so_that_a_port_can_follow(tmp_path: Path) -> None:
+    """Messages write an IPv6 address in brackets."""
+    assert str(resolve("", tmp_path, "2001:db8::1", user="miner", port=2222)) == "miner@[2001:db8::1]:2222"
+
+
+def test_settings_for_a_home_name_openssh_s_files(tmp_path: Path) -> None:
+    """The files of a user are those that ssh would read; a configuration only where there is one."""
+    folder = tmp_path / ".ssh"
+    folder.mkdir()
+    without = TransportSettings.for_home(tmp_path, "/run/agent")
+    (folder / "config").write_text("")
+    with_config = TransportSettings.for_home(tmp_path, accept_new=True)
+    assert without.known_hosts == (folder / "known_hosts", folder / "known_hosts2")
+    assert folder / "config" not in (without.ssh_config or ())
+    assert folder / "config" in (with_config.ssh_config or ())
+    assert (without.agent_path, without.accept_new, with_config.accept_new) == ("/run/agent", False, True)
+
+
+async def test_configured_host_is_reached(
+    settings: TransportSettings,
+    host_key: asyncssh.SSHKey,
+    user_key: asyncssh.SSHKey,
+    identity: str,
+    tmp_path: Path,
+) -> None:
+    """A host that only ~/.ssh/config knows how to reach is reached."""
+    async with serve(Behaviour(authorized=[user_key]), host_key) as server:
+        config, known = tmp_path / "config", tmp_path / "mine"
+        config.write_text(
+            f"Host rig\n HostName 127.0.0.1\n Port {server.port}\n User miner\n IdentityFile {identity}\n"
+            f" UserKnownHostsFile {known}\n"
+        )
+        known.write_text(server.line())
+        async with (
+            connector(replace(settings, ssh_config=(config,))) as ways,
+            ways.connect(make_host("rig")) as session,
+        ):
+            assert session.where == f"miner@127.0.0.1:{server.port}"

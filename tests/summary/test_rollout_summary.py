@@ -1,0 +1,317 @@
+"""Events into a summary."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from ionetctl.core import events
+from ionetctl.core.errors import ExitCode
+from ionetctl.core.model.names import HostName
+from ionetctl.core.model.outcome import Finding, Outcome, Problem, Result, Severity
+from ionetctl.summary.rollout_summary import (
+    MAX_WARNINGS,
+    Failure,
+    Sight,
+    Summary,
+    SummaryFold,
+    decide_exit_code,
+    summarize,
+)
+from tests.support import streams
+from tests.support.streams import FOREIGN_KEY, GPU_MISSING, TIMEOUT, UNCONFIRMED, Rollout, Stream
+
+
+def without_end(rollout: Rollout) -> Summary:
+    return summarize(rollout.play()[:-1])
+
+
+def test_summary_counts_every_result() -> None:
+    """Each host is counted once under how it ended, and results that did not occur are named too."""
+    rollout = Rollout(
+        hosts=20,
+        problems={1: GPU_MISSING, 2: TIMEOUT, 3: UNCONFIRMED},
+        unchanged=frozenset({4, 5}),
+        exit_code=5,
+    )
+    expected = {
+        Result.ENROLLED: 15,
+        Result.UNCHANGED: 2,
+        Result.FAILED: 1,
+        Result.UNREACHABLE: 1,
+        Result.UNVERIFIED: 1,
+        Result.SKIPPED: 0,
+    }
+    assert summarize(rollout.play()).counts == expected
+
+
+def test_outcomes_keep_the_inventory_order() -> None:
+    """Hosts stand as the inventory lists them, however they finished."""
+    rollout = Rollout(hosts=20, unchanged=frozenset({19}))
+    assert [outcome.host for outcome in summarize(rollout.play()).outcomes] == [
+        streams.host_name(index) for index in range(20)
+    ]
+
+
+def test_summary_says_who_and_what() -> None:
+    """Rollout, inventory, owner and times come from the events."""
+    summary = summarize(Rollout(hosts=1).play())
+    assert (
+        summary.rollout,
+        summary.inventory,
+        summary.owner,
+        summary.is_check,
+        summary.is_finished,
+        summary.started_at,
+        round(summary.duration_s, 2),
+        summary.exit_code,
+    ) == (
+        streams.ROLLOUT,
+        "site/inventory.yaml",
+        "ops@controller",
+        False,
+        True,
+        "2026-03-01T12:00:00.050000Z",
+        0.75,
+        ExitCode.OK,
+    )
+
+
+def test_no_events_make_an_empty_summary() -> None:
+    """Before anything was heard there is nothing to count and nothing wrong."""
+    assert summarize([]) == Summary(exit_code=ExitCode.OK)
+
+
+def test_unheard_hosts_are_skipped() -> None:
+    """A host that the rollout never came to is in the summary as skipped."""
+    stream = Rollout(hosts=3).play()[:1]
+    assert [outcome.result for outcome in summarize(stream).outcomes] == [Result.SKIPPED] * 3
+
+
+def test_outcome_of_an_unlisted_host_is_kept() -> None:
+    """A host that ended counts even where the first event did not list it."""
+    say = Stream().say
+    outcome = streams.outcome(streams.entry(7))
+    assert summarize([say(events.HostFinished(host=outcome.host, outcome=outcome))]).outcomes == (outcome,)
+
+
+def test_error_and_exit_code_can_be_given() -> None:
+    """A command that could not go on says so itself, beside what was heard until then."""
+    fold = SummaryFold()
+    failure = Failure("region_silent", "no answer", "look")
+    summary = fold.summary(failure, ExitCode.UNVERIFIED)
+    assert (summary.error, summary.exit_code) == (failure, ExitCode.UNVERIFIED)
+
+
+@pytest.mark.parametrize(
+    ("problems", "stop", "changes", "expected"),
+    [
+        ([], None, False, ExitCode.OK),
+        ([], None, True, ExitCode.CHANGES),
+        ([TIMEOUT], None, True, ExitCode.UNREACHABLE),
+        ([TIMEOUT, UNCONFIRMED], None, False, ExitCode.UNVERIFIED),
+        ([UNCONFIRMED, GPU_MISSING], None, False, ExitCode.FAILED),
+        ([GPU_MISSING], "too_many_failures", False, ExitCode.STOPPED),
+        ([GPU_MISSING, FOREIGN_KEY], "too_many_failures", False, ExitCode.TRUST),
+        ([GPU_MISSING], "something_new", False, ExitCode.STOPPED),
+        ([UNCONFIRMED], "canary_unverified", False, ExitCode.UNVERIFIED),
+        ([FOREIGN_KEY], "interrupted", False, ExitCode.INTERRUPTED),
+        ([], "terminated", False, ExitCode.TERMINATED),
+        ([], "hangup", False, ExitCode.HANGUP),
+        ([], "declined", False, ExitCode.USAGE),
+    ],
+)
+def test_exit_code_is_the_worst_one(
+    problems: list[Problem], stop: str | None, *, changes: bool, expected: ExitCode
+) -> None:
+    """The order is the contract's: 6, 10, 7, 5, 8, 4, then 9 for a check; a signal outranks them all."""
+    outcomes = [streams.outcome(streams.entry(0), Result.FAILED, problem) for problem in problems]
+    assert decide_exit_code(outcomes, stop, has_planned_changes=changes) == expected
+
+
+@pytest.mark.parametrize(
+    ("result", "expected"),
+    [
+        (Result.FAILED, ExitCode.FAILED),
+        (Result.UNREACHABLE, ExitCode.UNREACHABLE),
+        (Result.UNVERIFIED, ExitCode.UNVERIFIED),
+        (Result.SKIPPED, ExitCode.OK),
+    ],
+)
+def test_failure_without_a_reason_is_no_success(result: Result, expected: ExitCode) -> None:
+    """A host that did not make it earns its code even where nobody said why."""
+    outcome = streams.outcome(streams.entry(0), result)
+    assert decide_exit_code([outcome], None, has_planned_changes=False) == expected
+
+
+def test_recorded_exit_code_stands() -> None:
+    """The rollout's own last word is not second-guessed."""
+    assert summarize(Rollout(hosts=2, exit_code=130).play()).exit_code == ExitCode.INTERRUPTED
+
+
+def test_unfinished_rollout_earns_what_its_hosts_do() -> None:
+    """A journal that breaks off still has an exit code."""
+    summary = without_end(Rollout(hosts=4, problems={1: GPU_MISSING}))
+    assert (summary.exit_code, summary.is_finished) == (ExitCode.FAILED, False)
+
+
+def test_unfinished_check_with_changes_earns_nine() -> None:
+    """A check's plans count where its last word is missing."""
+    assert without_end(Rollout(hosts=2, is_check=True)).exit_code == ExitCode.CHANGES
+
+
+def test_stop_is_told() -> None:
+    """What ended a rollout early is in the summary."""
+    stop = events.RolloutStopped(code="too_many_failures", message="3 of 5 failed")
+    summary = without_end(Rollout(hosts=2, stop=stop))
+    assert (summary.stopped, summary.exit_code) == (
+        Failure("too_many_failures", "3 of 5 failed"),
+        ExitCode.STOPPED,
+    )
+
+
+def test_resumed_rollout_is_not_stopped_any_more() -> None:
+    """Going on takes back the stop and the end of the part before."""
+    say = Stream().say
+    stopped = [
+        say(events.RolloutStopped(code="interrupted", message="SIGINT")),
+        say(events.RolloutFinished(exit_code=130)),
+    ]
+    resumed = say(events.RolloutResumed(owner="ops@controller", done=0))
+    assert summarize(stopped).exit_code == ExitCode.INTERRUPTED
+    summary = summarize([*stopped, resumed])
+    assert (summary.stopped, summary.is_finished, summary.exit_code) == (None, False, ExitCode.OK)
+
+
+def test_host_at_work_again_has_not_ended() -> None:
+    """An earlier failure does not outlive the host's being tried again."""
+    stream = Rollout(hosts=1, problems={0: GPU_MISSING}).play()[:-1]
+    again = Stream(now=streams.START).say(
+        events.StepStarted(host=streams.host_name(0), step="survey", attempt=1)
+    )
+    assert summarize(stream).counts[Result.FAILED] == 1
+    assert summarize([*stream, again]).counts[Result.FAILED] == 0
+
+
+def test_hosts_with_the_same_plan_stand_together() -> None:
+    """Plans are grouped by what they do, converged hosts apart."""
+    summary = summarize(Rollout(hosts=4, unchanged=frozenset({2}), is_check=True).play())
+    assert [(group.changes, group.hosts) for group in summary.plans] == [
+        (streams.CHANGES, (streams.host_name(0), streams.host_name(1), streams.host_name(3))),
+        ((), (streams.host_name(2),)),
+    ]
+
+
+def test_latest_plan_of_a_host_counts() -> None:
+    """A host that is planned again leaves its earlier group."""
+    say = Stream().say
+    host = streams.host_name(0)
+    first = say(events.HostPlanned(host=host, changes=streams.CHANGES, stamp="a"))
+    second = say(events.HostPlanned(host=host, changes=(), stamp="a"))
+    assert [group.changes for group in summarize([first, second]).plans] == [()]
+
+
+def test_repeated_warnings_are_kept_once() -> None:
+    """The same warning twice is one; another one is another."""
+    say = Stream().say
+    warned = [say(events.Warned(code="nat", message=text)) for text in ("a", "b", "a")]
+    assert [warning.message for warning in summarize(warned).warnings] == ["a", "b"]
+
+
+def test_warnings_are_bounded() -> None:
+    """However many different warnings come, a bounded number is kept and the rest counted."""
+    say = Stream().say
+    warned = (say(events.Warned(code="nat", message=f"warning {index}")) for index in range(MAX_WARNINGS + 5))
+    summary = summarize(warned)
+    assert (len(summary.warnings), summary.warnings_dropped) == (MAX_WARNINGS, 5)
+
+
+def test_memory_does_not_grow_with_events() -> None:
+    """A thousand retries of a host leave nothing behind in the fold."""
+    fold = SummaryFold()
+    say = Stream().say
+    for envelope in Rollout(hosts=2).play():
+        fold.take(envelope)
+    before = fold.summary()
+    for attempt in range(1000):
+        retried = events.StepRetried(
+            host=streams.host_name(0),
+            step="survey",
+            attempt=attempt,
+            code="x",
+            message=f"{attempt}",
+            delay_s=0.1,
+        )
+        fold.take(say(retried))
+    after = fold.summary()
+    assert replace(after, duration_s=before.duration_s) == before
+
+
+def test_causes_are_grouped() -> None:
+    """The summary's causes are those of its outcomes."""
+    summary = summarize(Rollout(hosts=4, problems={1: GPU_MISSING, 2: GPU_MISSING}).play())
+    assert [(cause.code, cause.hosts) for cause in summary.causes] == [
+        ("gpu_count_mismatch", (HostName("rey1-a01-g02"), HostName("rey1-a01-g03")))
+    ]
+
+
+def test_outcome_is_what_the_event_says() -> None:
+    """Outcomes pass through the fold unchanged."""
+    rollout = Rollout(hosts=1, problems={0: GPU_MISSING})
+    expected: Outcome = streams.outcome(streams.entry(0), Result.FAILED, GPU_MISSING)
+    assert summarize(rollout.play()).outcomes == (expected,)
+
+
+def test_findings_of_the_latest_survey_count() -> None:
+    """A host that is surveyed again has the findings of the second look."""
+    finding = Finding("clock", Severity.WARN, "off by 3 s", "ntp")
+    say = Stream().say
+    looks = [
+        say(
+            events.HostSurveyed(
+                host=HostName("g1"),
+                os="debian",
+                architecture="x86_64",
+                gpus_seen=8,
+                machine_id=None,
+                node_id=None,
+                findings=findings,
+            )
+        )
+        for findings in ((finding,), ())
+    ]
+    assert [group.hosts for group in summarize(looks[:1]).findings] == [("g1",)]
+    assert summarize(looks).findings == ()
+
+
+def test_findings_of_host_and_fleet_stand_together() -> None:
+    """What the fleet shows of a host comes after what the host shows itself."""
+    own, of_fleet = Finding("swap_on", Severity.INFO, "a", ""), Finding("mac_doubled", Severity.WARN, "b", "")
+    say = Stream().say
+    seen = events.HostSurveyed(
+        host=HostName("g1"),
+        os="debian",
+        architecture="x86_64",
+        gpus_seen=1,
+        machine_id=None,
+        node_id=None,
+        findings=(own,),
+        gpus=("nvidia.rtx.4090.24gb",),
+        driver_version="550.54.15",
+        rack="a01",
+    )
+    summary = summarize([say(seen), say(events.HostJudged(host=HostName("g1"), findings=(of_fleet,)))])
+    gpus = ("nvidia.rtx.4090.24gb",)
+    assert summary.sights == {"g1": Sight("a01", (own, of_fleet), "debian", "x86_64", gpus, "550.54.15", 1)}
+
+
+def test_a_host_that_nobody_looked_at_has_a_rack_and_no_sight() -> None:
+    """What the inventory says of it is all there is."""
+    summary = summarize(Rollout(hosts=1).play()[:1])
+    assert [(sight.rack, sight.os, sight.findings) for sight in summary.sights.values()] == [("a01", "", ())]
+
+
+def test_findings_of_no_host_are_passed_over() -> None:
+    """An event without a host says nothing of any."""
+    assert summarize([Stream().say(events.HostJudged(findings=()))]).sights == {}

@@ -1,0 +1,426 @@
+"""Fakes at the ports: a host that plays its part line by line, a region that shows what hosts bring up."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import json
+import re
+import tarfile
+from collections import deque
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from ionetctl.core import host_paths
+from ionetctl.core.model.node import IntroductionToken, NodeCertificate, NodeDetail, RegionStatus
+from ionetctl.core.ports import Completed
+from ionetctl.host.dependencies import Deadlines, Equipment, RegionTools, Scripts
+from ionetctl.host.retry import RetryBudget, RetryPolicy
+from ionetctl.plan.bundle import managed_paths
+from ionetctl.verification.registrar import Registrar
+from tests.support.clock import ManualClock
+from tests.support.sample import EU_NORTH, REGION, subject, view
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
+    from datetime import datetime
+
+    from ionetctl.core.events import AnyEvent
+    from ionetctl.core.model.facts import Facts
+    from ionetctl.core.model.host import Host
+    from ionetctl.core.model.names import HostName, NodeId, RolloutId
+    from ionetctl.core.model.node import NodeView
+    from ionetctl.core.observed import SeenGpu
+    from ionetctl.core.ports import Command, Connector, Emit
+
+Line = str | BaseException
+
+STAMP_IN_CONFIG: Final = re.compile(rf'"{re.escape(host_paths.STAMP_KEY)}" = "([^"]+)"'.encode())
+RECEIVE: Final = ("ready\tNONCE", "step\treceive", "step\tverify", "step\tvalidate")
+TOKEN: Final = ("step\ttoken", "await\ttoken")
+START: Final = (
+    "step\tbackup",
+    "step\tinstall",
+    "step\tswitch",
+    "step\tstart",
+    "step\tnode",
+    "node\tID",
+)
+VERDICT: Final = ("await\tverdict",)
+READ: Final = b"# read.sh\n"
+PROBE: Final = b"the probe's program"
+STRICT: Final = RegionStatus(EU_NORTH, "2.0.5", "strict", frozenset({"gpu", "default"}))
+FINISH: Final = ("step\tfinish", "done")
+DENIED: Final = ('log\terror registering: error="rpc error: Permission denied"',)
+"""What a node's log says when the region refuses its registration."""
+WITH_TOKEN: Final = (*RECEIVE, *TOKEN, *START, *VERDICT, *FINISH)
+WITHOUT_TOKEN: Final = (*RECEIVE, *START, *VERDICT, *FINISH)
+
+
+async def _heard() -> None:
+    """Lines come apart: whoever listens has taken one before the next."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+def survey_text(facts: Facts, nonce: str) -> bytes:
+    """What a host of these facts answers to a survey (docs/host-protocol.md)."""
+    nomad = facts.nomad
+    lines = [
+        f"ionet-survey\t1\t{nonce}",
+        f"os.id\t{facts.os_id}",
+        f"os.version\t{facts.os_version}",
+        f"os.name\t{facts.os_name}",
+        f"arch\t{facts.architecture}",
+        f"init\t{facts.init}",
+        f"uid\t{0 if facts.is_root else 1000}",
+        f"machine-id\t{facts.machine_id}",
+        "tool\ttar",
+        "tool\tgzip",
+        f"nomad.active\t{nomad.active}",
+        f"nomad.enabled\t{'enabled' if nomad.is_enabled else 'disabled'}",
+        *(f"nomad.config\t{path}" for path in nomad.config_files),
+        *(f"file\t{f.digest}\t{f.mode:04o}\t{f.owner}\t{f.path}" for f in facts.files.values()),
+        *(f"link\t{target}\t{path}" for path, target in facts.links.items()),
+        *(f"manifest\t{digest}\t{path}" for path, digest in facts.manifest.items()),
+    ]
+    docker = facts.around.docker
+    optional = {
+        "docker": docker and f"{docker.version}\t\t\t\t{' '.join(docker.runtimes)}\t\t0",
+        "gpu.bus": facts.around.gpus_on_bus,
+        "driver.module": facts.around.driver.module_version,
+        "cni": facts.around.cni_plugins and " ".join(facts.around.cni_plugins),
+        "ours": "1" if nomad.is_ours else None,
+        "nomad.process": "1" if nomad.is_running else None,
+        "nomad.version": nomad.agent_version,
+        "nomad.client-id": nomad.node_id,
+        "nomad.stamp": nomad.stamp,
+        "memory.kib": facts.memory_mib and str(facts.memory_mib << 10),
+        "lock": facts.lock_owner and f"{facts.lock_owner}\tops@ctl\t2026-11-23T01:00:00Z",
+        "cert": facts.node_certificate and base64.b64encode(facts.node_certificate.encode()).decode(),
+    }
+    lines += [f"{key}\t{value}" for key, value in optional.items() if value is not None]
+    return "\n".join([*lines, f"ionet-survey-end\t{nonce}", ""]).encode()
+
+
+def probe_text(facts: Facts, nonce: str) -> bytes:
+    """What a host of these facts answers to a probe (docs/gpu-probe.md)."""
+    verdict = "unknown\tnobody" if facts.gpus is None else f"nvml\t{json.dumps(_nvml(facts.gpus))}"
+    verdict = "hanging\tnvidia-smi" if facts.is_driver_hanging else verdict
+    return f"ionet-probe\t1\t{nonce}\n{verdict}\nionet-probe-end\t{nonce}\n".encode()
+
+
+def _nvml(gpus: Sequence[SeenGpu]) -> dict[str, object]:
+    keys = ("index", "name", "uuid", "memory_mib", "is_lost")
+    cards = [{key: getattr(gpu, key) for key in keys} for gpu in gpus]
+    return {"took_ms": 1, "devices_on_bus": len(gpus), "gpus": cards}
+
+
+@dataclass
+class FakeHost:
+    """A ``ports.Session`` and its host: surveyed in turn as ``facts`` say, each apply as ``applies`` say (the last for ever).
+
+    ``NONCE`` and ``ID`` in a line stand for the apply's nonce and the node's id; ``view`` is what the agent registers as,
+    ``texts`` what its files hold, ``probed_after`` what probes see once an apply was begun.
+    A line of an apply that is an error is raised: the connection is gone. ``heard`` is what the controller answered,
+    ``None`` for the end of its speech, on which the host abandons as the real one does.
+    """
+
+    facts: Sequence[Facts | BaseException]
+    applies: Sequence[Sequence[Line]] = (WITHOUT_TOKEN,)
+    region: FakeRegion | None = None
+    view: NodeView = field(default_factory=view)
+    texts: dict[str, bytes] = field(default_factory=dict)
+    probed_after: Facts | None = None
+    stderr: bytes = b""
+    exit_status: int = 0
+    commands: list[Command] = field(default_factory=list)
+    payloads: list[bytes] = field(default_factory=list)
+    heard: list[str | None] = field(default_factory=list)
+    _surveys: int = 0
+    _applies: int = 0
+
+    async def run(
+        self,
+        command: Command,
+        stdin: bytes | AsyncIterable[bytes | memoryview] = b"",
+        on_line: Callable[[bytes], None] | None = None,
+    ) -> Completed:
+        self.commands.append(command)
+        if isinstance(stdin, bytes):
+            return self._look(command, stdin)
+        assert on_line is not None
+        assert isinstance(stdin, AsyncGenerator)
+        script = self.applies[min(self._applies, len(self.applies) - 1)]
+        self._applies += 1
+        async with aclosing(stdin) as speech:
+            return await self._play(command, deque(script), speech, on_line)
+
+    def _look(self, command: Command, stdin: bytes) -> Completed:
+        if stdin == READ:
+            return self._read(command)
+        return self._probe(command) if stdin == PROBE else self._survey(command)
+
+    def _probe(self, command: Command) -> Completed:
+        """The GPUs of the latest survey, unless an apply has changed them."""
+        surveyed = self.facts[min(self._surveys, len(self.facts)) - 1]
+        found = self.probed_after if self._applies and self.probed_after else surveyed
+        assert not isinstance(found, BaseException)
+        return Completed(0, probe_text(found, command.argv[4]), b"")
+
+    def _read(self, command: Command) -> Completed:
+        """The files asked for, as ``read.sh`` prints them."""
+        nonce, *paths = command.argv[3:]
+        texts = {path: base64.b64encode(self.texts[path]).decode() for path in paths if path in self.texts}
+        lines = [f"ionet-read\t1\t{nonce}", *(f"text\t{path}\t{text}" for path, text in texts.items())]
+        return Completed(0, "\n".join([*lines, f"ionet-read-end\t{nonce}", ""]).encode(), b"")
+
+    def _survey(self, command: Command) -> Completed:
+        found = self.facts[min(self._surveys, len(self.facts) - 1)]
+        self._surveys += 1
+        if isinstance(found, BaseException):
+            raise found
+        return Completed(self.exit_status, survey_text(found, command.argv[3]), self.stderr)
+
+    async def _play(
+        self,
+        command: Command,
+        script: deque[Line],
+        speech: AsyncGenerator[bytes | memoryview],
+        on_line: Callable[[bytes], None],
+    ) -> Completed:
+        nonce, size = command.argv[4], int(command.argv[8])
+        while script:
+            line = script.popleft()
+            if isinstance(line, BaseException):
+                raise line
+            on_line(line.replace("NONCE", nonce).replace("\tID", f"\t{self.view.id}").encode())
+            await _heard()
+            if line == "ready\tNONCE":
+                if not await self._receive(speech, size):
+                    script = deque(["error\tpayload_corrupt\tit is cut short"])
+            elif line.startswith("node"):
+                self._come_up()
+            elif line.startswith("await"):
+                self.heard.append(await self._answer(speech))
+                if self.heard[-1] is None:
+                    script = deque(["error\tabandoned\tthe controller gave up"])
+        is_failed = isinstance(line, str) and line.startswith("error")
+        return Completed(1 if is_failed else self.exit_status, b"", self.stderr)
+
+    async def _receive(self, speech: AsyncGenerator[bytes | memoryview], size: int) -> bool:
+        received = bytearray()
+        while len(received) < size:
+            block = await anext(speech, None)
+            if block is None:
+                return False
+            received += block
+        assert len(received) == size
+        self.payloads.append(bytes(received))
+        return True
+
+    async def _answer(self, speech: AsyncGenerator[bytes | memoryview]) -> str | None:
+        answer = await anext(speech, None)
+        return None if answer is None else bytes(answer).decode().removesuffix("\n")
+
+    def _come_up(self) -> None:
+        """The agent registers with the stamp of the configuration that came."""
+        stamp = self.stamp
+        if self.region is not None and stamp is not None:
+            self.region.show(self.view, stamp)
+
+    @property
+    def members(self) -> dict[str, bytes]:
+        """The files of the last payload, by member name."""
+        with tarfile.open(fileobj=io.BytesIO(self.payloads[-1])) as archive:
+            opened = {member.name: archive.extractfile(member) for member in archive}
+            return {name: file.read() for name, file in opened.items() if file is not None}
+
+    @property
+    def steps(self) -> list[list[str]]:
+        """The records of the last payload's ``steps``."""
+        return [line.split("\t") for line in self.members["steps"].decode().splitlines()]
+
+    @property
+    def stamp(self) -> str | None:
+        """The stamp in the configuration of the last payload."""
+        found = [match for content in self.members.values() if (match := STAMP_IN_CONFIG.search(content))]
+        return found[0][1].decode() if found else None
+
+
+@dataclass
+class FakeConnector:
+    """``ports.Connector`` to fake hosts by name; ``refusals`` are raised first, one a connection."""
+
+    hosts: dict[HostName, FakeHost]
+    refusals: dict[HostName, list[BaseException]] = field(default_factory=dict)
+    connections: list[HostName] = field(default_factory=list)
+    open: int = 0
+
+    def connect(self, host: Host) -> AbstractAsyncContextManager[FakeHost]:
+        return self._connected(host)
+
+    @asynccontextmanager
+    async def _connected(self, host: Host) -> AsyncIterator[FakeHost]:
+        self.connections.append(host.name)
+        if refusals := self.refusals.get(host.name):
+            raise refusals.pop(0)
+        self.open += 1
+        try:
+            yield self.hosts[host.name]
+        finally:
+            self.open -= 1
+
+
+def _nothing() -> None:
+    pass
+
+
+@dataclass
+class FakeRegion:
+    """``ports.Region``: shows each node with the stamp that it came up with.
+
+    ``errors`` are raised by the next calls of a method, in turn. ``at_look`` runs before each look at the nodes.
+    """
+
+    clock: ManualClock = field(default_factory=ManualClock)
+    shown: dict[NodeId, tuple[NodeView, str]] = field(default_factory=dict)
+    minted: list[tuple[str, str, int]] = field(default_factory=list)
+    queries: list[tuple[str | None, bool]] = field(default_factory=list)
+    errors: dict[str, list[BaseException]] = field(default_factory=dict)
+    at_look: Callable[[], None] = _nothing
+    is_hidden: bool = False
+    meta: dict[NodeId, dict[str, str]] = field(default_factory=dict)
+    state: RegionStatus = STRICT
+
+    def show(self, node: NodeView, stamp: str) -> None:
+        self.shown[node.id] = (node, stamp)
+
+    async def status(self) -> RegionStatus:
+        self._fail("status")
+        return self.state
+
+    async def nodes(
+        self, filter_expression: str | None = None, *, with_devices: bool = False
+    ) -> Sequence[NodeView]:
+        self.queries.append((filter_expression, with_devices))
+        self.at_look()
+        self._fail("nodes")
+        if filter_expression is None:
+            return [node for node, _ in self.shown.values()]
+        if host_paths.ADMISSION_KEY in filter_expression:
+            return [node for node, _ in self.shown.values() if self._is_marked(node.id, filter_expression)]
+        asked = re.fullmatch(
+            rf'Meta\["{re.escape(host_paths.STAMP_KEY)}"\] matches "(.*)"', filter_expression
+        )
+        assert asked is not None
+        found = [node for node, stamp in self.shown.values() if re.search(asked[1], stamp)]
+        return [] if self.is_hidden else found
+
+    def _is_marked(self, node: NodeId, expression: str) -> bool:
+        """Whether a node's admission is what a filter asks for; nodes are taken for released where nothing is said."""
+        admission = self.meta.get(node, {}).get(host_paths.ADMISSION_KEY, host_paths.RELEASED)
+        pattern = re.fullmatch(rf'Meta\.{host_paths.ADMISSION_KEY} matches "(.*)"', expression)
+        if pattern is None:
+            assert expression == f"Meta.{host_paths.ADMISSION_KEY} is empty"
+            return not admission
+        return re.search(pattern[1], admission) is not None
+
+    async def introduce(self, name: str, pool: str, ttl_s: int) -> IntroductionToken:
+        self.minted.append((name, pool, ttl_s))
+        self._fail("introduce")
+        return IntroductionToken(f"jwt-{len(self.minted)}", self.clock.now() + timedelta(seconds=ttl_s))
+
+    async def node(self, node: NodeId) -> NodeDetail | None:
+        self._fail("node")
+        if node not in self.shown:
+            return None
+        return NodeDetail(self.shown[node][0], self.meta.get(node, {}), {})
+
+    async def set_eligibility(self, node: NodeId, *, is_eligible: bool) -> None:
+        self._fail("set_eligibility")
+        view, stamp = self.shown[node]
+        self.shown[node] = (replace(view, eligibility="eligible" if is_eligible else "ineligible"), stamp)
+
+    async def annotate(self, node: NodeId, meta: Mapping[str, str | None]) -> None:
+        self._fail("annotate")
+        merged = {**self.meta.get(node, {}), **meta}
+        self.meta[node] = {key: value for key, value in merged.items() if value is not None}
+
+    async def allocations(self, node: NodeId) -> Sequence[str]:
+        raise NotImplementedError(node)
+
+    def _fail(self, method: str) -> None:
+        if errors := self.errors.get(method):
+            raise errors.pop(0)
+
+
+@dataclass
+class FakeIssuer:
+    """``ports.Issuer``: issues ``chain`` and ``key``, the pair that converged facts have."""
+
+    unfit: str | None = None
+    error: Exception | None = None
+    issued: int = 0
+
+    def issue(self, host: Host) -> NodeCertificate:
+        if self.error is not None:
+            raise self.error
+        self.issued += 1
+        assert host.region == EU_NORTH
+        return NodeCertificate(b"chain", b"key")
+
+    def explain_unfit(self, chain_pem: str | None, host: Host, now: datetime) -> str | None:
+        del host, now
+        return "there is none" if chain_pem is None else self.unfit
+
+
+@dataclass
+class Emitted:
+    """``ports.Emit`` that remembers; ``error`` is raised from its ``from_`` th event on, as a broken journal does."""
+
+    events: list[AnyEvent] = field(default_factory=list)
+    error: Exception | None = None
+    from_: int = 0
+
+    async def __call__(self, event: AnyEvent) -> None:
+        if self.error is not None and len(self.events) >= self.from_:
+            raise self.error
+        self.events.append(event)
+
+    @property
+    def names(self) -> list[str]:
+        return [type(event).__name__ for event in self.events]
+
+
+def equipment(
+    rollout: RolloutId,
+    connector: Connector,
+    region: FakeRegion,
+    issuer: FakeIssuer,
+    emit: Emit,
+    *,
+    introduces: bool = True,
+) -> Equipment:
+    """What a pipeline works with, all of it fake; time is the region's clock."""
+    registrar = Registrar(region, region.clock)
+    tools = RegionTools(region, registrar, issuer, REGION, introduces=introduces, status=region.state)
+    return Equipment(
+        rollout=rollout,
+        owner="ops@ctl",
+        started_at="2026-11-23T01:12:26+00:00",
+        connector=connector,
+        regions={EU_NORTH: tools},
+        subject_of=lambda host, name, facts: replace(subject(host, facts), node_name=name),
+        surveyed_paths=managed_paths("2.0.5", "1.1.0"),
+        servers_of=lambda _: ("10.0.0.1:4647",),
+        scripts=Scripts(b"# survey.sh\n", "# receive.sh\n", b"# apply.sh\n", READ, "# probe.sh", PROBE),
+        emit=emit,
+        clock=region.clock,
+        retry=RetryPolicy(region.clock, RetryBudget(10)),
+        deadlines=Deadlines(),
+    )
