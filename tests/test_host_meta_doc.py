@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 
 from ionetctl.core.model.host import Location, Network
-from ionetctl.core.observed import Driver, Surroundings
+from ionetctl.core.observed import Driver, MachineFacts
 from ionetctl.host.dependencies import NONCE_BYTES
 from ionetctl.plan.bundle import DIGEST_CHARACTERS, SUFFIX_CHARACTERS, meta_of
 from ionetctl.plan.node_meta import CPU_CLASS, MIXED_CLASS, node_class_of
@@ -25,7 +25,7 @@ SEEN: Final = replace(
     BARE,
     gpus=tuple(replace(seen, power_default_w=450.0) for seen in BARE.gpus or ()),
     cuda_version="12.4",
-    around=Surroundings(
+    machine=MachineFacts(
         cpu_model="AMD EPYC 7402P 24-Core Processor",
         product="Supermicro AS-4124GS-TNR",
         virtualization="none",

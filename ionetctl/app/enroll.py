@@ -29,7 +29,7 @@ from ionetctl.core.events import (
 from ionetctl.core.model.names import HostName, RolloutId
 from ionetctl.history.catalog import Catalog
 from ionetctl.history.journal import list_journals
-from ionetctl.host.dependencies import Deadlines, Equipment, RegionTools, Scripts
+from ionetctl.host.dependencies import Deadlines, Dependencies, RegionTools, Scripts
 from ionetctl.host.pipeline import Pipeline
 from ionetctl.host.retry import RetryBudget, RetryPolicy
 from ionetctl.plan.bundle import managed_paths
@@ -211,7 +211,7 @@ class _Run:
         self, connector: SshConnector, statuses: Mapping[RegionName, RegionStatus | None], stop: Stop
     ) -> Phases:
         tools = {name: _tools(opened, statuses[name]) for name, opened in self.site.regions.items()}
-        equipment = Equipment(
+        dependencies = Dependencies(
             rollout=self.rollout,
             owner=self.settings.owner,
             started_at=self.clock.now().isoformat(timespec="seconds"),
@@ -238,7 +238,7 @@ class _Run:
             takeover=self.options.takeover,
         )
         engine = InlineEngine(self.options.concurrency)
-        pipeline = Pipeline(equipment)
+        pipeline = Pipeline(dependencies)
         return Phases(
             self.intent, pipeline, tools, engine, self.emit, stop, self._prepare_programs, self.confirm
         )

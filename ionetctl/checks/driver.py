@@ -21,7 +21,7 @@ The plugin's nvml/driver_linux.go (ListDeviceUUIDs) links it lazily: where it is
 
 
 def _is_mismatched(facts: Facts) -> bool:
-    driver = facts.around.driver
+    driver = facts.machine.driver
     return bool(
         driver.module_version and driver.library_version and driver.module_version != driver.library_version
     )
@@ -29,7 +29,7 @@ def _is_mismatched(facts: Facts) -> bool:
 
 def _is_absent(facts: Facts) -> bool:
     """Whether there are cards, and nothing that could drive them is loaded."""
-    return bool(facts.around.gpus_on_bus) and not facts.gpus and not facts.around.driver.module_version
+    return bool(facts.machine.gpus_on_bus) and not facts.gpus and not facts.machine.driver.module_version
 
 
 def hanging(host: Host, facts: Facts) -> Iterator[Finding]:
@@ -43,7 +43,7 @@ def presence(host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether a driver has the cards; the gravest reason why none has is told alone."""
     if host.gpus.count == 0 or facts.is_driver_hanging or not _is_absent(facts):
         return
-    driver, count = facts.around.driver, facts.around.gpus_on_bus
+    driver, count = facts.machine.driver, facts.machine.gpus_on_bus
     if driver.is_nouveau_loaded:
         message = f"the nouveau driver has the {count} NVIDIA cards"
         yield found("nouveau_loaded", message, severity=weight_of_promise(host))
@@ -60,7 +60,7 @@ def versions(host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether module and library belong together, and are new enough."""
     if host.gpus.count == 0:
         return
-    driver = facts.around.driver
+    driver = facts.machine.driver
     if _is_mismatched(facts):
         message = f"the loaded module is {driver.module_version}, the library {driver.library_version}"
         yield found("driver_mismatch", message, severity=weight_of_promise(host))
@@ -73,7 +73,7 @@ def versions(host: Host, facts: Facts) -> Iterator[Finding]:
 def secure_boot(host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether Secure Boot stands in the way of a driver that is yet to be loaded."""
     wants_driver = _is_absent(facts) and offers_gpus(host, facts)
-    if facts.around.driver.is_secure_boot_on and wants_driver:
+    if facts.machine.driver.is_secure_boot_on and wants_driver:
         yield found("secure_boot_on", "Secure Boot is on, and no NVIDIA driver is loaded")
 
 

@@ -25,7 +25,7 @@ def offers_gpus(host: Host, facts: Facts) -> bool:
     """Whether the host is to offer GPUs: as promised, else as seen by the driver or on the bus."""
     if host.gpus.count is not None:
         return host.gpus.count > 0
-    return bool(facts.gpus or facts.around.gpus_on_bus)
+    return bool(facts.gpus or facts.machine.gpus_on_bus)
 
 
 def weight_of_promise(host: Host) -> Severity:

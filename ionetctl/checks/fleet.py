@@ -64,7 +64,7 @@ class Trait:
 
 def _addresses(one: FleetHost) -> Iterator[str]:
     """Whence the host connects, told apart by datacenter: private addresses recur from site to site."""
-    for reach in one.facts.around.reaches:
+    for reach in one.facts.machine.reaches:
         address = _address(reach.local_address)
         if address and not address.is_loopback:
             yield f"{address} in {one.host.datacenter}"
@@ -74,8 +74,10 @@ TRAITS: Final = (
     Trait("client_id_cloned", "Nomad client-id", lambda one: (one.facts.nomad.node_id,), is_told_always=True),
     Trait("machine_id_doubled", "machine-id", lambda one: (one.facts.machine_id,), is_told_always=True),
     Trait("gpu_doubled", "GPU", lambda one: (gpu.uuid for gpu in one.facts.gpus or ())),
-    Trait("mac_doubled", "MAC address", lambda one: (each.mac for each in one.facts.around.interfaces or ())),
-    Trait("hostname_doubled", "host name", lambda one: (one.facts.around.hostname,)),
+    Trait(
+        "mac_doubled", "MAC address", lambda one: (each.mac for each in one.facts.machine.interfaces or ())
+    ),
+    Trait("hostname_doubled", "host name", lambda one: (one.facts.machine.hostname,)),
     Trait("address_doubled", "address", _addresses),
 )
 
@@ -167,7 +169,7 @@ def connections(fleet: Fleet) -> Iterator[Findings]:
 
 def _is_behind_nat(facts: Facts) -> bool:
     """Whether the host reaches a public address from one that is none."""
-    ends = [(_address(reach.local_address), _address(reach.peer_address)) for reach in facts.around.reaches]
+    ends = [(_address(reach.local_address), _address(reach.peer_address)) for reach in facts.machine.reaches]
     return any(local and peer and peer.is_global and not local.is_global for local, peer in ends)
 
 

@@ -30,7 +30,7 @@ def _indices(gpus: Iterable[SeenGpu]) -> list[int]:
 
 def bus(host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether cards fell off the bus since the last boot."""
-    fallen = sorted({xid.pci_bus_id for xid in facts.around.xids or () if xid.code == FELL_OFF_BUS})
+    fallen = sorted({xid.pci_bus_id for xid in facts.machine.xids or () if xid.code == FELL_OFF_BUS})
     if fallen:
         message = f"fell off the bus since the last boot (Xid {FELL_OFF_BUS}): {', '.join(fallen)}"
         yield found("gpu_fell_off_bus", message, severity=weight_of_use(host))
@@ -38,7 +38,7 @@ def bus(host: Host, facts: Facts) -> Iterator[Finding]:
 
 def driver_errors(_host: Host, facts: Facts) -> Iterator[Finding]:
     """What else the driver reported: what points at hardware, then what programs cause too."""
-    others = [xid for xid in facts.around.xids or () if xid.code != FELL_OFF_BUS]
+    others = [xid for xid in facts.machine.xids or () if xid.code != FELL_OFF_BUS]
     serious = [xid for xid in others if xid.code in SERIOUS_XIDS]
     harmless = [xid for xid in others if xid.code not in SERIOUS_XIDS]
     if serious:

@@ -63,8 +63,8 @@ def lost(host: Host, facts: Facts) -> Iterator[Finding]:
     silent = [one.index for one in seen or () if one.is_lost]
     if silent:
         yield found("gpu_lost", f"no answer any more from {cards(silent)}", severity=weight_of_use(host))
-    on_bus = facts.around.gpus_on_bus or 0
-    if seen is not None and facts.around.driver.module_version and len(seen) < on_bus:
+    on_bus = facts.machine.gpus_on_bus or 0
+    if seen is not None and facts.machine.driver.module_version and len(seen) < on_bus:
         message = f"{on_bus} NVIDIA cards are on the bus, and the driver lists {len(seen)}"
         yield found("gpu_lost", message, severity=weight_of_use(host))
 

@@ -48,11 +48,11 @@ def memory_for_gpus(_host: Host, facts: Facts) -> Iterator[Finding]:
 
 def swap(_host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether jobs may be swapped out."""
-    if facts.around.swap_mib:
-        yield found("swap_on", f"{facts.around.swap_mib} MiB of swap space are on")
+    if facts.machine.swap_mib:
+        yield found("swap_on", f"{facts.machine.swap_mib} MiB of swap space are on")
 
 
 def hugepages(_host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether memory is held back as huge pages."""
-    if facts.around.hugepages_mib:
-        yield found("hugepages_reserved", f"{facts.around.hugepages_mib} MiB are reserved as huge pages")
+    if facts.machine.hugepages_mib:
+        yield found("hugepages_reserved", f"{facts.machine.hugepages_mib} MiB are reserved as huge pages")

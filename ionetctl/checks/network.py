@@ -23,12 +23,12 @@ MTU: Final = 1500
 
 def _tried(facts: Facts) -> tuple[Reach, ...]:
     """The attempts that somebody could make."""
-    return tuple(reach for reach in facts.around.reaches if reach.failure != "no_tool")
+    return tuple(reach for reach in facts.machine.reaches if reach.failure != "no_tool")
 
 
 def _walls(facts: Facts) -> tuple[Firewall, ...]:
     """The host's own firewalls that let no RPC out, as far as their rules say."""
-    firewalls = facts.around.firewalls or ()
+    firewalls = facts.machine.firewalls or ()
     return tuple(wall for wall in firewalls if wall.blocks_outbound and wall.allows_rpc is False)
 
 
@@ -77,7 +77,7 @@ def firewall(_host: Host, facts: Facts) -> Iterator[Finding]:
 def distance(host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether the nearest server is near enough."""
     limit_ms = host.placement.max_rtt_ms or FAR_MS
-    nearest_ms = min((reach.rtt_ms for reach in facts.around.reaches if reach.rtt_ms is not None), default=0)
+    nearest_ms = min((reach.rtt_ms for reach in facts.machine.reaches if reach.rtt_ms is not None), default=0)
     if nearest_ms > limit_ms:
         message = f"its nearest server answers after {nearest_ms:.0f} ms, more than {limit_ms:g} ms"
         yield found("region_far", message)
@@ -85,6 +85,6 @@ def distance(host: Host, facts: Facts) -> Iterator[Finding]:
 
 def packets(_host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether the uplink carries what containers send."""
-    for one in facts.around.interfaces or ():
+    for one in facts.machine.interfaces or ():
         if one.has_default_route and one.mtu is not None and one.mtu < MTU:
             yield found("mtu_low", f"{one.name} carries {one.mtu} bytes, containers will send {MTU}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ionetctl.checks.finding import found, numbers, offers_gpus
-from ionetctl.core.observed import Surroundings
+from ionetctl.core.observed import MachineFacts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ionetctl.core.model.host import Host
     from ionetctl.core.model.outcome import Finding
 
-UNSEEN: Final = Surroundings()
+UNSEEN: Final = MachineFacts()
 """What an older host's survey leaves: nobody looked, which is not the same as nothing installed."""
 OLDEST_DOCKER: Final = (19, 3)
 """The first with API 1.40, the least that Nomad's driver speaks (moby/moby/client, MinAPIVersion)."""
@@ -24,23 +24,23 @@ CNI_PLUGINS: Final = frozenset({"bridge", "firewall", "host-local", "loopback", 
 
 def docker(_host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether Docker is there and answers."""
-    if facts.around == UNSEEN:
+    if facts.machine == UNSEEN:
         return
-    if facts.around.docker is None:
+    if facts.machine.docker is None:
         yield found("docker_missing", "Docker is not installed")
-    elif facts.around.docker.version is None:
+    elif facts.machine.docker.version is None:
         yield found("docker_down", "Docker is installed, and its daemon does not answer")
 
 
 def docker_kind(_host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether Nomad can work with this Docker."""
-    docker = facts.around.docker
+    docker = facts.machine.docker
     if docker is None:
         return
     version = numbers(docker.version or "")
     if version and version < OLDEST_DOCKER:
         yield found("docker_old", f"Docker {docker.version} is older than 19.03")
-    if docker.cgroup_driver == "cgroupfs" and facts.around.cgroups == "v2":
+    if docker.cgroup_driver == "cgroupfs" and facts.machine.cgroups == "v2":
         yield found("docker_cgroup_driver", "Docker's cgroup driver is cgroupfs, beside systemd's own (v2)")
     if docker.is_snap:
         yield found("docker_snap", "Docker comes from a snap")
@@ -48,20 +48,20 @@ def docker_kind(_host: Host, facts: Facts) -> Iterator[Finding]:
 
 def toolkit(host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether containers can be given GPUs."""
-    if facts.around == UNSEEN or not offers_gpus(host, facts):
+    if facts.machine == UNSEEN or not offers_gpus(host, facts):
         return
-    if facts.around.toolkit_version is None:
+    if facts.machine.toolkit_version is None:
         yield found("toolkit_missing", "the NVIDIA container toolkit is not installed")
-    docker = facts.around.docker
+    docker = facts.machine.docker
     if docker and docker.version and "nvidia" not in docker.runtimes:
         yield found("nvidia_runtime_missing", "Docker does not know the nvidia runtime")
 
 
 def networks(_host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether jobs can have networks of their own."""
-    around = facts.around
-    missing = CNI_PLUGINS.difference(around.cni_plugins or ())
-    if around != UNSEEN and missing:
+    machine = facts.machine
+    missing = CNI_PLUGINS.difference(machine.cni_plugins or ())
+    if machine != UNSEEN and missing:
         yield found("cni_missing", f"CNI plugins are missing: {', '.join(sorted(missing))}")
-    if around.modules is not None and "bridge" not in around.modules:
+    if machine.modules is not None and "bridge" not in machine.modules:
         yield found("bridge_missing", "the kernel module bridge is not loaded")

@@ -57,7 +57,7 @@ def room_for_jobs(host: Host, facts: Facts) -> Iterator[Finding]:
 
 def room_for_images(_host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether Docker will have room for images."""
-    docker = facts.around.docker
+    docker = facts.machine.docker
     for disk in facts.disks:
         if docker and disk.path == docker.root_dir and disk.available_mib < IMAGES_MIB:
             message = (

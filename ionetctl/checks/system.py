@@ -73,7 +73,7 @@ def architecture(host: Host, facts: Facts) -> Iterator[Finding]:
 
 def init(_host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether the system is run by systemd, and by one that is new enough."""
-    version = facts.around.systemd_version
+    version = facts.machine.systemd_version
     if facts.init != "systemd":
         yield found("systemd_missing", f"process 1 is {facts.init}, not systemd")
     elif version is not None and version < OLDEST_SYSTEMD:
@@ -102,7 +102,7 @@ def kernel(_host: Host, facts: Facts) -> Iterator[Finding]:
 
 def control_groups(_host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether Nomad will find the control groups that it starts with."""
-    version, usable = facts.around.cgroups, facts.around.cgroup_controllers
+    version, usable = facts.machine.cgroups, facts.machine.cgroup_controllers
     if version is None or usable is None:
         return
     missing = CONTROLLERS[version].difference(usable)
@@ -135,12 +135,12 @@ def clock(_host: Host, facts: Facts) -> Iterator[Finding]:
 
 def time_service(_host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether anything keeps the clock right; a service that has just begun to is given its time."""
-    around = facts.around
-    if around.is_time_synchronized is False and not around.is_ntp_on:
+    machine = facts.machine
+    if machine.is_time_synchronized is False and not machine.is_ntp_on:
         yield found("clock_unsynchronized", "no time service keeps its clock")
 
 
 def pending_reboot(_host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether upgrades wait for a reboot."""
-    if facts.around.needs_reboot:
+    if facts.machine.needs_reboot:
         yield found("reboot_pending", "upgrades wait for a reboot")

@@ -31,7 +31,7 @@ def nomad_of_others(_host: Host, facts: Facts) -> Iterator[Finding]:
 
 def miners(_host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether the host mines, or is made to."""
-    seen = facts.around.miners or ()
+    seen = facts.machine.miners or ()
     systems = sorted({one.name for one in seen if one.name in MINING_SYSTEMS})
     running = [one for one in seen if one.name not in MINING_SYSTEMS]
     if systems:
@@ -42,8 +42,8 @@ def miners(_host: Host, facts: Facts) -> Iterator[Finding]:
 
 def workers(_host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether an io.net worker of another kind runs."""
-    if facts.around.ionet_workers:
-        message = f"an io.net worker runs: {_named(facts.around.ionet_workers)}"
+    if facts.machine.ionet_workers:
+        message = f"an io.net worker runs: {_named(facts.machine.ionet_workers)}"
         yield found("ionet_worker_present", message)
 
 
@@ -56,8 +56,8 @@ def strangers(_host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether programs that nobody knows compute on the cards; those of our own jobs are known to the region."""
     if facts.nomad.is_ours and facts.nomad.allocations:
         return
-    around = facts.around
-    known = {one.pid for one in (*(around.miners or ()), *(around.ionet_workers or ()))}
+    machine = facts.machine
+    known = {one.pid for one in (*(machine.miners or ()), *(machine.ionet_workers or ()))}
     unknown = [
         process for one in facts.gpus or () for process in one.processes or () if process.pid not in known
     ]

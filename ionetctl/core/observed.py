@@ -204,7 +204,7 @@ class Workload:
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class MachineFacts:
     """All that surrounds the GPUs on a host: what the checks beyond the bare enrolment look at."""
 
     hostname: str | None = None

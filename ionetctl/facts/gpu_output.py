@@ -41,7 +41,7 @@ def needs_probe(host: Host, facts: Facts) -> bool:
     Promised GPUs are looked for in any case: a virtual machine may have them beside its PCI bus.
     """
     is_promised = host.gpus.model is not None if host.gpus.count is None else host.gpus.count > 0
-    return facts.around.gpus_on_bus != 0 or is_promised
+    return facts.machine.gpus_on_bus != 0 or is_promised
 
 
 def without_probe(_facts: Facts) -> GpuReading:

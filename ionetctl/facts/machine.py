@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypeVar, get_args
 
-from ionetctl.core.observed import CgroupVersion, Driver, Surroundings
+from ionetctl.core.observed import CgroupVersion, Driver, MachineFacts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,10 +19,10 @@ _CGROUPS: Final[tuple[CgroupVersion, ...]] = get_args(CgroupVersion)
 _Item = TypeVar("_Item")
 
 
-def surroundings(draft: Draft) -> Surroundings:
+def machine_facts(draft: Draft) -> MachineFacts:
     """All that the draft says of the machine, its network and what it works for."""
     texts, flags = draft.texts, draft.flags
-    return Surroundings(
+    return MachineFacts(
         hostname=texts.get("hostname"),
         systemd_version=draft.numbers.get("systemd"),
         cgroups=next((kind for kind in _CGROUPS if kind == texts.get("cgroups")), None),

@@ -1,7 +1,7 @@
 """The survey's records, one at a time, into a draft of what a host says of itself. Pure; it trusts nothing.
 
 A new kind of record is a function and a row in ``_RECORDS``, or a name in one of the lists before it; what the records
-mean together is the concern of ``facts`` and ``surroundings``.
+mean together is the concern of ``facts`` and ``machine_facts``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a host's output means: the survey's records as ``Facts``, the apply's lines as ``Report``.
 
 Pure. Nothing a host says is believed to be well-formed or of reasonable size; ``survey_records`` takes the single
-records, ``surroundings`` and this module what they are together. The grammar stands in ``docs/host-protocol.md``.
+records, ``machine_facts`` and this module what they are together. The grammar stands in ``docs/host-protocol.md``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ionetctl.core.model.facts import Facts, NomadState
 from ionetctl.core.model.names import NodeId
 from ionetctl.core.sanitize import harmless
 from ionetctl.facts.draft import Draft, malformed
-from ionetctl.facts.machine import mebibytes, surroundings
+from ionetctl.facts.machine import machine_facts, mebibytes
 from ionetctl.facts.records import LINE_LIMIT, take
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def _facts(draft: Draft, controller_time: float) -> Facts:
         lock_started_at=draft.lock and draft.lock[2],
         has_gzip="gzip" in draft.tools,
         has_tar="tar" in draft.tools,
-        around=surroundings(draft),
+        machine=machine_facts(draft),
     )
 
 

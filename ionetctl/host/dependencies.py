@@ -62,7 +62,7 @@ class RegionTools:
 
 
 @dataclass(frozen=True, slots=True)
-class Equipment:
+class Dependencies:
     """All that a pipeline works with. ``surveyed_paths`` are those that any bundle of the rollout may hold."""
 
     rollout: RolloutId

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from ionetctl.core.model.host import Host
     from ionetctl.core.model.plan import Change
     from ionetctl.core.ports import Session
-    from ionetctl.host.dependencies import Equipment
+    from ionetctl.host.dependencies import Dependencies
     from ionetctl.host.survey import Surveyed
     from ionetctl.plan.packages import Package
 
@@ -132,8 +132,8 @@ class _Talk:
 class Preparing:
     """How hosts are prepared in one rollout."""
 
-    def __init__(self, equipment: Equipment) -> None:
-        self._with = equipment
+    def __init__(self, dependencies: Dependencies) -> None:
+        self._deps = dependencies
 
     @asynccontextmanager
     async def prepared(
@@ -146,7 +146,7 @@ class Preparing:
         """
         done: frozenset[str] = frozenset()
         async with AsyncExitStack() as stack:
-            session = await stack.enter_async_context(self._with.connector.connect(host))
+            session = await stack.enter_async_context(self._deps.connector.connect(host))
             surveyed = await look(session)
             while changes := needed(host, surveyed.facts):
                 _refuse_again(changes, done)
@@ -157,7 +157,7 @@ class Preparing:
                         await self._reboot(session, surveyed, ended.reboot)
                         await stack.aclose()
                         await self._wait_until_back(surveyed)
-                        session = await stack.enter_async_context(self._with.connector.connect(host))
+                        session = await stack.enter_async_context(self._deps.connector.connect(host))
                 surveyed = await look(session)
             yield session, surveyed, done
 
@@ -178,7 +178,7 @@ class Preparing:
         return outcome
 
     def _kit(self, surveyed: Surveyed, changes: Sequence[Change]) -> Kit:
-        host, facts, scripts = surveyed.host, surveyed.facts, self._with.scripts
+        host, facts, scripts = surveyed.host, surveyed.facts, self._deps.scripts
         names = [change.path for change in changes]
         allowed = "yes" if host.prepare.reboot else "no"
         records = (
@@ -190,9 +190,9 @@ class Preparing:
         return Kit(scripts.prepare, scripts.restore_miner, records, packages)
 
     async def _run(self, session: Session, talk: _Talk) -> None:
-        limits = self._with.deadlines
-        identity = (talk.nonce, self._with.rollout, self._with.owner, self._with.started_at)
-        argv = ("sh", "-c", self._with.scripts.receive, "sh", *identity, str(talk.kit.size_bytes))
+        limits = self._deps.deadlines
+        identity = (talk.nonce, self._deps.rollout, self._deps.owner, self._deps.started_at)
+        argv = ("sh", "-c", self._deps.scripts.receive, "sh", *identity, str(talk.kit.size_bytes))
         command = Command(argv, limits.apply_s, INSTALL_LIMIT_S + limits.idle_s, LIMIT_BYTES)
         try:
             completed = await session.run(command, talk.speech(), talk.hear)
@@ -211,11 +211,11 @@ class Preparing:
                 raise report
             match report:
                 case ("step", name, _):
-                    await self._with.emit(
+                    await self._deps.emit(
                         StepStarted(host=host.name, step=STEP, attempt=attempt, detail=name)
                     )
                 case ("changed", name, what):
-                    await self._with.emit(HostPrepared(host=host.name, preparation=name, detail=what))
+                    await self._deps.emit(HostPrepared(host=host.name, preparation=name, detail=what))
                 case ("reboot", reason, _):
                     reboot = reason
                 case ("error", code, message):
@@ -224,8 +224,8 @@ class Preparing:
                     return Ended(reboot)
 
     async def _reboot(self, session: Session, surveyed: Surveyed, reason: str) -> None:
-        await self._with.emit(HostRebooting(host=surveyed.host.name, reason=reason))
-        limit_s = self._with.deadlines.step_s
+        await self._deps.emit(HostRebooting(host=surveyed.host.name, reason=reason))
+        limit_s = self._deps.deadlines.step_s
         command = Command(("systemctl", "--no-block", "reboot"), limit_s, limit_s, LIMIT_BYTES)
         try:
             completed = await session.run(command)
@@ -237,7 +237,7 @@ class Preparing:
 
     async def _wait_until_back(self, surveyed: Surveyed) -> None:
         """Return once the host runs another boot and lets us in; at first it may still be the old one that answers."""
-        clock, host = self._with.clock, surveyed.host
+        clock, host = self._deps.clock, surveyed.host
         give_up_at = clock.monotonic() + REBOOT_LIMIT_S
         said = "it does not answer"
         while clock.monotonic() < give_up_at:
@@ -256,8 +256,8 @@ class Preparing:
         raise HostFailedError("reboot_timeout", message, "look at its console; run again when it is up")
 
     async def _boot_id(self, host: Host) -> str:
-        limit_s = self._with.deadlines.step_s
-        async with self._with.connector.connect(host) as session:
+        limit_s = self._deps.deadlines.step_s
+        async with self._deps.connector.connect(host) as session:
             completed = await session.run(Command(("cat", BOOT_ID), limit_s, limit_s, LIMIT_BYTES))
         return completed.stdout.decode(errors="replace").strip()
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ionetctl.core.model.outcome import Finding
     from ionetctl.core.observed import GpuReading
     from ionetctl.core.ports import Completed, Session
-    from ionetctl.host.dependencies import Equipment
+    from ionetctl.host.dependencies import Dependencies
 
 LOCK_PAUSES_S: Final = (1.0, 2.0, 3.0, 4.0)
 """How long another apply on the same host is waited for before the host counts as held."""
@@ -38,13 +38,13 @@ class Surveyed:
     findings: tuple[Finding, ...]
 
 
-class Looking:
+class Surveyor:
     """How hosts are looked at in one rollout."""
 
-    def __init__(self, equipment: Equipment) -> None:
-        self._with = equipment
+    def __init__(self, dependencies: Dependencies) -> None:
+        self._deps = dependencies
 
-    async def at(self, host: Host, session: Session) -> Surveyed:
+    async def survey(self, host: Host, session: Session) -> Surveyed:
         """The host as it is; an apply that is at work there is given a while to end.
 
         It may be the rest of one whose controller was killed a moment ago: it ends as soon as it next looks up.
@@ -54,47 +54,47 @@ class Looking:
             surveyed = await self._once(host, session)
             if not surveyed.facts.lock_owner:
                 return surveyed
-            await self._with.clock.sleep(pause_s)
+            await self._deps.clock.sleep(pause_s)
         return await self._once(host, session)
 
-    async def again(self, surveyed: Surveyed, session: Session) -> Surveyed:
+    async def survey_again(self, surveyed: Surveyed, session: Session) -> Surveyed:
         """The host with what a new probe says of its GPUs; all else is taken as it was. Raises as ``at`` does."""
         host = surveyed.host
         facts = with_reading(surveyed.facts, await self.gpus(host, session, surveyed.facts))
-        return replace(surveyed, facts=facts, findings=check_host(host, facts, takeover=self._with.takeover))
+        return replace(surveyed, facts=facts, findings=check_host(host, facts, takeover=self._deps.takeover))
 
     async def gpus(self, host: Host, session: Session, facts: Facts) -> GpuReading:
         """The host's GPUs by a probe of their own; none is run where nothing can be there."""
         if not needs_probe(host, facts):
             return without_probe(facts)
         nonce = secrets.token_hex(NONCE_BYTES)
-        argv = ("sh", "-c", self._with.scripts.probe, "ionet-probe", nonce)
-        completed = await self._run(session, argv, self._with.scripts.probe_program, PROBE_LIMIT_BYTES)
+        argv = ("sh", "-c", self._deps.scripts.probe, "ionet-probe", nonce)
+        completed = await self._run(session, argv, self._deps.scripts.probe_program, PROBE_LIMIT_BYTES)
         return parse_probe(completed.stdout, nonce)
 
     async def _once(self, host: Host, session: Session) -> Surveyed:
         facts = await self._survey(host, session)
         reading = await self.gpus(host, session, facts)
         facts = with_reading(facts, reading)
-        findings = check_host(host, facts, takeover=self._with.takeover)
-        return Surveyed(host, node_name(host, facts, self._with.naming), facts, findings)
+        findings = check_host(host, facts, takeover=self._deps.takeover)
+        return Surveyed(host, node_name(host, facts, self._deps.naming), facts, findings)
 
     async def _survey(self, host: Host, session: Session) -> Facts:
         nonce = secrets.token_hex(NONCE_BYTES)
-        servers = ",".join(self._with.servers_of(host)) or NO_SERVERS
-        argv = ("sh", "-s", "--", nonce, servers, *self._with.surveyed_paths)
-        asked_at = self._with.clock.now().timestamp()
-        completed = await self._run(session, argv, self._with.scripts.survey, SURVEY_LIMIT_BYTES)
+        servers = ",".join(self._deps.servers_of(host)) or NO_SERVERS
+        argv = ("sh", "-s", "--", nonce, servers, *self._deps.surveyed_paths)
+        asked_at = self._deps.clock.now().timestamp()
+        completed = await self._run(session, argv, self._deps.scripts.survey, SURVEY_LIMIT_BYTES)
         if completed.exit_status != 0:
             message = f"the survey ended with status {completed.exit_status}: {last_words(completed)}"
             raise HostFailedError("survey_failed", message, "log in by hand to see what the host says")
-        middle = (asked_at + self._with.clock.now().timestamp()) / 2
+        middle = (asked_at + self._deps.clock.now().timestamp()) / 2
         return parse_survey(completed.stdout, nonce, controller_time=middle)
 
     async def _run(
         self, session: Session, argv: tuple[str, ...], stdin: bytes, limit_bytes: int
     ) -> Completed:
-        limits = self._with.deadlines
+        limits = self._deps.deadlines
         return await session.run(Command(argv, limits.step_s, limits.idle_s, limit_bytes), stdin)
 
 

@@ -101,7 +101,7 @@ def rtt_ms(settings: RegionSettings, facts: Facts) -> float | None:
     """The median of the round trips to those of a region's servers that answered, in milliseconds."""
     found = [
         reach.rtt_ms
-        for reach in facts.around.reaches
+        for reach in facts.machine.reaches
         if reach.rtt_ms is not None and _address(reach.host, reach.port) in settings.servers
     ]
     return median(found) if found else None
@@ -128,8 +128,8 @@ class Places:
         allowed = candidates(host, self.rooms)
         if host.region != AUTO_REGION:
             return Choice(host.region, ("the inventory says so",))
-        if facts.nomad.is_ours and facts.around.nomad_region:
-            return _stay(facts.around.nomad_region, allowed)
+        if facts.nomad.is_ours and facts.machine.nomad_region:
+            return _stay(facts.machine.nomad_region, allowed)
         offers = [_offer(self.rooms[name], host, facts) for name in allowed]
         open_ones = [offer for offer in offers if offer.refusal is None]
         if not open_ones:

@@ -57,7 +57,7 @@ def meta_of(host: Host, facts: Facts, offered: Sequence[SeenGpu]) -> dict[str, s
 
     Documented in docs/host-meta.md.
     """
-    around, driver = facts.around, facts.around.driver
+    machine, driver = facts.machine, facts.machine.driver
     found: dict[str, str | int | None] = {
         "ionet_rack": host.rack,
         "ionet_country": host.location.country,
@@ -67,10 +67,10 @@ def meta_of(host: Host, facts: Facts, offered: Sequence[SeenGpu]) -> dict[str, s
         "ionet_tags": ",".join(host.tags) or None,
         "ionet_os": _os(facts),
         "ionet_arch": _ARCHITECTURES.get(facts.architecture, facts.architecture) or None,
-        "ionet_cpu": _one_line(around.cpu_model),
+        "ionet_cpu": _one_line(machine.cpu_model),
         "ionet_memory_gib": memory_gib(facts.memory_mib),
-        "ionet_product": _product(around.product),
-        "ionet_virtualization": around.virtualization,
+        "ionet_product": _product(machine.product),
+        "ionet_virtualization": machine.virtualization,
         "ionet_gpus": ",".join(sorted(set(_names(offered)))) or None,
         "ionet_gpu_count": _count(host, offered),
         "ionet_driver": (driver.module_version or facts.driver_version) if offered else None,

@@ -76,7 +76,7 @@ def _records(name: str, host: Host, facts: Facts) -> tuple[Record, ...]:
             kinds = dict.fromkeys(firewall.kind for firewall in _blocking(facts))
             return tuple((FIREWALL, kind, str(RPC_PORT)) for kind in kinds)
         case "stop_miner":
-            named = [miner for miner in facts.around.miners or () if miner.name.isprintable()]
+            named = [miner for miner in facts.machine.miners or () if miner.name.isprintable()]
             return (*(("miner", miner.name, miner.unit or "-") for miner in named), (STOP_MINER,))
         case _:
             return ((name,),)
@@ -88,7 +88,7 @@ def _records(name: str, host: Host, facts: Facts) -> tuple[Record, ...]:
 def _stop_miner(host: Host, facts: Facts) -> str:
     """A system made for mining is seen as long as it is installed: once it was stopped, only what runs counts."""
     is_stopped = MINERS_UNDO in facts.files
-    mining = [miner for miner in facts.around.miners or () if miner.pid is not None or not is_stopped]
+    mining = [miner for miner in facts.machine.miners or () if miner.pid is not None or not is_stopped]
     if not host.prepare.stop_miner or not mining:
         return ""
     names = ", ".join(dict.fromkeys(miner.name for miner in mining))
@@ -96,14 +96,14 @@ def _stop_miner(host: Host, facts: Facts) -> str:
 
 
 def _time_sync(host: Host, facts: Facts) -> str:
-    around = facts.around
-    if not host.prepare.time_sync or around.is_time_synchronized is not False or around.is_ntp_on:
+    machine = facts.machine
+    if not host.prepare.time_sync or machine.is_time_synchronized is not False or machine.is_ntp_on:
         return ""
     return "nothing keeps the clock right"
 
 
 def _modules(host: Host, facts: Facts) -> str:
-    loaded = facts.around.modules
+    loaded = facts.machine.modules
     if not host.prepare.modules or loaded is None:
         return ""
     missing = [name for name in KERNEL_MODULES if name not in loaded]
@@ -118,7 +118,7 @@ def _modules(host: Host, facts: Facts) -> str:
 def _docker(host: Host, facts: Facts) -> str:
     if not host.prepare.docker:
         return ""
-    docker = facts.around.docker
+    docker = facts.machine.docker
     if docker is None:
         return "is not installed"
     return "" if docker.version else "is installed and does not answer"
@@ -128,7 +128,7 @@ def _driver(host: Host, facts: Facts) -> str:
     wanted = host.prepare.driver
     if wanted is None or not _has_cards(host, facts):
         return ""
-    driver = facts.around.driver
+    driver = facts.machine.driver
     loaded = driver.module_version
     if loaded is None:
         return f"no NVIDIA driver is loaded; {wanted} is asked for"
@@ -142,16 +142,16 @@ def _driver(host: Host, facts: Facts) -> str:
 def _container_toolkit(host: Host, facts: Facts) -> str:
     if not host.prepare.container_toolkit or not _has_cards(host, facts):
         return ""
-    if facts.around.toolkit_version is None:
+    if facts.machine.toolkit_version is None:
         return "is not installed"
-    docker = facts.around.docker
+    docker = facts.machine.docker
     if docker and docker.version and NVIDIA_RUNTIME not in docker.runtimes:
         return f"Docker does not know the runtime {NVIDIA_RUNTIME}"
     return ""
 
 
 def _cni(host: Host, facts: Facts) -> str:
-    present = facts.around.cni_plugins or ()
+    present = facts.machine.cni_plugins or ()
     missing = [name for name in CNI_PLUGINS if name not in present]
     return f"{', '.join(missing)} missing in /opt/cni/bin" if host.prepare.cni and missing else ""
 
@@ -184,7 +184,7 @@ _REASONS: Final[dict[str, Callable[[Host, Facts], str]]] = {
 
 
 def _blocking(facts: Facts) -> list[Firewall]:
-    firewalls = facts.around.firewalls or ()
+    firewalls = facts.machine.firewalls or ()
     return [each for each in firewalls if each.blocks_outbound and each.allows_rpc is False]
 
 
@@ -192,7 +192,7 @@ def _has_cards(host: Host, facts: Facts) -> bool:
     """Whether there are cards to be driven, as promised; where nothing is promised, as the bus shows them."""
     if host.gpus.count is not None:
         return host.gpus.count > 0
-    return bool(facts.around.gpus_on_bus or facts.gpus)
+    return bool(facts.machine.gpus_on_bus or facts.gpus)
 
 
 def _major(version: str) -> int:

@@ -64,7 +64,7 @@ def _silent_home(
     one: Surveyed, regions: Mapping[RegionName, RegionTools], rooms: Mapping[RegionName, Room]
 ) -> Finding | None:
     """Why a host cannot be placed whose own region does not answer: it must not be taken for one that left."""
-    home = one.facts.around.nomad_region
+    home = one.facts.machine.nomad_region
     if not one.facts.nomad.is_ours or home in rooms or home not in regions:
         return None
     message = f"the host is enrolled in {home}, which does not answer"

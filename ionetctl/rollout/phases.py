@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ionetctl.core.model.names import HostName, NodeId, RegionName
     from ionetctl.core.ports import Emit, Engine
     from ionetctl.host.dependencies import RegionTools
-    from ionetctl.host.pipeline import Pipeline, Prepared
+    from ionetctl.host.pipeline import Pipeline, PlannedHost
     from ionetctl.rollout.assign_regions import Placed
 
 BEYOND_A_RESTART: Final = frozenset(
@@ -126,7 +126,7 @@ class Phases:
         surveyed.sort(key=lambda one: order[one.host.name])
         return surveyed
 
-    async def _plan_all(self, surveyed: Sequence[Surveyed]) -> list[Prepared]:
+    async def _plan_all(self, surveyed: Sequence[Surveyed]) -> list[PlannedHost]:
         """The hosts that differ, each with its plan; those that do not have their outcome.
 
         Nobody, once the end was asked for: what is planned then will not be carried out.
@@ -151,10 +151,10 @@ class Phases:
 
     async def _settle(
         self,
-        one: Prepared,
+        one: PlannedHost,
         word: NodeView | HostUnverifiedError,
         known: Mapping[tuple[RegionName, NodeId], Mark],
-    ) -> Prepared | None:
+    ) -> PlannedHost | None:
         """Finish a host where nothing differs, unless a restart may change what its region says of it."""
         facts = one.surveyed.facts
         if isinstance(word, NodeView):
@@ -182,7 +182,7 @@ class Phases:
             found |= {(name, view.id): marked.get(view.id, Mark.RELEASED) for view in views}
         return found
 
-    async def _announce(self, differing: Sequence[Prepared]) -> None:
+    async def _announce(self, differing: Sequence[PlannedHost]) -> None:
         """Record what is to be done on each host, before anything is."""
         if self.intent.with_diffs:
             await self.engine.run(
@@ -246,14 +246,14 @@ class Phases:
 
     async def _prepare(
         self, one: Surveyed, known: Mapping[tuple[RegionName, NodeId], Mark], unconfirmed: str | None = None
-    ) -> Prepared:
+    ) -> PlannedHost:
         node_id = one.facts.nomad.node_id
         mark = known.get((one.host.region, node_id), Mark.NEW) if node_id else Mark.NEW
         await asyncio.sleep(0)  # signals, leases and the screen have their turn between thousands of plans
-        return await self.pipeline.prepare(one, self._nonce(0), mark, unconfirmed=unconfirmed)
+        return await self.pipeline.plan_host(one, self._nonce(0), mark, unconfirmed=unconfirmed)
 
     async def _confirm_converged(
-        self, converged: Sequence[Prepared]
+        self, converged: Sequence[PlannedHost]
     ) -> dict[HostName, NodeView | HostUnverifiedError]:
         """What the regions say of hosts where nothing differs."""
         words: dict[HostName, NodeView | HostUnverifiedError] = {}
@@ -263,7 +263,7 @@ class Phases:
                 words |= await self.pipeline.confirm_converged(tools, of_region)
         return words
 
-    async def _roll_out(self, prepared: Sequence[Prepared]) -> None:
+    async def _roll_out(self, prepared: Sequence[PlannedHost]) -> None:
         strategy = self.intent.strategy
         budget = FailureBudget(strategy.max_failures.of(len(self.intent.hosts)))
         for outcome in self._outcomes.values():
@@ -276,18 +276,18 @@ class Phases:
             )
         await rollout.run(waves(prepared, strategy))
 
-    def _overview(self, prepared: Sequence[Prepared]) -> PlanOverview:
+    def _overview(self, prepared: Sequence[PlannedHost]) -> PlanOverview:
         unchanged = sum(outcome.result is Result.UNCHANGED for outcome in self._outcomes.values())
         return PlanOverview(len(prepared), unchanged, len(self._outcomes) - unchanged)
 
-    async def _enroll(self, prepared: Prepared, wave: Wave) -> Outcome:
+    async def _enroll(self, prepared: PlannedHost, wave: Wave) -> Outcome:
         return await self.pipeline.enroll(prepared, self._nonce(wave.index))
 
     def _nonce(self, wave: int) -> str:
         """One nonce a wave, so that the region is asked for a wave's nodes at once and not for all so far."""
         return self._nonces.setdefault(wave, secrets.token_hex(NONCE_BYTES))
 
-    async def _finish_prepared(self, prepared: Prepared, outcome: Outcome) -> None:
+    async def _finish_prepared(self, prepared: PlannedHost, outcome: Outcome) -> None:
         await self._finish(prepared.host, outcome)
 
     async def _finish(self, host: Host, outcome: Outcome) -> None:
@@ -298,7 +298,7 @@ class Phases:
             )
         )
 
-    async def _finish_check(self, prepared: Sequence[Prepared]) -> ExitCode:
+    async def _finish_check(self, prepared: Sequence[PlannedHost]) -> ExitCode:
         for one in prepared:
             count = len(one.plan.changes)
             outcome = outcomes.skipped(one.host, "check", f"{count} changes planned, nothing changed", "")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from ionetctl.core.ports import Emit, Engine
-    from ionetctl.host.pipeline import Prepared
+    from ionetctl.host.pipeline import PlannedHost
 
 _SIZE: Final = re.compile(r"([0-9]{1,7})(%?)")
 _WHOLE: Final = 100
@@ -69,7 +69,7 @@ class Wave:
 
     index: int
     of: int
-    hosts: tuple[Prepared, ...]
+    hosts: tuple[PlannedHost, ...]
     is_canary: bool
 
 
@@ -132,7 +132,7 @@ class FailureBudget:
             stop.request("too_many_unverified", message, ExitCode.UNVERIFIED)
 
 
-def waves(hosts: Sequence[Prepared], strategy: Strategy) -> tuple[Wave, ...]:
+def waves(hosts: Sequence[PlannedHost], strategy: Strategy) -> tuple[Wave, ...]:
     """The hosts in order, cut into a canary and batches; the batch size is taken of all of them."""
     canary, rest = tuple(hosts[: strategy.canary]), tuple(hosts[strategy.canary :])
     size = max(1, strategy.batch_size.of(len(hosts)))
@@ -150,14 +150,14 @@ class Rollout:
 
     emit: Emit
     engine: Engine
-    enroll: Callable[[Prepared, Wave], Awaitable[Outcome]]
-    finish: Callable[[Prepared, Outcome], Awaitable[None]]
+    enroll: Callable[[PlannedHost, Wave], Awaitable[Outcome]]
+    finish: Callable[[PlannedHost, Outcome], Awaitable[None]]
     budget: FailureBudget
     stop: Stop
 
-    async def run(self, planned: Sequence[Wave]) -> tuple[Prepared, ...]:
+    async def run(self, planned: Sequence[Wave]) -> tuple[PlannedHost, ...]:
         """Go through the waves; returns the hosts that were not begun because the rollout was stopped."""
-        left: list[Prepared] = []
+        left: list[PlannedHost] = []
         for wave in planned:
             self.check_budget()
             if self.stop.is_requested:
@@ -171,12 +171,12 @@ class Rollout:
         """Stop when more hosts failed than may."""
         self.budget.judge(self.stop)
 
-    async def _run_wave(self, wave: Wave, *, has_more: bool) -> tuple[Prepared, ...]:
+    async def _run_wave(self, wave: Wave, *, has_more: bool) -> tuple[PlannedHost, ...]:
         names = tuple(prepared.host.name for prepared in wave.hosts)
         await self.emit(WaveStarted(index=wave.index, of=wave.of, hosts=names, is_canary=wave.is_canary))
         outcomes: list[Outcome] = []
 
-        async def work(prepared: Prepared) -> None:
+        async def work(prepared: PlannedHost) -> None:
             outcome = await self.enroll(prepared, wave)
             outcomes.append(outcome)
             self.budget.count(outcome)

@@ -18,10 +18,10 @@ from ionetctl.core.observed import (
     GpuMemoryHealth,
     GpuProcess,
     Interface,
+    MachineFacts,
     PcieLink,
     Reach,
     SeenGpu,
-    Surroundings,
 )
 from tests.support.sample import BARE, HOST
 
@@ -32,7 +32,7 @@ DOCKER: Final = Docker(
 )
 CNI: Final = ("bridge", "dhcp", "firewall", "host-local", "loopback", "portmap")
 DRIVER: Final = Driver(module_version="550.54.15", library_version="550.54.15", package="nvidia-driver-550")
-SEEN: Final = Surroundings(
+SEEN: Final = MachineFacts(
     hostname="rey1-a01-g1",
     systemd_version=255,
     cgroups="v2",
@@ -83,7 +83,7 @@ class Case:
     told: tuple[str, ...] = ()
     host: Fields = field(default_factory=dict)
     facts: Fields = field(default_factory=dict)
-    around: Fields = field(default_factory=dict)
+    machine: Fields = field(default_factory=dict)
     card: Fields = field(default_factory=dict)
     second: Fields = field(default_factory=dict)
     message: str = ""
@@ -95,8 +95,8 @@ class Case:
         first = replace(CARD, **self.card)
         other = replace(CARD, index=1, uuid="GPU-2")
         other = replace(other, **self.second)
-        around = replace(SEEN, **self.around)
-        facts = replace(BARE, around=around, gpus=(first, other), driver_version="550.54.15")
+        machine = replace(SEEN, **self.machine)
+        facts = replace(BARE, machine=machine, gpus=(first, other), driver_version="550.54.15")
         return replace(HOST, **self.host), replace(facts, **self.facts)
 
 

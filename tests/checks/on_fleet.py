@@ -15,20 +15,20 @@ from tests.support.sample import BARE, EU_NORTH, HOST, NODE_ID
 US_WEST: Final = RegionName("us-west")
 
 
-def one(name: str, *, machine: str | None = "", datacenter: str = "rey1", **changes: Any) -> FleetHost:
-    """A sound host that shares nothing with the others; ``changes`` are of its facts, or of what surrounds them."""
-    around = replace(
+def one(name: str, *, machine_id: str | None = "", datacenter: str = "rey1", **changes: Any) -> FleetHost:
+    """A sound host that shares nothing with the others; ``changes`` are of its facts, or of the machine."""
+    seen = replace(
         SEEN,
         hostname=name,
         interfaces=(Interface("eno1", f"02:{name}", 1500),),
         reaches=(Reach("s0", 4647, 9.0, local_address=f"fd00::{ord(name[0]):x}", peer_address="fd00::"),),
     )
-    of_around = {key: value for key, value in changes.items() if hasattr(around, key)}
-    of_facts = {key: value for key, value in changes.items() if key not in of_around}
+    of_machine = {key: value for key, value in changes.items() if hasattr(seen, key)}
+    of_facts = {key: value for key, value in changes.items() if key not in of_machine}
     facts = replace(
         BARE,
-        around=replace(around, **of_around),
-        machine_id=f"machine-{name}" if machine == "" else machine,
+        machine=replace(seen, **of_machine),
+        machine_id=f"machine-{name}" if machine_id == "" else machine_id,
         gpus=(replace(CARD, uuid=f"GPU-{name}"),),
     )
     host = replace(HOST, name=HostName(name), datacenter=datacenter)
@@ -75,18 +75,18 @@ CASES: Final = (
         message=f"it has the same Nomad client-id ({NODE_ID}) as b",
     ),
     FleetCase(
-        (one("a", machine="m"), one("b", machine="m"), one("c", machine="m")),
+        (one("a", machine_id="m"), one("b", machine_id="m"), one("c", machine_id="m")),
         ("a machine_id_doubled block", "b machine_id_doubled block", "c machine_id_doubled block"),
         message="it has the same machine-id (m) as b, c",
     ),
-    FleetCase((one("a", machine=None), one("b", machine=None))),
+    FleetCase((one("a", machine_id=None), one("b", machine_id=None))),
     FleetCase(
-        tuple(one(name, machine="m") for name in "abcdef"),
+        tuple(one(name, machine_id="m") for name in "abcdef"),
         tuple(f"{name} machine_id_doubled block" for name in "abcdef"),
         message="it has the same machine-id (m) as b, c, d, e, f",
     ),
     FleetCase(
-        tuple(one(name, machine="m") for name in "abcdefg"),
+        tuple(one(name, machine_id="m") for name in "abcdefg"),
         tuple(f"{name} machine_id_doubled block" for name in "abcdefg"),
         message="it has the same machine-id (m) as b, c, d, e, f and 1 more",
     ),
@@ -104,11 +104,11 @@ CASES: Final = (
     ),
     FleetCase((one("a", gpus=(*with_gpu("GPU-9"), *with_gpu("GPU-9"))),)),
     FleetCase(
-        (one("a", machine="m", hostname="rig"), one("b", machine="m", hostname="rig")),
+        (one("a", machine_id="m", hostname="rig"), one("b", machine_id="m", hostname="rig")),
         ("a machine_id_doubled block", "b machine_id_doubled block"),
     ),
     FleetCase(
-        (one("a", machine=None, hostname="rig"), one("b", machine=None, hostname="rig")),
+        (one("a", machine_id=None, hostname="rig"), one("b", machine_id=None, hostname="rig")),
         ("a hostname_doubled warn", "b hostname_doubled warn"),
         message="it has the same host name (rig) as b",
     ),

@@ -11,25 +11,25 @@ from tests.checks.case import CARD, Case, health, promised
 CASES: Final = (
     Case(
         ("gpu_fell_off_bus block",),
-        around={"xids": (Xid(79, "0000:01:00", 1), Xid(79, "0000:01:00", 3))},
+        machine={"xids": (Xid(79, "0000:01:00", 1), Xid(79, "0000:01:00", 3))},
         message="fell off the bus since the last boot (Xid 79): 0000:01:00",
     ),
     Case(
         ("gpu_count_mismatch block", "gpu_fell_off_bus warn"),
         host=promised(count=0),
-        around={"xids": (Xid(79, "0000:01:00", 1),)},
+        machine={"xids": (Xid(79, "0000:01:00", 1),)},
     ),
     Case(
         ("gpu_xid warn", "gpu_xid info"),
-        around={"xids": (Xid(48, "0000:02:00", 2), Xid(31, "0000:01:00", 5))},
+        machine={"xids": (Xid(48, "0000:02:00", 2), Xid(31, "0000:01:00", 5))},
         message="the driver reported Xid 48 at 0000:02:00 (2 times)",
     ),
     Case(
         ("gpu_xid info",),
-        around={"xids": (Xid(31, "0000:01:00", 1), Xid(13, "0000:02:00", 5))},
+        machine={"xids": (Xid(31, "0000:01:00", 1), Xid(13, "0000:02:00", 5))},
         message="the driver reported Xid 13 at 0000:02:00 (5 times), Xid 31 at 0000:01:00 (1 times)",
     ),
-    Case(around={"xids": None}),
+    Case(machine={"xids": None}),
     Case(("gpu_remap_failed block",), card=health(has_remap_failed=True)),
     Case(("gpu_remap_pending warn",), card=health(pending_repair=True)),
     Case(("gpu_ecc_errors warn",), card=health(ecc_uncorrected=1)),
@@ -67,7 +67,7 @@ CASES: Final = (
     Case(
         ("fabric_not_ready warn",),
         facts={"gpus": (replace(CARD, fabric_state="not_started"),)},
-        around={"gpus_on_bus": 1},
+        machine={"gpus_on_bus": 1},
     ),
     Case(card={"fabric_state": "not_supported"}, second={"fabric_state": "completed"}),
     Case(("nvlink_down warn",), card={"nvlinks": 11, "nvlinks_max": 12}),

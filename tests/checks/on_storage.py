@@ -42,7 +42,7 @@ CASES: Final = (
         message="/var/lib/docker, where images lie, has 20479 MiB free, 20480 MiB would do",
     ),
     Case(facts=disk("/var/lib/docker", 20_480)),
-    Case(("docker_missing warn",), facts=disk("/var/lib/docker", 0), around={"docker": None}),
+    Case(("docker_missing warn",), facts=disk("/var/lib/docker", 0), machine={"docker": None}),
     Case(facts=disk("/srv", 0)),
     Case(
         ("root_overlay warn",),

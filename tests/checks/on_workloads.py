@@ -27,22 +27,22 @@ CASES: Final = (
     Case(("interrupted info",), facts={"nomad": replace(BARE.nomad, is_interrupted=True)}),
     Case(
         ("miner_running block",),
-        around={"miners": (Workload("t-rex", 9, "miner.service"), Workload("lolMiner", 8))},
+        machine={"miners": (Workload("t-rex", 9, "miner.service"), Workload("lolMiner", 8))},
         message="a miner runs: lolMiner, t-rex (miner.service)",
     ),
     Case(
         ("mining_os warn",),
-        around={"miners": (Workload("HiveOS", unit="hive.service"), Workload("RaveOS"))},
+        machine={"miners": (Workload("HiveOS", unit="hive.service"), Workload("RaveOS"))},
         message="this is HiveOS and RaveOS",
     ),
     Case(
         ("mining_os warn", "miner_running block"),
-        around={"miners": (Workload("HiveOS"), Workload("t-rex", 9))},
+        machine={"miners": (Workload("HiveOS"), Workload("t-rex", 9))},
     ),
-    Case(around={"miners": None, "ionet_workers": None}),
+    Case(machine={"miners": None, "ionet_workers": None}),
     Case(
         ("ionet_worker_present warn",),
-        around={"ionet_workers": (Workload("io-worker-monitor"),)},
+        machine={"ionet_workers": (Workload("io-worker-monitor"),)},
         message="an io.net worker runs: io-worker-monitor",
     ),
     Case(
@@ -54,12 +54,12 @@ CASES: Final = (
     Case(card={"processes": None}),
     Case(
         ("miner_running block",),
-        around={"miners": (Workload("t-rex", 7),)},
+        machine={"miners": (Workload("t-rex", 7),)},
         card={"processes": STRANGER},
     ),
     Case(
         ("ionet_worker_present warn",),
-        around={"ionet_workers": (Workload("io-worker", 7),), "miners": None},
+        machine={"ionet_workers": (Workload("io-worker", 7),), "miners": None},
         card={"processes": STRANGER},
     ),
     Case(facts={"nomad": OURS}, card={"processes": STRANGER}),

@@ -82,7 +82,7 @@ def test_worst_block_decides(findings: list[Finding], expected: str | None) -> N
 
 def test_whole_fleet_of_clones_is_told_in_few_words() -> None:
     """Each host names some of the others and counts the rest, itself not among them."""
-    told = check_fleet([one(f"h{number}", machine="m") for number in range(2000)], {})
+    told = check_fleet([one(f"h{number}", machine_id="m") for number in range(2000)], {})
     words = [
         findings[0].message.removeprefix("it has the same machine-id (m) as ") for findings in told.values()
     ]

@@ -17,7 +17,7 @@ from tests.support.sample import BARE, HOST
 if TYPE_CHECKING:
     from ionetctl.core.model.host import Host
 
-NO_DOCKER = replace(BARE, around=replace(SEEN, docker=None))
+NO_DOCKER = replace(BARE, machine=replace(SEEN, docker=None))
 RISERS = CheckRule(Severity.WAIVED, "no containers here")
 
 

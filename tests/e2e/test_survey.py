@@ -41,27 +41,25 @@ def surveyed(machine: Machine, servers: str = "-") -> Facts:
 def test_a_systemd_host_is_told(machine: Machine) -> None:
     """Name, version, virtualization and time come from systemd itself."""
     facts = surveyed(machine)
-    around = facts.around
+    seen = facts.machine
     version = int(machine.run("systemctl --version").stdout.split()[1])
-    assert (facts.init, around.hostname, around.systemd_version) == ("systemd", machine.name, version)
-    assert (around.virtualization, around.package_manager, around.has_python) == (
+    assert (facts.init, seen.hostname, seen.systemd_version) == ("systemd", machine.name, version)
+    assert (seen.virtualization, seen.package_manager, seen.has_python) == (
         "systemd-nspawn",
         "apt",
         True,
     )
-    assert around.is_time_synchronized is not None
-    assert around.cgroups is not None
+    assert seen.is_time_synchronized is not None
+    assert seen.cgroups is not None
 
 
 def test_its_network_is_told(machine: Machine) -> None:
     """The cable's end is its interface, and a server is reached through it or not."""
-    around = surveyed(machine, f"{machine.address}:22,{machine.address}:1,{NOBODY}").around
-    assert [each.is_up for each in around.interfaces or ()] == [True]
-    found = {
-        (reach.port, reach.failure, reach.local_address) for reach in around.reaches if reach.port != 4647
-    }
+    seen = surveyed(machine, f"{machine.address}:22,{machine.address}:1,{NOBODY}").machine
+    assert [each.is_up for each in seen.interfaces or ()] == [True]
+    found = {(reach.port, reach.failure, reach.local_address) for reach in seen.reaches if reach.port != 4647}
     assert found == {(22, None, machine.address), (1, "refused", None)}
-    failures = {reach.failure for reach in around.reaches if reach.port == 4647}
+    failures = {reach.failure for reach in seen.reaches if reach.port == 4647}
     assert failures <= {"unreachable", "timeout"}
 
 
@@ -69,7 +67,7 @@ def test_a_unit_that_mines_is_told(machine: Machine) -> None:
     """A miner's process comes with the unit that keeps it running; it gone, nothing is told."""
     machine.run("cp /usr/bin/sleep /usr/local/bin/t-rex")
     machine.run("systemd-run --quiet --unit=mining /usr/local/bin/t-rex 600")
-    miners = surveyed(machine).around.miners or ()
+    miners = surveyed(machine).machine.miners or ()
     machine.run("systemctl stop mining; rm /usr/local/bin/t-rex")
     assert [(miner.name, miner.unit) for miner in miners] == [("t-rex", "mining.service")]
-    assert surveyed(machine).around.miners == ()
+    assert surveyed(machine).machine.miners == ()

@@ -16,10 +16,10 @@ from ionetctl.core.observed import (
     GpuMemoryHealth,
     GpuProcess,
     GpuReading,
+    MachineFacts,
     MigInstance,
     PcieLink,
     SeenGpu,
-    Surroundings,
 )
 from ionetctl.facts.gpu_output import GPU_LIMIT, PROBE_LIMIT_BYTES, needs_probe, parse_probe, without_probe
 from tests.support.sample import BARE, HOST
@@ -348,7 +348,7 @@ def test_hosts_are_probed_where_gpus_may_be(
     on_bus: int | None, promise: GpuPromise, *, expected: bool
 ) -> None:
     """Only a bus without NVIDIA devices on a host that promises none needs no probe."""
-    facts = replace(BARE, around=Surroundings(gpus_on_bus=on_bus))
+    facts = replace(BARE, machine=MachineFacts(gpus_on_bus=on_bus))
     assert needs_probe(replace(HOST, gpus=promise), facts) is expected
 
 

@@ -19,8 +19,8 @@ from ionetctl.core.observed import (
     Driver,
     Firewall,
     Interface,
+    MachineFacts,
     Reach,
-    Surroundings,
     Workload,
     Xid,
 )
@@ -45,11 +45,11 @@ from ionetctl.facts.survey_output import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-CASES = Path(__file__).parent / "facts"
+CASES = Path(__file__).parent / "cases"
 BAD = sorted(CASES.glob("*.txt"))
 NODE_ID = NodeId("7b0dcd2c-6b2f-4c3c-9f0a-3d1c7f1f2a11")
 
-AROUND = Surroundings(
+MACHINE = MachineFacts(
     hostname="rig-7",
     systemd_version=255,
     cgroups="v2",
@@ -144,7 +144,7 @@ def test_a_whole_survey_is_read() -> None:
         lock_started_at="2026-03-01T12:00:00Z",
         has_gzip=True,
         has_tar=True,
-        around=AROUND,
+        machine=MACHINE,
     )
     output = (CASES / "whole.survey").read_bytes()
     assert parse_survey(output, "n0nce", controller_time=1763859859.5) == expected
@@ -167,7 +167,7 @@ def test_an_empty_survey_claims_nothing() -> None:
         "memory_mib",
         "node_certificate",
     }
-    assert facts.around == Surroundings()
+    assert facts.machine == MachineFacts()
     assert (facts.is_root, facts.has_tar, facts.has_gzip, facts.nomad.active) == (
         False,
         False,
@@ -216,13 +216,13 @@ def test_gpus_are_the_probe_s_to_tell(records: list[str], expected: tuple[object
 @pytest.mark.parametrize("name", ["xids", "interfaces", "firewalls", "miners", "ionet"])
 def test_having_looked_makes_a_list_empty(name: str) -> None:
     """A list is known to be empty where the survey says that it looked, and no other list is."""
-    around = survey(f"looked\t{name}").around
+    machine = survey(f"looked\t{name}").machine
     lists = {
-        "xids": around.xids,
-        "interfaces": around.interfaces,
-        "firewalls": around.firewalls,
-        "miners": around.miners,
-        "ionet": around.ionet_workers,
+        "xids": machine.xids,
+        "interfaces": machine.interfaces,
+        "firewalls": machine.firewalls,
+        "miners": machine.miners,
+        "ionet": machine.ionet_workers,
     }
     assert {key for key, value in lists.items() if value == ()} == {name}
     assert [value for value in lists.values() if value is not None] == [()]
@@ -230,7 +230,7 @@ def test_having_looked_makes_a_list_empty(name: str) -> None:
 
 def test_what_was_found_counts_even_so() -> None:
     """A record is believed though its list was never finished."""
-    assert survey("miner\txmrig\t7\t").around.miners == (Workload("xmrig", 7),)
+    assert survey("miner\txmrig\t7\t").machine.miners == (Workload("xmrig", 7),)
 
 
 def test_texts_are_made_harmless() -> None:
@@ -238,7 +238,7 @@ def test_texts_are_made_harmless() -> None:
     facts = survey("os.name\t\x1b[2JUbuntu\u202e\x07", "init\t" + "x" * 1000, "modules\tbri\x1b[1mdge")
     assert facts.os_name == "Ubuntu"
     assert len(facts.init) == 300
-    assert facts.around.modules == ("bridge",)
+    assert facts.machine.modules == ("bridge",)
 
 
 def error_of(parse: Callable[[], object]) -> HostError | None:

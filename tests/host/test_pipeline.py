@@ -32,9 +32,9 @@ from ionetctl.core.model.names import RolloutId
 from ionetctl.core.model.node import Device
 from ionetctl.core.model.outcome import Outcome, Result
 from ionetctl.core.model.plan import Action
-from ionetctl.core.observed import Docker, Driver, Surroundings
+from ionetctl.core.observed import Docker, Driver, MachineFacts
 from ionetctl.host.dependencies import Deadlines
-from ionetctl.host.pipeline import Blocked, Pipeline, Prepared
+from ionetctl.host.pipeline import Blocked, Pipeline, PlannedHost
 from ionetctl.host.release_node import Mark
 from ionetctl.host.survey import LOCK_PAUSES_S, Surveyed
 from ionetctl.plan.bundle import managed_paths, new_stamp
@@ -53,7 +53,7 @@ from tests.support.fakes import (
     FakeIssuer,
     FakeRegion,
     Line,
-    equipment,
+    dependencies,
 )
 from tests.support.sample import (
     BARE,
@@ -127,10 +127,10 @@ class Stage:
             self.facts, self.applies, self.region, stderr=self.stderr, exit_status=self.exit_status
         )
         self.connector = FakeConnector({self.host.name: self.fake}, {self.host.name: list(self.refusals)})
-        self.equipment = equipment(
+        self.dependencies = dependencies(
             ROLLOUT, self.connector, self.region, self.issuer, self.emit, introduces=self.introduces
         )
-        self.pipeline = Pipeline(self.equipment)
+        self.pipeline = Pipeline(self.dependencies)
 
     async def survey(self) -> Surveyed:
         found = await self.pipeline.survey(self.host)
@@ -142,9 +142,9 @@ class Stage:
         assert not isinstance(found, Surveyed)
         return found.outcome if isinstance(found, Blocked) else found
 
-    async def prepare(self, facts: Facts = DRIFTED, mark: Mark = Mark.RELEASED) -> Prepared:
+    async def prepare(self, facts: Facts = DRIFTED, mark: Mark = Mark.RELEASED) -> PlannedHost:
         surveyed = Surveyed(self.host, self.host.name, facts, ())
-        return await self.pipeline.prepare(surveyed, NONCE, mark, unconfirmed=None)
+        return await self.pipeline.plan_host(surveyed, NONCE, mark, unconfirmed=None)
 
     async def enroll(self, first: Facts = DRIFTED, mark: Mark = Mark.RELEASED) -> Outcome:
         return await self.pipeline.enroll(await self.prepare(first, mark), NEW_NONCE)
@@ -182,7 +182,7 @@ async def test_surveyed_host_is_told() -> None:
 
 async def test_host_without_a_card_on_its_bus_is_not_probed() -> None:
     """Where the kernel sees none and none is promised, there is nobody to ask."""
-    stage = Stage((replace(BARE, around=replace(BARE.around, gpus_on_bus=0)),))
+    stage = Stage((replace(BARE, machine=replace(BARE.machine, gpus_on_bus=0)),))
     surveyed = await stage.survey()
     assert (surveyed.facts.gpus, surveyed.facts.gpu_source) == ((), "pci")
     assert len(stage.fake.commands) == 1
@@ -269,7 +269,7 @@ async def test_survey_that_the_hosts_shell_refuses_is_no_lost_connection() -> No
 async def test_name_that_cannot_be_made_unique_fails_the_host() -> None:
     """With naming: unique a host without machine-id has no name."""
     stage = Stage((replace(BARE, machine_id=""),))
-    stage.pipeline = Pipeline(replace(stage.equipment, naming="unique"))
+    stage.pipeline = Pipeline(replace(stage.dependencies, naming="unique"))
     assert ending(await stage.survey_outcome()) == ("failed", "machine_id_missing", "survey")
 
 
@@ -336,7 +336,7 @@ async def test_converged_host_that_the_region_shows_is_confirmed() -> None:
     stage = Stage()
     prepared = await stage.prepare(CONVERGED)
     stage.region.show(view(), prepared.plan.stamp)
-    words = await stage.pipeline.confirm_converged(stage.equipment.regions[EU_NORTH], [prepared])
+    words = await stage.pipeline.confirm_converged(stage.dependencies.regions[EU_NORTH], [prepared])
     assert (words, stage.region.queries) == (
         {HOST.name: view()},
         [(f'Meta["unique.ionet_bundle"] matches "-({NONCE})$"', True)],
@@ -359,7 +359,9 @@ async def test_converged_host_that_the_region_does_not_confirm(shown: object, co
     prepared = await stage.prepare(facts)
     if shown is not None:
         stage.region.show(shown, prepared.plan.stamp)  # type: ignore[arg-type]
-    word = (await stage.pipeline.confirm_converged(stage.equipment.regions[EU_NORTH], [prepared]))[HOST.name]
+    word = (await stage.pipeline.confirm_converged(stage.dependencies.regions[EU_NORTH], [prepared]))[
+        HOST.name
+    ]
     assert isinstance(word, HostUnverifiedError)
     assert (word.code, stage.region.queries[0][1]) == (code, True)
 
@@ -398,7 +400,7 @@ async def test_parts_of_the_apply_are_told_with_their_attempt() -> None:
 async def test_bare_host_gets_certificate_token_and_programs(tmp_path: Path) -> None:
     """A host that the region does not know is issued a certificate and introduced."""
     stage = Stage((BARE,), (WITH_TOKEN,))
-    stage.pipeline = Pipeline(replace(stage.equipment, subject_of=small_programs(tmp_path)))
+    stage.pipeline = Pipeline(replace(stage.dependencies, subject_of=small_programs(tmp_path)))
     outcome = await stage.enroll(BARE, Mark.NEW)
     assert (ending(outcome), stage.issuer.issued) == (("enrolled", None, None), 1)
     assert (stage.fake.heard, stage.region.minted) == (
@@ -556,7 +558,7 @@ def test_results_are_those_of_the_contract() -> None:
 
 ASKING = replace(HOST, prepare=Prepare(docker=True, cni=True))
 PREPARED = replace(
-    CONVERGED, around=Surroundings(docker=Docker("27.3.1"), cni_plugins=tuple(sorted(CNI_PLUGINS)))
+    CONVERGED, machine=MachineFacts(docker=Docker("27.3.1"), cni_plugins=tuple(sorted(CNI_PLUGINS)))
 )
 PREPARE: tuple[Line, ...] = ("ready\tNONCE", "step\treceive", "changed\tdocker\tinstalled docker.io", "done")
 
@@ -581,7 +583,7 @@ async def test_prepared_host_has_no_plan() -> None:
 
 async def test_host_is_prepared_and_then_enrolled_over_one_connection() -> None:
     """First the preparations, then the apply of what the look after them shows."""
-    drifted_too = replace(DRIFTED, around=PREPARED.around)
+    drifted_too = replace(DRIFTED, machine=PREPARED.machine)
     stage = Stage((DRIFTED, drifted_too), (PREPARE, WITHOUT_TOKEN), host=ASKING)
     outcome = await stage.enroll()
     assert ending(outcome) == ("enrolled", None, None)
@@ -617,7 +619,7 @@ async def test_failed_preparation_is_the_outcome() -> None:
 async def test_what_no_preparation_mends_keeps_the_host_out() -> None:
     """A driver that is too old is forgiven while one may come, and no longer once nothing is left to prepare."""
     asking = replace(HOST, prepare=Prepare(driver="390"), gpus=GpuPromise(None, 2))
-    old = replace(DRIFTED, around=Surroundings(driver=Driver(module_version="390.157")))
+    old = replace(DRIFTED, machine=MachineFacts(driver=Driver(module_version="390.157")))
     stage = Stage((old,), host=asking)
     assert [finding.severity for finding in (await stage.survey()).findings if finding.declared] == ["info"]
     assert ending(await stage.enroll(old)) == ("failed", "driver_old", "apply")

@@ -22,12 +22,12 @@ from ionetctl.core.errors import (
 from ionetctl.core.events import HostPrepared, HostRebooting, StepStarted
 from ionetctl.core.model.host import GpuPromise, Prepare
 from ionetctl.core.model.names import RolloutId
-from ionetctl.core.observed import Docker, Driver, SeenGpu, Surroundings
+from ionetctl.core.observed import Docker, Driver, MachineFacts, SeenGpu
 from ionetctl.core.ports import Completed
 from ionetctl.host.dependencies import Scripts
 from ionetctl.host.prepare import INSTALL_LIMIT_S, REBOOT_LIMIT_S, Preparing
 from ionetctl.host.survey import Surveyed
-from tests.support.fakes import Emitted, FakeConnector, FakeIssuer, FakeRegion, equipment
+from tests.support.fakes import Emitted, FakeConnector, FakeIssuer, FakeRegion, dependencies
 from tests.support.sample import BARE, HOST
 
 if TYPE_CHECKING:
@@ -43,11 +43,11 @@ OLD_BOOT: Final = "6a2e6f7c-0000-4000-8000-000000000001"
 NEW_BOOT: Final = "6a2e6f7c-0000-4000-8000-000000000002"
 LOST: Final = HostUnreachableError("connection_lost", "it went away", transient=True)
 DOCKER: Final = Docker("27.3.1", runtimes=("nvidia",))
-BARE_HOST: Final = replace(BARE, around=Surroundings(), gpus=None)
-WITH_DOCKER: Final = replace(BARE, around=Surroundings(docker=DOCKER), gpus=None)
+BARE_HOST: Final = replace(BARE, machine=MachineFacts(), gpus=None)
+WITH_DOCKER: Final = replace(BARE, machine=MachineFacts(docker=DOCKER), gpus=None)
 WITH_DRIVER: Final = replace(
     BARE,
-    around=Surroundings(driver=Driver("550.90.07", "550.90.07")),
+    machine=MachineFacts(driver=Driver("550.90.07", "550.90.07")),
     gpus=(SeenGpu(0, "x", "GPU-1", is_persistent=False),),
     boot_id=NEW_BOOT,
 )
@@ -139,7 +139,7 @@ class Stage:
         hosts: Any = {self.host.name: self.script}
         self.connector = FakeConnector(hosts, {self.host.name: self.refusals})
         self.region = FakeRegion()
-        made = equipment(ROLLOUT, self.connector, self.region, FakeIssuer(), self.emit)
+        made = dependencies(ROLLOUT, self.connector, self.region, FakeIssuer(), self.emit)
         scripts = replace(made.scripts, prepare=b"# prepare.sh\n", restore_miner=b"# restore\n")
         assert isinstance(scripts, Scripts)
         self.preparing = Preparing(replace(made, scripts=scripts))

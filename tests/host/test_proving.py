@@ -14,7 +14,7 @@ from ionetctl.core.model.host import CheckRule, Host
 from ionetctl.core.model.names import RolloutId
 from ionetctl.core.model.outcome import Outcome, Severity
 from ionetctl.core.model.plan import Action
-from ionetctl.core.observed import Docker, Surroundings
+from ionetctl.core.observed import Docker, MachineFacts
 from ionetctl.host.pipeline import Pipeline
 from ionetctl.rollout.engines.inline import InlineEngine
 from ionetctl.rollout.phases import Intent, Phases, PlanOverview
@@ -30,7 +30,7 @@ from tests.support.fakes import (
     FakeIssuer,
     FakeRegion,
     Line,
-    equipment,
+    dependencies,
 )
 from tests.support.sample import BARE, HOST, NODE_ID, bundle, converged, drifted, view
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 HELD = view(eligibility="ineligible")
 NEW = replace(drifted(bundle()), nomad=BARE.nomad)
 ONE_LOST = replace(BARE, gpus=tuple(replace(card, is_lost=card.index == 1) for card in BARE.gpus or ()))
-WITH_DOCKER = replace(BARE, around=Surroundings(docker=Docker("27.3.1")))
+WITH_DOCKER = replace(BARE, machine=MachineFacts(docker=Docker("27.3.1")))
 HANGING = replace(BARE, gpus=None, is_driver_hanging=True)
 START_FAILED: Sequence[Line] = (
     *RECEIVE,
@@ -79,7 +79,7 @@ class Stage:
         )
         connector = FakeConnector({self.host.name: self.fake})
         self.connections = connector.connections
-        self.equipment = equipment(RolloutId("r-1"), connector, self.region, FakeIssuer(), self.emit)
+        self.dependencies = dependencies(RolloutId("r-1"), connector, self.region, FakeIssuer(), self.emit)
 
     async def run(self) -> ExitCode:
         async def confirm(_: PlanOverview) -> bool:
@@ -91,8 +91,8 @@ class Stage:
         strategy = Strategy(0, Size.parse("100%", "--batch-size"), Size.parse("100%", "--max-failures"))
         return await Phases(
             Intent((self.host,), strategy, self.is_check),
-            Pipeline(self.equipment),
-            self.equipment.regions,
+            Pipeline(self.dependencies),
+            self.dependencies.regions,
             InlineEngine(2),
             self.emit,
             Stop(),
@@ -276,7 +276,7 @@ INSISTENT = replace(HOST, checks={"docker_missing": CheckRule(Severity.BLOCK, "c
 async def test_held_node_that_no_restart_can_mend_is_told_why(*, is_check: bool, admission: str) -> None:
     """Nothing is done to its host; the reason stands in its metadata, unless nothing may be written."""
     with_docker = converged(bundle(INSISTENT))
-    with_docker = replace(with_docker, around=WITH_DOCKER.around)
+    with_docker = replace(with_docker, machine=WITH_DOCKER.machine)
     stage = Stage(with_docker, replace(HELD, drivers_healthy=()), host=INSISTENT, is_check=is_check)
     assert (await stage.run(), stage.ending, stage.planned) == (
         ExitCode.UNVERIFIED,
@@ -288,7 +288,7 @@ async def test_held_node_that_no_restart_can_mend_is_told_why(*, is_check: bool,
 
 async def test_node_with_jobs_that_no_restart_can_mend_is_left_as_it_is() -> None:
     """It is reported, and bears no mark of ours."""
-    facts = replace(converged(bundle(INSISTENT)), around=WITH_DOCKER.around)
+    facts = replace(converged(bundle(INSISTENT)), machine=WITH_DOCKER.machine)
     stage = Stage(facts, replace(view(), drivers_healthy=()), host_paths.RELEASED, host=INSISTENT)
     await stage.run()
     assert (stage.ending, stage.standing) == ("unverified docker_unhealthy", ("eligible", "released"))

@@ -11,7 +11,7 @@ from ionetctl.core.events import HostPlaced
 from ionetctl.core.model.host import AUTO_REGION, Host, Placement
 from ionetctl.core.model.names import HostName, NodeId, RegionName
 from ionetctl.core.model.outcome import Finding
-from ionetctl.core.observed import Reach, Surroundings
+from ionetctl.core.observed import MachineFacts, Reach
 from ionetctl.host.dependencies import RegionTools
 from ionetctl.host.survey import Surveyed
 from ionetctl.placement.region_choice import Choice, Places, Room, candidates, rtt_ms
@@ -47,7 +47,7 @@ def facts_at(**rtts_ms: float | None) -> Facts:
         for name, rtt in rtts_ms.items()
         for number in (1, 2)
     )
-    return replace(BARE, around=Surroundings(reaches=reaches))
+    return replace(BARE, machine=MachineFacts(reaches=reaches))
 
 
 def places(*rooms: Room) -> Places:
@@ -80,7 +80,7 @@ def test_distance_is_the_median_of_the_servers_that_answer() -> None:
         Reach("other", 4647, rtt_ms=1.0),
     )
     region = replace(REGION, servers=("[::1]:4647", "b:4647", "c:4647"))
-    assert rtt_ms(region, replace(BARE, around=Surroundings(reaches=reaches))) == 20.0
+    assert rtt_ms(region, replace(BARE, machine=MachineFacts(reaches=reaches))) == 20.0
     assert rtt_ms(region, BARE) is None
 
 
@@ -170,8 +170,8 @@ def test_limits_that_hold_keep_nobody_out() -> None:
 
 def enrolled(region: str) -> Facts:
     facts = facts_at(eu_north=10, us_east=90)
-    around = replace(facts.around, nomad_region=region)
-    return replace(facts, around=around, nomad=replace(BARE.nomad, is_ours=True))
+    machine = replace(facts.machine, nomad_region=region)
+    return replace(facts, machine=machine, nomad=replace(BARE.nomad, is_ours=True))
 
 
 def test_an_enrolled_host_stays_where_it_is() -> None:

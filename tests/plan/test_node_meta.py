@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from ionetctl.core.model.host import GpuPromise, Host, Reserve
-from ionetctl.core.observed import Driver, MigInstance, SeenGpu, Surroundings
+from ionetctl.core.observed import Driver, MachineFacts, MigInstance, SeenGpu
 from ionetctl.plan.bundle import meta_of, offered_gpus
 from ionetctl.plan.node_meta import memory_gib, network_class, node_class_of, power_w
 from tests.support.sample import BARE, HOST, bundle, promised
@@ -72,7 +72,7 @@ def test_gpus_that_nobody_gets_are_not_told() -> None:
 )
 def test_driver_is_the_loaded_one(module: str | None, nvml: str | None, expected: str) -> None:
     """The kernel's word comes first, since it is there when NVML does not answer."""
-    facts = replace(BARE, driver_version=nvml, around=Surroundings(driver=Driver(module)))
+    facts = replace(BARE, driver_version=nvml, machine=MachineFacts(driver=Driver(module)))
     assert meta_of(HOST, facts)["ionet_driver"] == expected
 
 
@@ -153,7 +153,7 @@ def test_os_is_told_as_far_as_it_stays(os_id: str, version: str, expected: str |
 )
 def test_placeholders_are_no_product(product: str | None, expected: str | None) -> None:
     """What boards say whose maker wrote nothing is left out."""
-    facts = replace(BARE, around=Surroundings(product=product))
+    facts = replace(BARE, machine=MachineFacts(product=product))
     assert meta_of(HOST, facts).get("ionet_product") == expected
 
 
@@ -194,7 +194,7 @@ WAVERING: Final[tuple[dict[str, Any], ...]] = (
     {"clock_offset_s": 3.0},
     {"boot_id": None},
     {"gpu_source": "nvidia-smi"},
-    {"around": Surroundings(swap_mib=1, hugepages_mib=2, needs_reboot=True, is_time_synchronized=False)},
+    {"machine": MachineFacts(swap_mib=1, hugepages_mib=2, needs_reboot=True, is_time_synchronized=False)},
     {
         "gpus": tuple(
             replace(seen, temperature_c=90, utilization_percent=99, power_limit_w=1.0, power_default_w=450.0)

@@ -10,7 +10,7 @@ import pytest
 from ionetctl.core.model.facts import RemoteFile
 from ionetctl.core.model.host import GpuPromise, Prepare
 from ionetctl.core.model.plan import Action, Change
-from ionetctl.core.observed import Docker, Driver, Firewall, SeenGpu, Surroundings, Workload
+from ionetctl.core.observed import Docker, Driver, Firewall, MachineFacts, SeenGpu, Workload
 from ionetctl.plan.bundle import sha256
 from ionetctl.plan.prepare_steps import (
     MINERS_UNDO,
@@ -38,7 +38,7 @@ ALL: Final = Prepare(
     persistence=True,
     stop_miner=True,
 )
-READY: Final = Surroundings(
+READY: Final = MachineFacts(
     is_time_synchronized=True,
     modules=("bridge", "br_netfilter", "overlay"),
     docker=Docker("27.3.1", runtimes=("runc", "nvidia")),
@@ -55,10 +55,10 @@ MINING_OS: Final = Workload("HiveOS", None, "hive.service")
 T_REX: Final = Workload("t-rex", 4711, "rig.service")
 
 
-def seen(*files: RemoteFile, gpus: tuple[SeenGpu, ...] | None = None, **around: Any) -> Facts:
+def seen(*files: RemoteFile, gpus: tuple[SeenGpu, ...] | None = None, **machine: Any) -> Facts:
     """Facts of a host that is ready but for what is given."""
     present = {file.path: file for file in files or (MODULES,)}
-    return replace(BARE, around=replace(READY, **around), files=present, gpus=gpus)
+    return replace(BARE, machine=replace(READY, **machine), files=present, gpus=gpus)
 
 
 def asking(prepare: Prepare = ALL, count: int | None = 2) -> Host:
@@ -77,7 +77,7 @@ def test_nothing_is_prepared_that_nobody_asked_for() -> None:
 
 def test_what_nobody_could_see_is_not_prepared() -> None:
     """Unknown is not missing: of a survey that could not look, only absent programs ask for something."""
-    unknown = replace(BARE, around=Surroundings(), gpus=None)
+    unknown = replace(BARE, machine=MachineFacts(), gpus=None)
     names = [change.path for change in needed(asking(), unknown)]
     assert names == ["driver", "docker", "container_toolkit", "cni"]
 

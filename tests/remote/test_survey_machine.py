@@ -41,30 +41,39 @@ def test_the_machine_is_told(host: Host) -> None:
     host.write("/proc/meminfo", meminfo + "Hugepagesize:       2048 kB\n")
     host.write("/sys/class/dmi/id/sys_vendor", "Supermicro\n")
     host.write("/sys/class/dmi/id/product_name", "AS -4124GS-TNR\n")
-    around = host.survey().around
-    assert around.hostname == "rig-7"
-    assert around.cpu_model == "AMD EPYC 7543 32-Core Processor"
-    assert around.product == "Supermicro AS -4124GS-TNR"
-    assert (around.swap_mib, around.hugepages_mib) == (1024, 8)
+    machine = host.survey().machine
+    assert machine.hostname == "rig-7"
+    assert machine.cpu_model == "AMD EPYC 7543 32-Core Processor"
+    assert machine.product == "Supermicro AS -4124GS-TNR"
+    assert (machine.swap_mib, machine.hugepages_mib) == (1024, 8)
 
 
 def test_huge_pages_of_all_sizes_count(host: Host) -> None:
     """Where the kernel tells the sum over all sizes, that is what counts."""
     host.write("/proc/meminfo", "HugePages_Total: 0\nHugepagesize: 2048 kB\nHugetlb:  4194304 kB\n")
-    assert host.survey().around.hugepages_mib == 4096
+    assert host.survey().machine.hugepages_mib == 4096
 
 
 def test_what_is_not_there_is_not_known(bare: Host) -> None:
     """Without files and programs nothing is claimed of the machine, neither good nor bad."""
     shim(bare, "dmesg", "exit 1")
     shim(bare, "journalctl", "exit 1")
-    around = bare.survey().around
-    assert (around.hostname, around.cpu_model, around.product) == (None, None, None)
-    assert (around.systemd_version, around.virtualization, around.is_time_synchronized) == (None, None, None)
-    assert (around.docker, around.toolkit_version, around.cni_plugins) == (None, None, None)
-    assert (around.modules, around.gpus_on_bus, around.xids, around.interfaces) == (None, None, None, None)
-    assert (around.firewalls, around.package_manager, around.needs_reboot) == (None, None, None)
-    assert (around.driver, around.has_python) == (Driver(), False)
+    machine = bare.survey().machine
+    assert (machine.hostname, machine.cpu_model, machine.product) == (None, None, None)
+    assert (machine.systemd_version, machine.virtualization, machine.is_time_synchronized) == (
+        None,
+        None,
+        None,
+    )
+    assert (machine.docker, machine.toolkit_version, machine.cni_plugins) == (None, None, None)
+    assert (machine.modules, machine.gpus_on_bus, machine.xids, machine.interfaces) == (
+        None,
+        None,
+        None,
+        None,
+    )
+    assert (machine.firewalls, machine.package_manager, machine.needs_reboot) == (None, None, None)
+    assert (machine.driver, machine.has_python) == (Driver(), False)
 
 
 def test_systemd_s_programs_are_asked(host: Host) -> None:
@@ -72,9 +81,9 @@ def test_systemd_s_programs_are_asked(host: Host) -> None:
     shim(host, "systemctl", "echo 'systemd 255 (255.4-1ubuntu8)'; echo '+PAM +AUDIT'")
     shim(host, "systemd-detect-virt", "echo none; exit 1")
     shim(host, "timedatectl", "echo NTP=yes; echo NTPSynchronized=no")
-    around = host.survey().around
-    assert (around.systemd_version, around.virtualization) == (255, "none")
-    assert (around.is_ntp_on, around.is_time_synchronized) == (True, False)
+    machine = host.survey().machine
+    assert (machine.systemd_version, machine.virtualization) == (255, "none")
+    assert (machine.is_ntp_on, machine.is_time_synchronized) == (True, False)
 
 
 @pytest.mark.parametrize(
@@ -106,9 +115,9 @@ def test_usable_controllers_are_told(host: Host, mounts: list[str], expected: tu
     """A controller counts where the topmost mount of it may be written to."""
     host.write("/proc/mounts", "\n".join([*mounts, ""]))
     host.write("/sys/fs/cgroup/cgroup.controllers", "cpu memory\n")
-    around = host.survey().around
-    controllers = around.cgroup_controllers
-    assert (around.cgroups, None if controllers is None else set(controllers)) == expected
+    machine = host.survey().machine
+    controllers = machine.cgroup_controllers
+    assert (machine.cgroups, None if controllers is None else set(controllers)) == expected
 
 
 def test_modules_are_loaded_or_built_in(host: Host) -> None:
@@ -117,11 +126,11 @@ def test_modules_are_loaded_or_built_in(host: Host) -> None:
     host.write("/proc/modules", "bridge 311296 1 br_netfilter, Live 0x0\nnvidia_uvm 1 0 - Live 0x0\n")
     host.write(f"/lib/modules/{release}/modules.builtin", "kernel/fs/overlayfs/overlay.ko\n")
     host.path("/sys/module/br_netfilter").mkdir(parents=True)
-    around = host.survey().around
-    assert around.modules == ("bridge", "br_netfilter", "overlay")
-    assert around.driver.is_nouveau_loaded is False
+    machine = host.survey().machine
+    assert machine.modules == ("bridge", "br_netfilter", "overlay")
+    assert machine.driver.is_nouveau_loaded is False
     host.write("/proc/modules", "nouveau 2306048 1 - Live 0x0\n")
-    assert host.survey().around.driver.is_nouveau_loaded is True
+    assert host.survey().machine.driver.is_nouveau_loaded is True
 
 
 @pytest.mark.parametrize(
@@ -130,21 +139,21 @@ def test_modules_are_loaded_or_built_in(host: Host) -> None:
 def test_the_package_manager_is_told(bare: Host, program: str, expected: tuple[str, bool | None]) -> None:
     """The manager is named; that no reboot is due is known of the Debian families alone."""
     shim(bare, program, "")
-    around = bare.survey().around
-    assert (around.package_manager, around.needs_reboot) == expected
+    machine = bare.survey().machine
+    assert (machine.package_manager, machine.needs_reboot) == expected
 
 
 def test_a_due_reboot_is_told(host: Host) -> None:
     """The mark that upgrades leave is seen."""
     host.write("/run/reboot-required", "")
-    assert host.survey().around.needs_reboot is True
+    assert host.survey().machine.needs_reboot is True
 
 
 def test_docker_is_told_whole(host: Host) -> None:
     """The daemon's version, cgroups, runtimes and root directory, with the room there."""
     shim(host, "docker", f'[ "$1" = ps ] || echo "{DOCKER}"')
     facts = host.survey()
-    assert facts.around.docker == Docker(
+    assert facts.machine.docker == Docker(
         version="24.0.7",
         cgroup_driver="systemd",
         cgroup_version="2",
@@ -158,7 +167,7 @@ def test_docker_is_told_whole(host: Host) -> None:
 def test_an_old_docker_stops_printing(host: Host) -> None:
     """A Docker that does not know what a cgroup version is says all the rest."""
     shim(host, "docker", f'[ "$1" = ps ] || {{ echo "{DOCKER.removesuffix("2")}"; exit 1; }}')
-    docker = host.survey().around.docker
+    docker = host.survey().machine.docker
     assert docker is not None
     assert (docker.version, docker.cgroup_version, docker.default_runtime) == ("24.0.7", None, "nvidia")
 
@@ -167,14 +176,14 @@ def test_a_docker_without_daemon_has_no_version(host: Host) -> None:
     """A client whose daemon does not answer is not nothing, and not a Docker that works."""
     shim(host, "docker", "echo 'Cannot connect to the Docker daemon' >&2; echo; exit 1")
     facts = host.survey()
-    assert facts.around.docker == Docker(version=None)
+    assert facts.machine.docker == Docker(version=None)
     assert "/var/lib/docker" in [disk.path for disk in facts.disks]
 
 
 def test_a_snap_of_docker_is_told(one_host: Host) -> None:
     """Docker from a snap is found where snaps are, and named as one."""
     one_host.write("/snap/bin/docker", f"#!/bin/sh\necho '{DOCKER}'\n", 0o755)
-    docker = one_host.survey().around.docker
+    docker = one_host.survey().machine.docker
     assert docker is not None
     assert docker.is_snap
 
@@ -183,15 +192,15 @@ def test_a_root_directory_of_odd_characters_is_not_acted_upon(host: Host) -> Non
     """What Docker says is a text; only a plain path of it is looked at."""
     shim(host, "docker", f"[ $1 = ps ] || echo '{DOCKER.replace('/srv/docker', '/srv/a b')}'")
     facts = host.survey()
-    assert facts.around.docker is not None
-    assert facts.around.docker.root_dir == "/srv/a b"
+    assert facts.machine.docker is not None
+    assert facts.machine.docker.root_dir == "/srv/a b"
     assert "/srv/a b" not in [disk.path for disk in facts.disks]
 
 
 def test_the_container_toolkit_is_told(host: Host) -> None:
     """Its version is the last word of its first line."""
     shim(host, "nvidia-ctk", "echo 'NVIDIA Container Toolkit CLI version 1.17.0'; echo 'commit: 0b1d3c7'")
-    assert host.survey().around.toolkit_version == "1.17.0"
+    assert host.survey().machine.toolkit_version == "1.17.0"
 
 
 def test_network_plugins_are_programs(host: Host) -> None:
@@ -199,13 +208,13 @@ def test_network_plugins_are_programs(host: Host) -> None:
     host.write("/opt/cni/bin/bridge", "", 0o755)
     host.write("/opt/cni/bin/loopback", "", 0o755)
     host.write("/opt/cni/bin/README.md", "")
-    assert host.survey().around.cni_plugins == ("bridge", "loopback")
+    assert host.survey().machine.cni_plugins == ("bridge", "loopback")
 
 
 def test_an_empty_plugin_directory_is_not_a_missing_one(host: Host) -> None:
     """No plugins are there, and that is known."""
     host.path("/opt/cni/bin").mkdir(parents=True)
-    assert host.survey().around.cni_plugins == ()
+    assert host.survey().machine.cni_plugins == ()
 
 
 @pytest.mark.parametrize(
@@ -220,7 +229,7 @@ def test_the_driver_is_told(host: Host, line: str) -> None:
     host.write("/proc/driver/nvidia/version", f"{line}\nGCC version: 12.3.0\n")
     host.write(f"{LIBRARY}.550.90.07", "")
     host.path(f"{LIBRARY}.1").symlink_to("libnvidia-ml.so.550.90.07")
-    driver = host.survey().around.driver
+    driver = host.survey().machine.driver
     assert (driver.module_version, driver.library_version) == ("550.54.14", "550.90.07")
 
 
@@ -230,7 +239,7 @@ def test_a_library_elsewhere_is_found(host: Host) -> None:
     host.path("/opt/nvidia/libnvidia-ml.so.1").symlink_to("libnvidia-ml.so.535.183.01")
     cache = "\tlibnvidia-ml.so.1 (libc6,x86-64) => /opt/nvidia/libnvidia-ml.so.1"
     shim(host, "ldconfig", f"echo '2 libs found'; echo '{cache}'")
-    assert host.survey().around.driver.library_version == "535.183.01"
+    assert host.survey().machine.driver.library_version == "535.183.01"
 
 
 @pytest.mark.parametrize(
@@ -247,7 +256,7 @@ def test_the_driver_s_package_is_told(
     """The package that is installed is named, the driver's own before others, and whether it is held."""
     pci(host, ("0x10de", "0x030000"))
     shim(host, "dpkg-query", "".join(f"echo '{row}'\n" for row in rows) + "exit 1")
-    driver = host.survey().around.driver
+    driver = host.survey().machine.driver
     assert (driver.package, driver.is_held) == expected
 
 
@@ -255,7 +264,7 @@ def test_the_driver_s_package_is_told_by_rpm(bare: Host) -> None:
     """Among what rpm says are sentences on what is not there."""
     pci(bare, ("0x10de", "0x030000"))
     shim(bare, "rpm", "echo 'package nvidia-driver is not installed'; echo kmod-nvidia; exit 1")
-    driver = bare.survey().around.driver
+    driver = bare.survey().machine.driver
     assert (driver.package, driver.is_held) == ("kmod-nvidia", None)
 
 
@@ -263,27 +272,27 @@ def test_no_package_is_looked_for_without_a_card(host: Host) -> None:
     """A host without NVIDIA's cards and driver is spared the question."""
     pci(host, ("0x8086", "0x030000"))
     shim(host, "dpkg-query", "echo 'ii  nvidia-driver'")
-    assert host.survey().around.driver.package is None
+    assert host.survey().machine.driver.package is None
 
 
 def test_cards_on_the_bus_are_counted(host: Host) -> None:
     """NVIDIA's display devices count, its sound devices and others' displays do not."""
     pci(host, ("0x10de", "0x030000"), ("0x10de", "0x040300"), ("0x10de", "0x030200"), ("0x1002", "0x030000"))
-    assert host.survey().around.gpus_on_bus == 2
+    assert host.survey().machine.gpus_on_bus == 2
 
 
 @pytest.mark.parametrize(("word", "expected"), [("enabled", True), ("disabled", False)])
 def test_secure_boot_is_asked_of_mokutil(host: Host, word: str, expected: bool) -> None:  # noqa: FBT001  (a case)
     """Its sentence says whether it is on."""
     shim(host, "mokutil", f"echo 'SecureBoot {word}'")
-    assert host.survey().around.driver.is_secure_boot_on is expected
+    assert host.survey().machine.driver.is_secure_boot_on is expected
 
 
 @pytest.mark.parametrize(("value", "expected"), [(1, True), (0, False)])
 def test_secure_boot_is_read_from_the_firmware(bare: Host, value: int, expected: bool) -> None:  # noqa: FBT001
     """Without mokutil the firmware's variable says it, after four bytes of attributes."""
     bare.write(EFI_VARIABLE, bytes([6, 0, 0, 0, value]))
-    assert bare.survey().around.driver.is_secure_boot_on is expected
+    assert bare.survey().machine.driver.is_secure_boot_on is expected
 
 
 KERNEL_LOG = """[    0.000000] Linux version 6.8.0-45-generic
@@ -306,36 +315,36 @@ def test_the_driver_s_errors_are_counted(host: Host) -> None:
     """Every code and card comes once, with how often it was logged."""
     says(host, "dmesg", KERNEL_LOG)
     shim(host, "journalctl", "echo 'asked in vain' >&2; exit 1")
-    assert set(host.survey().around.xids or ()) == XIDS
+    assert set(host.survey().machine.xids or ()) == XIDS
 
 
 def test_a_log_without_errors_is_known_to_have_none(host: Host) -> None:
     """None is not unknown."""
     says(host, "dmesg", "[    0.000000] Linux version 6.8.0-45-generic\n")
-    assert host.survey().around.xids == ()
+    assert host.survey().machine.xids == ()
 
 
 def test_a_log_that_lost_its_beginning_is_not_all(host: Host) -> None:
     """When the kernel's own log has turned over, the journal is asked; it failing, what is there counts."""
     says(host, "dmesg", "[ 9101.000000] NVRM: Xid (PCI:0000:01:00): 79, pid=1\n")
     shim(host, "journalctl", "exit 1")
-    assert host.survey().around.xids == (Xid(79, "0000:01:00", 1),)
+    assert host.survey().machine.xids == (Xid(79, "0000:01:00", 1),)
     says(host, "journalctl", KERNEL_LOG)
-    assert set(host.survey().around.xids or ()) == XIDS
+    assert set(host.survey().machine.xids or ()) == XIDS
 
 
 def test_a_log_that_may_not_be_read_is_read_from_the_journal(host: Host) -> None:
     """The kernel's log may be closed to users, the journal open."""
     shim(host, "dmesg", "echo 'dmesg: read kernel buffer failed: Operation not permitted' >&2; exit 1")
     says(host, "journalctl", KERNEL_LOG)
-    assert set(host.survey().around.xids or ()) == XIDS
+    assert set(host.survey().machine.xids or ()) == XIDS
 
 
 def test_errors_without_end_are_bounded(one_host: Host) -> None:
     """A log of thousands of different errors gives no more than the survey takes."""
     lines = (f"[    1.000000] NVRM: Xid (PCI:0000:{bus:02x}:00): {bus % 90}, x\n" for bus in range(250))
     says(one_host, "dmesg", "[    0.000000] Linux version 6.8.0\n" + "".join(lines))
-    assert len(one_host.survey().around.xids or ()) == 64
+    assert len(one_host.survey().machine.xids or ()) == 64
 
 
 def test_a_program_that_hangs_is_left_behind(host: Host) -> None:
@@ -347,10 +356,10 @@ def test_a_program_that_hangs_is_left_behind(host: Host) -> None:
     shim(host, "timedatectl", f"trap '' TERM; read -r _ <'{fifo}'")
     host.write("/proc/sys/kernel/hostname", "rig-7\n")
     before = time.monotonic()
-    around = host.survey().around
+    machine = host.survey().machine
     took_s = time.monotonic() - before
     with os.fdopen(os.open(fifo, os.O_RDWR | os.O_NONBLOCK), "wb", buffering=0) as stuck:
         stuck.write(b"free\n")
-    assert (around.hostname, around.is_time_synchronized) == ("rig-7", None)
+    assert (machine.hostname, machine.is_time_synchronized) == ("rig-7", None)
     # The program's own deadline is 5 s: neither it nor a copy of our output in its hands was waited for.
     assert took_s < 4

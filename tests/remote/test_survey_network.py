@@ -53,7 +53,7 @@ def test_interfaces_are_told(host: Host) -> None:
     interface(host, "eth1", "02:00:00:00:00:02", operstate="down", mtu="9000", speed="-1")
     interface(host, "docker0", "02:42:00:00:00:03", is_physical=False)
     host.write("/proc/net/route", ROUTES)
-    assert host.survey().around.interfaces == (
+    assert host.survey().machine.interfaces == (
         Interface("eth0", "02:00:00:00:00:01", 1500, is_up=True, speed_mbps=10000, has_default_route=True),
         Interface("eth1", "02:00:00:00:00:02", 9000, is_up=False),
     )
@@ -64,7 +64,7 @@ def test_a_bond_that_leads_out_is_told_with_its_cards(host: Host) -> None:
     interface(host, "bond0", "02:00:00:00:00:01", is_physical=False)
     interface(host, "eth0", "02:00:00:00:00:01")
     host.write("/proc/net/ipv6_route", ROUTES_6.format(name="lo") + ROUTES_6.format(name="bond0"))
-    found = host.survey().around.interfaces or ()
+    found = host.survey().machine.interfaces or ()
     assert [(each.name, each.has_default_route) for each in found] == [("bond0", True), ("eth0", False)]
 
 
@@ -73,7 +73,7 @@ def test_a_container_s_interfaces_are_told(host: Host) -> None:
     for name in ("eth0", "docker0", "veth12ab"):
         interface(host, name, "02:00:00:00:00:01", is_physical=False)
     interface(host, "lo", "00:00:00:00:00:00", is_physical=False)
-    assert [each.name for each in host.survey().around.interfaces or ()] == ["eth0"]
+    assert [each.name for each in host.survey().machine.interfaces or ()] == ["eth0"]
 
 
 def test_virtual_functions_are_not_told(host: Host) -> None:
@@ -81,14 +81,14 @@ def test_virtual_functions_are_not_told(host: Host) -> None:
     interface(host, "eth0", "02:00:00:00:00:01")
     interface(host, "eth0v0", "02:00:00:00:00:02")
     host.path("/sys/class/net/eth0v0/device/physfn").mkdir()
-    assert [each.name for each in host.survey().around.interfaces or ()] == ["eth0"]
+    assert [each.name for each in host.survey().machine.interfaces or ()] == ["eth0"]
 
 
 def test_interfaces_without_end_are_bounded(one_host: Host) -> None:
     """A machine with more cards than the survey takes is still surveyed."""
     for number in range(100):
         interface(one_host, f"eth{number}", f"02:00:00:00:00:{number:02x}")
-    assert len(one_host.survey().around.interfaces or ()) == 64
+    assert len(one_host.survey().machine.interfaces or ()) == 64
 
 
 WAYS = {
@@ -109,7 +109,7 @@ def way(request: pytest.FixtureRequest, one_host: Host) -> Host:
 
 
 def only_reach(host: Host, servers: str) -> Reach:
-    (reach,) = host.survey(servers=servers).around.reaches
+    (reach,) = host.survey(servers=servers).machine.reaches
     return reach
 
 
@@ -156,7 +156,7 @@ def test_every_server_is_tried_once(way: Host, listening: int, closed_port: int)
     """All are tried, and one that is named twice is one."""
     names = ("127.0.0.1", "localhost", "127.0.0.1")
     servers = ",".join([f"{name}:{listening}" for name in names] + [f"127.0.0.1:{closed_port}"])
-    reaches = way.survey(servers=servers).around.reaches
+    reaches = way.survey(servers=servers).machine.reaches
     assert {(reach.host, reach.port, reach.failure) for reach in reaches} == {
         ("127.0.0.1", listening, None),
         ("localhost", listening, None),
@@ -166,7 +166,7 @@ def test_every_server_is_tried_once(way: Host, listening: int, closed_port: int)
 
 def test_nothing_is_tried_where_nothing_is_asked(one_host: Host) -> None:
     """A rollout without a region's servers has no way to measure."""
-    assert one_host.survey(servers="-").around.reaches == ()
+    assert one_host.survey(servers="-").machine.reaches == ()
 
 
 NFT_SHUT = """table inet filter {
@@ -262,7 +262,7 @@ def test_nftables_are_read(host: Host, case: str) -> None:
     """What leaves is judged by the chains that hook it, and by no others."""
     text, expected = NFT_CASES[case]
     printed(host, "nft", text, '[ "$*" = "list ruleset" ]')
-    assert host.survey().around.firewalls == (() if expected is None else (expected,))
+    assert host.survey().machine.firewalls == (() if expected is None else (expected,))
 
 
 IPTABLES_CASES = {
@@ -293,16 +293,16 @@ def test_iptables_are_read(host: Host, case: str) -> None:
     shim(host, "nft", "exit 1")
     printed(host, "iptables", text, '[ "$*" = "-S OUTPUT" ]')
     expected = () if verdict is None else (Firewall("iptables", *verdict),)
-    assert host.survey().around.firewalls == expected
+    assert host.survey().machine.firewalls == expected
 
 
 def test_old_rules_beside_new_ones_are_found(host: Host) -> None:
     """What the old kind of rules forbids does not show in nft; where it is not in use its program is not run."""
     shim(host, "nft", "exit 0")
     printed(host, "iptables", "-P OUTPUT DROP\n")
-    assert host.survey().around.firewalls == ()
+    assert host.survey().machine.firewalls == ()
     host.write("/proc/net/ip_tables_names", "nat\nfilter\n")
-    assert host.survey().around.firewalls == (Firewall("iptables", blocks_outbound=True, allows_rpc=False),)
+    assert host.survey().machine.firewalls == (Firewall("iptables", blocks_outbound=True, allows_rpc=False),)
 
 
 UFW = """Status: active
@@ -336,19 +336,19 @@ def test_ufw_is_read(host: Host, policy: str, rule: str, expected: tuple[bool, b
     """The default for what leaves counts, and whether a rule lets the port out; the rules below it are ufw's own."""
     printed(host, "ufw", UFW.format(policy=policy, rule=rule), '[ "$*" = "status verbose" ]')
     printed(host, "nft", NFT_SHUT)
-    assert host.survey().around.firewalls == (Firewall("ufw", *expected),)
+    assert host.survey().machine.firewalls == (Firewall("ufw", *expected),)
 
 
 def test_an_inactive_ufw_is_no_firewall(host: Host) -> None:
     """It is off when it says so, and when its settings do it is not even asked."""
     printed(host, "ufw", "Status: inactive\n")
     printed(host, "nft", "")
-    assert host.survey().around.firewalls == ()
+    assert host.survey().machine.firewalls == ()
     printed(host, "ufw", UFW.format(policy="deny", rule=""))
     host.write("/etc/ufw/ufw.conf", "ENABLED=no\nLOGLEVEL=low\n")
-    assert host.survey().around.firewalls == ()
+    assert host.survey().machine.firewalls == ()
     host.write("/etc/ufw/ufw.conf", "ENABLED=yes\nLOGLEVEL=low\n")
-    assert host.survey().around.firewalls == (Firewall("ufw", blocks_outbound=True, allows_rpc=False),)
+    assert host.survey().machine.firewalls == (Firewall("ufw", blocks_outbound=True, allows_rpc=False),)
 
 
 @pytest.mark.parametrize(("rules", "expected"), [(NFT_SHUT, (True, False)), ("", (False, None))])
@@ -356,11 +356,11 @@ def test_firewalld_is_read(host: Host, rules: str, expected: tuple[bool, bool | 
     """It is in force while it runs, and its rules are those of nft."""
     shim(host, "firewall-cmd", "echo running")
     printed(host, "nft", rules)
-    assert host.survey().around.firewalls == (Firewall("firewalld", *expected),)
+    assert host.survey().machine.firewalls == (Firewall("firewalld", *expected),)
 
 
 def test_a_firewalld_that_does_not_run_is_none(host: Host) -> None:
     """An installed program is not a firewall in force."""
     shim(host, "firewall-cmd", "echo 'not running'; exit 252")
     printed(host, "nft", "")
-    assert host.survey().around.firewalls == ()
+    assert host.survey().machine.firewalls == ()

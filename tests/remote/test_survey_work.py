@@ -11,7 +11,7 @@ from ionetctl.core.observed import Workload
 from tests.remote.rehearsal import Host, shim
 
 if TYPE_CHECKING:
-    from ionetctl.core.observed import Surroundings
+    from ionetctl.core.observed import MachineFacts
 
 SERVICE = "0::/system.slice/{}\n"
 
@@ -23,8 +23,8 @@ def process(host: Host, pid: int, name: str, cgroup: str = "") -> None:
         host.write(f"/proc/{pid}/cgroup", cgroup)
 
 
-def around(host: Host) -> Surroundings:
-    return host.survey().around
+def machine(host: Host) -> MachineFacts:
+    return host.survey().machine
 
 
 MINERS = (
@@ -37,7 +37,7 @@ MINERS = (
 def test_miners_are_known_by_name(one_host: Host, name: str) -> None:
     """A process that bears a miner's name is one."""
     process(one_host, 7, name[:15])
-    assert around(one_host).miners == (Workload(name[:15], 7),)
+    assert machine(one_host).miners == (Workload(name[:15], 7),)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_miners_are_known_by_name(one_host: Host, name: str) -> None:
 def test_others_are_no_miners(one_host: Host, name: str) -> None:
     """A name that only contains a miner's is another's."""
     process(one_host, 7, name)
-    assert around(one_host).miners == ()
+    assert machine(one_host).miners == ()
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_others_are_no_miners(one_host: Host, name: str) -> None:
 def test_a_miner_s_unit_is_told(host: Host, cgroup: str, expected: str | None) -> None:
     """The unit is one that the system's manager can stop."""
     process(host, 7, "t-rex", cgroup)
-    assert around(host).miners == (Workload("t-rex", 7, expected),)
+    assert machine(host).miners == (Workload("t-rex", 7, expected),)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_mining_systems_are_told(one_host: Host, path: str, expected: Workload) 
     """An operating system made for mining is named whether it mines just now or not."""
     one_host.write(path, "")
     process(one_host, 1, "systemd")
-    assert around(one_host).miners == (expected,)
+    assert machine(one_host).miners == (expected,)
 
 
 def test_workers_are_known_by_name(host: Host) -> None:
@@ -88,7 +88,7 @@ def test_workers_are_known_by_name(host: Host) -> None:
     process(host, 7, "io_net_launch_b", SERVICE.format("ionet.service"))
     process(host, 8, "io-worker-vc")
     process(host, 9, "iotop")
-    found = around(host)
+    found = machine(host)
     assert (found.miners, set(found.ionet_workers or ())) == (
         (),
         {Workload("io_net_launch_b", 7, "ionet.service"), Workload("io-worker-vc", 8)},
@@ -105,7 +105,7 @@ def test_workers_are_known_by_image(host: Host) -> None:
         f"if [ $1 = info ]; then echo '24.0.7|systemd|/srv/docker|runc|runc |2'; else {lines}:; fi",
     )
     process(host, 1, "systemd")
-    workers = around(host).ionet_workers or ()
+    workers = machine(host).ionet_workers or ()
     assert {worker.name for worker in workers} == {"io-worker-monitor", "io-worker-vc"}
 
 
@@ -113,23 +113,23 @@ def test_processes_without_end_are_bounded(one_host: Host) -> None:
     """A host of hundreds of miners is still surveyed."""
     for pid in range(100, 300):
         process(one_host, pid, "xmrig")
-    assert len(around(one_host).miners or ()) == 64
+    assert len(machine(one_host).miners or ()) == 64
 
 
 def test_a_process_s_name_cannot_forge_a_record(host: Host) -> None:
     """A name is one value, whatever is in it."""
     process(host, 7, "xmrig\t9\tssh.service")
-    assert around(host).miners == (Workload("xmrig 9 ssh.service", 7),)
+    assert machine(host).miners == (Workload("xmrig 9 ssh.service", 7),)
 
 
 def test_the_region_of_a_configuration_is_told(host: Host) -> None:
     """The region is what stands outside of every block."""
     text = '# region = "no"\nmeta {\n  region = "moon"\n}\n  region = "eu-north" # ours\n'
     host.write(host_paths.CLIENT_CONFIG, text)
-    assert around(host).nomad_region == "eu-north"
+    assert machine(host).nomad_region == "eu-north"
 
 
 def test_a_configuration_without_region_has_none(host: Host) -> None:
     """A word inside a block means something else."""
     host.write(host_paths.CLIENT_CONFIG, 'client {\n  meta {\n    region = "moon"\n  }\n}\n')
-    assert around(host).nomad_region is None
+    assert machine(host).nomad_region is None

@@ -40,7 +40,7 @@ from tests.support.fakes import (
     FakeHost,
     FakeIssuer,
     FakeRegion,
-    equipment,
+    dependencies,
 )
 from tests.support.sample import BARE, CARDS, HOST, REGION, bundle, converged, drifted, view
 
@@ -113,7 +113,7 @@ class Stage:
             host(number).name: [OFF] * 100 for number in self.off
         }
         self.connector = FakeConnector(self.hosts, refusals)
-        self.equipment = equipment(
+        self.dependencies = dependencies(
             RolloutId("r-1"), self.connector, self.region, FakeIssuer(), self.emit, introduces=False
         )
 
@@ -138,8 +138,8 @@ class Stage:
         intent = Intent(self.intended, self.strategy, self.is_check, self.surveys_only, self.with_diffs)
         return await Phases(
             intent,
-            Pipeline(self.equipment),
-            self.equipment.regions,
+            Pipeline(self.dependencies),
+            self.dependencies.regions,
             InlineEngine(2),
             self.emit,
             self.stop,
@@ -232,7 +232,9 @@ async def test_each_host_is_confirmed_by_its_own_region() -> None:
         introduces=False,
         status=other.state,
     )
-    stage.equipment = replace(stage.equipment, regions={**stage.equipment.regions, away.region: tools})
+    stage.dependencies = replace(
+        stage.dependencies, regions={**stage.dependencies.regions, away.region: tools}
+    )
     await stage.run()
     assert stage.endings == endings(2, "unchanged")
 
@@ -354,9 +356,9 @@ async def test_survey_alone_does_without_a_silent_region() -> None:
 async def test_survey_alone_asks_no_region_that_said_nothing_before() -> None:
     """Who did not answer at the beginning is not asked for nodes."""
     stage = Stage(count=1, surveys_only=True)
-    stage.equipment = replace(
-        stage.equipment,
-        regions={name: replace(tools, status=None) for name, tools in stage.equipment.regions.items()},
+    stage.dependencies = replace(
+        stage.dependencies,
+        regions={name: replace(tools, status=None) for name, tools in stage.dependencies.regions.items()},
     )
     assert await stage.run() is ExitCode.OK
     assert stage.region.queries == []
@@ -364,9 +366,9 @@ async def test_survey_alone_asks_no_region_that_said_nothing_before() -> None:
 
 def smaller(stage: Stage, capacity: int) -> None:
     """Let the region carry so many nodes, the host's own not among them."""
-    tools = stage.equipment.regions[REGION.name]
+    tools = stage.dependencies.regions[REGION.name]
     small = replace(tools, settings=replace(REGION, capacity=capacity))
-    stage.equipment = replace(stage.equipment, regions={REGION.name: small})
+    stage.dependencies = replace(stage.dependencies, regions={REGION.name: small})
 
 
 async def test_survey_alone_tells_of_a_region_that_would_be_overfull() -> None:

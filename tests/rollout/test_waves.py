@@ -12,7 +12,7 @@ from ionetctl.core.errors import ExitCode, UsageError
 from ionetctl.core.events import AnyEvent, RolloutStopped, WaveFinished, WaveStarted
 from ionetctl.core.model.names import HostName
 from ionetctl.core.model.outcome import Outcome, Problem, Result
-from ionetctl.host.pipeline import Prepared
+from ionetctl.host.pipeline import PlannedHost
 from ionetctl.host.release_node import Mark
 from ionetctl.host.survey import Surveyed
 from ionetctl.plan.plan import Circumstances, make_plan
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 BUNDLE = bundle()
 
 
-def prepared(name: str) -> Prepared:
+def prepared(name: str) -> PlannedHost:
     host = replace(HOST, name=HostName(name))
     plan = make_plan(BUNDLE, BARE, Circumstances("f" * 12, None, is_known=False))
-    return Prepared(Surveyed(host, name, BARE, ()), BUNDLE, plan, Mark.NEW, unconfirmed=None)
+    return PlannedHost(Surveyed(host, name, BARE, ()), BUNDLE, plan, Mark.NEW, unconfirmed=None)
 
 
-def hosts(count: int) -> list[Prepared]:
+def hosts(count: int) -> list[PlannedHost]:
     return [prepared(f"h{number}") for number in range(count)]
 
 
@@ -105,13 +105,13 @@ class Stage:
     async def emit(self, event: AnyEvent) -> None:
         self.events.append(event)
 
-    async def enroll(self, one: Prepared, _wave: Wave) -> Outcome:
+    async def enroll(self, one: PlannedHost, _wave: Wave) -> Outcome:
         result = self.results.get(one.host.name, Result.ENROLLED)
         problem = None if result is Result.ENROLLED else Problem("broken", "apply", "it broke", "", 5)
         host = one.host
         return Outcome(host.name, host.address, host.region, host.datacenter, result, problem=problem)
 
-    async def finish(self, _one: Prepared, outcome: Outcome) -> None:
+    async def finish(self, _one: PlannedHost, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
 
     async def run(self, count: int, canary: int = 0, batch: str = "2") -> list[str]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from ionetctl.core import host_paths
 from ionetctl.core.model.node import IntroductionToken, NodeCertificate, NodeDetail, RegionStatus
 from ionetctl.core.ports import Completed
-from ionetctl.host.dependencies import Deadlines, Equipment, RegionTools, Scripts
+from ionetctl.host.dependencies import Deadlines, Dependencies, RegionTools, Scripts
 from ionetctl.host.retry import RetryBudget, RetryPolicy
 from ionetctl.plan.bundle import managed_paths
 from ionetctl.verification.registrar import Registrar
@@ -88,12 +88,12 @@ def survey_text(facts: Facts, nonce: str) -> bytes:
         *(f"link\t{target}\t{path}" for path, target in facts.links.items()),
         *(f"manifest\t{digest}\t{path}" for path, digest in facts.manifest.items()),
     ]
-    docker = facts.around.docker
+    docker = facts.machine.docker
     optional = {
         "docker": docker and f"{docker.version}\t\t\t\t{' '.join(docker.runtimes)}\t\t0",
-        "gpu.bus": facts.around.gpus_on_bus,
-        "driver.module": facts.around.driver.module_version,
-        "cni": facts.around.cni_plugins and " ".join(facts.around.cni_plugins),
+        "gpu.bus": facts.machine.gpus_on_bus,
+        "driver.module": facts.machine.driver.module_version,
+        "cni": facts.machine.cni_plugins and " ".join(facts.machine.cni_plugins),
         "ours": "1" if nomad.is_ours else None,
         "nomad.process": "1" if nomad.is_running else None,
         "nomad.version": nomad.agent_version,
@@ -397,7 +397,7 @@ class Emitted:
         return [type(event).__name__ for event in self.events]
 
 
-def equipment(
+def dependencies(
     rollout: RolloutId,
     connector: Connector,
     region: FakeRegion,
@@ -405,11 +405,11 @@ def equipment(
     emit: Emit,
     *,
     introduces: bool = True,
-) -> Equipment:
+) -> Dependencies:
     """What a pipeline works with, all of it fake; time is the region's clock."""
     registrar = Registrar(region, region.clock)
     tools = RegionTools(region, registrar, issuer, REGION, introduces=introduces, status=region.state)
-    return Equipment(
+    return Dependencies(
         rollout=rollout,
         owner="ops@ctl",
         started_at="2026-11-23T01:12:26+00:00",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ionetctl.core.model.names import Digest, NodeId
-from ionetctl.core.observed import SeenGpu, Surroundings
+from ionetctl.core.observed import MachineFacts, SeenGpu
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -94,8 +94,8 @@ class Facts:
     lock_started_at: str | None = None
     has_gzip: bool = True
     has_tar: bool = True
-    around: Surroundings = Surroundings()  # noqa: RUF009  (frozen, and shared by all that know nothing of it)
+    machine: MachineFacts = MachineFacts()  # noqa: RUF009  (frozen, and shared by all that know nothing of it)
     is_driver_hanging: bool = False
     driver_version: str | None = None
-    """As NVML says it; ``around.driver`` is what files and kernel say."""
+    """As NVML says it; ``machine.driver`` is what files and kernel say."""
     cuda_version: str | None = None
