@@ -48,6 +48,7 @@ SHARED_STEMS: Final[dict[str, str]] = {
     "models": "gpu inventory/schema",
     "names": "core/model gpu",
     "network": "checks checks/catalogue",
+    "options": "cli rollout",
     "plan": "core/model plan",
     "preflight": "cli/commands report",
     "probe": "cli/commands report ui",

@@ -223,7 +223,7 @@ class Collector(ast.NodeVisitor):
                 return takers().get((where, name))
             case ast.Attribute(attr="request"):
                 return (
-                    takers()["rollout.waves", "request"] if self.module.name != "nomad.python_nomad" else None
+                    takers()["rollout.stop", "request"] if self.module.name != "nomad.python_nomad" else None
                 )
         return None
 

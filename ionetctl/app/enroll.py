@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from ionetctl import __version__
-from ionetctl.app.open_inventory import OpenRegion, Site, open_site
-from ionetctl.app.resume import EnrollOptions, Past, identify, open_journal, resume_command
+from ionetctl.app.open_inventory import Site, open_site
+from ionetctl.app.resume import Past, identify, open_journal, resume_command
 from ionetctl.core.clock import SystemClock
 from ionetctl.core.errors import ConfigurationError, ExitCode, IonetctlError, RegionError
 from ionetctl.core.events import (
@@ -30,7 +30,6 @@ from ionetctl.core.model.names import HostName, RolloutId
 from ionetctl.history.catalog import Catalog
 from ionetctl.history.journal import list_journals
 from ionetctl.host.dependencies import Deadlines, Dependencies, RegionTools, Scripts
-from ionetctl.host.pipeline import Pipeline
 from ionetctl.host.retry import RetryBudget, RetryPolicy
 from ionetctl.plan.bundle import managed_paths
 from ionetctl.plan.packages import check_packages
@@ -46,15 +45,15 @@ from ionetctl.remote import (
     survey_script,
 )
 from ionetctl.rollout.engines.inline import InlineEngine
-from ionetctl.rollout.phases import Intent, Phases, PlanOverview
+from ionetctl.rollout.options import Goal
+from ionetctl.rollout.phases import Phases, PlanOverview
 from ionetctl.rollout.recorder import Recorder
 from ionetctl.rollout.signals import StoppingSignals
-from ionetctl.rollout.waves import Stop
+from ionetctl.rollout.stop import Stop
 from ionetctl.ssh import SshConnector, TransportSettings
-from ionetctl.verification.registrar import introduces
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from ionetctl.core.model.host import Host
     from ionetctl.core.model.inventory import ReadyPair
@@ -62,43 +61,23 @@ if TYPE_CHECKING:
     from ionetctl.core.model.node import RegionStatus
     from ionetctl.core.ports import Clock, Emit, Sink
     from ionetctl.core.settings import Settings
-    from ionetctl.host.survey import Surveyed
+    from ionetctl.rollout.options import RolloutOptions
 
 LEAST_RETRIES: Final = 20
 
 
 async def enroll(
-    options: EnrollOptions,
+    options: RolloutOptions,
     settings: Settings,
     sinks: Sequence[Sink],
     confirm: Callable[[PlanOverview], Awaitable[bool]],
 ) -> ExitCode:
-    """Survey, plan, roll out and verify; the exit code that the contract gives the outcome.
+    """Go as far as the goal of ``options`` asks for; the exit code that the contract gives the outcome.
 
-    Raises ``IonetctlError`` where the rollout could not begin, or its journal broke.
+    ``confirm`` is asked before hosts change. Raises ``IonetctlError`` where the rollout could not begin, or its journal
+    broke.
     """
-    return await _run(options, settings, sinks, confirm, surveys_only=False)
-
-
-async def preflight(options: EnrollOptions, settings: Settings, sinks: Sequence[Sink]) -> ExitCode:
-    """The survey and its findings alone: 0, or the worst of what keeps hosts from being enrolled."""
-
-    async def nobody(_: PlanOverview) -> bool:
-        return False
-
-    return await _run(options, settings, sinks, nobody, surveys_only=True)
-
-
-async def _run(
-    options: EnrollOptions,
-    settings: Settings,
-    sinks: Sequence[Sink],
-    confirm: Callable[[PlanOverview], Awaitable[bool]],
-    *,
-    surveys_only: bool,
-) -> ExitCode:
     clock = SystemClock()
-    strategy = options.strategy
     settings.prepare_state()
     async with AsyncExitStack() as stack:
         site = await stack.enter_async_context(
@@ -107,22 +86,14 @@ async def _run(
         rollout, past = identify(options, settings, clock)
         catalog = Catalog.open(settings.catalog_path, clock, list_journals(settings.rollouts_dir))
         stack.callback(catalog.close)
-        changes_hosts = not (options.check or surveys_only)
-        if changes_hosts:
+        if options.changes_hosts:
             await stack.enter_async_context(catalog.lease(site.hosts, rollout, settings.owner))
         journal = open_journal(settings, rollout, past)
         for sink in sinks:
             await sink.take(past.envelopes)
         recorder = Recorder((journal, catalog.sink(rollout), *sinks), clock, past.first_seq)
         emit = await stack.enter_async_context(recorder)
-        intent = Intent(
-            tuple(host for host in site.hosts if past.leaves(host.name)),
-            strategy,
-            is_check=options.check,
-            surveys_only=surveys_only,
-            with_diffs=options.diff,
-        )
-        run = _Run(options, settings, site, rollout, emit, clock, intent, confirm)
+        run = _Run(options, settings, site, rollout, emit, clock, confirm)
         return await run.recorded(past)
 
 
@@ -130,20 +101,20 @@ async def _run(
 class _Run:
     """One process's part in a rollout."""
 
-    options: EnrollOptions
+    options: RolloutOptions
     settings: Settings
     site: Site
     rollout: RolloutId
     emit: Emit
     clock: Clock
-    intent: Intent
     confirm: Callable[[PlanOverview], Awaitable[bool]]
 
     async def recorded(self, past: Past) -> ExitCode:
         """The exit code, with beginning and end in the journal whatever happens between."""
-        await self.emit(self._beginning(past))
+        hosts = tuple(host for host in self.site.hosts if past.leaves(host.name))
+        await self.emit(self._beginning(past, hosts))
         try:
-            exit_code = await self._go()
+            exit_code = await self._until_stopped(hosts)
         except IonetctlError as error:
             if error.code != "journal_broken":
                 await self.emit(RolloutFinished(exit_code=int(error.exit_code)))
@@ -151,33 +122,36 @@ class _Run:
         await self.emit(RolloutFinished(exit_code=int(exit_code)))
         return exit_code
 
-    async def _go(self) -> ExitCode:
+    async def _until_stopped(self, hosts: Sequence[Host]) -> ExitCode:
         stop = Stop()
         resume = resume_command(self.options, self.rollout)
-        # So that whoever pressed Ctrl-C sees at once that it was heard.
-        teller = asyncio.create_task(stop.tell_when_requested(self.emit), name="stop")
+        # So that whoever pressed Ctrl-C sees at once that it was received.
+        recording = asyncio.create_task(stop.record_when_requested(self.emit), name="stop")
         signals = StoppingSignals(stop, f"To go on: {resume}")
         try:
             with signals:
-                return await self._work(stop)
+                return await self._work(hosts, stop)
         except asyncio.CancelledError:
             if not signals.is_repeated:
                 raise
             return stop.exit_code
         finally:
-            teller.cancel()
-            await asyncio.gather(teller, return_exceptions=True)
+            recording.cancel()
+            await asyncio.gather(recording, return_exceptions=True)
 
-    async def _work(self, stop: Stop) -> ExitCode:
-        if not self.intent.surveys_only:
-            check_packages(self.intent.hosts)
+    async def _work(self, hosts: Sequence[Host], stop: Stop) -> ExitCode:
+        if self.options.goal is not Goal.SURVEY:
+            check_packages(hosts)
             await self.site.ensure_programs()
-        statuses = {name: await self._status(name) for name in self.site.regions}
+        for name, tools in self.site.regions.items():
+            self.site.regions[name] = replace(tools, status=await self._status(name))
         async with self._connector() as connector:
-            await connector.check(self.intent.hosts)
+            await connector.check(hosts)
             # Everything loaded so far lives to the end: the collector need not look at it again.
             gc.freeze()
-            return await self._phases(connector, statuses, stop).run()
+            dependencies = self._dependencies(connector, len(hosts), stop)
+            engine = InlineEngine(self.options.concurrency)
+            return await Phases(dependencies, hosts, self.options, engine, stop, self.confirm).run()
 
     def _connector(self) -> SshConnector:
         home = TransportSettings.for_home(
@@ -190,14 +164,15 @@ class _Run:
         await self.emit(HostKeyAccepted(host=HostName(host), fingerprint=fingerprint, known_as=known_as))
 
     async def _status(self, name: RegionName) -> RegionStatus | None:
-        """What a region says of itself. One that is not needed is told and done without where it does not answer.
+        """A region's status. One that is not needed is reported and done without where it does not answer.
 
         Needed are those that hosts name; not those that may be chosen for some, nor any for a survey alone.
         """
         try:
             status = await self.site.check_region(name)
         except (ConfigurationError, RegionError) as error:
-            if not self.intent.surveys_only and any(host.region == name for host in self.site.hosts):
+            is_needed = any(host.region == name for host in self.site.hosts)
+            if is_needed and self.options.goal is not Goal.SURVEY:
                 raise
             await self.emit(Warned(code=error.code, message=error.message, hint=error.hint))
             return None
@@ -207,18 +182,21 @@ class _Run:
         await self.emit(event)
         return status
 
-    def _phases(
-        self, connector: SshConnector, statuses: Mapping[RegionName, RegionStatus | None], stop: Stop
-    ) -> Phases:
-        tools = {name: _tools(opened, statuses[name]) for name, opened in self.site.regions.items()}
-        dependencies = Dependencies(
+    def _dependencies(self, connector: SshConnector, hosts: int, stop: Stop) -> Dependencies:
+        budget = RetryBudget(max(LEAST_RETRIES, hosts // 5))
+        nomad = self.site.inventory.nomad
+        return Dependencies(
             rollout=self.rollout,
             owner=self.settings.owner,
             started_at=self.clock.now().isoformat(timespec="seconds"),
             connector=connector,
-            regions=tools,
+            regions=self.site.regions,
+            ensure_programs=self.site.ensure_programs,
             subject_of=self.site.subject_of,
-            surveyed_paths=self._surveyed_paths(),
+            surveyed_paths=(
+                *managed_paths(nomad.version, nomad.device_plugin_version),
+                *surveyed_paths(),
+            ),
             servers_of=self.site.servers_of,
             scripts=Scripts(
                 survey_script(),
@@ -232,29 +210,13 @@ class _Run:
             ),
             emit=self.emit,
             clock=self.clock,
-            retry=self._retry(stop),
+            retry=RetryPolicy(self.clock, budget, is_stopped=lambda: stop.is_requested),
             deadlines=Deadlines(step_s=self.options.timeout_s),
             naming=self.site.inventory.naming,
             takeover=self.options.takeover,
         )
-        engine = InlineEngine(self.options.concurrency)
-        pipeline = Pipeline(dependencies)
-        return Phases(
-            self.intent, pipeline, tools, engine, self.emit, stop, self._prepare_programs, self.confirm
-        )
 
-    def _surveyed_paths(self) -> tuple[str, ...]:
-        nomad = self.site.inventory.nomad
-        return (*managed_paths(nomad.version, nomad.device_plugin_version), *surveyed_paths())
-
-    def _retry(self, stop: Stop) -> RetryPolicy:
-        budget = RetryBudget(max(LEAST_RETRIES, len(self.intent.hosts) // 5))
-        return RetryPolicy(self.clock, budget, is_stopped=lambda: stop.is_requested)
-
-    async def _prepare_programs(self, surveyed: Iterable[Surveyed]) -> None:
-        await self.site.ensure_programs([(one.host, one.facts) for one in surveyed])
-
-    def _beginning(self, past: Past) -> RolloutStarted | RolloutResumed:
+    def _beginning(self, past: Past, hosts: Sequence[Host]) -> RolloutStarted | RolloutResumed:
         if past.envelopes:
             return RolloutResumed(owner=self.settings.owner, done=len(past.done))
         options = self.options
@@ -264,21 +226,14 @@ class _Run:
             inventory_digest=self.site.inventory.digest,
             owner=self.settings.owner,
             version=__version__,
-            hosts=tuple(_host_entry(host) for host in self.intent.hosts),
-            regions=tuple(_region_entry(opened) for opened in self.site.regions.values()),
-            is_check=options.check or self.intent.surveys_only,
-            canary=options.canary,
-            batch_size=options.batch_size,
-            max_failures=options.max_failures,
+            hosts=tuple(_host_entry(host) for host in hosts),
+            regions=tuple(_region_entry(tools) for tools in self.site.regions.values()),
+            is_check=not options.changes_hosts,
+            canary=options.strategy.canary,
+            batch_size=str(options.strategy.batch_size),
+            max_failures=str(options.strategy.max_failures),
             concurrency=options.concurrency,
         )
-
-
-def _tools(opened: OpenRegion, status: RegionStatus | None) -> RegionTools:
-    is_introducing = status is not None and introduces(status, opened.settings)
-    return RegionTools(
-        opened.api, opened.registrar, opened.issuer, opened.settings, introduces=is_introducing, status=status
-    )
 
 
 def _host_entry(host: Host) -> HostEntry:
@@ -294,14 +249,14 @@ def _host_entry(host: Host) -> HostEntry:
     )
 
 
-def _region_entry(opened: OpenRegion) -> RegionEntry:
+def _region_entry(tools: RegionTools) -> RegionEntry:
     """What ``status`` needs to ask the region again: addresses, CA, and where the secrets are to be had."""
-    region = opened.settings
+    region = tools.settings
     client: ReadyPair | None = region.tls.client
     return RegionEntry(
         name=region.name,
         api=region.api,
-        ca_pem=opened.ca_pem.decode(errors="replace"),
+        ca_pem=tools.ca_pem.decode(errors="replace"),
         server_name=region.tls.server_name,
         token_source=region.token.source,
         token_locator=region.token.locator,

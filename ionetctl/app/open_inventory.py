@@ -18,6 +18,7 @@ from ionetctl.core import host_paths
 from ionetctl.core.errors import ConfigurationError
 from ionetctl.credentials.pki import check_client_pair, open_issuer
 from ionetctl.credentials.secrets import SecretStore
+from ionetctl.host.dependencies import RegionTools
 from ionetctl.inventory.load import load_inventory
 from ionetctl.inventory.select import select_hosts
 from ionetctl.nomad import NomadRegion
@@ -35,21 +36,10 @@ if TYPE_CHECKING:
     from ionetctl.core.model.node import RegionStatus
     from ionetctl.core.model.plan import Program
     from ionetctl.core.model.secret import SecretRef
-    from ionetctl.core.ports import Clock, Issuer, Region
+    from ionetctl.core.ports import Clock
     from ionetctl.core.settings import Settings
 
 LOCK_FILE: Final = "ionetctl.lock"
-
-
-@dataclass(frozen=True, slots=True)
-class OpenRegion:
-    """A region that can be asked; ``ca_pem`` is what nodes and API are checked against."""
-
-    settings: RegionSettings
-    api: Region
-    registrar: Registrar
-    issuer: Issuer
-    ca_pem: bytes
 
 
 @dataclass(slots=True)
@@ -62,7 +52,7 @@ class Site:
     artifacts: ArtifactStore
     clock: Clock
     programs: dict[ArtifactKey, Program] = field(default_factory=dict)
-    regions: dict[RegionName, OpenRegion] = field(default_factory=dict)
+    regions: dict[RegionName, RegionTools] = field(default_factory=dict)
 
     async def open_regions(self, stack: AsyncExitStack) -> None:
         """Make the regions of the chosen hosts ready to be asked; raises for what is wrong with keys and CAs."""
@@ -72,7 +62,7 @@ class Site:
             issuer = open_issuer(settings, self.secrets.reveal, self.clock)
             api = await stack.enter_async_context(NomadRegion.open(settings, self.secrets.reveal))
             registrar = Registrar(api, self.clock)
-            self.regions[name] = OpenRegion(settings, api, registrar, issuer, _read_ca(settings))
+            self.regions[name] = RegionTools(settings, api, registrar, issuer, _read_ca(settings))
 
     async def check_region(self, name: RegionName) -> RegionStatus:
         """What a region says of itself, held against what the inventory asks of it."""

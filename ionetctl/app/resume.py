@@ -1,4 +1,4 @@
-"""What was asked for, and which rollout that is: a new one, or an interrupted one to go on with.
+"""Which rollout the options mean: a new one, or an interrupted one to go on with.
 
 Reads journals; opens the one that will be written. What is done in a rollout stands in ``enrollment``.
 """
@@ -14,7 +14,6 @@ from ionetctl.core.errors import UsageError
 from ionetctl.core.events import HostFinished, RolloutStarted
 from ionetctl.core.model.outcome import Result
 from ionetctl.history.journal import Journal, journal_path, list_journals, new_rollout_id, read_journal
-from ionetctl.rollout.waves import Size, Strategy
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,38 +22,9 @@ if TYPE_CHECKING:
     from ionetctl.core.model.names import HostName, RolloutId
     from ionetctl.core.ports import Clock
     from ionetctl.core.settings import Settings
+    from ionetctl.rollout.options import RolloutOptions
 
 DONE: Final = frozenset({Result.ENROLLED, Result.UNCHANGED})
-
-
-@dataclass(frozen=True, slots=True)
-class EnrollOptions:
-    """What the command line says, and in ``command`` its very words after the program's name.
-
-    Sizes as text (``10%``); ``timeout_s`` bounds each step on a host, connecting to it included.
-    """
-
-    inventory: str
-    limit: str | None = None
-    check: bool = False
-    diff: bool = False
-    canary: int = 1
-    batch_size: str = "10%"
-    max_failures: str = "5%"
-    concurrency: int = 100
-    timeout_s: float = 120.0
-    resume: bool = False
-    rollout: str | None = None
-    takeover: bool = False
-    accept_new: bool = False
-    artifacts: str | None = None
-    command: tuple[str, ...] = ()
-
-    @property
-    def strategy(self) -> Strategy:
-        """How the rollout proceeds; raises ``UsageError`` for a size that is none."""
-        batch_size = Size.parse(self.batch_size, "--batch-size")
-        return Strategy(self.canary, batch_size, Size.parse(self.max_failures, "--max-failures"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +45,7 @@ class Past:
         return self.envelopes[-1].seq + 1 if self.envelopes else 1
 
 
-def resume_command(options: EnrollOptions, rollout: RolloutId) -> str:
+def resume_command(options: RolloutOptions, rollout: RolloutId) -> str:
     """What to type to go on with a rollout: the command that began it, consent and limits included."""
     words = list(options.command) or ["enroll", options.inventory]
     if options.rollout is not None:
@@ -88,7 +58,7 @@ def resume_command(options: EnrollOptions, rollout: RolloutId) -> str:
     return shlex.join(["ionetctl", *words, "--resume", "--rollout", rollout])
 
 
-def identify(options: EnrollOptions, settings: Settings, clock: Clock) -> tuple[RolloutId, Past]:
+def identify(options: RolloutOptions, settings: Settings, clock: Clock) -> tuple[RolloutId, Past]:
     """A new rollout, or the one to go on with and what it has done."""
     if not options.resume:
         return new_rollout_id(clock, random.SystemRandom()), Past((), frozenset())
@@ -107,7 +77,7 @@ def identify(options: EnrollOptions, settings: Settings, clock: Clock) -> tuple[
     return envelopes[0].event.rollout, Past(envelopes, done, members)
 
 
-def _path_to_resume(options: EnrollOptions, settings: Settings) -> Path:
+def _path_to_resume(options: RolloutOptions, settings: Settings) -> Path:
     if options.rollout is not None:
         path = journal_path(settings.rollouts_dir, options.rollout)
         if not path.exists():

@@ -12,43 +12,41 @@ from typing import TYPE_CHECKING, Final
 from ionetctl.core.errors import HostFailedError, HostUnverifiedError
 from ionetctl.core.events import StepStarted, TokenMinted
 from ionetctl.facts.survey_output import AwaitToken, AwaitVerdict, Done
-from ionetctl.verification.registrar import Expectation, diagnose
+from ionetctl.host.planned_host import Mark
+from ionetctl.verification.expectation import expected_node
+from ionetctl.verification.registrar import diagnose
 
 if TYPE_CHECKING:
-    from ionetctl.core.model.host import Host
     from ionetctl.core.model.names import NodeId
     from ionetctl.core.model.node import NodeView
-    from ionetctl.core.ports import Emit, Region
     from ionetctl.host.apply_session import Conversation
-    from ionetctl.verification.registrar import Registrar
+    from ionetctl.host.dependencies import Dependencies, RegionTools
+    from ionetctl.host.planned_host import PlannedHost
 
 TOKEN_TTL_S: Final = 300
 """Long enough for a slow start, short enough that a copied token is soon worthless."""
-FIRST_PATIENCE_S: Final = 15.0
+FIRST_TIMEOUT_S: Final = 15.0
 """How long a node may stay away before its own log is asked for the reason."""
 NOT_REGISTERED: Final = "not_registered"
 INTRODUCTION_DENIED: Final = "introduction_denied"
 
 
-def expectation(host: Host) -> Expectation:
-    """What the region must show of a host's node before its GPUs are looked at: that it is there, and in its place."""
-    return Expectation(host.node_pool, host.datacenter, may_be_ineligible=True)
-
-
 @dataclass(frozen=True, slots=True)
-class Registration:
-    """What is needed to lead one host into its region; ``patience_s`` bounds the wait for the region's word."""
+class NodeConfirmation:
+    """The controller's side of one host's apply: ``attempt`` counts from 1."""
 
-    host: Host
-    node_name: str
-    stamp: str
-    region: Region
-    registrar: Registrar
-    emit: Emit
-    patience_s: float
-    introduces: bool
-    needs_token: bool
+    deps: Dependencies
+    planned: PlannedHost
     attempt: int = 1
+
+    @property
+    def needs_token(self) -> bool:
+        """Whether the host is given an introduction token before its agent starts."""
+        return self._tools.introduces and self.planned.mark is Mark.NEW
+
+    @property
+    def _tools(self) -> RegionTools:
+        return self.deps.regions[self.planned.host.region]
 
     async def lead(self, talk: Conversation) -> NodeView:
         """The node as the region shows it, once the host has put everything away.
@@ -65,33 +63,31 @@ class Registration:
         return view
 
     async def _mint(self) -> str:
-        token = await self.region.introduce(self.node_name, self.host.node_pool, TOKEN_TTL_S)
-        await self.emit(TokenMinted(host=self.host.name, expires_at=token.expires_at.isoformat()))
+        host = self.planned.host
+        token = await self._tools.api.introduce(self.planned.surveyed.node_name, host.node_pool, TOKEN_TTL_S)
+        await self.deps.emit(TokenMinted(host=host.name, expires_at=token.expires_at.isoformat()))
         return token.jwt
 
     async def _confirmed(self, talk: Conversation) -> NodeView:
         if talk.node_id is None:
             raise HostFailedError("no_node_id", "the host did not say its node id", "run again")
-        await self.emit(StepStarted(host=self.host.name, step="confirm", attempt=self.attempt))
-        may_mint = self.introduces
-        patience = [min(FIRST_PATIENCE_S, self.patience_s), self.patience_s]
+        await self.deps.emit(StepStarted(host=self.planned.host.name, step="confirm", attempt=self.attempt))
+        may_mint, timeout_s = self._tools.introduces, self.deps.deadlines.step_s
+        timeouts_s = [min(FIRST_TIMEOUT_S, timeout_s), timeout_s]
         while True:
             try:
-                return await self._ask(talk.node_id, patience.pop(0))
+                return await confirm_node(self.deps, self.planned, talk.node_id, timeouts_s.pop(0))
             except HostUnverifiedError as error:
                 reason = await self._explained(talk, error)
-                # What the region says may change while a node settles in, what the node's log says does not.
+                # What the region shows may change while a node settles in, what the node's log says does not.
                 is_explained = reason is not error
             if reason.code == INTRODUCTION_DENIED and may_mint:
                 may_mint = False
                 talk.answer(f"token {await self._mint()}")
                 await talk.until(AwaitVerdict)
-                patience.append(self.patience_s)
-            elif is_explained or not patience:
+                timeouts_s.append(timeout_s)
+            elif is_explained or not timeouts_s:
                 raise reason
-
-    async def _ask(self, node_id: NodeId, patience_s: float) -> NodeView:
-        return await self.registrar.confirm(node_id, self.stamp, expectation(self.host), patience_s)
 
     async def _explained(self, talk: Conversation, error: HostUnverifiedError) -> HostUnverifiedError:
         """The error with what the node's log says of its cause, where that is known."""
@@ -103,3 +99,15 @@ class Registration:
         if diagnosis is None:
             return error
         return HostUnverifiedError(diagnosis.code, diagnosis.message, diagnosis.hint)
+
+
+async def confirm_node(
+    deps: Dependencies, planned: PlannedHost, node_id: NodeId, timeout_s: float
+) -> NodeView:
+    """The host's node, once its region shows it with the plan's stamp and in its place; its GPUs are not looked at.
+
+    Raises ``HostUnverifiedError`` when ``timeout_s`` is over, and what the region raises.
+    """
+    expected = expected_node(planned.host, may_be_ineligible=True, counts_gpus=False)
+    registrar = deps.regions[planned.host.region].registrar
+    return await registrar.confirm(node_id, planned.plan.stamp, expected, timeout_s)

@@ -1,12 +1,14 @@
-"""What a pipeline works with: ports, scripts, deadlines. Held together here, used elsewhere."""
+"""What the steps on a host depend on: ports, scripts, deadlines. Held together here, used elsewhere."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from ionetctl.verification.registrar import introduces
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from ionetctl.core.model.facts import Facts
     from ionetctl.core.model.host import Host
@@ -50,26 +52,33 @@ class Scripts:
 
 @dataclass(frozen=True, slots=True)
 class RegionTools:
-    """What is needed of one region; ``introduces`` says whether its nodes are given introduction tokens."""
+    """All that is used of one region; ``ca_pem`` is what nodes and API are checked against."""
 
-    region: Region
+    settings: RegionSettings
+    api: Region
     registrar: Registrar
     issuer: Issuer
-    settings: RegionSettings
-    introduces: bool
+    ca_pem: bytes
     status: RegionStatus | None = None
     """``None`` where it was not asked, or did not answer."""
+
+    @property
+    def introduces(self) -> bool:
+        """Whether new nodes of the region are given introduction tokens."""
+        return self.status is not None and introduces(self.status, self.settings)
 
 
 @dataclass(frozen=True, slots=True)
 class Dependencies:
-    """All that a pipeline works with. ``surveyed_paths`` are those that any bundle of the rollout may hold."""
+    """What all hosts of one rollout share. ``surveyed_paths`` are those that any bundle of the rollout may hold."""
 
     rollout: RolloutId
     owner: str
     started_at: str
     connector: Connector
     regions: Mapping[RegionName, RegionTools]
+    ensure_programs: Callable[[Iterable[tuple[Host, Facts]]], Awaitable[None]]
+    """Makes the releases that surveyed hosts need available, for ``subject_of``."""
     subject_of: Callable[[Host, str, Facts], Subject]
     surveyed_paths: tuple[str, ...]
     servers_of: Callable[[Host], tuple[str, ...]]

@@ -1,7 +1,7 @@
-"""One host, from the first look to the region's word. Sees ports and model only; a failure becomes a value here.
+"""The steps on one host, tried again where that may help. Sees ports only; a failure becomes a value here.
 
-``survey`` looks (the first connection), ``plan_host`` plans without touching the host, ``enroll`` looks again, applies
-and has the region confirm (the second connection). Nothing is held open between the two.
+``survey`` looks at the host (the first connection); ``enroll`` surveys it again, applies its plan and has the region
+confirm the node (the second connection). Nothing is held open between the two.
 """
 
 from __future__ import annotations
@@ -12,52 +12,29 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from ionetctl import gpu
 from ionetctl.checks import blocking, check_host
-from ionetctl.core import host_paths
-from ionetctl.core.errors import (
-    HostError,
-    HostFailedError,
-    HostUnreachableError,
-    HostUnverifiedError,
-    IonetctlError,
-)
-from ionetctl.core.events import (
-    HostConfirmed,
-    HostPlanned,
-    HostSurveyed,
-    StepFinished,
-    StepRetried,
-    StepStarted,
-    Warned,
-)
+from ionetctl.core.errors import HostError, HostFailedError, HostUnreachableError, IonetctlError
+from ionetctl.core.events import HostConfirmed, HostSurveyed, StepFinished, StepRetried, StepStarted
 from ionetctl.core.model.names import NodeId
 from ionetctl.core.model.outcome import Outcome, Result
-from ionetctl.core.model.plan import Action, Bundle, Change, Plan
-from ionetctl.core.ports import Command
-from ionetctl.facts.survey_output import SURVEY_LIMIT_BYTES
 from ionetctl.host import outcomes
 from ionetctl.host.apply_session import Opening, converse
-from ionetctl.host.confirm_node import Registration, expectation
+from ionetctl.host.confirm_node import NodeConfirmation, confirm_node
 from ionetctl.host.dependencies import NONCE_BYTES
+from ionetctl.host.planned_host import Mark, PlannedHost
+from ionetctl.host.planner import Planner
 from ionetctl.host.prepare import Preparing
-from ionetctl.host.release_node import Admission, Candidate, Mark
+from ionetctl.host.release_node import Admission
 from ionetctl.host.survey import Surveyed, Surveyor
-from ionetctl.plan.bundle import build_bundle
-from ionetctl.plan.diff import compared_paths, file_diffs, parse_texts
-from ionetctl.plan.plan import Circumstances, make_plan
-from ionetctl.plan.prepare_steps import SEEN_AT_START, needed
+from ionetctl.plan.prepare_steps import SEEN_AT_START
 from ionetctl.plan.shipment import pack
-from ionetctl.verification import gpu_evidence
-from ionetctl.verification.registrar import find_stamped, judge
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable
 
     from ionetctl.core.model.host import Host
-    from ionetctl.core.model.names import HostName
     from ionetctl.core.model.node import NodeView
-    from ionetctl.core.model.plan import FileDiff
     from ionetctl.core.ports import Session
-    from ionetctl.host.dependencies import Dependencies, RegionTools
+    from ionetctl.host.dependencies import Dependencies
 
 DID_NOT_START: Final = frozenset({"start_failed", "start_timeout"})
 """A device plugin that hangs in the driver holds up the agent's start: systemd, the agent or the apply gives it up."""
@@ -66,29 +43,8 @@ _Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
-class PlannedHost:
-    """A host with what it should have and what is to be done; ``mark`` is what its region said of the node."""
-
-    surveyed: Surveyed
-    bundle: Bundle
-    plan: Plan
-    mark: Mark
-    unconfirmed: str | None
-
-    @property
-    def host(self) -> Host:
-        """The host."""
-        return self.surveyed.host
-
-    @property
-    def only_releases(self) -> bool:
-        """Whether nothing is to be done on the host itself."""
-        return {change.action for change in self.plan.changes} == {Action.RELEASE}
-
-
-@dataclass(frozen=True, slots=True)
 class Blocked:
-    """A host that was looked at and must not be touched: it counts in the fleet's checks all the same."""
+    """A host that was surveyed and must not be touched: it counts in the fleet's checks all the same."""
 
     surveyed: Surveyed
     outcome: Outcome
@@ -96,53 +52,9 @@ class Blocked:
 
 @dataclass(slots=True)
 class _Attempts:
-    """What an outcome says of the retries that led to it."""
+    """How many attempts led to an outcome."""
 
     made: int = 0
-
-
-def _surveyed_event(surveyed: Surveyed) -> HostSurveyed:
-    facts = surveyed.facts
-    return HostSurveyed(
-        host=surveyed.host.name,
-        os=facts.os_name or facts.os_id,
-        architecture=facts.architecture,
-        gpus_seen=None if facts.gpus is None else len(facts.gpus),
-        machine_id=facts.machine_id,
-        node_id=facts.nomad.node_id,
-        findings=surveyed.findings,
-        gpus=tuple(gpu.standard_name(seen.name, seen.memory_mib) for seen in facts.gpus or () if seen.name),
-        driver_version=facts.driver_version,
-        rack=surveyed.host.rack,
-    )
-
-
-def _after(planned: PlannedHost, done: frozenset[str]) -> PlannedHost:
-    """The plan's circumstances once preparations were carried out: an agent that runs must see some of them."""
-    if not done & SEEN_AT_START:
-        return planned
-    seen = f"it sees {', '.join(sorted(done & SEEN_AT_START))} only when it starts"
-    return replace(planned, unconfirmed=planned.unconfirmed or seen)
-
-
-def _word(converged: PlannedHost, view: NodeView | None) -> NodeView | HostUnverifiedError:
-    """The region's word on a host where nothing differs, held against what its survey's probe saw."""
-    host, facts = converged.host, converged.surveyed.facts
-    due = replace(
-        expectation(host), gpus=gpu_evidence.gpus_due(host, facts), may_be_ineligible=converged.mark.is_ours
-    )
-    word = judge(view, due)
-    if isinstance(word, HostUnverifiedError):
-        return word
-    return gpu_evidence.shortfall(host, word, facts) or word
-
-
-def _candidate(planned: PlannedHost, seen: Surveyed, view: NodeView) -> Candidate:
-    finding = blocking(seen.findings)
-    flaw = outcomes.finding_error(finding) if finding else None
-    if flaw is not None:
-        flaw.step = "confirm"
-    return Candidate(planned.host, view, planned.plan.stamp, seen.facts, planned.mark, flaw)
 
 
 class Pipeline:
@@ -151,10 +63,11 @@ class Pipeline:
     def __init__(self, dependencies: Dependencies) -> None:
         self._deps = dependencies
         self._surveyor = Surveyor(dependencies)
+        self._planner = Planner(dependencies)
         self._preparing = Preparing(dependencies)
 
     async def survey(self, host: Host) -> Surveyed | Blocked | Outcome:
-        """The host as it is, with its outcome where it must not be touched; that alone where nobody could look."""
+        """The host as it is, with its outcome where it must not be touched; that alone where it cannot be surveyed."""
         began = self._deps.clock.monotonic()
         attempts = _Attempts()
         try:
@@ -167,132 +80,60 @@ class Pipeline:
             return Blocked(surveyed, self._timed(blocked, attempts, began))
         return surveyed
 
-    async def plan_host(
-        self, surveyed: Surveyed, nonce: str, mark: Mark, *, unconfirmed: str | None
-    ) -> PlannedHost:
-        """The host with its plan; ``unconfirmed`` is why the region does not show it although nothing differs."""
-        bundle = build_bundle(self._deps.subject_of(surveyed.host, surveyed.node_name, surveyed.facts))
-        plan = self._plan(surveyed, bundle, nonce, is_known=mark is not Mark.NEW, unconfirmed=unconfirmed)
-        return PlannedHost(surveyed, bundle, plan, mark, unconfirmed)
-
-    async def announce(self, planned: PlannedHost) -> None:
-        """Record the plan that will be carried out or shown."""
-        await self._announce(planned, ())
-
-    async def announce_with_diffs(self, planned: PlannedHost) -> None:
-        """The same with what changes in text files; a host that will not show them is announced without."""
-        paths = compared_paths(planned.bundle, planned.plan)
-        try:
-            present = await self._read(planned.host, paths) if paths else {}
-        except HostError as error:
-            await self._deps.emit(Warned(host=planned.host.name, code=error.code, message=error.message))
-            await self._announce(planned, ())
-        else:
-            await self._announce(planned, file_diffs(planned.bundle, planned.plan, present))
-
-    async def _announce(self, planned: PlannedHost, diffs: tuple[FileDiff, ...]) -> None:
-        plan = planned.plan
-        event = HostPlanned(host=planned.host.name, changes=plan.changes, stamp=plan.stamp, diffs=diffs)
-        await self._deps.emit(event)
-
-    async def _read(self, host: Host, paths: tuple[str, ...]) -> dict[str, str]:
-        nonce = secrets.token_hex(NONCE_BYTES)
-        limits = self._deps.deadlines
-        argv = ("sh", "-s", "--", nonce, *paths)
-        command = Command(argv, limits.step_s, limits.idle_s, SURVEY_LIMIT_BYTES)
-        async with self._deps.connector.connect(host) as session:
-            completed = await session.run(command, self._deps.scripts.read)
-        return parse_texts(completed.stdout, nonce)
-
-    async def confirm_converged(
-        self, tools: RegionTools, converged: Sequence[PlannedHost]
-    ) -> dict[HostName, NodeView | HostUnverifiedError]:
-        """What a region says of hosts where nothing differs: the node as it should be, or why it is not.
-
-        A node that proves itself and is still held may be ineligible: ``to_release`` says what is to be done.
-        """
-        stamps = {
-            node_id: one.plan.stamp for one in converged if (node_id := one.surveyed.facts.nomad.node_id)
-        }
-        with_devices = any(
-            gpu_evidence.gpus_due(one.host, one.surveyed.facts) is not None for one in converged
-        )
-        stamped = await find_stamped(tools.region, stamps, with_devices=with_devices)
-        return {
-            one.host.name: _word(one, stamped.get(one.surveyed.facts.nomad.node_id or NodeId("")))
-            for one in converged
-        }
-
-    def to_release(self, converged: PlannedHost) -> PlannedHost:
-        """The plan for a host where nothing differs but that its node, which proves itself, is held."""
-        reason = "the region sees all that was promised, and the node is held"
-        change = Change(Action.RELEASE, host_paths.UNIT_NAME, reason)
-        return replace(converged, plan=replace(converged.plan, changes=(change,)))
-
-    async def settle_mark(self, converged: PlannedHost, view: NodeView) -> None:
-        """Complete the release of an eligible node where something cut it off; nothing is done where nothing did."""
-        if converged.mark is not Mark.RELEASED:
-            await self._admission(converged.host).mark_released(converged.host, view)
-
-    async def refuse(self, converged: PlannedHost, error: HostUnverifiedError) -> None:
-        """Note in the region why a node that is held there is not released."""
-        if converged.mark.is_ours:
-            view = await self._confirm(converged)
-            await self._admission(converged.host).refuse(
-                _candidate(converged, converged.surveyed, view), error
-            )
-
     async def enroll(self, planned: PlannedHost, nonce: str) -> Outcome:
-        """How the host ended. ``nonce`` is the wave's: it proves which apply an agent came up with."""
+        """The outcome of carrying out the plan. ``nonce`` is the wave's: it proves which apply an agent came up with."""
         host, began, attempts = planned.host, self._deps.clock.monotonic(), _Attempts()
 
         async def once(attempt: int) -> Outcome:
+            if planned.only_releases:
+                return await self._release(planned)
             return await self._enroll_once(planned, nonce, attempt)
 
         try:
             outcome = await self._retried(host, "apply", attempts, once)
         except IonetctlError as error:
-            outcome = outcomes.failed(host, "apply", error, planned.surveyed.facts)
+            outcome = outcomes.failed(host, "apply", error, planned.facts)
         return self._timed(outcome, attempts, began)
 
     async def _survey_once(self, host: Host) -> Surveyed:
         async with self._deps.connector.connect(host) as session:
             return await self._surveyor.survey(host, session)
 
-    def _plan(
-        self, surveyed: Surveyed, bundle: Bundle, nonce: str, *, is_known: bool, unconfirmed: str | None
-    ) -> Plan:
-        issuer = self._deps.regions[surveyed.host.region].issuer
-        unfit = issuer.explain_unfit(surveyed.facts.node_certificate, surveyed.host, self._deps.clock.now())
-        circumstances = Circumstances(nonce, unfit, is_known=is_known, unconfirmed=unconfirmed)
-        plan = make_plan(bundle, surveyed.facts, circumstances)
-        return replace(plan, changes=(*needed(surveyed.host, surveyed.facts), *plan.changes))
+    async def _release(self, planned: PlannedHost) -> Outcome:
+        """Release the host's node, without a connection to the host."""
+        view = await self._admit(planned, await self._confirm(planned))
+        await self._confirmed(planned, view)
+        return outcomes.confirmed(planned.host, Result.ENROLLED, view, planned.facts, planned.plan.stamp)
 
     async def _enroll_once(self, planned: PlannedHost, nonce: str, attempt: int) -> Outcome:
         host = planned.host
-        if planned.only_releases:
-            view = await self._confirm(planned)
-            view = await self._admit(planned, planned.surveyed, view)
-            await self._confirmed(planned, view)
-            return outcomes.confirmed(host, Result.ENROLLED, view, planned.surveyed.facts, planned.plan.stamp)
 
-        async def look(session: Session) -> Surveyed:
-            return await self._look_again(planned, session)
+        async def survey(session: Session) -> Surveyed:
+            return await self._survey_before_apply(host, session)
 
-        async with self._preparing.prepared(host, look, attempt) as (session, now, done):
+        async with self._preparing.prepared(host, survey, attempt) as (session, now, done):
             self._refuse_unmended(now)
-            fresh = await self._prepare_again(_after(planned, done), now, nonce)
+            fresh = self._plan_again(planned, now, nonce, done)
             if fresh.plan.is_empty:
-                view = await self._admit(fresh, now, await self._confirm(fresh))
+                view = await self._admit(fresh, await self._confirm(fresh))
             else:
                 view = await self._apply_or_explain(fresh, session, attempt)
-                view = await self._admit(fresh, now, view, session)
+                view = await self._admit(fresh, view, session)
         stamp = fresh.plan.stamp
         await self._confirmed(fresh, view)
-        # An attempt of this rollout that broke off may be what the host owes its being right to.
+        # An attempt of this rollout that broke off may be what left the host as it should be.
         is_ours = bool(done) or not fresh.plan.is_empty or stamp.endswith(f"-{nonce}")
         result = Result.ENROLLED if is_ours else Result.UNCHANGED
         return outcomes.confirmed(host, result, view, now.facts, stamp)
+
+    async def _survey_before_apply(self, host: Host, session: Session) -> Surveyed:
+        surveyed = await self._surveyor.survey(host, session)
+        if surveyed.facts.lock_owner and self._deps.rollout in surveyed.facts.lock_owner:
+            message = "the apply of a connection that broke off is still at work there"
+            raise HostUnreachableError("apply_still_running", message, "it ends by itself", transient=True)
+        if finding := blocking(surveyed.findings):
+            raise outcomes.finding_error(finding)
+        return surveyed
 
     def _refuse_unmended(self, now: Surveyed) -> None:
         """With nothing left to prepare, what a preparation was to mend and did not keeps the host out after all."""
@@ -300,10 +141,21 @@ class Pipeline:
         if finding := blocking(findings):
             raise outcomes.finding_error(finding)
 
-    async def _prepare_again(self, planned: PlannedHost, now: Surveyed, nonce: str) -> PlannedHost:
-        is_same_node = now.facts.nomad.node_id == planned.surveyed.facts.nomad.node_id
+    def _plan_again(
+        self, planned: PlannedHost, now: Surveyed, nonce: str, done: frozenset[str]
+    ) -> PlannedHost:
+        """The plan by the second survey; ``done`` are the preparations that were carried out before it."""
+        is_same_node = now.facts.nomad.node_id == planned.facts.nomad.node_id
         mark = planned.mark if is_same_node else Mark.NEW
-        return await self.plan_host(now, nonce, mark, unconfirmed=planned.unconfirmed)
+        unconfirmed = planned.unconfirmed
+        if seen_at_start := done & SEEN_AT_START:
+            unconfirmed = unconfirmed or f"it sees {', '.join(sorted(seen_at_start))} only when it starts"
+        return self._planner.plan_host(now, nonce, mark, unconfirmed=unconfirmed)
+
+    async def _confirm(self, planned: PlannedHost) -> NodeView:
+        """The node of a host that has become as it should be since it was planned."""
+        node_id = planned.facts.nomad.node_id or NodeId("")
+        return await confirm_node(self._deps, planned, node_id, self._deps.deadlines.step_s)
 
     async def _confirmed(self, planned: PlannedHost, view: NodeView) -> None:
         host, stamp = planned.host.name, planned.plan.stamp
@@ -311,38 +163,14 @@ class Pipeline:
             HostConfirmed(host=host, node_id=view.id, stamp=stamp, gpus_seen=view.gpu_count)
         )
 
-    async def _confirm(self, planned: PlannedHost) -> NodeView:
-        """The region's word on a host that has become as it should be since it was planned."""
-        host, facts = planned.host, planned.surveyed.facts
-        return await self._deps.regions[host.region].registrar.confirm(
-            facts.nomad.node_id or NodeId(""),
-            planned.plan.stamp,
-            expectation(host),
-            self._deps.deadlines.step_s,
-        )
-
-    def _admission(self, host: Host) -> Admission:
-        tools = self._deps.regions[host.region]
-        return Admission(tools.region, tools.registrar, self._deps.emit)
-
-    async def _admit(
-        self, planned: PlannedHost, seen: Surveyed, view: NodeView, session: Session | None = None
-    ) -> NodeView:
-        """The node once it may have jobs; over a session its host's GPUs are looked at again."""
-        admission = self._admission(planned.host)
+    async def _admit(self, planned: PlannedHost, view: NodeView, session: Session | None = None) -> NodeView:
+        """The node once it may have jobs; over a session the host's GPUs are probed again before."""
+        admission = Admission(self._deps.regions[planned.host.region], self._deps.emit)
         view = await admission.hold(planned.host, view, planned.mark)
         if session is not None:
-            seen = await self._surveyor.survey_again(seen, session)
-        return await admission.admit(_candidate(planned, seen, view), self._deps.deadlines.step_s)
-
-    async def _look_again(self, planned: PlannedHost, session: Session) -> Surveyed:
-        surveyed = await self._surveyor.survey(planned.host, session)
-        if surveyed.facts.lock_owner and self._deps.rollout in surveyed.facts.lock_owner:
-            message = "the apply of a connection that broke off is still at work there"
-            raise HostUnreachableError("apply_still_running", message, "it ends by itself", transient=True)
-        if finding := blocking(surveyed.findings):
-            raise outcomes.finding_error(finding)
-        return surveyed
+            surveyed = await self._surveyor.survey_again(planned.surveyed, session)
+            planned = replace(planned, surveyed=surveyed)
+        return await admission.admit(planned, view, self._deps.deadlines.step_s)
 
     async def _apply_or_explain(self, planned: PlannedHost, session: Session, attempt: int) -> NodeView:
         """The node once it is registered. A start that failed is blamed on the driver where that hangs."""
@@ -362,34 +190,21 @@ class Pipeline:
 
     async def _apply(self, planned: PlannedHost, session: Session, attempt: int) -> NodeView:
         host = planned.host
-        tools = self._deps.regions[host.region]
-        needs_token = tools.introduces and planned.mark is Mark.NEW
+        confirmation = NodeConfirmation(self._deps, planned, attempt)
         payload = pack(
             planned.bundle,
             planned.plan,
-            planned.surveyed.facts,
-            lambda: tools.issuer.issue(host),
+            planned.facts,
+            lambda: self._deps.regions[host.region].issuer.issue(host),
             rollout=self._deps.rollout,
             apply_script=self._deps.scripts.apply,
-            needs_token=needs_token,
-        )
-        registration = Registration(
-            host,
-            planned.surveyed.node_name,
-            planned.plan.stamp,
-            tools.region,
-            tools.registrar,
-            self._deps.emit,
-            self._deps.deadlines.step_s,
-            introduces=tools.introduces,
-            needs_token=needs_token,
-            attempt=attempt,
+            needs_token=confirmation.needs_token,
         )
 
         async def on_step(name: str) -> None:
             await self._deps.emit(StepStarted(host=host.name, step="apply", attempt=attempt, detail=name))
 
-        return await converse(session, self._opening(), payload, on_step, registration.lead)
+        return await converse(session, self._opening(), payload, on_step, confirmation.lead)
 
     def _opening(self) -> Opening:
         limits = self._deps.deadlines
@@ -433,3 +248,19 @@ class Pipeline:
 
     def _since(self, began: float) -> float:
         return self._deps.clock.monotonic() - began
+
+
+def _surveyed_event(surveyed: Surveyed) -> HostSurveyed:
+    facts = surveyed.facts
+    return HostSurveyed(
+        host=surveyed.host.name,
+        os=facts.os_name or facts.os_id,
+        architecture=facts.architecture,
+        gpus_seen=None if facts.gpus is None else len(facts.gpus),
+        machine_id=facts.machine_id,
+        node_id=facts.nomad.node_id,
+        findings=surveyed.findings,
+        gpus=tuple(gpu.standard_name(seen.name, seen.memory_mib) for seen in facts.gpus or () if seen.name),
+        driver_version=facts.driver_version,
+        rack=surveyed.host.rack,
+    )

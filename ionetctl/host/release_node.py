@@ -1,58 +1,43 @@
 """From a registered node to one that may have jobs: held until it proves its GPUs, then released. Sees ports only.
 
-A new node registers ineligible, and its metadata says that it is ionetctl that holds it. Only such a node is released;
-one that somebody else made ineligible is left alone. Eligibility is changed before the metadata, so that whatever a
-release that was cut off has left is still ionetctl's, and the next run completes it.
+A new node registers ineligible, and its metadata records that ionetctl holds it. Only such a node is released; one that
+somebody else made ineligible is left alone. Eligibility is changed before the metadata, so that whatever a release that
+was cut off has left is still ionetctl's, and the next run completes it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from ionetctl.checks import blocking
 from ionetctl.core import host_paths
 from ionetctl.core.errors import HostError, HostUnverifiedError, RegionError
 from ionetctl.core.events import NodeHeld, NodeReleased, Warned
+from ionetctl.host.outcomes import finding_error
+from ionetctl.host.planned_host import Mark
 from ionetctl.verification import gpu_evidence
-from ionetctl.verification.registrar import ELIGIBLE, Expectation, ineligible
+from ionetctl.verification.expectation import expected_node
+from ionetctl.verification.registrar import ELIGIBLE, ineligible
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ionetctl.core.model.facts import Facts
     from ionetctl.core.model.host import Host
     from ionetctl.core.model.names import NodeId
     from ionetctl.core.model.node import NodeView
     from ionetctl.core.ports import Emit, Region
-    from ionetctl.verification.registrar import Registrar
+    from ionetctl.host.dependencies import RegionTools
+    from ionetctl.host.planned_host import PlannedHost
 
 SHORT: Final = "short"
 """What the region shows of the node falls short: once it shows it, the node is proved."""
 FLAWED: Final = "flawed"
-"""The host itself falls short, by a probe: the region's word cannot clear it, only another probe."""
+"""The host itself falls short, by a probe: only another probe can clear it."""
 REASON_CHARACTERS: Final = 200
 _BY_REGION: Final = f"{host_paths.HELD}|{SHORT}: [a-z_]+"
 _BY_ANYTHING: Final = f"{_BY_REGION}|{FLAWED}: [a-z_]+"
 _UNMARKED_FILTER: Final = f"Meta.{host_paths.ADMISSION_KEY} is empty"
-
-
-class Mark(StrEnum):
-    """What a region says of a node's admission."""
-
-    NEW = "new"
-    """It does not know the node."""
-    HELD = "held"
-    """ionetctl has not released it: its eligibility is ours to decide."""
-    RELEASED = "released"
-    """ionetctl let it have jobs once: what it is now, somebody else decided."""
-    NONE = "none"
-    """It was there before ionetctl enrolled it: it is eligible or not by somebody else's will."""
-
-    @property
-    def is_ours(self) -> bool:
-        """Whether ionetctl may change the node's eligibility."""
-        return self in (Mark.NEW, Mark.HELD)
 
 
 async def marks(region: Region) -> Mapping[NodeId, Mark]:
@@ -65,7 +50,7 @@ async def marks(region: Region) -> Mapping[NodeId, Mark]:
 
 
 async def held(region: Region, *, by_region: bool = False) -> frozenset[NodeId]:
-    """The nodes that ionetctl holds; ``by_region``: those that the region's word alone can clear.
+    """The nodes that ionetctl holds; ``by_region``: those that what the region shows can clear.
 
     Raises what the region raises.
     """
@@ -83,23 +68,10 @@ async def release(region: Region, node: NodeId) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    """A registered node, and what a probe of its host has said since; ``flaw`` is what the host itself lacks."""
-
-    host: Host
-    view: NodeView
-    stamp: str
-    facts: Facts
-    mark: Mark
-    flaw: HostError | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Admission:
     """How nodes of one region are admitted."""
 
-    region: Region
-    registrar: Registrar
+    tools: RegionTools
     emit: Emit
 
     async def hold(self, host: Host, view: NodeView, mark: Mark) -> NodeView:
@@ -109,7 +81,7 @@ class Admission:
         region raises.
         """
         if mark is Mark.NEW and view.eligibility == ELIGIBLE:
-            await self.region.set_eligibility(view.id, is_eligible=False)
+            await self.tools.api.set_eligibility(view.id, is_eligible=False)
             return replace(view, eligibility="ineligible")
         if view.eligibility != ELIGIBLE and not mark.is_ours:
             if mark is Mark.NONE:
@@ -117,64 +89,65 @@ class Admission:
             raise ineligible(view)
         return view
 
-    async def admit(self, candidate: Candidate, patience_s: float) -> NodeView:
-        """The node, proved and eligible; the region is given ``patience_s`` to show its GPUs.
+    async def admit(self, planned: PlannedHost, view: NodeView, timeout_s: float) -> NodeView:
+        """The node, proved and eligible; the region is given ``timeout_s`` to show its GPUs.
 
-        Raises ``HostFailedError`` where the host itself falls short, ``HostUnverifiedError`` where only the region does:
-        a node that ionetctl holds stays held then, with the reason in its metadata. Also what the region raises.
+        ``planned`` carries the latest survey. Raises ``HostFailedError`` where the host itself falls short,
+        ``HostUnverifiedError`` where only its node in the region does: a node that ionetctl holds stays held then, with
+        the reason in its metadata. Also what the region raises.
         """
         try:
-            view = await self._proved(candidate, patience_s)
+            proved = await self._proved(planned, view, timeout_s)
         except HostError as error:
-            await self.refuse(candidate, error)
+            await self.refuse(planned, view, error)
             raise
-        for caution in gpu_evidence.cautions(candidate.host, view, candidate.facts):
+        for caution in gpu_evidence.cautions(planned.host, proved, planned.facts):
             event = Warned(
-                host=candidate.host.name, code=caution.code, message=caution.message, hint=caution.hint
+                host=planned.host.name, code=caution.code, message=caution.message, hint=caution.hint
             )
             await self.emit(event)
-        if candidate.mark is Mark.RELEASED:
-            return view
-        return await self._release(candidate.host, view)
+        if planned.mark is Mark.RELEASED:
+            return proved
+        return await self._release(planned.host, proved)
 
-    async def _proved(self, candidate: Candidate, patience_s: float) -> NodeView:
-        if candidate.flaw is not None:
-            raise candidate.flaw
-        host, facts = candidate.host, candidate.facts
-        due = Expectation(
-            host.node_pool, host.datacenter, gpu_evidence.gpus_due(host, facts), may_be_ineligible=True
-        )
-        view = await self.registrar.confirm(candidate.view.id, candidate.stamp, due, patience_s)
-        if error := gpu_evidence.shortfall(host, view, facts):
+    async def _proved(self, planned: PlannedHost, view: NodeView, timeout_s: float) -> NodeView:
+        if finding := blocking(planned.surveyed.findings):
+            error = finding_error(finding)
+            error.step = "confirm"
             raise error
-        return replace(view, eligibility=candidate.view.eligibility)
+        host, facts = planned.host, planned.facts
+        expected = expected_node(host, facts, may_be_ineligible=True)
+        shown = await self.tools.registrar.confirm(view.id, planned.plan.stamp, expected, timeout_s)
+        if shortfall := gpu_evidence.shortfall(host, shown, facts):
+            raise shortfall
+        return replace(shown, eligibility=view.eligibility)
 
-    async def refuse(self, candidate: Candidate, error: HostError) -> None:
+    async def refuse(self, planned: PlannedHost, view: NodeView, error: HostError) -> None:
         """Note why a node is not released; a known node that is eligible goes on as it is, and is only reported."""
-        if not candidate.mark.is_ours or candidate.view.eligibility == ELIGIBLE:
+        if not planned.mark.is_ours or view.eligibility == ELIGIBLE:
             return
-        host, view = candidate.host, candidate.view
         kind = SHORT if isinstance(error, HostUnverifiedError) else FLAWED
-        await self._annotate(host, view, f"{kind}: {error.code}", error.message[:REASON_CHARACTERS])
-        await self.emit(NodeHeld(host=host.name, node_id=view.id, code=error.code, message=error.message))
+        name = planned.host.name
+        await self._annotate(planned.host, view, f"{kind}: {error.code}", error.message[:REASON_CHARACTERS])
+        await self.emit(NodeHeld(host=name, node_id=view.id, code=error.code, message=error.message))
 
     async def mark_released(self, host: Host, view: NodeView) -> None:
-        """Say of an eligible node that ionetctl holds it no more."""
+        """Note that ionetctl no longer holds an eligible node."""
         await self._annotate(host, view, host_paths.RELEASED, None)
 
     async def _release(self, host: Host, view: NodeView) -> NodeView:
         was_held = view.eligibility != ELIGIBLE
         if was_held:
-            await self.region.set_eligibility(view.id, is_eligible=True)
+            await self.tools.api.set_eligibility(view.id, is_eligible=True)
         await self.mark_released(host, view)
         if was_held:
             await self.emit(NodeReleased(host=host.name, node_id=view.id))
         return replace(view, eligibility=ELIGIBLE)
 
     async def _annotate(self, host: Host, view: NodeView, admission: str, reason: str | None) -> None:
-        """Write the node's mark. That it cannot be written is told, and changes nothing of what was decided."""
+        """Write the node's mark. A failure is reported, and changes nothing of what was decided."""
         meta = {host_paths.ADMISSION_KEY: admission, host_paths.ADMISSION_REASON_KEY: reason}
         try:
-            await self.region.annotate(view.id, meta)
+            await self.tools.api.annotate(view.id, meta)
         except RegionError as error:
             await self.emit(Warned(host=host.name, code=error.code, message=error.message, hint=error.hint))

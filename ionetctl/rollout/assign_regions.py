@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """The hosts with their regions, those that no region can take, and what would overfill one, if anything."""
+    """The hosts with their regions, those that no region can take, and what would overfill each, if anything."""
 
     hosts: tuple[Surveyed, ...]
-    homeless: tuple[tuple[Surveyed, Finding], ...]
+    unplaced: tuple[tuple[Surveyed, Finding], ...]
     overfull: ConfigurationError | None
 
 
@@ -44,28 +44,28 @@ async def place(
     Hosts whose region the inventory names count first, so that the others find what room there is.
     """
     rooms = {name: _room(regions[name], nodes[name]) for name in regions if name in nodes}
-    places, homes, homeless = Places(rooms), {}, []
-    for one in sorted(surveyed, key=lambda found: found.host.region == AUTO_REGION):
-        if one.host.region != AUTO_REGION and one.host.region not in rooms:
-            homes[one.host.name] = one
+    places, placed, unplaced = Places(rooms), {}, []
+    for each in sorted(surveyed, key=lambda found: found.host.region == AUTO_REGION):
+        if each.host.region != AUTO_REGION and each.host.region not in rooms:
+            placed[each.host.name] = each
             continue
-        choice = _silent_home(one, regions, rooms) or places.place(one.host, one.facts)
+        choice = _silent_region(each, regions, rooms) or places.place(each.host, each.facts)
         if isinstance(choice, Finding):
-            homeless.append((one, choice))
+            unplaced.append((each, choice))
             continue
-        homes[one.host.name] = replace(one, host=replace(one.host, region=choice.region))
-        if one.host.region == AUTO_REGION:
-            await emit(HostPlaced(host=one.host.name, region=choice.region, reasons=choice.reasons))
-    hosts = tuple(homes[one.host.name] for one in surveyed if one.host.name in homes)
-    return Placed(hosts, tuple(homeless), _overfull(rooms.values()))
+        placed[each.host.name] = replace(each, host=replace(each.host, region=choice.region))
+        if each.host.region == AUTO_REGION:
+            await emit(HostPlaced(host=each.host.name, region=choice.region, reasons=choice.reasons))
+    hosts = tuple(placed[each.host.name] for each in surveyed if each.host.name in placed)
+    return Placed(hosts, tuple(unplaced), _overfull(rooms.values()))
 
 
-def _silent_home(
-    one: Surveyed, regions: Mapping[RegionName, RegionTools], rooms: Mapping[RegionName, Room]
+def _silent_region(
+    each: Surveyed, regions: Mapping[RegionName, RegionTools], rooms: Mapping[RegionName, Room]
 ) -> Finding | None:
-    """Why a host cannot be placed whose own region does not answer: it must not be taken for one that left."""
-    home = one.facts.machine.nomad_region
-    if not one.facts.nomad.is_ours or home in rooms or home not in regions:
+    """Why a host cannot be placed whose own region does not answer: it must not be taken for each that left."""
+    home = each.facts.machine.nomad_region
+    if not each.facts.nomad.is_ours or home in rooms or home not in regions:
         return None
     message = f"the host is enrolled in {home}, which does not answer"
     hint = "repair the region and run again; until then its hosts are left as they are"
@@ -78,7 +78,7 @@ def _room(tools: RegionTools, nodes: Sequence[NodeView]) -> Room:
 
 
 def _overfull(rooms: Iterable[Room]) -> ConfigurationError | None:
-    """The error of a region that would have more nodes than it carries; one that is too full already is none."""
+    """The error of a region that would have more nodes than it carries; each that is too full already is none."""
     full = [room for room in rooms if room.joining and room.left < 0]
     if not full:
         return None

@@ -1,7 +1,7 @@
 """The phases of a rollout, readable as one list.
 
 Survey all, check the fleet, plan all, ask, go through the waves, account for what was left. What a phase does to one
-host stands in ``pipeline``, how waves and budgets work in ``rollout``.
+host stands in ``host``, how waves and budgets work in ``waves`` and ``stop``.
 """
 
 from __future__ import annotations
@@ -12,41 +12,46 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from ionetctl.checks import FleetHost, blocking, check_fleet
-from ionetctl.core.errors import ExitCode, HostUnverifiedError, RegionError
+from ionetctl.core.errors import ExitCode, IonetctlError, RegionError
 from ionetctl.core.events import HostFinished, HostJudged, Warned
-from ionetctl.core.model.node import NodeView
 from ionetctl.core.model.outcome import Outcome, Result
 from ionetctl.host import outcomes
+from ionetctl.host.converged import (
+    Converged,
+    Held,
+    Unconfirmed,
+    Unfit,
+    Verified,
+    complete_release,
+    judge_converged,
+    note_refusal,
+)
 from ionetctl.host.dependencies import NONCE_BYTES
-from ionetctl.host.pipeline import Blocked
-from ionetctl.host.release_node import Mark, marks
+from ionetctl.host.pipeline import Blocked, Pipeline
+from ionetctl.host.planned_host import Mark, PlannedHost
+from ionetctl.host.planner import Planner
+from ionetctl.host.release_node import marks
 from ionetctl.host.survey import Surveyed
 from ionetctl.rollout.assign_regions import place
-from ionetctl.rollout.waves import FailureBudget, Rollout, Stop, Strategy, Wave, waves
+from ionetctl.rollout.options import Goal
+from ionetctl.rollout.stop import FailureBudget, Stop
+from ionetctl.rollout.waves import Rollout, waves
 from ionetctl.summary.rollout_summary import decide_exit_code
-from ionetctl.verification.registrar import ELIGIBLE
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from ionetctl.core.model.host import Host
     from ionetctl.core.model.names import HostName, NodeId, RegionName
-    from ionetctl.core.ports import Emit, Engine
-    from ionetctl.host.dependencies import RegionTools
-    from ionetctl.host.pipeline import Pipeline, PlannedHost
+    from ionetctl.core.model.node import NodeView
+    from ionetctl.core.ports import Engine
+    from ionetctl.host.dependencies import Dependencies
     from ionetctl.rollout.assign_regions import Placed
+    from ionetctl.rollout.options import RolloutOptions
 
-BEYOND_A_RESTART: Final = frozenset(
-    {
-        "docker_unhealthy",
-        "gpu_model_mismatch",
-        "node_ineligible",
-        "nvidia_runtime_missing",
-        "wrong_datacenter",
-        "wrong_node_pool",
-    }
-)
-"""What somebody decided, or what stands in the host: to restart the agent would change nothing."""
+    Nodes = Mapping[RegionName, Sequence[NodeView]]
+    Marks = Mapping[tuple[RegionName, NodeId], Mark]
+
 RESUME_HINT: Final = "run the same command with --resume"
 
 
@@ -59,60 +64,45 @@ class PlanOverview:
     failed: int
 
 
-@dataclass(frozen=True, slots=True)
-class Intent:
-    """What is to be done with the hosts. ``is_check`` stops after the plan, ``surveys_only`` before it."""
-
-    hosts: tuple[Host, ...]
-    strategy: Strategy
-    is_check: bool = False
-    surveys_only: bool = False
-    with_diffs: bool = False
-
-
 @dataclass(slots=True)
 class Phases:
-    """One run over the hosts of a rollout.
+    """One run over the hosts of a rollout; ``confirm`` asks whether the plan may be carried out."""
 
-    ``prepare_programs`` makes the releases for the architectures that were found available; ``confirm`` asks whether
-    the plan may be carried out.
-    """
-
-    intent: Intent
-    pipeline: Pipeline
-    regions: Mapping[RegionName, RegionTools]
+    deps: Dependencies
+    hosts: Sequence[Host]
+    options: RolloutOptions
     engine: Engine
-    emit: Emit
     stop: Stop
-    prepare_programs: Callable[[Iterable[Surveyed]], Awaitable[None]]
     confirm: Callable[[PlanOverview], Awaitable[bool]]
     _outcomes: dict[HostName, Outcome] = field(default_factory=dict)
-    _nonces: dict[int, str] = field(default_factory=dict)
     _blocked: list[Surveyed] = field(default_factory=list)
 
     async def run(self) -> ExitCode:
         """Do all of it; returns the exit code that the hosts earn."""
         surveyed = await self._survey_all()
-        if self.intent.surveys_only:
+        if self.options.goal is Goal.SURVEY:
             await self._judge(surveyed)
             await self._account_for_rest(
                 outcomes.SURVEYED, "the host was looked at, nothing else was asked for", ""
             )
             return await self._exit_code(has_planned_changes=False)
-        prepared = await self._plan_all(surveyed)
-        if self.intent.is_check:
-            return await self._finish_check(prepared)
-        await self._roll_out(prepared)
+        planned = await self._plan_all(surveyed)
+        if self.options.goal is Goal.PLAN:
+            return await self._finish_check(planned)
+        await self._roll_out(planned)
         message = self.stop.reason.message if self.stop.reason else "the rollout ended before it"
         await self._account_for_rest("not_begun", message, RESUME_HINT)
         return await self._exit_code(has_planned_changes=False)
 
+    # --- survey ------------------------------------------------------------------------------------------------------
+
     async def _survey_all(self) -> list[Surveyed]:
         """The hosts that can be worked with; the others have their outcome."""
+        pipeline = Pipeline(self.deps)
         surveyed: list[Surveyed] = []
 
         async def work(host: Host) -> None:
-            found = await self.pipeline.survey(host)
+            found = await pipeline.survey(host)
             if isinstance(found, Surveyed):
                 surveyed.append(found)
             elif isinstance(found, Blocked):
@@ -121,10 +111,32 @@ class Phases:
             else:
                 await self._finish(host, found)
 
-        await self.engine.run(self.intent.hosts, work, lambda: self.stop.is_requested)
-        order = {host.name: position for position, host in enumerate(self.intent.hosts)}
-        surveyed.sort(key=lambda one: order[one.host.name])
+        await self.engine.run(self.hosts, work, lambda: self.stop.is_requested)
+        order = {host.name: position for position, host in enumerate(self.hosts)}
+        surveyed.sort(key=lambda each: order[each.host.name])
         return surveyed
+
+    async def _judge(self, surveyed: Sequence[Surveyed]) -> None:
+        """What a preflight reports beside what each host shows by itself."""
+        nodes = await self._nodes_of_answering_regions()
+        placed = await self._place(surveyed, nodes)
+        if placed.overfull:
+            await self._warn(placed.overfull)
+        await self._without_doubles(placed.hosts, nodes)
+
+    async def _nodes_of_answering_regions(self) -> Nodes:
+        """A survey is worth having without the others."""
+        nodes: dict[RegionName, Sequence[NodeView]] = {}
+        for name, tools in self.deps.regions.items():
+            if tools.status is None:
+                continue
+            try:
+                nodes[name] = await tools.api.nodes()
+            except RegionError as error:
+                await self._warn(error)
+        return nodes
+
+    # --- plan --------------------------------------------------------------------------------------------------------
 
     async def _plan_all(self, surveyed: Sequence[Surveyed]) -> list[PlannedHost]:
         """The hosts that differ, each with its plan; those that do not have their outcome.
@@ -133,186 +145,161 @@ class Phases:
         """
         if self.stop.is_requested:
             return []
-        nodes = {name: await tools.region.nodes() for name, tools in self.regions.items() if tools.status}
+        nodes = {name: await tools.api.nodes() for name, tools in self.deps.regions.items() if tools.status}
         placed = await self._place(surveyed, nodes)
         if placed.overfull:
             raise placed.overfull
         healthy = await self._without_doubles(placed.hosts, nodes)
-        await self.prepare_programs(healthy)
-        known = await self._marks(nodes)
-        prepared = [await self._prepare(one, known) for one in healthy]
-        converged = [one for one in prepared if one.plan.is_empty]
-        differing = [one for one in prepared if not one.plan.is_empty]
-        words = await self._confirm_converged(converged)
-        settled = [await self._settle(one, words[one.host.name], known) for one in converged]
-        differing += [one for one in settled if one is not None]
+        await self.deps.ensure_programs((each.host, each.facts) for each in healthy)
+        planned = await self._plan(healthy, await self._marks(nodes))
+        differing = [each for each in planned if not each.plan.is_empty]
+        differing += await self._settle_converged([each for each in planned if each.plan.is_empty])
         await self._announce(differing)
         return differing
 
-    async def _settle(
-        self,
-        one: PlannedHost,
-        word: NodeView | HostUnverifiedError,
-        known: Mapping[tuple[RegionName, NodeId], Mark],
-    ) -> PlannedHost | None:
-        """Finish a host where nothing differs, unless a restart may change what its region says of it."""
-        facts = one.surveyed.facts
-        if isinstance(word, NodeView):
-            if word.eligibility != ELIGIBLE:
-                return self.pipeline.to_release(one)
-            if not self.intent.is_check:
-                await self.pipeline.settle_mark(one, word)
-            outcome = outcomes.confirmed(one.host, Result.UNCHANGED, word, facts, one.plan.stamp)
-        elif word.code in BEYOND_A_RESTART:
-            if not self.intent.is_check:
-                await self.pipeline.refuse(one, word)
-            outcome = outcomes.failed(one.host, "confirm", word, facts)
-        else:
-            return await self._prepare(one.surveyed, known, unconfirmed=word.message)
-        await self._finish(one.host, outcome)
-        return None
+    async def _place(self, surveyed: Sequence[Surveyed], nodes: Nodes) -> Placed:
+        """The hosts with their regions; those that no region can take have their outcome."""
+        placed = await place(surveyed, self.deps.regions, nodes, self.deps.emit)
+        for each, finding in placed.unplaced:
+            await self.deps.emit(HostJudged(host=each.host.name, findings=(finding,)))
+            error = outcomes.finding_error(finding)
+            await self._finish(each.host, outcomes.failed(each.host, "survey", error, each.facts))
+        return placed
 
-    async def _marks(
-        self, nodes: Mapping[RegionName, Sequence[NodeView]]
-    ) -> dict[tuple[RegionName, NodeId], Mark]:
-        """What the regions say of the admission of every node that they know."""
+    async def _without_doubles(self, surveyed: Sequence[Surveyed], nodes: Nodes) -> list[Surveyed]:
+        """The hosts that nothing in the fleet stands against; the others have their outcome."""
+        limits = {
+            name: tools.status.connections_per_client
+            for name, tools in self.deps.regions.items()
+            if tools.status
+        }
+        everyone = (*surveyed, *self._blocked)
+        fleet = (FleetHost(each.host, each.facts, each.node_name) for each in everyone)
+        findings = check_fleet(fleet, nodes, limits)
+        for name, found in findings.items():
+            await self.deps.emit(HostJudged(host=name, findings=found))
+        healthy = []
+        for each in surveyed:
+            if finding := blocking(findings.get(each.host.name, ())):
+                error = outcomes.finding_error(finding)
+                await self._finish(each.host, outcomes.failed(each.host, "survey", error, each.facts))
+            else:
+                healthy.append(each)
+        return healthy
+
+    async def _marks(self, nodes: Nodes) -> Marks:
+        """The mark of every node that the regions know."""
         found: dict[tuple[RegionName, NodeId], Mark] = {}
         for name, views in nodes.items():
-            marked = await marks(self.regions[name].region) if views else {}
+            marked = await marks(self.deps.regions[name].api) if views else {}
             found |= {(name, view.id): marked.get(view.id, Mark.RELEASED) for view in views}
         return found
 
+    async def _plan(self, surveyed: Sequence[Surveyed], known: Marks) -> list[PlannedHost]:
+        planner, nonce = Planner(self.deps), secrets.token_hex(NONCE_BYTES)
+        planned = []
+        for each in surveyed:
+            node_id = each.facts.nomad.node_id
+            mark = known.get((each.host.region, node_id), Mark.NEW) if node_id else Mark.NEW
+            await asyncio.sleep(
+                0
+            )  # signals, leases and the screen have their turn between thousands of plans
+            planned.append(planner.plan_host(each, nonce, mark))
+        return planned
+
+    async def _settle_converged(self, converged: Sequence[PlannedHost]) -> list[PlannedHost]:
+        """Finish hosts where nothing differs; returns those of which something is to be done all the same."""
+        cases: dict[HostName, Converged] = {}
+        for region, tools in self.deps.regions.items():
+            of_region = [each for each in converged if each.host.region == region]
+            if of_region:
+                cases |= {case.planned.host.name: case for case in await judge_converged(tools, of_region)}
+        planner, nonce = Planner(self.deps), secrets.token_hex(NONCE_BYTES)
+        differing = []
+        for each in converged:
+            match cases[each.host.name]:
+                case Verified() as verified:
+                    await self._finish_verified(verified)
+                case Held():
+                    differing.append(each.to_release())
+                case Unfit() as unfit:
+                    await self._finish_unfit(unfit)
+                case Unconfirmed(error=error):
+                    again = planner.plan_host(each.surveyed, nonce, each.mark, unconfirmed=error.message)
+                    differing.append(again)
+        return differing
+
+    async def _finish_verified(self, verified: Verified) -> None:
+        if self.options.changes_hosts:
+            await complete_release(self.deps, verified)
+        planned, view = verified.planned, verified.view
+        stamp = planned.plan.stamp
+        outcome = outcomes.confirmed(planned.host, Result.UNCHANGED, view, planned.facts, stamp)
+        await self._finish(planned.host, outcome)
+
+    async def _finish_unfit(self, unfit: Unfit) -> None:
+        if self.options.changes_hosts:
+            await note_refusal(self.deps, unfit)
+        host = unfit.planned.host
+        await self._finish(host, outcomes.failed(host, "confirm", unfit.error, unfit.planned.facts))
+
     async def _announce(self, differing: Sequence[PlannedHost]) -> None:
         """Record what is to be done on each host, before anything is."""
-        if self.intent.with_diffs:
-            await self.engine.run(
-                differing, self.pipeline.announce_with_diffs, lambda: self.stop.is_requested
-            )
+        planner = Planner(self.deps)
+        if self.options.with_diffs:
+            await self.engine.run(differing, planner.announce_with_diffs, lambda: self.stop.is_requested)
         else:
-            for one in differing:
-                await self.pipeline.announce(one)
+            for each in differing:
+                await planner.announce(each)
 
-    async def _judge(self, surveyed: Sequence[Surveyed]) -> None:
-        """What a preflight says beside what each host shows by itself."""
-        nodes = await self._nodes_if_told()
-        placed = await self._place(surveyed, nodes)
-        if placed.overfull:
-            error = placed.overfull
-            await self.emit(Warned(code=error.code, message=error.message, hint=error.hint))
-        await self._without_doubles(placed.hosts, nodes)
+    # --- roll out ----------------------------------------------------------------------------------------------------
 
-    async def _place(
-        self, surveyed: Sequence[Surveyed], nodes: Mapping[RegionName, Sequence[NodeView]]
-    ) -> Placed:
-        """The hosts with their regions; those that no region can take have their outcome."""
-        placed = await place(surveyed, self.regions, nodes, self.emit)
-        for one, finding in placed.homeless:
-            await self.emit(HostJudged(host=one.host.name, findings=(finding,)))
-            error = outcomes.finding_error(finding)
-            await self._finish(one.host, outcomes.failed(one.host, "survey", error, one.facts))
-        return placed
-
-    async def _nodes_if_told(self) -> dict[RegionName, Sequence[NodeView]]:
-        """The nodes of the regions that answer: a survey is worth having without them."""
-        nodes: dict[RegionName, Sequence[NodeView]] = {}
-        for name, tools in self.regions.items():
-            if tools.status is None:
-                continue
-            try:
-                nodes[name] = await tools.region.nodes()
-            except RegionError as error:
-                await self.emit(Warned(code=error.code, message=error.message, hint=error.hint))
-        return nodes
-
-    async def _without_doubles(
-        self, surveyed: Sequence[Surveyed], nodes: Mapping[RegionName, Sequence[NodeView]]
-    ) -> list[Surveyed]:
-        limits = {
-            name: tools.status.connections_per_client for name, tools in self.regions.items() if tools.status
-        }
-        everyone = (*surveyed, *self._blocked)
-        fleet = (FleetHost(one.host, one.facts, one.node_name) for one in everyone)
-        findings = check_fleet(fleet, nodes, limits)
-        for name, found in findings.items():
-            await self.emit(HostJudged(host=name, findings=found))
-        healthy = []
-        for one in surveyed:
-            if finding := blocking(findings.get(one.host.name, ())):
-                error = outcomes.finding_error(finding)
-                await self._finish(one.host, outcomes.failed(one.host, "survey", error, one.facts))
-            else:
-                healthy.append(one)
-        return healthy
-
-    async def _prepare(
-        self, one: Surveyed, known: Mapping[tuple[RegionName, NodeId], Mark], unconfirmed: str | None = None
-    ) -> PlannedHost:
-        node_id = one.facts.nomad.node_id
-        mark = known.get((one.host.region, node_id), Mark.NEW) if node_id else Mark.NEW
-        await asyncio.sleep(0)  # signals, leases and the screen have their turn between thousands of plans
-        return await self.pipeline.plan_host(one, self._nonce(0), mark, unconfirmed=unconfirmed)
-
-    async def _confirm_converged(
-        self, converged: Sequence[PlannedHost]
-    ) -> dict[HostName, NodeView | HostUnverifiedError]:
-        """What the regions say of hosts where nothing differs."""
-        words: dict[HostName, NodeView | HostUnverifiedError] = {}
-        for region, tools in self.regions.items():
-            of_region = [one for one in converged if one.host.region == region]
-            if of_region:
-                words |= await self.pipeline.confirm_converged(tools, of_region)
-        return words
-
-    async def _roll_out(self, prepared: Sequence[PlannedHost]) -> None:
-        strategy = self.intent.strategy
-        budget = FailureBudget(strategy.max_failures.of(len(self.intent.hosts)))
+    async def _roll_out(self, planned: Sequence[PlannedHost]) -> None:
+        strategy = self.options.strategy
+        budget = FailureBudget(strategy.max_failures.of(len(self.hosts)))
         for outcome in self._outcomes.values():
             budget.count(outcome)
-        rollout = Rollout(self.emit, self.engine, self._enroll, self._finish_prepared, budget, self.stop)
-        rollout.check_budget()
-        if prepared and not self.stop.is_requested and not await self.confirm(self._overview(prepared)):
+        budget.judge(self.stop)
+        if planned and not self.stop.is_requested and not await self.confirm(self._overview(planned)):
             self.stop.request(
                 "declined", "the plan was not agreed to, so nothing was changed", ExitCode.USAGE
             )
-        await rollout.run(waves(prepared, strategy))
+        enroll = Pipeline(self.deps).enroll
+        rollout = Rollout(self.deps.emit, self.engine, enroll, self._finish, budget, self.stop)
+        await rollout.run(waves(planned, strategy))
 
-    def _overview(self, prepared: Sequence[PlannedHost]) -> PlanOverview:
+    def _overview(self, planned: Sequence[PlannedHost]) -> PlanOverview:
         unchanged = sum(outcome.result is Result.UNCHANGED for outcome in self._outcomes.values())
-        return PlanOverview(len(prepared), unchanged, len(self._outcomes) - unchanged)
+        return PlanOverview(len(planned), unchanged, len(self._outcomes) - unchanged)
 
-    async def _enroll(self, prepared: PlannedHost, wave: Wave) -> Outcome:
-        return await self.pipeline.enroll(prepared, self._nonce(wave.index))
-
-    def _nonce(self, wave: int) -> str:
-        """One nonce a wave, so that the region is asked for a wave's nodes at once and not for all so far."""
-        return self._nonces.setdefault(wave, secrets.token_hex(NONCE_BYTES))
-
-    async def _finish_prepared(self, prepared: PlannedHost, outcome: Outcome) -> None:
-        await self._finish(prepared.host, outcome)
+    # --- account -----------------------------------------------------------------------------------------------------
 
     async def _finish(self, host: Host, outcome: Outcome) -> None:
         self._outcomes[host.name] = outcome
-        await self.emit(
+        await self.deps.emit(
             HostFinished(
                 host=host.name, outcome=outcome, node_pool=host.node_pool, rack=host.rack, stamp=outcome.stamp
             )
         )
 
-    async def _finish_check(self, prepared: Sequence[PlannedHost]) -> ExitCode:
-        for one in prepared:
-            count = len(one.plan.changes)
-            outcome = outcomes.skipped(one.host, "check", f"{count} changes planned, nothing changed", "")
-            await self._finish(one.host, outcome)
+    async def _finish_check(self, planned: Sequence[PlannedHost]) -> ExitCode:
+        for each in planned:
+            count = len(each.plan.changes)
+            outcome = outcomes.skipped(each.host, "check", f"{count} changes planned, nothing changed", "")
+            await self._finish(each.host, outcome)
         await self._account_for_rest("not_begun", "the check ended before it", "")
-        return await self._exit_code(has_planned_changes=bool(prepared))
+        return await self._exit_code(has_planned_changes=bool(planned))
 
     async def _account_for_rest(self, code: str, message: str, hint: str) -> None:
-        """Every host has an outcome, those too that nobody came to."""
-        for host in self.intent.hosts:
+        """Every host has an outcome, those too that the rollout did not come to."""
+        for host in self.hosts:
             if host.name not in self._outcomes:
                 await self._finish(host, outcomes.skipped(host, code, message, hint))
 
+    async def _warn(self, error: IonetctlError) -> None:
+        await self.deps.emit(Warned(code=error.code, message=error.message, hint=error.hint))
+
     async def _exit_code(self, *, has_planned_changes: bool) -> ExitCode:
-        await self.stop.tell(self.emit)
+        await self.stop.record(self.deps.emit)
         stop_code = self.stop.reason.code if self.stop.reason else None
         return decide_exit_code(self._outcomes.values(), stop_code, has_planned_changes=has_planned_changes)

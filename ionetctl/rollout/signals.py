@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Self
 from ionetctl.core.errors import ExitCode
 
 if TYPE_CHECKING:
-    from ionetctl.rollout.waves import Stop
+    from ionetctl.rollout.stop import Stop
 
 ENDINGS: Final = {
     signal.SIGINT: ("interrupted", ExitCode.INTERRUPTED),

@@ -1,66 +1,28 @@
-"""A rollout over many hosts: waves, the failure budget, when to stop. Knows nothing of SSH, regions or screens.
+"""Waves, the failure budget, and when to stop. Knows nothing of SSH, regions or screens.
 
 Barriers stand in three places only: the checks over the whole fleet after the survey, the end of a wave, and the
-region's word inside a host's own pipeline. A host's failure is a value and never cancels its neighbours.
+confirmation by the region within a host's own pipeline. A host's failure is a value and never cancels its neighbours.
 """
 
 from __future__ import annotations
 
-import asyncio
-import math
-import re
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from ionetctl.core.errors import ExitCode, UsageError
-from ionetctl.core.events import RolloutStopped, WaveFinished, WaveStarted
+from ionetctl.core.errors import ExitCode
+from ionetctl.core.events import WaveFinished, WaveStarted
 from ionetctl.core.model.outcome import Outcome, Result
+from ionetctl.host.dependencies import NONCE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from ionetctl.core.model.host import Host
     from ionetctl.core.ports import Emit, Engine
-    from ionetctl.host.pipeline import PlannedHost
-
-_SIZE: Final = re.compile(r"([0-9]{1,7})(%?)")
-_WHOLE: Final = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Size:
-    """A number of hosts, or a percentage of them."""
-
-    value: int
-    is_percentage: bool
-
-    @classmethod
-    def parse(cls, text: str, option: str) -> Size:
-        """The size that ``text`` means (``12`` or ``10%``).
-
-        Raises ``UsageError`` (``size_invalid``), naming ``option``.
-        """
-        match = _SIZE.fullmatch(text.strip())
-        if match is None or (match[2] and int(match[1]) > _WHOLE):
-            raise UsageError(
-                "size_invalid", f"{option} is {text!r}", "use a number of hosts, or a percentage like 10%"
-            )
-        return cls(int(match[1]), bool(match[2]))
-
-    def of(self, hosts: int) -> int:
-        """How many of ``hosts`` that is; a percentage is rounded up, so that 5 % of a small fleet is not none."""
-        return math.ceil(hosts * self.value / _WHOLE) if self.is_percentage else self.value
-
-    def __str__(self) -> str:
-        return f"{self.value}{'%' if self.is_percentage else ''}"
-
-
-@dataclass(frozen=True, slots=True)
-class Strategy:
-    """How a rollout proceeds. ``canary`` hosts go first, alone; 0 leaves them out."""
-
-    canary: int
-    batch_size: Size
-    max_failures: Size
+    from ionetctl.host.planned_host import PlannedHost
+    from ionetctl.rollout.options import Strategy
+    from ionetctl.rollout.stop import FailureBudget, Stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,65 +33,6 @@ class Wave:
     of: int
     hosts: tuple[PlannedHost, ...]
     is_canary: bool
-
-
-@dataclass(slots=True)
-class Stop:
-    """Whether and why no further host is begun. The first reason stays."""
-
-    reason: RolloutStopped | None = None
-    exit_code: ExitCode = ExitCode.OK
-    _requested: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
-    _told: bool = field(default=False, repr=False)
-
-    def request(self, code: str, message: str, exit_code: ExitCode) -> None:
-        """Ask for the end; hosts under way finish."""
-        if self.reason is None:
-            self.reason = RolloutStopped(code=code, message=message)
-            self.exit_code = exit_code
-            self._requested.set()
-
-    @property
-    def is_requested(self) -> bool:
-        """Whether the end was asked for."""
-        return self.reason is not None
-
-    async def tell_when_requested(self, emit: Emit) -> None:
-        """Record the reason as soon as there is one, while hosts under way are still at work."""
-        await self._requested.wait()
-        await self.tell(emit)
-
-    async def tell(self, emit: Emit) -> None:
-        """Record the reason, once."""
-        if self.reason is not None and not self._told:
-            self._told = True
-            await emit(self.reason)
-
-
-@dataclass(slots=True)
-class FailureBudget:
-    """How many hosts may fail, those that the region does not confirm among them.
-
-    Unreachable hosts are not counted: a rack without power is no bad rollout.
-    """
-
-    allowed: int
-    failed: int = 0
-    unverified: int = 0
-
-    def count(self, outcome: Outcome) -> None:
-        """Take note of an outcome."""
-        self.failed += outcome.result is Result.FAILED
-        self.unverified += outcome.result is Result.UNVERIFIED
-
-    def judge(self, stop: Stop) -> None:
-        """Ask for the end when more hosts failed than may, by the exit code of what they mostly suffer from."""
-        if self.failed > self.allowed:
-            message = f"{self.failed} hosts failed, {self.allowed} may (--max-failures)"
-            stop.request("too_many_failures", message, ExitCode.STOPPED)
-        elif self.failed + self.unverified > self.allowed:
-            message = f"the region does not confirm {self.unverified} hosts, {self.allowed} may fail (--max-failures)"
-            stop.request("too_many_unverified", message, ExitCode.UNVERIFIED)
 
 
 def waves(hosts: Sequence[PlannedHost], strategy: Strategy) -> tuple[Wave, ...]:
@@ -146,12 +49,16 @@ def waves(hosts: Sequence[PlannedHost], strategy: Strategy) -> tuple[Wave, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """The waves of one rollout. ``enroll`` does one host and gives its outcome; ``finish`` takes it."""
+    """The waves of one rollout.
+
+    ``enroll`` takes one host and the wave's nonce and returns the host's outcome; ``finish`` records it. There is one
+    nonce a wave, so that the region is asked for a wave's nodes at once and not for all so far.
+    """
 
     emit: Emit
     engine: Engine
-    enroll: Callable[[PlannedHost, Wave], Awaitable[Outcome]]
-    finish: Callable[[PlannedHost, Outcome], Awaitable[None]]
+    enroll: Callable[[PlannedHost, str], Awaitable[Outcome]]
+    finish: Callable[[Host, Outcome], Awaitable[None]]
     budget: FailureBudget
     stop: Stop
 
@@ -159,29 +66,26 @@ class Rollout:
         """Go through the waves; returns the hosts that were not begun because the rollout was stopped."""
         left: list[PlannedHost] = []
         for wave in planned:
-            self.check_budget()
+            self.budget.judge(self.stop)
             if self.stop.is_requested:
                 left.extend(wave.hosts)
             else:
                 left.extend(await self._run_wave(wave, has_more=wave.index < wave.of))
-        await self.stop.tell(self.emit)
+        await self.stop.record(self.emit)
         return tuple(left)
 
-    def check_budget(self) -> None:
-        """Stop when more hosts failed than may."""
-        self.budget.judge(self.stop)
-
     async def _run_wave(self, wave: Wave, *, has_more: bool) -> tuple[PlannedHost, ...]:
-        names = tuple(prepared.host.name for prepared in wave.hosts)
+        names = tuple(planned.host.name for planned in wave.hosts)
         await self.emit(WaveStarted(index=wave.index, of=wave.of, hosts=names, is_canary=wave.is_canary))
+        nonce = secrets.token_hex(NONCE_BYTES)
         outcomes: list[Outcome] = []
 
-        async def work(prepared: PlannedHost) -> None:
-            outcome = await self.enroll(prepared, wave)
+        async def work(planned: PlannedHost) -> None:
+            outcome = await self.enroll(planned, nonce)
             outcomes.append(outcome)
             self.budget.count(outcome)
-            self.check_budget()
-            await self.finish(prepared, outcome)
+            self.budget.judge(self.stop)
+            await self.finish(planned.host, outcome)
 
         left = await self.engine.run(wave.hosts, work, lambda: self.stop.is_requested)
         failures = sum(outcome.problem is not None for outcome in outcomes)
@@ -191,7 +95,7 @@ class Rollout:
         return left
 
     def _judge_canary(self, outcomes: Sequence[Outcome]) -> None:
-        """What the canary dies of, the others would die of too."""
+        """Later waves would fail the same way."""
         for outcome in outcomes:
             if outcome.result is Result.FAILED:
                 message = f"the canary {outcome.host} failed, so nothing else was begun (--canary 0 goes without one)"

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from ionetctl.app.enroll import _host_entry, _region_entry, _Run, _tools
-from ionetctl.app.open_inventory import OpenRegion, Site
-from ionetctl.app.resume import EnrollOptions, Past, identify, open_journal
+from ionetctl.app.enroll import _host_entry, _region_entry, _Run
+from ionetctl.app.open_inventory import Site
+from ionetctl.app.resume import Past, identify, open_journal
 from ionetctl.core import events
 from ionetctl.core.errors import ConfigurationError, RegionError, UsageError
 from ionetctl.core.events import Envelope, HostEntry, RegionEntry
@@ -20,8 +20,8 @@ from ionetctl.core.model.outcome import Outcome, Result
 from ionetctl.core.model.secret import SecretRef
 from ionetctl.core.settings import Settings
 from ionetctl.history.journal import Journal, read_journal
-from ionetctl.rollout.phases import Intent
-from ionetctl.rollout.waves import Size, Strategy
+from ionetctl.host.dependencies import RegionTools
+from ionetctl.rollout.options import Goal, RolloutOptions
 from ionetctl.verification.registrar import Registrar
 from tests.support.clock import ManualClock
 from tests.support.fakes import STRICT, Emitted, FakeIssuer, FakeRegion
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 FIRST = RolloutId("20261123T010000-aaaaaa")
 SECOND = RolloutId("20261123T020000-bbbbbb")
-OPTIONS = EnrollOptions("site.yaml")
-RESUMING = EnrollOptions("site.yaml", resume=True)
+OPTIONS = RolloutOptions("site.yaml")
+RESUMING = RolloutOptions("site.yaml", resume=True)
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ async def record(settings: Settings, rollout: RolloutId, *said: AnyEvent) -> Non
     await journal.close()
 
 
-def identity(settings: Settings, options: EnrollOptions = RESUMING) -> tuple[str, Past]:
+def identity(settings: Settings, options: RolloutOptions = RESUMING) -> tuple[str, Past]:
     return identify(options, settings, ManualClock())
 
 
@@ -176,33 +176,15 @@ async def test_journal_of_a_new_rollout_is_made(settings: Settings) -> None:
     assert journal.path.name == f"{FIRST}.ndjson"
 
 
-# --- options ---------------------------------------------------------------------------------------------------------
-
-
-def test_defaults_are_the_contracts() -> None:
-    """A canary of one, batches of 10 %, 5 % may fail."""
-    assert OPTIONS.strategy == Strategy(1, Size(10, is_percentage=True), Size(5, is_percentage=True))
-
-
-@pytest.mark.parametrize(
-    ("changes", "option"),
-    [({"batch_size": "x"}, "--batch-size"), ({"max_failures": "101%"}, "--max-failures")],
-)
-def test_size_that_is_none_names_its_option(changes: dict[str, Any], option: str) -> None:
-    """Which option was meant is told."""
-    with pytest.raises(UsageError, match=option):
-        _ = replace(OPTIONS, **changes).strategy
-
-
 # --- regions ---------------------------------------------------------------------------------------------------------
 
 
-def opened(settings: RegionSettings = REGION, region: FakeRegion | None = None) -> OpenRegion:
+def opened(settings: RegionSettings = REGION, region: FakeRegion | None = None) -> RegionTools:
     api = region or FakeRegion()
-    return OpenRegion(settings, api, Registrar(api, api.clock), FakeIssuer(), b"CA PEM\n")
+    return RegionTools(settings, api, Registrar(api, api.clock), FakeIssuer(), b"CA PEM\n")
 
 
-def run_of(region: FakeRegion, introduction: Introduction, *, surveys_only: bool = False) -> _Run:
+def run_of(region: FakeRegion, introduction: Introduction, goal: Goal = Goal.ENROLL) -> _Run:
     """A rollout of one host into ``region``; what it does not need here is left out."""
     nobody = cast("Any", None)
     inventory = Inventory(
@@ -216,8 +198,8 @@ def run_of(region: FakeRegion, introduction: Introduction, *, surveys_only: bool
     )
     site = Site(inventory, (HOST,), nobody, nobody, region.clock)
     site.regions[EU_NORTH] = opened(replace(REGION, introduction=introduction), region)
-    intent = Intent((HOST,), OPTIONS.strategy, surveys_only=surveys_only)
-    return _Run(OPTIONS, nobody, site, FIRST, Emitted(), region.clock, intent, nobody)
+    options = replace(OPTIONS, goal=goal)
+    return _Run(options, nobody, site, FIRST, Emitted(), region.clock, nobody)
 
 
 @pytest.mark.parametrize(
@@ -238,7 +220,7 @@ async def test_nodes_are_introduced_as_region_and_inventory_have_it(
     region = FakeRegion(state=replace(STRICT, enforcement=enforcement))
     run = run_of(region, introduction)
     status = await run._status(EU_NORTH)
-    assert _tools(run.site.regions[EU_NORTH], status).introduces is expected
+    assert replace(run.site.regions[EU_NORTH], status=status).introduces is expected
     assert cast("Emitted", run.emit).events == [
         events.RegionChecked(region=EU_NORTH, server_version="2.0.5", enforcement=enforcement)
     ]
@@ -249,12 +231,12 @@ async def test_survey_alone_does_without_a_silent_region() -> None:
     silent: dict[str, list[BaseException]] = {
         "status": [RegionError("region_unreachable", "nobody answers", "is it up?")] * 2
     }
-    run = run_of(FakeRegion(errors=silent), "auto", surveys_only=True)
+    run = run_of(FakeRegion(errors=silent), "auto", Goal.SURVEY)
     assert await run._status(EU_NORTH) is None
     assert cast("Emitted", run.emit).events == [
         events.Warned(code="region_unreachable", message="nobody answers", hint="is it up?")
     ]
-    assert not _tools(run.site.regions[EU_NORTH], None).introduces
+    assert not run.site.regions[EU_NORTH].introduces
     with pytest.raises(RegionError):
         await run_of(FakeRegion(errors=silent), "auto")._status(EU_NORTH)
 

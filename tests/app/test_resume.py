@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from ionetctl.app.resume import EnrollOptions, resume_command
+from ionetctl.app.resume import resume_command
 from ionetctl.core.model.names import RolloutId
+from ionetctl.rollout.options import RolloutOptions
 
 ROLLOUT = RolloutId("20261123T024834-zqgaau")
 
@@ -34,5 +35,5 @@ ROLLOUT = RolloutId("20261123T024834-zqgaau")
 def test_resume_command(command: tuple[str, ...], expected: str) -> None:
     """The command that began the rollout, and once what names it."""
     named = str(ROLLOUT) if any(str(ROLLOUT) in word for word in command) else None
-    options = EnrollOptions("site.yaml", rollout=named, command=command)
+    options = RolloutOptions("site.yaml", rollout=named, command=command)
     assert resume_command(options, ROLLOUT) == f"ionetctl {expected.replace('ID', ROLLOUT)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,10 +10,13 @@ import pytest
 from ionetctl.core.errors import HostUnverifiedError, IonetctlError, RegionError, TrustError
 from ionetctl.core.events import StepStarted, TokenMinted
 from ionetctl.core.model.names import RolloutId
+from ionetctl.core.model.plan import Plan
 from ionetctl.host.apply_session import Opening, converse
-from ionetctl.host.confirm_node import FIRST_PATIENCE_S, Registration
+from ionetctl.host.confirm_node import FIRST_TIMEOUT_S, NodeConfirmation
+from ionetctl.host.dependencies import Deadlines
+from ionetctl.host.planned_host import Mark, PlannedHost
+from ionetctl.host.survey import Surveyed
 from ionetctl.plan.payload import Payload
-from ionetctl.verification.registrar import Registrar
 from tests.support.fakes import (
     DENIED,
     FINISH,
@@ -24,11 +27,14 @@ from tests.support.fakes import (
     WITH_TOKEN,
     WITHOUT_TOKEN,
     Emitted,
+    FakeConnector,
     FakeHost,
+    FakeIssuer,
     FakeRegion,
     Line,
+    dependencies,
 )
-from tests.support.sample import HOST, view
+from tests.support.sample import BARE, HOST, bundle, view
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -65,18 +71,19 @@ class Stage:
                 self.region.show(one, STAMP)
 
     async def drive(self, talk: Conversation) -> NodeView:
-        registration = Registration(
-            self.host,
-            "node-name",
-            STAMP,
+        deps = dependencies(
+            RolloutId("r-1"),
+            FakeConnector({}),
             self.region,
-            Registrar(self.region, self.region.clock),
+            FakeIssuer(),
             self.emit,
-            PATIENCE_S,
             introduces=self.introduces,
-            needs_token=self.needs_token,
         )
-        return await registration.lead(talk)
+        deps = replace(deps, deadlines=Deadlines(step_s=PATIENCE_S))
+        plan = Plan(HOST.name, STAMP, ())
+        mark = Mark.NEW if self.needs_token else Mark.RELEASED
+        planned = PlannedHost(Surveyed(self.host, "node-name", BARE, ()), bundle(), plan, mark)
+        return await NodeConfirmation(deps, planned).lead(talk)
 
     async def run(self) -> NodeView:
         opening = Opening("", "abcdef", "r-1", "ops@ctl", "now", 1.0, 1.0)
@@ -134,7 +141,7 @@ async def test_node_that_never_comes_is_unverified() -> None:
     stage = Stage((*RECEIVE, *TOKEN, *START, *VERDICT, *VERDICT, *VERDICT, *FINISH), views={})
     assert (await stage.failure()).code == "not_registered"
     assert stage.fake.heard == ["token jwt-1", "journal", "journal", None]
-    assert stage.waited_s == FIRST_PATIENCE_S + PATIENCE_S
+    assert stage.waited_s == FIRST_TIMEOUT_S + PATIENCE_S
 
 
 @pytest.mark.parametrize(
@@ -147,7 +154,7 @@ async def test_node_that_is_there_and_wrong_has_the_whole_patience(
     """What the region says of a node may change while it settles in; its log is not asked for."""
     stage = Stage(views={0.0: view(**changes)})  # type: ignore[arg-type]
     assert (await stage.failure()).code == code
-    assert (stage.fake.heard, stage.waited_s) == (["token jwt-1", None], FIRST_PATIENCE_S + PATIENCE_S)
+    assert (stage.fake.heard, stage.waited_s) == (["token jwt-1", None], FIRST_TIMEOUT_S + PATIENCE_S)
 
 
 async def test_gpus_and_eligibility_are_not_waited_for() -> None:
@@ -162,13 +169,13 @@ async def test_cause_in_the_log_ends_the_wait() -> None:
     stage = Stage((*RECEIVE, *TOKEN, *START, *VERDICT, *UNREACHABLE, *VERDICT), views={})
     failure = await stage.failure()
     assert (type(failure), failure.code) == (HostUnverifiedError, "servers_unreachable")
-    assert stage.waited_s == FIRST_PATIENCE_S
+    assert stage.waited_s == FIRST_TIMEOUT_S
 
 
 async def test_denied_node_gets_one_more_token() -> None:
     """An introduction may have expired on a slow start: it is minted once more."""
     script = (*RECEIVE, *TOKEN, *START, *VERDICT, *DENIED, *VERDICT, *RESTART, *VERDICT, *FINISH)
-    stage = Stage(script, views={FIRST_PATIENCE_S + 1: view()})
+    stage = Stage(script, views={FIRST_TIMEOUT_S + 1: view()})
     assert await stage.run() == view()
     assert stage.fake.heard == ["token jwt-1", "journal", "token jwt-2", "confirmed"]
 

@@ -14,7 +14,6 @@ from ionetctl.core.errors import (
     HostFailedError,
     HostTrustError,
     HostUnreachableError,
-    HostUnverifiedError,
     RegionError,
     TrustError,
 )
@@ -25,17 +24,16 @@ from ionetctl.core.events import (
     StepFinished,
     StepRetried,
     StepStarted,
-    Warned,
 )
 from ionetctl.core.model.host import GpuPromise, Host, Prepare
 from ionetctl.core.model.names import RolloutId
-from ionetctl.core.model.node import Device
 from ionetctl.core.model.outcome import Outcome, Result
 from ionetctl.core.model.plan import Action
 from ionetctl.core.observed import Docker, Driver, MachineFacts
 from ionetctl.host.dependencies import Deadlines
-from ionetctl.host.pipeline import Blocked, Pipeline, PlannedHost
-from ionetctl.host.release_node import Mark
+from ionetctl.host.pipeline import Blocked, Pipeline
+from ionetctl.host.planned_host import Mark, PlannedHost
+from ionetctl.host.planner import Planner
 from ionetctl.host.survey import LOCK_PAUSES_S, Surveyed
 from ionetctl.plan.bundle import managed_paths, new_stamp
 from ionetctl.plan.prepare_steps import CNI_PLUGINS
@@ -57,7 +55,6 @@ from tests.support.fakes import (
 )
 from tests.support.sample import (
     BARE,
-    EU_NORTH,
     HOST,
     NODE_ID,
     NONCE,
@@ -142,12 +139,12 @@ class Stage:
         assert not isinstance(found, Surveyed)
         return found.outcome if isinstance(found, Blocked) else found
 
-    async def prepare(self, facts: Facts = DRIFTED, mark: Mark = Mark.RELEASED) -> PlannedHost:
+    def plan(self, facts: Facts = DRIFTED, mark: Mark = Mark.RELEASED) -> PlannedHost:
         surveyed = Surveyed(self.host, self.host.name, facts, ())
-        return await self.pipeline.plan_host(surveyed, NONCE, mark, unconfirmed=None)
+        return Planner(self.dependencies).plan_host(surveyed, NONCE, mark)
 
     async def enroll(self, first: Facts = DRIFTED, mark: Mark = Mark.RELEASED) -> Outcome:
-        return await self.pipeline.enroll(await self.prepare(first, mark), NEW_NONCE)
+        return await self.pipeline.enroll(self.plan(first, mark), NEW_NONCE)
 
 
 def ending(outcome: Outcome) -> tuple[str, str | None, str | None]:
@@ -279,91 +276,6 @@ async def test_broken_journal_is_not_the_hosts_failure() -> None:
     stage = Stage(emit=Emitted(error=broken))
     with pytest.raises(ConfigurationError, match="disk full"):
         await stage.pipeline.survey(HOST)
-
-
-# --- plan ------------------------------------------------------------------------------------------------------------
-
-
-async def test_plan_is_announced() -> None:
-    """What will be done is told before it is done."""
-    stage = Stage()
-    prepared = await stage.prepare()
-    await stage.pipeline.announce(prepared)
-    assert (prepared.host, stage.emit.events) == (
-        HOST,
-        [HostPlanned(host=HOST.name, changes=prepared.plan.changes, stamp=prepared.plan.stamp)],
-    )
-
-
-async def test_plan_is_announced_with_what_changes() -> None:
-    """With --diff the host is asked for its texts, and the difference told."""
-    stage = Stage()
-    stage.fake.texts = {host_paths.DOCKER_CONFIG: b"# edited\n"}
-    await stage.pipeline.announce_with_diffs(await stage.prepare())
-    [planned] = [event for event in stage.emit.events if isinstance(event, HostPlanned)]
-    removed = [line for diff in planned.diffs for line in diff.lines if line.startswith("-")]
-    assert removed == [f"--- {host_paths.DOCKER_CONFIG} (on the host)", "-# edited", "--- /dev/null"]
-
-
-async def test_plan_without_texts_to_compare_asks_for_none() -> None:
-    """Where nothing that can be shown changes, the host is not asked."""
-    stage = Stage()
-    await stage.pipeline.announce_with_diffs(await stage.prepare(BARE))
-    assert (stage.connector.connections, stage.emit.names) == ([], ["HostPlanned"])
-
-
-async def test_host_that_will_not_show_its_files_is_announced_without() -> None:
-    """A diff is a convenience: what stands in its way is a warning."""
-    stage = Stage(refusals=(OFF,))
-    await stage.pipeline.announce_with_diffs(await stage.prepare())
-    [warned, planned] = stage.emit.events
-    assert isinstance(warned, Warned)
-    assert isinstance(planned, HostPlanned)
-    assert (warned.code, planned.diffs) == ("connect_timeout", ())
-
-
-async def test_certificate_is_judged_by_the_regions_issuer() -> None:
-    """What the issuer says against a certificate is part of the plan."""
-    stage = Stage(issuer=FakeIssuer(unfit="it is old"))
-    prepared = await stage.prepare(CONVERGED)
-    assert [change.reason for change in prepared.plan.changes if change.path == host_paths.NODE_CERT] == [
-        "it is old"
-    ]
-
-
-async def test_converged_host_that_the_region_shows_is_confirmed() -> None:
-    """The region shows it with its stamp: that is all there is to say."""
-    stage = Stage()
-    prepared = await stage.prepare(CONVERGED)
-    stage.region.show(view(), prepared.plan.stamp)
-    words = await stage.pipeline.confirm_converged(stage.dependencies.regions[EU_NORTH], [prepared])
-    assert (words, stage.region.queries) == (
-        {HOST.name: view()},
-        [(f'Meta["unique.ionet_bundle"] matches "-({NONCE})$"', True)],
-    )
-
-
-@pytest.mark.parametrize(
-    ("shown", "code"),
-    [
-        (None, "not_registered"),
-        (view(status="down"), "node_not_ready"),
-        (view(eligibility="ineligible"), "node_ineligible"),
-        (view(devices=(Device("nvidia", "gpu", "RTX 4090", ("GPU-1",), 1),)), "gpu_count_mismatch"),
-    ],
-)
-async def test_converged_host_that_the_region_does_not_confirm(shown: object, code: str) -> None:
-    """Why a host where nothing differs does not count; its GPUs are asked for where they are promised."""
-    stage = Stage(host=replace(HOST, gpus=GpuPromise(None, 2)))
-    facts = converged(bundle(stage.host))
-    prepared = await stage.prepare(facts)
-    if shown is not None:
-        stage.region.show(shown, prepared.plan.stamp)  # type: ignore[arg-type]
-    word = (await stage.pipeline.confirm_converged(stage.dependencies.regions[EU_NORTH], [prepared]))[
-        HOST.name
-    ]
-    assert isinstance(word, HostUnverifiedError)
-    assert (word.code, stage.region.queries[0][1]) == (code, True)
 
 
 # --- apply -----------------------------------------------------------------------------------------------------------
@@ -572,13 +484,13 @@ def preparations(stage: Stage) -> list[list[str]]:
 async def test_preparations_are_planned_before_all_else() -> None:
     """A host that differs in nothing else has a plan all the same."""
     stage = Stage(host=ASKING)
-    await stage.pipeline.announce(await stage.prepare(CONVERGED))
+    await Planner(stage.dependencies).announce(stage.plan(CONVERGED))
     assert preparations(stage) == [["docker", "cni"]]
 
 
 async def test_prepared_host_has_no_plan() -> None:
     """The control: what is there is not planned."""
-    assert (await Stage(host=ASKING).prepare(PREPARED)).plan.is_empty
+    assert Stage(host=ASKING).plan(PREPARED).plan.is_empty
 
 
 async def test_host_is_prepared_and_then_enrolled_over_one_connection() -> None:

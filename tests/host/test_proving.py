@@ -15,10 +15,10 @@ from ionetctl.core.model.names import RolloutId
 from ionetctl.core.model.outcome import Outcome, Severity
 from ionetctl.core.model.plan import Action
 from ionetctl.core.observed import Docker, MachineFacts
-from ionetctl.host.pipeline import Pipeline
 from ionetctl.rollout.engines.inline import InlineEngine
-from ionetctl.rollout.phases import Intent, Phases, PlanOverview
-from ionetctl.rollout.waves import Size, Stop, Strategy
+from ionetctl.rollout.options import Goal, RolloutOptions, Size, Strategy
+from ionetctl.rollout.phases import Phases, PlanOverview
+from ionetctl.rollout.stop import Stop
 from tests.support.fakes import (
     RECEIVE,
     START,
@@ -35,12 +35,11 @@ from tests.support.fakes import (
 from tests.support.sample import BARE, HOST, NODE_ID, bundle, converged, drifted, view
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from ionetctl.core.events import AnyEvent
     from ionetctl.core.model.facts import Facts
     from ionetctl.core.model.node import NodeView
-    from ionetctl.host.survey import Surveyed
 
 HELD = view(eligibility="ineligible")
 NEW = replace(drifted(bundle()), nomad=BARE.nomad)
@@ -85,20 +84,10 @@ class Stage:
         async def confirm(_: PlanOverview) -> bool:
             return self.agrees
 
-        async def no_programs(_: Iterable[Surveyed]) -> None:
-            pass
-
         strategy = Strategy(0, Size.parse("100%", "--batch-size"), Size.parse("100%", "--max-failures"))
-        return await Phases(
-            Intent((self.host,), strategy, self.is_check),
-            Pipeline(self.dependencies),
-            self.dependencies.regions,
-            InlineEngine(2),
-            self.emit,
-            Stop(),
-            no_programs,
-            confirm,
-        ).run()
+        goal = Goal.PLAN if self.is_check else Goal.ENROLL
+        options = RolloutOptions("site.yaml", goal=goal, strategy=strategy)
+        return await Phases(self.dependencies, (self.host,), options, InlineEngine(2), Stop(), confirm).run()
 
     @property
     def outcome(self) -> Outcome:

@@ -11,11 +11,14 @@ from ionetctl.core import host_paths
 from ionetctl.core.errors import HostError, HostFailedError, HostUnverifiedError, RegionError
 from ionetctl.core.events import NodeHeld, NodeReleased, Warned
 from ionetctl.core.model.host import GpuPromise
-from ionetctl.core.model.names import NodeId
-from ionetctl.host.release_node import Admission, Candidate, Mark, held, marks, release
-from ionetctl.verification.registrar import Registrar
-from tests.support.fakes import Emitted, FakeRegion
-from tests.support.sample import BARE, HOST, NODE_ID, view
+from ionetctl.core.model.names import NodeId, RolloutId
+from ionetctl.core.model.outcome import Finding, Severity
+from ionetctl.core.model.plan import Plan
+from ionetctl.host.planned_host import Mark, PlannedHost
+from ionetctl.host.release_node import Admission, held, marks, release
+from ionetctl.host.survey import Surveyed
+from tests.support.fakes import Emitted, FakeConnector, FakeIssuer, FakeRegion, dependencies
+from tests.support.sample import BARE, EU_NORTH, HOST, NODE_ID, bundle, view
 
 if TYPE_CHECKING:
     from ionetctl.core.model.node import NodeView
@@ -26,7 +29,7 @@ PATIENCE_S = 60.0
 HELD = view(eligibility="ineligible")
 BLIND = view(eligibility="ineligible", devices=())
 GONE = RegionError("region_not_found", "No path to node", "wait")
-LOST = HostFailedError("gpu_lost", "no answer any more from GPU 1", "reseat it")
+LOST = Finding("gpu_lost", Severity.BLOCK, "no answer any more from GPU 1", "reseat it")
 
 
 @dataclass
@@ -36,21 +39,24 @@ class Stage:
     shown: NodeView = HELD
     mark: Mark = Mark.NEW
     errors: dict[str, list[BaseException]] = field(default_factory=dict)
-    flaw: HostError | None = None
+    findings: tuple[Finding, ...] = ()
 
     def __post_init__(self) -> None:
         self.emit = Emitted()
         self.region = FakeRegion(errors=self.errors)
         self.region.show(self.shown, STAMP)
         self.region.meta[NODE_ID] = {host_paths.ADMISSION_KEY: host_paths.HELD}
-        self.admission = Admission(self.region, Registrar(self.region, self.region.clock), self.emit)
+        connector = FakeConnector({})
+        deps = dependencies(RolloutId("r-1"), connector, self.region, FakeIssuer(), self.emit)
+        self.admission = Admission(deps.regions[EU_NORTH], self.emit)
 
     async def hold(self) -> NodeView:
         return await self.admission.hold(PROMISED, self.shown, self.mark)
 
     async def admit(self) -> NodeView:
-        candidate = Candidate(PROMISED, self.shown, STAMP, BARE, self.mark, self.flaw)
-        return await self.admission.admit(candidate, PATIENCE_S)
+        surveyed = Surveyed(PROMISED, PROMISED.name, BARE, self.findings)
+        planned = PlannedHost(surveyed, bundle(), Plan(HOST.name, STAMP, ()), self.mark)
+        return await self.admission.admit(planned, self.shown, PATIENCE_S)
 
     async def refusal(self) -> HostError:
         with pytest.raises(HostError) as caught:
@@ -160,9 +166,11 @@ async def test_cards_that_are_not_the_probed_ones_hold_the_node() -> None:
 
 
 async def test_host_that_falls_short_itself_is_not_waited_for() -> None:
-    """A probe's word is enough, and the region's cannot clear it."""
-    stage = Stage(flaw=LOST)
-    assert (await stage.refusal(), stage.region.queries) == (LOST, [])
+    """A probe is enough, and nothing that the region shows can clear it."""
+    stage = Stage(findings=(LOST,))
+    error = await stage.refusal()
+    assert (type(error), error.code, error.step) == (HostFailedError, LOST.code, "confirm")
+    assert stage.region.queries == []
     assert stage.standing == ("ineligible", marked("flawed: gpu_lost", LOST.message))
 
 

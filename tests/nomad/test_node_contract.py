@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ionetctl.host.release_node import Mark, held, marks, release
+from ionetctl.host.planned_host import Mark
+from ionetctl.host.release_node import held, marks, release
 from ionetctl.lab.certificates import issue, new_authority
 from tests.e2e.real_node import RealNode
 from tests.e2e.real_region import Address, nomad_binary

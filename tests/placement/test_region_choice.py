@@ -200,14 +200,9 @@ def surveyed(name: str, region: RegionName, facts: Facts | None = None) -> Surve
 
 def tools(name: RegionName, capacity: int, *, is_told: bool = True) -> RegionTools:
     region = FakeRegion()
-    return RegionTools(
-        region,
-        Registrar(region, region.clock),
-        FakeIssuer(),
-        settings(name, capacity),
-        introduces=False,
-        status=replace(STRICT, name=name) if is_told else None,
-    )
+    status = replace(STRICT, name=name) if is_told else None
+    registrar = Registrar(region, region.clock)
+    return RegionTools(settings(name, capacity), region, registrar, FakeIssuer(), b"CA PEM\n", status)
 
 
 async def test_named_regions_count_before_the_choice_is_made() -> None:
@@ -221,7 +216,7 @@ async def test_named_regions_count_before_the_choice_is_made() -> None:
         ("b", EU_NORTH),
         ("c", US_EAST),
     ]
-    assert (found.homeless, found.overfull) == ((), None)
+    assert (found.unplaced, found.overfull) == ((), None)
     assert [(e.host, e.region) for e in emit.events if isinstance(e, HostPlaced)] == [
         ("a", EU_NORTH),
         ("c", US_EAST),
@@ -248,13 +243,13 @@ async def test_hosts_of_a_silent_region_are_left_as_they_are() -> None:
     hosts = [surveyed("a", EU_NORTH), surveyed("b", AUTO_REGION)]
     found = await place(hosts, {EU_NORTH: tools(EU_NORTH, 2)}, {}, Emitted())
     assert [one.host.name for one in found.hosts] == ["a"]
-    assert [(one.host.name, finding.code) for one, finding in found.homeless] == [("b", "no_region")]
+    assert [(one.host.name, finding.code) for one, finding in found.unplaced] == [("b", "no_region")]
 
 
 async def test_an_enrolled_host_whose_region_is_silent_is_left_alone() -> None:
     """It did not leave its region, and is not given another."""
     regions = {EU_NORTH: tools(EU_NORTH, 9), US_EAST: tools(US_EAST, 9, is_told=False)}
     found = await place([surveyed("a", AUTO_REGION, enrolled("us-east"))], regions, {EU_NORTH: ()}, Emitted())
-    assert [(finding.code, finding.message) for _, finding in found.homeless] == [
+    assert [(finding.code, finding.message) for _, finding in found.unplaced] == [
         ("region_unreachable", "the host is enrolled in us-east, which does not answer")
     ]

@@ -28,10 +28,10 @@ from ionetctl.core.model.names import HostName, NodeId, RegionName, RolloutId
 from ionetctl.core.model.outcome import Outcome, Result
 from ionetctl.core.model.plan import Action
 from ionetctl.host.dependencies import RegionTools
-from ionetctl.host.pipeline import Pipeline
 from ionetctl.rollout.engines.inline import InlineEngine
-from ionetctl.rollout.phases import Intent, Phases, PlanOverview
-from ionetctl.rollout.waves import Size, Stop, Strategy
+from ionetctl.rollout.options import Goal, RolloutOptions, Size, Strategy
+from ionetctl.rollout.phases import Phases, PlanOverview
+from ionetctl.rollout.stop import Stop
 from ionetctl.verification.registrar import Registrar
 from tests.support.fakes import (
     WITHOUT_TOKEN,
@@ -50,7 +50,6 @@ if TYPE_CHECKING:
     from ionetctl.core.events import AnyEvent
     from ionetctl.core.model.facts import Facts
     from ionetctl.core.model.node import NodeView
-    from ionetctl.host.survey import Surveyed
 
 OFF = HostUnreachableError("connect_timeout", "no answer", transient=True)
 BROKEN = ("ready\tNONCE", "error\tdisk_full\tNo space left")
@@ -96,8 +95,7 @@ class Stage:
     off: frozenset[int] = frozenset()
     unknown: frozenset[int] = frozenset()
     strategy: Strategy = field(default_factory=strategy)
-    is_check: bool = False
-    surveys_only: bool = False
+    goal: Goal = Goal.ENROLL
     with_diffs: bool = False
     agrees: bool | UsageError = True
     emit: Emitted = field(default_factory=Emitted)
@@ -106,7 +104,7 @@ class Stage:
         self.region = FakeRegion()
         self.stop = Stop()
         self.asked: list[PlanOverview] = []
-        self.prepared: list[list[str]] = []
+        self.ensured: list[list[str]] = []
         self.intended = tuple(host(number) for number in range(self.count))
         self.hosts = {host(number).name: self._host(number) for number in range(self.count)}
         refusals: dict[HostName, list[BaseException]] = {
@@ -114,7 +112,13 @@ class Stage:
         }
         self.connector = FakeConnector(self.hosts, refusals)
         self.dependencies = dependencies(
-            RolloutId("r-1"), self.connector, self.region, FakeIssuer(), self.emit, introduces=False
+            RolloutId("r-1"),
+            self.connector,
+            self.region,
+            FakeIssuer(),
+            self.emit,
+            introduces=False,
+            ensure_programs=self.ensure_programs,
         )
 
     def _host(self, number: int) -> FakeHost:
@@ -131,21 +135,15 @@ class Stage:
             raise self.agrees
         return self.agrees
 
-    async def prepare_programs(self, surveyed: Iterable[Surveyed]) -> None:
-        self.prepared.append([one.host.name for one in surveyed])
+    async def ensure_programs(self, surveyed: Iterable[tuple[Host, Facts]]) -> None:
+        self.ensured.append([host.name for host, _ in surveyed])
 
     async def run(self) -> ExitCode:
-        intent = Intent(self.intended, self.strategy, self.is_check, self.surveys_only, self.with_diffs)
-        return await Phases(
-            intent,
-            Pipeline(self.dependencies),
-            self.dependencies.regions,
-            InlineEngine(2),
-            self.emit,
-            self.stop,
-            self.prepare_programs,
-            self.confirm,
-        ).run()
+        options = RolloutOptions(
+            "site.yaml", goal=self.goal, with_diffs=self.with_diffs, strategy=self.strategy
+        )
+        engine = InlineEngine(2)
+        return await Phases(self.dependencies, self.intended, options, engine, self.stop, self.confirm).run()
 
     @property
     def outcomes(self) -> dict[str, Outcome]:
@@ -224,14 +222,9 @@ async def test_each_host_is_confirmed_by_its_own_region() -> None:
     stage.region.shown.pop(node_id(1))
     stage.hosts[away.name].facts = [facts]
     stage.intended = (host(0), away)
-    tools = RegionTools(
-        other,
-        Registrar(other, other.clock),
-        FakeIssuer(),
-        replace(REGION, name=RegionName("us-east")),
-        introduces=False,
-        status=other.state,
-    )
+    settings = replace(REGION, name=RegionName("us-east"), introduction="off")
+    registrar = Registrar(other, other.clock)
+    tools = RegionTools(settings, other, registrar, FakeIssuer(), b"CA PEM\n", other.state)
     stage.dependencies = replace(
         stage.dependencies, regions={**stage.dependencies.regions, away.region: tools}
     )
@@ -277,7 +270,7 @@ async def test_doubled_machines_are_named_and_left_out() -> None:
 
 async def test_hosts_that_are_blocked_count_among_the_fleet() -> None:
     """A clone is told apart from a host that has something else the matter with it, too."""
-    stage = Stage(count=2, surveys_only=True)
+    stage = Stage(count=2, goal=Goal.SURVEY)
     clone = of_host(0, drifted)
     stage.hosts[HostName("h1")].facts = [replace(clone, is_root=False)]
     assert await stage.run() is ExitCode.TRUST
@@ -288,7 +281,7 @@ async def test_programs_are_made_ready_for_the_hosts_that_will_need_them() -> No
     """Releases are fetched once the architectures are known, and for healthy hosts alone."""
     stage = Stage(off=frozenset({1}))
     await stage.run()
-    assert stage.prepared == [["h0", "h2", "h3"]]
+    assert stage.ensured == [["h0", "h2", "h3"]]
 
 
 async def test_hosts_go_in_the_inventorys_order() -> None:
@@ -313,7 +306,7 @@ async def test_each_wave_has_a_nonce_of_its_own() -> None:
 
 async def test_check_with_changes_ends_with_nine() -> None:
     """A check announces its plans, touches nothing and says so."""
-    stage = Stage(count=2, converged=frozenset({0}), is_check=True)
+    stage = Stage(count=2, converged=frozenset({0}), goal=Goal.PLAN)
     assert await stage.run() is ExitCode.CHANGES
     assert (stage.endings, stage.touched) == ({"h0": "unchanged", "h1": "skipped check"}, [])
     assert [event.host for event in stage.told(HostPlanned)] == ["h1"]
@@ -321,7 +314,7 @@ async def test_check_with_changes_ends_with_nine() -> None:
 
 async def test_diffs_are_told_where_they_were_asked_for() -> None:
     """With --diff each plan comes with what changes in its files; without it no file is read."""
-    plain, with_diffs = Stage(count=1, is_check=True), Stage(count=1, is_check=True, with_diffs=True)
+    plain, with_diffs = Stage(count=1, goal=Goal.PLAN), Stage(count=1, goal=Goal.PLAN, with_diffs=True)
     await plain.run()
     await with_diffs.run()
     assert [
@@ -334,12 +327,12 @@ async def test_diffs_are_told_where_they_were_asked_for() -> None:
 
 async def test_check_without_changes_ends_with_zero() -> None:
     """A converged fleet is what a check wants to see."""
-    assert await Stage(count=2, converged=frozenset({0, 1}), is_check=True).run() is ExitCode.OK
+    assert await Stage(count=2, converged=frozenset({0, 1}), goal=Goal.PLAN).run() is ExitCode.OK
 
 
 async def test_survey_alone_touches_nothing() -> None:
     """A preflight looks at hosts, and at their regions' nodes for names that are taken."""
-    stage = Stage(count=2, off=frozenset({1}), surveys_only=True)
+    stage = Stage(count=2, off=frozenset({1}), goal=Goal.SURVEY)
     assert await stage.run() is ExitCode.UNREACHABLE
     assert stage.endings == {"h0": "skipped surveyed", "h1": "unreachable connect_timeout"}
     assert (stage.region.queries, stage.touched) == ([(None, False)], [])
@@ -347,7 +340,7 @@ async def test_survey_alone_touches_nothing() -> None:
 
 async def test_survey_alone_does_without_a_silent_region() -> None:
     """What hosts say is worth having where their region does not answer; that it did not is said."""
-    stage = Stage(count=1, surveys_only=True)
+    stage = Stage(count=1, goal=Goal.SURVEY)
     stage.region.errors["nodes"] = [RegionError("region_unreachable", "nobody answers")]
     assert await stage.run() is ExitCode.OK
     assert [e.code for e in stage.emit.events if isinstance(e, Warned)] == ["region_unreachable"]
@@ -355,7 +348,7 @@ async def test_survey_alone_does_without_a_silent_region() -> None:
 
 async def test_survey_alone_asks_no_region_that_said_nothing_before() -> None:
     """Who did not answer at the beginning is not asked for nodes."""
-    stage = Stage(count=1, surveys_only=True)
+    stage = Stage(count=1, goal=Goal.SURVEY)
     stage.dependencies = replace(
         stage.dependencies,
         regions={name: replace(tools, status=None) for name, tools in stage.dependencies.regions.items()},
@@ -373,7 +366,7 @@ def smaller(stage: Stage, capacity: int) -> None:
 
 async def test_survey_alone_tells_of_a_region_that_would_be_overfull() -> None:
     """A preflight warns of what would stop the rollout."""
-    stage = Stage(count=2, unknown=frozenset({0, 1}), surveys_only=True)
+    stage = Stage(count=2, unknown=frozenset({0, 1}), goal=Goal.SURVEY)
     smaller(stage, 1)
     assert await stage.run() is ExitCode.OK
     assert [e.code for e in stage.emit.events if isinstance(e, Warned)] == ["region_overfull"]
@@ -398,7 +391,7 @@ async def test_host_that_no_region_takes_fails_alone() -> None:
 
 async def test_survey_alone_judges_the_fleet() -> None:
     """Doubles show in a preflight, before anybody enrols anything."""
-    stage = Stage(count=2, surveys_only=True)
+    stage = Stage(count=2, goal=Goal.SURVEY)
     stage.hosts[HostName("h1")].facts = [of_host(0, drifted)]
     assert await stage.run() is ExitCode.TRUST
     assert {e.host for e in stage.emit.events if isinstance(e, HostJudged)} == {"h0", "h1"}
@@ -458,7 +451,7 @@ async def test_signal_during_the_survey_begins_nothing_else() -> None:
     stage = Stage(count=3)
     stage.stop.request("interrupted", "SIGINT", ExitCode.INTERRUPTED)
     assert await stage.run() is ExitCode.INTERRUPTED
-    assert (stage.endings, stage.prepared, stage.region.queries) == (
+    assert (stage.endings, stage.ensured, stage.region.queries) == (
         endings(3, "skipped not_begun"),
         [],
         [],
@@ -468,7 +461,7 @@ async def test_signal_during_the_survey_begins_nothing_else() -> None:
 
 async def test_check_that_was_stopped_says_so() -> None:
     """A signal is told by the exit code of a check too."""
-    stage = Stage(count=1, is_check=True)
+    stage = Stage(count=1, goal=Goal.PLAN)
     stage.stop.request("terminated", "SIGTERM", ExitCode.TERMINATED)
     assert await stage.run() is ExitCode.TERMINATED
     assert stage.endings == {"h0": "skipped not_begun"}

@@ -10,7 +10,7 @@ import pytest
 from ionetctl.core.errors import ExitCode
 from ionetctl.core.events import RolloutStopped
 from ionetctl.rollout.signals import StoppingSignals
-from ionetctl.rollout.waves import Stop
+from ionetctl.rollout.stop import Stop
 from tests.support.fakes import Emitted
 
 HINT = "To go on: ionetctl enroll site.yaml --resume"
@@ -19,7 +19,7 @@ HINT = "To go on: ionetctl enroll site.yaml --resume"
 async def heard(stop: Stop) -> RolloutStopped:
     """The reason, once the loop has seen the signal."""
     emit = Emitted()
-    await stop.tell_when_requested(emit)
+    await stop.record_when_requested(emit)
     [reason] = emit.events
     assert isinstance(reason, RolloutStopped)
     return reason

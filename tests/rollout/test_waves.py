@@ -8,33 +8,36 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ionetctl.core.errors import ExitCode, UsageError
+from ionetctl.core.errors import ExitCode
 from ionetctl.core.events import AnyEvent, RolloutStopped, WaveFinished, WaveStarted
 from ionetctl.core.model.names import HostName
 from ionetctl.core.model.outcome import Outcome, Problem, Result
-from ionetctl.host.pipeline import PlannedHost
-from ionetctl.host.release_node import Mark
+from ionetctl.host.planned_host import Mark, PlannedHost
 from ionetctl.host.survey import Surveyed
 from ionetctl.plan.plan import Circumstances, make_plan
 from ionetctl.rollout.engines.inline import InlineEngine
-from ionetctl.rollout.waves import FailureBudget, Rollout, Size, Stop, Strategy, Wave, waves
+from ionetctl.rollout.options import Size, Strategy
+from ionetctl.rollout.stop import FailureBudget, Stop
+from ionetctl.rollout.waves import Rollout, waves
 from tests.support.fakes import Emitted
 from tests.support.sample import BARE, HOST, bundle
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ionetctl.core.model.host import Host
+
 BUNDLE = bundle()
 
 
-def prepared(name: str) -> PlannedHost:
+def planned(name: str) -> PlannedHost:
     host = replace(HOST, name=HostName(name))
     plan = make_plan(BUNDLE, BARE, Circumstances("f" * 12, None, is_known=False))
     return PlannedHost(Surveyed(host, name, BARE, ()), BUNDLE, plan, Mark.NEW, unconfirmed=None)
 
 
 def hosts(count: int) -> list[PlannedHost]:
-    return [prepared(f"h{number}") for number in range(count)]
+    return [planned(f"h{number}") for number in range(count)]
 
 
 def strategy(canary: int, batch: str, failures: str = "5%") -> Strategy:
@@ -70,27 +73,6 @@ def test_only_the_first_wave_is_a_canary() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("text", "of", "size"), [("5%", 200, 10), ("5%", 6, 1), ("0", 200, 0), ("7", 3, 7), ("0%", 9, 0)]
-)
-def test_sizes(text: str, of: int, size: int) -> None:
-    """A percentage is rounded up, a number is itself."""
-    assert Size.parse(text, "--batch-size").of(of) == size
-
-
-@pytest.mark.parametrize("text", ["", "-1", "10 %x", "101%", "ten", "1.5"])
-def test_nonsense_sizes_name_their_option(text: str) -> None:
-    """A size that cannot be meant is a usage error."""
-    with pytest.raises(UsageError, match="--max-failures"):
-        Size.parse(text, "--max-failures")
-
-
-@pytest.mark.parametrize("text", ["5%", "12"])
-def test_sizes_print_as_written(text: str) -> None:
-    """What is recorded is what was asked for."""
-    assert str(Size.parse(text, "--batch-size")) == text
-
-
 class Stage:
     """A rollout whose hosts end as told."""
 
@@ -105,13 +87,13 @@ class Stage:
     async def emit(self, event: AnyEvent) -> None:
         self.events.append(event)
 
-    async def enroll(self, one: PlannedHost, _wave: Wave) -> Outcome:
+    async def enroll(self, one: PlannedHost, _nonce: str) -> Outcome:
         result = self.results.get(one.host.name, Result.ENROLLED)
         problem = None if result is Result.ENROLLED else Problem("broken", "apply", "it broke", "", 5)
         host = one.host
         return Outcome(host.name, host.address, host.region, host.datacenter, result, problem=problem)
 
-    async def finish(self, _one: PlannedHost, outcome: Outcome) -> None:
+    async def finish(self, _host: Host, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
 
     async def run(self, count: int, canary: int = 0, batch: str = "2") -> list[str]:
@@ -194,19 +176,19 @@ async def test_stop_that_was_requested_before_begins_nothing() -> None:
     stop.request("other", "later", ExitCode.STOPPED)
     stage = Stage({}, stop=stop)
     assert await stage.run(2) == ["h0", "h1"]
-    await stop.tell(stage.emit)
+    await stop.record(stage.emit)
     assert stage.events == [RolloutStopped(code="interrupted", message="SIGINT")]
 
 
 async def test_stop_is_told_while_hosts_are_at_work() -> None:
     """Who waits for the reason hears it when it comes, and it is told once."""
     stop, emit = Stop(), Emitted()
-    telling = asyncio.create_task(stop.tell_when_requested(emit))
+    telling = asyncio.create_task(stop.record_when_requested(emit))
     await asyncio.sleep(0)
     before = list(emit.events)
     stop.request("interrupted", "SIGINT", ExitCode.INTERRUPTED)
     await telling
-    await stop.tell(emit)
+    await stop.record(emit)
     told = RolloutStopped(code="interrupted", message="SIGINT")
     assert (before, emit.events, stop.is_requested) == ([], [told], True)
 
@@ -214,5 +196,5 @@ async def test_stop_is_told_while_hosts_are_at_work() -> None:
 async def test_stop_without_a_reason_has_nothing_to_tell() -> None:
     """A rollout that nobody ended ends without a word."""
     emit = Emitted()
-    await Stop().tell(emit)
+    await Stop().record(emit)
     assert emit.events == []

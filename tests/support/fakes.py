@@ -26,7 +26,7 @@ from tests.support.clock import ManualClock
 from tests.support.sample import EU_NORTH, REGION, subject, view
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from ionetctl.core.events import AnyEvent
@@ -397,6 +397,10 @@ class Emitted:
         return [type(event).__name__ for event in self.events]
 
 
+async def _already_there(_: Iterable[tuple[Host, Facts]]) -> None:
+    """All releases are in the cache."""
+
+
 def dependencies(
     rollout: RolloutId,
     connector: Connector,
@@ -405,16 +409,19 @@ def dependencies(
     emit: Emit,
     *,
     introduces: bool = True,
+    ensure_programs: Callable[[Iterable[tuple[Host, Facts]]], Awaitable[None]] | None = None,
 ) -> Dependencies:
     """What a pipeline works with, all of it fake; time is the region's clock."""
     registrar = Registrar(region, region.clock)
-    tools = RegionTools(region, registrar, issuer, REGION, introduces=introduces, status=region.state)
+    settings = replace(REGION, introduction="required" if introduces else "off")
+    tools = RegionTools(settings, region, registrar, issuer, b"CA PEM\n", region.state)
     return Dependencies(
         rollout=rollout,
         owner="ops@ctl",
         started_at="2026-11-23T01:12:26+00:00",
         connector=connector,
         regions={EU_NORTH: tools},
+        ensure_programs=ensure_programs or _already_there,
         subject_of=lambda host, name, facts: replace(subject(host, facts), node_name=name),
         surveyed_paths=managed_paths("2.0.5", "1.1.0"),
         servers_of=lambda _: ("10.0.0.1:4647",),

@@ -83,13 +83,15 @@ def _private(settings: Settings, directory: Path) -> Settings:
 
 def _rehearse(face: Face, lab: Lab, settings: Settings) -> tuple[Summary, StatusReport]:
     from ionetctl.app import enroll
-    from ionetctl.app.resume import EnrollOptions
     from ionetctl.cli.commands.status import look
     from ionetctl.cli.rollout_display import RolloutFace
+    from ionetctl.rollout.options import RolloutOptions, Size, Strategy
 
     face.say(f"\n$ ionetctl enroll {lab.inventory} --yes --batch-size {BATCH_SIZE}")
     rollout = RolloutFace(face, settings, asks=False)
-    wanted = EnrollOptions(inventory=str(lab.inventory), batch_size=BATCH_SIZE)
+    wanted = RolloutOptions(
+        inventory=str(lab.inventory), strategy=Strategy(batch_size=Size.parse(BATCH_SIZE, "--batch-size"))
+    )
     summary = rollout.run(enroll.enroll(wanted, settings, rollout.sinks, rollout.confirm))
     return summary, look(settings, None, is_offline=False)
 

@@ -15,8 +15,8 @@ from ionetctl.cli.run import load_settings, run
 from ionetctl.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from ionetctl.app.resume import EnrollOptions
     from ionetctl.core.errors import ExitCode
+    from ionetctl.rollout.options import RolloutOptions
     from ionetctl.summary.rollout_summary import Failure
 
 EPILOG = """
@@ -128,16 +128,14 @@ def enroll(
     """
 
     def body(face: Face) -> CommandResult:
-        from ionetctl.app.resume import EnrollOptions
+        from ionetctl.rollout.options import Goal, RolloutOptions, Strategy
 
-        wanted = EnrollOptions(
+        wanted = RolloutOptions(
             inventory=inventory,
             limit=limit,
-            check=check,
-            diff=diff,
-            canary=canary,
-            batch_size=batch_size,
-            max_failures=max_failures,
+            goal=Goal.PLAN if check else Goal.ENROLL,
+            with_diffs=diff,
+            strategy=Strategy.parse(canary, batch_size, max_failures),
             concurrency=concurrency,
             timeout_s=timeout,
             resume=resume,
@@ -161,7 +159,7 @@ def describe_failure(failure: Failure, exit_code: ExitCode) -> object:
 
 
 def _enroll(
-    face: Face, wanted: EnrollOptions, state_dir: str | None, report_texts: Sequence[str], *, yes: bool
+    face: Face, wanted: RolloutOptions, state_dir: str | None, report_texts: Sequence[str], *, yes: bool
 ) -> CommandResult:
     from ionetctl.app import enroll
     from ionetctl.cli.reports import parse_reports, write_reports
@@ -171,7 +169,7 @@ def _enroll(
     reports = parse_reports(report_texts)
     if wanted.rollout is not None and not wanted.resume:
         raise UsageError("rollout_without_resume", "--rollout names what to resume", "add --resume")
-    if not (yes or wanted.check):
+    if wanted.changes_hosts and not yes:
         check_consent(face.common, settings, wanted.inventory)
     rollout = RolloutFace(face, settings, asks=not yes, has_past=wanted.resume)
     summary = rollout.run(enroll.enroll(wanted, settings, rollout.sinks, rollout.confirm))

@@ -55,14 +55,15 @@ def preflight(
 
     def body(face: Face) -> CommandResult:
         from ionetctl.app import enroll
-        from ionetctl.app.resume import EnrollOptions
         from ionetctl.cli.rollout_display import RolloutFace
         from ionetctl.report.preflight import preflight_document
+        from ionetctl.rollout.options import Goal, RolloutOptions
         from ionetctl.ui.findings import VIEWS
 
-        wanted = EnrollOptions(
+        wanted = RolloutOptions(
             inventory=inventory,
             limit=limit,
+            goal=Goal.SURVEY,
             concurrency=concurrency,
             timeout_s=timeout,
             takeover=takeover,
@@ -70,7 +71,7 @@ def preflight(
         )
         settings = load_settings(state_dir)
         rollout = RolloutFace(face, settings, asks=False)
-        summary = rollout.run(enroll.preflight(wanted, settings, rollout.sinks))
+        summary = rollout.run(enroll.enroll(wanted, settings, rollout.sinks, rollout.confirm))
         return rollout.result(summary, VIEWS[by], preflight_document)
 
     run(Common.of(output, quiet, verbose, color, no_input), body, describe_failure)

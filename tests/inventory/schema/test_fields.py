@@ -13,7 +13,7 @@ from ionetctl.inventory.describe import describe_inventory
 from ionetctl.inventory.load import load_text
 from ionetctl.inventory.yaml.problems import InventoryError
 
-CASES_DIR = Path(__file__).parent / "cases"
+CASES_DIR = Path(__file__).parents[1] / "cases"
 FIELDS = yaml.safe_load((CASES_DIR / "fields.yaml").read_text())
 ACCEPTS = [(case["field"], row) for case in FIELDS for row in case.get("accepts", ())]
 REFUSES = [(case["field"], row) for case in FIELDS for row in case.get("refuses", ())]

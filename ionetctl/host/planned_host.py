@@ -1,0 +1,66 @@
+"""A host that is planned: what was found on it, what it should have, and what is to be done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from ionetctl.core import host_paths
+from ionetctl.core.model.plan import Action, Change
+
+if TYPE_CHECKING:
+    from ionetctl.core.model.facts import Facts
+    from ionetctl.core.model.host import Host
+    from ionetctl.core.model.plan import Bundle, Plan
+    from ionetctl.host.survey import Surveyed
+
+
+class Mark(StrEnum):
+    """What the region's metadata records about who decides on a node's eligibility."""
+
+    NEW = "new"
+    """The region does not know the node."""
+    HELD = "held"
+    """ionetctl has not released it: its eligibility is ours to decide."""
+    RELEASED = "released"
+    """ionetctl let it have jobs once: what it is now, somebody else decided."""
+    NONE = "none"
+    """It was there before ionetctl enrolled it: it is eligible or not by somebody else's will."""
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether ionetctl may change the node's eligibility."""
+        return self in (Mark.NEW, Mark.HELD)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedHost:
+    """A host with its bundle and its plan; ``unconfirmed`` is why its region does not show it as it should be."""
+
+    surveyed: Surveyed
+    bundle: Bundle
+    plan: Plan
+    mark: Mark
+    unconfirmed: str | None = None
+
+    @property
+    def host(self) -> Host:
+        """The host, as the inventory describes it."""
+        return self.surveyed.host
+
+    @property
+    def facts(self) -> Facts:
+        """What the latest survey found on it."""
+        return self.surveyed.facts
+
+    @property
+    def only_releases(self) -> bool:
+        """Whether nothing is to be done on the host itself."""
+        return {change.action for change in self.plan.changes} == {Action.RELEASE}
+
+    def to_release(self) -> PlannedHost:
+        """The same host with the release of its node as its only change."""
+        reason = "the region sees all that was promised, and the node is held"
+        change = Change(Action.RELEASE, host_paths.UNIT_NAME, reason)
+        return replace(self, plan=replace(self.plan, changes=(change,)))

@@ -1,0 +1,73 @@
+"""From a surveyed host to its plan, and the record of it. The host is at most read."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ionetctl.core.errors import HostError
+from ionetctl.core.events import HostPlanned, Warned
+from ionetctl.core.ports import Command
+from ionetctl.facts.survey_output import SURVEY_LIMIT_BYTES
+from ionetctl.host.dependencies import NONCE_BYTES
+from ionetctl.host.planned_host import Mark, PlannedHost
+from ionetctl.plan.bundle import build_bundle
+from ionetctl.plan.diff import compared_paths, file_diffs, parse_texts
+from ionetctl.plan.plan import Circumstances, make_plan
+from ionetctl.plan.prepare_steps import needed
+
+if TYPE_CHECKING:
+    from ionetctl.core.model.host import Host
+    from ionetctl.core.model.plan import FileDiff
+    from ionetctl.host.dependencies import Dependencies
+    from ionetctl.host.survey import Surveyed
+
+
+class Planner:
+    """Plans hosts of one rollout."""
+
+    def __init__(self, dependencies: Dependencies) -> None:
+        self._deps = dependencies
+
+    def plan_host(
+        self, surveyed: Surveyed, nonce: str, mark: Mark, *, unconfirmed: str | None = None
+    ) -> PlannedHost:
+        """The host with its plan; ``unconfirmed`` is why the region does not show it although nothing differs."""
+        host, facts = surveyed.host, surveyed.facts
+        bundle = build_bundle(self._deps.subject_of(host, surveyed.node_name, facts))
+        issuer = self._deps.regions[host.region].issuer
+        unfit = issuer.explain_unfit(facts.node_certificate, host, self._deps.clock.now())
+        circumstances = Circumstances(nonce, unfit, is_known=mark is not Mark.NEW, unconfirmed=unconfirmed)
+        plan = make_plan(bundle, facts, circumstances)
+        plan = replace(plan, changes=(*needed(host, facts), *plan.changes))
+        return PlannedHost(surveyed, bundle, plan, mark, unconfirmed)
+
+    async def announce(self, planned: PlannedHost) -> None:
+        """Record the plan that will be carried out or shown."""
+        await self._announce(planned, ())
+
+    async def announce_with_diffs(self, planned: PlannedHost) -> None:
+        """The same with what changes in text files; a host that will not show them is announced without."""
+        paths = compared_paths(planned.bundle, planned.plan)
+        try:
+            present = await self._read(planned.host, paths) if paths else {}
+        except HostError as error:
+            await self._deps.emit(Warned(host=planned.host.name, code=error.code, message=error.message))
+            await self._announce(planned, ())
+        else:
+            await self._announce(planned, file_diffs(planned.bundle, planned.plan, present))
+
+    async def _announce(self, planned: PlannedHost, diffs: tuple[FileDiff, ...]) -> None:
+        plan = planned.plan
+        event = HostPlanned(host=planned.host.name, changes=plan.changes, stamp=plan.stamp, diffs=diffs)
+        await self._deps.emit(event)
+
+    async def _read(self, host: Host, paths: tuple[str, ...]) -> dict[str, str]:
+        nonce = secrets.token_hex(NONCE_BYTES)
+        limits = self._deps.deadlines
+        argv = ("sh", "-s", "--", nonce, *paths)
+        command = Command(argv, limits.step_s, limits.idle_s, SURVEY_LIMIT_BYTES)
+        async with self._deps.connector.connect(host) as session:
+            completed = await session.run(command, self._deps.scripts.read)
+        return parse_texts(completed.stdout, nonce)

@@ -1,0 +1,93 @@
+"""What was asked for: the options of one rollout, and the strategy by which it proceeds."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+from ionetctl.core.errors import UsageError
+
+_SIZE: Final = re.compile(r"([0-9]{1,7})(%?)")
+_WHOLE: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """A number of hosts, or a percentage of them."""
+
+    value: int
+    is_percentage: bool
+
+    @classmethod
+    def parse(cls, text: str, option: str) -> Size:
+        """The size that ``text`` means (``12`` or ``10%``).
+
+        Raises ``UsageError`` (``size_invalid``), naming ``option``.
+        """
+        match = _SIZE.fullmatch(text.strip())
+        if match is None or (match[2] and int(match[1]) > _WHOLE):
+            raise UsageError(
+                "size_invalid", f"{option} is {text!r}", "use a number of hosts, or a percentage like 10%"
+            )
+        return cls(int(match[1]), bool(match[2]))
+
+    def of(self, hosts: int) -> int:
+        """How many of ``hosts`` that is; a percentage is rounded up, so that 5 % of a small fleet is not none."""
+        return math.ceil(hosts * self.value / _WHOLE) if self.is_percentage else self.value
+
+    def __str__(self) -> str:
+        return f"{self.value}{'%' if self.is_percentage else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """How a rollout proceeds. ``canary`` hosts go first, alone; 0 leaves them out."""
+
+    canary: int = 1
+    batch_size: Size = Size(10, is_percentage=True)
+    max_failures: Size = Size(5, is_percentage=True)
+
+    @classmethod
+    def parse(cls, canary: int, batch_size: str, max_failures: str) -> Strategy:
+        """The strategy of a command line. Raises ``UsageError`` (``size_invalid``)."""
+        return cls(canary, Size.parse(batch_size, "--batch-size"), Size.parse(max_failures, "--max-failures"))
+
+
+class Goal(StrEnum):
+    """How far a rollout goes."""
+
+    ENROLL = "enroll"
+    PLAN = "plan"
+    """Up to the plan (``enroll --check``): nothing is changed."""
+    SURVEY = "survey"
+    """Up to the survey and its findings (``preflight``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutOptions:
+    """The options of one rollout; ``command`` is the command line after the program's name.
+
+    ``timeout_s`` bounds each step on a host, connecting to it included.
+    """
+
+    inventory: str
+    limit: str | None = None
+    goal: Goal = Goal.ENROLL
+    with_diffs: bool = False
+    strategy: Strategy = field(default_factory=Strategy)
+    concurrency: int = 100
+    timeout_s: float = 120.0
+    resume: bool = False
+    rollout: str | None = None
+    takeover: bool = False
+    accept_new: bool = False
+    artifacts: str | None = None
+    command: tuple[str, ...] = ()
+
+    @property
+    def changes_hosts(self) -> bool:
+        """Whether hosts may be changed."""
+        return self.goal is Goal.ENROLL

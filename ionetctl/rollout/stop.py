@@ -1,0 +1,73 @@
+"""When a rollout stops before its end: because somebody asked, or because too many hosts failed."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ionetctl.core.errors import ExitCode
+from ionetctl.core.events import RolloutStopped
+from ionetctl.core.model.outcome import Outcome, Result
+
+if TYPE_CHECKING:
+    from ionetctl.core.ports import Emit
+
+
+@dataclass(slots=True)
+class Stop:
+    """Whether and why no further host is begun. The first reason stays."""
+
+    reason: RolloutStopped | None = None
+    exit_code: ExitCode = ExitCode.OK
+    _requested: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
+    _is_recorded: bool = field(default=False, repr=False)
+
+    def request(self, code: str, message: str, exit_code: ExitCode) -> None:
+        """Ask for the end; hosts under way finish."""
+        if self.reason is None:
+            self.reason = RolloutStopped(code=code, message=message)
+            self.exit_code = exit_code
+            self._requested.set()
+
+    @property
+    def is_requested(self) -> bool:
+        """Whether the end was asked for."""
+        return self.reason is not None
+
+    async def record_when_requested(self, emit: Emit) -> None:
+        """Record the reason as soon as there is one, while hosts under way are still at work."""
+        await self._requested.wait()
+        await self.record(emit)
+
+    async def record(self, emit: Emit) -> None:
+        """Record the reason, once."""
+        if self.reason is not None and not self._is_recorded:
+            self._is_recorded = True
+            await emit(self.reason)
+
+
+@dataclass(slots=True)
+class FailureBudget:
+    """How many hosts may fail, those that the region does not confirm among them.
+
+    Unreachable hosts are not counted: a rack without power is no bad rollout.
+    """
+
+    allowed: int
+    failed: int = 0
+    unverified: int = 0
+
+    def count(self, outcome: Outcome) -> None:
+        """Take note of an outcome."""
+        self.failed += outcome.result is Result.FAILED
+        self.unverified += outcome.result is Result.UNVERIFIED
+
+    def judge(self, stop: Stop) -> None:
+        """Ask for the end when more hosts failed than may, by the exit code of what they mostly suffer from."""
+        if self.failed > self.allowed:
+            message = f"{self.failed} hosts failed, {self.allowed} may (--max-failures)"
+            stop.request("too_many_failures", message, ExitCode.STOPPED)
+        elif self.failed + self.unverified > self.allowed:
+            message = f"the region does not confirm {self.unverified} hosts, {self.allowed} may fail (--max-failures)"
+            stop.request("too_many_unverified", message, ExitCode.UNVERIFIED)

@@ -1,0 +1,92 @@
+"""From a surveyed host to its plan, and how the plan is recorded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ionetctl.core import host_paths
+from ionetctl.core.errors import HostUnreachableError
+from ionetctl.core.events import HostPlanned, Warned
+from ionetctl.core.model.names import RolloutId
+from ionetctl.host.planned_host import Mark, PlannedHost
+from ionetctl.host.planner import Planner
+from ionetctl.host.survey import Surveyed
+from tests.support.fakes import Emitted, FakeConnector, FakeHost, FakeIssuer, FakeRegion, dependencies
+from tests.support.sample import BARE, HOST, NONCE, bundle, converged, drifted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ionetctl.core.model.facts import Facts
+
+BUNDLE = bundle()
+CONVERGED = converged(BUNDLE)
+DRIFTED = drifted(BUNDLE)
+OFF = HostUnreachableError("connect_timeout", "no answer", transient=True)
+
+
+@dataclass
+class Stage:
+    """A planner, and one host that shows its texts."""
+
+    refusals: Sequence[BaseException] = ()
+    issuer: FakeIssuer = field(default_factory=FakeIssuer)
+
+    def __post_init__(self) -> None:
+        self.emit = Emitted()
+        self.fake = FakeHost((DRIFTED,), ())
+        self.connector = FakeConnector({HOST.name: self.fake}, {HOST.name: list(self.refusals)})
+        self.planner = Planner(
+            dependencies(RolloutId("r-1"), self.connector, FakeRegion(), self.issuer, self.emit)
+        )
+
+    def plan(self, facts: Facts = DRIFTED) -> PlannedHost:
+        return self.planner.plan_host(Surveyed(HOST, HOST.name, facts, ()), NONCE, Mark.RELEASED)
+
+
+async def test_plan_is_announced() -> None:
+    """What will be done is told before it is done."""
+    stage = Stage()
+    planned = stage.plan()
+    await stage.planner.announce(planned)
+    assert (planned.host, stage.emit.events) == (
+        HOST,
+        [HostPlanned(host=HOST.name, changes=planned.plan.changes, stamp=planned.plan.stamp)],
+    )
+
+
+async def test_plan_is_announced_with_what_changes() -> None:
+    """With --diff the host is asked for its texts, and the difference told."""
+    stage = Stage()
+    stage.fake.texts = {host_paths.DOCKER_CONFIG: b"# edited\n"}
+    await stage.planner.announce_with_diffs(stage.plan())
+    [event] = [event for event in stage.emit.events if isinstance(event, HostPlanned)]
+    removed = [line for diff in event.diffs for line in diff.lines if line.startswith("-")]
+    assert removed == [f"--- {host_paths.DOCKER_CONFIG} (on the host)", "-# edited", "--- /dev/null"]
+
+
+async def test_plan_without_texts_to_compare_asks_for_none() -> None:
+    """Where nothing that can be shown changes, the host is not asked."""
+    stage = Stage()
+    await stage.planner.announce_with_diffs(stage.plan(BARE))
+    assert (stage.connector.connections, stage.emit.names) == ([], ["HostPlanned"])
+
+
+async def test_host_that_will_not_show_its_files_is_announced_without() -> None:
+    """A diff is a convenience: what stands in its way is a warning."""
+    stage = Stage(refusals=(OFF,))
+    await stage.planner.announce_with_diffs(stage.plan())
+    [warned, planned] = stage.emit.events
+    assert isinstance(warned, Warned)
+    assert isinstance(planned, HostPlanned)
+    assert (warned.code, planned.diffs) == ("connect_timeout", ())
+
+
+async def test_certificate_is_judged_by_the_regions_issuer() -> None:
+    """What the issuer says against a certificate is part of the plan."""
+    stage = Stage(issuer=FakeIssuer(unfit="it is old"))
+    planned = stage.plan(CONVERGED)
+    assert [change.reason for change in planned.plan.changes if change.path == host_paths.NODE_CERT] == [
+        "it is old"
+    ]
