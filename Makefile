@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types shell unit e2e bench lab clean
+.PHONY: help demo test lint types shell unit e2e bench lab docs clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' Makefile
@@ -47,6 +47,9 @@ bench: $(VENV)/.develop ## speed and memory, as ratios against a floor in the sa
 
 lab: $(VENV)/.runtime ## a rehearsal fleet that stays up until Ctrl-C
 	$(BIN)/ionetctl lab up --hosts 50 --dir .lab
+
+docs: $(VENV)/.develop ## the pages that are made from the source
+	$(BIN)/python -m tests.checks.page
 
 clean: ## remove what make made
 	rm -rf $(VENV) .lab .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -1,7 +1,8 @@
 """docs/errors.md and docs/checks.md list every code that users may meet, with the exit codes that it earns, and no other.
 
 The codes are collected from the source by ``ast``: whatever is handed to a parameter or field named ``code``. What is
-handed there and is no text must be passed on from another code, or come from a table that ``TABLES`` names.
+handed there and is neither text nor a check's ``Code`` must be passed on from another code, or come from a table that
+``TABLES`` names.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from collections import defaultdict
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeGuard
 
 from ionetctl.core import errors
 from ionetctl.core.errors import ExitCode, IonetctlError
 from ionetctl.host import prepare
 from ionetctl.host.apply_session import HINTS
+from tests.checks.page import PAGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -124,13 +126,18 @@ def constants(module: Module, value: ast.AST) -> list[str]:
 
 
 def _assigned(where: str, name: str) -> list[str]:
-    """The text that a module of ours assigns to a constant."""
+    """The text that a module of ours assigns to a constant, or the name of the check's code."""
     body = modules()[where].tree.body if where in modules() else []
     statements = [each for each in body if isinstance(each, ast.AnnAssign)]
     values = [
         each.value for each in statements if isinstance(each.target, ast.Name) and each.target.id == name
     ]
-    return [str(value.value) for value in values if isinstance(value, ast.Constant)]
+    texts = [value.args[0] if _is_code(value) else value for value in values]
+    return [str(text.value) for text in texts if isinstance(text, ast.Constant)]
+
+
+def _is_code(value: ast.expr | None) -> TypeGuard[ast.Call]:
+    return isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id == "Code"
 
 
 @cache
@@ -249,7 +256,11 @@ class Collector(ast.NodeVisitor):
                 return "code" in self._parameters[-1] or self.module.name in {*TABLES, *FROM_HOSTS}
             case ast.Starred() | ast.Constant(value=None):
                 return self.module.name in TABLES or isinstance(value, ast.Constant)
-            case ast.Attribute(attr="code") | ast.Subscript(slice=ast.Constant(value="problem_code")):
+            case (
+                ast.Attribute(value=ast.Name(id="code"), attr="name")
+                | ast.Attribute(attr="code")
+                | ast.Subscript(slice=ast.Constant(value="problem_code"))
+            ):
                 return True
         return self.module.name in TABLES
 
@@ -280,7 +291,7 @@ def codes_in_source() -> set[str]:
 def documented() -> dict[str, set[int]]:
     """Code → exit codes, as the pages have them: that of errors, and that of the survey's findings."""
     rows = ROW.findall((ROOT / "docs" / "errors.md").read_text())
-    rows += FINDING.findall((ROOT / "docs" / "checks.md").read_text())
+    rows += FINDING.findall(PAGE.read_text())
     known: defaultdict[str, set[int]] = defaultdict(set)
     for codes, exits in rows:
         for code in re.findall(r"`([a-z_]+)`", codes):

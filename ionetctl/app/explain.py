@@ -1,4 +1,4 @@
-"""What a code means, for whoever meets one: checks by their catalogue, other errors by docs/errors.md.
+"""What a code means, for whoever meets one: those of checks, and other errors by docs/errors.md.
 
 The wheel carries that page; nothing else is read.
 """
@@ -12,14 +12,14 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ionetctl.checks.catalogue import CATALOGUE
+from ionetctl.checks import CODES
 from ionetctl.core.errors import UsageError
 from ionetctl.inventory.yaml.problems import did_you_mean, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ionetctl.checks.catalogue import Row
+    from ionetctl.checks import Code
 
 SCHEMA: Final = "ionetctl.explanation/1"
 LIST_SCHEMA: Final = "ionetctl.codes/1"
@@ -44,7 +44,7 @@ class Explanation:
     """All that is to be said of a code: as a check's, as an error's, or as both."""
 
     code: str
-    check: Row | None
+    check: Code | None
     errors: tuple[ErrorRow, ...]
 
     @property
@@ -62,20 +62,20 @@ class Explanation:
 def explain(code: str) -> Explanation:
     """What a code means; raises ``UsageError`` (``code_unknown``) with the nearest code for one that nobody gives."""
     errors = error_rows()
-    if code not in CATALOGUE and code not in errors:
-        hint = did_you_mean(code, {**CATALOGUE, **errors}) or "ionetctl explain lists all of them"
+    if code not in CODES and code not in errors:
+        hint = did_you_mean(code, {**CODES, **errors}) or "ionetctl explain lists all of them"
         raise UsageError("code_unknown", f"{quoted(code)} is no code of ionetctl", hint)
-    return Explanation(code, CATALOGUE.get(code), errors.get(code, ()))
+    return Explanation(code, CODES.get(code), errors.get(code, ()))
 
 
 def explain_all() -> tuple[Explanation, ...]:
-    """Every code: those of checks in the order of their catalogue, then those of other errors in the page's."""
-    return tuple(map(explain, dict.fromkeys((*CATALOGUE, *error_rows()))))
+    """Every code: those of checks in the order of their subjects, then those of other errors in the page's."""
+    return tuple(map(explain, dict.fromkeys((*CODES, *error_rows()))))
 
 
-def waiver(row: Row) -> str:
+def waiver(check: Code) -> str:
     """How an inventory waives a check, in YAML; to be put into ``defaults``, a group or a host."""
-    return f"checks:\n  {row.code}: {{severity: waived, reason: why it does no harm here}}\n"
+    return f"checks:\n  {check.name}: {{severity: waived, reason: why it does no harm here}}\n"
 
 
 def document(explanation: Explanation) -> dict[str, Any]:
@@ -88,16 +88,16 @@ def document(explanation: Explanation) -> dict[str, Any]:
     return {"schema": SCHEMA, "code": explanation.code, "check": check, "errors": errors}
 
 
-def _check_document(row: Row) -> dict[str, Any]:
+def _check_document(check: Code) -> dict[str, Any]:
     return {
-        "severity": row.severity.value,
-        "exit_code": int(row.exit_code),
-        "title": row.title,
-        "looks_at": row.looks_at,
-        "matters": row.matters,
-        "remedy": row.remedy,
-        "prepare": row.mended_by,
-        "waiver": waiver(row) if row.may_be_waived else None,
+        "severity": check.severity.value,
+        "exit_code": int(check.exit_code),
+        "title": check.title,
+        "looks_at": check.looks_at,
+        "matters": check.matters,
+        "remedy": check.remedy,
+        "prepare": check.mended_by,
+        "waiver": waiver(check) if check.may_be_waived else None,
     }
 
 

@@ -1,9 +1,9 @@
 """What the survey shows that an admin should know before a host is touched. Pure: facts in, findings out.
 
-A check of one host is a function ``(Host, Facts) -> Iterator[Finding]`` and a row in ``CHECKS``, a check over the
-whole fleet ``(Fleet) -> Iterator[(HostName, Finding)]`` and a row in ``FLEET_CHECKS``. Each code that they give has
-its row in the ``catalogue``; what a site makes of a finding is for ``policy`` to say. A blocking finding keeps its
-host out of the rollout.
+A check stands in the module of its subject, below the codes that it gives. One of a host is a function
+``(Host, Facts) -> Iterator[Finding]``, one of the whole fleet ``(Fleet) -> Iterator[(HostName, Finding)]``; ``CHECKS``
+and ``FLEET_CHECKS`` have the order in which they run, ``codes`` collects all codes, ``policy`` applies the site's
+rules to findings. A blocking finding keeps its host out of the rollout.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from ionetctl.checks import (
     driver,
     fleet,
     gpu_health,
+    gpu_setup,
     gpus,
     machine,
     network,
@@ -23,7 +24,8 @@ from ionetctl.checks import (
     system,
     workloads,
 )
-from ionetctl.checks.catalogue import CATALOGUE, Row
+from ionetctl.checks.codes import CODES
+from ionetctl.checks.finding import Code
 from ionetctl.checks.fleet import Findings, Fleet, FleetHost
 from ionetctl.checks.policy import is_mended, judged
 from ionetctl.checks.system import ARCHITECTURES, CLOCK_BLOCK_S, CLOCK_WARN_S
@@ -40,14 +42,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ARCHITECTURES",
-    "CATALOGUE",
     "CHECKS",
     "CLOCK_BLOCK_S",
     "CLOCK_WARN_S",
+    "CODES",
     "FLEET_CHECKS",
+    "Code",
     "Fleet",
     "FleetHost",
-    "Row",
     "blocking",
     "check_fleet",
     "check_host",
@@ -95,23 +97,23 @@ CHECKS: Final[tuple[Callable[[Host, Facts], Iterator[Finding]], ...]] = (
     gpus.models,
     gpus.reserved,
     gpus.lost,
-    gpus.splits,
-    gpus.displays,
+    gpu_setup.splits,
+    gpu_setup.displays,
     gpu_health.bus,
     gpu_health.driver_errors,
     gpu_health.memory,
     gpu_health.lanes,
     gpu_health.heat,
     gpu_health.power,
-    gpu_health.fabric,
-    gpu_health.nvlinks,
+    gpu_setup.fabric,
+    gpu_setup.nvlinks,
     runtimes.docker,
     runtimes.docker_kind,
     runtimes.toolkit,
     runtimes.networks,
     workloads.leftovers,
 )
-"""Every check of one host, in the order in which its findings are told."""
+"""Every check of one host, in the order in which its findings are reported."""
 
 FLEET_CHECKS: Final[tuple[Callable[[Fleet], Iterator[Findings]], ...]] = (
     fleet.doubles,
@@ -119,7 +121,7 @@ FLEET_CHECKS: Final[tuple[Callable[[Fleet], Iterator[Findings]], ...]] = (
     fleet.clocks,
     fleet.connections,
 )
-"""Every check over the whole fleet, in the order in which its findings are told."""
+"""Every check of the whole fleet, in the order in which its findings are reported."""
 
 
 def check_host(

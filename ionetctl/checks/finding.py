@@ -1,11 +1,12 @@
-"""How a check words what it found, and the questions that several checks ask of a host's promise."""
+"""A check's code, how a check words what it found, and the questions that several checks ask of a host's promise."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ionetctl.checks.catalogue import CATALOGUE
+from ionetctl.core.errors import ExitCode
 from ionetctl.core.model.outcome import Finding, Severity
 
 if TYPE_CHECKING:
@@ -15,10 +16,30 @@ if TYPE_CHECKING:
     from ionetctl.core.model.host import Host
 
 
-def found(code: str, message: str, *, hint: str = "", severity: Severity | None = None) -> Finding:
-    """A finding of the catalogue; ``hint`` and ``severity`` are the row's unless the case at hand has its own."""
-    row = CATALOGUE[code]
-    return Finding(code, severity or row.severity, message, hint or row.remedy, row.exit_code)
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A stable code, and all that can be said of it before any host was looked at.
+
+    ``severity`` is the check's own; where it depends on the facts, the gravest. ``looks_at`` and ``matters`` are some
+    sentences for ``ionetctl explain``; ``remedy`` is the hint of a finding unless the case at hand has a better one.
+    ``may_be_waived`` is false where an apply cannot work despite the finding. ``mended_by`` names the field of the
+    inventory's ``prepare`` that removes the cause.
+    """
+
+    name: str
+    severity: Severity
+    title: str
+    looks_at: str
+    matters: str
+    remedy: str
+    exit_code: ExitCode = ExitCode.FAILED
+    may_be_waived: bool = True
+    mended_by: str | None = None
+
+
+def found(code: Code, message: str, *, hint: str = "", severity: Severity | None = None) -> Finding:
+    """A finding; ``hint`` and ``severity`` are the code's unless the case at hand has its own."""
+    return Finding(code.name, severity or code.severity, message, hint or code.remedy, code.exit_code)
 
 
 def offers_gpus(host: Host, facts: Facts) -> bool:
@@ -28,13 +49,13 @@ def offers_gpus(host: Host, facts: Facts) -> bool:
     return bool(facts.gpus or facts.machine.gpus_on_bus)
 
 
-def weight_of_promise(host: Host) -> Severity:
-    """What it weighs that no GPU can be used: it blocks where the inventory promises some."""
+def severity_if_unusable(host: Host) -> Severity:
+    """The severity of GPUs that cannot be used: it blocks where the inventory promises some."""
     return Severity.BLOCK if host.gpus.count else Severity.WARN
 
 
-def weight_of_use(host: Host) -> Severity:
-    """What it weighs that using GPUs would do harm: it blocks unless the host is to offer none."""
+def severity_if_harmful(host: Host) -> Severity:
+    """The severity of GPUs whose use would do harm: it blocks unless the host is to offer none."""
     return Severity.WARN if host.gpus.count == 0 else Severity.BLOCK
 
 

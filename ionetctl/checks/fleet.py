@@ -8,10 +8,11 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from ionetctl.checks.finding import found
+from ionetctl.checks.finding import Code, found
 from ionetctl.checks.system import CLOCK_WARN_S
+from ionetctl.core.errors import ExitCode
 from ionetctl.core.model.names import HostName, RegionName
-from ionetctl.core.model.outcome import Finding
+from ionetctl.core.model.outcome import Finding, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -56,7 +57,7 @@ class Trait:
     finding alone.
     """
 
-    code: str
+    code: Code
     what: str
     values: Callable[[FleetHost], Iterable[str | None]]
     is_told_always: bool = False
@@ -70,15 +71,74 @@ def _addresses(one: FleetHost) -> Iterator[str]:
             yield f"{address} in {one.host.datacenter}"
 
 
+CLIENT_ID_CLONED: Final = Code(
+    "client_id_cloned",
+    Severity.BLOCK,
+    "two hosts have one Nomad client id",
+    looks_at="The client-id files of all surveyed hosts.",
+    matters="Both would take turns being one node of the region.",
+    remedy="images must not carry /opt/nomad/data/client: stop Nomad, delete it on all but one",
+    exit_code=ExitCode.TRUST,
+    may_be_waived=False,
+)
+
+MACHINE_ID_DOUBLED: Final = Code(
+    "machine_id_doubled",
+    Severity.BLOCK,
+    "two hosts have one machine-id",
+    looks_at="/etc/machine-id of all surveyed hosts.",
+    matters="It is one machine under two addresses, or a cloned image. Unique names are made from it.",
+    remedy="two addresses of one machine, or a cloned image: systemd-machine-id-setup makes a new one",
+    exit_code=ExitCode.TRUST,
+    may_be_waived=False,
+)
+
+GPU_DOUBLED: Final = Code(
+    "gpu_doubled",
+    Severity.BLOCK,
+    "two hosts have one GPU",
+    looks_at="The UUIDs of all GPUs that were seen.",
+    matters="A card is in one machine only: it is one machine under two addresses, or somebody counts cards twice.",
+    remedy="leave out one of the hosts",
+    exit_code=ExitCode.TRUST,
+    may_be_waived=False,
+)
+
+MAC_DOUBLED: Final = Code(
+    "mac_doubled",
+    Severity.WARN,
+    "two hosts have one MAC address",
+    looks_at="The addresses of physical interfaces.",
+    matters="In one network both lose packets by turns. Cloned virtual machines and cheap adapters have them.",
+    remedy="give each its own address; it does no harm in networks apart",
+)
+
+HOSTNAME_DOUBLED: Final = Code(
+    "hostname_doubled",
+    Severity.WARN,
+    "two hosts call themselves by one name",
+    looks_at="The host names that the machines give themselves; what the inventory calls them is another matter.",
+    matters="Logs and metrics of both run together. Often the sign of a cloned image.",
+    remedy="hostnamectl set-hostname",
+)
+
+ADDRESS_DOUBLED: Final = Code(
+    "address_doubled",
+    Severity.WARN,
+    "two hosts of a datacenter have one address",
+    looks_at="The address from which each host connects to the region's servers.",
+    matters="In one network only one of them can be reached; what connects to it may reach the other.",
+    remedy="give each its own address; waive this where they are in networks apart",
+)
+
+
 TRAITS: Final = (
-    Trait("client_id_cloned", "Nomad client-id", lambda one: (one.facts.nomad.node_id,), is_told_always=True),
-    Trait("machine_id_doubled", "machine-id", lambda one: (one.facts.machine_id,), is_told_always=True),
-    Trait("gpu_doubled", "GPU", lambda one: (gpu.uuid for gpu in one.facts.gpus or ())),
-    Trait(
-        "mac_doubled", "MAC address", lambda one: (each.mac for each in one.facts.machine.interfaces or ())
-    ),
-    Trait("hostname_doubled", "host name", lambda one: (one.facts.machine.hostname,)),
-    Trait("address_doubled", "address", _addresses),
+    Trait(CLIENT_ID_CLONED, "Nomad client-id", lambda one: (one.facts.nomad.node_id,), is_told_always=True),
+    Trait(MACHINE_ID_DOUBLED, "machine-id", lambda one: (one.facts.machine_id,), is_told_always=True),
+    Trait(GPU_DOUBLED, "GPU", lambda one: (gpu.uuid for gpu in one.facts.gpus or ())),
+    Trait(MAC_DOUBLED, "MAC address", lambda one: (each.mac for each in one.facts.machine.interfaces or ())),
+    Trait(HOSTNAME_DOUBLED, "host name", lambda one: (one.facts.machine.hostname,)),
+    Trait(ADDRESS_DOUBLED, "address", _addresses),
 )
 
 
@@ -120,6 +180,17 @@ def _is_one_machine(hosts: Iterable[FleetHost]) -> bool:
     return len(machine_ids) == 1 and None not in machine_ids
 
 
+NAME_TAKEN: Final = Code(
+    "name_taken",
+    Severity.BLOCK,
+    "another node of the region bears the host's name",
+    looks_at="The names of the region's nodes, against the name that this one will have.",
+    matters="Nomad allows it, and nobody could tell the two apart any more.",
+    remedy="rename the host, set naming: unique, or purge the old node if it was this machine",
+    may_be_waived=False,
+)
+
+
 def names_taken(fleet: Fleet) -> Iterator[Findings]:
     """Hosts whose name another node of their region bears."""
     bearers: dict[tuple[str, str], list[NodeView]] = defaultdict(list)
@@ -130,7 +201,17 @@ def names_taken(fleet: Fleet) -> Iterator[Findings]:
         others = [v for v in bearers[one.host.region, one.node_name] if v.id != one.facts.nomad.node_id]
         if others:
             message = f"{one.host.region} has another node of the name {one.node_name}: {others[0].id} ({others[0].status})"
-            yield one.host.name, found("name_taken", message)
+            yield one.host.name, found(NAME_TAKEN, message)
+
+
+CLOCK_APART: Final = Code(
+    "clock_apart",
+    Severity.WARN,
+    "the host's clock differs from those of the other hosts",
+    looks_at="The offset of its clock against the fleet's median, where at least three hosts told theirs: from 30 s on.",
+    matters="Where the controller's own clock is wrong, all hosts seem to be off; this names those that really are.",
+    remedy="set the clock and keep it by NTP (timedatectl set-ntp true)",
+)
 
 
 def clocks(fleet: Fleet) -> Iterator[Findings]:
@@ -146,7 +227,20 @@ def clocks(fleet: Fleet) -> Iterator[Findings]:
         if abs(apart_s) >= CLOCK_WARN_S:
             direction = "ahead of" if apart_s > 0 else "behind"
             message = f"its clock is {abs(apart_s):.0f} s {direction} those of the other hosts"
-            yield name, found("clock_apart", message)
+            yield name, found(CLOCK_APART, message)
+
+
+NAT_CONNECTIONS: Final = Code(
+    "nat_connections",
+    Severity.WARN,
+    "more hosts behind one address than the region allows",
+    looks_at=(
+        "Hosts of a datacenter with private addresses that reach public servers, against the region's "
+        "limits.rpc_max_conns_per_client (100 unless it says otherwise)."
+    ),
+    matters="Behind NAT all of them come from one address: the servers cut off those beyond the limit, others at each try.",
+    remedy="raise limits { rpc_max_conns_per_client } on the region's servers, or give the site more addresses",
+)
 
 
 def connections(fleet: Fleet) -> Iterator[Findings]:
@@ -164,7 +258,7 @@ def connections(fleet: Fleet) -> Iterator[Findings]:
                 f"{len(names)} hosts of {datacenter} reach {region} from private addresses: behind one public address "
                 f"{limit} of them are let in"
             )
-            yield from ((name, found("nat_connections", message)) for name in names)
+            yield from ((name, found(NAT_CONNECTIONS, message)) for name in names)
 
 
 def _is_behind_nat(facts: Facts) -> bool:

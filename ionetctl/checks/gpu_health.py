@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ionetctl.checks.finding import cards, found, weight_of_use
+from ionetctl.checks.finding import Code, cards, found, severity_if_harmful
 from ionetctl.core.model.outcome import Severity
 
 if TYPE_CHECKING:
@@ -21,11 +21,20 @@ SERIOUS_XIDS: Final = frozenset({48, 62, 63, 64, 74, 92, 94, 95, 119, 120, 140})
 HOT_C: Final = 90
 """Where the card does not say from which temperature on it slows down."""
 POWER_SHARE: Final = 0.9
-FABRIC_READY: Final = frozenset({"completed", "not_supported"})
 
 
 def _indices(gpus: Iterable[SeenGpu]) -> list[int]:
     return [one.index for one in gpus]
+
+
+GPU_FELL_OFF_BUS: Final = Code(
+    "gpu_fell_off_bus",
+    Severity.BLOCK,
+    "a card fell off its bus since the last boot",
+    looks_at="Xid 79 in this boot's kernel log. A warning for gpus: {count: 0}.",
+    matters="The card stays away until the next boot, and whatever used it hangs. Risers, power and heat are the causes.",
+    remedy="reboot, reseat card and riser, look at power and cooling",
+)
 
 
 def bus(host: Host, facts: Facts) -> Iterator[Finding]:
@@ -33,7 +42,20 @@ def bus(host: Host, facts: Facts) -> Iterator[Finding]:
     fallen = sorted({xid.pci_bus_id for xid in facts.machine.xids or () if xid.code == FELL_OFF_BUS})
     if fallen:
         message = f"fell off the bus since the last boot (Xid {FELL_OFF_BUS}): {', '.join(fallen)}"
-        yield found("gpu_fell_off_bus", message, severity=weight_of_use(host))
+        yield found(GPU_FELL_OFF_BUS, message, severity=severity_if_harmful(host))
+
+
+GPU_XID: Final = Code(
+    "gpu_xid",
+    Severity.WARN,
+    "the driver reported errors of a card",
+    looks_at=(
+        "Other Xids in this boot's kernel log. Those that point at hardware (48, 62, 63, 64, 74, 92, 94, 95, 119, 120, "
+        "140) are warnings; the others (13, 31, 43 …), which a faulty program causes too, are information."
+    ),
+    matters="NVIDIA's list of Xids says what each means; memory errors and firmware that stopped do not mend themselves.",
+    remedy="look up the number in NVIDIA's list of Xids; reset or replace the card",
+)
 
 
 def driver_errors(_host: Host, facts: Facts) -> Iterator[Finding]:
@@ -42,10 +64,10 @@ def driver_errors(_host: Host, facts: Facts) -> Iterator[Finding]:
     serious = [xid for xid in others if xid.code in SERIOUS_XIDS]
     harmless = [xid for xid in others if xid.code not in SERIOUS_XIDS]
     if serious:
-        yield found("gpu_xid", f"the driver reported {_listed(serious)}")
+        yield found(GPU_XID, f"the driver reported {_listed(serious)}")
     if harmless:
         message = f"the driver reported {_listed(harmless)}"
-        yield found("gpu_xid", message, severity=Severity.INFO)
+        yield found(GPU_XID, message, severity=Severity.INFO)
 
 
 def _listed(xids: Iterable[Xid]) -> str:
@@ -53,20 +75,70 @@ def _listed(xids: Iterable[Xid]) -> str:
     return ", ".join(f"Xid {xid.code} at {xid.pci_bus_id} ({xid.count} times)" for xid in rows)
 
 
+GPU_ECC_ERRORS: Final = Code(
+    "gpu_ecc_errors",
+    Severity.WARN,
+    "a card had memory errors that ECC could not correct",
+    looks_at="The card's count of uncorrected ECC errors over its life.",
+    matters="Each of them ended a job.",
+    remedy="watch the count; replace the card if it grows",
+)
+
+GPU_MEMORY_RETIRED: Final = Code(
+    "gpu_memory_retired",
+    Severity.WARN,
+    "parts of a card's memory are out of use",
+    looks_at="Retired pages, and rows remapped after uncorrected errors.",
+    matters="The card works. Many of them announce its end: NVIDIA replaces cards from 60 pages or eight rows of a bank on.",
+    remedy="watch the count; ask the vendor for a replacement if it grows",
+)
+
+GPU_REMAP_PENDING: Final = Code(
+    "gpu_remap_pending",
+    Severity.WARN,
+    "a repair of a card's memory waits for a reset",
+    looks_at="Pages to be retired, or rows to be remapped, that are pending.",
+    matters="Until the card is reset the bad memory stays in use.",
+    remedy="nvidia-smi --gpu-reset, or reboot the host",
+)
+
+GPU_REMAP_FAILED: Final = Code(
+    "gpu_remap_failed",
+    Severity.BLOCK,
+    "a card's memory could not be repaired",
+    looks_at="The row remapper's failure flag.",
+    matters="There are no spare rows left: jobs would meet wrong or lost memory.",
+    remedy="replace the card, or hold it back with reserve.gpus",
+)
+
+
 def memory(_host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether the cards' memory can be relied on."""
     seen = facts.gpus or ()
     if failed := _indices(one for one in seen if one.memory_health.has_remap_failed):
-        yield found("gpu_remap_failed", f"memory of {cards(failed)} could not be repaired")
+        yield found(GPU_REMAP_FAILED, f"memory of {cards(failed)} could not be repaired")
     if pending := _indices(one for one in seen if one.memory_health.pending_repair):
-        yield found("gpu_remap_pending", f"a repair of the memory of {cards(pending)} waits for a reset")
+        yield found(GPU_REMAP_PENDING, f"a repair of the memory of {cards(pending)} waits for a reset")
     if erring := _indices(one for one in seen if one.memory_health.ecc_uncorrected):
-        yield found("gpu_ecc_errors", f"ECC could not correct memory errors of {cards(erring)}")
+        yield found(GPU_ECC_ERRORS, f"ECC could not correct memory errors of {cards(erring)}")
     worn = _indices(
         one for one in seen if one.memory_health.retired_pages or one.memory_health.remapped_uncorrected
     )
     if worn:
-        yield found("gpu_memory_retired", f"parts of the memory of {cards(worn)} are out of use")
+        yield found(GPU_MEMORY_RETIRED, f"parts of the memory of {cards(worn)} are out of use")
+
+
+PCIE_WIDTH_LOW: Final = Code(
+    "pcie_width_low",
+    Severity.WARN,
+    "a card runs on fewer PCIe lanes than it could",
+    looks_at="The link's width now against the most that card and slot can. The generation is left out: idle cards lower it.",
+    matters=(
+        "Mining risers have one lane. What computes within the card is as fast as ever; loading models and several "
+        "cards at once are many times slower."
+    ),
+    remedy="put the card into a full slot, or waive this where risers are meant",
+)
 
 
 def lanes(_host: Host, facts: Facts) -> Iterator[Finding]:
@@ -77,7 +149,17 @@ def lanes(_host: Host, facts: Facts) -> Iterator[Finding]:
         if 0 < width < most:
             narrow.setdefault((width, most), []).append(one.index)
     for (width, most), indices in sorted(narrow.items()):
-        yield found("pcie_width_low", f"{cards(indices)} on {width} of {most} PCIe lanes")
+        yield found(PCIE_WIDTH_LOW, f"{cards(indices)} on {width} of {most} PCIe lanes")
+
+
+GPU_HOT: Final = Code(
+    "gpu_hot",
+    Severity.WARN,
+    "a card is so hot that it slows down",
+    looks_at="Its temperature against the one at which it slows down, else 90 °C.",
+    matters="It computes more slowly than its name says, and ages.",
+    remedy="clean fans and filters, look at the airflow, renew the paste",
+)
 
 
 def heat(_host: Host, facts: Facts) -> Iterator[Finding]:
@@ -88,7 +170,17 @@ def heat(_host: Host, facts: Facts) -> Iterator[Finding]:
         if one.temperature_c is not None and one.temperature_c >= (one.slowdown_c or HOT_C)
     )
     if hot:
-        yield found("gpu_hot", f"{cards(hot)} as hot as where cards slow down")
+        yield found(GPU_HOT, f"{cards(hot)} as hot as where cards slow down")
+
+
+GPU_POWER_LIMITED: Final = Code(
+    "gpu_power_limited",
+    Severity.WARN,
+    "a card's power limit is set below its default",
+    looks_at="The power limit against the default; from 90 % on it is left alone.",
+    matters="Miners lower it to save power. The card then computes more slowly than its name says.",
+    remedy="nvidia-smi --power-limit with the default, and take it out of the miner's start-up scripts",
+)
 
 
 def power(_host: Host, facts: Facts) -> Iterator[Finding]:
@@ -99,23 +191,4 @@ def power(_host: Host, facts: Facts) -> Iterator[Finding]:
         if one.power_limit_w is not None and one.power_limit_w < (one.power_default_w or 0) * POWER_SHARE
     )
     if limited:
-        yield found("gpu_power_limited", f"the power limit of {cards(limited)} is below its default")
-
-
-def fabric(host: Host, facts: Facts) -> Iterator[Finding]:
-    """Whether the NVLink fabric is up, where the cards have one."""
-    seen = facts.gpus or ()
-    waiting = [one for one in seen if one.fabric_state and one.fabric_state not in FABRIC_READY]
-    if waiting:
-        states = ", ".join(sorted({one.fabric_state or "" for one in waiting}))
-        message = f"the NVLink fabric of {cards(_indices(waiting))} is not ready: {states}"
-        severity = weight_of_use(host) if len(seen) > 1 else Severity.WARN
-        yield found("fabric_not_ready", message, severity=severity)
-
-
-def nvlinks(_host: Host, facts: Facts) -> Iterator[Finding]:
-    """Whether links are down where some are up: a host without bridges has none up, and that is no fault."""
-    seen = [one for one in facts.gpus or () if one.nvlinks is not None and one.nvlinks_max]
-    down = [one.index for one in seen if (one.nvlinks or 0) < (one.nvlinks_max or 0)]
-    if down and any(one.nvlinks for one in seen):
-        yield found("nvlink_down", f"NVLinks of {cards(down)} are down")
+        yield found(GPU_POWER_LIMITED, f"the power limit of {cards(limited)} is below its default")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from ionetctl.checks.catalogue import CATALOGUE
+from ionetctl.checks.codes import CODES
 from ionetctl.core.model.outcome import Severity
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def judged(finding: Finding, host: Host, *, is_prepared: bool = False) -> Findin
 
 def is_mended(code: str, prepare: Prepare) -> bool:
     """Whether a preparation that the inventory asks for does away with findings of this code."""
-    field = CATALOGUE[code].mended_by
+    field = CODES[code].mended_by
     return field is not None and bool(getattr(prepare, field))
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ionetctl.checks.finding import found
+from ionetctl.checks.finding import Code, found
 from ionetctl.core import host_paths
+from ionetctl.core.model.outcome import Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,14 +28,47 @@ IMAGES_MIB: Final = 20 * 1024
 FORGETFUL: Final = frozenset({"overlay", "overlayfs", "squashfs", "tmpfs", "aufs", "ramfs", "rootfs"})
 """File systems of live images: what is written there is in memory, or not at all."""
 
+DISK_READ_ONLY: Final = Code(
+    "disk_read_only",
+    Severity.BLOCK,
+    "a directory that is written to is on a read-only file system",
+    looks_at="The mounts of /opt/nomad, /etc/nomad.d, /var/lib/ionet and /usr/local/bin.",
+    matters=(
+        "Neither the enrolment nor the agent could write there. A file system that became read-only by itself is a "
+        "failing disk."
+    ),
+    remedy="remount it writable; an overlay or live image forgets the enrolment at its next boot",
+    may_be_waived=False,
+)
+
+DISK_LOW: Final = Code(
+    "disk_low",
+    Severity.BLOCK,
+    "too little room for the releases",
+    looks_at="Free room where releases, configuration and staging go: 512 MiB below /opt/nomad, 256 MiB in /var/lib/ionet.",
+    matters="The releases are unpacked (110 and 21 MB) beside the old ones before they are switched.",
+    remedy="free some room, for example old logs and package caches",
+    may_be_waived=False,
+)
+
+DISK_NOEXEC: Final = Code(
+    "disk_noexec",
+    Severity.BLOCK,
+    "programs would lie on a file system mounted noexec",
+    looks_at="The mount options of /opt/nomad and /usr/local/bin.",
+    matters="The Nomad program lies there and could not be started.",
+    remedy="mount it without noexec: the Nomad program lies there",
+    may_be_waived=False,
+)
+
 
 def rights(_host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether what we install can be written, and started."""
     for disk in facts.disks:
         if disk.is_read_only and disk.path in FREE_MIB:
-            yield found("disk_read_only", f"{disk.path} is on a read-only {disk.kind} file system")
+            yield found(DISK_READ_ONLY, f"{disk.path} is on a read-only {disk.kind} file system")
         if disk.is_noexec and disk.path in EXECUTABLE:
-            yield found("disk_noexec", f"{disk.path} is on a file system mounted noexec")
+            yield found(DISK_NOEXEC, f"{disk.path} is on a file system mounted noexec")
 
 
 def room(_host: Host, facts: Facts) -> Iterator[Finding]:
@@ -43,7 +77,20 @@ def room(_host: Host, facts: Facts) -> Iterator[Finding]:
         needed = FREE_MIB.get(disk.path, 0)
         if disk.available_mib < needed and not disk.is_read_only:
             message = f"{disk.path} has {disk.available_mib} MiB free, {needed} MiB are needed"
-            yield found("disk_low", message)
+            yield found(DISK_LOW, message)
+
+
+JOBS_DISK_LOW: Final = Code(
+    "jobs_disk_low",
+    Severity.WARN,
+    "little room where jobs will run",
+    looks_at="Free room at Nomad's data directory, /opt/nomad/data: 10 GiB, and what reserve.disk_mib holds back on top.",
+    matters=(
+        "Each job has its working directory there. Nomad places jobs by what is free, so few will come, and those that "
+        "do fill the disk that the system runs from."
+    ),
+    remedy="free some room, or mount a larger disk at /opt/nomad/data",
+)
 
 
 def room_for_jobs(host: Host, facts: Facts) -> Iterator[Finding]:
@@ -52,7 +99,17 @@ def room_for_jobs(host: Host, facts: Facts) -> Iterator[Finding]:
     for disk in facts.disks:
         if disk.path == host_paths.DATA_DIR and disk.available_mib < needed:
             message = f"{disk.path}, where jobs run, has {disk.available_mib} MiB free, {needed} MiB would do"
-            yield found("jobs_disk_low", message)
+            yield found(JOBS_DISK_LOW, message)
+
+
+DOCKER_DISK_LOW: Final = Code(
+    "docker_disk_low",
+    Severity.WARN,
+    "little room for container images",
+    looks_at="Free room at Docker's root directory: 20 GiB.",
+    matters="Images with CUDA are 5 to 15 GB each; a pull that fills the disk fails, and with it the job.",
+    remedy="docker system prune, or move data-root in /etc/docker/daemon.json to a larger disk",
+)
 
 
 def room_for_images(_host: Host, facts: Facts) -> Iterator[Finding]:
@@ -63,7 +120,23 @@ def room_for_images(_host: Host, facts: Facts) -> Iterator[Finding]:
             message = (
                 f"{disk.path}, where images lie, has {disk.available_mib} MiB free, {IMAGES_MIB} MiB would do"
             )
-            yield found("docker_disk_low", message)
+            yield found(DOCKER_DISK_LOW, message)
+
+
+ROOT_OVERLAY: Final = Code(
+    "root_overlay",
+    Severity.WARN,
+    "the root file system forgets what is written to it",
+    looks_at="The kind of file system of / and of what an enrolment writes: overlay, squashfs, tmpfs, aufs, ramfs.",
+    matters=(
+        "Live images keep changes in memory: at the next boot the enrolment is gone, and the host comes back as another "
+        "node or not at all. Some systems overlay a disk that stays; only their admin can know."
+    ),
+    remedy=(
+        "install the system on a disk, or keep /etc, /opt/nomad, /var/lib and /usr/local on one; waive this where the "
+        "overlay stays"
+    ),
+)
 
 
 def lasting(_host: Host, facts: Facts) -> Iterator[Finding]:
@@ -76,4 +149,4 @@ def lasting(_host: Host, facts: Facts) -> Iterator[Finding]:
     if forgetful:
         kinds = " and ".join(sorted(set(forgetful.values())))
         message = f"{', '.join(forgetful)}: a file system of the kind {kinds}, which a live image forgets"
-        yield found("root_overlay", message)
+        yield found(ROOT_OVERLAY, message)

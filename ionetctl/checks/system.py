@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ionetctl.checks.finding import found, listed, numbers
+from ionetctl.checks.finding import Code, found, listed, numbers
+from ionetctl.core.errors import ExitCode
 from ionetctl.core.model.outcome import Severity
 
 if TYPE_CHECKING:
@@ -47,38 +48,123 @@ CLOCK_WARN_S: Final = 30.0
 CLOCK_BLOCK_S: Final = 240.0
 """Certificates are backdated by five minutes; beyond that the node's first handshake fails."""
 
+NOT_ROOT: Final = Code(
+    "not_root",
+    Severity.BLOCK,
+    "the survey did not run as root",
+    looks_at="The user id under which the survey ran, after sudo where the inventory asks for it.",
+    matters="An apply writes below /etc, /opt and /usr/local and starts a service: only root can.",
+    remedy="log in as root, or allow the user sudo",
+    may_be_waived=False,
+)
+
 
 def root(_host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether the survey ran as root."""
     if not facts.is_root:
-        yield found("not_root", "the survey did not run as root")
+        yield found(NOT_ROOT, "the survey did not run as root")
+
+
+HOST_LOCKED: Final = Code(
+    "host_locked",
+    Severity.BLOCK,
+    "another rollout is at work on the host",
+    looks_at="The lock that every apply takes on its host; one that is about to end is waited for some seconds.",
+    matters="Two applies at once would undo each other's work. Owner and start of the other one are named.",
+    remedy="wait for that rollout to end, or stop it where it runs",
+    exit_code=ExitCode.LOCKED,
+    may_be_waived=False,
+)
 
 
 def locked(_host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether another apply is at work."""
     if facts.lock_owner:
         since = f" since {facts.lock_started_at}" if facts.lock_started_at else ""
-        yield found("host_locked", f"{facts.lock_owner} is at work on this host{since}")
+        yield found(HOST_LOCKED, f"{facts.lock_owner} is at work on this host{since}")
+
+
+ARCHITECTURE_UNSUPPORTED: Final = Code(
+    "architecture_unsupported",
+    Severity.BLOCK,
+    "the processor is neither x86_64 nor arm64",
+    looks_at="The machine's own word (uname -m).",
+    matters="There is no Nomad release for it.",
+    remedy="Nomad clients run on x86_64 and arm64",
+    may_be_waived=False,
+)
+
+GPU_PLUGIN_MISSING: Final = Code(
+    "gpu_plugin_missing",
+    Severity.BLOCK,
+    "GPUs are promised on arm64",
+    looks_at="The architecture against gpus.count of the inventory.",
+    matters="The NVIDIA device plugin has no arm64 release, so the region would never see a GPU of this host.",
+    remedy="enrol the host with gpus: {count: 0}, or leave it out",
+)
 
 
 def architecture(host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether there are releases for the machine."""
     known = ARCHITECTURES.get(facts.architecture)
     if known is None:
-        yield found("architecture_unsupported", f"{facts.architecture} is not supported")
+        yield found(ARCHITECTURE_UNSUPPORTED, f"{facts.architecture} is not supported")
     elif known == "arm64" and host.gpus.count:
         message = "GPUs are promised on an arm64 host, and the device plugin has no arm64 release"
-        yield found("gpu_plugin_missing", message)
+        yield found(GPU_PLUGIN_MISSING, message)
+
+
+SYSTEMD_MISSING: Final = Code(
+    "systemd_missing",
+    Severity.BLOCK,
+    "process 1 is not systemd",
+    looks_at="The name of process 1.",
+    matters="Nomad is installed as a systemd service: nothing else would start it, restart it or keep its log.",
+    remedy="Nomad runs as a systemd service here; install a distribution that boots with systemd",
+    may_be_waived=False,
+)
+
+SYSTEMD_OLD: Final = Code(
+    "systemd_old",
+    Severity.WARN,
+    "systemd is older than any that ionetctl is tested on",
+    looks_at="The first line of systemctl --version.",
+    matters="Older ones ignore settings of units that they do not know, so the service may restart or stop differently.",
+    remedy="upgrade the distribution",
+)
 
 
 def init(_host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether the system is run by systemd, and by one that is new enough."""
     version = facts.machine.systemd_version
     if facts.init != "systemd":
-        yield found("systemd_missing", f"process 1 is {facts.init}, not systemd")
+        yield found(SYSTEMD_MISSING, f"process 1 is {facts.init}, not systemd")
     elif version is not None and version < OLDEST_SYSTEMD:
         message = f"systemd {version} is older than {OLDEST_SYSTEMD}, the oldest that ionetctl is tested on"
-        yield found("systemd_old", message)
+        yield found(SYSTEMD_OLD, message)
+
+
+OS_UNTESTED: Final = Code(
+    "os_untested",
+    Severity.WARN,
+    "a system that ionetctl is not tested on",
+    looks_at="ID in /etc/os-release.",
+    matters="It may well work: what is needed is systemd, a POSIX shell, tar and gzip. Paths and packages may differ.",
+    remedy="begin with one such host; if it enrols well, waive this for the others",
+)
+
+OS_UNSUPPORTED: Final = Code(
+    "os_unsupported",
+    Severity.WARN,
+    "a release of a known distribution that is too old",
+    looks_at="ID and VERSION_ID in /etc/os-release.",
+    matters=(
+        "Releases of Nomad and of the device plugin are linked against a newer C library than such systems have, and "
+        "nobody mends their kernels any more, on which strangers' jobs will run. A program that does not start is "
+        "found before the old one is replaced."
+    ),
+    remedy="upgrade the distribution",
+)
 
 
 def distribution(_host: Host, facts: Facts) -> Iterator[Finding]:
@@ -86,10 +172,23 @@ def distribution(_host: Host, facts: Facts) -> Iterator[Finding]:
     name = facts.os_name or facts.os_id
     if facts.os_id not in TESTED_OS:
         message = f"{name} is not among the systems that ionetctl is tested on"
-        yield found("os_untested", message, hint=f"tested: {', '.join(sorted(TESTED_OS))}")
+        yield found(OS_UNTESTED, message, hint=f"tested: {', '.join(sorted(TESTED_OS))}")
     version = numbers(facts.os_version)
     if version and version < OLDEST_OS.get(facts.os_id, ()):
-        yield found("os_unsupported", f"{name} is too old")
+        yield found(OS_UNSUPPORTED, f"{name} is too old")
+
+
+KERNEL_OLD: Final = Code(
+    "kernel_old",
+    Severity.WARN,
+    "the kernel is too old to limit jobs well",
+    looks_at="The kernel's release (uname -r).",
+    matters=(
+        "Before 4.15 the unified control groups have no cpu controller, and overlayfs and seccomp lack what Docker "
+        "uses."
+    ),
+    remedy="install a newer kernel",
+)
 
 
 def kernel(_host: Host, facts: Facts) -> Iterator[Finding]:
@@ -97,7 +196,26 @@ def kernel(_host: Host, facts: Facts) -> Iterator[Finding]:
     version = numbers(facts.kernel)
     if version and version < OLDEST_KERNEL:
         oldest = ".".join(map(str, OLDEST_KERNEL))
-        yield found("kernel_old", f"kernel {facts.kernel} is older than {oldest}")
+        yield found(KERNEL_OLD, f"kernel {facts.kernel} is older than {oldest}")
+
+
+CGROUPS_UNUSABLE: Final = Code(
+    "cgroups_unusable",
+    Severity.BLOCK,
+    "no control group controller can be used",
+    looks_at="Mounts below /sys/fs/cgroup, and which controllers may be written.",
+    matters="Nomad makes its control groups when it starts, and does not start without them.",
+    remedy="mount the controllers writable; in a container, give it a writable cgroup tree",
+)
+
+CGROUP_CONTROLLERS_MISSING: Final = Code(
+    "cgroup_controllers_missing",
+    Severity.BLOCK,
+    "control group controllers that Nomad needs are missing or read-only",
+    looks_at="Controllers that may be written: freezer, memory, cpu and cpuset (v1), cpuset, cpu, io, memory and pids (v2).",
+    matters="Nomad switches all of them on when it starts, and does not start when one is refused.",
+    remedy="enable them on the kernel's command line (cgroup_enable=memory), or mount them writable",
+)
 
 
 def control_groups(_host: Host, facts: Facts) -> Iterator[Finding]:
@@ -107,10 +225,21 @@ def control_groups(_host: Host, facts: Facts) -> Iterator[Finding]:
         return
     missing = CONTROLLERS[version].difference(usable)
     if missing == CONTROLLERS[version]:
-        yield found("cgroups_unusable", f"no control group controller ({version}) can be used")
+        yield found(CGROUPS_UNUSABLE, f"no control group controller ({version}) can be used")
     elif missing:
         message = f"control group controllers ({version}) cannot be used: {', '.join(sorted(missing))}"
-        yield found("cgroup_controllers_missing", message)
+        yield found(CGROUP_CONTROLLERS_MISSING, message)
+
+
+TOOL_MISSING: Final = Code(
+    "tool_missing",
+    Severity.BLOCK,
+    "tar or gzip is missing",
+    looks_at="Whether the programs are found.",
+    matters="What is sent to the host travels as a compressed archive.",
+    remedy="install the missing package on the host",
+    may_be_waived=False,
+)
 
 
 def tools(_host: Host, facts: Facts) -> Iterator[Finding]:
@@ -119,7 +248,20 @@ def tools(_host: Host, facts: Facts) -> Iterator[Finding]:
     if missing:
         names = listed(missing)
         hint = f"install the package {names} on the host"
-        yield found("tool_missing", f"{names} cannot be found", hint=hint)
+        yield found(TOOL_MISSING, f"{names} cannot be found", hint=hint)
+
+
+CLOCK_OFF: Final = Code(
+    "clock_off",
+    Severity.BLOCK,
+    "the host's clock differs from the controller's",
+    looks_at="The host's time while the survey ran: a warning from 30 s on, blocking from 240 s.",
+    matters=(
+        "Certificates are backdated by five minutes; beyond that the node's first handshake fails. Introduction tokens "
+        "live for minutes. Where all hosts differ alike, the controller's clock is the wrong one."
+    ),
+    remedy="set the clock and keep it by NTP (timedatectl set-ntp true): certificates and tokens depend on it",
+)
 
 
 def clock(_host: Host, facts: Facts) -> Iterator[Finding]:
@@ -130,17 +272,41 @@ def clock(_host: Host, facts: Facts) -> Iterator[Finding]:
     direction = "ahead of" if offset_s > 0 else "behind"
     message = f"its clock is {abs(offset_s):.0f} s {direction} the controller's"
     severity = Severity.BLOCK if abs(offset_s) >= CLOCK_BLOCK_S else Severity.WARN
-    yield found("clock_off", message, severity=severity)
+    yield found(CLOCK_OFF, message, severity=severity)
+
+
+CLOCK_UNSYNCHRONIZED: Final = Code(
+    "clock_unsynchronized",
+    Severity.WARN,
+    "nothing keeps the host's clock right",
+    looks_at="Whether a time service runs and the clock is synchronized (timedatectl).",
+    matters="A clock that drifts is right today and ends the node's connections in some months.",
+    remedy="timedatectl set-ntp true, or prepare: {time_sync: true}",
+    mended_by="time_sync",
+)
 
 
 def time_service(_host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether anything keeps the clock right; a service that has just begun to is given its time."""
     machine = facts.machine
     if machine.is_time_synchronized is False and not machine.is_ntp_on:
-        yield found("clock_unsynchronized", "no time service keeps its clock")
+        yield found(CLOCK_UNSYNCHRONIZED, "no time service keeps its clock")
+
+
+REBOOT_PENDING: Final = Code(
+    "reboot_pending",
+    Severity.WARN,
+    "the host waits for a reboot",
+    looks_at="/run/reboot-required, as the Debian families leave it after upgrades.",
+    matters=(
+        "A reboot is cheap now and costs running jobs later; until then the installed driver or kernel is not the one "
+        "that runs."
+    ),
+    remedy="reboot the host before it is enrolled",
+)
 
 
 def pending_reboot(_host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether upgrades wait for a reboot."""
     if facts.machine.needs_reboot:
-        yield found("reboot_pending", "upgrades wait for a reboot")
+        yield found(REBOOT_PENDING, "upgrades wait for a reboot")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ionetctl.checks.finding import found, listed
+from ionetctl.checks.finding import Code, found, listed
+from ionetctl.core.model.outcome import Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -17,6 +18,16 @@ if TYPE_CHECKING:
 MINING_SYSTEMS: Final = frozenset({"HiveOS", "minerstat", "RaveOS", "SimpleMining", "mmpOS"})
 """What the survey calls systems that are made for mining, whether they mine just now or not."""
 
+FOREIGN_NOMAD: Final = Code(
+    "foreign_nomad",
+    Severity.BLOCK,
+    "a Nomad agent that ionetctl did not install runs there",
+    looks_at="Nomad's processes and service, and whether the files are ours.",
+    matters="It works for somebody: replacing it ends its jobs. Their number is told.",
+    remedy="stop and disable it, or let ionetctl replace it with --takeover (its configuration is kept aside)",
+    may_be_waived=False,
+)
+
 
 def nomad_of_others(_host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether a Nomad agent works here for somebody else."""
@@ -26,7 +37,27 @@ def nomad_of_others(_host: Host, facts: Facts) -> Iterator[Finding]:
     version = f" ({nomad.agent_version})" if nomad.agent_version else ""
     jobs = f" with {nomad.allocations} allocations" if nomad.allocations else ""
     message = f"a Nomad agent{version} that ionetctl did not install runs here{jobs}"
-    yield found("foreign_nomad", message)
+    yield found(FOREIGN_NOMAD, message)
+
+
+MINER_RUNNING: Final = Code(
+    "miner_running",
+    Severity.BLOCK,
+    "a miner runs",
+    looks_at="Processes and services by the names of known miners.",
+    matters="It takes the cards that jobs are paid for: jobs run out of memory or at a fraction of their speed.",
+    remedy="stop and disable the miner, or prepare: {stop_miner: true}, which can be undone",
+    mended_by="stop_miner",
+)
+
+MINING_OS: Final = Code(
+    "mining_os",
+    Severity.WARN,
+    "the system is made for mining",
+    looks_at="What HiveOS, minerstat, RaveOS, SimpleMining and mmpOS leave on a disk.",
+    matters="Their watchdogs start miners again, set power limits and clocks, and reboot a rig that does not mine.",
+    remedy="install a plain Ubuntu or Debian, or take the host out of the farm and disable its agent",
+)
 
 
 def miners(_host: Host, facts: Facts) -> Iterator[Finding]:
@@ -35,21 +66,41 @@ def miners(_host: Host, facts: Facts) -> Iterator[Finding]:
     systems = sorted({one.name for one in seen if one.name in MINING_SYSTEMS})
     running = [one for one in seen if one.name not in MINING_SYSTEMS]
     if systems:
-        yield found("mining_os", f"this is {listed(systems)}")
+        yield found(MINING_OS, f"this is {listed(systems)}")
     if running:
-        yield found("miner_running", f"a miner runs: {_named(running)}")
+        yield found(MINER_RUNNING, f"a miner runs: {_named(running)}")
+
+
+IONET_WORKER_PRESENT: Final = Code(
+    "ionet_worker_present",
+    Severity.WARN,
+    "an io.net worker of another kind runs",
+    looks_at="io.net's own launchers and containers (io-worker…, io-launch…).",
+    matters="The same cards would be offered twice.",
+    remedy="retire the worker in io.net's console, then stop its containers and launcher",
+)
 
 
 def workers(_host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether an io.net worker of another kind runs."""
     if facts.machine.ionet_workers:
         message = f"an io.net worker runs: {_named(facts.machine.ionet_workers)}"
-        yield found("ionet_worker_present", message)
+        yield found(IONET_WORKER_PRESENT, message)
 
 
 def _named(workloads: Iterable[Workload]) -> str:
     names = {f"{one.name} ({one.unit})" if one.unit else one.name for one in workloads}
     return ", ".join(sorted(names))
+
+
+GPU_BUSY: Final = Code(
+    "gpu_busy",
+    Severity.WARN,
+    "unknown programs compute on the GPUs",
+    looks_at="The compute processes of each card, but for known miners and workers; quiet where our own Nomad runs jobs.",
+    matters="Somebody uses the cards: a miner under another name, or a user of the host.",
+    remedy="nvidia-smi shows the processes; end what is not needed",
+)
 
 
 def strangers(_host: Host, facts: Facts) -> Iterator[Finding]:
@@ -63,14 +114,24 @@ def strangers(_host: Host, facts: Facts) -> Iterator[Finding]:
     ]
     if unknown:
         names = ", ".join(sorted({_program(process) for process in unknown}))
-        yield found("gpu_busy", f"programs compute on the GPUs: {names}")
+        yield found(GPU_BUSY, f"programs compute on the GPUs: {names}")
 
 
 def _program(process: GpuProcess) -> str:
     return process.name or f"process {process.pid}"
 
 
+INTERRUPTED: Final = Code(
+    "interrupted",
+    Severity.INFO,
+    "an earlier enrolment of the host was cut off",
+    looks_at="The mark that an apply leaves between its first change and its last.",
+    matters="Nothing is lost: an apply looks before it acts, and completes what was begun.",
+    remedy="nothing to do: this one completes it",
+)
+
+
 def leftovers(_host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether an earlier enrolment was cut off."""
     if facts.nomad.is_interrupted:
-        yield found("interrupted", "an earlier enrolment of this host was cut off")
+        yield found(INTERRUPTED, "an earlier enrolment of this host was cut off")

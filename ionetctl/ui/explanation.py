@@ -13,27 +13,30 @@ from ionetctl.ui.tables import table
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from ionetctl.checks.catalogue import Row
+    from ionetctl.checks import Code
     from ionetctl.core.model.outcome import Severity
 
 WIDTH: Final = 96
 INDENT: Final = "  "
 
 
-def check_view(row: Row, waiver: str) -> Iterator[Text]:
+def check_view(check: Code, waiver: str) -> Iterator[Text]:
     """What a check looks at, why it matters, what to do, and how a site waives it."""
     yield Text.assemble(
-        (row.code, "bold"), "  ", (row.severity.value, SEVERITY_STYLES[row.severity]), f"  {row.title}"
+        (check.name, "bold"),
+        "  ",
+        (check.severity.value, SEVERITY_STYLES[check.severity]),
+        f"  {check.title}",
     )
-    yield from _chapter("It looks at", row.looks_at)
-    yield from _chapter("Why it matters", row.matters)
-    yield from _chapter("What to do", row.remedy)
-    if row.may_be_waived:
+    yield from _chapter("It looks at", check.looks_at)
+    yield from _chapter("Why it matters", check.matters)
+    yield from _chapter("What to do", check.remedy)
+    if check.may_be_waived:
         yield from _chapter("Where it does no harm", "In defaults, a group or a host of the inventory:")
         yield Text(textwrap.indent(waiver.rstrip(), INDENT * 2), style="dim")
     else:
         yield from _chapter(
-            "It cannot be waived", f"An enrolment cannot do without it. Exit {int(row.exit_code)}."
+            "It cannot be waived", f"An enrolment cannot do without it. Exit {int(check.exit_code)}."
         )
 
 

@@ -15,7 +15,7 @@ from ionetctl.app.explain import (
     parse_errors,
     waiver,
 )
-from ionetctl.checks.catalogue import CATALOGUE
+from ionetctl.checks import CODES
 from ionetctl.core.errors import UsageError
 from ionetctl.core.model.names import HostName
 from ionetctl.core.model.outcome import Severity
@@ -53,10 +53,10 @@ def test_page_of_the_repository_is_understood() -> None:
     assert {"The command line", "Reaching a host", "On the host", "The rehearsal"} <= chapters
 
 
-@pytest.mark.parametrize("code", CATALOGUE)
+@pytest.mark.parametrize("code", CODES)
 def test_every_check_is_explained(code: str) -> None:
-    """With its row."""
-    assert explain(code).check == CATALOGUE[code]
+    """With its check."""
+    assert explain(code).check == CODES[code]
 
 
 def test_code_of_both_kinds_is_explained_as_both() -> None:
@@ -91,11 +91,11 @@ def test_unknown_code_gets_the_nearest(code: str, hint: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "row", [row for row in CATALOGUE.values() if row.may_be_waived], ids=lambda row: row.code
+    "check", [check for check in CODES.values() if check.may_be_waived], ids=lambda check: check.name
 )
-def test_waiver_is_an_inventorys_yaml(row: object) -> None:
+def test_waiver_is_an_inventorys_yaml(check: object) -> None:
     """What is shown can be pasted into an inventory, and does what it says."""
-    shown = yaml.safe_load(waiver(row))  # type: ignore[arg-type]
+    shown = yaml.safe_load(waiver(check))  # type: ignore[arg-type]
     text = f"{BASE}defaults: {{region: eu, checks: {shown['checks']}}}\nhosts: [a1]\n"
     (host,) = load_text(text.encode(), "x", "/d").hosts
     assert (host.name, [rule.severity for rule in host.checks.values()]) == (
@@ -106,19 +106,19 @@ def test_waiver_is_an_inventorys_yaml(row: object) -> None:
 
 def test_document_of_a_check_has_all_its_parts() -> None:
     """For scripts, what people see."""
-    row = CATALOGUE["miner_running"]
+    check = CODES["miner_running"]
     assert document(explain("miner_running")) == {
         "schema": "ionetctl.explanation/1",
         "code": "miner_running",
         "check": {
             "severity": "block",
             "exit_code": 5,
-            "title": row.title,
-            "looks_at": row.looks_at,
-            "matters": row.matters,
-            "remedy": row.remedy,
+            "title": check.title,
+            "looks_at": check.looks_at,
+            "matters": check.matters,
+            "remedy": check.remedy,
             "prepare": "stop_miner",
-            "waiver": waiver(row),
+            "waiver": waiver(check),
         },
         "errors": [],
     }
@@ -138,13 +138,13 @@ def test_what_cannot_be_waived_has_no_waiver() -> None:
 def test_list_has_every_code_once() -> None:
     """Checks first, and each error's code after them."""
     codes = [each["code"] for each in list_document(explain_all())["codes"]]
-    assert (codes[: len(CATALOGUE)], len(codes)) == (list(CATALOGUE), len({*CATALOGUE, *error_rows()}))
+    assert (codes[: len(CODES)], len(codes)) == (list(CODES), len({*CODES, *error_rows()}))
 
 
 def test_view_of_a_check_ends_with_its_waiver() -> None:
     """People see what to paste, and where."""
-    row = CATALOGUE["swap_on"]
-    lines = "\n".join(text.plain for text in check_view(row, waiver(row))).splitlines()
+    check = CODES["swap_on"]
+    lines = "\n".join(text.plain for text in check_view(check, waiver(check))).splitlines()
     assert (lines[0], lines[-2:]) == (
         "swap_on  info  swap space is switched on",
         ["    checks:", "      swap_on: {severity: waived, reason: why it does no harm here}"],
@@ -153,15 +153,15 @@ def test_view_of_a_check_ends_with_its_waiver() -> None:
 
 def test_view_of_what_is_fixed_says_so() -> None:
     """With the exit code that it earns."""
-    row = CATALOGUE["host_locked"]
-    lines = [text.plain for text in check_view(row, "")]
+    check = CODES["host_locked"]
+    lines = [text.plain for text in check_view(check, "")]
     assert lines[-2:] == ["It cannot be waived", "  An enrolment cannot do without it. Exit 7."]
 
 
-@pytest.mark.parametrize("row", CATALOGUE.values(), ids=lambda row: row.code)
-def test_views_keep_their_width(row: object) -> None:
+@pytest.mark.parametrize("check", CODES.values(), ids=lambda check: check.name)
+def test_views_keep_their_width(check: object) -> None:
     """But for the snippet and the head, which are not to be broken."""
-    lines = [line for text in check_view(row, "") for line in text.plain.splitlines()]  # type: ignore[arg-type]
+    lines = [line for text in check_view(check, "") for line in text.plain.splitlines()]  # type: ignore[arg-type]
     assert max(map(len, lines[1:])) <= WIDTH
 
 

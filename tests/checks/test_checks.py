@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
+import pkgutil
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
 
-from ionetctl.checks import CATALOGUE, blocking, check_fleet, check_host
+from ionetctl import checks
+from ionetctl.checks import CHECKS, CODES, FLEET_CHECKS, blocking, check_fleet, check_host
 from ionetctl.core.model.outcome import Finding, Severity
 from tests.checks.cases import CASES
 from tests.checks.on_fleet import CASES as FLEET_CASES
@@ -24,7 +29,7 @@ def test_check_fires(case: Case) -> None:
     assert [f"{finding.code} {finding.severity}" for finding in findings] == list(case.told)
     assert not case.message or findings[0].message == case.message
     hints = [finding.hint for finding in findings]
-    remedies = [CATALOGUE[finding.code].remedy for finding in findings]
+    remedies = [CODES[finding.code].remedy for finding in findings]
     assert hints == ([case.hint, *remedies[1:]] if case.hint else remedies)
 
 
@@ -41,22 +46,37 @@ def test_every_code_fires_somewhere() -> None:
     """A code that no case tells would not be missed."""
     fired = {told.split()[0] for case in CASES for told in case.told}
     fired |= {told.split()[1] for case in FLEET_CASES for told in case.told}
-    assert sorted(fired) == sorted(CATALOGUE)
+    assert sorted(fired) == sorted(CODES)
+
+
+def test_every_check_is_run() -> None:
+    """A function that gives findings and has no place in the order would never be asked; none has two."""
+    modules = [
+        importlib.import_module(each.name)
+        for each in pkgutil.iter_modules(checks.__path__, "ionetctl.checks.")
+    ]
+    written = [
+        function
+        for module in modules
+        for _, function in inspect.getmembers(module, inspect.isfunction)
+        if function.__module__ == module.__name__
+        and function.__annotations__["return"] in {"Iterator[Finding]", "Iterator[Findings]"}
+    ]
+    places = Counter((*CHECKS, *FLEET_CHECKS))
+    assert places == Counter(written)
 
 
 def test_findings_carry_their_exit_codes() -> None:
-    """What a blocking finding earns its host is for the catalogue to say."""
+    """What a blocking finding earns its host is for its code to say."""
     findings = [finding for case in CASES for finding in check_host(*case.subject)]
-    assert [finding for finding in findings if finding.exit_code != CATALOGUE[finding.code].exit_code] == []
+    assert [finding for finding in findings if finding.exit_code != CODES[finding.code].exit_code] == []
 
 
-def test_no_finding_is_graver_than_its_row() -> None:
-    """The catalogue names the gravest severity that a check gives by itself."""
+def test_no_finding_is_graver_than_its_code() -> None:
+    """The code has the gravest severity that a check gives by itself."""
     order = list(Severity)
     findings = [finding for case in CASES for finding in check_host(*case.subject)]
-    graver = [
-        one for one in findings if order.index(one.severity) > order.index(CATALOGUE[one.code].severity)
-    ]
+    graver = [one for one in findings if order.index(one.severity) > order.index(CODES[one.code].severity)]
     assert graver == []
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ionetctl.checks import CATALOGUE, FleetHost, check_fleet, check_host, is_mended
+from ionetctl.checks import CODES, FleetHost, check_fleet, check_host, is_mended
 from ionetctl.core.model.host import CheckRule, Prepare
 from ionetctl.core.model.outcome import Finding, Severity
 from tests.checks.case import FOREIGN, SEEN
@@ -92,9 +92,7 @@ def test_preparation_mends_what_it_is_made_for(code: str, asked: dict[str, Any])
 def test_nothing_else_is_mended() -> None:
     """Each code that a preparation does away with stands in the list above."""
     everything = Prepare(**{each.name: True for each in fields(Prepare)})  # type: ignore[arg-type]
-    assert sorted(code for code in CATALOGUE if is_mended(code, everything)) == sorted(
-        code for code, _ in MENDED
-    )
+    assert sorted(code for code in CODES if is_mended(code, everything)) == sorted(code for code, _ in MENDED)
 
 
 def test_what_will_be_mended_blocks_no_longer() -> None:

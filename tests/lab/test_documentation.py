@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from ionetctl.checks.catalogue import CATALOGUE as CHECKS
+from ionetctl.checks import CODES
 from ionetctl.lab.faults import assignment, conditions
 
 PAGE: Final = (Path(__file__).parents[2] / "docs/lab.md").read_text()
@@ -35,4 +35,4 @@ def test_conditions_are_listed() -> None:
 
 def test_conditions_are_made_for_findings_that_there_are() -> None:
     """No code that the checks do not know."""
-    assert {each.finding for each in conditions.CATALOGUE.values()} <= set(CHECKS)
+    assert {each.finding for each in conditions.CATALOGUE.values()} <= set(CODES)

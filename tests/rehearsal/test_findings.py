@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from ionetctl.checks.catalogue import CATALOGUE
+from ionetctl.checks import CODES
 from ionetctl.lab.faults.conditions import CATALOGUE as CONDITIONS
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def test_every_check_is_rehearsed() -> None:
     """A new check needs a condition, or a reason why there is none."""
     rehearsed = {condition.finding for condition in CONDITIONS.values()} | set(FAULTS.values()) | BY_HAND
     assert rehearsed.isdisjoint(NOT_REHEARSED)
-    assert rehearsed | set(NOT_REHEARSED) == set(CATALOGUE)
+    assert rehearsed | set(NOT_REHEARSED) == set(CODES)
 
 
 def test_a_name_that_another_node_bears(raise_fleet: RaiseFleet, new_admin: NewAdmin) -> None:

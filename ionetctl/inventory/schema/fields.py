@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from ionetctl.checks.catalogue import CATALOGUE
+from ionetctl.checks import CODES
 from ionetctl.core.model.host import AUTO_REGION
 from ionetctl.inventory import ranges
 from ionetctl.inventory.yaml.problems import did_you_mean, quoted
@@ -234,15 +234,15 @@ def version_one(value: object) -> Literal[1]:
 
 def check_code(value: object) -> str:
     """The code of a check that a site may waive, lower or raise."""
-    row = CATALOGUE.get(text(value))
-    if row is None:
-        hint = did_you_mean(str(value), CATALOGUE) or "ionetctl explain lists them"
+    code = CODES.get(text(value))
+    if code is None:
+        hint = did_you_mean(str(value), CODES) or "ionetctl explain lists them"
         raise FieldError(f"{quoted(str(value))} is no check's code", hint)
-    if not row.may_be_waived:
+    if not code.may_be_waived:
         raise FieldError(
-            f"{row.code} is for no inventory to change: an enrolment cannot do without it", row.remedy
+            f"{code.name} is for no inventory to change: an enrolment cannot do without it", code.remedy
         )
-    return row.code
+    return code.name
 
 
 def days(value: object) -> int:
