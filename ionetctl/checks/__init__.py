@@ -27,7 +27,7 @@ from ionetctl.checks import (
 from ionetctl.checks.codes import CODES
 from ionetctl.checks.finding import Code
 from ionetctl.checks.fleet import Findings, Fleet, FleetHost
-from ionetctl.checks.policy import is_mended, judged
+from ionetctl.checks.policy import apply_rules, is_mended
 from ionetctl.checks.system import ARCHITECTURES, CLOCK_BLOCK_S, CLOCK_WARN_S
 from ionetctl.core.errors import WORST_FIRST, ExitCode
 from ionetctl.core.model.outcome import Finding, Severity
@@ -57,31 +57,31 @@ __all__ = [
 ]
 
 CHECKS: Final[tuple[Callable[[Host, Facts], Iterator[Finding]], ...]] = (
-    system.root,
-    system.locked,
+    system.survey_user,
+    system.lock,
     system.architecture,
-    system.init,
+    system.systemd,
     system.distribution,
     system.kernel,
     system.control_groups,
     system.tools,
-    storage.rights,
-    storage.room,
-    storage.room_for_jobs,
-    storage.room_for_images,
-    storage.lasting,
+    storage.mount_options,
+    storage.free_space,
+    storage.free_space_for_jobs,
+    storage.free_space_for_images,
+    storage.live_image,
     system.clock,
     system.time_service,
     system.pending_reboot,
-    network.names,
+    network.dns,
     network.servers,
     network.firewall,
-    network.distance,
-    network.packets,
-    workloads.nomad_of_others,
+    network.latency,
+    network.mtu,
+    workloads.foreign_nomad,
     workloads.miners,
     workloads.workers,
-    workloads.strangers,
+    workloads.gpu_processes,
     machine.cores,
     machine.memory,
     machine.memory_for_gpus,
@@ -97,26 +97,26 @@ CHECKS: Final[tuple[Callable[[Host, Facts], Iterator[Finding]], ...]] = (
     gpus.models,
     gpus.reserved,
     gpus.lost,
-    gpu_setup.splits,
+    gpu_setup.mig,
     gpu_setup.displays,
-    gpu_health.bus,
+    gpu_health.fallen_off_bus,
     gpu_health.driver_errors,
     gpu_health.memory,
-    gpu_health.lanes,
-    gpu_health.heat,
-    gpu_health.power,
+    gpu_health.pcie_width,
+    gpu_health.temperature,
+    gpu_health.power_limit,
     gpu_setup.fabric,
     gpu_setup.nvlinks,
     runtimes.docker,
     runtimes.docker_kind,
     runtimes.toolkit,
     runtimes.networks,
-    workloads.leftovers,
+    workloads.interrupted_enrolment,
 )
 """Every check of one host, in the order in which its findings are reported."""
 
 FLEET_CHECKS: Final[tuple[Callable[[Fleet], Iterator[Findings]], ...]] = (
-    fleet.doubles,
+    fleet.duplicates,
     fleet.names_taken,
     fleet.clocks,
     fleet.connections,
@@ -127,13 +127,13 @@ FLEET_CHECKS: Final[tuple[Callable[[Fleet], Iterator[Findings]], ...]] = (
 def check_host(
     host: Host, facts: Facts, *, takeover: bool = False, is_prepared: bool = False
 ) -> tuple[Finding, ...]:
-    """All findings about one host, in the order of the table, as its inventory wants them to count.
+    """All findings about one host, in the order of ``CHECKS``, as its inventory wants them to count.
 
-    ``is_prepared``: the host was prepared already, so that nothing is forgiven any more for being mended later.
+    ``is_prepared``: the host was prepared already, so that findings that a preparation would have mended count in full.
     """
     findings = (finding for check in CHECKS for finding in check(host, facts))
     return tuple(
-        judged(finding, host, is_prepared=is_prepared)
+        apply_rules(finding, host, is_prepared=is_prepared)
         for finding in findings
         if not (takeover and finding.code == "foreign_nomad")
     )
@@ -148,13 +148,13 @@ def check_fleet(
 
     ``connection_limits``: how many connections of one address a region's servers take, where that is known.
     """
-    everyone = Fleet(tuple(hosts), nodes, connection_limits or {})
-    named = {one.host.name: one.host for one in everyone.hosts}
-    told: defaultdict[HostName, list[Finding]] = defaultdict(list)
+    surveyed = Fleet(tuple(hosts), nodes, connection_limits or {})
+    by_name = {member.host.name: member.host for member in surveyed.hosts}
+    reported: defaultdict[HostName, list[Finding]] = defaultdict(list)
     for check in FLEET_CHECKS:
-        for name, finding in check(everyone):
-            told[name].append(judged(finding, named[name]))
-    return {name: tuple(findings) for name, findings in told.items()}
+        for name, finding in check(surveyed):
+            reported[name].append(apply_rules(finding, by_name[name]))
+    return {name: tuple(findings) for name, findings in reported.items()}
 
 
 def blocking(findings: Iterable[Finding]) -> Finding | None:

@@ -105,7 +105,7 @@ NOUVEAU_LOADED: Final = Code(
 
 
 def presence(host: Host, facts: Facts) -> Iterator[Finding]:
-    """Whether a driver has the cards; the gravest reason why none has is told alone."""
+    """Whether a driver has the cards; of several reasons why none has only the first is reported."""
     if host.gpus.count == 0 or facts.is_driver_hanging or not _is_absent(facts):
         return
     driver, count = facts.machine.driver, facts.machine.gpus_on_bus
@@ -169,7 +169,7 @@ SECURE_BOOT_ON: Final = Code(
 
 
 def secure_boot(host: Host, facts: Facts) -> Iterator[Finding]:
-    """Whether Secure Boot stands in the way of a driver that is yet to be loaded."""
+    """Whether Secure Boot may refuse a driver that is yet to be loaded."""
     wants_driver = _is_absent(facts) and offers_gpus(host, facts)
     if facts.machine.driver.is_secure_boot_on and wants_driver:
         yield found(SECURE_BOOT_ON, "Secure Boot is on, and no NVIDIA driver is loaded")

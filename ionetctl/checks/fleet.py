@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from ionetctl.core.model.node import NodeView
 
 DEFAULT_CONNECTIONS: Final = 100
-"""Nomad's limits.rpc_max_conns_per_client where nobody may look or has set it; 0 is none at all."""
+"""Nomad's limits.rpc_max_conns_per_client where it is not set or may not be read; 0 is no limit."""
 OTHERS_SHOWN: Final = 5
-MEDIAN_OF: Final = 3
-"""From as many clocks on the median says more than the controller's."""
+FEWEST_CLOCKS: Final = 3
+"""The least number of clocks whose median says more than the controller's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,22 +53,22 @@ Findings = tuple[HostName, Finding]
 class Trait:
     """Something that no two hosts may share; ``what`` is its name in a sentence.
 
-    One machine under two names shares everything: unless ``is_told_always``, hosts of one machine-id are left to that
+    One machine under two names shares everything: unless ``is_always_reported``, hosts of one machine-id have that
     finding alone.
     """
 
     code: Code
     what: str
     values: Callable[[FleetHost], Iterable[str | None]]
-    is_told_always: bool = False
+    is_always_reported: bool = False
 
 
-def _addresses(one: FleetHost) -> Iterator[str]:
-    """Whence the host connects, told apart by datacenter: private addresses recur from site to site."""
-    for reach in one.facts.machine.reaches:
+def _addresses(member: FleetHost) -> Iterator[str]:
+    """The addresses that the host connects from, each with its datacenter: private addresses recur from site to site."""
+    for reach in member.facts.machine.reaches:
         address = _address(reach.local_address)
         if address and not address.is_loopback:
-            yield f"{address} in {one.host.datacenter}"
+            yield f"{address} in {member.host.datacenter}"
 
 
 CLIENT_ID_CLONED: Final = Code(
@@ -133,26 +133,37 @@ ADDRESS_DOUBLED: Final = Code(
 
 
 TRAITS: Final = (
-    Trait(CLIENT_ID_CLONED, "Nomad client-id", lambda one: (one.facts.nomad.node_id,), is_told_always=True),
-    Trait(MACHINE_ID_DOUBLED, "machine-id", lambda one: (one.facts.machine_id,), is_told_always=True),
-    Trait(GPU_DOUBLED, "GPU", lambda one: (gpu.uuid for gpu in one.facts.gpus or ())),
-    Trait(MAC_DOUBLED, "MAC address", lambda one: (each.mac for each in one.facts.machine.interfaces or ())),
-    Trait(HOSTNAME_DOUBLED, "host name", lambda one: (one.facts.machine.hostname,)),
+    Trait(
+        CLIENT_ID_CLONED,
+        "Nomad client-id",
+        lambda member: (member.facts.nomad.node_id,),
+        is_always_reported=True,
+    ),
+    Trait(
+        MACHINE_ID_DOUBLED, "machine-id", lambda member: (member.facts.machine_id,), is_always_reported=True
+    ),
+    Trait(GPU_DOUBLED, "GPU", lambda member: (gpu.uuid for gpu in member.facts.gpus or ())),
+    Trait(
+        MAC_DOUBLED,
+        "MAC address",
+        lambda member: (each.mac for each in member.facts.machine.interfaces or ()),
+    ),
+    Trait(HOSTNAME_DOUBLED, "host name", lambda member: (member.facts.machine.hostname,)),
     Trait(ADDRESS_DOUBLED, "address", _addresses),
 )
 
 
-def doubles(fleet: Fleet) -> Iterator[Findings]:
-    """Hosts that are the same machine, or clones of one; a host is told of each kind once."""
+def duplicates(fleet: Fleet) -> Iterator[Findings]:
+    """Hosts that are the same machine, or clones of one; a host has one finding of each kind."""
     for trait in TRAITS:
-        told: set[HostName] = set()
+        reported: set[HostName] = set()
         for value, sharing in _sharing(fleet.hosts, trait).items():
-            names = [one.host.name for one in sharing]
+            names = [member.host.name for member in sharing]
             for name in names:
-                if name not in told:
+                if name not in reported:
                     message = f"it has the same {trait.what} ({value}) as {_others(names, name)}"
                     yield name, found(trait.code, message)
-            told.update(names)
+            reported.update(names)
 
 
 def _others(names: Sequence[HostName], name: HostName) -> str:
@@ -164,19 +175,19 @@ def _others(names: Sequence[HostName], name: HostName) -> str:
 
 def _sharing(hosts: Iterable[FleetHost], trait: Trait) -> dict[str, list[FleetHost]]:
     sharing: defaultdict[str, list[FleetHost]] = defaultdict(list)
-    for one in hosts:
-        for value in dict.fromkeys(trait.values(one)):
+    for member in hosts:
+        for value in dict.fromkeys(trait.values(member)):
             if value:
-                sharing[value].append(one)
+                sharing[value].append(member)
     return {
         value: group
         for value, group in sharing.items()
-        if len(group) > 1 and (trait.is_told_always or not _is_one_machine(group))
+        if len(group) > 1 and (trait.is_always_reported or not _is_one_machine(group))
     }
 
 
 def _is_one_machine(hosts: Iterable[FleetHost]) -> bool:
-    machine_ids = {one.facts.machine_id for one in hosts}
+    machine_ids = {member.facts.machine_id for member in hosts}
     return len(machine_ids) == 1 and None not in machine_ids
 
 
@@ -192,16 +203,18 @@ NAME_TAKEN: Final = Code(
 
 
 def names_taken(fleet: Fleet) -> Iterator[Findings]:
-    """Hosts whose name another node of their region bears."""
-    bearers: dict[tuple[str, str], list[NodeView]] = defaultdict(list)
+    """Hosts whose name another node of their region has."""
+    namesakes: dict[tuple[str, str], list[NodeView]] = defaultdict(list)
     for region, views in fleet.nodes.items():
         for view in views:
-            bearers[region, view.name].append(view)
-    for one in fleet.hosts:
-        others = [v for v in bearers[one.host.region, one.node_name] if v.id != one.facts.nomad.node_id]
+            namesakes[region, view.name].append(view)
+    for member in fleet.hosts:
+        others = [
+            v for v in namesakes[member.host.region, member.node_name] if v.id != member.facts.nomad.node_id
+        ]
         if others:
-            message = f"{one.host.region} has another node of the name {one.node_name}: {others[0].id} ({others[0].status})"
-            yield one.host.name, found(NAME_TAKEN, message)
+            message = f"{member.host.region} has another node of the name {member.node_name}: {others[0].id} ({others[0].status})"
+            yield member.host.name, found(NAME_TAKEN, message)
 
 
 CLOCK_APART: Final = Code(
@@ -215,11 +228,13 @@ CLOCK_APART: Final = Code(
 
 
 def clocks(fleet: Fleet) -> Iterator[Findings]:
-    """Hosts whose clock is off by those of the others."""
+    """Hosts whose clock differs from those of the others."""
     offsets_s = {
-        one.host.name: one.facts.clock_offset_s for one in fleet.hosts if one.facts.clock_offset_s is not None
+        member.host.name: member.facts.clock_offset_s
+        for member in fleet.hosts
+        if member.facts.clock_offset_s is not None
     }
-    if len(offsets_s) < MEDIAN_OF:
+    if len(offsets_s) < FEWEST_CLOCKS:
         return
     median_s = statistics.median(offsets_s.values())
     for name, offset_s in offsets_s.items():
@@ -244,11 +259,11 @@ NAT_CONNECTIONS: Final = Code(
 
 
 def connections(fleet: Fleet) -> Iterator[Findings]:
-    """Hosts that share an address with more others than their region's servers bear."""
+    """Hosts that share an address with more others than their region's servers accept."""
     sites: defaultdict[tuple[RegionName, str], list[HostName]] = defaultdict(list)
-    for one in fleet.hosts:
-        if _is_behind_nat(one.facts):
-            sites[one.host.region, one.host.datacenter].append(one.host.name)
+    for member in fleet.hosts:
+        if _is_behind_nat(member.facts):
+            sites[member.host.region, member.host.datacenter].append(member.host.name)
     for (region, datacenter), names in sites.items():
         limit = fleet.connection_limits.get(region)
         if limit is None:
@@ -262,7 +277,7 @@ def connections(fleet: Fleet) -> Iterator[Findings]:
 
 
 def _is_behind_nat(facts: Facts) -> bool:
-    """Whether the host reaches a public address from one that is none."""
+    """Whether the host reaches a public address from a private one."""
     ends = [(_address(reach.local_address), _address(reach.peer_address)) for reach in facts.machine.reaches]
     return any(local and peer and peer.is_global and not local.is_global for local, peer in ends)
 

@@ -1,4 +1,4 @@
-"""Checks of the cards' health: kernel log, memory, links, heat and power."""
+"""Checks of the cards' health: kernel log, memory, PCIe, heat and power."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ POWER_SHARE: Final = 0.9
 
 
 def _indices(gpus: Iterable[SeenGpu]) -> list[int]:
-    return [one.index for one in gpus]
+    return [card.index for card in gpus]
 
 
 GPU_FELL_OFF_BUS: Final = Code(
@@ -37,7 +37,7 @@ GPU_FELL_OFF_BUS: Final = Code(
 )
 
 
-def bus(host: Host, facts: Facts) -> Iterator[Finding]:
+def fallen_off_bus(host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether cards fell off the bus since the last boot."""
     fallen = sorted({xid.pci_bus_id for xid in facts.machine.xids or () if xid.code == FELL_OFF_BUS})
     if fallen:
@@ -64,13 +64,13 @@ def driver_errors(_host: Host, facts: Facts) -> Iterator[Finding]:
     serious = [xid for xid in others if xid.code in SERIOUS_XIDS]
     harmless = [xid for xid in others if xid.code not in SERIOUS_XIDS]
     if serious:
-        yield found(GPU_XID, f"the driver reported {_listed(serious)}")
+        yield found(GPU_XID, f"the driver reported {_xids(serious)}")
     if harmless:
-        message = f"the driver reported {_listed(harmless)}"
+        message = f"the driver reported {_xids(harmless)}"
         yield found(GPU_XID, message, severity=Severity.INFO)
 
 
-def _listed(xids: Iterable[Xid]) -> str:
+def _xids(xids: Iterable[Xid]) -> str:
     rows = sorted(xids, key=lambda xid: (xid.code, xid.pci_bus_id))
     return ", ".join(f"Xid {xid.code} at {xid.pci_bus_id} ({xid.count} times)" for xid in rows)
 
@@ -115,14 +115,14 @@ GPU_REMAP_FAILED: Final = Code(
 def memory(_host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether the cards' memory can be relied on."""
     seen = facts.gpus or ()
-    if failed := _indices(one for one in seen if one.memory_health.has_remap_failed):
+    if failed := _indices(card for card in seen if card.memory_health.has_remap_failed):
         yield found(GPU_REMAP_FAILED, f"memory of {cards(failed)} could not be repaired")
-    if pending := _indices(one for one in seen if one.memory_health.pending_repair):
+    if pending := _indices(card for card in seen if card.memory_health.pending_repair):
         yield found(GPU_REMAP_PENDING, f"a repair of the memory of {cards(pending)} waits for a reset")
-    if erring := _indices(one for one in seen if one.memory_health.ecc_uncorrected):
+    if erring := _indices(card for card in seen if card.memory_health.ecc_uncorrected):
         yield found(GPU_ECC_ERRORS, f"ECC could not correct memory errors of {cards(erring)}")
     worn = _indices(
-        one for one in seen if one.memory_health.retired_pages or one.memory_health.remapped_uncorrected
+        card for card in seen if card.memory_health.retired_pages or card.memory_health.remapped_uncorrected
     )
     if worn:
         yield found(GPU_MEMORY_RETIRED, f"parts of the memory of {cards(worn)} are out of use")
@@ -141,13 +141,13 @@ PCIE_WIDTH_LOW: Final = Code(
 )
 
 
-def lanes(_host: Host, facts: Facts) -> Iterator[Finding]:
+def pcie_width(_host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether the cards have all the lanes that they could have."""
     narrow: dict[tuple[int, int], list[int]] = {}
-    for one in facts.gpus or ():
-        width, most = one.link.width or 0, one.link.width_max or 0
+    for card in facts.gpus or ():
+        width, most = card.link.width or 0, card.link.width_max or 0
         if 0 < width < most:
-            narrow.setdefault((width, most), []).append(one.index)
+            narrow.setdefault((width, most), []).append(card.index)
     for (width, most), indices in sorted(narrow.items()):
         yield found(PCIE_WIDTH_LOW, f"{cards(indices)} on {width} of {most} PCIe lanes")
 
@@ -162,12 +162,12 @@ GPU_HOT: Final = Code(
 )
 
 
-def heat(_host: Host, facts: Facts) -> Iterator[Finding]:
+def temperature(_host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether cards are so hot that they slow down."""
     hot = _indices(
-        one
-        for one in facts.gpus or ()
-        if one.temperature_c is not None and one.temperature_c >= (one.slowdown_c or HOT_C)
+        card
+        for card in facts.gpus or ()
+        if card.temperature_c is not None and card.temperature_c >= (card.slowdown_c or HOT_C)
     )
     if hot:
         yield found(GPU_HOT, f"{cards(hot)} as hot as where cards slow down")
@@ -183,12 +183,12 @@ GPU_POWER_LIMITED: Final = Code(
 )
 
 
-def power(_host: Host, facts: Facts) -> Iterator[Finding]:
+def power_limit(_host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether somebody lowered the cards' power."""
     limited = _indices(
-        one
-        for one in facts.gpus or ()
-        if one.power_limit_w is not None and one.power_limit_w < (one.power_default_w or 0) * POWER_SHARE
+        card
+        for card in facts.gpus or ()
+        if card.power_limit_w is not None and card.power_limit_w < (card.power_default_w or 0) * POWER_SHARE
     )
     if limited:
         yield found(GPU_POWER_LIMITED, f"the power limit of {cards(limited)} is below its default")

@@ -45,16 +45,16 @@ MIG_MIXED: Final = Code(
 )
 
 
-def splits(_host: Host, facts: Facts) -> Iterator[Finding]:
-    """Whether cards are split by MIG, and whether all are alike in that."""
+def mig(_host: Host, facts: Facts) -> Iterator[Finding]:
+    """Whether cards are split by MIG, and whether all of them are."""
     seen = facts.gpus or ()
-    split = [one.index for one in seen if one.is_mig_on]
-    empty = [one.index for one in seen if one.is_mig_on and not one.mig]
+    split = [card.index for card in seen if card.is_mig_on]
+    empty = [card.index for card in seen if card.is_mig_on and not card.mig]
     if empty:
         message = f"{cards(empty)} in MIG mode without an instance: the region will not see it"
         yield found(MIG_EMPTY, message)
     if split:
-        instances = sum(len(one.mig) for one in seen)
+        instances = sum(len(card.mig) for card in seen)
         yield found(MIG_ON, f"{cards(split)} split into {instances} MIG instances")
     if 0 < len(split) < len(seen):
         yield found(MIG_MIXED, f"{len(split)} of {len(seen)} cards are split by MIG")
@@ -72,9 +72,9 @@ DISPLAY_IN_USE: Final = Code(
 
 def displays(_host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether a desktop runs on a card."""
-    shown = [one.index for one in facts.gpus or () if one.has_display]
-    if shown:
-        yield found(DISPLAY_IN_USE, f"a display is driven by {cards(shown)}")
+    with_display = [card.index for card in facts.gpus or () if card.has_display]
+    if with_display:
+        yield found(DISPLAY_IN_USE, f"a display is driven by {cards(with_display)}")
 
 
 FABRIC_NOT_READY: Final = Code(
@@ -90,10 +90,10 @@ FABRIC_NOT_READY: Final = Code(
 def fabric(host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether the NVLink fabric is up, where the cards have one."""
     seen = facts.gpus or ()
-    waiting = [one for one in seen if one.fabric_state and one.fabric_state not in FABRIC_READY]
+    waiting = [card for card in seen if card.fabric_state and card.fabric_state not in FABRIC_READY]
     if waiting:
-        states = ", ".join(sorted({one.fabric_state or "" for one in waiting}))
-        message = f"the NVLink fabric of {cards([one.index for one in waiting])} is not ready: {states}"
+        states = ", ".join(sorted({card.fabric_state or "" for card in waiting}))
+        message = f"the NVLink fabric of {cards([card.index for card in waiting])} is not ready: {states}"
         severity = severity_if_harmful(host) if len(seen) > 1 else Severity.WARN
         yield found(FABRIC_NOT_READY, message, severity=severity)
 
@@ -110,7 +110,7 @@ NVLINK_DOWN: Final = Code(
 
 def nvlinks(_host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether links are down where some are up: a host without bridges has none up, and that is no fault."""
-    seen = [one for one in facts.gpus or () if one.nvlinks is not None and one.nvlinks_max]
-    down = [one.index for one in seen if (one.nvlinks or 0) < (one.nvlinks_max or 0)]
-    if down and any(one.nvlinks for one in seen):
+    seen = [card for card in facts.gpus or () if card.nvlinks is not None and card.nvlinks_max]
+    down = [card.index for card in seen if (card.nvlinks or 0) < (card.nvlinks_max or 0)]
+    if down and any(card.nvlinks for card in seen):
         yield found(NVLINK_DOWN, f"NVLinks of {cards(down)} are down")

@@ -30,11 +30,15 @@ GPU_UNKNOWN: Final = Code(
 
 
 def unknown(host: Host, facts: Facts) -> Iterator[Finding]:
-    """Whether anybody can say how many there are; a driver at fault has its own finding."""
+    """Whether the GPUs can be counted; a driver at fault has its own finding."""
     if facts.gpus is not None or not host.gpus.count:
         return
-    at_fault = (*driver.hanging(host, facts), *driver.presence(host, facts), *driver.versions(host, facts))
-    if not at_fault:
+    driver_findings = (
+        *driver.hanging(host, facts),
+        *driver.presence(host, facts),
+        *driver.versions(host, facts),
+    )
+    if not driver_findings:
         message = (
             f"{host.gpus.count} GPUs are promised, and the host cannot say what it has: {facts.gpu_source}"
         )
@@ -74,9 +78,9 @@ GPU_MODEL_MISMATCH: Final = Code(
 def models(host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether all of them are what was promised; a lost card may have no name any more."""
     promised = host.gpus.model
-    seen = [one for one in facts.gpus or () if promised and one.name]
+    seen = [card for card in facts.gpus or () if promised and card.name]
     others = sorted(
-        {one.name for one in seen if not gpu.is_meant_by(promised or "", one.name, one.memory_mib)}
+        {card.name for card in seen if not gpu.is_meant_by(promised or "", card.name, card.memory_mib)}
     )
     if others:
         yield found(GPU_MODEL_MISMATCH, f"{promised} is promised, {' and '.join(others)} seen")
@@ -93,7 +97,7 @@ RESERVED_GPU_UNKNOWN: Final = Code(
 
 
 def reserved(host: Host, facts: Facts) -> Iterator[Finding]:
-    """Whether those that are held back exist."""
+    """Whether the GPUs of ``reserve.gpus`` exist."""
     if facts.gpus is None:
         return
     known = {str(seen.index) for seen in facts.gpus} | {seen.uuid for seen in facts.gpus}
@@ -116,7 +120,7 @@ GPU_LOST: Final = Code(
 def lost(host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether all cards still answer: those that NVML lists, and those on the bus that it does not."""
     seen = facts.gpus
-    silent = [one.index for one in seen or () if one.is_lost]
+    silent = [card.index for card in seen or () if card.is_lost]
     if silent:
         yield found(GPU_LOST, f"no answer any more from {cards(silent)}", severity=severity_if_harmful(host))
     on_bus = facts.machine.gpus_on_bus or 0

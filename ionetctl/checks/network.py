@@ -21,15 +21,15 @@ MTU: Final = 1500
 """What Docker gives its bridge (its option ``mtu``)."""
 
 
-def _tried(facts: Facts) -> tuple[Reach, ...]:
-    """The attempts that somebody could make."""
+def _attempts(facts: Facts) -> tuple[Reach, ...]:
+    """The connections that the host had a tool to try."""
     return tuple(reach for reach in facts.machine.reaches if reach.failure != "no_tool")
 
 
-def _walls(facts: Facts) -> tuple[Firewall, ...]:
+def _blocking_firewalls(facts: Facts) -> tuple[Firewall, ...]:
     """The host's own firewalls that let no RPC out, as far as their rules say."""
     firewalls = facts.machine.firewalls or ()
-    return tuple(wall for wall in firewalls if wall.blocks_outbound and wall.allows_rpc is False)
+    return tuple(each for each in firewalls if each.blocks_outbound and each.allows_rpc is False)
 
 
 def _failures(reaches: Iterable[Reach]) -> str:
@@ -62,11 +62,11 @@ SERVERS_PARTLY_UNREACHABLE: Final = Code(
 
 
 def servers(host: Host, facts: Facts) -> Iterator[Finding]:
-    """Whether the region's servers let the host in, as far as neither names nor a firewall of its own are to blame.
+    """Whether the region's servers let the host in, where neither name resolution nor its own firewall is the cause.
 
     A host that is yet to be placed need not reach every region that it might join.
     """
-    tried = _tried(facts)
+    tried = _attempts(facts)
     failed = [reach for reach in tried if reach.failure]
     refused = [reach for reach in failed if reach.failure != "unresolved"]
     if not refused:
@@ -75,7 +75,7 @@ def servers(host: Host, facts: Facts) -> Iterator[Finding]:
         if host.region != AUTO_REGION:
             message = f"{len(refused)} of {len(tried)} servers cannot be reached: {_failures(refused)}"
             yield found(SERVERS_PARTLY_UNREACHABLE, message)
-    elif not _walls(facts):
+    elif not _blocking_firewalls(facts):
         message = f"no server of the region can be reached: {_failures(failed)}"
         yield found(SERVERS_UNREACHABLE, message)
 
@@ -90,9 +90,9 @@ DNS_FAILING: Final = Code(
 )
 
 
-def names(_host: Host, facts: Facts) -> Iterator[Finding]:
+def dns(_host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether the host can look up the region's servers."""
-    tried = _tried(facts)
+    tried = _attempts(facts)
     unresolved = sorted({reach.host for reach in tried if reach.failure == "unresolved"})
     if unresolved:
         resolved = [reach for reach in tried if reach.failure != "unresolved"]
@@ -111,7 +111,7 @@ REGION_FAR: Final = Code(
 )
 
 
-def distance(host: Host, facts: Facts) -> Iterator[Finding]:
+def latency(host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether the nearest server is near enough."""
     limit_ms = host.placement.max_rtt_ms or FAR_MS
     nearest_ms = min((reach.rtt_ms for reach in facts.machine.reaches if reach.rtt_ms is not None), default=0)
@@ -133,11 +133,13 @@ MTU_LOW: Final = Code(
 )
 
 
-def packets(_host: Host, facts: Facts) -> Iterator[Finding]:
-    """Whether the uplink carries what containers send."""
-    for one in facts.machine.interfaces or ():
-        if one.has_default_route and one.mtu is not None and one.mtu < MTU:
-            yield found(MTU_LOW, f"{one.name} carries {one.mtu} bytes, containers will send {MTU}")
+def mtu(_host: Host, facts: Facts) -> Iterator[Finding]:
+    """Whether the uplink carries packets as large as containers send."""
+    for interface in facts.machine.interfaces or ():
+        if interface.has_default_route and interface.mtu is not None and interface.mtu < MTU:
+            yield found(
+                MTU_LOW, f"{interface.name} carries {interface.mtu} bytes, containers will send {MTU}"
+            )
 
 
 FIREWALL_BLOCKS_RPC: Final = Code(
@@ -158,8 +160,8 @@ FIREWALL_BLOCKS_RPC: Final = Code(
 
 
 def firewall(_host: Host, facts: Facts) -> Iterator[Finding]:
-    """Whether the host's own firewall is in the way; a connection that succeeds is the better witness."""
-    tried, walls = _tried(facts), _walls(facts)
-    if walls and all(reach.failure for reach in tried):
-        message = f"{listed(wall.kind for wall in walls)} lets no TCP 4647 out"
+    """Whether the host's own firewall blocks RPC; a connection that succeeds weighs more than its rules."""
+    tried, blocking = _attempts(facts), _blocking_firewalls(facts)
+    if blocking and all(reach.failure for reach in tried):
+        message = f"{listed(each.kind for each in blocking)} lets no TCP 4647 out"
         yield found(FIREWALL_BLOCKS_RPC, message, severity=Severity.BLOCK if tried else Severity.WARN)

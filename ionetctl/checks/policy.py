@@ -1,4 +1,4 @@
-"""What becomes of a finding: the site's rules, and what an apply will mend before the finding matters."""
+"""How much a finding counts: by the site's rules, and less where a preparation will remove its cause."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 MENDED: Final = "; prepare will mend it"
 
 
-def judged(finding: Finding, host: Host, *, is_prepared: bool = False) -> Finding:
-    """The finding as it counts for the host: by the site's rule first, then by what prepare will mend.
+def apply_rules(finding: Finding, host: Host, *, is_prepared: bool = False) -> Finding:
+    """The finding with the severity that the site's rule gives it, or ``info`` where prepare will remove its cause.
 
-    ``is_prepared``: the preparations have been carried out, so that what is still found counts.
+    ``is_prepared``: the preparations have been carried out, so that what is still found counts in full.
     """
     rule = host.checks.get(finding.code)
-    ruled = finding if rule is None else _by_rule(finding, rule)
-    return ruled if is_prepared else _before_preparation(ruled, host.prepare)
+    by_rule = finding if rule is None else _by_rule(finding, rule)
+    return by_rule if is_prepared else _before_preparation(by_rule, host.prepare)
 
 
 def is_mended(code: str, prepare: Prepare) -> bool:
-    """Whether a preparation that the inventory asks for does away with findings of this code."""
+    """Whether a preparation that the inventory asks for removes the cause of findings of this code."""
     field = CODES[code].mended_by
     return field is not None and bool(getattr(prepare, field))
 
@@ -36,8 +36,8 @@ def _by_rule(finding: Finding, rule: CheckRule) -> Finding:
 
 
 def _before_preparation(finding: Finding, prepare: Prepare) -> Finding:
-    weighs = finding.severity in {Severity.WARN, Severity.BLOCK}
-    if not (weighs and is_mended(finding.code, prepare)):
+    counts = finding.severity in {Severity.WARN, Severity.BLOCK}
+    if not (counts and is_mended(finding.code, prepare)):
         return finding
     declared = finding.declared or finding.severity
     return replace(finding, severity=Severity.INFO, declared=declared, message=finding.message + MENDED)

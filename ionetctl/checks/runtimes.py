@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from ionetctl.core.model.host import Host
     from ionetctl.core.model.outcome import Finding
 
-UNSEEN: Final = MachineFacts()
-"""What an older host's survey leaves: nobody looked, which is not the same as nothing installed."""
+NOT_SURVEYED: Final = MachineFacts()
+"""What an older host's survey leaves: not looked at, which is not the same as not installed."""
 OLDEST_DOCKER: Final = (19, 3)
 """The first with API 1.40, the least that Nomad's driver speaks (moby/moby/client, MinAPIVersion)."""
 CNI_PLUGINS: Final = frozenset({"bridge", "firewall", "host-local", "loopback", "portmap"})
@@ -52,7 +52,7 @@ DOCKER_DOWN: Final = Code(
 
 def docker(_host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether Docker is there and answers."""
-    if facts.machine == UNSEEN:
+    if facts.machine == NOT_SURVEYED:
         return
     if facts.machine.docker is None:
         yield found(DOCKER_MISSING, "Docker is not installed")
@@ -125,7 +125,7 @@ NVIDIA_RUNTIME_MISSING: Final = Code(
 
 def toolkit(host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether containers can be given GPUs."""
-    if facts.machine == UNSEEN or not offers_gpus(host, facts):
+    if facts.machine == NOT_SURVEYED or not offers_gpus(host, facts):
         return
     if facts.machine.toolkit_version is None:
         yield found(TOOLKIT_MISSING, "the NVIDIA container toolkit is not installed")
@@ -162,7 +162,7 @@ def networks(_host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether jobs can have networks of their own."""
     machine = facts.machine
     missing = CNI_PLUGINS.difference(machine.cni_plugins or ())
-    if machine != UNSEEN and missing:
+    if machine != NOT_SURVEYED and missing:
         yield found(CNI_MISSING, f"CNI plugins are missing: {', '.join(sorted(missing))}")
     if machine.modules is not None and "bridge" not in machine.modules:
         yield found(BRIDGE_MISSING, "the kernel module bridge is not loaded")

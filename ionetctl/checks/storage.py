@@ -1,4 +1,4 @@
-"""Checks of disks: room and rights where we write, and room where jobs will run."""
+"""Checks of disks: free space and mount options where we write, and free space where jobs will run."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ FREE_MIB: Final[dict[str, int]] = {
     "/var/lib/ionet": 256,
     "/usr/local/bin": 1,
 }
-"""Room that an enrolment needs: the releases unpacked (110 and 21 MB) and packed once more in staging."""
+"""Space that an enrolment needs: the releases unpacked (110 and 21 MB) and packed once more in staging."""
 EXECUTABLE: Final = frozenset({"/opt/nomad", "/usr/local/bin"})
 JOBS_MIB: Final = 10 * 1024
 IMAGES_MIB: Final = 20 * 1024
-FORGETFUL: Final = frozenset({"overlay", "overlayfs", "squashfs", "tmpfs", "aufs", "ramfs", "rootfs"})
+LIVE_IMAGE_KINDS: Final = frozenset({"overlay", "overlayfs", "squashfs", "tmpfs", "aufs", "ramfs", "rootfs"})
 """File systems of live images: what is written there is in memory, or not at all."""
 
 DISK_READ_ONLY: Final = Code(
@@ -62,7 +62,7 @@ DISK_NOEXEC: Final = Code(
 )
 
 
-def rights(_host: Host, facts: Facts) -> Iterator[Finding]:
+def mount_options(_host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether what we install can be written, and started."""
     for disk in facts.disks:
         if disk.is_read_only and disk.path in FREE_MIB:
@@ -71,7 +71,7 @@ def rights(_host: Host, facts: Facts) -> Iterator[Finding]:
             yield found(DISK_NOEXEC, f"{disk.path} is on a file system mounted noexec")
 
 
-def room(_host: Host, facts: Facts) -> Iterator[Finding]:
+def free_space(_host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether the releases fit; what cannot be written has its own finding."""
     for disk in facts.disks:
         needed = FREE_MIB.get(disk.path, 0)
@@ -93,8 +93,8 @@ JOBS_DISK_LOW: Final = Code(
 )
 
 
-def room_for_jobs(host: Host, facts: Facts) -> Iterator[Finding]:
-    """Whether jobs will have room for their files."""
+def free_space_for_jobs(host: Host, facts: Facts) -> Iterator[Finding]:
+    """Whether jobs will have space for their files."""
     needed = JOBS_MIB + (host.reserve.disk_mib or 0)
     for disk in facts.disks:
         if disk.path == host_paths.DATA_DIR and disk.available_mib < needed:
@@ -112,8 +112,8 @@ DOCKER_DISK_LOW: Final = Code(
 )
 
 
-def room_for_images(_host: Host, facts: Facts) -> Iterator[Finding]:
-    """Whether Docker will have room for images."""
+def free_space_for_images(_host: Host, facts: Facts) -> Iterator[Finding]:
+    """Whether Docker will have space for images."""
     docker = facts.machine.docker
     for disk in facts.disks:
         if docker and disk.path == docker.root_dir and disk.available_mib < IMAGES_MIB:
@@ -139,14 +139,14 @@ ROOT_OVERLAY: Final = Code(
 )
 
 
-def lasting(_host: Host, facts: Facts) -> Iterator[Finding]:
-    """Whether what is written will be there after the next boot."""
-    forgetful = {
+def live_image(_host: Host, facts: Facts) -> Iterator[Finding]:
+    """Whether what is written will still be there after the next boot."""
+    in_memory = {
         disk.path: disk.kind
         for disk in facts.disks
-        if disk.kind in FORGETFUL and (disk.path == "/" or disk.path in FREE_MIB)
+        if disk.kind in LIVE_IMAGE_KINDS and (disk.path == "/" or disk.path in FREE_MIB)
     }
-    if forgetful:
-        kinds = " and ".join(sorted(set(forgetful.values())))
-        message = f"{', '.join(forgetful)}: a file system of the kind {kinds}, which a live image forgets"
+    if in_memory:
+        kinds = " and ".join(sorted(set(in_memory.values())))
+        message = f"{', '.join(in_memory)}: a file system of the kind {kinds}, which a live image forgets"
         yield found(ROOT_OVERLAY, message)

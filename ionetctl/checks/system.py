@@ -35,9 +35,9 @@ OLDEST_OS: Final[dict[str, tuple[int, ...]]] = {
 }
 """The oldest release of a distribution whose C library (2.28 and later) may run today's releases of Nomad."""
 OLDEST_KERNEL: Final = (4, 15)
-"""The first whose unified control groups have a cpu controller (kernel 4.15, Documentation/cgroup-v2.txt)."""
+"""The first kernel whose unified control groups have a cpu controller (kernel 4.15, Documentation/cgroup-v2.txt)."""
 OLDEST_SYSTEMD: Final = 245
-"""That of Ubuntu 20.04."""
+"""The version of Ubuntu 20.04."""
 CONTROLLERS: Final[dict[str, frozenset[str]]] = {
     "v1": frozenset({"freezer", "memory", "cpu", "cpuset"}),
     "hybrid": frozenset({"freezer", "memory", "cpu", "cpuset"}),
@@ -59,7 +59,7 @@ NOT_ROOT: Final = Code(
 )
 
 
-def root(_host: Host, facts: Facts) -> Iterator[Finding]:
+def survey_user(_host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether the survey ran as root."""
     if not facts.is_root:
         yield found(NOT_ROOT, "the survey did not run as root")
@@ -77,7 +77,7 @@ HOST_LOCKED: Final = Code(
 )
 
 
-def locked(_host: Host, facts: Facts) -> Iterator[Finding]:
+def lock(_host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether another apply is at work."""
     if facts.lock_owner:
         since = f" since {facts.lock_started_at}" if facts.lock_started_at else ""
@@ -134,7 +134,7 @@ SYSTEMD_OLD: Final = Code(
 )
 
 
-def init(_host: Host, facts: Facts) -> Iterator[Finding]:
+def systemd(_host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether the system is run by systemd, and by one that is new enough."""
     version = facts.machine.systemd_version
     if facts.init != "systemd":
@@ -265,7 +265,7 @@ CLOCK_OFF: Final = Code(
 
 
 def clock(_host: Host, facts: Facts) -> Iterator[Finding]:
-    """Whether the clock is right by the controller's."""
+    """Whether the clock agrees with the controller's."""
     offset_s = facts.clock_offset_s
     if offset_s is None or abs(offset_s) < CLOCK_WARN_S:
         return
@@ -287,7 +287,7 @@ CLOCK_UNSYNCHRONIZED: Final = Code(
 
 
 def time_service(_host: Host, facts: Facts) -> Iterator[Finding]:
-    """Whether anything keeps the clock right; a service that has just begun to is given its time."""
+    """Whether anything keeps the clock right; a service that runs and has not synchronized yet is no finding."""
     machine = facts.machine
     if machine.is_time_synchronized is False and not machine.is_ntp_on:
         yield found(CLOCK_UNSYNCHRONIZED, "no time service keeps its clock")

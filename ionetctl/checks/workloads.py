@@ -1,4 +1,4 @@
-"""Checks of what the host works for already."""
+"""Checks of what runs on the host already."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ionetctl.core.observed import GpuProcess, Workload
 
 MINING_SYSTEMS: Final = frozenset({"HiveOS", "minerstat", "RaveOS", "SimpleMining", "mmpOS"})
-"""What the survey calls systems that are made for mining, whether they mine just now or not."""
+"""What the survey calls systems that are made for mining, whether they are mining or not."""
 
 FOREIGN_NOMAD: Final = Code(
     "foreign_nomad",
@@ -29,8 +29,8 @@ FOREIGN_NOMAD: Final = Code(
 )
 
 
-def nomad_of_others(_host: Host, facts: Facts) -> Iterator[Finding]:
-    """Whether a Nomad agent works here for somebody else."""
+def foreign_nomad(_host: Host, facts: Facts) -> Iterator[Finding]:
+    """Whether a Nomad agent that is not ours runs here."""
     nomad = facts.nomad
     if nomad.is_ours or nomad.is_interrupted or not (nomad.is_running or nomad.active == "active"):
         return
@@ -61,10 +61,10 @@ MINING_OS: Final = Code(
 
 
 def miners(_host: Host, facts: Facts) -> Iterator[Finding]:
-    """Whether the host mines, or is made to."""
+    """Whether the host mines, or has a system that is made for it."""
     seen = facts.machine.miners or ()
-    systems = sorted({one.name for one in seen if one.name in MINING_SYSTEMS})
-    running = [one for one in seen if one.name not in MINING_SYSTEMS]
+    systems = sorted({workload.name for workload in seen if workload.name in MINING_SYSTEMS})
+    running = [workload for workload in seen if workload.name not in MINING_SYSTEMS]
     if systems:
         yield found(MINING_OS, f"this is {listed(systems)}")
     if running:
@@ -89,7 +89,7 @@ def workers(_host: Host, facts: Facts) -> Iterator[Finding]:
 
 
 def _named(workloads: Iterable[Workload]) -> str:
-    names = {f"{one.name} ({one.unit})" if one.unit else one.name for one in workloads}
+    names = {f"{each.name} ({each.unit})" if each.unit else each.name for each in workloads}
     return ", ".join(sorted(names))
 
 
@@ -103,14 +103,14 @@ GPU_BUSY: Final = Code(
 )
 
 
-def strangers(_host: Host, facts: Facts) -> Iterator[Finding]:
-    """Whether programs that nobody knows compute on the cards; those of our own jobs are known to the region."""
+def gpu_processes(_host: Host, facts: Facts) -> Iterator[Finding]:
+    """Whether unknown programs compute on the cards; where our own agent runs jobs, they are taken for those."""
     if facts.nomad.is_ours and facts.nomad.allocations:
         return
     machine = facts.machine
-    known = {one.pid for one in (*(machine.miners or ()), *(machine.ionet_workers or ()))}
+    known = {workload.pid for workload in (*(machine.miners or ()), *(machine.ionet_workers or ()))}
     unknown = [
-        process for one in facts.gpus or () for process in one.processes or () if process.pid not in known
+        process for card in facts.gpus or () for process in card.processes or () if process.pid not in known
     ]
     if unknown:
         names = ", ".join(sorted({_program(process) for process in unknown}))
@@ -131,7 +131,7 @@ INTERRUPTED: Final = Code(
 )
 
 
-def leftovers(_host: Host, facts: Facts) -> Iterator[Finding]:
+def interrupted_enrolment(_host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether an earlier enrolment was cut off."""
     if facts.nomad.is_interrupted:
         yield found(INTERRUPTED, "an earlier enrolment of this host was cut off")

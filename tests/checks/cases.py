@@ -5,28 +5,30 @@ from __future__ import annotations
 from typing import Final
 
 from tests.checks import (
-    on_driver,
-    on_gpus,
-    on_health,
-    on_machine,
-    on_network,
-    on_runtimes,
-    on_storage,
-    on_system,
-    on_workloads,
+    driver_cases,
+    gpu_health_cases,
+    gpu_setup_cases,
+    gpus_cases,
+    machine_cases,
+    network_cases,
+    runtimes_cases,
+    storage_cases,
+    system_cases,
+    workloads_cases,
 )
-from tests.checks.case import Case
+from tests.checks.host_case import Case
 
 CASES: Final = (
     Case(),
-    *on_system.CASES,
-    *on_machine.CASES,
-    *on_storage.CASES,
-    *on_network.CASES,
-    *on_driver.CASES,
-    *on_gpus.CASES,
-    *on_health.CASES,
-    *on_runtimes.CASES,
-    *on_workloads.CASES,
+    *system_cases.CASES,
+    *machine_cases.CASES,
+    *storage_cases.CASES,
+    *network_cases.CASES,
+    *driver_cases.CASES,
+    *gpus_cases.CASES,
+    *gpu_health_cases.CASES,
+    *gpu_setup_cases.CASES,
+    *runtimes_cases.CASES,
+    *workloads_cases.CASES,
 )
 """The first is the control of all: a sound host."""

@@ -1,4 +1,4 @@
-"""Every condition of a module turned round, one at a time: what a test that looks at it must notice."""
+"""The mutants of a module: each has one condition negated, which a test of it must detect."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ INVERSE: Final[dict[type[ast.cmpop], type[ast.cmpop]]] = {
     ast.NotIn: ast.In,
 }
 Slot = tuple[ast.AST, str, int | None]
-"""Where a condition stands: its parent, the parent's field, and the place in it where it is a list."""
+"""Where a condition is: its parent, the parent's field, and the index where that is a list."""
 
 
 def mutants(tree: ast.Module) -> Iterator[tuple[str, ast.Module]]:
-    """Each mutant of a module, with a name that says line, condition and what became of it.
+    """Each mutant of a module, with a name that has the line, the condition and what replaced it.
 
-    It is the tree itself, which is put right again before the next one.
+    It is the tree itself, which is restored before the next one.
     """
     for slot in _slots(tree):
         old = _at(slot)
@@ -41,7 +41,7 @@ def mutants(tree: ast.Module) -> Iterator[tuple[str, ast.Module]]:
 def _slots(tree: ast.Module) -> list[Slot]:
     """Every test of a branch, every filter, every part of an and or an or, every comparison.
 
-    A constant (``or 0``) is what is taken when nobody could say: no condition.
+    A constant (``or 0``) is a default and no condition.
     """
     found: list[Slot] = []
     for node in ast.walk(tree):

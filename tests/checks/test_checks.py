@@ -14,43 +14,43 @@ from ionetctl import checks
 from ionetctl.checks import CHECKS, CODES, FLEET_CHECKS, blocking, check_fleet, check_host
 from ionetctl.core.model.outcome import Finding, Severity
 from tests.checks.cases import CASES
-from tests.checks.on_fleet import CASES as FLEET_CASES
-from tests.checks.on_fleet import one
+from tests.checks.fleet_cases import CASES as FLEET_CASES
+from tests.checks.fleet_cases import fleet_host
 
 if TYPE_CHECKING:
-    from tests.checks.case import Case
-    from tests.checks.on_fleet import FleetCase
+    from tests.checks.fleet_cases import FleetCase
+    from tests.checks.host_case import Case
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: " ".join(case.told) or "quiet")
+@pytest.mark.parametrize("case", CASES, ids=lambda case: " ".join(case.expected) or "quiet")
 def test_check_fires(case: Case) -> None:
     """Exactly the findings that are looked for come out, and their words say what was seen."""
-    findings = check_host(*case.subject)
-    assert [f"{finding.code} {finding.severity}" for finding in findings] == list(case.told)
+    findings = check_host(*case.host_and_facts)
+    assert [f"{finding.code} {finding.severity}" for finding in findings] == list(case.expected)
     assert not case.message or findings[0].message == case.message
     hints = [finding.hint for finding in findings]
     remedies = [CODES[finding.code].remedy for finding in findings]
     assert hints == ([case.hint, *remedies[1:]] if case.hint else remedies)
 
 
-@pytest.mark.parametrize("case", FLEET_CASES, ids=lambda case: " ".join(case.told)[:60] or "quiet")
+@pytest.mark.parametrize("case", FLEET_CASES, ids=lambda case: " ".join(case.expected)[:60] or "quiet")
 def test_fleet_check_fires(case: FleetCase) -> None:
-    """Exactly the hosts that are concerned are told, each with what it shares with whom."""
-    told = check_fleet(case.hosts, case.nodes, case.limits)
-    flat = [(name, finding) for name, findings in told.items() for finding in findings]
-    assert [f"{name} {finding.code} {finding.severity}" for name, finding in flat] == list(case.told)
+    """Exactly the hosts that are concerned have findings, each with what it shares with whom."""
+    reported = check_fleet(case.hosts, case.nodes, case.limits)
+    flat = [(name, finding) for name, findings in reported.items() for finding in findings]
+    assert [f"{name} {finding.code} {finding.severity}" for name, finding in flat] == list(case.expected)
     assert not case.message or flat[0][1].message == case.message
 
 
 def test_every_code_fires_somewhere() -> None:
-    """A code that no case tells would not be missed."""
-    fired = {told.split()[0] for case in CASES for told in case.told}
-    fired |= {told.split()[1] for case in FLEET_CASES for told in case.told}
+    """A code that no case expects would not be missed."""
+    fired = {finding.split()[0] for case in CASES for finding in case.expected}
+    fired |= {finding.split()[1] for case in FLEET_CASES for finding in case.expected}
     assert sorted(fired) == sorted(CODES)
 
 
 def test_every_check_is_run() -> None:
-    """A function that gives findings and has no place in the order would never be asked; none has two."""
+    """A function that gives findings and has no place in the order would never run; none may run twice."""
     modules = [
         importlib.import_module(each.name)
         for each in pkgutil.iter_modules(checks.__path__, "ionetctl.checks.")
@@ -68,15 +68,17 @@ def test_every_check_is_run() -> None:
 
 def test_findings_carry_their_exit_codes() -> None:
     """What a blocking finding earns its host is for its code to say."""
-    findings = [finding for case in CASES for finding in check_host(*case.subject)]
+    findings = [finding for case in CASES for finding in check_host(*case.host_and_facts)]
     assert [finding for finding in findings if finding.exit_code != CODES[finding.code].exit_code] == []
 
 
 def test_no_finding_is_graver_than_its_code() -> None:
     """The code has the gravest severity that a check gives by itself."""
     order = list(Severity)
-    findings = [finding for case in CASES for finding in check_host(*case.subject)]
-    graver = [one for one in findings if order.index(one.severity) > order.index(CODES[one.code].severity)]
+    findings = [finding for case in CASES for finding in check_host(*case.host_and_facts)]
+    graver = [
+        each for each in findings if order.index(each.severity) > order.index(CODES[each.code].severity)
+    ]
     assert graver == []
 
 
@@ -100,11 +102,12 @@ def test_worst_block_decides(findings: list[Finding], expected: str | None) -> N
     assert (worst.code if worst else None) == expected
 
 
-def test_whole_fleet_of_clones_is_told_in_few_words() -> None:
+def test_finding_in_a_fleet_of_clones_stays_short() -> None:
     """Each host names some of the others and counts the rest, itself not among them."""
-    told = check_fleet([one(f"h{number}", machine_id="m") for number in range(2000)], {})
+    reported = check_fleet([fleet_host(f"h{number}", machine_id="m") for number in range(2000)], {})
     words = [
-        findings[0].message.removeprefix("it has the same machine-id (m) as ") for findings in told.values()
+        findings[0].message.removeprefix("it has the same machine-id (m) as ")
+        for findings in reported.values()
     ]
     assert (words[0], words[3], words[-1]) == (
         "h1, h2, h3, h4, h5 and 1994 more",

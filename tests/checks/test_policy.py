@@ -10,8 +10,8 @@ import pytest
 from ionetctl.checks import CODES, FleetHost, check_fleet, check_host, is_mended
 from ionetctl.core.model.host import CheckRule, Prepare
 from ionetctl.core.model.outcome import Finding, Severity
-from tests.checks.case import FOREIGN, SEEN
-from tests.checks.on_fleet import one
+from tests.checks.fleet_cases import fleet_host
+from tests.checks.host_case import FOREIGN, SEEN
 from tests.support.sample import BARE, HOST
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def only(findings: tuple[Finding, ...]) -> Finding:
 
 @pytest.mark.parametrize("severity", list(Severity))
 def test_rule_sets_the_severity_and_keeps_the_checks_own(severity: Severity) -> None:
-    """What the site says counts; what the check said, and why it was overruled, stays on record."""
+    """The site's severity counts; the check's own and the site's reason stay in the finding."""
     finding = only(check_host(ruled("docker_missing", severity, "agreed"), NO_DOCKER))
     assert (finding.severity, finding.declared, finding.reason) == (severity, Severity.WARN, "agreed")
 
@@ -50,18 +50,18 @@ def test_finding_without_rule_declares_nothing() -> None:
 
 
 def test_rules_hold_for_the_fleets_findings() -> None:
-    """What only the whole fleet shows is the site's to weigh as well."""
+    """Findings of the whole fleet can be waived as well."""
     hosts = tuple(
         FleetHost(replace(each.host, checks={"hostname_doubled": RISERS}), each.facts, each.node_name)
-        for each in (one("a", hostname="rig"), one("b", hostname="rig"))
+        for each in (fleet_host("a", hostname="rig"), fleet_host("b", hostname="rig"))
     )
-    told = check_fleet(hosts, {})
-    assert {only(findings).severity for findings in told.values()} == {Severity.WAIVED}
+    reported = check_fleet(hosts, {})
+    assert {only(findings).severity for findings in reported.values()} == {Severity.WAIVED}
 
 
 def test_limits_of_connections_need_not_be_known() -> None:
     """Without them the region's default is taken."""
-    assert check_fleet([one("a")], {}) == {}
+    assert check_fleet([fleet_host("a")], {}) == {}
 
 
 MENDED: list[tuple[str, dict[str, Any]]] = [
@@ -90,7 +90,7 @@ def test_preparation_mends_what_it_is_made_for(code: str, asked: dict[str, Any])
 
 
 def test_nothing_else_is_mended() -> None:
-    """Each code that a preparation does away with stands in the list above."""
+    """Each code whose cause a preparation removes is in the list above."""
     everything = Prepare(**{each.name: True for each in fields(Prepare)})  # type: ignore[arg-type]
     assert sorted(code for code in CODES if is_mended(code, everything)) == sorted(code for code, _ in MENDED)
 
@@ -108,7 +108,7 @@ def test_what_will_be_mended_blocks_no_longer() -> None:
 
 
 def test_what_will_be_mended_keeps_its_own_severity_on_record() -> None:
-    """Without a rule too, the reader sees what the check would have said."""
+    """Without a rule too, the check's own severity is in the finding."""
     finding = only(check_host(replace(HOST, prepare=Prepare(docker=True)), NO_DOCKER))
     assert (finding.severity, finding.declared) == (Severity.INFO, Severity.WARN)
 
@@ -122,7 +122,7 @@ def test_what_weighs_nothing_needs_no_mending(severity: Severity) -> None:
 
 
 def test_what_is_found_after_the_preparation_counts() -> None:
-    """A preparation that did not help is no excuse."""
+    """A preparation that did not help changes no severity."""
     host = replace(HOST, prepare=Prepare(docker=True))
     assert only(check_host(host, NO_DOCKER, is_prepared=True)).severity is Severity.WARN
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from ionetctl.core.observed import Docker, MachineFacts
-from tests.checks.case import DOCKER, NO_GPU, Case, promised
+from tests.checks.host_case import DOCKER, NO_GPU, Case, promised
 
 CASES: Final = (
     Case(("docker_missing warn",), machine={"docker": None}),

@@ -7,7 +7,7 @@ from typing import Final
 
 from ionetctl.core.model.host import AUTO_REGION, Placement
 from ionetctl.core.observed import Interface
-from tests.checks.case import WALL, Case, reached
+from tests.checks.host_case import BLOCKING_FIREWALL, Case, reached
 
 CASES: Final = (
     Case(
@@ -38,22 +38,25 @@ CASES: Final = (
     Case(machine={"reaches": ()}),
     Case(
         ("firewall_blocks_rpc block",),
-        machine={"reaches": reached("timeout"), "firewalls": (WALL,)},
+        machine={"reaches": reached("timeout"), "firewalls": (BLOCKING_FIREWALL,)},
         message="ufw lets no TCP 4647 out",
     ),
-    Case(("firewall_blocks_rpc warn",), machine={"reaches": (), "firewalls": (WALL,)}),
-    Case(("firewall_blocks_rpc warn",), machine={"reaches": reached("no_tool"), "firewalls": (WALL,)}),
-    Case(machine={"firewalls": (WALL,)}),
+    Case(("firewall_blocks_rpc warn",), machine={"reaches": (), "firewalls": (BLOCKING_FIREWALL,)}),
+    Case(
+        ("firewall_blocks_rpc warn",),
+        machine={"reaches": reached("no_tool"), "firewalls": (BLOCKING_FIREWALL,)},
+    ),
+    Case(machine={"firewalls": (BLOCKING_FIREWALL,)}),
     Case(machine={"reaches": (), "firewalls": None}),
-    Case(machine={"reaches": (), "firewalls": (replace(WALL, allows_rpc=True),)}),
-    Case(machine={"reaches": (), "firewalls": (replace(WALL, blocks_outbound=False),)}),
+    Case(machine={"reaches": (), "firewalls": (replace(BLOCKING_FIREWALL, allows_rpc=True),)}),
+    Case(machine={"reaches": (), "firewalls": (replace(BLOCKING_FIREWALL, blocks_outbound=False),)}),
     Case(
         ("servers_unreachable block",),
-        machine={"reaches": reached("timeout"), "firewalls": (replace(WALL, allows_rpc=True),)},
+        machine={"reaches": reached("timeout"), "firewalls": (replace(BLOCKING_FIREWALL, allows_rpc=True),)},
     ),
     Case(
         ("servers_unreachable block",),
-        machine={"reaches": reached("timeout"), "firewalls": (replace(WALL, allows_rpc=None),)},
+        machine={"reaches": reached("timeout"), "firewalls": (replace(BLOCKING_FIREWALL, allows_rpc=None),)},
     ),
     Case(
         ("region_far warn",),

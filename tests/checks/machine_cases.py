@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from ionetctl.core.model.host import Expect
-from tests.checks.case import Case
+from tests.checks.host_case import Case
 
 CASES: Final = (
     Case(

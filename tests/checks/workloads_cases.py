@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from ionetctl.core.observed import GpuProcess, Workload
-from tests.checks.case import FOREIGN, OURS, STRANGER, Case
+from tests.checks.host_case import FOREIGN, OURS, UNKNOWN_PROCESS, Case
 from tests.support.sample import BARE
 
 CASES: Final = (
@@ -47,7 +47,7 @@ CASES: Final = (
     ),
     Case(
         ("gpu_busy warn",),
-        card={"processes": STRANGER},
+        card={"processes": UNKNOWN_PROCESS},
         second={"processes": (GpuProcess(8, ""),)},
         message="programs compute on the GPUs: process 8, python3",
     ),
@@ -55,14 +55,20 @@ CASES: Final = (
     Case(
         ("miner_running block",),
         machine={"miners": (Workload("t-rex", 7),)},
-        card={"processes": STRANGER},
+        card={"processes": UNKNOWN_PROCESS},
     ),
     Case(
         ("ionet_worker_present warn",),
         machine={"ionet_workers": (Workload("io-worker", 7),), "miners": None},
-        card={"processes": STRANGER},
+        card={"processes": UNKNOWN_PROCESS},
     ),
-    Case(facts={"nomad": OURS}, card={"processes": STRANGER}),
-    Case(("gpu_busy warn",), facts={"nomad": replace(OURS, allocations=0)}, card={"processes": STRANGER}),
-    Case(("foreign_nomad block", "gpu_busy warn"), facts={"nomad": FOREIGN}, card={"processes": STRANGER}),
+    Case(facts={"nomad": OURS}, card={"processes": UNKNOWN_PROCESS}),
+    Case(
+        ("gpu_busy warn",), facts={"nomad": replace(OURS, allocations=0)}, card={"processes": UNKNOWN_PROCESS}
+    ),
+    Case(
+        ("foreign_nomad block", "gpu_busy warn"),
+        facts={"nomad": FOREIGN},
+        card={"processes": UNKNOWN_PROCESS},
+    ),
 )

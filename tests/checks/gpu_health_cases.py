@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 from ionetctl.core.observed import PcieLink, Xid
-from tests.checks.case import CARD, Case, health, promised
+from tests.checks.host_case import Case, health, promised
 
 CASES: Final = (
     Case(
@@ -58,27 +57,4 @@ CASES: Final = (
     Case(card={"power_limit_w": 405.0}),
     Case(card={"power_limit_w": None}),
     Case(card={"power_limit_w": 1.0, "power_default_w": None}),
-    Case(
-        ("fabric_not_ready block",),
-        card={"fabric_state": "in_progress"},
-        second={"fabric_state": "completed"},
-        message="the NVLink fabric of GPU 0 is not ready: in_progress",
-    ),
-    Case(
-        ("fabric_not_ready warn",),
-        facts={"gpus": (replace(CARD, fabric_state="not_started"),)},
-        machine={"gpus_on_bus": 1},
-    ),
-    Case(card={"fabric_state": "not_supported"}, second={"fabric_state": "completed"}),
-    Case(("nvlink_down warn",), card={"nvlinks": 11, "nvlinks_max": 12}),
-    Case(
-        ("nvlink_down warn",),
-        card={"nvlinks": 0, "nvlinks_max": 4},
-        second={"nvlinks": 4, "nvlinks_max": 4},
-        message="NVLinks of GPU 0 are down",
-    ),
-    Case(card={"nvlinks": 0, "nvlinks_max": 4}, second={"nvlinks": 0, "nvlinks_max": 4}),
-    Case(card={"nvlinks": 4, "nvlinks_max": 4}),
-    Case(card={"nvlinks": None, "nvlinks_max": 4}, second={"nvlinks": 4, "nvlinks_max": 4}),
-    Case(card={"nvlinks": 0, "nvlinks_max": 0}, second={"nvlinks": 4, "nvlinks_max": 4}),
 )

@@ -1,7 +1,8 @@
 """Every check's cases as data: what it looks for, and the controls on which it must be silent.
 
-A case changes the sample host, its facts, its surroundings or its first card. ``told`` are the findings that must come
-out, each ``code severity``, and ``message`` what the first of them says, where the words depend on the case.
+A case changes the sample host, its facts, what was seen of the machine, or its first card. ``expected`` are the
+findings in order, each ``code severity``, and ``message`` what the first of them says, where the words depend on the
+case.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ ON_BUS: Final = {"driver": Driver(), "gpus_on_bus": 2}
 class Case:
     """``card`` and ``second`` change the two cards."""
 
-    told: tuple[str, ...] = ()
+    expected: tuple[str, ...] = ()
     host: Fields = field(default_factory=dict)
     facts: Fields = field(default_factory=dict)
     machine: Fields = field(default_factory=dict)
@@ -90,7 +91,7 @@ class Case:
     hint: str = ""
 
     @property
-    def subject(self) -> tuple[Host, Facts]:
+    def host_and_facts(self) -> tuple[Host, Facts]:
         """The host and its facts."""
         first = replace(CARD, **self.card)
         other = replace(CARD, index=1, uuid="GPU-2")
@@ -121,8 +122,8 @@ FOREIGN: Final = replace(
     BARE.nomad, active="active", is_running=True, agent_version="Nomad v1.9.0", allocations=3
 )
 OURS: Final = replace(BARE.nomad, is_ours=True, active="active", is_running=True, allocations=2)
-WALL: Final = Firewall("ufw", blocks_outbound=True, allows_rpc=False)
-STRANGER: Final = (GpuProcess(7, "python3"),)
+BLOCKING_FIREWALL: Final = Firewall("ufw", blocks_outbound=True, allows_rpc=False)
+UNKNOWN_PROCESS: Final = (GpuProcess(7, "python3"),)
 
 
 def health(**changes: object) -> Fields:

@@ -9,13 +9,15 @@ from ionetctl.checks.fleet import Fleet, FleetHost
 from ionetctl.core.model.names import HostName, NodeId, RegionName
 from ionetctl.core.model.node import NodeView
 from ionetctl.core.observed import Interface, Reach
-from tests.checks.case import CARD, SEEN
+from tests.checks.host_case import CARD, SEEN
 from tests.support.sample import BARE, EU_NORTH, HOST, NODE_ID
 
 US_WEST: Final = RegionName("us-west")
 
 
-def one(name: str, *, machine_id: str | None = "", datacenter: str = "rey1", **changes: Any) -> FleetHost:
+def fleet_host(
+    name: str, *, machine_id: str | None = "", datacenter: str = "rey1", **changes: Any
+) -> FleetHost:
     """A sound host that shares nothing with the others; ``changes`` are of its facts, or of the machine."""
     seen = replace(
         SEEN,
@@ -40,7 +42,7 @@ def node(name: str, node_id: str) -> NodeView:
 
 
 def behind_nat(name: str, local: str | None, peer: str | None = "8.8.8.8") -> FleetHost:
-    return one(name, reaches=(Reach("s0", 4647, 9.0, local_address=local, peer_address=peer),))
+    return fleet_host(name, reaches=(Reach("s0", 4647, 9.0, local_address=local, peer_address=peer),))
 
 
 def with_gpu(uuid: str) -> tuple[object, ...]:
@@ -53,10 +55,10 @@ LAN: Final = tuple(behind_nat(name, f"10.0.0.{number}") for number, name in enum
 
 @dataclass(frozen=True)
 class FleetCase:
-    """``told`` are the findings as ``host code severity``, ``message`` what the first of them says."""
+    """``expected`` are the findings as ``host code severity``, ``message`` what the first of them says."""
 
     hosts: tuple[FleetHost, ...]
-    told: tuple[str, ...] = ()
+    expected: tuple[str, ...] = ()
     nodes: dict[RegionName, list[NodeView]] = field(default_factory=dict)
     limits: dict[RegionName, int | None] = field(default_factory=dict)
     message: str = ""
@@ -68,56 +70,60 @@ class FleetCase:
 
 CASES: Final = (
     FleetCase(()),
-    FleetCase((one("a"), one("b"), one("c"))),
+    FleetCase((fleet_host("a"), fleet_host("b"), fleet_host("c"))),
     FleetCase(
-        (one("a", nomad=OURS), one("b", nomad=OURS), one("c")),
+        (fleet_host("a", nomad=OURS), fleet_host("b", nomad=OURS), fleet_host("c")),
         ("a client_id_cloned block", "b client_id_cloned block"),
         message=f"it has the same Nomad client-id ({NODE_ID}) as b",
     ),
     FleetCase(
-        (one("a", machine_id="m"), one("b", machine_id="m"), one("c", machine_id="m")),
+        (fleet_host("a", machine_id="m"), fleet_host("b", machine_id="m"), fleet_host("c", machine_id="m")),
         ("a machine_id_doubled block", "b machine_id_doubled block", "c machine_id_doubled block"),
         message="it has the same machine-id (m) as b, c",
     ),
-    FleetCase((one("a", machine_id=None), one("b", machine_id=None))),
+    FleetCase((fleet_host("a", machine_id=None), fleet_host("b", machine_id=None))),
     FleetCase(
-        tuple(one(name, machine_id="m") for name in "abcdef"),
+        tuple(fleet_host(name, machine_id="m") for name in "abcdef"),
         tuple(f"{name} machine_id_doubled block" for name in "abcdef"),
         message="it has the same machine-id (m) as b, c, d, e, f",
     ),
     FleetCase(
-        tuple(one(name, machine_id="m") for name in "abcdefg"),
+        tuple(fleet_host(name, machine_id="m") for name in "abcdefg"),
         tuple(f"{name} machine_id_doubled block" for name in "abcdefg"),
         message="it has the same machine-id (m) as b, c, d, e, f and 1 more",
     ),
     FleetCase(
-        (one("a", gpus=with_gpu("GPU-9")), one("b", gpus=with_gpu("GPU-9")), one("c", gpus=None)),
+        (
+            fleet_host("a", gpus=with_gpu("GPU-9")),
+            fleet_host("b", gpus=with_gpu("GPU-9")),
+            fleet_host("c", gpus=None),
+        ),
         ("a gpu_doubled block", "b gpu_doubled block"),
         message="it has the same GPU (GPU-9) as b",
     ),
     FleetCase(
         (
-            one("a", gpus=(*with_gpu("GPU-8"), *with_gpu("GPU-9"))),
-            one("b", gpus=(*with_gpu("GPU-8"), *with_gpu("GPU-9"))),
+            fleet_host("a", gpus=(*with_gpu("GPU-8"), *with_gpu("GPU-9"))),
+            fleet_host("b", gpus=(*with_gpu("GPU-8"), *with_gpu("GPU-9"))),
         ),
         ("a gpu_doubled block", "b gpu_doubled block"),
     ),
-    FleetCase((one("a", gpus=(*with_gpu("GPU-9"), *with_gpu("GPU-9"))),)),
+    FleetCase((fleet_host("a", gpus=(*with_gpu("GPU-9"), *with_gpu("GPU-9"))),)),
     FleetCase(
-        (one("a", machine_id="m", hostname="rig"), one("b", machine_id="m", hostname="rig")),
+        (fleet_host("a", machine_id="m", hostname="rig"), fleet_host("b", machine_id="m", hostname="rig")),
         ("a machine_id_doubled block", "b machine_id_doubled block"),
     ),
     FleetCase(
-        (one("a", machine_id=None, hostname="rig"), one("b", machine_id=None, hostname="rig")),
+        (fleet_host("a", machine_id=None, hostname="rig"), fleet_host("b", machine_id=None, hostname="rig")),
         ("a hostname_doubled warn", "b hostname_doubled warn"),
         message="it has the same host name (rig) as b",
     ),
-    FleetCase((one("a", hostname=None), one("b", hostname=None))),
+    FleetCase((fleet_host("a", hostname=None), fleet_host("b", hostname=None))),
     FleetCase(
         (
-            one("a", interfaces=(Interface("eno1", "02:aa"),)),
-            one("b", interfaces=(Interface("eno1", "02:bb"), Interface("eno2", "02:aa"))),
-            one("c", interfaces=None),
+            fleet_host("a", interfaces=(Interface("eno1", "02:aa"),)),
+            fleet_host("b", interfaces=(Interface("eno1", "02:bb"), Interface("eno2", "02:aa"))),
+            fleet_host("c", interfaces=None),
         ),
         ("a mac_doubled warn", "b mac_doubled warn"),
         message="it has the same MAC address (02:aa) as b",
@@ -145,26 +151,46 @@ CASES: Final = (
         limits={EU_NORTH: 1},
     ),
     FleetCase(
-        (one("a"), one("b")),
+        (fleet_host("a"), fleet_host("b")),
         ("a name_taken block",),
         {EU_NORTH: [node("a", "0000")]},
         message="eu-north has another node of the name a: 0000 (ready)",
     ),
-    FleetCase((one("a", nomad=OURS),), (), {EU_NORTH: [node("a", NODE_ID)]}),
-    FleetCase((one("a", nomad=OURS),), (), {US_WEST: [node("a", "0000")]}),
+    FleetCase((fleet_host("a", nomad=OURS),), (), {EU_NORTH: [node("a", NODE_ID)]}),
+    FleetCase((fleet_host("a", nomad=OURS),), (), {US_WEST: [node("a", "0000")]}),
     FleetCase(
-        (one("a", clock_offset_s=100.0), one("b", clock_offset_s=100.0), one("c", clock_offset_s=130.0)),
+        (
+            fleet_host("a", clock_offset_s=100.0),
+            fleet_host("b", clock_offset_s=100.0),
+            fleet_host("c", clock_offset_s=130.0),
+        ),
         ("c clock_apart warn",),
         message="its clock is 30 s ahead of those of the other hosts",
     ),
     FleetCase(
-        (one("a", clock_offset_s=100.0), one("b", clock_offset_s=100.0), one("c", clock_offset_s=60.0)),
+        (
+            fleet_host("a", clock_offset_s=100.0),
+            fleet_host("b", clock_offset_s=100.0),
+            fleet_host("c", clock_offset_s=60.0),
+        ),
         ("c clock_apart warn",),
         message="its clock is 40 s behind those of the other hosts",
     ),
-    FleetCase((one("a", clock_offset_s=0.0), one("b", clock_offset_s=0.0), one("c", clock_offset_s=29.9))),
-    FleetCase((one("a", clock_offset_s=0.0), one("b", clock_offset_s=99.0))),
-    FleetCase((one("a", clock_offset_s=0.0), one("b", clock_offset_s=99.0), one("c", clock_offset_s=None))),
+    FleetCase(
+        (
+            fleet_host("a", clock_offset_s=0.0),
+            fleet_host("b", clock_offset_s=0.0),
+            fleet_host("c", clock_offset_s=29.9),
+        )
+    ),
+    FleetCase((fleet_host("a", clock_offset_s=0.0), fleet_host("b", clock_offset_s=99.0))),
+    FleetCase(
+        (
+            fleet_host("a", clock_offset_s=0.0),
+            fleet_host("b", clock_offset_s=99.0),
+            fleet_host("c", clock_offset_s=None),
+        )
+    ),
     FleetCase(
         LAN,
         ("a nat_connections warn", "b nat_connections warn", "c nat_connections warn"),

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from ionetctl.core.observed import Driver
-from tests.checks.case import DRIVER, NO_GPU, ON_BUS, Case, promised
+from tests.checks.host_case import DRIVER, NO_GPU, ON_BUS, Case, promised
 
 CASES: Final = (
     Case(("driver_hanging block",), facts=NO_GPU | {"is_driver_hanging": True}),

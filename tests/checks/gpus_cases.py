@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from ionetctl.core.model.host import Reserve
-from ionetctl.core.observed import Driver, MigInstance
-from tests.checks.case import NO_GPU, Case, promised
+from ionetctl.core.observed import Driver
+from tests.checks.host_case import NO_GPU, Case, promised
 
 CASES: Final = (
     Case(
@@ -46,23 +46,4 @@ CASES: Final = (
     Case(machine={"gpus_on_bus": None}),
     Case(facts=NO_GPU, machine={"gpus_on_bus": 3}),
     Case(machine={"gpus_on_bus": 3, "driver": Driver()}),
-    Case(
-        ("mig_on info",),
-        card={"is_mig_on": True, "mig": (MigInstance("MIG-1", "1g.5gb"), MigInstance("MIG-2", "1g.5gb"))},
-        second={"is_mig_on": True, "mig": (MigInstance("MIG-3", "7g.40gb"),)},
-        message="GPUs 0 and 1 split into 3 MIG instances",
-    ),
-    Case(
-        ("mig_empty warn", "mig_on info"),
-        card={"is_mig_on": True, "mig": (MigInstance("MIG-1", "1g.5gb"),)},
-        second={"is_mig_on": True},
-        message="GPU 1 in MIG mode without an instance: the region will not see it",
-    ),
-    Case(
-        ("mig_on info", "mig_mixed warn"),
-        card={"is_mig_on": True, "mig": (MigInstance("MIG-1", "1g.5gb"),)},
-    ),
-    Case(card={"is_mig_on": None}),
-    Case(("display_in_use info",), card={"has_display": True}, message="a display is driven by GPU 0"),
-    Case(card={"has_display": None}),
 )

@@ -6,7 +6,7 @@ from typing import Final
 
 from ionetctl.core import host_paths
 from ionetctl.core.model.host import Reserve
-from tests.checks.case import Case, disk
+from tests.checks.host_case import Case, disk
 
 CASES: Final = (
     Case(

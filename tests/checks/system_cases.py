@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.checks.case import Case, promised
+from tests.checks.host_case import Case, promised
 
 CASES: Final = (
     Case(("not_root block",), facts={"is_root": False}),
