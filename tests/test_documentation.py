@@ -9,9 +9,9 @@ from typing import Any, Final
 import pytest
 
 ROOT: Final = Path(__file__).parents[1]
-PAGES: Final = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*.md")]
+PAGES: Final = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*.md")]
 LINKS: Final[list[Any]] = [
-    pytest.param(page, link, id=f"{page.name}: {link}")
+    pytest.param(page, link, id=f"{page.relative_to(ROOT)}: {link}")
     for page in PAGES
     for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.read_text())
 ]
@@ -32,7 +32,19 @@ def test_links_lead_somewhere(page: Path, link: str) -> None:
     assert not anchor or anchor in anchors(target)
 
 
-def test_index_names_every_page() -> None:
-    """Whoever comes to docs/ finds everything in it."""
-    named = re.findall(r"\]\(([\w-]+\.md)\)", (ROOT / "docs" / "README.md").read_text())
-    assert sorted(named) == sorted(page.name for page in ROOT.glob("docs/*.md") if page.name != "README.md")
+def test_map_names_every_page() -> None:
+    """Each page of docs/ has its line on the map, once."""
+    named = re.findall(r"\]\(([\w-]+/[\w-]+\.md)\)", (ROOT / "docs" / "README.md").read_text())
+    pages = [str(page.relative_to(ROOT / "docs")) for page in ROOT.glob("docs/*/*.md")]
+    assert sorted(named) == sorted(pages)
+
+
+def test_pages_lie_where_readers_look() -> None:
+    """Beside the map there are tutorials, how-tos, reference and explanation, and nothing else."""
+    assert sorted(path.name for path in (ROOT / "docs").iterdir()) == [
+        "README.md",
+        "explanation",
+        "how-to",
+        "reference",
+        "tutorials",
+    ]

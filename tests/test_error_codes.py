@@ -1,4 +1,4 @@
-"""docs/errors.md and docs/checks.md list every code that users may meet, with the exit codes that it earns, and no other.
+"""docs/reference/errors.md and docs/reference/checks.md list every code that users may meet, with the exit codes that it earns, and no other.
 
 The codes are collected from the source by ``ast``: whatever is handed to a parameter or field named ``code``. What is
 handed there and is neither text nor a check's ``Code`` must be passed on from another code, or come from a table that

@@ -1,4 +1,4 @@
-"""docs/gpu-names.md has the table of models as it is, and examples that hold."""
+"""docs/reference/gpu-names.md has the table of models as it is, and examples that hold."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ionetctl.gpu.models import MODELS
 from ionetctl.gpu.short_forms import VARIANTS
 
 ROOT: Final = Path(__file__).parents[1]
-PAGE: Final = (ROOT / "docs" / "gpu-names.md").read_text()
+PAGE: Final = (ROOT / "docs" / "reference" / "gpu-names.md").read_text()
 SECTIONS: Final = re.findall(r"^### (\w+)\n(.*?)(?=\n###|\Z)", PAGE, re.MULTILINE | re.DOTALL)
 
 

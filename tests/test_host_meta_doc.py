@@ -1,4 +1,4 @@
-"""docs/host-meta.md names the meta keys that ionetctl writes, with values as it writes them."""
+"""docs/reference/host-meta.md names the meta keys that ionetctl writes, with values as it writes them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ionetctl.plan.bundle import DIGEST_CHARACTERS, SUFFIX_CHARACTERS, meta_of
 from ionetctl.plan.node_meta import CPU_CLASS, MIXED_CLASS, node_class_of
 from tests.support.sample import BARE, HOST
 
-PAGE: Final = (Path(__file__).parents[1] / "docs" / "host-meta.md").read_text()
+PAGE: Final = (Path(__file__).parents[1] / "docs" / "reference" / "host-meta.md").read_text()
 ROWS: Final = dict(re.findall(r"^\| `((?:unique\.)?ionet_\w+)` \| (.*) \| .* \|$", PAGE, re.MULTILINE))
 FULL: Final = replace(
     HOST, location=Location("IS", "Reykjavik"), network=Network(1000), tags=("hot", "nvlink")

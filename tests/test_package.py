@@ -48,7 +48,7 @@ def test_wheel_carries_the_scripts_and_stand_ins(wheel_names: frozenset[str]) ->
 
 def test_wheel_carries_the_page_of_errors(wheel_names: frozenset[str]) -> None:
     """What ``ionetctl explain`` reads."""
-    assert "ionetctl/docs/errors.md" in wheel_names
+    assert "ionetctl/docs/reference/errors.md" in wheel_names
 
 
 def test_wheel_is_typed(wheel_names: frozenset[str]) -> None:

@@ -1,4 +1,4 @@
-"""docs/regions.md names every code that regions, certificates and secrets can end with."""
+"""docs/reference/regions.md names every code that regions, certificates and secrets can end with."""
 
 from __future__ import annotations
 
@@ -25,6 +25,9 @@ def codes_in_code() -> set[str]:
 def test_every_code_is_documented_and_no_other() -> None:
     """With its meaning and its remedy; what is not raised any more goes."""
     documented = {
-        code for row in CODED.findall((ROOT / "docs/regions.md").read_text()) for code in row if code
+        code
+        for row in CODED.findall((ROOT / "docs/reference/regions.md").read_text())
+        for code in row
+        if code
     }
     assert documented == codes_in_code()

@@ -31,7 +31,7 @@ _LINK: Final = re.compile(r"\[([^\]]*)\]\([^)]*\)")
 
 @dataclass(frozen=True, slots=True)
 class ErrorRow:
-    """A row of docs/errors.md: ``exit_codes`` are empty for what ends nothing, ``chapter`` is the heading above it."""
+    """A row of docs/reference/errors.md: ``exit_codes`` are empty for what ends nothing, ``chapter`` is the heading above it."""
 
     chapter: str
     exit_codes: tuple[int, ...]
@@ -120,7 +120,9 @@ def error_rows() -> Mapping[str, tuple[ErrorRow, ...]]:
     """The rows of docs/errors.md by code; beside the package in a checkout, within it in a wheel."""
     package = Path(__file__).resolve().parents[1]
     page = next(
-        path for place in (package, package.parent) if (path := place / "docs" / "errors.md").exists()
+        path
+        for place in (package, package.parent)
+        if (path := place / "docs" / "reference" / "errors.md").exists()
     )
     return parse_errors(page.read_text(encoding="utf-8"))
 

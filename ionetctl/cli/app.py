@@ -39,7 +39,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Bring the GPU hosts of a mining datacenter into io.net: survey, push, verify.",
-    epilog="Try it without any host: [cyan]ionetctl demo[/cyan]. Exit codes and JSON documents: docs/cli.md.",
+    epilog="Try it without any host: [cyan]ionetctl demo[/cyan]. Exit codes and JSON documents: docs/reference.",
 )
 
 app.command("enroll", rich_help_panel=FLEET, epilog=enroll.EPILOG)(enroll.enroll)

@@ -1,6 +1,6 @@
 """What a probe's output means: a ``GpuReading``. Pure; nothing that a host says is believed to be well-formed.
 
-The format stands in ``docs/gpu-probe.md``: one record tells who could say what, and rows of nvidia-smi come before it where
+The format stands in ``docs/explanation/gpu-probe.md``: one record tells who could say what, and rows of nvidia-smi come before it where
 NVML could not be asked. Counts, sizes and characters are bounded, and every text is made harmless.
 """
 

@@ -1,6 +1,6 @@
 """The apply conversation with one host: what it reports, and what it is answered.
 
-See docs/host-protocol.md. Knows the order of the talk and nothing of regions, plans or retries.
+See docs/explanation/host-protocol.md. Knows the order of the talk and nothing of regions, plans or retries.
 """
 
 from __future__ import annotations

@@ -146,7 +146,7 @@ def offered_gpus(host: Host, facts: Facts) -> tuple[SeenGpu, ...]:
 
 
 def meta_of(host: Host, facts: Facts) -> dict[str, str]:
-    """The client's meta: what the site wrote, and what ionetctl adds under ``ionet_`` (documented in docs/host-meta.md)."""
+    """The client's meta: what the site wrote, and what ionetctl adds under ``ionet_`` (documented in docs/reference/host-meta.md)."""
     ours = node_meta.meta_of(host, facts, offered_gpus(host, facts))
     return {**host.meta, host_paths.STAMP_KEY: STAMP, host_paths.ADMISSION_KEY: host_paths.HELD, **ours}
 

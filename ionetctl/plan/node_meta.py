@@ -55,7 +55,7 @@ _POWER_STEP_W: Final = 10
 def meta_of(host: Host, facts: Facts, offered: Sequence[SeenGpu]) -> dict[str, str]:
     """Every key of ours but the stamp that is known of a host; ``offered`` are the GPUs that jobs may get.
 
-    Documented in docs/host-meta.md.
+    Documented in docs/reference/host-meta.md.
     """
     machine, driver = facts.machine, facts.machine.driver
     found: dict[str, str | int | None] = {

@@ -24,7 +24,7 @@ _NAME: Final = re.compile(r"[a-z0-9][A-Za-z0-9.+~%:_-]{0,150}\.deb")
 _ARCHITECTURE: Final = re.compile(r"_([a-z0-9]+)\.deb$")
 _ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
 """``uname -m`` → Debian's word."""
-_HINT: Final = "see docs/prepare.md for how the directory is laid out"
+_HINT: Final = "see docs/how-to/air-gapped-site.md for how the directory is laid out"
 
 
 @dataclass(frozen=True, slots=True)

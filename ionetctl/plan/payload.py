@@ -1,6 +1,6 @@
 """What one apply sends to a host: a tar archive of a size known beforehand, made block by block.
 
-It knows the records of ``steps`` in ``docs/host-protocol.md``; it must not know plans, sessions or
+It knows the records of ``steps`` in ``docs/explanation/host-protocol.md``; it must not know plans, sessions or
 secrets' sources. Programs are read through one shared map of their file, so that thousands of hosts read the same
 pages; private keys pass through and are never shown.
 """

@@ -1,6 +1,6 @@
 """The programs that run on hosts: POSIX sh, and Python where NVML is asked; static, parameters are arguments.
 
-What they say and hear stands in ``docs/host-protocol.md`` and ``docs/gpu-probe.md``. This module hands out their text
+What they say and hear stands in ``docs/explanation/host-protocol.md`` and ``docs/explanation/gpu-probe.md``. This module hands out their text
 and knows nothing else.
 """
 

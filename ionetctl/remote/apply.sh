@@ -1,4 +1,4 @@
-# Brings a host to what its payload says, in the conversation of docs/host-protocol.md: sh ./apply.sh in the staging.
+# Brings a host to what its payload says, in the conversation of docs/explanation/host-protocol.md: sh ./apply.sh in the staging.
 #
 # Everything is staged beside its destination and judged before the controller is asked for the token; what follows is
 # renames. /var/lib/ionet/pending stands from before the first change until after the last, beside a whole backup, so

@@ -2,7 +2,7 @@
 
 A process that is stuck in the driver heeds no signal. So a child does the asking, in a session of its own and with none
 of our files, and tells through a pipe what it asks next; whoever waits for it gives up in time and leaves it behind.
-Written for Python 3.6 and its standard library; what it prints stands in ``docs/gpu-probe.md``.
+Written for Python 3.6 and its standard library; what it prints stands in ``docs/explanation/gpu-probe.md``.
 """
 
 import ctypes

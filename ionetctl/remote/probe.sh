@@ -1,4 +1,4 @@
-# What a host's GPUs are, in the words of docs/gpu-probe.md. It reads and never writes, and ends with 0.
+# What a host's GPUs are, in the words of docs/explanation/gpu-probe.md. It reads and never writes, and ends with 0.
 #
 #   sh -c "$(cat probe_start.sh)" ionet-probe NONCE <PROGRAM    PROGRAM is this file, and what python3 is to run
 #

@@ -1,4 +1,4 @@
-# What a host is and has, in the words of docs/host-protocol.md. It reads and never writes, and ends with 0. It travels
+# What a host is and has, in the words of docs/explanation/host-protocol.md. It reads and never writes, and ends with 0. It travels
 # with the functions of survey_machine.sh, survey_network.sh and survey_work.sh before it.
 #
 #   sh -s -- NONCE SERVERS PATH...    SERVERS as host:port,… (or -); the PATHs are those that a bundle manages

@@ -14,10 +14,10 @@ from ionetctl.cli.app import app
 from ionetctl.core.errors import ExitCode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 ROOT: Final = Path(__file__).parents[2]
-CLI: Final = (ROOT / "docs" / "cli.md").read_text()
+CLI: Final = (ROOT / "docs" / "reference" / "cli.md").read_text()
 UNLISTED: Final = {"--help"}
 TOP: Final = {"--version", "--install-completion", "--show-completion", "--help"}
 Options = dict[str, tuple[str, ...]]
@@ -113,21 +113,37 @@ def mentioned(text: str) -> Iterator[list[str]]:
         yield shlex.split(line.replace("…", ""), posix=False)
 
 
-def lines_of_documents() -> list[Any]:
-    documents = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+def shown(text: str) -> Iterator[list[str]]:
+    """Every command line in the fenced blocks of a text, as a shell would split it."""
+    for block in re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        for line in re.findall(r"^\s*(?:\$ )?(?:\w+=\S* )*(ionetctl .*)$", block, re.MULTILINE):
+            words = shlex.split(line, comments=True)
+            yield words[
+                : min((words.index(sign) for sign in (">", "|", "&&") if sign in words), default=None)
+            ]
+
+
+def lines_of_documents(find: Callable[[str], Iterator[list[str]]]) -> list[Any]:
+    documents = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
     return [
         pytest.param(words, id=f"{path.name}: {' '.join(words)}")
         for path in documents
-        for words in mentioned(path.read_text())
+        for words in find(path.read_text())
     ]
 
 
-def untypable(words: list[str]) -> list[str]:
-    """The words of a command line that ionetctl does not have."""
+def find_command(words: list[str]) -> tuple[Any, list[str]]:
+    """The command, or group, that a command line names, and the words behind its name."""
     command: Any = typer.main.get_command(app)
     rest = words[1:]
     while rest and hasattr(command, "commands") and rest[0] in command.commands:
         command = command.commands[rest.pop(0)]
+    return command, rest
+
+
+def untypable(words: list[str]) -> list[str]:
+    """The words of a command line that ionetctl does not have."""
+    command, rest = find_command(words)
     is_group = hasattr(command, "commands")
     known = {spelling for parameter in command.params for spelling in parameter.opts} | TOP | {"-h"}
     wrong = [word for word in rest if re.match(r"--?[a-z]", word) and word.split("=")[0] not in known]
@@ -136,7 +152,7 @@ def untypable(words: list[str]) -> list[str]:
     return wrong
 
 
-@pytest.mark.parametrize("words", lines_of_documents())
+@pytest.mark.parametrize("words", lines_of_documents(mentioned))
 def test_mentioned_command_lines_exist(words: list[str]) -> None:
     """Whatever README and docs show can be typed: the command is there, and so are its options."""
     assert untypable(words) == []
@@ -154,3 +170,23 @@ def test_mentioned_command_lines_exist(words: list[str]) -> None:
 def test_what_cannot_be_typed_would_be_found(line: str, expected: list[str]) -> None:
     """The check above does find commands and options that do not exist."""
     assert untypable(line.split()) == expected
+
+
+def parse(words: list[str]) -> None:
+    """Has the command line parsed and does not run it; raises ``typer.BadParameter`` for a wrong or missing value."""
+    command, rest = find_command(words)
+    assert not hasattr(command, "commands"), f"{words} names no command"
+    command.make_context(" ".join(words), rest)
+
+
+@pytest.mark.parametrize("words", lines_of_documents(shown))
+def test_shown_command_lines_parse(words: list[str]) -> None:
+    """What a fenced block shows is complete: arguments are there, and values are of their kind."""
+    parse(words)
+
+
+@pytest.mark.parametrize("line", ["ionetctl enroll", "ionetctl enroll x.yaml --concurrency many"])
+def test_what_does_not_parse_would_be_found(line: str) -> None:
+    """The check above does find missing arguments and wrong values."""
+    with pytest.raises(typer.BadParameter):
+        parse(line.split())

@@ -11,7 +11,7 @@ import pytest
 from ionetctl.inventory.describe import json_schema
 from ionetctl.inventory.load import load_text
 
-REFERENCE = (Path(__file__).parents[2] / "docs" / "inventory.md").read_text()
+REFERENCE = (Path(__file__).parents[2] / "docs" / "reference" / "inventory.md").read_text()
 SCHEMA = json_schema()
 
 

@@ -1,4 +1,4 @@
-"""docs/lab.md has the catalogues of faults and conditions as they are."""
+"""docs/reference/lab.md has the catalogues of faults and conditions as they are."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 from ionetctl.checks import CODES
 from ionetctl.lab.faults import assignment, conditions
 
-PAGE: Final = (Path(__file__).parents[2] / "docs/lab.md").read_text()
+PAGE: Final = (Path(__file__).parents[2] / "docs/reference/lab.md").read_text()
 
 
 def rows(heading: str) -> list[tuple[str, ...]]:

@@ -234,7 +234,7 @@ class Rehearsal:
 
     @contextlib.contextmanager
     def region_misbehaving(self, mode: str) -> Iterator[None]:
-        """Within the block the region answers every call as ``mode`` says (see docs/lab.md)."""
+        """Within the block the region answers every call as ``mode`` says (see docs/reference/lab.md)."""
         control = self.directory / "run/region-control.json"
         control.write_text(json.dumps({"api": mode}))
         with self.api() as api:

@@ -10,7 +10,7 @@ import ionetctl.ssh
 CODE = re.compile(r'"((?:[a-z]+_)+[a-z]+)"')
 RAISES = re.compile(r"(?:Error|Fault|_refusal|kind)\(\s*(?:\w+,\s*)?" + CODE.pattern)
 TABLE_ROW = re.compile(r"^\| `(\w+)` \|", re.MULTILINE)
-PAGE = Path(__file__).parents[2] / "docs" / "ssh.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "ssh.md"
 
 
 def codes_in_source() -> set[str]:

@@ -68,7 +68,7 @@ async def _heard() -> None:
 
 
 def survey_text(facts: Facts, nonce: str) -> bytes:
-    """What a host of these facts answers to a survey (docs/host-protocol.md)."""
+    """What a host of these facts answers to a survey (docs/explanation/host-protocol.md)."""
     nomad = facts.nomad
     lines = [
         f"ionet-survey\t1\t{nonce}",
@@ -108,7 +108,7 @@ def survey_text(facts: Facts, nonce: str) -> bytes:
 
 
 def probe_text(facts: Facts, nonce: str) -> bytes:
-    """What a host of these facts answers to a probe (docs/gpu-probe.md)."""
+    """What a host of these facts answers to a probe (docs/explanation/gpu-probe.md)."""
     verdict = "unknown\tnobody" if facts.gpus is None else f"nvml\t{json.dumps(_nvml(facts.gpus))}"
     verdict = "hanging\tnvidia-smi" if facts.is_driver_hanging else verdict
     return f"ionet-probe\t1\t{nonce}\n{verdict}\nionet-probe-end\t{nonce}\n".encode()
