@@ -1,7 +1,7 @@
 """The talk in which one host is prepared, and the wait for one that reboots. Sees ports only.
 
 The host is looked at, what is needed is done in one exec under the host's lock, and it is looked at again, until
-nothing is needed any more. See docs/reference/prepare.md and, for what is said on the wire, docs/explanation/host-protocol.md.
+nothing is needed any more. See docs/reference/preparations.md and, for what is said on the wire, docs/explanation/host-protocol.md.
 """
 
 from __future__ import annotations

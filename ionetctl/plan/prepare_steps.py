@@ -2,7 +2,7 @@
 
 Pure. A prepared host needs nothing, so that a second run changes nothing. What nobody could see is not prepared: a
 change is made for what the survey found, never for what it could not find out. How it is done stands in
-``remote/prepare.sh``, the records that ask for it in ``docs/reference/prepare.md``.
+``remote/prepare.sh``, the records that ask for it in ``docs/reference/preparations.md``.
 """
 
 from __future__ import annotations

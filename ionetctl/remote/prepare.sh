@@ -1,4 +1,4 @@
-# Carries out preparations: sh ./apply.sh in the staging, run by receive.sh under the host's lock; see docs/reference/prepare.md.
+# Carries out preparations: sh ./apply.sh in the staging, run by receive.sh under the host's lock; see docs/reference/preparations.md.
 #
 # Every preparation looks before it acts and says what it changed, so that a second run changes nothing and says nothing.
 # A package manager is never ended in the middle of its work by the controller's going away, only by its deadline.

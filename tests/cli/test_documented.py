@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(__file__).parents[2]
 CLI: Final = (ROOT / "docs" / "reference" / "cli.md").read_text()
+EXIT_CODES: Final = (ROOT / "docs" / "reference" / "exit-codes.md").read_text()
 UNLISTED: Final = {"--help"}
 TOP: Final = {"--version", "--install-completion", "--show-completion", "--help"}
 Options = dict[str, tuple[str, ...]]
@@ -102,25 +103,25 @@ def test_arguments_are_documented() -> None:
 
 def test_exit_codes_are_documented() -> None:
     """The table lists every exit code there is, once, and no other."""
-    codes = [int(code) for code in re.findall(r"^\| (\d+) \|", section("Exit codes"), re.MULTILINE)]
+    codes = [int(code) for code in re.findall(r"^\| (\d+) \|", EXIT_CODES, re.MULTILINE)]
     assert codes == sorted(int(code) for code in ExitCode)
-
-
-def mentioned(text: str) -> Iterator[list[str]]:
-    """Every command line that a text shows, without the rest of a pipe and without comments."""
-    for found in re.findall(r"`(ionetctl [^`]+)`|^\s*(?:\$ )?(ionetctl [^\n]+)$", text, re.MULTILINE):
-        line = re.split(r" \| |  | #|; | && |\\\|", "".join(found))[0]
-        yield shlex.split(line.replace("…", ""), posix=False)
 
 
 def shown(text: str) -> Iterator[list[str]]:
     """Every command line in the fenced blocks of a text, as a shell would split it."""
-    for block in re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+    for block in re.findall(r"^ *```\w*\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL):
         for line in re.findall(r"^\s*(?:\$ )?(?:\w+=\S* )*(ionetctl .*)$", block, re.MULTILINE):
             words = shlex.split(line, comments=True)
-            yield words[
-                : min((words.index(sign) for sign in (">", "|", "&&") if sign in words), default=None)
-            ]
+            end = min((words.index(sign) for sign in (">", "|", "&&") if sign in words), default=None)
+            yield words[:end]
+
+
+def mentioned(text: str) -> Iterator[list[str]]:
+    """Every command line that a text shows or names between its words, without what follows a pipe."""
+    for found in re.findall(r"`(ionetctl [^`]+)`", text):
+        line = re.split(r" \| |  | #|; | && |\\\|", found)[0]
+        yield shlex.split(line.replace("…", ""), posix=False)
+    yield from shown(text)
 
 
 def lines_of_documents(find: Callable[[str], Iterator[list[str]]]) -> list[Any]:

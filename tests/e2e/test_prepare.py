@@ -1,6 +1,6 @@
 """Preparations on real systemd hosts: real apt, dpkg, systemd and timedatectl; packages from files, since hosts have no way out.
 
-What needs a card or kernel modules is stood for by small packages, as docs/reference/prepare.md says.
+What needs a card or kernel modules is stood for by small packages, as docs/reference/preparations.md says.
 """
 
 from __future__ import annotations
