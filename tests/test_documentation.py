@@ -32,6 +32,16 @@ def test_links_lead_somewhere(page: Path, link: str) -> None:
     assert not anchor or anchor in anchors(target)
 
 
+def test_pages_that_files_name_are_there() -> None:
+    """Docstrings, comments and messages of the product, its scripts, templates and samples point at pages that exist."""
+    folders = ("ionetctl", "templates", "inventories", "examples")
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file()]
+    texts = [path.read_text(errors="ignore") for path in files if "__pycache__" not in path.parts]
+    named = {page for text in texts for page in re.findall(r"(?<![\w/])docs/[\w/-]+\.md", text)}
+    assert "docs/reference/errors.md" in named
+    assert [page for page in sorted(named) if not (ROOT / page).exists()] == []
+
+
 def test_map_names_every_page() -> None:
     """Each page of docs/ has its line on the map, once."""
     named = re.findall(r"\]\(([\w-]+/[\w-]+\.md)\)", (ROOT / "docs" / "README.md").read_text())
