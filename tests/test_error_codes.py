@@ -290,7 +290,7 @@ def codes_in_source() -> set[str]:
 
 def documented() -> dict[str, set[int]]:
     """Code → exit codes, as the pages have them: that of errors, and that of the survey's findings."""
-    rows = ROW.findall((ROOT / "docs" / "errors.md").read_text())
+    rows = ROW.findall((ROOT / "docs" / "reference" / "errors.md").read_text())
     rows += FINDING.findall(PAGE.read_text())
     known: defaultdict[str, set[int]] = defaultdict(set)
     for codes, exits in rows:

@@ -8,7 +8,7 @@ from typing import Final, get_args
 
 import msgspec
 
-from ionetctl.events import AnyEvent
+from ionetctl.core.events import AnyEvent
 
 PAGE: Final = (Path(__file__).parents[1] / "docs" / "reference" / "json.md").read_text()
 SECTION: Final = PAGE.partition("\n## Events\n")[2].partition("\n## ")[0]

@@ -1,4 +1,4 @@
-"""What a code means, for whoever meets one: those of checks, and other errors by docs/errors.md.
+"""What a code means, for whoever meets one: those of checks, and other errors by docs/reference/errors.md.
 
 The wheel carries that page; nothing else is read.
 """
@@ -117,7 +117,7 @@ def list_document(explanations: tuple[Explanation, ...]) -> dict[str, Any]:
 
 @cache
 def error_rows() -> Mapping[str, tuple[ErrorRow, ...]]:
-    """The rows of docs/errors.md by code; beside the package in a checkout, within it in a wheel."""
+    """The rows of docs/reference/errors.md by code; beside the package in a checkout, within it in a wheel."""
     package = Path(__file__).resolve().parents[1]
     page = next(
         path

@@ -1,7 +1,7 @@
 """What a host's output means: the survey's records as ``Facts``, the apply's lines as ``Report``.
 
 Pure. Nothing a host says is believed to be well-formed or of reasonable size; ``survey_records`` takes the single
-records, ``machine_facts`` and this module what they are together. The grammar stands in ``docs/host-protocol.md``.
+records, ``machine_facts`` and this module what they are together. The grammar stands in ``docs/explanation/host-protocol.md``.
 """
 
 from __future__ import annotations

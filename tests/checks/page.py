@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from ionetctl.checks import Code
 
-PAGE: Final = Path(__file__).parents[2] / "docs" / "checks.md"
+PAGE: Final = Path(__file__).parents[2] / "docs" / "reference" / "checks.md"
 INTRODUCTION: Final = Path(__file__).with_name("page_introduction.md")
 """What stands above the tables, written by hand."""
 HEAD: Final = "| code | severity | exit | means | do |\n| --- | --- | --- | --- | --- |\n"

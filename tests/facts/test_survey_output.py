@@ -191,7 +191,7 @@ def test_a_bad_survey_is_refused(path: Path) -> None:
 
 def test_every_record_is_documented() -> None:
     """The protocol's document names all the records of a survey, and no others."""
-    document = Path(__file__).parents[2].joinpath("docs/host-protocol.md").read_text()
+    document = Path(__file__).parents[2].joinpath("docs/explanation/host-protocol.md").read_text()
     section = document[document.index("## Survey") : document.index("## Apply")]
     rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
     assert {name for row in rows for name in re.findall(r"`([^`]+)`", row)} == RECORD_NAMES

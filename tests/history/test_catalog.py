@@ -862,9 +862,9 @@ async def test_lease_that_is_refused(catalog: Catalog) -> None:
 CLAIM = """
 import sys
 from pathlib import Path
-from ionetctl.catalog import Catalog
-from ionetctl.errors import LockedError
-from ionetctl.model import Host
+from ionetctl.history.catalog import Catalog
+from ionetctl.core.errors import LockedError
+from ionetctl.core.model.host import Host
 from tests.support import streams
 from tests.support.clock import ManualClock
 catalog = Catalog.open(Path(sys.argv[1]), ManualClock())

@@ -236,7 +236,7 @@ async def test_closing_twice(tmp_path: Path) -> None:
 HOLD = """
 import sys
 from pathlib import Path
-from ionetctl.journal import Journal
+from ionetctl.history.journal import Journal
 journal = Journal.resume(Path(sys.argv[1]), sys.argv[2])
 print("held", flush=True)
 sys.stdin.read()
@@ -261,9 +261,9 @@ async def test_two_processes_do_not_write_one_journal(tmp_path: Path) -> None:
 TELL = """
 import asyncio, sys
 from pathlib import Path
-from ionetctl.events import StepStarted
-from ionetctl.journal import Journal
-from ionetctl.recorder import Recorder
+from ionetctl.core.events import StepStarted
+from ionetctl.history.journal import Journal
+from ionetctl.rollout.recorder import Recorder
 from tests.support.clock import ManualClock
 
 async def tell(recorder, host):
