@@ -38,7 +38,7 @@ TABLES: Final = {
     "ssh.sudo": "_REASONS",
 }
 """Modules that take codes from a table of their own, and its name."""
-FROM_HOSTS: Final = {"facts.survey_output"}
+FROM_HOSTS: Final = {"facts.report_lines"}
 """Modules that read the codes which the scripts on hosts report."""
 ALIKE: Final = {
     ("verification.log_diagnosis", "_symptom"): ExitCode.UNVERIFIED,

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from ionetctl.facts.draft import Draft
 
 LINE_LIMIT: Final = 4096
+UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _CONFIG_LIMIT: Final = 256
 _CERTIFICATE_LIMIT: Final = 2048
 _LIST_LIMIT: Final = 64

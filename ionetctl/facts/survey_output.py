@@ -1,31 +1,23 @@
-"""What a host's output means: the survey's records as ``Facts``, the apply's lines as ``Report``.
+"""What a survey's output means: its records as ``Facts``.
 
-Pure. Nothing a host says is believed to be well-formed or of reasonable size; ``survey_records`` takes the single
-records, ``machine_facts`` and this module what they are together. The grammar stands in ``docs/explanation/host-protocol.md``.
+Pure. Nothing a host says is believed to be well-formed or of reasonable size. ``records`` reads the single records,
+``machine`` and this module make facts of them. The grammar stands in ``docs/explanation/host-protocol.md``.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, get_args
+from typing import Final
 
-from ionetctl.core.errors import HostFailedError, HostUnreachableError
+from ionetctl.core.errors import HostUnreachableError
 from ionetctl.core.model.facts import Facts, NomadState
 from ionetctl.core.model.names import NodeId
-from ionetctl.core.sanitize import harmless
 from ionetctl.facts.draft import Draft, malformed
 from ionetctl.facts.machine import machine_facts, mebibytes
-from ionetctl.facts.records import LINE_LIMIT, take
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from ionetctl.facts.records import UUID, take
 
 SURVEY_LIMIT_BYTES: Final = 512 * 1024
-_UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_CODE: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
 def parse_survey(output: bytes, nonce: str, *, controller_time: float) -> Facts:
@@ -108,7 +100,7 @@ def _nomad(draft: Draft) -> NomadState:
 def _node_id(text: str | None) -> NodeId | None:
     if text is None:
         return None
-    if not _UUID.fullmatch(text):
+    if not UUID.fullmatch(text):
         raise malformed("nomad.client-id", "it is no UUID")
     return NodeId(text)
 
@@ -120,121 +112,3 @@ def _certificate(lines: list[str]) -> str | None:
         return base64.b64decode("".join(lines), validate=True).decode("ascii", errors="replace")
     except binascii.Error:
         raise malformed("cert", "it is no base64") from None
-
-
-# --- what an apply reports ---
-
-StepName = Literal[
-    "receive", "verify", "validate", "token", "backup", "install", "switch", "start", "node", "finish"
-]
-STEPS: Final[tuple[StepName, ...]] = get_args(StepName)
-"""The parts of an apply, in their order."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """The lock is held and the payload may come; ``nonce`` tells whose answer this is."""
-
-    nonce: str
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A part of the apply begins."""
-
-    name: StepName
-
-
-@dataclass(frozen=True, slots=True)
-class AwaitToken:
-    """All is staged and judged, nothing was changed: the host waits for an introduction token."""
-
-
-@dataclass(frozen=True, slots=True)
-class AwaitVerdict:
-    """The agent runs: the host waits for the region's word."""
-
-
-@dataclass(frozen=True, slots=True)
-class NodeReported:
-    """The agent's node id."""
-
-    node_id: NodeId
-
-
-@dataclass(frozen=True, slots=True)
-class LogLine:
-    """A line of the agent's log."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """The apply failed and the host is as it was before, unless ``message`` says otherwise."""
-
-    code: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """All is in place, and nothing temporary is left."""
-
-
-@dataclass(frozen=True, slots=True)
-class Noise:
-    """A line that is none of the protocol's: a login's greeting, for one."""
-
-    text: str
-
-
-Report = Ready | Step | AwaitToken | AwaitVerdict | NodeReported | LogLine | Failed | Done | Noise
-
-
-def _step(name: str) -> Step | None:
-    return next((Step(step) for step in STEPS if step == name), None)
-
-
-def _awaited(what: str) -> AwaitToken | AwaitVerdict | None:
-    return AwaitToken() if what == "token" else AwaitVerdict() if what == "verdict" else None
-
-
-def _node(text: str) -> NodeReported | None:
-    return NodeReported(NodeId(text)) if _UUID.fullmatch(text) else None
-
-
-def _failed(text: str) -> Failed | None:
-    code, _, message = text.partition("\t")
-    return Failed(code, harmless(message)) if _CODE.fullmatch(code) else None
-
-
-def _done(rest: str) -> Done | None:
-    return None if rest else Done()
-
-
-_REPORTS: Final[dict[str, Callable[[str], Report | None]]] = {
-    "ready": lambda nonce: Ready(harmless(nonce)),
-    "step": _step,
-    "await": _awaited,
-    "node": _node,
-    "log": lambda text: LogLine(harmless(text)),
-    "error": _failed,
-    "done": _done,
-}
-
-
-def parse_report_line(line: bytes) -> Report:
-    """What one line of an apply's standard output says; ``line`` comes without its line break.
-
-    Raises ``HostFailedError`` (``report_malformed``) where a word of the protocol is followed by what may not follow.
-    """
-    text = line[:LINE_LIMIT].decode(errors="replace")
-    word, _, rest = text.partition("\t")
-    if (make := _REPORTS.get(word)) is None:
-        return Noise(harmless(text))
-    report = make(rest)
-    if report is None:
-        hint = "the scripts of an apply say no such thing: is the host what it claims to be?"
-        raise HostFailedError("report_malformed", f"the host reports nonsense: {harmless(text, 200)}", hint)
-    return report

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from ionetctl.core.errors import HostFailedError, HostUnverifiedError
 from ionetctl.core.events import StepStarted, TokenMinted
-from ionetctl.facts.survey_output import AwaitToken, AwaitVerdict, Done
+from ionetctl.facts.report_lines import AwaitToken, AwaitVerdict, Done
 from ionetctl.host.planned_host import Mark
 from ionetctl.verification.expectation import expected_node
 from ionetctl.verification.registrar import diagnose
@@ -19,7 +19,7 @@ from ionetctl.verification.registrar import diagnose
 if TYPE_CHECKING:
     from ionetctl.core.model.names import NodeId
     from ionetctl.core.model.node import NodeView
-    from ionetctl.host.apply_session import Conversation
+    from ionetctl.host.apply_session import ApplyDialogue
     from ionetctl.host.dependencies import Dependencies, RegionTools
     from ionetctl.host.planned_host import PlannedHost
 
@@ -48,7 +48,7 @@ class NodeConfirmation:
     def _tools(self) -> RegionTools:
         return self.deps.regions[self.planned.host.region]
 
-    async def lead(self, talk: Conversation) -> NodeView:
+    async def lead(self, talk: ApplyDialogue) -> NodeView:
         """The node as the region shows it, once the host has put everything away.
 
         Raises ``HostUnverifiedError`` when the region does not confirm it, and what the host or the region raise.
@@ -68,7 +68,7 @@ class NodeConfirmation:
         await self.deps.emit(TokenMinted(host=host.name, expires_at=token.expires_at.isoformat()))
         return token.jwt
 
-    async def _confirmed(self, talk: Conversation) -> NodeView:
+    async def _confirmed(self, talk: ApplyDialogue) -> NodeView:
         if talk.node_id is None:
             raise HostFailedError("no_node_id", "the host did not say its node id", "run again")
         await self.deps.emit(StepStarted(host=self.planned.host.name, step="confirm", attempt=self.attempt))
@@ -89,7 +89,7 @@ class NodeConfirmation:
             elif is_explained or not timeouts_s:
                 raise reason
 
-    async def _explained(self, talk: Conversation, error: HostUnverifiedError) -> HostUnverifiedError:
+    async def _explained(self, talk: ApplyDialogue, error: HostUnverifiedError) -> HostUnverifiedError:
         """The error with what the node's log says of its cause, where that is known."""
         if error.code != NOT_REGISTERED:
             return error

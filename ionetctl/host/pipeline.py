@@ -6,7 +6,6 @@ confirm the node (the second connection). Nothing is held open between the two.
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -17,9 +16,9 @@ from ionetctl.core.events import HostConfirmed, HostSurveyed, StepFinished, Step
 from ionetctl.core.model.names import NodeId
 from ionetctl.core.model.outcome import Outcome, Result
 from ionetctl.host import outcomes
-from ionetctl.host.apply_session import Opening, converse
+from ionetctl.host.apply_session import apply_payload
 from ionetctl.host.confirm_node import NodeConfirmation, confirm_node
-from ionetctl.host.dependencies import NONCE_BYTES
+from ionetctl.host.dialogue import Opening
 from ionetctl.host.planned_host import Mark, PlannedHost
 from ionetctl.host.planner import Planner
 from ionetctl.host.prepare import Preparing
@@ -204,19 +203,9 @@ class Pipeline:
         async def on_step(name: str) -> None:
             await self._deps.emit(StepStarted(host=host.name, step="apply", attempt=attempt, detail=name))
 
-        return await converse(session, self._opening(), payload, on_step, confirmation.lead)
-
-    def _opening(self) -> Opening:
         limits = self._deps.deadlines
-        return Opening(
-            self._deps.scripts.receive,
-            secrets.token_hex(NONCE_BYTES),
-            self._deps.rollout,
-            self._deps.owner,
-            self._deps.started_at,
-            timeout_s=limits.apply_s,
-            idle_s=limits.idle_s + 2 * limits.step_s,
-        )
+        opening = Opening.of(self._deps, limits.idle_s + 2 * limits.step_s)
+        return await apply_payload(session, opening, payload, on_step, confirmation.lead)
 
     async def _retried(
         self, host: Host, step: str, attempts: _Attempts, work: Callable[[int], Awaitable[_Result]]

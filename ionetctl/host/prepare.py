@@ -1,14 +1,11 @@
-"""The talk in which one host is prepared, and the wait for one that reboots. Sees ports only.
+"""The preparation of one host, and the wait for one that reboots. Sees ports only.
 
-The host is looked at, what is needed is done in one exec under the host's lock, and it is looked at again, until
+The host is surveyed, what is needed is done in one dialogue under the host's lock, and it is surveyed again, until
 nothing is needed any more. See docs/reference/preparations.md and, for what is said on the wire, docs/explanation/host-protocol.md.
 """
 
 from __future__ import annotations
 
-import asyncio
-import re
-import secrets
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -16,17 +13,14 @@ from typing import TYPE_CHECKING, Final
 from ionetctl.core.errors import (
     HostError,
     HostFailedError,
-    HostLockedError,
     HostTrustError,
     HostUnreachableError,
-    IonetctlError,
 )
 from ionetctl.core.events import HostPrepared, HostRebooting, StepStarted
 from ionetctl.core.ports import Command
-from ionetctl.core.sanitize import harmless
+from ionetctl.facts.report_lines import PREPARE_REPORTS, Changed, Done, Failed, RebootNeeded, Step
 from ionetctl.host import apply_session
-from ionetctl.host.apply_session import last_words
-from ionetctl.host.dependencies import NONCE_BYTES
+from ionetctl.host.dialogue import DialogueKind, Opening, hold_dialogue, last_error_line
 from ionetctl.plan.packages import packages_for
 from ionetctl.plan.payload import record_line
 from ionetctl.plan.prepare_steps import needed, steps
@@ -39,12 +33,13 @@ if TYPE_CHECKING:
     from ionetctl.core.model.plan import Change
     from ionetctl.core.ports import Session
     from ionetctl.host.dependencies import Dependencies
+    from ionetctl.host.dialogue import HostDialogue
     from ionetctl.host.survey import Surveyed
     from ionetctl.plan.packages import Package
 
 STEP: Final = "prepare"
 INSTALL_LIMIT_S: Final = 1800
-"""How long one installation may take on the host, which says nothing meanwhile."""
+"""How long one installation may take on the host, which reports nothing meanwhile."""
 REBOOT_LIMIT_S: Final = 600.0
 """How long a host that reboots is waited for: servers with much memory take minutes before they load a kernel."""
 REBOOT_PAUSE_S: Final = 5.0
@@ -63,12 +58,19 @@ HINTS: Final[dict[str, str]] = {
     "prepare_failed": "run again with -v; the message is the host's own",
     "reboot_needed": "allow it with prepare.reboot: true, or reboot the host by hand and run again",
 }
-_CODE: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
+KIND: Final = DialogueKind(
+    title="the preparation",
+    code="prepare_failed",
+    reports=PREPARE_REPORTS,
+    hints=apply_session.HINTS | HINTS,
+    awaits_answers=False,
+    limit_bytes=LIMIT_BYTES,
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Kit:
-    """All that one preparation brings to one host."""
+class PreparePayload:
+    """All that is sent to one host for one preparation."""
 
     script: bytes = field(repr=False)
     restore_script: bytes = field(repr=False)
@@ -80,10 +82,11 @@ class Kit:
         """The size of the whole archive."""
         return archive_bytes([*(len(content) for _, content in self._texts), *self._package_sizes])
 
-    def members(self) -> list[tuple[str, memoryview]]:
-        """Name and content of what is sent; raises ``ConfigurationError`` where a package has changed since."""
+    def blocks(self) -> Iterator[bytes | memoryview]:
+        """The archive in blocks; raises ``ConfigurationError`` where a package has changed since."""
         texts = [(name, memoryview(content)) for name, content in self._texts]
-        return texts + [(package.member, package.content()) for package in self.packages]
+        packages = [(package.member, package.content()) for package in self.packages]
+        yield from archive([*texts, *packages])
 
     @property
     def _texts(self) -> tuple[tuple[str, bytes], ...]:
@@ -96,39 +99,6 @@ class Kit:
         return [package.size_bytes for package in self.packages]
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A preparation that went well: ``reboot`` says why the host must reboot, where it must."""
-
-    reboot: str | None = None
-
-
-Report = tuple[str, str, str]
-"""A line of the host: its word and up to two values, made harmless."""
-
-
-class _Talk:
-    """What the host says while it is prepared; our part of the talk is the archive, once it says ``ready``."""
-
-    def __init__(self, nonce: str, kit: Kit) -> None:
-        self.nonce = nonce
-        self.kit = kit
-        self._is_ready = asyncio.Event()
-        self.heard: asyncio.Queue[Report | IonetctlError] = asyncio.Queue()
-
-    def hear(self, line: bytes) -> None:
-        word, _, rest = line.decode(errors="replace").partition("\t")
-        one, _, two = rest.partition("\t")
-        if (word, one) == ("ready", self.nonce):
-            self._is_ready.set()
-        self.heard.put_nowait((word, harmless(one), harmless(two)))
-
-    async def speech(self) -> AsyncIterator[bytes | memoryview]:
-        await self._is_ready.wait()
-        for block in archive(self.kit.members()):
-            yield block
-
-
 class Preparing:
     """How hosts are prepared in one rollout."""
 
@@ -139,7 +109,7 @@ class Preparing:
     async def prepared(
         self, host: Host, look: Callable[[Session], Awaitable[Surveyed]], attempt: int
     ) -> AsyncIterator[tuple[Session, Surveyed, frozenset[str]]]:
-        """A session to the host with nothing left to prepare, how it looks now, and what was prepared on the way.
+        """A session to the host with nothing left to prepare, its survey as of now, and what was prepared.
 
         ``look`` looks at it and raises where it must not be touched. The host reboots where it has to and may. Raises
         what the session raises, and ``HostFailedError`` for a preparation that fails or does not last.
@@ -151,10 +121,10 @@ class Preparing:
             while changes := needed(host, surveyed.facts):
                 _refuse_again(changes, done)
                 with _in_step():
-                    ended = await self._carry_out(session, surveyed, changes, attempt)
+                    reboot_reason = await self._carry_out(session, surveyed, changes, attempt)
                     done |= {change.path for change in changes}
-                    if ended.reboot is not None:
-                        await self._reboot(session, surveyed, ended.reboot)
+                    if reboot_reason is not None:
+                        await self._reboot(session, surveyed, reboot_reason)
                         await stack.aclose()
                         await self._wait_until_back(surveyed)
                         session = await stack.enter_async_context(self._deps.connector.connect(host))
@@ -163,21 +133,16 @@ class Preparing:
 
     async def _carry_out(
         self, session: Session, surveyed: Surveyed, changes: Sequence[Change], attempt: int
-    ) -> Ended:
-        talk = _Talk(secrets.token_hex(NONCE_BYTES), self._kit(surveyed, changes))
-        outcome: Ended | IonetctlError
-        async with asyncio.TaskGroup() as tasks:
-            running = tasks.create_task(self._run(session, talk))
-            try:
-                outcome = await self._listen(talk, surveyed.host, attempt)
-            except IonetctlError as error:
-                outcome = error
-                running.cancel()
-        if isinstance(outcome, IonetctlError):
-            raise outcome
-        return outcome
+    ) -> str | None:
+        """Why the host must be rebooted, or ``None`` where it need not."""
+        opening = Opening.of(self._deps, INSTALL_LIMIT_S + self._deps.deadlines.idle_s)
+        payload = self._payload(surveyed, changes)
+        host = surveyed.host
+        return await hold_dialogue(
+            session, opening, KIND, payload, lambda dialogue: self._follow(dialogue, host, attempt)
+        )
 
-    def _kit(self, surveyed: Surveyed, changes: Sequence[Change]) -> Kit:
+    def _payload(self, surveyed: Surveyed, changes: Sequence[Change]) -> PreparePayload:
         host, facts, scripts = surveyed.host, surveyed.facts, self._deps.scripts
         names = [change.path for change in changes]
         allowed = "yes" if host.prepare.reboot else "no"
@@ -187,41 +152,26 @@ class Preparing:
             *steps(host, facts, changes),
         )
         packages = packages_for(host.prepare.packages, names, facts.architecture)
-        return Kit(scripts.prepare, scripts.restore_miner, records, packages)
+        return PreparePayload(scripts.prepare, scripts.restore_miner, records, packages)
 
-    async def _run(self, session: Session, talk: _Talk) -> None:
-        limits = self._deps.deadlines
-        identity = (talk.nonce, self._deps.rollout, self._deps.owner, self._deps.started_at)
-        argv = ("sh", "-c", self._deps.scripts.receive, "sh", *identity, str(talk.kit.size_bytes))
-        command = Command(argv, limits.apply_s, INSTALL_LIMIT_S + limits.idle_s, LIMIT_BYTES)
-        try:
-            completed = await session.run(command, talk.speech(), talk.hear)
-        except IonetctlError as error:
-            talk.heard.put_nowait(error)
-            return
-        message = f"the preparation ended with status {completed.exit_status}: {last_words(completed)}"
-        talk.heard.put_nowait(HostFailedError("prepare_failed", message, HINTS["prepare_failed"]))
-
-    async def _listen(self, talk: _Talk, host: Host, attempt: int) -> Ended:
-        """How it ended, every step told as it comes."""
-        reboot = None
-        while True:
-            report = await talk.heard.get()
-            if isinstance(report, IonetctlError):
-                raise report
+    async def _follow(self, dialogue: HostDialogue, host: Host, attempt: int) -> str | None:
+        """Why the host must be rebooted, once it is done; every step and change is an event as it comes."""
+        reboot_reason = None
+        while not isinstance(report := await dialogue.next_report(), Done):
             match report:
-                case ("step", name, _):
+                case Step(name=name):
                     await self._deps.emit(
                         StepStarted(host=host.name, step=STEP, attempt=attempt, detail=name)
                     )
-                case ("changed", name, what):
-                    await self._deps.emit(HostPrepared(host=host.name, preparation=name, detail=what))
-                case ("reboot", reason, _):
-                    reboot = reason
-                case ("error", code, message):
-                    raise _failure(code, message)
-                case ("done", _, _):
-                    return Ended(reboot)
+                case Changed(preparation=name, detail=detail):
+                    await self._deps.emit(HostPrepared(host=host.name, preparation=name, detail=detail))
+                case RebootNeeded(reason=reason):
+                    reboot_reason = reason
+                case Failed(code=code, message=message):
+                    raise KIND.failure(code, message)
+                case _:
+                    pass
+        return reboot_reason
 
     async def _reboot(self, session: Session, surveyed: Surveyed, reason: str) -> None:
         await self._deps.emit(HostRebooting(host=surveyed.host.name, reason=reason))
@@ -232,14 +182,14 @@ class Preparing:
         except HostUnreachableError:
             return  # it went at once
         if completed.exit_status != 0:
-            message = f"systemd refuses the reboot: {last_words(completed)}"
+            message = f"systemd refuses the reboot: {last_error_line(completed)}"
             raise HostFailedError("reboot_refused", message, "see systemd-inhibit --list on the host")
 
     async def _wait_until_back(self, surveyed: Surveyed) -> None:
-        """Return once the host runs another boot and lets us in; at first it may still be the old one that answers."""
+        """Return once the host has booted anew and accepts logins; at first it may still be the old boot that answers."""
         clock, host = self._deps.clock, surveyed.host
         give_up_at = clock.monotonic() + REBOOT_LIMIT_S
-        said = "it does not answer"
+        state = "it does not answer"
         while clock.monotonic() < give_up_at:
             await clock.sleep(REBOOT_PAUSE_S)
             try:
@@ -247,12 +197,12 @@ class Preparing:
             except HostTrustError:
                 raise
             except HostError as error:  # while it goes down or comes up, logins are refused as well
-                said = error.message
+                state = error.message
                 continue
             if boot_id != surveyed.facts.boot_id:
                 return
-            said = "it has not gone down"
-        message = f"the host did not come back within {REBOOT_LIMIT_S:.0f} s of its reboot: {said}"
+            state = "it has not gone down"
+        message = f"the host did not come back within {REBOOT_LIMIT_S:.0f} s of its reboot: {state}"
         raise HostFailedError("reboot_timeout", message, "look at its console; run again when it is up")
 
     async def _boot_id(self, host: Host) -> str:
@@ -280,13 +230,3 @@ def _refuse_again(changes: Sequence[Change], done: frozenset[str]) -> None:
             error = HostFailedError("prepare_failed", message, "log in by hand to see why it does not last")
             error.step = STEP
             raise error
-
-
-def _failure(code: str, message: str) -> HostError:
-    if code == "locked":
-        hint = "wait for that rollout to end, or stop it where it runs"
-        return HostLockedError("host_locked", f"{message} is at work on this host", hint)
-    if not _CODE.fullmatch(code):
-        code = "prepare_failed"
-    hint = HINTS.get(code) or apply_session.HINTS.get(code) or HINTS["prepare_failed"]
-    return HostFailedError(code, message, hint)

@@ -11,8 +11,8 @@ from ionetctl.core.errors import HostFailedError
 from ionetctl.core.ports import Command
 from ionetctl.facts.gpu_output import PROBE_LIMIT_BYTES, needs_probe, parse_probe, without_probe
 from ionetctl.facts.survey_output import SURVEY_LIMIT_BYTES, parse_survey
-from ionetctl.host.apply_session import last_words
 from ionetctl.host.dependencies import NONCE_BYTES
+from ionetctl.host.dialogue import last_error_line
 from ionetctl.plan.bundle import node_name
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Surveyor:
         asked_at = self._deps.clock.now().timestamp()
         completed = await self._run(session, argv, self._deps.scripts.survey, SURVEY_LIMIT_BYTES)
         if completed.exit_status != 0:
-            message = f"the survey ended with status {completed.exit_status}: {last_words(completed)}"
+            message = f"the survey ended with status {completed.exit_status}: {last_error_line(completed)}"
             raise HostFailedError("survey_failed", message, "log in by hand to see what the host says")
         middle = (asked_at + self._deps.clock.now().timestamp()) / 2
         return parse_survey(completed.stdout, nonce, controller_time=middle)

@@ -25,22 +25,7 @@ from ionetctl.core.observed import (
     Xid,
 )
 from ionetctl.facts.records import RECORD_NAMES
-from ionetctl.facts.survey_output import (
-    STEPS,
-    SURVEY_LIMIT_BYTES,
-    AwaitToken,
-    AwaitVerdict,
-    Done,
-    Failed,
-    LogLine,
-    NodeReported,
-    Noise,
-    Ready,
-    Report,
-    Step,
-    parse_report_line,
-    parse_survey,
-)
+from ionetctl.facts.survey_output import SURVEY_LIMIT_BYTES, parse_survey
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -255,51 +240,3 @@ def test_garbage_is_refused_or_read(garbage: bytes) -> None:
     output = b"ionet-survey\t1\tn0nce\n" + garbage + b"\nionet-survey-end\tn0nce\n"
     error = error_of(lambda: parse_survey(output, "n0nce", controller_time=0.0))
     assert error is None or error.message.isprintable()
-
-
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
-        (b"ready\tn0nce", Ready("n0nce")),
-        *((f"step\t{name}".encode(), Step(name)) for name in STEPS),
-        (b"await\ttoken", AwaitToken()),
-        (b"await\tverdict", AwaitVerdict()),
-        (f"node\t{NODE_ID}".encode(), NodeReported(NODE_ID)),
-        (b"log\t\x1b[31mPermission\tdenied", LogLine("Permission denied")),
-        (b"log\t", LogLine("")),
-        (b"error\tdisk_full\tNo space\tleft", Failed("disk_full", "No space left")),
-        (b"error\tdisk_full", Failed("disk_full", "")),
-        (b"done", Done()),
-        (b"Welcome to \x1b[1mHiveOS", Noise("Welcome to HiveOS")),
-        (b"", Noise("")),
-    ],
-)
-def test_a_report_is_read(line: bytes, expected: Report) -> None:
-    """Every line of the protocol has its meaning, and what is none of them is noise."""
-    assert parse_report_line(line) == expected
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        b"step\twait",
-        b"await\tmoney",
-        b"node\t../../etc/passwd",
-        b"node\t7B0DCD2C-6B2F-4C3C-9F0A-3D1C7F1F2A11",
-        b"error\tDisk Full\tx",
-        b"error",
-        b"done\tnow",
-    ],
-)
-def test_a_nonsensical_report_is_refused(line: bytes) -> None:
-    """A word of the protocol followed by what may not follow is an error of its own."""
-    with pytest.raises(HostFailedError) as caught:
-        parse_report_line(line)
-    assert caught.value.code == "report_malformed"
-
-
-@given(st.binary(max_size=100))
-def test_any_line_is_a_report_or_refused(line: bytes) -> None:
-    """No line raises anything but a named error."""
-    error = error_of(lambda: parse_report_line(line))
-    assert error is None or error.code == "report_malformed"

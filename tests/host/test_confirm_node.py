@@ -11,9 +11,10 @@ from ionetctl.core.errors import HostUnverifiedError, IonetctlError, RegionError
 from ionetctl.core.events import StepStarted, TokenMinted
 from ionetctl.core.model.names import RolloutId
 from ionetctl.core.model.plan import Plan
-from ionetctl.host.apply_session import Opening, converse
+from ionetctl.host.apply_session import apply_payload
 from ionetctl.host.confirm_node import FIRST_TIMEOUT_S, NodeConfirmation
 from ionetctl.host.dependencies import Deadlines
+from ionetctl.host.dialogue import Opening
 from ionetctl.host.planned_host import Mark, PlannedHost
 from ionetctl.host.survey import Surveyed
 from ionetctl.plan.payload import Payload
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
     from ionetctl.core.model.host import Host
     from ionetctl.core.model.node import NodeView
-    from ionetctl.host.apply_session import Conversation
+    from ionetctl.host.apply_session import ApplyDialogue
 
 STAMP = "0123456789abcdef-0123456789ab"
 PATIENCE_S = 60.0
@@ -70,7 +71,7 @@ class Stage:
             if self.waited_s >= from_s:
                 self.region.show(one, STAMP)
 
-    async def drive(self, talk: Conversation) -> NodeView:
+    async def lead(self, dialogue: ApplyDialogue) -> NodeView:
         deps = dependencies(
             RolloutId("r-1"),
             FakeConnector({}),
@@ -83,11 +84,12 @@ class Stage:
         plan = Plan(HOST.name, STAMP, ())
         mark = Mark.NEW if self.needs_token else Mark.RELEASED
         planned = PlannedHost(Surveyed(self.host, "node-name", BARE, ()), bundle(), plan, mark)
-        return await NodeConfirmation(deps, planned).lead(talk)
+        return await NodeConfirmation(deps, planned).lead(dialogue)
 
     async def run(self) -> NodeView:
         opening = Opening("", "abcdef", "r-1", "ops@ctl", "now", 1.0, 1.0)
-        return await converse(self.fake, opening, Payload(RolloutId("r-1"), b"#"), self.on_step, self.drive)
+        payload = Payload(RolloutId("r-1"), b"#")
+        return await apply_payload(self.fake, opening, payload, self.on_step, self.lead)
 
     async def on_step(self, name: str) -> None:
         pass

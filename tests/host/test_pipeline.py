@@ -447,11 +447,13 @@ async def test_cancelled_enrolment_closes_its_session() -> None:
     assert (stage.connector.open, "HostConfirmed" in stage.emit.names) == (0, False)
 
 
-def test_deadlines_of_the_apply_leave_room_for_the_regions_word() -> None:
+async def test_deadlines_of_the_apply_leave_room_for_the_regions_answer() -> None:
     """The silence while the region is asked is longer than the silence that ends a session."""
     limits = Deadlines()
-    opening = Stage().pipeline._opening()
-    assert (opening.idle_s > 2 * limits.step_s, opening.timeout_s) == (True, limits.apply_s)
+    stage = Stage()
+    await stage.enroll()
+    (apply,) = [command for command in stage.fake.commands if command.argv[2] == "# receive.sh\n"]
+    assert (apply.idle_s > 2 * limits.step_s, apply.timeout_s) == (True, limits.apply_s)
 
 
 def test_results_are_those_of_the_contract() -> None:

@@ -17,15 +17,16 @@ from typing import TYPE_CHECKING
 from ionetctl.core import host_paths
 from ionetctl.core.model.names import Digest, RolloutId
 from ionetctl.core.model.plan import BundleFile, Kind, Program
-from ionetctl.facts.survey_output import (
+from ionetctl.facts.report_lines import (
+    APPLY_REPORTS,
     AwaitToken,
     AwaitVerdict,
     Failed,
     Report,
     Step,
     parse_report_line,
-    parse_survey,
 )
+from ionetctl.facts.survey_output import parse_survey
 from ionetctl.plan.payload import Payload
 from ionetctl.remote import apply_script, receive_script, survey_script
 
@@ -299,7 +300,7 @@ def _answer(process: subprocess.Popen[bytes], text: str | None) -> None:
 def _reports(process: subprocess.Popen[bytes]) -> Iterator[Report]:
     assert process.stdout is not None
     for line in process.stdout:
-        yield parse_report_line(line.rstrip(b"\n"))
+        yield parse_report_line(line.rstrip(b"\n"), APPLY_REPORTS)
 
 
 def owned_by_tests() -> bool:

@@ -13,7 +13,7 @@ import pytest
 
 from ionetctl.core import host_paths
 from ionetctl.core.model.names import Digest
-from ionetctl.facts.survey_output import (
+from ionetctl.facts.report_lines import (
     STEPS,
     AwaitVerdict,
     Done,

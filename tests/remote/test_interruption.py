@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ionetctl.facts.survey_output import STEPS, Done, Report, Step
+from ionetctl.facts.report_lines import STEPS, Done, Report, Step
 from tests.remote.rehearsal import Host, first_payload, make_host, shim
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ionetctl.facts.survey_output import AwaitToken, Done, Failed, Report
+from ionetctl.facts.report_lines import AwaitToken, Done, Failed, Report
 from tests.remote.rehearsal import ROLLOUT, Host, Talk, first_payload
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from ionetctl.core.model.host import GpuPromise, Prepare
 from ionetctl.core.model.host import Host as InventoryHost
 from ionetctl.core.model.names import HostName, RegionName
 from ionetctl.core.model.plan import Action, Change
-from ionetctl.host.prepare import Kit
+from ionetctl.host.prepare import PreparePayload
 from ionetctl.plan.packages import Package
 from ionetctl.plan.prepare_steps import (
     CNI_PLUGINS,
@@ -32,7 +32,6 @@ from ionetctl.plan.prepare_steps import (
     steps,
     surveyed_paths,
 )
-from ionetctl.plan.ustar import archive
 from ionetctl.remote import prepare_script, receive_script, restore_miner_script
 from tests.remote.rehearsal import ROLLOUT, STANDINS, Host
 
@@ -140,11 +139,11 @@ def changes_for(*names: str) -> tuple[Change, ...]:
 
 def run(host: Host, records: tuple[Record, ...], packages: tuple[Package, ...] = ()) -> Told:
     """Carry out records as the controller has it done: under the lock, from a tar on standard input."""
-    kit = Kit(prepare_script(), restore_miner_script(), records, packages)
-    identity = ("n0nce", ROLLOUT, "ada@ops", "2026-03-01T12:00:00Z", str(kit.size_bytes))
+    payload = PreparePayload(prepare_script(), restore_miner_script(), records, packages)
+    identity = ("n0nce", ROLLOUT, "ada@ops", "2026-03-01T12:00:00Z", str(payload.size_bytes))
     done = subprocess.run(
         host.argv("-c", receive_script(), "sh", *identity),
-        input=b"".join(archive(kit.members())),
+        input=b"".join(payload.blocks()),
         capture_output=True,
         env=host.environ(),
         timeout=60,
@@ -798,8 +797,8 @@ def test_another_rollout_s_lock_is_respected(debian: Host) -> None:
         started = Path(f"/proc/{holder.pid}/stat").read_text().rpartition(")")[2].split()[19]
         boot = debian.read("/proc/sys/kernel/random/boot_id").strip()
         lock.symlink_to("\t".join(("r0", "eve@ops", "now", str(holder.pid), started, boot)))
-        kit = Kit(prepare_script(), b"", (("modules",),), ())
-        identity = ("n0nce", ROLLOUT, "ada@ops", "now", str(kit.size_bytes))
+        payload = PreparePayload(prepare_script(), b"", (("modules",),), ())
+        identity = ("n0nce", ROLLOUT, "ada@ops", "now", str(payload.size_bytes))
         done = subprocess.run(
             debian.argv("-c", receive_script(), "sh", *identity),
             capture_output=True,

@@ -1,0 +1,189 @@
+"""One dialogue with a host: an exec of ``receive.sh``, the archive on its standard input, reports on its standard output.
+
+See docs/host-protocol.md. Knows what an apply and a preparation have in common on the wire, and neither of the two.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol, Self, TypeVar
+
+from ionetctl.core.errors import HostError, HostFailedError, HostLockedError, IonetctlError
+from ionetctl.core.ports import Command
+from ionetctl.core.sanitize import harmless
+from ionetctl.facts.report_lines import Ready, Report, ReportTable, parse_report_line
+from ionetctl.host.dependencies import NONCE_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+
+    from ionetctl.core.ports import Completed, Session
+    from ionetctl.host.dependencies import Dependencies
+
+ERROR_LINE_CHARS: Final = 200
+
+_Result = TypeVar("_Result")
+
+
+class Archive(Protocol):
+    """What is sent: a tar archive, made block by block."""
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of the whole archive."""
+        ...
+
+    def blocks(self) -> Iterator[bytes | memoryview]:
+        """The archive in blocks of at most 64 KiB; raises ``IonetctlError`` where a file has changed since."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """How the exec begins: the script that takes the lock, who takes it, and the deadlines in seconds."""
+
+    receive_script: str
+    nonce: str
+    rollout: str
+    owner: str
+    started_at: str
+    timeout_s: float
+    idle_s: float
+
+    @classmethod
+    def of(cls, dependencies: Dependencies, idle_s: float) -> Self:
+        """The opening of a new dialogue in this rollout; ``idle_s`` bounds the host's silence."""
+        return cls(
+            dependencies.scripts.receive,
+            secrets.token_hex(NONCE_BYTES),
+            dependencies.rollout,
+            dependencies.owner,
+            dependencies.started_at,
+            timeout_s=dependencies.deadlines.apply_s,
+            idle_s=idle_s,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DialogueKind:
+    """What tells an apply from a preparation: its reports, its hints, and whether the host awaits answers.
+
+    ``code`` stands for a failure that has no code of its own. A host that awaits answers is given the time to tidy up
+    when the controller fails; one that awaits none has its input closed after the archive, and is left at once.
+    """
+
+    title: str
+    code: str
+    reports: ReportTable
+    hints: Mapping[str, str]
+    awaits_answers: bool
+    limit_bytes: int
+
+    def failure(self, code: str, message: str) -> HostError:
+        """The error for a failure that the host reports."""
+        if code == "locked":
+            return HostLockedError("host_locked", f"{message} is at work on this host", self.hints[code])
+        return HostFailedError(code, message, self.hints.get(code, self.hints[self.code]))
+
+
+class HostDialogue:
+    """What passes between the controller and one host until one of them ends it."""
+
+    def __init__(self, kind: DialogueKind, nonce: str, archive: Archive) -> None:
+        self._kind = kind
+        self._nonce = nonce
+        self._archive = archive
+        self._reports: asyncio.Queue[Report | IonetctlError] = asyncio.Queue()
+        self._answers: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._may_send = asyncio.Event()
+        self._is_closed = False
+
+    async def next_report(self) -> Report:
+        """The next report of the host; raises what ended the dialogue where there is none."""
+        report = await self._reports.get()
+        if isinstance(report, IonetctlError):
+            raise report
+        return report
+
+    def answer(self, text: str) -> None:
+        """Reply to what the host awaits."""
+        self._answers.put_nowait(text.encode() + b"\n")
+
+    def close_input(self) -> None:
+        """Send nothing more. Where the host still waits, it takes the end of its input for ``abandon``."""
+        self._is_closed = True
+        self._may_send.set()
+        self._answers.put_nowait(None)
+
+    async def stdin(self) -> AsyncIterator[bytes | memoryview]:
+        """All that is sent: the archive once the host is ready, then each answer as it is given."""
+        await self._may_send.wait()
+        for block in self._archive.blocks():
+            if self._is_closed:
+                return
+            yield block
+        while self._kind.awaits_answers and (answer := await self._answers.get()) is not None:
+            yield answer
+
+    def take_line(self, line: bytes) -> None:
+        """Take one line of the host's standard output; a malformed one ends the dialogue."""
+        try:
+            report = parse_report_line(line, self._kind.reports)
+        except HostError as error:
+            self.end(error)
+            return
+        if isinstance(report, Ready) and report.nonce == self._nonce:
+            self._may_send.set()
+        self._reports.put_nowait(report)
+
+    def end(self, reason: IonetctlError) -> None:
+        """No report will come any more; ``next_report`` raises ``reason`` after the last one."""
+        self._reports.put_nowait(reason)
+
+
+async def hold_dialogue(
+    session: Session,
+    opening: Opening,
+    kind: DialogueKind,
+    archive: Archive,
+    lead: Callable[[HostDialogue], Awaitable[_Result]],
+) -> _Result:
+    """What ``lead`` returns, having led the dialogue to its end. Raises what ``lead``, the host or the connection raise."""
+    dialogue = HostDialogue(kind, opening.nonce, archive)
+    outcome: _Result | IonetctlError
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(_run(session, opening, kind, archive.size_bytes, dialogue))
+        try:
+            outcome = await lead(dialogue)
+        except IonetctlError as error:
+            outcome = error
+            if not kind.awaits_answers:
+                running.cancel()
+        finally:
+            dialogue.close_input()
+    if isinstance(outcome, IonetctlError):
+        raise outcome
+    return outcome
+
+
+async def _run(
+    session: Session, opening: Opening, kind: DialogueKind, size_bytes: int, dialogue: HostDialogue
+) -> None:
+    identity = (opening.nonce, opening.rollout, opening.owner, opening.started_at, str(size_bytes))
+    argv = ("sh", "-c", opening.receive_script, "sh", *identity)
+    command = Command(argv, opening.timeout_s, opening.idle_s, kind.limit_bytes)
+    try:
+        completed = await session.run(command, dialogue.stdin(), dialogue.take_line)
+    except IonetctlError as error:  # of the host, the connection, or the archive on this side
+        dialogue.end(error)
+        return
+    message = f"{kind.title} ended with status {completed.exit_status}: {last_error_line(completed)}"
+    dialogue.end(HostFailedError(kind.code, message, kind.hints[kind.code]))
+
+
+def last_error_line(completed: Completed) -> str:
+    """The last line that a command wrote on standard error, fit to be shown."""
+    lines = completed.stderr.decode(errors="replace").strip().splitlines()
+    return harmless(lines[-1], ERROR_LINE_CHARS) if lines else "nothing on standard error"

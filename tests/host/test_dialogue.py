@@ -1,0 +1,94 @@
+"""What an apply and a preparation have in common: when something is sent, and what ends a dialogue."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ionetctl.core.errors import HostFailedError, HostUnreachableError
+from ionetctl.core.ports import Completed
+from ionetctl.host import apply_session, prepare
+from ionetctl.host.dialogue import DialogueKind, HostDialogue, last_error_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BLOCKS = (b"a" * 512, b"b" * 512)
+
+
+class Archive:
+    """Two blocks."""
+
+    size_bytes = 1024
+
+    def blocks(self) -> Iterator[bytes]:
+        yield from BLOCKS
+
+
+def ready_dialogue(kind: DialogueKind) -> HostDialogue:
+    dialogue = HostDialogue(kind, "abcdef", Archive())
+    dialogue.take_line(b"ready\tabcdef")
+    return dialogue
+
+
+async def test_closed_input_stops_the_archive() -> None:
+    """A host that has failed is not sent the rest, however much that is."""
+    dialogue = ready_dialogue(apply_session.KIND)
+    stdin = dialogue.stdin()
+    first = await anext(stdin)
+    dialogue.close_input()
+    assert (first, [block async for block in stdin]) == (BLOCKS[0], [])
+
+
+async def test_answers_follow_the_archive() -> None:
+    """Each as a line, up to the end of the input."""
+    dialogue = ready_dialogue(apply_session.KIND)
+    stdin = dialogue.stdin()
+    archive = [await anext(stdin), await anext(stdin)]
+    dialogue.answer("confirmed")
+    answer = await anext(stdin)
+    dialogue.close_input()
+    assert (archive, answer, [rest async for rest in stdin]) == ([*BLOCKS], b"confirmed\n", [])
+
+
+async def test_input_ends_with_the_archive_where_no_answer_is_awaited() -> None:
+    """A preparation reads to the end of its input."""
+    assert [block async for block in ready_dialogue(prepare.KIND).stdin()] == [*BLOCKS]
+
+
+@pytest.mark.parametrize("kind", [apply_session.KIND, prepare.KIND], ids=lambda kind: kind.title)
+async def test_malformed_report_ends_every_dialogue(kind: DialogueKind) -> None:
+    """Reports before it are still read."""
+    dialogue = ready_dialogue(kind)
+    dialogue.take_line(b"step\t../odd")
+    await dialogue.next_report()
+    with pytest.raises(HostFailedError) as caught:
+        await dialogue.next_report()
+    assert caught.value.code == "report_malformed"
+
+
+async def test_end_is_raised_to_whoever_waits() -> None:
+    """As it came."""
+    lost = HostUnreachableError("connection_lost", "it went away", transient=True)
+    dialogue = HostDialogue(apply_session.KIND, "abcdef", Archive())
+    dialogue.end(lost)
+    with pytest.raises(HostUnreachableError) as caught:
+        await dialogue.next_report()
+    assert caught.value is lost
+
+
+def test_failure_without_a_hint_has_that_of_its_kind() -> None:
+    """A code that only the host's script knows is passed on."""
+    kind = replace(prepare.KIND, hints={"prepare_failed": "any", "package_held": "release it"})
+    failures = [kind.failure(code, "x") for code in ("package_held", "unheard_of")]
+    assert [(error.code, error.hint) for error in failures] == [
+        ("package_held", "release it"),
+        ("unheard_of", "any"),
+    ]
+
+
+def test_last_error_line_is_bounded() -> None:
+    """A host may write as much as it likes, and is quoted briefly."""
+    assert len(last_error_line(Completed(1, b"", b"x" * 10_000))) == 200
