@@ -1,7 +1,7 @@
 """The programs that run on hosts: POSIX sh, and Python where NVML is asked; static, parameters are arguments.
 
-What they say and hear stands in ``docs/explanation/host-protocol.md`` and ``docs/explanation/gpu-probe.md``. This module hands out their text
-and knows nothing else.
+What they read and write is described in ``docs/explanation/host-protocol.md`` and ``docs/explanation/gpu-probe.md``. This module hands out their
+text and knows nothing else.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from ionetctl.remote.packing import pack, source_of
 
 @cache
 def survey_script() -> bytes:
-    """The survey, for the standard input of ``sh -s -- NONCE SERVERS PATH…``: its parts first, what calls them last."""
-    parts = ("survey_machine.sh", "survey_network.sh", "survey_work.sh", "survey.sh")
-    return b"\n".join(map(_text, parts))
+    """The survey, for the standard input of ``sh -s -- NONCE SERVERS PATH…``."""
+    return _joined("survey_machine", "survey_network", "survey_work", "survey")
 
 
 @cache
@@ -34,7 +33,8 @@ def read_script() -> bytes:
 @cache
 def apply_script() -> bytes:
     """What carries out a payload; it travels as the payload's first member."""
-    return _text("apply.sh")
+    parts = ("dialogue", "files", "stage", "backup", "install", "service")
+    return _joined("report", *(f"apply_{part}" for part in parts), "apply")
 
 
 @cache
@@ -55,15 +55,20 @@ def probe_program() -> bytes:
 
 @cache
 def prepare_script() -> bytes:
-    """What carries out preparations; it travels in the place of an apply's script. Its parts first, what calls them last."""
+    """What carries out preparations; it travels in the place of an apply's script."""
     parts = ("packages", "machine", "gpus", "miners")
-    return b"\n".join([*(_text(f"prepare_{part}.sh") for part in parts), _text("prepare.sh")])
+    return _joined("report", *(f"prepare_{part}" for part in parts), "prepare")
 
 
 @cache
 def restore_miner_script() -> bytes:
     """What puts a miner back that a preparation stopped; it stays on the host."""
     return _text("restore_miner.sh")
+
+
+def _joined(*names: str) -> bytes:
+    """One script of several parts: functions first, what calls them last."""
+    return b"\n".join(_text(f"{name}.sh") for name in names)
 
 
 def _text(name: str) -> bytes:

@@ -2,7 +2,7 @@
 #
 # Every preparation looks before it acts and says what it changed, so that a second run changes nothing and says nothing.
 # A package manager is never ended in the middle of its work by the controller's going away, only by its deadline.
-# It travels with the functions of the other prepare_*.sh before it.
+# It travels with the functions of report.sh and the other prepare_*.sh before it.
 # shellcheck disable=SC2034,SC2154,SC2329 # variables and functions of the parts
 set -eu
 umask 022
@@ -28,16 +28,6 @@ limit_s=1800 may_reboot=no
 step=prepare
 reboot='' # why, where it must
 has_updated=no
-
-# say TEXT: one line to the controller, who may be gone.
-say() {
-    { printf '%.4000s\n' "$1" || :; } 2>/dev/null
-}
-
-# flat TEXT: on one line.
-flat() {
-    printf '%.900s' "$1" | tr '\n\t' '  '
-}
 
 changed() {
     say "changed$tab$step$tab$(flat "$1")"
@@ -75,13 +65,6 @@ fail() {
     leave
     say "error$tab$code$tab$(flat "$step: $said")"
     exit 1
-}
-
-# try CODE COMMAND...: the preparation fails with CODE when the command does.
-try() {
-    code=$1
-    shift
-    if ! said=$("$@" 2>&1); then fail "$code" "$said"; fi
 }
 
 # leave: nothing of this run stays but what it prepared.

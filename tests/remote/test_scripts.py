@@ -1,4 +1,4 @@
-"""The scripts as texts: linted, small where they must be, and of one mind with ``layout`` about where things lie."""
+"""The scripts as texts: linted, small where they must be, with the places that ``host_paths`` has."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ import pytest
 
 import ionetctl.remote
 from ionetctl.core import host_paths
-from ionetctl.remote import apply_script, receive_script, survey_script
+from ionetctl.remote import apply_script, prepare_script, receive_script, survey_script
 
 SCRIPTS = sorted(Path(ionetctl.remote.__file__).parent.glob("*.sh"))
+SHELLCHECK = Path(sys.executable).parent / "shellcheck"
+JOINED = {"survey": survey_script, "apply": apply_script, "prepare": prepare_script}
+"""Scripts that are joined of parts when they are sent."""
 ARGUMENT_LIMIT_BYTES = 2048
 """It is one argument of a command line that sudo may log."""
 
@@ -29,22 +32,27 @@ def assignments(script: str) -> dict[str, str]:
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
 def test_shellcheck_is_content(path: Path) -> None:
     """Every script passes shellcheck as POSIX sh."""
-    shellcheck = Path(sys.executable).parent / "shellcheck"
-    run = subprocess.run((shellcheck, "-s", "sh", path), capture_output=True, check=False)
+    run = subprocess.run((SHELLCHECK, "-s", "sh", path), capture_output=True, check=False)
     assert (run.returncode, run.stdout.decode()) == (0, "")
 
 
-def test_the_scripts_are_the_package_s() -> None:
-    """What is handed out is what lies in the package."""
-    texts = {path.name: path.read_bytes() for path in SCRIPTS}
-    parts = ("survey_machine.sh", "survey_network.sh", "survey_work.sh", "survey.sh")
-    texts["survey.sh"] = b"\n".join(texts[part] for part in parts)
-    expected = {
-        "survey.sh": survey_script(),
-        "receive.sh": receive_script().encode(),
-        "apply.sh": apply_script(),
-    }
-    assert {name: texts[name] for name in expected} == expected
+@pytest.mark.parametrize("name", JOINED)
+def test_shellcheck_is_content_with_what_is_sent(name: str) -> None:
+    """No part uses a variable that no other sets, or sets one that none uses."""
+    text = re.sub(rb"SC2034|SC2154", b"SC2329", JOINED[name]())
+    run = subprocess.run(
+        (SHELLCHECK, "-s", "sh", "-e", "SC2329", "-"), input=text, capture_output=True, check=False
+    )
+    assert (run.returncode, run.stdout.decode()) == (0, "")
+
+
+@pytest.mark.parametrize("name", JOINED)
+def test_all_parts_are_sent(name: str) -> None:
+    """Each part of a script that lies in the package is in it once, and what calls them comes last."""
+    texts = {path.stem: path.read_bytes() for path in SCRIPTS if path.stem.partition("_")[0] == name}
+    sent = JOINED[name]()
+    assert [stem for stem, text in texts.items() if sent.count(text) != 1] == []
+    assert sent.endswith(b"\n" + texts[name])
 
 
 def test_the_first_script_is_small() -> None:
@@ -53,7 +61,7 @@ def test_the_first_script_is_small() -> None:
 
 
 def test_apply_agrees_with_the_layout() -> None:
-    """The apply's places are those of ``layout``."""
+    """The apply's places are those of ``host_paths``."""
     found = assignments(apply_script().decode())
     expected = {
         "config_dir": host_paths.CONFIG_DIR,
@@ -72,7 +80,7 @@ def test_apply_agrees_with_the_layout() -> None:
 
 
 def test_survey_agrees_with_the_layout() -> None:
-    """The survey's places are those of ``layout``."""
+    """The survey's places are those of ``host_paths``."""
     text = survey_script().decode()
     found = assignments(text)
     places = {

@@ -1,0 +1,62 @@
+# The apply's part on the dialogue with the controller: reports, failures and answers.
+# Functions only, called by apply.sh, which sets the paths.
+# shellcheck shell=sh disable=SC2034,SC2154
+
+begin() {
+    step=$1
+    say "step$tab$1"
+}
+
+# fail CODE SAID: puts the host back, says why, and ends.
+fail() {
+    trap - EXIT
+    trap '' HUP INT TERM
+    set +e
+    code=$1 said=$2
+    case $said in
+    *'No space left'* | *'quota exceeded'*) code=disk_full ;;
+    *'Read-only file system'*) code=read_only ;;
+    esac
+    keep=forget
+    if [ "$phase" = changing ]; then
+        if ! roll_back; then
+            keep=keep
+            said="$said; and putting the old files back failed: run enroll again"
+        fi
+    elif [ -e "$our/pending" ]; then
+        keep=keep
+    fi
+    each_line "$staged" remove
+    each_line "$made" remove_directory
+    clean $keep
+    say "error$tab$code$tab$(flat "$said")"
+    exit 1
+}
+
+# fail_start CODE SAID: as fail, after the agent's last words.
+fail_start() {
+    tail_journal
+    fail "$1" "$2"
+}
+
+tail_journal() {
+    if ! has journalctl; then return; fi
+    within 10 journalctl -u "$unit" -n 40 -o cat --no-pager 2>/dev/null | tail -n 40 | tr '\t' ' ' |
+        while IFS= read -r line; do say "log$tab$line"; done || :
+}
+
+# await WHAT: $answer becomes the controller's next line; empty when it is gone, or silent for too long.
+await() {
+    say "await$tab$1"
+    answer=$(within "$answer_deadline_s" head -n 1 <&3) || answer=''
+}
+
+# take_token: $token becomes what stands in the answer "token JWT", empty for "token -"; no program is ever handed it.
+take_token() {
+    case $answer in token?*) token=${answer#token?} ;; *) return 1 ;; esac
+    answer=''
+    case $token in
+    -) token='' ;;
+    '' | *[!A-Za-z0-9._-]*) return 1 ;;
+    esac
+}

@@ -1,0 +1,61 @@
+# The apply's part on the service: its state, its start, and the id of its node.
+# Functions only, called by apply.sh, which sets the paths.
+# shellcheck shell=sh disable=SC2034,SC2154
+
+service_state() {
+    within 10 systemctl "$1" "$unit" 2>/dev/null || :
+}
+
+# service SECONDS VERB...: systemctl; it and what it starts get the signals back that are ignored here, and none of
+# our ends of the conversation.
+service() {
+    (
+        trap - HUP INT PIPE TERM
+        limit_s=$1
+        shift
+        within "$limit_s" systemctl "$@" >"$stage/systemctl.said" 2>&1 3<&-
+    )
+}
+
+systemd_said() {
+    head -n 1 "$stage/systemctl.said"
+}
+
+start_agent() {
+    begin start
+    if [ "$start" != no ]; then start_service "$start"; fi
+}
+
+# start_service VERB: by systemd, which waits until the agent says that it is ready.
+start_service() {
+    touched=yes
+    service 30 daemon-reload || fail_start start_failed "systemctl daemon-reload: $(systemd_said)"
+    service 30 enable "$unit" || fail_start start_failed "systemctl enable $unit: $(systemd_said)"
+    status=0
+    service "$start_deadline_s" "$1" "$unit" || status=$?
+    case $status in
+    0) ;;
+    124 | 137 | 143) fail_start start_timeout "systemctl $1 $unit did not end within $start_deadline_s s" ;;
+    *) fail_start start_failed "systemctl $1 $unit: $(systemd_said)" ;;
+    esac
+    expect_active
+}
+
+expect_active() {
+    state=$(service_state is-active)
+    if [ "$state" != active ]; then fail_start start_failed "$unit is ${state:-unknown} after its start"; fi
+}
+
+# report_node: the node's id, which a new agent makes up within 15 s.
+report_node() {
+    begin node
+    id='' waited=0
+    while :; do
+        { IFS= read -r id <"$root$state_dir/client-id" || :; } 2>/dev/null
+        case $id in ????????-????-????-????-????????????) break ;; esac
+        if [ $waited -ge 75 ]; then fail_start no_node_id "no node id in $state_dir/client-id within 15 s"; fi
+        if sleep 0.2 2>/dev/null; then waited=$((waited + 1)); else sleep 1 && waited=$((waited + 5)); fi
+    done
+    if [ "$start" != no ]; then expect_active; fi
+    say "node$tab$id"
+}
