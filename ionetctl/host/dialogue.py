@@ -68,7 +68,7 @@ class Opening:
 
 @dataclass(frozen=True, slots=True)
 class DialogueKind:
-    """What tells an apply from a preparation: its reports, its hints, and whether the host awaits answers.
+    """What is not the same in an apply and a preparation: reports, hints, and whether the host awaits answers.
 
     ``code`` stands for a failure that has no code of its own. A host that awaits answers is given the time to tidy up
     when the controller fails; one that awaits none has its input closed after the archive, and is left at once.

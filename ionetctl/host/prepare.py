@@ -99,7 +99,7 @@ class PreparePayload:
         return [package.size_bytes for package in self.packages]
 
 
-class Preparing:
+class Preparer:
     """How hosts are prepared in one rollout."""
 
     def __init__(self, dependencies: Dependencies) -> None:
@@ -107,17 +107,17 @@ class Preparing:
 
     @asynccontextmanager
     async def prepared(
-        self, host: Host, look: Callable[[Session], Awaitable[Surveyed]], attempt: int
+        self, host: Host, survey: Callable[[Session], Awaitable[Surveyed]], attempt: int
     ) -> AsyncIterator[tuple[Session, Surveyed, frozenset[str]]]:
         """A session to the host with nothing left to prepare, its survey as of now, and what was prepared.
 
-        ``look`` looks at it and raises where it must not be touched. The host reboots where it has to and may. Raises
+        ``survey`` surveys it and raises where it must not be touched. The host reboots where it has to and may. Raises
         what the session raises, and ``HostFailedError`` for a preparation that fails or does not last.
         """
         done: frozenset[str] = frozenset()
         async with AsyncExitStack() as stack:
             session = await stack.enter_async_context(self._deps.connector.connect(host))
-            surveyed = await look(session)
+            surveyed = await survey(session)
             while changes := needed(host, surveyed.facts):
                 _refuse_again(changes, done)
                 with _in_step():
@@ -128,7 +128,7 @@ class Preparing:
                         await stack.aclose()
                         await self._wait_until_back(surveyed)
                         session = await stack.enter_async_context(self._deps.connector.connect(host))
-                surveyed = await look(session)
+                surveyed = await survey(session)
             yield session, surveyed, done
 
     async def _carry_out(

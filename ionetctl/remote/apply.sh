@@ -1,6 +1,6 @@
 # Brings a host to what its payload says, in the dialogue of docs/explanation/host-protocol.md: sh ./apply.sh in the staging.
 #
-# Everything is staged beside its destination and judged before the controller is asked for the token; what follows is
+# Everything is staged beside its destination and checked before the controller is asked for the token; what follows is
 # renames. /var/lib/ionet/pending stands from before the first change until after the last, beside a whole backup, so
 # that an apply that was cut off is known as such and a later one still finds the state before both.
 # It travels with the functions of report.sh and the other apply_*.sh before it.
@@ -107,7 +107,7 @@ await_verdict() {
     done
 }
 
-# abandon: the controller gave up, or is gone. The agent goes on as it is.
+# abandon: the controller gave up, or is gone. The agent is left as it is.
 abandon() {
     finish
     say "error${tab}abandoned${tab}the controller gave up, or is gone; the agent goes on"

@@ -7,7 +7,7 @@ begin() {
     say "step$tab$1"
 }
 
-# fail CODE SAID: puts the host back, says why, and ends.
+# fail CODE MESSAGE: puts the host back, reports why, and ends.
 fail() {
     trap - EXIT
     trap '' HUP INT TERM
@@ -33,7 +33,7 @@ fail() {
     exit 1
 }
 
-# fail_start CODE SAID: as fail, after the agent's last words.
+# fail_start CODE MESSAGE: as fail, after the end of the agent's log.
 fail_start() {
     tail_journal
     fail "$1" "$2"
@@ -45,13 +45,13 @@ tail_journal() {
         while IFS= read -r line; do say "log$tab$line"; done || :
 }
 
-# await WHAT: $answer becomes the controller's next line; empty when it is gone, or silent for too long.
+# await WHAT: $answer becomes the controller's next line; empty when it is gone, or does not answer in time.
 await() {
     say "await$tab$1"
     answer=$(within "$answer_deadline_s" head -n 1 <&3) || answer=''
 }
 
-# take_token: $token becomes what stands in the answer "token JWT", empty for "token -"; no program is ever handed it.
+# take_token: $token becomes the JWT of the answer "token JWT", empty for "token -"; no program gets it as an argument.
 take_token() {
     case $answer in token?*) token=${answer#token?} ;; *) return 1 ;; esac
     answer=''

@@ -18,7 +18,7 @@ make_directory() {
     made=$1$nl$made
 }
 
-# settle FILE...: on disk. An old sync knows no files and takes everything.
+# settle FILE...: on disk. An old sync takes no files and writes everything.
 settle() {
     sync "$@" 2>/dev/null || sync
 }
@@ -46,7 +46,7 @@ settle_places() {
     settle_all "$places"
 }
 
-# append LINE FILE: by cat, which says why it cannot.
+# append LINE FILE: by cat, which prints why it cannot.
 append() {
     printf '%s\n' "$1" | cat >>"$2"
 }

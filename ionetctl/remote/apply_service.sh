@@ -6,8 +6,8 @@ service_state() {
     within 10 systemctl "$1" "$unit" 2>/dev/null || :
 }
 
-# service SECONDS VERB...: systemctl; it and what it starts get the signals back that are ignored here, and none of
-# our ends of the conversation.
+# service SECONDS VERB...: systemctl. For it and what it starts the signals that are ignored here are as usual, and the
+# descriptors of the dialogue are closed.
 service() {
     (
         trap - HUP INT PIPE TERM
@@ -26,7 +26,7 @@ start_agent() {
     if [ "$start" != no ]; then start_service "$start"; fi
 }
 
-# start_service VERB: by systemd, which waits until the agent says that it is ready.
+# start_service VERB: by systemd, which waits until the agent reports that it is ready.
 start_service() {
     touched=yes
     service 30 daemon-reload || fail_start start_failed "systemctl daemon-reload: $(systemd_said)"
@@ -46,7 +46,7 @@ expect_active() {
     if [ "$state" != active ]; then fail_start start_failed "$unit is ${state:-unknown} after its start"; fi
 }
 
-# report_node: the node's id, which a new agent makes up within 15 s.
+# report_node: the node's id, which a new agent generates within 15 s.
 report_node() {
     begin node
     id='' waited=0

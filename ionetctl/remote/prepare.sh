@@ -1,7 +1,7 @@
 # Carries out preparations: sh ./apply.sh in the staging, run by receive.sh under the host's lock; see docs/reference/preparations.md.
 #
-# Every preparation looks before it acts and says what it changed, so that a second run changes nothing and says nothing.
-# A package manager is never ended in the middle of its work by the controller's going away, only by its deadline.
+# Every preparation checks before it acts and reports what it changed, so that a second run changes and reports nothing.
+# A package manager goes on with its work when the controller is gone; only its deadline ends it.
 # It travels with the functions of report.sh and the other prepare_*.sh before it.
 # shellcheck disable=SC2034,SC2154,SC2329 # variables and functions of the parts
 set -eu
@@ -51,7 +51,7 @@ first_line() {
     { IFS= read -r got <"$1" || :; } 2>/dev/null
 }
 
-# fail CODE SAID: says why, and ends. What was prepared before stays.
+# fail CODE MESSAGE: reports why, and ends. What was prepared before stays.
 fail() {
     trap - EXIT
     set +e
@@ -114,7 +114,7 @@ run_unit() {
     fi
 }
 
-# last_log UNIT: what it said of its failure, else what systemctl did.
+# last_log UNIT: what it logged of its failure, else the output of systemctl.
 last_log() {
     log=$(within 10 journalctl -u "$1" -n 30 -o cat --no-pager 2>/dev/null | grep -v "^$1: \|^St[ao]\|^Failed to start" | tail -n 3 || :)
     printf '%s does not start: %s\n' "$1" "${log:-$said}"

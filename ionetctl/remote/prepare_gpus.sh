@@ -27,7 +27,7 @@ prepare_container_toolkit() {
 }
 
 docker_knows_nvidia() {
-    # shellcheck disable=SC2016 # Docker's words, not ours
+    # shellcheck disable=SC2016 # a template of Docker's
     case " $(within 30 docker info --format '{{range $name, $_ := .Runtimes}}{{$name}} {{end}}' 2>/dev/null) " in
     *' nvidia '*) return 0 ;;
     *) return 1 ;;
@@ -106,7 +106,7 @@ prepare_driver() {
 # driver_is_installed: one of the branch, whoever packaged it. $installed becomes its version.
 driver_is_installed() {
     installed=$(
-        # shellcheck disable=SC2016 # the format's own words
+        # shellcheck disable=SC2016 # the format of dpkg-query
         dpkg-query -W -f '${db:Status-Abbrev}${Version}\n' 'nvidia-driver*' 'nvidia-headless-*' 'cuda-drivers*' \
             nvidia-open 2>/dev/null | sed -n 's/^.i[^0-9]*\([0-9]*:\)*\([0-9.]*\).*/\2/p' | grep -m 1 "^${branch%%-*}[.]" || :
     )
@@ -165,7 +165,7 @@ load_driver() {
     reboot="the NVIDIA driver ${on_disk:-$branch} takes over from ${loaded:-what drives the cards now}"
 }
 
-# The driver forgets the mode when it is unloaded; the daemon holds it, and where it does not, a unit sets it at boot.
+# The mode is lost when the driver is unloaded; the daemon keeps it, and where it does not, a unit sets it at boot.
 prepare_persistence() {
     if has_unit nvidia-persistenced.service; then
         service enable nvidia-persistenced.service >/dev/null 2>&1 || :

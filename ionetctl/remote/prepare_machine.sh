@@ -7,7 +7,7 @@ prepare_time_sync() {
     if ! within 30 timedatectl set-ntp true >"$stage/said" 2>&1; then
         choose systemd-timesyncd chrony
         install 100 "$picked"
-        # It knows the time services that were there when it started.
+        # It lists the time services only when it starts.
         service try-restart systemd-timedated.service >/dev/null 2>&1 || :
         try prepare_failed within 30 timedatectl set-ntp true
     fi
@@ -25,7 +25,7 @@ prepare_modules() {
         try module_missing within 30 modprobe "$module"
         changed "loaded $module"
     done
-    # The text has a digest that the controller knows.
+    # The controller compares the digest of this text.
     wanted="# By ionetctl, for Nomad's bridge networks and Docker.${nl}bridge${nl}br_netfilter${nl}overlay"
     if [ "$(cat "$root$modules_file" 2>/dev/null)" = "$wanted" ]; then return; fi
     try prepare_failed write_text "$wanted" "$root$modules_file"

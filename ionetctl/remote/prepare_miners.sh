@@ -90,7 +90,7 @@ starts_miner() {
 
 # mark_miners: standard input with our mark before lines that start a miner.
 mark_miners() {
-    # Names travel in the environment: awk would take backslashes in a -v for escapes.
+    # Names are passed in the environment: awk would take backslashes in a -v for escapes.
     MINERS=$names awk '
         BEGIN { count = split(ENVIRON["MINERS"], name, "\n") }
         function is_named(line,   i, word, words, part) {

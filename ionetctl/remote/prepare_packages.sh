@@ -3,15 +3,15 @@
 # shellcheck shell=sh disable=SC2034,SC2154
 
 # apt COMMAND...: apt-get, which asks nothing, waits a while for another's lock and keeps configuration files that
-# somebody edited. Its words go to a file.
+# somebody edited. Its output goes to a file.
 apt() {
     within "$limit_s" apt-get -q -y -o "DPkg::Lock::Timeout=$lock_wait_s" -o Dpkg::Options::=--force-confdef \
         -o Dpkg::Options::=--force-confold -o Acquire::Retries=2 -o Acquire::http::Timeout=30 "$@" \
         >"$stage/said" 2>&1 </dev/null
 }
 
-# complaint: what a package manager's output says of its failure.
-complaint() {
+# package_errors: the lines of a package manager's output that explain its failure.
+package_errors() {
     lines=$(sed -n -e 's/^E: //p' -e '/^dpkg: error/p' -e '/ Depends: /p' "$stage/said" | head -n 6)
     if [ -z "$lines" ]; then lines=$(tail -n 3 "$stage/said"); fi
     printf '%s\n' "$lines"
@@ -19,7 +19,7 @@ complaint() {
 
 # fail_install STATUS
 fail_install() {
-    said=$(complaint)
+    said=$(package_errors)
     case $1.$said in
     124.* | 137.*) fail prepare_failed "the package manager did not end within $limit_s s: $said" ;;
     *'Unable to locate'* | *'no installation candidate'* | *'Depends:'* | *'unmet dependencies'* | *'dependency problems'*)
@@ -45,7 +45,7 @@ came_along() {
     [ -d "$stage/packages/$step" ]
 }
 
-# choose PACKAGE...: $picked becomes the first that apt offers; without meaning where packages came along.
+# choose PACKAGE...: $picked becomes the first that apt offers; it is not used where packages came along.
 choose() {
     picked=packages
     if came_along; then return; fi
@@ -92,7 +92,7 @@ complete_dpkg() {
     for file in "$root"/var/lib/dpkg/updates/[0-9]*; do
         if [ ! -e "$file" ]; then continue; fi
         if ! within "$limit_s" dpkg --force-confdef --force-confold --configure -a >"$stage/said" 2>&1 </dev/null; then
-            fail prepare_failed "$(complaint)"
+            fail prepare_failed "$(package_errors)"
         fi
         changed 'completed an installation that was cut off'
         return
@@ -114,7 +114,7 @@ install() {
     changed "installed $*"
 }
 
-# install_files FILE...: apt is told of no other source, so that it never waits for a network that is not there (its own
+# install_files FILE...: apt is given no other source, so that it never waits for a network that is not there (its own
 # --no-download does not work with files).
 install_files() {
     status=0

@@ -1,4 +1,4 @@
-# What a host's GPUs are, in the words of docs/explanation/gpu-probe.md. It reads and never writes, and ends with 0.
+# What a host's GPUs are, in the format of docs/explanation/gpu-probe.md. It reads and never writes, and ends with 0.
 #
 #   sh -c "$(cat probe_start.sh)" ionet-probe NONCE <PROGRAM    PROGRAM is this file, and what python3 is to run
 #
@@ -10,7 +10,7 @@ root=${IONET_ROOT:-}
 for directory in /usr/local/sbin /usr/local/bin /usr/sbin /usr/bin /sbin /bin; do
     PATH=${PATH:+$PATH:}$root$directory
 done
-# nvidia-smi wakes all cards before it says a word.
+# nvidia-smi initialises all cards before it prints anything.
 smi_s=$((${IONET_PROBE_DEADLINE_S:-10} * 3))
 tab=$(printf '\t')
 nl='
@@ -45,8 +45,8 @@ has() {
     command -v "$1" >/dev/null 2>&1
 }
 
-# bounded COMMAND...: its output and a line "exit STATUS". A child that is stuck in the kernel heeds no signal: it is
-# left behind rather than waited for.
+# bounded COMMAND...: its output and a line "exit STATUS". A child that is stuck in the kernel cannot be
+# ended by a signal: it is left behind rather than waited for.
 bounded() {
     {
         # By exec, since a redirected block keeps the old standard error open, and with it the connection.
@@ -72,7 +72,7 @@ bounded() {
     }
 }
 
-# nvml: NVML's own word, where there is a Python to ask it; $why becomes the reason where there is none.
+# nvml: what NVML reports, where there is a Python to ask it; $why becomes the reason where there is none.
 nvml() {
     for python in python3 "$root/usr/libexec/platform-python" ''; do
         if [ -n "$python" ] && has "$python"; then break; fi
@@ -82,7 +82,7 @@ nvml() {
         cat >/dev/null
         return 1
     fi
-    # Isolated from what lies around, and without bytecode: a host that is looked at stays as it is.
+    # Isolated from what lies around, and without bytecode: a probe changes nothing on the host.
     status=0
     { why=$("$python" -ISB -c "$start" 2>&1 >&3) || status=$?; } 3>&1
     why=${why##*"$nl"}
@@ -95,7 +95,7 @@ nvml() {
     return 1
 }
 
-# devices_on_bus: $count becomes the number of NVIDIA display devices that the kernel sees, empty where it cannot say.
+# devices_on_bus: $count becomes the number of NVIDIA display devices that the kernel sees, empty where it is unknown.
 devices_on_bus() {
     count=
     if [ ! -d "$root/sys/bus/pci/devices" ]; then return; fi
@@ -107,12 +107,12 @@ devices_on_bus() {
     done
 }
 
-# gpu_row ROW: a gpu record where ROW is one of nvidia-smi's; $complaint otherwise keeps what it said.
+# gpu_row ROW: a gpu record where ROW is one of nvidia-smi's; $message otherwise becomes its text.
 gpu_row() {
     index=${1%%, *}
     case $index in
     '' | *[!0-9]*)
-        complaint=${complaint:-$1}
+        message=${message:-$1}
         return
         ;;
     esac
@@ -140,7 +140,7 @@ nvidia_smi() {
     rows=$(bounded nvidia-smi --query-gpu=index,name,uuid,memory.total,pci.bus_id --format=csv,noheader,nounits)
     status=${rows##*"${nl}exit "}
     rows=${rows%"${nl}exit "*}$nl
-    complaint='' seen=0
+    message='' seen=0
     while [ -n "$rows" ]; do
         gpu_row "${rows%%"$nl"*}"
         rows=${rows#*"$nl"}
@@ -149,8 +149,8 @@ nvidia_smi() {
     0.*) fact source "nvidia-smi ($why)" ;;
     *.0.0) fact empty ;;
     124.0.* | 137.0.*) fact hanging nvidia-smi ;;
-    *.0.*) fact unknown "$why, and nvidia-smi ended with $status: $complaint" ;;
-    *) fact source "nvidia-smi ($why), which ended with $status: $complaint" ;;
+    *.0.*) fact unknown "$why, and nvidia-smi ended with $status: $message" ;;
+    *) fact source "nvidia-smi ($why), which ended with $status: $message" ;;
     esac
 }
 

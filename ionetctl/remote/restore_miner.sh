@@ -1,6 +1,6 @@
 #!/bin/sh
 # Puts back the miners that ionetctl stopped on this host: units, HiveOS, lines of crontabs. Run it as root.
-# Processes that nobody but a person started are named, and not started.
+# Processes that were started by hand are listed, and not started.
 set -eu
 export LC_ALL=C
 PATH=${PATH:+$PATH:}/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin

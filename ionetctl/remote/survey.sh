@@ -1,4 +1,4 @@
-# What a host is and has, in the words of docs/explanation/host-protocol.md. It reads and never writes, and ends with 0. It travels
+# What a host is and has, in the format of docs/explanation/host-protocol.md. It reads and never writes, and ends with 0. It travels
 # with the functions of survey_machine.sh, survey_network.sh and survey_work.sh before it.
 #
 #   sh -s -- NONCE SERVERS PATH...    SERVERS as host:port,… (or -); the PATHs are those that a bundle manages
@@ -192,8 +192,8 @@ files() {
     done
 }
 
-# beside SECONDS PART...: runs the parts at the same time and gives what they say, first the process id of a timer and in
-# the end a line "end". A part that is stuck in the kernel heeds no signal: when the time is up, it is left behind.
+# beside SECONDS PART...: runs the parts at the same time and prints their output: first the process id of a timer, last
+# a line "end". A part that is stuck in the kernel cannot be ended by a signal: when the time is up, it is left behind.
 beside() {
     # By exec, since a redirected block keeps the old standard error open, and with it the connection.
     exec 2>/dev/null
@@ -210,8 +210,8 @@ beside() {
     echo end
 }
 
-# heard: passes on what beside gives, until its end.
-heard() {
+# relay: passes on the output of beside, until its end.
+relay() {
     read -r timer
     at_once "$@" </dev/null
     while IFS= read -r line; do
@@ -238,7 +238,7 @@ survey() {
     nonce=$1 servers=$2
     shift 2
     fact ionet-survey 1 "$nonce"
-    beside 20 reaches containers systemd nomad firewalls kernel_log driver | heard "$@"
+    beside 20 reaches containers systemd nomad firewalls kernel_log driver | relay "$@"
     fact ionet-survey-end "$nonce"
 }
 

@@ -60,7 +60,7 @@ packages() {
         fact packages "${manager%-get}"
         break
     done
-    # Only the Debian families leave such a mark; its absence says nothing elsewhere.
+    # Only the Debian families leave such a mark; its absence means nothing elsewhere.
     if [ -e "$root/run/reboot-required" ] || [ -e "$root/var/run/reboot-required" ]; then
         fact reboot 1
     elif has apt-get; then
@@ -115,7 +115,7 @@ cgroups() {
     fact cgroup.controllers "${controllers# }"
 }
 
-# What only systemd's own programs can say; on other systems they are not there.
+# What only systemd's own programs report; on other systems they are not there.
 systemd() {
     if has systemctl; then
         # shellcheck disable=SC2046 # the words of its first line: systemd 255 (255.4-1ubuntu8)
@@ -125,7 +125,7 @@ systemd() {
         esac
     fi
     if has systemd-detect-virt; then
-        # It ends with 1 where it says "none".
+        # It ends with 1 where it prints "none".
         known virtualization "$(within 5 systemd-detect-virt 2>/dev/null || :)"
     fi
     if has timedatectl; then
@@ -144,7 +144,7 @@ systemd() {
 # --- what would run containers ---
 
 # The cgroup version comes last: a Docker that does not know it yet stops printing there.
-# shellcheck disable=SC2016 # Docker's words, not ours
+# shellcheck disable=SC2016 # a template of Docker's
 docker_format='{{.ServerVersion}}|{{.CgroupDriver}}|{{.DockerRootDir}}|{{.DefaultRuntime}}|'
 # shellcheck disable=SC2016
 docker_format=$docker_format'{{range $name, $_ := .Runtimes}}{{$name}} {{end}}|{{.CgroupVersion}}'
@@ -200,7 +200,7 @@ driver() {
     secure_boot
 }
 
-# gpus_on_bus: $count becomes the number of NVIDIA display devices that the kernel sees, empty where it cannot say.
+# gpus_on_bus: $count becomes the number of NVIDIA display devices that the kernel sees, empty where it is unknown.
 gpus_on_bus() {
     count=
     if [ ! -d "$root/sys/bus/pci/devices" ]; then return; fi
@@ -243,7 +243,7 @@ library_version() {
 # A package that is on hold stays at its version, whatever is asked of the package manager.
 driver_package() {
     if has dpkg-query; then
-        # shellcheck disable=SC2016 # dpkg's words, not ours
+        # shellcheck disable=SC2016 # the format of dpkg-query
         row=$(within 5 dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' 'nvidia-driver-[0-9]*' nvidia-driver \
             'nvidia-headless-[0-9]*' nvidia-open cuda-drivers 2>/dev/null | awk '
                 /^.i/ && (row == "" || ($NF ~ /^nvidia-driver/ && row !~ / nvidia-driver/)) { row = $0 }
@@ -278,7 +278,7 @@ secure_boot() {
     fi
 }
 
-# The driver's complaints of this boot. The kernel's own log may have lost its beginning by now; the journal has it all.
+# The driver's errors of this boot. The kernel's own log may have lost its beginning by now; the journal has it all.
 kernel_log() {
     status=0
     rows=$(within 5 dmesg 2>/dev/null | xids) || status=$?

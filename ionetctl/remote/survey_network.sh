@@ -87,7 +87,7 @@ reaches() {
     wait
 }
 
-# In Python 3.6's words. Time is that of the handshake alone; where a name has several addresses, they share 3 s, as in
+# In Python 3.6's syntax. Time is that of the handshake alone; where a name has several addresses, they share 3 s, as in
 # Go's dialer. Each answer is written whole, so that those of threads do not mix.
 # shellcheck disable=SC2016 # nothing in it is the shell's
 reach_program='
@@ -119,14 +119,14 @@ def reach(host, port):
             failure = "unreachable"
     return "", failure, "", ""
 
-def tell(server, answer):
+def report(server, answer):
     with lock:
         if waiting.pop(server, None):
             os.write(1, "\t".join(("reach",) + server + answer).encode() + b"\n")
 
 lock = threading.Lock()
 servers = list(zip(sys.argv[1::2], sys.argv[2::2]))
-threads = [threading.Thread(target=lambda s=s: tell(s, reach(*s)), daemon=True) for s in servers]
+threads = [threading.Thread(target=lambda s=s: report(s, reach(*s)), daemon=True) for s in servers]
 waiting = dict(zip(servers, threads))
 for thread in threads:
     thread.start()
@@ -134,7 +134,7 @@ end = time.monotonic() + LIMIT_S + 0.5
 for thread in threads:
     thread.join(max(0, end - time.monotonic()))
 for server in list(waiting):
-    tell(server, ("", "unresolved", "", ""))
+    report(server, ("", "unresolved", "", ""))
 os._exit(0)
 '
 
@@ -159,7 +159,7 @@ reach() {
 # reach_by_bash ADDRESS PORT: $took in ms or $failure. A bash may be built without /dev/tcp.
 reach_by_bash() {
     status=0
-    # shellcheck disable=SC2016 # bash's words, not ours
+    # shellcheck disable=SC2016 # expanded by that bash
     said=$(within 3 bash -c '
         now() { now=${EPOCHREALTIME:-}; now=${now/[.,]/}; if [ -z "$now" ]; then now=$(($(date +%s%N) / 1000)); fi; }
         now; began=$now
@@ -200,7 +200,7 @@ milliseconds() {
     took=$(($1 / 1000)).${fraction#"${fraction%???}"}
 }
 
-# failed STATUS MESSAGE: $failure, from what a program says.
+# failed STATUS MESSAGE: $failure, from the output of a program.
 failed() {
     took=
     case $1.$2 in
@@ -214,7 +214,7 @@ failed() {
 
 # --- firewalls ---
 
-# Those in force, as their own programs say. Who manages the kernel's rules is named rather than the rules themselves.
+# Those in force, as their own programs report them. What manages the kernel's rules is named rather than the rules.
 firewalls() {
     is_managed=0 answered=0
     ufw
@@ -223,7 +223,7 @@ firewalls() {
     if [ "$answered" = 1 ]; then fact looked firewalls; fi
 }
 
-# ufw is a slow program: where its settings say that it is off, it is not asked.
+# ufw is a slow program: where it is off by its settings, it is not run.
 ufw() {
     if ! has ufw || grep -qs '^ENABLED=no' "$root/etc/ufw/ufw.conf"; then return; fi
     if ! said=$(within 5 ufw status verbose 2>/dev/null); then return; fi
@@ -252,7 +252,7 @@ kernel_rules() {
         if [ -n "$verdict" ]; then judge nftables "$verdict" && return; fi
     fi
     # Rules of the old kind do not show in nft. Asking for them loads their module: only where it is in use, or where
-    # nobody else can say.
+    # nothing else shows the rules.
     if ! has iptables; then return; fi
     if [ "$answered" = 0 ] || grep -qs filter "$root/proc/net/ip_tables_names"; then
         if ! said=$(within 5 iptables -S OUTPUT 2>/dev/null); then return; fi
@@ -271,7 +271,7 @@ judge() {
 }
 
 # Whether a port, or a list of ports and ranges (80,4000-5000 or 80:90), holds the one that servers listen on.
-# shellcheck disable=SC2016 # awk's words, not ours
+# shellcheck disable=SC2016 # fields of awk
 awk_covers='
     function covers(list,   count, i, part, ends) {
         count = split(list, part, /[ \t,{}]+/)

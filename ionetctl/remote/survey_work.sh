@@ -9,11 +9,11 @@ miner_names="$miner_names|onezerominer|ethminer|ethdcrminer64|kawpowminer|progpo
 miner_names="$miner_names|z-enemy|[cC]rypto[dD]redge|[bcs]gminer|bfgminer|bminer|astrominer|hellminer|qli-(Client|runner)|hiveon"
 worker_names='io-worker-.*|io-launch.*|io_net_launch_.*|launch_binary_l|ionet[-_].*'
 
-# processes: one look at all of them, whoever started them. Their command lines are read only where the name fits: that
+# processes: one look at all of them, whatever started them. Their command lines are read only where the name fits: that
 # waits for locks, which a process that is stuck in a driver may hold for ever.
 processes() {
     if ! cd "$root/proc" 2>/dev/null; then return; fi
-    agents=0 told=0 status=0
+    agents=0 reported=0 status=0
     rows=$(grep -HsxE "nomad.*|$miner_names|$worker_names" [0-9]*/comm) || status=$?
     # 2: one of them has ended meanwhile.
     if [ "$status" -le 2 ]; then
@@ -35,18 +35,18 @@ END
     cd /
 }
 
-# agent PID: counts it where it is one: its helpers (logmon, executor) bear its name too.
+# agent PID: counts it where it is one: its helpers (logmon, executor) have its name too.
 agent() {
     case $(tr '\000' ' ' 2>/dev/null <"$1/cmdline") in
     *' agent '*) agents=$((agents + 1)) ;;
     esac
 }
 
-# workload KIND PID: its record, with the system's unit that it runs in. A unit of a user's own manager is not told: the
-# system's manager does not know it by that name.
+# workload KIND PID: its record, with the system's unit that it runs in. A unit of a user's own manager is not reported:
+# the system's manager does not know it by that name.
 workload() {
-    if [ "$told" -ge 64 ]; then return; fi
-    told=$((told + 1))
+    if [ "$reported" -ge 64 ]; then return; fi
+    reported=$((reported + 1))
     unit_name=
     # By now it may be gone.
     {
@@ -91,9 +91,9 @@ mining_system() {
     done
 }
 
-# ionet_containers: by their images, since their names are made up anew each time, and their processes bear any name.
+# ionet_containers: by their images, since their names are made up anew each time, and their processes have any name.
 ionet_containers() {
-    told=0
+    reported=0
     while IFS= read -r image; do
         name=${image##*/}
         name=${name%%[:@]*}
@@ -101,8 +101,8 @@ ionet_containers() {
         ionet*/*.* | *.io-worker-* | *.io-launch*) ;;
         *) continue ;;
         esac
-        if [ "$told" -ge 32 ]; then return; fi
-        told=$((told + 1))
+        if [ "$reported" -ge 32 ]; then return; fi
+        reported=$((reported + 1))
         fact ionet "$name" '' ''
     done <<END
 $(within 5 docker ps --format '{{.Image}}' 2>/dev/null || :)
@@ -154,7 +154,7 @@ nomad() {
     fact nomad.allocations "$count"
 }
 
-# nomad_region: what the configuration says outside of every block (inside of one the word means something else). Of
+# nomad_region: what the configuration says outside of every block (inside of one the keyword means something else). Of
 # several files the last one counts, as for the agent.
 nomad_region() {
     set --

@@ -142,7 +142,7 @@ async def test_malformed_report_ends_the_dialogue() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "kind", "code", "message"),
+    ("line", "kind", "code", "message"),
     [
         ("error\tdisk_full\tNo space left", HostFailedError, "disk_full", "No space left"),
         (
@@ -154,9 +154,9 @@ async def test_malformed_report_ends_the_dialogue() -> None:
         ("error\tnew_code\t\x1b[31mred", HostFailedError, "new_code", "red"),
     ],
 )
-async def test_error_of_the_host_is_raised(said: str, kind: type[HostError], code: str, message: str) -> None:
+async def test_error_of_the_host_is_raised(line: str, kind: type[HostError], code: str, message: str) -> None:
     """What the host reports comes out as an error with a hint, not to be tried again."""
-    failure = await Apply("ready\tNONCE", said).failure()
+    failure = await Apply("ready\tNONCE", line).failure()
     assert (type(failure), failure.code, failure.message) == (kind, code, message)
     assert failure.hint == HINTS.get(code.removeprefix("host_"), HINTS["apply_failed"])
     assert isinstance(failure, HostError)

@@ -1,4 +1,4 @@
-"""The talk in which a host is prepared, its reboot, and what becomes of the host in a rollout."""
+"""The dialogue in which a host is prepared, its reboot, and what becomes of the host in a rollout."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ionetctl.core.model.names import RolloutId
 from ionetctl.core.observed import Docker, Driver, MachineFacts, SeenGpu
 from ionetctl.core.ports import Completed
 from ionetctl.host.dependencies import Scripts
-from ionetctl.host.prepare import INSTALL_LIMIT_S, REBOOT_LIMIT_S, Preparing
+from ionetctl.host.prepare import INSTALL_LIMIT_S, REBOOT_LIMIT_S, Preparer
 from ionetctl.host.survey import Surveyed
 from tests.support.fakes import Emitted, FakeConnector, FakeIssuer, FakeRegion, dependencies
 from tests.support.sample import BARE, HOST
@@ -70,13 +70,13 @@ Line = str | BaseException
 class Script:
     """A host's session: plays its part in preparations, and its boot in what follows them."""
 
-    talks: Sequence[Sequence[Line]] = (DONE,)
+    dialogues: Sequence[Sequence[Line]] = (DONE,)
     boots: Sequence[str | BaseException] = ()
     reboot: int | BaseException = 0
     stderr: bytes = b""
     commands: list[Command] = field(default_factory=list)
     received: list[bytes] = field(default_factory=list)
-    _talks: int = 0
+    _dialogues: int = 0
     _boots: int = 0
 
     async def run(
@@ -98,27 +98,27 @@ class Script:
             return Completed(self.reboot, b"", self.stderr)
         assert isinstance(stdin, AsyncGenerator)
         assert on_line is not None
-        async with aclosing(stdin) as speech:
-            return await self._play(command, speech, on_line)
+        async with aclosing(stdin) as sent:
+            return await self._play(command, sent, on_line)
 
     async def _play(
-        self, command: Command, speech: AsyncGenerator[bytes | memoryview], on_line: Callable[[bytes], None]
+        self, command: Command, sent: AsyncGenerator[bytes | memoryview], on_line: Callable[[bytes], None]
     ) -> Completed:
-        talk = self.talks[self._talks]
-        self._talks += 1
-        for line in talk:
+        dialogue = self.dialogues[self._dialogues]
+        self._dialogues += 1
+        for line in dialogue:
             if isinstance(line, BaseException):
                 raise line
             on_line(line.replace("NONCE", command.argv[4]).encode())
             if line == READY:
-                self.received.append(b"".join([bytes(block) async for block in speech]))
+                self.received.append(b"".join([bytes(block) async for block in sent]))
                 assert len(self.received[-1]) == int(command.argv[8])
-        is_failed = talk[-1] != "done"
+        is_failed = dialogue[-1] != "done"
         return Completed(1 if is_failed else 0, b"", self.stderr)
 
-    def members(self, talk: int = 0) -> dict[str, bytes]:
-        """What came with a talk."""
-        with tarfile.open(fileobj=io.BytesIO(self.received[talk])) as archive:
+    def members(self, dialogue: int = 0) -> dict[str, bytes]:
+        """What was sent in a dialogue."""
+        with tarfile.open(fileobj=io.BytesIO(self.received[dialogue])) as archive:
             opened = {member.name: archive.extractfile(member) for member in archive}
             return {name: file.read() for name, file in opened.items() if file is not None}
 
@@ -142,7 +142,7 @@ class Stage:
         made = dependencies(ROLLOUT, self.connector, self.region, FakeIssuer(), self.emit)
         scripts = replace(made.scripts, prepare=b"# prepare.sh\n", restore_miner=b"# restore\n")
         assert isinstance(scripts, Scripts)
-        self.preparing = Preparing(replace(made, scripts=scripts))
+        self.preparing = Preparer(replace(made, scripts=scripts))
         self._looks = iter(self.facts)
 
     async def look(self, session: Session) -> Surveyed:
@@ -173,7 +173,7 @@ async def test_prepared_host_is_only_looked_at() -> None:
     assert (stage.script.commands, stage.connector.connections) == ([], [stage.host.name])
 
 
-async def test_what_is_needed_is_done_and_told() -> None:
+async def test_what_is_needed_is_done_and_reported() -> None:
     """Each step and each change is an event; then the host is looked at again."""
     stage = Stage()
     assert await stage.run() == {"docker"}
@@ -185,7 +185,7 @@ async def test_what_is_needed_is_done_and_told() -> None:
     ]
 
 
-async def test_host_is_told_what_to_do_and_by_whom() -> None:
+async def test_payload_says_what_to_do_and_for_whom() -> None:
     """The script comes in the place of an apply's, with its records; the lock bears our name."""
     stage = Stage()
     await stage.run()
@@ -219,6 +219,7 @@ async def test_packages_come_along(tmp_path: Path) -> None:
         ("error\tdisk_full\tdocker: No space left", ("disk_full", "docker: No space left")),
         ("error\tunheard_of\tx", ("unheard_of", "x")),
         ("error\t../odd\tx", ("prepare_failed", "x")),
+        ("step\tOdd step", ("report_malformed", "the host reports nonsense: step Odd step")),
     ],
 )
 async def test_failure_of_the_host_is_its_outcome(line: str, expected: tuple[str, str]) -> None:
@@ -235,8 +236,8 @@ async def test_host_that_another_rollout_holds_is_left_alone() -> None:
     assert (error.code, error.message) == ("host_locked", "r1 eve@ops now is at work on this host")
 
 
-async def test_script_that_ends_without_a_word_failed() -> None:
-    """Its last words on standard error are told."""
+async def test_script_that_ends_without_a_report_failed() -> None:
+    """The last line of its standard error is shown."""
     error = await Stage(script=Script((STEPS,), stderr=b"sh: Killed\n")).failure()
     assert (error.code, error.message) == (
         "prepare_failed",
@@ -256,7 +257,7 @@ async def test_look_that_fails_is_no_preparation() -> None:
     assert (error.code, error.step) == ("survey_failed", "")
 
 
-async def test_broken_journal_ends_the_talk() -> None:
+async def test_broken_journal_ends_the_dialogue() -> None:
     """Nothing more is done that nobody could record."""
     broken = ConfigurationError("journal_broken", "no room")
     stage = Stage(emit=Emitted(error=broken))
@@ -308,8 +309,8 @@ async def test_host_that_does_not_go_down_is_named() -> None:
     assert (error.code, "it has not gone down" in error.message) == ("reboot_timeout", True)
 
 
-async def test_refused_reboot_is_told() -> None:
-    """By systemd's own words."""
+async def test_refused_reboot_is_reported() -> None:
+    """With systemd's own message."""
     script = Script((REBOOTS,), reboot=1, stderr=b"Operation inhibited by backup\n")
     error = await Stage((BARE_HOST,), script, DRIVER).failure()
     assert (error.code, error.message) == (

@@ -43,8 +43,8 @@ ROLLOUT = RolloutId("20260301T120000Z-7f3a")
 
 
 @dataclass(frozen=True)
-class Talk:
-    """A whole apply as the controller heard it."""
+class Dialogue:
+    """A whole apply as the controller sees it."""
 
     reports: tuple[Report, ...]
     exit_status: int
@@ -137,8 +137,8 @@ class Host:
         verdicts: tuple[str, ...] = ("confirmed",),
         on_report: Callable[[Report, subprocess.Popen[bytes]], None] = lambda _report, _process: None,
         blocks: Iterable[bytes | memoryview] | None = None,
-    ) -> Talk:
-        """The apply, answered as told; an answer of ``None`` (or none left) closes our end."""
+    ) -> Dialogue:
+        """The apply, with these answers; an answer of ``None`` (or none left) closes our end."""
         answers = iter(verdicts)
         reports = []
         with self.open(payload) as process:
@@ -154,7 +154,7 @@ class Host:
             sender.join()
             _answer(process, None)
             stderr = process.stderr.read().decode() if process.stderr else ""
-        return Talk(tuple(reports), process.returncode, stderr)
+        return Dialogue(tuple(reports), process.returncode, stderr)
 
 
 def make_host(directory: Path, shell: str) -> Host:
@@ -189,14 +189,14 @@ def file(path: str, content: str | bytes, mode: int = 0o644, *, is_secret: bool 
 
 def owner() -> str:
     """Who owns what this process makes, as ``stat`` says it."""
-    said = subprocess.run(("stat", "-c", "%U:%G", "/proc/self"), capture_output=True, check=True)
-    return said.stdout.decode().strip()
+    printed = subprocess.run(("stat", "-c", "%U:%G", "/proc/self"), capture_output=True, check=True)
+    return printed.stdout.decode().strip()
 
 
 def program(
     directory: Path, content: bytes | None = None, path: str = NOMAD, version: str = "2.0.5"
 ) -> BundleFile:
-    """A program to install, packed in ``directory``: Nomad's stand-in unless told otherwise."""
+    """A program to install, packed in ``directory``: Nomad's stand-in unless another is named."""
     data = (STANDINS / "nomad").read_bytes() if content is None else content
     packed = directory / f"{Path(path).name}.gz"
     packed.write_bytes(gzip.compress(data))
@@ -232,11 +232,11 @@ def manifest(*files: BundleFile) -> BundleFile:
     return file(host_paths.MANIFEST, lines, 0o600)
 
 
-def tls_files(word: str = "one") -> tuple[BundleFile, ...]:
+def tls_files(text: str = "one") -> tuple[BundleFile, ...]:
     return (
-        file(host_paths.CA_CERT, f"ca {word}\n"),
-        file(host_paths.NODE_CERT, f"certificate {word}\n"),
-        file(host_paths.NODE_KEY, f"key {word}\n", 0o600, is_secret=True),
+        file(host_paths.CA_CERT, f"ca {text}\n"),
+        file(host_paths.NODE_CERT, f"certificate {text}\n"),
+        file(host_paths.NODE_KEY, f"key {text}\n", 0o600, is_secret=True),
     )
 
 

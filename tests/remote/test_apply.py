@@ -74,8 +74,8 @@ def enrolled(host: Host, tmp_path: Path) -> Host:
 def test_a_bare_host_gets_everything(host: Host, tmp_path: Path) -> None:
     """After an apply every file lies in its place with its content, mode and nothing else beside it."""
     payload = first_payload(tmp_path)
-    talk = host.apply(payload)
-    assert (talk.exit_status, talk.reports[-1], talk.stderr) == (0, Done(), "")
+    dialogue = host.apply(payload)
+    assert (dialogue.exit_status, dialogue.reports[-1], dialogue.stderr) == (0, Done(), "")
     found = {place: seen[:2] for place, seen in host.tree().items() if seen[0] != "directory"}
     expected: dict[str, tuple[object, ...]] = {
         each.path.lstrip("/"): ("file", each.mode) for each in (*payload.files, *payload.programs)
@@ -92,8 +92,8 @@ def test_the_parts_come_in_their_order(host: Host, tmp_path: Path) -> None:
 
 def test_the_agent_is_given_its_token(host: Host, tmp_path: Path) -> None:
     """The agent finds the introduction token at its start, and it is gone when the node is confirmed."""
-    talk = host.apply(first_payload(tmp_path))
-    assert NodeReported(NODE_ID) in talk.reports  # type: ignore[arg-type]
+    dialogue = host.apply(first_payload(tmp_path))
+    assert NodeReported(NODE_ID) in dialogue.reports  # type: ignore[arg-type]
     assert host.read("/standin/presented") == f"{TOKEN}\n"
     assert not host.path(host_paths.INTRODUCTION_TOKEN).exists()
 
@@ -118,8 +118,8 @@ def test_no_program_is_handed_the_token(one_host: Host, tmp_path: Path) -> None:
         real = one_host.shims / name
         target = real.resolve() if real.exists() else f"/usr/bin/{name}"
         shim(one_host, name, f'echo "$0 $*" >>"{record}"; env >>"{record}"; exec {target} "$@"')
-    talk = one_host.apply(first_payload(tmp_path))
-    assert talk.exit_status == 0
+    dialogue = one_host.apply(first_payload(tmp_path))
+    assert dialogue.exit_status == 0
     assert one_host.read("/standin/presented") == f"{TOKEN}\n"
     assert "intro_token.jwt" in record.read_text()
     assert TOKEN not in record.read_text()
@@ -141,8 +141,8 @@ def test_an_active_agent_is_left_alone(enrolled: Host, tmp_path: Path) -> None:
 
 def test_what_is_kept_is_part_of_the_candidate(enrolled: Host) -> None:
     """A new configuration is judged together with the TLS files that stay as they are."""
-    talk = enrolled.apply(only_config("two"))
-    assert talk.failure is None
+    dialogue = enrolled.apply(only_config("two"))
+    assert dialogue.failure is None
     assert "0123456789abcdef-two" in enrolled.read("/standin/started-with")
 
 
@@ -150,8 +150,8 @@ def test_nothing_to_start_touches_no_service(enrolled: Host) -> None:
     """Without a start the service manager is not asked to change anything."""
     enrolled.write("/standin/verbs", "")
     howto = file(host_paths.HOWTO, "# stop and start\n")
-    talk = enrolled.apply(only_config("one", files=(howto,), start="no", validate_with=None))
-    assert talk.failure is None
+    dialogue = enrolled.apply(only_config("one", files=(howto,), start="no", validate_with=None))
+    assert dialogue.failure is None
     assert {line.split()[0] for line in enrolled.read("/standin/verbs").splitlines()} <= {
         "is-active",
         "is-enabled",
@@ -230,7 +230,7 @@ def broken_program(tmp_path: Path, what: str, nomad: BundleFile) -> BundleFile:
 
 
 @pytest.mark.parametrize(
-    ("what", "code", "words"),
+    ("what", "code", "text"),
     [
         ("digest", "payload_corrupt", "ca.pem.ionet-new: FAILED"),
         ("program digest", "payload_corrupt", "nomad.ionet-new: FAILED"),
@@ -243,74 +243,74 @@ def broken_program(tmp_path: Path, what: str, nomad: BundleFile) -> BundleFile:
         ("warning", "config_invalid", "WARNING: cannot read"),
     ],
 )
-def test_a_bad_payload_is_refused(host: Host, tmp_path: Path, what: str, code: str, words: str) -> None:
+def test_a_bad_payload_is_refused(host: Host, tmp_path: Path, what: str, code: str, text: str) -> None:
     """What is broken is refused under its code, and the host is left as it was."""
     before = host.tree(besides=ROOM)
-    talk = host.apply(broken(tmp_path, what))
-    assert (talk.exit_status, talk.failure and talk.failure.code) == (1, code)
-    assert talk.failure is not None
-    assert words in talk.failure.message
+    dialogue = host.apply(broken(tmp_path, what))
+    assert (dialogue.exit_status, dialogue.failure and dialogue.failure.code) == (1, code)
+    assert dialogue.failure is not None
+    assert text in dialogue.failure.message
     assert host.tree(besides=ROOM) == before
-    assert "token" not in talk.steps
+    assert "token" not in dialogue.steps
 
 
 def test_a_torn_archive_is_refused(host: Host, tmp_path: Path) -> None:
     """An archive that ends too early is refused and leaves nothing behind."""
     payload = first_payload(tmp_path)
     garbage = [b"\x01" * payload.size_bytes]
-    talk = host.apply(payload, blocks=garbage)
-    assert (talk.exit_status, talk.failure and talk.failure.code) == (1, "payload_corrupt")
+    dialogue = host.apply(payload, blocks=garbage)
+    assert (dialogue.exit_status, dialogue.failure and dialogue.failure.code) == (1, "payload_corrupt")
     assert list(host.path("/var/lib/ionet").iterdir()) == []
 
 
 @pytest.mark.parametrize("answer", [None, "abandon", "token", "token two words", "token $(id)"])
 def test_no_token_means_no_change(host: Host, tmp_path: Path, answer: str | None) -> None:
     """Whatever is no token, the end of input included, leaves the host as it was."""
-    talk = host.apply(first_payload(tmp_path), token=answer)
-    assert (talk.exit_status, talk.failure and talk.failure.code) == (1, "abandoned")
+    dialogue = host.apply(first_payload(tmp_path), token=answer)
+    assert (dialogue.exit_status, dialogue.failure and dialogue.failure.code) == (1, "abandoned")
     assert set(host.tree()) == set(ROOM)
 
 
 def test_silence_has_an_end(host: Host, tmp_path: Path) -> None:
     """A controller that says nothing for too long is taken for gone."""
     host.environment["IONET_ANSWER_DEADLINE_S"] = "1"
-    talk = host.apply(first_payload(tmp_path), token="")
-    assert talk.failure is not None
-    assert talk.failure.code == "abandoned"
+    dialogue = host.apply(first_payload(tmp_path), token="")
+    assert dialogue.failure is not None
+    assert dialogue.failure.code == "abandoned"
 
 
 # --- the start and what follows ---
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "code", "words"),
+    ("behaviour", "code", "text"),
     [
         ("fail", "start_failed", "Job for nomad.service failed."),
         ("crash", "start_failed", "nomad.service is activating after its start"),
         ("hang", "start_timeout", "did not end within 2 s"),
     ],
 )
-def test_a_failed_start_is_undone(enrolled: Host, behaviour: str, code: str, words: str) -> None:
+def test_a_failed_start_is_undone(enrolled: Host, behaviour: str, code: str, text: str) -> None:
     """When the new agent does not come up, every file is as it was, the old agent runs, and its log was shown."""
     before = enrolled.tree()
     enrolled.write("/standin/behaviour", behaviour)
     enrolled.write("/standin/journal", "".join(f"line {number}\twith tab\n" for number in range(50)))
-    talk = enrolled.apply(only_config("two", needs_token=True))
-    assert (talk.exit_status, talk.failure and talk.failure.code) == (1, code)
-    assert talk.failure is not None
-    assert words in talk.failure.message
+    dialogue = enrolled.apply(only_config("two", needs_token=True))
+    assert (dialogue.exit_status, dialogue.failure and dialogue.failure.code) == (1, code)
+    assert dialogue.failure is not None
+    assert text in dialogue.failure.message
     assert enrolled.tree() == before
     assert enrolled.read("/standin/active") == "active\n"
     assert "0123456789abcdef-one" in enrolled.read("/standin/started-with")
-    logs = [report.text for report in talk.reports if isinstance(report, LogLine)]
+    logs = [report.text for report in dialogue.reports if isinstance(report, LogLine)]
     assert logs == [f"line {number} with tab" for number in range(10, 50)]
 
 
 def test_a_failed_first_start_leaves_a_bare_host(host: Host, tmp_path: Path) -> None:
     """Undoing a first enrolment removes what it brought, and its service with it."""
     host.write("/standin/behaviour", "fail")
-    talk = host.apply(first_payload(tmp_path))
-    assert talk.failure == Failed(
+    dialogue = host.apply(first_payload(tmp_path))
+    assert dialogue.failure == Failed(
         "start_failed", "systemctl start nomad.service: Job for nomad.service failed."
     )
     assert set(host.tree()) == set(ROOM)
@@ -337,17 +337,17 @@ def test_an_agent_without_an_id_is_undone(host: Host, tmp_path: Path) -> None:
     """An agent that makes up no node id within its time is not left running."""
     shim(host, "sleep", "exit 0")
     host.write("/standin/behaviour", "mute")
-    talk = host.apply(first_payload(tmp_path))
-    assert talk.failure is not None
-    assert talk.failure.code == "no_node_id"
+    dialogue = host.apply(first_payload(tmp_path))
+    assert dialogue.failure is not None
+    assert dialogue.failure.code == "no_node_id"
     assert not host.path(host_paths.CLIENT_CONFIG).exists()
 
 
 @pytest.mark.parametrize("verdicts", [(), ("abandon",), ("nonsense",)])
 def test_an_abandoned_agent_goes_on(host: Host, tmp_path: Path, verdicts: tuple[str, ...]) -> None:
     """After the start the new version stays; token, staging and lock go."""
-    talk = host.apply(first_payload(tmp_path), verdicts=verdicts)
-    assert (talk.exit_status, talk.failure and talk.failure.code) == (1, "abandoned")
+    dialogue = host.apply(first_payload(tmp_path), verdicts=verdicts)
+    assert (dialogue.exit_status, dialogue.failure and dialogue.failure.code) == (1, "abandoned")
     assert host.read("/standin/active") == "active\n"
     assert host.path(host_paths.CLIENT_CONFIG).exists()
     assert not host.path(host_paths.INTRODUCTION_TOKEN).exists()
@@ -357,15 +357,15 @@ def test_an_abandoned_agent_goes_on(host: Host, tmp_path: Path, verdicts: tuple[
 def test_the_log_can_be_asked_for(host: Host, tmp_path: Path) -> None:
     """``journal`` shows the log's tail and asks again."""
     host.write("/standin/journal", "Permission denied\n")
-    talk = host.apply(first_payload(tmp_path), verdicts=("journal", "confirmed"))
-    end = talk.reports[-5:]
+    dialogue = host.apply(first_payload(tmp_path), verdicts=("journal", "confirmed"))
+    end = dialogue.reports[-5:]
     assert end == (AwaitVerdict(), LogLine("Permission denied"), AwaitVerdict(), Step("finish"), Done())
 
 
 def test_a_second_token_restarts_the_agent(host: Host, tmp_path: Path) -> None:
     """A token given as verdict is presented by a restarted agent, and the verdict is asked for again."""
-    talk = host.apply(first_payload(tmp_path), verdicts=("token second.token.x", "confirmed"))
-    assert talk.reports[-1] == Done()
+    dialogue = host.apply(first_payload(tmp_path), verdicts=("token second.token.x", "confirmed"))
+    assert dialogue.reports[-1] == Done()
     assert host.read("/standin/presented") == "second.token.x\n"
     assert host.read("/standin/starts").splitlines() == ["ok start", "ok restart"]
 
@@ -379,14 +379,14 @@ def test_an_old_token_is_removed(host: Host, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE])
 def test_signals_do_not_stop_the_changes(enrolled: Host, number: signal.Signals) -> None:
-    """Between the backup and the start a signal is not heard."""
+    """Between the backup and the start a signal is ignored."""
 
     def send(report: Report, process: subprocess.Popen[bytes]) -> None:
         if report == Step("install"):
             process.send_signal(number)
 
-    talk = enrolled.apply(only_config("two"), on_report=send)
-    assert talk.reports[-1] == Done()
+    dialogue = enrolled.apply(only_config("two"), on_report=send)
+    assert dialogue.reports[-1] == Done()
 
 
 def test_a_signal_before_the_changes_leaves_the_host(host: Host, tmp_path: Path) -> None:
@@ -396,15 +396,15 @@ def test_a_signal_before_the_changes_leaves_the_host(host: Host, tmp_path: Path)
         if report == Step("validate"):
             process.send_signal(signal.SIGTERM)
 
-    talk = host.apply(first_payload(tmp_path), on_report=send, token=None)
-    assert talk.failure is not None
-    assert talk.failure.code == "abandoned"
+    dialogue = host.apply(first_payload(tmp_path), on_report=send, token=None)
+    assert dialogue.failure is not None
+    assert dialogue.failure.code == "abandoned"
     assert set(host.tree()) == set(ROOM)
 
 
 @pytest.fixture
 def hearing() -> Iterator[None]:
-    """This process hears what a job in the background ignores: no shell can undo what it was started to ignore."""
+    """This process handles what a job in the background ignores: no shell can undo what it was started to ignore."""
     before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGHUP, signal.SIGINT)}
     yield
     for number, handler in before.items():
@@ -427,15 +427,15 @@ def test_the_service_hears_signals(host: Host, tmp_path: Path) -> None:
 
 
 def test_a_lost_listener_stops_nothing(enrolled: Host) -> None:
-    """When nobody hears any more, the changes are carried through all the same."""
+    """When the controller is gone, the changes are carried through all the same."""
 
     def leave(report: Report, process: subprocess.Popen[bytes]) -> None:
         if report == Step("backup"):
             assert process.stdout is not None
             os.dup2(os.open(os.devnull, os.O_RDONLY), process.stdout.fileno())
 
-    talk = enrolled.apply(only_config("two"), on_report=leave)
-    assert talk.exit_status != 0
+    dialogue = enrolled.apply(only_config("two"), on_report=leave)
+    assert dialogue.exit_status != 0
     assert "0123456789abcdef-two" in enrolled.read(host_paths.CLIENT_CONFIG)
     assert {path.name for path in enrolled.path("/var/lib/ionet").iterdir()} == {"manifest"}
 
@@ -452,7 +452,7 @@ def small_disk(host: Host) -> Iterator[Host]:
         yield host
 
 
-class _mounted:  # noqa: N801  (reads as a word at its use)
+class _mounted:  # noqa: N801  (reads as a function at its use)
     def __init__(self, host: Host, options: str) -> None:
         self._host, self._options = host, options
 
@@ -491,11 +491,11 @@ def test_a_full_disk_stops_no_old_version(small_disk: Host, tmp_path: Path) -> N
     for free_kib in range(0, 240, 16):
         before = host.tree()
         _fill(host, free_kib)
-        talk = host.apply(first_payload(tmp_path, f"stamp-{free_kib}", start="restart"))
-        if talk.failure is None:
+        dialogue = host.apply(first_payload(tmp_path, f"stamp-{free_kib}", start="restart"))
+        if dialogue.failure is None:
             codes.append("done")
             continue
-        codes.append(talk.failure.code)
+        codes.append(dialogue.failure.code)
         assert host.tree() == before
         assert host.read("/standin/active") == "active\n"
     assert set(codes) == {"disk_full", "done"}
@@ -509,10 +509,10 @@ def test_a_read_only_disk_is_named(host: Host, tmp_path: Path) -> None:
     host.path("/var/lib").mkdir(parents=True)
     with (disk := _mounted(host, "size=1m")):
         disk.remount("ro")
-        talk = host.apply(first_payload(tmp_path))
-    assert [type(report) for report in talk.reports] == [Failed]
-    assert talk.failure is not None
-    assert talk.failure.code == "read_only"
+        dialogue = host.apply(first_payload(tmp_path))
+    assert [type(report) for report in dialogue.reports] == [Failed]
+    assert dialogue.failure is not None
+    assert dialogue.failure.code == "read_only"
 
 
 def test_a_noexec_disk_is_named(host: Host, tmp_path: Path) -> None:
@@ -520,19 +520,19 @@ def test_a_noexec_disk_is_named(host: Host, tmp_path: Path) -> None:
     if not owned_by_tests():
         pytest.skip("only root can mount without exec")
     with _mounted(host, "size=1m,noexec"):
-        talk = host.apply(first_payload(tmp_path))
+        dialogue = host.apply(first_payload(tmp_path))
         assert not host.path("/opt").exists()
-    assert talk.failure is not None
-    assert (talk.failure.code, "Permission denied" in talk.failure.message) == ("no_exec", True)
+    assert dialogue.failure is not None
+    assert (dialogue.failure.code, "Permission denied" in dialogue.failure.message) == ("no_exec", True)
 
 
 def test_a_directory_in_the_way_is_an_error(enrolled: Host) -> None:
     """A directory where a file belongs ends the apply before anything is changed."""
     enrolled.path(host_paths.HOWTO).mkdir()
     before = enrolled.tree()
-    talk = enrolled.apply(only_config("two", files=(config("two"), file(host_paths.HOWTO, "x"))))
-    assert talk.failure is not None
-    assert talk.failure.code == "apply_failed"
+    dialogue = enrolled.apply(only_config("two", files=(config("two"), file(host_paths.HOWTO, "x"))))
+    assert dialogue.failure is not None
+    assert dialogue.failure.code == "apply_failed"
     assert enrolled.tree() == before
 
 

@@ -73,9 +73,9 @@ def test_the_state_before_both_is_kept(host: Host, tmp_path: Path, step: str) ->
     before = host.tree()
     host.apply(first_payload(tmp_path, "two", start="restart"), on_report=kill_at(step))
     host.write("/standin/behaviour", "fail")
-    talk = host.apply(first_payload(tmp_path, "three", start="restart"))
-    assert talk.failure is not None
-    assert talk.failure.code == "start_failed"
+    dialogue = host.apply(first_payload(tmp_path, "three", start="restart"))
+    assert dialogue.failure is not None
+    assert dialogue.failure.code == "start_failed"
     assert host.tree() == before
     assert host.read("/standin/active") == "active\n"
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ionetctl.facts.report_lines import AwaitToken, Done, Failed, Report
-from tests.remote.rehearsal import ROLLOUT, Host, Talk, first_payload
+from tests.remote.rehearsal import ROLLOUT, Dialogue, Host, first_payload
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +19,7 @@ LOCK = "/var/lib/ionet/lock"
 
 def test_a_living_apply_holds_the_lock(host: Host, tmp_path: Path) -> None:
     """A second apply is refused with the first one's name, and the first one goes on."""
-    second: list[Talk] = []
+    second: list[Dialogue] = []
 
     def intrude(report: Report, _process: object) -> None:
         if isinstance(report, AwaitToken):
@@ -28,7 +28,7 @@ def test_a_living_apply_holds_the_lock(host: Host, tmp_path: Path) -> None:
     first = host.apply(first_payload(tmp_path), on_report=intrude)
     assert first.reports[-1] == Done()
     message = f"{ROLLOUT} ada@ops 2026-03-01T12:00:00Z"
-    assert second == [Talk((Failed("locked", message),), 75, "")]
+    assert second == [Dialogue((Failed("locked", message),), 75, "")]
 
 
 def test_the_survey_names_the_holder(host: Host, tmp_path: Path) -> None:
@@ -66,9 +66,9 @@ def test_a_dead_apply_holds_nothing(host: Host, tmp_path: Path, what: str) -> No
         path = host.path(LOCK)
         path.parent.mkdir(parents=True)
         path.symlink_to(locks[what])
-        talk = host.apply(first_payload(tmp_path))
+        dialogue = host.apply(first_payload(tmp_path))
         living.kill()
-    assert talk.reports[-1] == Done()
+    assert dialogue.reports[-1] == Done()
     assert not path.is_symlink()
 
 
@@ -78,7 +78,7 @@ def test_a_living_process_is_recognised(host: Host, tmp_path: Path) -> None:
         path = host.path(LOCK)
         path.parent.mkdir(parents=True)
         path.symlink_to(_fields(living.pid, _ticks(living.pid), BOOT_ID))
-        talk = host.apply(first_payload(tmp_path))
+        dialogue = host.apply(first_payload(tmp_path))
         living.kill()
-    assert talk.failure == Failed("locked", "old bob@ops 2026-02-28T12:00:00Z")
+    assert dialogue.failure == Failed("locked", "old bob@ops 2026-02-28T12:00:00Z")
     assert path.is_symlink()

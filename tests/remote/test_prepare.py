@@ -63,8 +63,8 @@ DOCKER: Final = f"{APPEARS.format(name='docker')}\necho 'disabled inactive' >\"$
 
 
 @dataclass(frozen=True)
-class Told:
-    """What a preparation told: its reports, each split at its tabs."""
+class Reported:
+    """What a preparation reported: its lines, each split at its tabs."""
 
     reports: list[list[str]]
     exit_status: int
@@ -137,7 +137,7 @@ def changes_for(*names: str) -> tuple[Change, ...]:
     return tuple(Change(Action.PREPARE, name, "") for name in names)
 
 
-def run(host: Host, records: tuple[Record, ...], packages: tuple[Package, ...] = ()) -> Told:
+def run(host: Host, records: tuple[Record, ...], packages: tuple[Package, ...] = ()) -> Reported:
     """Carry out records as the controller has it done: under the lock, from a tar on standard input."""
     payload = PreparePayload(prepare_script(), restore_miner_script(), records, packages)
     identity = ("n0nce", ROLLOUT, "ada@ops", "2026-03-01T12:00:00Z", str(payload.size_bytes))
@@ -154,12 +154,12 @@ def run(host: Host, records: tuple[Record, ...], packages: tuple[Package, ...] =
     assert not host.path("/var/lib/ionet/staging").exists()
     lines = [line.split("\t") for line in done.stdout.decode().splitlines()]
     assert lines[0] == ["ready", "n0nce"]
-    return Told(lines[2:], done.returncode)
+    return Reported(lines[2:], done.returncode)
 
 
 def prepare(
     host: Host, asked: Prepare, packages: tuple[Package, ...] = (), *, facts: Facts | None = None
-) -> Told:
+) -> Reported:
     """Do what the survey shows to be needed."""
     site = replace(SITE, prepare=asked)
     seen = facts or look(host)
@@ -205,8 +205,8 @@ def test_modules_are_loaded_now_and_at_boot(debian: Host) -> None:
     """What is missing is loaded, and a file has all three loaded at every boot."""
     asked = Prepare(modules=True)
     debian.path("/sys/module/overlay").mkdir()
-    told = prepare(debian, asked)
-    assert told.changes == [
+    reported = prepare(debian, asked)
+    assert reported.changes == [
         ("modules", "loaded bridge"),
         ("modules", "loaded br_netfilter"),
         ("modules", f"wrote {MODULES_FILE}"),
@@ -216,11 +216,11 @@ def test_modules_are_loaded_now_and_at_boot(debian: Host) -> None:
 
 
 def test_a_module_that_the_kernel_lacks_is_named(debian: Host) -> None:
-    """The host's own words say which."""
+    """The host's own output says which."""
     debian.write("/standin/no-modules", "br_netfilter\n")
-    told = prepare(debian, Prepare(modules=True))
-    assert told.error == ("module_missing", "modules: modprobe: FATAL: Module br_netfilter not found.")
-    assert told.exit_status == 1
+    reported = prepare(debian, Prepare(modules=True))
+    assert reported.error == ("module_missing", "modules: modprobe: FATAL: Module br_netfilter not found.")
+    assert reported.exit_status == 1
 
 
 def test_modules_of_the_controller_and_of_the_script_are_the_same() -> None:
@@ -231,8 +231,8 @@ def test_modules_of_the_controller_and_of_the_script_are_the_same() -> None:
 def test_docker_is_installed_and_started(debian: Host) -> None:
     """What apt offers is installed, enabled and started."""
     asked = Prepare(docker=True)
-    told = prepare(debian, asked)
-    assert told.changes == [
+    reported = prepare(debian, asked)
+    assert reported.changes == [
         ("docker", "installed docker.io"),
         ("docker", "enabled docker.service"),
         ("docker", "started docker.service"),
@@ -251,8 +251,8 @@ def test_docker_that_was_stopped_is_started(debian: Host) -> None:
     """Nothing is installed where it is there and only does not run."""
     add(debian, "docker")
     debian.write("/standin/units/docker.service", "enabled inactive\n")
-    told = run(debian, (("docker",),))
-    assert told.changes == [("docker", "started docker.service")]
+    reported = run(debian, (("docker",),))
+    assert reported.changes == [("docker", "started docker.service")]
     assert installed(debian) == []
 
 
@@ -260,17 +260,17 @@ def test_lists_are_brought_up_to_date_where_apt_offers_nothing(debian: Host) -> 
     """An image without package lists is no obstacle, and one update is all."""
     debian.write("/standin/offers", "")
     debian.write("/standin/upstream", "docker.io 24.0.5\n")
-    told = prepare(debian, Prepare(docker=True))
-    assert told.is_done
+    reported = prepare(debian, Prepare(docker=True))
+    assert reported.is_done
     assert [call.split()[-1] for call in calls(debian, "apt-get")] == ["update", "docker.io"]
 
 
 def test_what_nobody_offers_is_missing(debian: Host) -> None:
     """Without a repository that has it the toolkit cannot be had."""
     add(debian, "docker")
-    told = prepare(debian, Prepare(container_toolkit=True))
-    assert told.error is not None
-    assert (told.error[0], told.exit_status) == ("package_missing", 1)
+    reported = prepare(debian, Prepare(container_toolkit=True))
+    assert reported.error is not None
+    assert (reported.error[0], reported.exit_status) == ("package_missing", 1)
 
 
 def test_the_runtime_is_entered_beside_what_stands_there(debian: Host) -> None:
@@ -280,8 +280,8 @@ def test_the_runtime_is_entered_beside_what_stands_there(debian: Host) -> None:
     debian.write("/standin/units/docker.service", "enabled active\n")
     debian.write("/standin/offers", "nvidia-container-toolkit 1.17.8\n")
     debian.write("/etc/docker/daemon.json", '{"data-root": "/srv"}\n')
-    told = prepare(debian, asked)
-    assert told.changes == [
+    reported = prepare(debian, asked)
+    assert reported.changes == [
         ("container_toolkit", "installed nvidia-container-toolkit"),
         ("container_toolkit", "entered the runtime nvidia in /etc/docker/daemon.json"),
         ("container_toolkit", "restarted docker.service"),
@@ -293,20 +293,20 @@ def test_the_runtime_is_entered_beside_what_stands_there(debian: Host) -> None:
 
 
 def test_containers_that_run_are_not_ended(debian: Host) -> None:
-    """Docker is told to read its configuration again, since a restart would end what runs."""
+    """Docker is made to read its configuration again, since a restart would end what runs."""
     add(debian, "docker", "nvidia-ctk")
     debian.write("/standin/units/docker.service", "enabled active\n")
     debian.write("/standin/containers", "4c01db0b339c\n")
-    told = prepare(debian, Prepare(container_toolkit=True))
-    assert told.changes[-1] == ("container_toolkit", "reloaded docker.service")
+    reported = prepare(debian, Prepare(container_toolkit=True))
+    assert reported.changes[-1] == ("container_toolkit", "reloaded docker.service")
     assert "restart docker.service" not in calls(debian, "systemctl")
 
 
 def test_cni_plugins_are_linked_where_nomad_looks(debian: Host) -> None:
     """Debian installs them elsewhere; all of them are linked."""
     asked = Prepare(cni=True)
-    told = prepare(debian, asked)
-    assert told.changes == [
+    reported = prepare(debian, asked)
+    assert reported.changes == [
         ("cni", "installed containernetworking-plugins"),
         ("cni", "linked into /opt/cni/bin: bridge firewall host-local loopback portmap vlan"),
     ]
@@ -323,8 +323,8 @@ def test_cni_plugins_of_others_stay(debian: Host) -> None:
 def test_time_is_kept_from_now_on(debian: Host) -> None:
     """Where no time service is installed, one is; the clock need not be right at once for a second run to rest."""
     asked = Prepare(time_sync=True)
-    told = prepare(debian, asked)
-    assert told.changes == [
+    reported = prepare(debian, asked)
+    assert reported.changes == [
         ("time_sync", "installed systemd-timesyncd"),
         ("time_sync", "switched time synchronization on"),
     ]
@@ -334,8 +334,8 @@ def test_time_is_kept_from_now_on(debian: Host) -> None:
 def test_time_service_that_is_there_is_switched_on(debian: Host) -> None:
     """Nothing is installed then."""
     debian.write("/standin/installed", "chrony 4.3\n")
-    told = prepare(debian, Prepare(time_sync=True))
-    assert told.changes == [("time_sync", "switched time synchronization on")]
+    reported = prepare(debian, Prepare(time_sync=True))
+    assert reported.changes == [("time_sync", "switched time synchronization on")]
 
 
 # --- firewalls -------------------------------------------------------------------------------------------------------
@@ -345,8 +345,8 @@ def test_ufw_lets_the_port_out(debian: Host) -> None:
     """By ufw's own rule, once."""
     asked = Prepare(firewall=True)
     add(debian, "ufw")
-    told = prepare(debian, asked)
-    assert told.changes == [("firewall", "ufw lets TCP 4647 out")]
+    reported = prepare(debian, asked)
+    assert reported.changes == [("firewall", "ufw lets TCP 4647 out")]
     assert still_needed(debian, asked) == []
     assert run(debian, (("firewall", "ufw", "4647"),)).changes == []
 
@@ -357,8 +357,8 @@ def test_nftables_lets_the_port_out_now_and_at_boot(debian: Host) -> None:
     add(debian, "nft")
     debian.write("/etc/nftables.conf", "#!/usr/sbin/nft -f\nflush ruleset\n", 0o755)
     debian.write("/standin/units/nftables.service", "enabled active\n")
-    told = prepare(debian, asked)
-    assert told.changes == [("firewall", "nftables lets TCP 4647 out, now and at boot")]
+    reported = prepare(debian, asked)
+    assert reported.changes == [("firewall", "nftables lets TCP 4647 out, now and at boot")]
     rule = 'insert rule inet filter output tcp dport 4647 accept comment "ionet"\n'
     assert debian.read("/etc/nftables.conf") == f"#!/usr/sbin/nft -f\nflush ruleset\n{rule}"
     assert debian.path("/etc/nftables.conf").stat().st_mode & 0o777 == 0o755
@@ -368,22 +368,22 @@ def test_nftables_lets_the_port_out_now_and_at_boot(debian: Host) -> None:
 
 @pytest.mark.parametrize("unit", ["disabled active\n", None])
 def test_nftables_of_unknown_origin_are_left_alone(debian: Host, unit: str | None) -> None:
-    """A rule that the next boot would lose is not added, and a person is told."""
+    """A rule that the next boot would lose is not added, and a person is reported."""
     add(debian, "nft")
     debian.write("/etc/nftables.conf", "flush ruleset\n")
     if unit:
         debian.write("/standin/units/nftables.service", unit)
-    told = prepare(debian, Prepare(firewall=True))
-    assert told.error is not None
-    assert told.error[0] == "firewall_unclear"
+    reported = prepare(debian, Prepare(firewall=True))
+    assert reported.error is not None
+    assert reported.error[0] == "firewall_unclear"
     assert not debian.path("/standin/rules").exists()
 
 
 def test_firewalld_lets_the_port_out(debian: Host) -> None:
     """For both families, now and for good."""
     add(debian, "firewall-cmd")
-    told = run(debian, (("firewall", "firewalld", "4647"),))
-    assert [what for _, what in told.changes] == [
+    reported = run(debian, (("firewall", "firewalld", "4647"),))
+    assert [what for _, what in reported.changes] == [
         "firewalld lets TCP 4647 out (ipv4, --permanent)",
         "firewalld lets TCP 4647 out (ipv4)",
         "firewalld lets TCP 4647 out (ipv6, --permanent)",
@@ -396,8 +396,8 @@ def test_iptables_rules_are_saved(debian: Host) -> None:
     """A rule counts once it outlives a boot."""
     asked = Prepare(firewall=True)
     add(debian, "iptables", "netfilter-persistent")
-    told = prepare(debian, asked)
-    assert told.changes == [("firewall", "iptables lets TCP 4647 out")]
+    reported = prepare(debian, asked)
+    assert reported.changes == [("firewall", "iptables lets TCP 4647 out")]
     assert debian.read("/standin/saved") == "-I OUTPUT -p tcp --dport 4647 -j ACCEPT\n"
     assert still_needed(debian, asked) == []
 
@@ -405,9 +405,9 @@ def test_iptables_rules_are_saved(debian: Host) -> None:
 def test_iptables_rules_that_nobody_saves_are_left_alone(debian: Host) -> None:
     """Without netfilter-persistent nothing is changed."""
     add(debian, "iptables")
-    told = prepare(debian, Prepare(firewall=True))
-    assert told.error is not None
-    assert told.error[0] == "firewall_unclear"
+    reported = prepare(debian, Prepare(firewall=True))
+    assert reported.error is not None
+    assert reported.error[0] == "firewall_unclear"
     assert not debian.path("/standin/rules").exists()
 
 
@@ -424,12 +424,12 @@ def driver_host(debian: Host, offers: str = "nvidia-driver-550 550.90.07-0ubuntu
 
 def test_a_driver_that_loads_needs_no_reboot(debian: Host) -> None:
     """Where nothing else has the cards, the module is loaded at once."""
-    told = prepare(driver_host(debian), Prepare(driver="550"))
-    assert told.changes == [
+    reported = prepare(driver_host(debian), Prepare(driver="550"))
+    assert reported.changes == [
         ("driver", "installed nvidia-driver-550"),
         ("driver", "loaded the driver 550.90.07"),
     ]
-    assert (told.reboot, told.is_done) == (None, True)
+    assert (reported.reboot, reported.is_done) == (None, True)
 
 
 def test_headers_of_the_running_kernel_come_along(debian: Host) -> None:
@@ -460,28 +460,28 @@ def test_an_older_driver_is_replaced_by_a_reboot(debian: Host) -> None:
     debian.write(
         "/proc/driver/nvidia/version", "NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.183.01  Sun\n"
     )
-    told = prepare(driver_host(debian), Prepare(driver="550", reboot=True))
-    assert told.reboot == "the NVIDIA driver 550.90.07 takes over from 535.183.01"
+    reported = prepare(driver_host(debian), Prepare(driver="550", reboot=True))
+    assert reported.reboot == "the NVIDIA driver 550.90.07 takes over from 535.183.01"
 
 
 def test_a_driver_that_does_not_load_after_the_reboot_is_not_rebooted_again(debian: Host) -> None:
-    """One reboot is tried; then the kernel's words are told."""
+    """One reboot is tried; then the kernel's words are reported."""
     driver_host(debian)
     debian.write("/standin/no-modules", "nvidia\n")
     asked = Prepare(driver="550", reboot=True)
     assert prepare(debian, asked).reboot is not None
     debian.write("/proc/sys/kernel/random/boot_id", "b0071d00-0000-4000-8000-000000000002\n")
-    told = prepare(debian, asked)
-    assert told.error is not None
-    assert (told.error[0], "Module nvidia not found" in told.error[1]) == ("driver_not_loaded", True)
+    reported = prepare(debian, asked)
+    assert reported.error is not None
+    assert (reported.error[0], "Module nvidia not found" in reported.error[1]) == ("driver_not_loaded", True)
 
 
 def test_a_driver_that_is_installed_is_not_installed_again(debian: Host) -> None:
     """Only its module is loaded."""
     debian.write("/standin/installed", "nvidia-driver-550 550.90.07-0ubuntu1\n")
     debian.write("/standin/modinfo", "550.90.07\n")
-    told = prepare(debian, Prepare(driver="550"))
-    assert told.changes == [("driver", "loaded the driver 550.90.07")]
+    reported = prepare(debian, Prepare(driver="550"))
+    assert reported.changes == [("driver", "loaded the driver 550.90.07")]
 
 
 @pytest.mark.parametrize(
@@ -500,16 +500,16 @@ def test_debian_s_driver_is_taken_where_it_is_of_the_branch(debian: Host, offers
 @pytest.mark.parametrize("offers", ["nvidia-driver 535.216.01-1~deb12u1\n", ""])
 def test_another_branch_than_the_one_asked_for_is_missing(debian: Host, offers: str) -> None:
     """Nothing else is installed instead."""
-    told = prepare(driver_host(debian, offers), Prepare(driver="550"))
-    assert told.error is not None
-    assert (told.error[0], installed(debian)) == ("package_missing", [])
+    reported = prepare(driver_host(debian, offers), Prepare(driver="550"))
+    assert reported.error is not None
+    assert (reported.error[0], installed(debian)) == ("package_missing", [])
 
 
 def test_a_held_driver_is_left_alone(debian: Host) -> None:
     """Whoever put it on hold had a reason."""
     debian.write("/standin/held", "libnvidia-compute-535\n")
-    told = prepare(driver_host(debian), Prepare(driver="550"))
-    assert (told.error, installed(debian)) == (
+    reported = prepare(driver_host(debian), Prepare(driver="550"))
+    assert (reported.error, installed(debian)) == (
         ("package_held", "driver: libnvidia-compute-535 is on hold"),
         [],
     )
@@ -523,9 +523,9 @@ def test_a_hold_on_something_else_does_not_matter(debian: Host) -> None:
 
 def test_persistence_is_kept_by_a_unit_of_ours(debian: Host) -> None:
     """Where the vendor's daemon is missing, a unit sets the mode at every boot."""
-    told = run(debian, (("persistence",),))
+    reported = run(debian, (("persistence",),))
     own = "ionet-persistence.service"
-    assert told.changes == [
+    assert reported.changes == [
         ("persistence", f"wrote {own}"),
         ("persistence", f"{own} keeps the driver loaded"),
     ]
@@ -537,8 +537,8 @@ def test_persistence_is_kept_by_the_vendor_s_daemon(debian: Host) -> None:
     """Where it is installed and does its work, nothing is added."""
     debian.write("/standin/units/nvidia-persistenced.service", "disabled inactive\n")
     debian.write("/standin/persistence", "Enabled\n")
-    told = run(debian, (("persistence",),))
-    assert told.changes == [("persistence", "nvidia-persistenced keeps the driver loaded")]
+    reported = run(debian, (("persistence",),))
+    assert reported.changes == [("persistence", "nvidia-persistenced keeps the driver loaded")]
 
 
 # --- packages --------------------------------------------------------------------------------------------------------
@@ -554,15 +554,15 @@ def test_files_that_came_along_are_installed(debian: Host, tmp_path: Path) -> No
     """Without a way out, and without asking anybody else."""
     debian.write("/standin/offers", "")
     brought = package(tmp_path, "docker", "docker.io_24.0.5_amd64.deb")
-    told = prepare(debian, Prepare(docker=True), (brought,))
-    assert told.changes[0] == ("docker", "installed docker.io from files")
+    reported = prepare(debian, Prepare(docker=True), (brought,))
+    assert reported.changes[0] == ("docker", "installed docker.io from files")
     (call,) = calls(debian, "apt-get")
     assert "Dir::Etc::sourcelist=/dev/null" in call
     assert not debian.path("/var/lib/ionet/staging").exists()
 
 
 @pytest.mark.parametrize(
-    ("said", "code"),
+    ("output", "code"),
     [
         (
             "E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 9 (apt)",
@@ -583,28 +583,28 @@ def test_files_that_came_along_are_installed(debian: Host, tmp_path: Path) -> No
         ("something nobody has heard of", "prepare_failed"),
     ],
 )
-def test_what_a_package_manager_complains_of_has_a_code(debian: Host, said: str, code: str) -> None:
-    """Its own words are told, under a code that scripts can match."""
-    debian.write("/standin/complaints/apt-get", f"Reading package lists...\n{said}\n")
-    told = prepare(debian, Prepare(docker=True))
-    assert told.error is not None
-    assert told.error[0] == code
-    assert said.splitlines()[-1].removeprefix("E: ").strip()[:40] in told.error[1]
+def test_what_a_package_manager_complains_of_has_a_code(debian: Host, output: str, code: str) -> None:
+    """Its own output is shown, under a code that scripts can match."""
+    debian.write("/standin/complaints/apt-get", f"Reading package lists...\n{output}\n")
+    reported = prepare(debian, Prepare(docker=True))
+    assert reported.error is not None
+    assert reported.error[0] == code
+    assert output.splitlines()[-1].removeprefix("E: ").strip()[:40] in reported.error[1]
 
 
 def test_an_installation_that_was_cut_off_is_completed_first(debian: Host) -> None:
     """After a power cut dpkg refuses everything until that is done."""
     debian.write("/var/lib/dpkg/updates/0001", "")
-    told = prepare(debian, Prepare(docker=True))
-    assert told.changes[0] == ("docker", "completed an installation that was cut off")
+    reported = prepare(debian, Prepare(docker=True))
+    assert reported.changes[0] == ("docker", "completed an installation that was cut off")
 
 
 def test_without_apt_nothing_can_be_installed(debian: Host) -> None:
-    """Another family of systems is told so."""
+    """On another family of systems the message says so."""
     (debian.shims / "apt-get").unlink()
     debian.environment["PATH"] = f"{debian.shims}:{without('apt-get', debian)}"
-    told = prepare(debian, Prepare(docker=True))
-    assert told.error == ("package_missing", "docker: this host has no apt-get to install docker-ce with")
+    reported = prepare(debian, Prepare(docker=True))
+    assert reported.error == ("package_missing", "docker: this host has no apt-get to install docker-ce with")
 
 
 def without(name: str, host: Host) -> str:
@@ -648,8 +648,8 @@ def running(debian: Host, program: Path, text: str) -> Iterator[subprocess.Popen
 def test_a_miner_is_ended(debian: Host, miner: subprocess.Popen[bytes]) -> None:
     """By a signal that lets it tidy up; what it was is written down."""
     asked = Prepare(stop_miner=True)
-    told = prepare(debian, asked)
-    assert told.changes == [("stop_miner", f"sent SIGTERM to t-rex (process {miner.pid})")]
+    reported = prepare(debian, asked)
+    assert reported.changes == [("stop_miner", f"sent SIGTERM to t-rex (process {miner.pid})")]
     assert miner.wait(timeout=10) == -15
     assert "command\t" in debian.read(MINERS_UNDO)
     assert still_needed(debian, asked) == []
@@ -667,16 +667,16 @@ def test_a_miner_that_heeds_nothing_is_killed(debian: Host, tmp_path: Path) -> N
         deadline = time.monotonic() + 10
         while not ready.exists() and time.monotonic() < deadline:
             pass
-        told = prepare(debian, Prepare(stop_miner=True))
-        assert [what.split()[1] for _, what in told.changes] == ["SIGTERM", "SIGKILL"]
+        reported = prepare(debian, Prepare(stop_miner=True))
+        assert [what.split()[1] for _, what in reported.changes] == ["SIGTERM", "SIGKILL"]
         assert process.wait(timeout=10) == -9
 
 
 def test_a_miner_s_unit_is_stopped_and_put_back(debian: Host) -> None:
     """What it was is written down before it is changed, and one command undoes it."""
     debian.write("/standin/units/rig.service", "enabled active\n")
-    told = run(debian, (("miner", "t-rex", "rig.service"), ("stop_miner",)))
-    assert told.changes == [("stop_miner", "disabled rig.service"), ("stop_miner", "stopped rig.service")]
+    reported = run(debian, (("miner", "t-rex", "rig.service"), ("stop_miner",)))
+    assert reported.changes == [("stop_miner", "disabled rig.service"), ("stop_miner", "stopped rig.service")]
     assert debian.read("/standin/units/rig.service") == "disabled inactive\n"
     restored = restore(debian)
     assert restored == "started rig.service\n"
@@ -698,8 +698,8 @@ def test_a_unit_that_was_not_enabled_is_put_back_as_it_was(debian: Host) -> None
 def test_a_unit_that_carries_more_than_a_miner_runs_on(debian: Host, unit: str) -> None:
     """A miner that somebody started by hand runs in the unit of his login."""
     debian.write(f"/standin/units/{unit}", "enabled active\n")
-    told = run(debian, (("miner", "t-rex", unit), ("stop_miner",)))
-    assert (told.changes, told.is_done) == ([], True)
+    reported = run(debian, (("miner", "t-rex", unit), ("stop_miner",)))
+    assert (reported.changes, reported.is_done) == ([], True)
     assert debian.read(f"/standin/units/{unit}") == "enabled active\n"
 
 
@@ -721,8 +721,8 @@ def test_crontabs_no_longer_start_a_miner(debian: Host) -> None:
     """Its lines become comments, those of others stay, and all come back."""
     table = "/var/spool/cron/crontabs/root"
     debian.write(table, TABLE, 0o600)
-    told = run(debian, (("miner", "t-rex", "-"), ("stop_miner",)))
-    assert told.changes == [("stop_miner", f"took the miner out of {table}")]
+    reported = run(debian, (("miner", "t-rex", "-"), ("stop_miner",)))
+    assert reported.changes == [("stop_miner", f"took the miner out of {table}")]
     assert (debian.read(table), debian.path(table).stat().st_mode & 0o777) == (MARKED, 0o600)
     assert run(debian, (("miner", "t-rex", "-"), ("stop_miner",))).changes == []
     restore(debian)
@@ -736,8 +736,8 @@ def test_hiveos_stops_its_miner_by_its_own_command(debian: Host) -> None:
     debian.write("/etc/systemd/system/hive.service", "[Service]\n")
     debian.write("/standin/units/hive.service", "enabled active\n")
     assert still_needed(debian, asked) != []
-    told = prepare(debian, asked)
-    assert told.changes == [
+    reported = prepare(debian, asked)
+    assert reported.changes == [
         ("stop_miner", "stopped the miner of HiveOS"),
         ("stop_miner", "disabled hive.service"),
         ("stop_miner", "stopped hive.service"),
@@ -763,10 +763,10 @@ def test_all_at_once_comes_in_its_order(debian: Host) -> None:
     asked = Prepare(docker=True, container_toolkit=True, cni=True, modules=True, time_sync=True)
     with debian.path("/standin/offers").open("a") as offers:
         offers.write("nvidia-container-toolkit 1.17.8\n")
-    told = prepare(debian, asked)
-    announced = [report[1] for report in told.reports if report[0] == "step"]
+    reported = prepare(debian, asked)
+    announced = [report[1] for report in reported.reports if report[0] == "step"]
     assert announced == ["time_sync", "modules", "docker", "container_toolkit", "cni"]
-    assert told.is_done
+    assert reported.is_done
     assert_lasting(debian, asked)
 
 
@@ -776,8 +776,8 @@ def test_what_asks_for_a_reboot_is_granted_one(debian: Host) -> None:
         "/standin/effects/docker.io",
         f'{DOCKER}\nmkdir -p "$IONET_ROOT/run"; : >"$IONET_ROOT/run/reboot-required"',
     )
-    told = prepare(debian, Prepare(docker=True, reboot=True))
-    assert told.reboot == "a package that was installed asks for it"
+    reported = prepare(debian, Prepare(docker=True, reboot=True))
+    assert reported.reboot == "a package that was installed asks for it"
     debian.path("/opt").mkdir(exist_ok=True)
     assert prepare(debian, Prepare(cni=True)).reboot is None
 
@@ -785,8 +785,8 @@ def test_what_asks_for_a_reboot_is_granted_one(debian: Host) -> None:
 def test_a_rehearsal_host_changes_nothing_of_the_machine(debian: Host) -> None:
     """Below another root only stand-ins may be called."""
     debian.environment.pop("IONET_STANDINS")
-    told = prepare(debian, Prepare(docker=True))
-    assert told.error == ("prepare_failed", "prepare: a rehearsal host has no apt-get of its own")
+    reported = prepare(debian, Prepare(docker=True))
+    assert reported.error == ("prepare_failed", "prepare: a rehearsal host has no apt-get of its own")
 
 
 def test_another_rollout_s_lock_is_respected(debian: Host) -> None:
