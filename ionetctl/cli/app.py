@@ -1,6 +1,6 @@
-"""The command tree of ionetctl, and the process's way in and out.
+"""The command tree of ionetctl, and its entry point.
 
-Loads nothing heavy: each command imports what it needs when it runs, so that ``--help`` and completion stay quick.
+Imports little: each command imports what it needs when it runs, so that ``--help`` and completion stay quick.
 """
 
 from __future__ import annotations

@@ -1,15 +1,18 @@
 """The options that commands share, each defined once: flags, environment variable, help and panel.
 
-Typer reads these annotations; what an option means to a rollout is told elsewhere. Light on imports, since every
+Typer reads these annotations. What an option means to a rollout is not known here. Imports little, since every
 ``--help`` loads this.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Final
+from typing import Annotated, Final, Self
 
 import typer
+
+from ionetctl.ui.verbosity import Verbosity
 
 COMMON: Final = "Common options"
 ROLLOUT: Final = "Rollout options"
@@ -150,3 +153,27 @@ Takeover = Annotated[
         help="Replace a Nomad client that ionetctl did not install.",
     ),
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class CommonOptions:
+    """What the options that every command has ask for."""
+
+    output: OutputFormat = OutputFormat.HUMAN
+    verbosity: Verbosity = Verbosity.NORMAL
+    color: ColorChoice = ColorChoice.AUTO
+    no_input: bool = False
+
+    @classmethod
+    def parse(
+        cls,
+        *,
+        output: Output = OutputFormat.HUMAN,
+        quiet: Quiet = False,
+        verbose: Verbose = 0,
+        color: Color = ColorChoice.AUTO,
+        no_input: NoInput = False,
+    ) -> Self:
+        """The record of what Typer read; ``-q`` wins over ``-v``. Every command has these parameters as options."""
+        verbosity = Verbosity.QUIET if quiet else Verbosity(min(Verbosity.NORMAL + verbose, Verbosity.DEBUG))
+        return cls(output, verbosity, color, no_input)

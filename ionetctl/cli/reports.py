@@ -1,4 +1,4 @@
-"""``--report FORMAT=FILE``: which report modules there are, checked before anything runs, written when it is over."""
+"""``--report FORMAT=FILE``: parses the option before anything runs, and writes the reports at the end."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Report:
 
 
 def parse_reports(texts: Iterable[str]) -> tuple[Report, ...]:
-    """The reports asked for; raises ``UsageError`` for an unknown format or a place that cannot be written."""
+    """The reports asked for; raises ``UsageError`` for an unknown format or a directory that is not writable."""
     return tuple(_parse(text) for text in texts)
 
 

@@ -1,4 +1,4 @@
-"""What a rollout shows and asks while it runs: its sinks, its prompt, its summary."""
+"""Shows a rollout while it runs: its sinks, the prompt before hosts change, its result."""
 
 from __future__ import annotations
 
@@ -25,22 +25,23 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from ionetctl.cli.output import Common, Face
+    from ionetctl.cli.options import CommonOptions
+    from ionetctl.cli.output import Display
     from ionetctl.core.events import Envelope
     from ionetctl.core.ports import Sink
     from ionetctl.core.settings import Settings
     from ionetctl.summary.rollout_summary import Summary
 
 
-def can_ask(common: Common, settings: Settings) -> bool:
-    """Whether somebody sits there who may be asked."""
+def can_ask(common: CommonOptions, settings: Settings) -> bool:
+    """Whether a person can be asked: at a terminal, without ``--no-input``, not in CI."""
     streams = (sys.stdin, sys.stderr)
     is_attended = all(stream is not None and stream.isatty() for stream in streams)
     return is_attended and not (common.no_input or settings.is_ci)
 
 
-def check_consent(common: Common, settings: Settings, inventory: str) -> None:
-    """Raise ``UsageError`` (``consent_needed``) where hosts would change and nobody can be asked first."""
+def check_consent(common: CommonOptions, settings: Settings, inventory: str) -> None:
+    """Raise ``UsageError`` (``consent_needed``) if no person can be asked before hosts change."""
     if inventory == "-" or not can_ask(common, settings):
         raise UsageError(
             "consent_needed",
@@ -56,50 +57,53 @@ class SummarySink:
         self.fold = SummaryFold()
 
     async def take(self, envelopes: Sequence[Envelope]) -> None:
-        """Fold them in."""
+        """Add the events."""
         for envelope in envelopes:
             self.fold.take(envelope)
 
     async def close(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: nothing is buffered."""
 
 
 class NdjsonSink:
-    """Streams events to standard output, one a line, as they happen."""
+    """Streams events to standard output, one a line, as they happen.
 
-    def __init__(self, face: Face, *, has_past: bool = False) -> None:
-        self._face = face
+    ``has_past`` says that the first batch is the past of a resumed rollout, which is not written again.
+    """
+
+    def __init__(self, display: Display, *, has_past: bool = False) -> None:
+        self._display = display
         self._has_past = has_past
 
     async def take(self, envelopes: Sequence[Envelope]) -> None:
-        """Write them; a slow reader holds up this sink but not the loop. The past of a resumed rollout was written."""
+        """Write the events in a thread, so that a slow reader does not block the event loop."""
         is_past, self._has_past = self._has_past, False
         if is_past:
             return
         data = b"".join(encode(envelope) + b"\n" for envelope in envelopes)
-        await asyncio.to_thread(self._face.write, data)
+        await asyncio.to_thread(self._display.write, data)
 
     async def close(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: nothing is buffered."""
 
 
-class RolloutFace:
-    """The sinks of one rollout, in ``sinks``.
+class RolloutDisplay:
+    """Shows one rollout through the event sinks in ``sinks``.
 
-    ``asks`` whether a person confirms the plan; ``has_past`` says that the first batch is what was done before.
+    ``asks`` says that a person confirms the plan, ``has_past`` that the first batch is the past of a resumed rollout.
     """
 
-    def __init__(self, face: Face, settings: Settings, *, asks: bool, has_past: bool = False) -> None:
-        self._face = face
+    def __init__(self, display: Display, settings: Settings, *, asks: bool, has_past: bool = False) -> None:
+        self._display = display
         self._asks = asks
         self._summary = SummarySink()
-        self._screen = _screen(face, settings, has_past=has_past)
+        self._screen = _screen(display, settings, has_past=has_past)
         self.sinks: tuple[Sink, ...] = (self._summary, self._screen)
-        if face.common.output is OutputFormat.NDJSON:
-            self.sinks += (NdjsonSink(face, has_past=has_past),)
+        if display.common.output is OutputFormat.NDJSON:
+            self.sinks += (NdjsonSink(display, has_past=has_past),)
 
     def run(self, rollout: Coroutine[Any, Any, ExitCode]) -> Summary:
-        """The summary of the rollout, run to its end; an error of ours is part of it, a bug is raised."""
+        """Run the rollout and return its summary, which includes an ``IonetctlError``; any other exception is raised."""
         fold = self._summary.fold
         try:
             exit_code = asyncio.run(rollout)
@@ -114,12 +118,12 @@ class RolloutFace:
         return fold.summary(exit_code=exit_code)
 
     async def confirm(self, _overview: object) -> bool:
-        """Whether the plan may be carried out; shows it and asks where a person is to be asked."""
+        """Whether the plan may be carried out. Shows the plan and asks, if a person confirms it."""
         if not self._asks:
             return True
         if isinstance(self._screen, LiveScreen):
             self._screen.stop()
-        err = self._face.err
+        err = self._display.err
         summary = self._summary.fold.summary()
         plans = summary.plans
         for line in (*placement_lines(summary.placements), *plan_lines(plans)):
@@ -132,24 +136,24 @@ class RolloutFace:
     def result(
         self,
         summary: Summary,
-        describe: Callable[[Summary], Iterable[RenderableType]] = lines,
-        put: Callable[[Summary], dict[str, Any]] = document,
+        view: Callable[[Summary], Iterable[RenderableType]] = lines,
+        make_document: Callable[[Summary], dict[str, Any]] = document,
     ) -> CommandResult:
-        """The rollout's result, for people in the words of ``describe`` and for programs as ``put`` has it."""
+        """The rollout's result: ``view`` makes what people see, ``make_document`` what ``-o json`` writes."""
         return CommandResult(
-            document=put(summary),
-            view=lambda: () if self._is_silent(summary) else describe(summary),
+            document=make_document(summary),
+            view=lambda: () if self._is_silent(summary) else view(summary),
             exit_code=summary.exit_code,
             failure=summary.error,
         )
 
     def _is_silent(self, summary: Summary) -> bool:
-        is_well = summary.exit_code in {ExitCode.OK, ExitCode.CHANGES}
-        return is_well and self._face.common.verbosity is Verbosity.QUIET
+        is_success = summary.exit_code in {ExitCode.OK, ExitCode.CHANGES}
+        return is_success and self._display.common.verbosity is Verbosity.QUIET
 
 
 async def read_line() -> str:
-    """A line from the terminal, without a thread that would outlive a signal; empty at its end."""
+    """A line from the terminal, empty at end of file. Uses no thread: one would keep running after a signal."""
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[str] = loop.create_future()
     descriptor = sys.stdin.fileno()
@@ -165,8 +169,8 @@ async def read_line() -> str:
         loop.remove_reader(descriptor)
 
 
-def _screen(face: Face, settings: Settings, *, has_past: bool) -> LiveScreen | PlainLines:
-    verbosity = face.common.verbosity
-    if verbosity > Verbosity.QUIET and not settings.is_ci and can_redraw(face.err):
-        return LiveScreen(face.err, verbosity, has_past=has_past)
-    return PlainLines(face.note, verbosity, has_past=has_past)
+def _screen(display: Display, settings: Settings, *, has_past: bool) -> LiveScreen | PlainLines:
+    verbosity = display.common.verbosity
+    if verbosity > Verbosity.QUIET and not settings.is_ci and can_redraw(display.err):
+        return LiveScreen(display.err, verbosity, has_past=has_past)
+    return PlainLines(display.message, verbosity, has_past=has_past)

@@ -1,44 +1,72 @@
-"""Runs a command's body and ends the process with its exit code, whatever happened in between."""
+"""Makes Typer commands of functions that return a result: adds the common options, shows the result, sets the exit code."""
 
 from __future__ import annotations
 
+import inspect
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Concatenate, NoReturn
 
 import typer
 
-from ionetctl.cli.output import CommandResult, Common, Face, error_document, failure_of, gravest
+from ionetctl.cli.options import CommonOptions
+from ionetctl.cli.output import CommandResult, Display, error_document, failure_of, most_serious
 from ionetctl.core.errors import ExitCode
 from ionetctl.ui.verbosity import Verbosity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ionetctl.core.settings import Settings
     from ionetctl.summary.rollout_summary import Failure
 
-FailureDocument = "Callable[[Failure, ExitCode], Any]"
+FailureDocument = Callable[["Failure", ExitCode], Any]
+"""Makes the ``-o json`` document of a command that failed."""
+
+
+def command(
+    failure_document: FailureDocument = error_document,
+) -> Callable[[Callable[Concatenate[Display, ...], CommandResult]], Callable[..., NoReturn]]:
+    """Make a Typer command of a function that takes a ``Display`` and its own options, and returns its result.
+
+    The common options follow its own. The command never returns: it raises ``typer.Exit`` with the exit code.
+    """
+    common = inspect.signature(CommonOptions.parse, eval_str=True).parameters
+
+    def decorate(body: Callable[Concatenate[Display, ...], CommandResult]) -> Callable[..., NoReturn]:
+        @wraps(body)
+        def typer_command(**arguments: Any) -> NoReturn:  # noqa: ANN401  (what Typer parsed by the signature below)
+            options = CommonOptions.parse(**{name: arguments.pop(name) for name in common})
+            run(options, lambda display: body(display, **arguments), failure_document)
+
+        _, *own = inspect.signature(body, eval_str=True).parameters.values()
+        typer_command.__signature__ = inspect.Signature([*own, *common.values()])  # type: ignore[attr-defined]
+        return typer_command
+
+    return decorate
 
 
 def run(
-    common: Common,
-    body: Callable[[Face], CommandResult],
-    describe_failure: Callable[[Failure, ExitCode], Any] = error_document,
+    common: CommonOptions,
+    body: Callable[[Display], CommandResult],
+    failure_document: FailureDocument = error_document,
 ) -> NoReturn:
-    """Show what ``body`` returns, or what went wrong in the shape of ``describe_failure``, and exit accordingly."""
-    face = Face(common)
+    """Show what ``body`` returns, or its exception as ``failure_document`` has it; raise ``typer.Exit``."""
+    display = Display(common)
     try:
-        result = body(face)
+        result = body(display)
     except typer.Exit:
         raise
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  (the last line: every error becomes an exit code)
-        result = _failed(face, error, describe_failure)
-    face.show(result)
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  (the last handler: every error becomes an exit code)
+        failure, exit_code = failure_of(error)
+        if exit_code is ExitCode.BUG and common.verbosity is Verbosity.DEBUG:
+            _print_places(most_serious(error) if isinstance(error, BaseExceptionGroup) else error)
+        result = CommandResult(failure_document(failure, exit_code), exit_code=exit_code, failure=failure)
+    display.show(result)
     raise typer.Exit(int(result.exit_code))
 
 
 def load_settings(state_dir: str | None = None) -> Settings:
-    """The process's settings, with ``--state-dir`` where it was given."""
+    """The process's settings, with the state directory of ``--state-dir`` if given."""
     from dataclasses import replace
     from pathlib import Path
 
@@ -50,17 +78,8 @@ def load_settings(state_dir: str | None = None) -> Settings:
     return replace(settings, state_dir=Path(state_dir).expanduser().absolute())
 
 
-def _failed(
-    face: Face, error: BaseException, describe_failure: Callable[[Failure, ExitCode], Any]
-) -> CommandResult:
-    failure, exit_code = failure_of(error)
-    if exit_code is ExitCode.BUG and face.common.verbosity is Verbosity.DEBUG:
-        _print_places(gravest(error) if isinstance(error, BaseExceptionGroup) else error)
-    return CommandResult(document=describe_failure(failure, exit_code), exit_code=exit_code, failure=failure)
-
-
 def _print_places(error: BaseException) -> None:
-    """Places only, no values: what a frame held or an exception says may be secret."""
+    """Print where the error was raised, without values: those and the error's text may be secret."""
     import traceback
 
     if sys.stderr is not None:

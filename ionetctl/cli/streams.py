@@ -1,4 +1,4 @@
-"""The process's own streams at its beginning and end: closed ones, and readers that went away."""
+"""The process's standard streams: replaces closed ones, and ignores readers that have gone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def tolerant_streams() -> Iterator[None]:
-    """Within the block streams that were closed before it swallow; at its end nobody's absence is an error."""
+    """Within the block closed streams discard what is written; at its end a broken pipe is not an error."""
     _open_closed()
     try:
         yield
@@ -29,7 +29,7 @@ def tolerant_streams() -> Iterator[None]:
 
 
 def _open_closed() -> None:
-    """A stream that was closed before we began is ``None`` in Python; libraries expect one that swallows."""
+    """Open the null device for closed streams: Python has ``None`` there, libraries expect a stream."""
     if sys.stdout is None:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115  (lives as long as the process)
     if sys.stderr is None:
@@ -37,7 +37,7 @@ def _open_closed() -> None:
 
 
 def _discard(descriptor: int) -> None:
-    """Point a descriptor nowhere, so that the interpreter's own last flush finds no broken pipe."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, descriptor)
-    os.close(nowhere)
+    """Point a descriptor at the null device, so that the interpreter's last flush finds no broken pipe."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, descriptor)
+    os.close(null)

@@ -1,7 +1,7 @@
 """What the lines mean that a host reports while it is prepared or changed: one ``Report`` each.
 
 Pure. Nothing a host reports is believed to be well-formed or of reasonable size. The grammar stands in
-``docs/host-protocol.md``.
+``docs/explanation/host-protocol.md``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One dialogue with a host: an exec of ``receive.sh``, the archive on its standard input, reports on its standard output.
 
-See docs/host-protocol.md. Knows what an apply and a preparation have in common on the wire, and neither of the two.
+See docs/explanation/host-protocol.md. Knows what an apply and a preparation have in common on the wire, and neither of the two.
 """
 
 from __future__ import annotations

@@ -19,8 +19,10 @@ from ionetctl.host import outcomes
 from ionetctl.host.apply_session import apply_payload
 from ionetctl.host.confirm_node import NodeConfirmation, confirm_node
 from ionetctl.host.dialogue import Opening
+from ionetctl.host.planned_host import Mark, PlannedHost
+from ionetctl.host.planner import Planner
 from ionetctl.host.prepare import Preparer
-from ionetctl.host.release_node import Admission, Candidate, Mark
+from ionetctl.host.release_node import Admission
 from ionetctl.host.survey import Surveyed, Surveyor
 from ionetctl.plan.prepare_steps import SEEN_AT_START
 from ionetctl.plan.shipment import pack
@@ -60,7 +62,8 @@ class Pipeline:
     def __init__(self, dependencies: Dependencies) -> None:
         self._deps = dependencies
         self._surveyor = Surveyor(dependencies)
-        self._preparing = Preparer(dependencies)
+        self._planner = Planner(dependencies)
+        self._preparer = Preparer(dependencies)
 
     async def survey(self, host: Host) -> Surveyed | Blocked | Outcome:
         """The host as it is, with its outcome where it must not be touched; that alone where it cannot be surveyed."""
@@ -107,7 +110,7 @@ class Pipeline:
         async def survey(session: Session) -> Surveyed:
             return await self._survey_before_apply(host, session)
 
-        async with self._preparing.prepared(host, survey, attempt) as (session, now, done):
+        async with self._preparer.prepared(host, survey, attempt) as (session, now, done):
             self._refuse_unmended(now)
             fresh = self._plan_again(planned, now, nonce, done)
             if fresh.plan.is_empty:

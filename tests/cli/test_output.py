@@ -7,8 +7,8 @@ import io
 import pytest
 import typer
 
-from ionetctl.cli.options import ColorChoice, OutputFormat
-from ionetctl.cli.output import CommandResult, Common, Face, failure_of
+from ionetctl.cli.options import CommonOptions, OutputFormat
+from ionetctl.cli.output import CommandResult, Display, failure_of
 from ionetctl.cli.run import run
 from ionetctl.core.errors import ConfigurationError, ExitCode, RegionError
 from ionetctl.summary.rollout_summary import Failure
@@ -42,12 +42,12 @@ def test_every_exception_has_its_code(error: BaseException, code: str, exit_code
 def test_bug_tells_no_secret(capsys: pytest.CaptureFixture[str], verbosity: Verbosity) -> None:
     """What an unexpected exception holds is not shown, its type and, with -vv, its place are."""
 
-    def body(_: Face) -> CommandResult:
+    def body(_: Display) -> CommandResult:
         token = SECRET
         raise ExceptionGroup(token, [ValueError(token)])
 
     with pytest.raises(typer.Exit) as ended:
-        run(Common(verbosity=verbosity), body)
+        run(CommonOptions(verbosity=verbosity), body)
     captured = capsys.readouterr()
     assert (ended.value.exit_code, SECRET in captured.err + captured.out) == (1, False)
     assert "unexpected ValueError" in captured.err
@@ -56,11 +56,11 @@ def test_bug_tells_no_secret(capsys: pytest.CaptureFixture[str], verbosity: Verb
 def test_our_own_error_tells_its_message(capsys: pytest.CaptureFixture[str]) -> None:
     """The control: what is meant to be read is shown, on standard error, line by line."""
 
-    def body(_: Face) -> CommandResult:
+    def body(_: Display) -> CommandResult:
         raise ConfigurationError("inventory_invalid", f"first {SECRET}\n    second\x1b[2J", "mend it")
 
     with pytest.raises(typer.Exit) as ended:
-        run(Common(), body)
+        run(CommonOptions(), body)
     captured = capsys.readouterr()
     expected = f"error inventory_invalid: first {SECRET}\n      second\n  → mend it\n"
     assert (ended.value.exit_code, captured.out, captured.err) == (3, "", expected)
@@ -69,11 +69,11 @@ def test_our_own_error_tells_its_message(capsys: pytest.CaptureFixture[str]) -> 
 def test_places_of_a_bug_are_told_with_vv(capsys: pytest.CaptureFixture[str]) -> None:
     """With -vv the files and lines on the way to a bug are listed."""
 
-    def body(_: Face) -> CommandResult:
+    def body(_: Display) -> CommandResult:
         raise ValueError(SECRET)
 
     with pytest.raises(typer.Exit):
-        run(Common(verbosity=Verbosity.DEBUG), body)
+        run(CommonOptions(verbosity=Verbosity.DEBUG), body)
     assert "test_output.py" in capsys.readouterr().err
 
 
@@ -83,7 +83,7 @@ def test_places_of_a_bug_are_told_with_vv(capsys: pytest.CaptureFixture[str]) ->
 )
 def test_verbosity_of_options(*, quiet: bool, verbose: int, expected: int) -> None:
     """Each -v says more up to -vv, and -q beats them."""
-    assert Common.of(OutputFormat.HUMAN, quiet, verbose, ColorChoice.AUTO, False).verbosity == expected
+    assert CommonOptions.parse(quiet=quiet, verbose=verbose).verbosity == expected
 
 
 @pytest.mark.parametrize(
@@ -97,6 +97,6 @@ def test_verbosity_of_options(*, quiet: bool, verbose: int, expected: int) -> No
 def test_result_is_shown_as_asked(output: OutputFormat, expected: str) -> None:
     """One result, three forms."""
     out, err = io.StringIO(), io.StringIO()
-    face = Face(Common(output), out, err)
-    face.show(CommandResult({"a": 1}, [{"b": 1}, {"b": 2}], lambda: ["seen"], failure=Failure("x", "y")))
+    display = Display(CommonOptions(output), out, err)
+    display.show(CommandResult({"a": 1}, [{"b": 1}, {"b": 2}], lambda: ["seen"], failure=Failure("x", "y")))
     assert (out.getvalue(), err.getvalue()) == (expected, "error x: y\n")

@@ -1,4 +1,4 @@
-"""Plays a made-up rollout to the command line's own face, so that a terminal can be watched without any host."""
+"""Plays a made-up rollout through the command line's own display, so that a terminal can be watched without any host."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from ionetctl.cli.options import ColorChoice, OutputFormat
-from ionetctl.cli.output import Common, Face
-from ionetctl.cli.rollout_display import RolloutFace
+from ionetctl.cli.options import CommonOptions, OutputFormat
+from ionetctl.cli.output import Display
+from ionetctl.cli.rollout_display import RolloutDisplay
 from ionetctl.cli.streams import tolerant_streams
 from ionetctl.core.errors import ExitCode, RegionError
 from ionetctl.core.events import WaveStarted
 from ionetctl.core.settings import Settings
-from ionetctl.ui.verbosity import Verbosity
 from tests.support.streams import GPU_MISSING, TIMEOUT, Rollout
 
 if TYPE_CHECKING:
@@ -54,13 +53,13 @@ async def hand_over(stream: Sequence[Envelope], sinks: Sequence[Sink], pause_s: 
 
 def main(output: str = "human", *, asks: bool = False, breaks: bool = False, hosts: int = 120) -> int:
     """A rollout of ``hosts`` hosts on this process's own streams; returns its exit code."""
-    face = Face(Common(OutputFormat(output), Verbosity.NORMAL, ColorChoice.AUTO))
+    display = Display(CommonOptions(OutputFormat(output)))
     problems = {3: GPU_MISSING, 4: GPU_MISSING, 9: TIMEOUT}
     stream = Rollout(hosts, problems, batch=100, step_s=0.001, start=datetime.now(UTC), exit_code=5).play()
-    rollout = RolloutFace(face, Settings.load(), asks=asks)
+    rollout = RolloutDisplay(display, Settings.load(), asks=asks)
     error = RegionError("region_silent", "no answer", "look") if breaks else None
     summary = rollout.run(play(stream, rollout.sinks, rollout.confirm, 0.03, error))
-    face.show(rollout.result(summary))
+    display.show(rollout.result(summary))
     return int(summary.exit_code)
 
 

@@ -1,4 +1,4 @@
-"""``ionetctl artifacts``: the cache of releases that hosts are served from, for air-gapped sites too."""
+"""``ionetctl artifacts``: the local cache of releases, for air-gapped sites too."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ionetctl.cli import options
-from ionetctl.cli.options import ColorChoice, OutputFormat
-from ionetctl.cli.output import CommandResult, Common, Face
-from ionetctl.cli.run import load_settings, run
+from ionetctl.cli.output import CommandResult, Display, failure_of
+from ionetctl.cli.run import command, load_settings
 from ionetctl.core.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -41,7 +40,9 @@ class ArchitectureChoice(StrEnum):
 
 
 @app.command()
+@command()
 def fetch(
+    display: Display,
     *,
     inventory: options.Inventory,
     architecture: Annotated[
@@ -53,64 +54,23 @@ def fetch(
         ),
     ] = None,
     artifacts: options.Artifacts = None,
-    output: options.Output = OutputFormat.HUMAN,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
-    color: options.Color = ColorChoice.AUTO,
-    no_input: options.NoInput = False,
-) -> None:
+) -> CommandResult:
     """Download the releases that an inventory pins, check them, cache them and write the lock file beside it."""
-    run(
-        Common.of(output, quiet, verbose, color, no_input),
-        lambda face: _fetch(
-            face,
-            inventory,
-            [choice.value for choice in architecture or [ArchitectureChoice.AMD64]],
-            artifacts,
-        ),
-    )
-
-
-@app.command()
-def verify(
-    *,
-    inventory: options.Inventory,
-    output: options.Output = OutputFormat.HUMAN,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
-    color: options.Color = ColorChoice.AUTO,
-    no_input: options.NoInput = False,
-) -> None:
-    """Hash every cached artifact again and hold it against the inventory's lock file."""
-    run(Common.of(output, quiet, verbose, color, no_input), lambda _: _verify(inventory))
-
-
-@app.command("list")
-def list_artifacts(
-    *,
-    output: options.Output = OutputFormat.HUMAN,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
-    color: options.Color = ColorChoice.AUTO,
-    no_input: options.NoInput = False,
-) -> None:
-    """List what the cache holds; nothing is checked."""
-    run(Common.of(output, quiet, verbose, color, no_input), lambda _: _list())
-
-
-def _fetch(face: Face, inventory: str, architectures: Sequence[str], mirror: str | None) -> CommandResult:
     import asyncio
 
     from ionetctl.inventory.load import load_inventory
 
     site = load_inventory(inventory)
-    store = open_store(site, load_settings(), mirror)
-    needs = releases(site, architectures)
-    asyncio.run(store.ensure(needs, _progress_teller(face)))
-    return _listed([artifact for artifact in store.cached() if artifact.key in needs])
+    store = open_store(site, load_settings(), artifacts)
+    needs = releases(site, architecture or [ArchitectureChoice.AMD64])
+    asyncio.run(store.ensure(needs, _progress_reporter(display)))
+    return _result([artifact for artifact in store.cached() if artifact.key in needs])
 
 
-def _verify(inventory: str) -> CommandResult:
+@app.command()
+@command()
+def verify(_: Display, *, inventory: options.Inventory) -> CommandResult:
+    """Hash every cached artifact again and hold it against the inventory's lock file."""
     import asyncio
 
     from ionetctl.inventory.load import load_inventory
@@ -118,14 +78,23 @@ def _verify(inventory: str) -> CommandResult:
     store = open_store(load_inventory(inventory), load_settings(), None)
     found = asyncio.run(store.verify())
     problems = {check.artifact.directory: check.problem for check in found if check.problem is not None}
-    codes = {problem.exit_code for problem in problems.values()}
-    return replace(
-        _listed([check.artifact for check in found], problems), exit_code=max(codes, default=ExitCode.OK)
-    )
+    exit_code = max((problem.exit_code for problem in problems.values()), default=ExitCode.OK)
+    return replace(_result([check.artifact for check in found], problems), exit_code=exit_code)
+
+
+@app.command("list")
+@command()
+def list_artifacts(_: Display) -> CommandResult:
+    """List what the cache holds; nothing is checked."""
+    from pathlib import Path
+
+    from ionetctl.artifacts import ArtifactStore
+
+    return _result(ArtifactStore(load_settings().cache_dir, None, Path(os.devnull)).cached())
 
 
 def open_store(site: Inventory, settings: Settings, mirror: str | None) -> ArtifactStore:
-    """The cache with the site's mirror (``mirror`` goes before the inventory's) and the lock file beside it."""
+    """The cache, with the inventory's lock file, and ``mirror`` or else the inventory's mirror."""
     from pathlib import Path
 
     from ionetctl.app.open_inventory import LOCK_FILE
@@ -149,15 +118,7 @@ def releases(site: Inventory, architectures: Sequence[str]) -> frozenset[Artifac
     return frozenset(needs)
 
 
-def _list() -> CommandResult:
-    from pathlib import Path
-
-    from ionetctl.artifacts import ArtifactStore
-
-    return _listed(ArtifactStore(load_settings().cache_dir, None, Path(os.devnull)).cached())
-
-
-def _listed(
+def _result(
     artifacts: Sequence[CachedArtifact], problems: Mapping[Path, IonetctlError] | None = None
 ) -> CommandResult:
     rows = [_row(artifact, (problems or {}).get(artifact.directory)) for artifact in artifacts]
@@ -165,14 +126,15 @@ def _listed(
 
 
 def _row(artifact: CachedArtifact, problem: IonetctlError | None) -> dict[str, Any]:
-    error = {"code": problem.code, "message": problem.message, "hint": problem.hint} if problem else None
+    from ionetctl.report.json import failure
+
     return {
         "name": artifact.key.name,
         "version": artifact.key.version,
         "architecture": artifact.key.architecture,
         "zip_sha256": artifact.zip_digest,
         "directory": str(artifact.directory),
-        "error": error,
+        "error": failure(failure_of(problem)[0] if problem else None),
     }
 
 
@@ -194,16 +156,16 @@ def _view(rows: Sequence[dict[str, Any]]) -> Iterable[RenderableType]:
     return table(["artifact", "version", "arch", "sha256 of the zip", "problem"], cells)
 
 
-def _progress_teller(face: Face) -> Callable[[Progress], None]:
-    """Says each tenth of a download once."""
-    told: dict[str, int] = {}
+def _progress_reporter(display: Display) -> Callable[[Progress], None]:
+    """A function that reports each tenth of a download once."""
+    reported: dict[str, int] = {}
 
-    def tell(progress: Progress) -> None:
+    def report(progress: Progress) -> None:
         if not progress.total_bytes:
             return
         tenth = 10 * progress.done_bytes // progress.total_bytes
-        if told.get(str(progress.key)) != tenth:
-            told[str(progress.key)] = tenth
-            face.say(f"{progress.key}: {tenth * 10} % of {progress.total_bytes / 1e6:.1f} MB")
+        if reported.get(str(progress.key)) != tenth:
+            reported[str(progress.key)] = tenth
+            display.info(f"{progress.key}: {tenth * 10} % of {progress.total_bytes / 1e6:.1f} MB")
 
-    return tell
+    return report

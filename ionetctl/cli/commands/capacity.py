@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ionetctl.cli import options
-from ionetctl.cli.commands.status import look
-from ionetctl.cli.options import ColorChoice, OutputFormat
-from ionetctl.cli.output import CommandResult, Common, Face
-from ionetctl.cli.run import load_settings, run
+from ionetctl.cli.commands.status import read_fleet
+from ionetctl.cli.output import CommandResult, Display
+from ionetctl.cli.run import command, load_settings
 
 if TYPE_CHECKING:
     from ionetctl.summary.capacity import Capacity
@@ -29,13 +28,15 @@ EPILOG = """
 
 
 class CapacityFormat(StrEnum):
-    """For whom the sums are."""
+    """How the sums are written."""
 
     PLAIN = "plain"
     K8S = "k8s"
 
 
+@command()
 def capacity(
+    display: Display,
     *,
     format_: Annotated[
         CapacityFormat,
@@ -53,43 +54,32 @@ def capacity(
     ] = False,
     limit: options.Limit = None,
     state_dir: options.StateDir = None,
-    output: options.Output = OutputFormat.HUMAN,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
-    color: options.Color = ColorChoice.AUTO,
-    no_input: options.NoInput = False,
-) -> None:
+) -> CommandResult:
     """Sum the fleet's GPUs by standard name."""
+    from ionetctl.summary.capacity import capacity_of
 
-    def body(face: Face) -> CommandResult:
-        from ionetctl.summary.capacity import capacity_of
-
-        report = look(load_settings(state_dir), limit, is_offline=offline)
-        found = capacity_of(report, is_offline=offline)
-        _accompany(face, report, found)
-        return _result(found, format_)
-
-    run(Common.of(output, quiet, verbose, color, no_input), body)
+    report = read_fleet(load_settings(state_dir), limit, is_offline=offline)
+    found = capacity_of(report, is_offline=offline)
+    _report_omissions(display, report, found)
+    return _result(found, format_)
 
 
-def _accompany(face: Face, report: StatusReport, found: Capacity) -> None:
-    """What the sums leave out, to standard error."""
+def _report_omissions(display: Display, report: StatusReport, found: Capacity) -> None:
+    """Write to standard error what the sums leave out."""
     from ionetctl.summary.capacity import Standing
 
     for region, reason in report.silent.items():
-        face.note(f"warning  region {region} does not answer, its GPUs are left out: {reason}")
+        display.warn(f"region {region} does not answer, its GPUs are left out: {reason}")
     for name in found.unknown_products:
-        face.note(
-            f"warning  {name} is no product that ionetctl knows, or not with this memory; please report it"
-        )
+        display.warn(f"{name} is no product that ionetctl knows, or not with this memory; please report it")
     if not report.nodes:
-        face.say("no node is enrolled yet; begin with: ionetctl enroll INVENTORY")
+        display.info("no node is enrolled yet; begin with: ionetctl enroll INVENTORY")
     elif found.is_offline:
-        face.say("as last recorded: no region was asked")
+        display.info("as last recorded: no region was asked")
     held_back = found.total[Standing.UNSCHEDULABLE]
     if held_back.gpus:
         gpus, nodes = sum(held_back.gpus.values()), held_back.nodes
-        face.say(f"{gpus:,} more GPUs on {nodes:,} nodes that are not ready or not eligible")
+        display.info(f"{gpus:,} more GPUs on {nodes:,} nodes that are not ready or not eligible")
 
 
 def _result(found: Capacity, format_: CapacityFormat) -> CommandResult:

@@ -1,33 +1,28 @@
-"""``ionetctl demo``: the whole product in under a minute on a bare machine, and no more said than was done."""
+"""``ionetctl demo``: the whole product in under a minute on a bare machine, and what of it is simulated."""
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from ionetctl.cli import options
-from ionetctl.cli.options import ColorChoice, OutputFormat
-from ionetctl.cli.output import CommandResult, Common, Face
-from ionetctl.cli.run import load_settings, run
+from ionetctl.cli.commands import lab
+from ionetctl.cli.output import CommandResult, Display
+from ionetctl.cli.run import command, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from rich.console import RenderableType
 
     from ionetctl.core.settings import Settings
-    from ionetctl.lab.rehearsal import Lab
     from ionetctl.summary.fleet import StatusReport
     from ionetctl.summary.rollout_summary import Summary
 
 SCHEMA = "ionetctl.demo/1"
 
 BATCH_SIZE = "50%"
-"""Larger than one would dare with real hosts, so that the rehearsal takes half a minute."""
+"""Larger than is wise with real hosts, so that the rehearsal takes half a minute."""
 
 BEFORE = """\
 This is a rehearsal on this machine alone: {hosts} with a file tree each and real SSH servers on loopback, and one region.
@@ -43,57 +38,32 @@ That was a rehearsal; no machine was enrolled anywhere. For real:
   6. look at the fleet        ionetctl status"""
 
 
-def demo(
-    *,
-    hosts: Annotated[
-        int,
-        typer.Option(
-            "--hosts", metavar="N", min=1, envvar="IONETCTL_LAB_HOSTS", help="How many hosts to rehearse."
-        ),
-    ] = 50,
-    output: options.Output = OutputFormat.HUMAN,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
-    color: options.Color = ColorChoice.AUTO,
-    no_input: options.NoInput = False,
-) -> None:
+@command()
+def demo(display: Display, *, hosts: lab.Hosts = 50) -> CommandResult:
     """Rehearse everything on this machine: fleet up, enroll, status, fleet down."""
-    run(Common.of(output, quiet, verbose, color, no_input), lambda face: _demo(face, hosts))
-
-
-def _demo(face: Face, hosts: int) -> CommandResult:
-    from ionetctl.cli.commands.lab import make_spec
-    from ionetctl.lab.rehearsal import lab_down, lab_up
     from ionetctl.ui import phrases
 
-    face.say(BEFORE.format(hosts=phrases.hosts(hosts)))
-    with tempfile.TemporaryDirectory(prefix="ionet-demo-") as directory:
-        lab = lab_up(make_spec(str(Path(directory) / "lab"), hosts, (), seed=1))
-        try:
-            summary, fleet = _rehearse(face, lab, _private(load_settings(), Path(directory)))
-        finally:
-            lab_down(lab.directory)
+    display.info(BEFORE.format(hosts=phrases.hosts(hosts)))
+    with lab.temporary_lab("ionet-demo-", hosts) as rehearsal:
+        directory = rehearsal.directory.parent
+        # The user's own catalog and cache are not touched.
+        settings = replace(load_settings(), state_dir=directory / "state", cache_dir=directory / "cache")
+        summary, fleet = _rehearse(display, rehearsal.inventory, settings)
     return _result(summary, fleet)
 
 
-def _private(settings: Settings, directory: Path) -> Settings:
-    """The settings with state and cache of the rehearsal's own, so that the user's catalog stays what it is."""
-    return replace(settings, state_dir=directory / "state", cache_dir=directory / "cache")
-
-
-def _rehearse(face: Face, lab: Lab, settings: Settings) -> tuple[Summary, StatusReport]:
+def _rehearse(display: Display, inventory: Path, settings: Settings) -> tuple[Summary, StatusReport]:
     from ionetctl.app import enroll
-    from ionetctl.cli.commands.status import look
-    from ionetctl.cli.rollout_display import RolloutFace
+    from ionetctl.cli.commands.status import read_fleet
+    from ionetctl.cli.rollout_display import RolloutDisplay
     from ionetctl.rollout.options import RolloutOptions, Size, Strategy
 
-    face.say(f"\n$ ionetctl enroll {lab.inventory} --yes --batch-size {BATCH_SIZE}")
-    rollout = RolloutFace(face, settings, asks=False)
-    wanted = RolloutOptions(
-        inventory=str(lab.inventory), strategy=Strategy(batch_size=Size.parse(BATCH_SIZE, "--batch-size"))
-    )
+    display.info(f"\n$ ionetctl enroll {inventory} --yes --batch-size {BATCH_SIZE}")
+    rollout = RolloutDisplay(display, settings, asks=False)
+    strategy = Strategy(batch_size=Size.parse(BATCH_SIZE, "--batch-size"))
+    wanted = RolloutOptions(inventory=str(inventory), strategy=strategy)
     summary = rollout.run(enroll.enroll(wanted, settings, rollout.sinks, rollout.confirm))
-    return summary, look(settings, None, is_offline=False)
+    return summary, read_fleet(settings, None, is_offline=False)
 
 
 def _result(summary: Summary, fleet: StatusReport) -> CommandResult:

@@ -1,17 +1,16 @@
-"""``ionetctl enroll``: parse, wire the sinks, run the rollout, say how it ended."""
+"""``ionetctl enroll``: surveys, plans, rolls out and verifies the hosts of an inventory."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ionetctl.cli import options
-from ionetctl.cli.options import ROLLOUT, ColorChoice, OutputFormat
-from ionetctl.cli.output import CommandResult, Common, Face
-from ionetctl.cli.run import load_settings, run
+from ionetctl.cli.options import ROLLOUT
+from ionetctl.cli.output import CommandResult, Display
+from ionetctl.cli.run import command, load_settings
 from ionetctl.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,7 +31,17 @@ EPILOG = """
 """
 
 
+def failure_document(failure: Failure, exit_code: ExitCode) -> object:
+    """The ``enroll`` document of a rollout that failed before it had hosts."""
+    from ionetctl.report.json import document
+    from ionetctl.summary.rollout_summary import Summary
+
+    return document(Summary(exit_code=exit_code, error=failure))
+
+
+@command(failure_document)
 def enroll(
+    display: Display,
     *,
     inventory: options.Inventory,
     check: Annotated[
@@ -115,63 +124,39 @@ def enroll(
     ] = None,
     limit: options.Limit = None,
     state_dir: options.StateDir = None,
-    output: options.Output = OutputFormat.HUMAN,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
-    color: options.Color = ColorChoice.AUTO,
-    no_input: options.NoInput = False,
-) -> None:
+) -> CommandResult:
     """Survey, plan, roll out and verify the hosts of an inventory.
 
     A canary goes first, then waves; only what the region confirms counts as enrolled. Running it again changes
     nothing on hosts that are as they should be.
     """
-
-    def body(face: Face) -> CommandResult:
-        from ionetctl.rollout.options import Goal, RolloutOptions, Strategy
-
-        wanted = RolloutOptions(
-            inventory=inventory,
-            limit=limit,
-            goal=Goal.PLAN if check else Goal.ENROLL,
-            with_diffs=diff,
-            strategy=Strategy.parse(canary, batch_size, max_failures),
-            concurrency=concurrency,
-            timeout_s=timeout,
-            resume=resume,
-            rollout=rollout,
-            takeover=takeover,
-            accept_new=accept_new,
-            artifacts=artifacts,
-            command=tuple(sys.argv[1:]),
-        )
-        return _enroll(face, wanted, state_dir, report or [], yes=yes)
-
-    run(Common.of(output, quiet, verbose, color, no_input), body, describe_failure)
-
-
-def describe_failure(failure: Failure, exit_code: ExitCode) -> object:
-    """The ``enroll`` document of a rollout that never came to its hosts."""
-    from ionetctl.report.json import document
-    from ionetctl.summary.rollout_summary import Summary
-
-    return document(Summary(exit_code=exit_code, error=failure))
-
-
-def _enroll(
-    face: Face, wanted: RolloutOptions, state_dir: str | None, report_texts: Sequence[str], *, yes: bool
-) -> CommandResult:
-    from ionetctl.app import enroll
+    from ionetctl.app.enroll import enroll
     from ionetctl.cli.reports import parse_reports, write_reports
-    from ionetctl.cli.rollout_display import RolloutFace, check_consent
+    from ionetctl.cli.rollout_display import RolloutDisplay, check_consent
+    from ionetctl.rollout.options import Goal, RolloutOptions, Strategy
 
     settings = load_settings(state_dir)
-    reports = parse_reports(report_texts)
-    if wanted.rollout is not None and not wanted.resume:
+    reports = parse_reports(report or [])
+    if rollout is not None and not resume:
         raise UsageError("rollout_without_resume", "--rollout names what to resume", "add --resume")
-    if wanted.changes_hosts and not yes:
-        check_consent(face.common, settings, wanted.inventory)
-    rollout = RolloutFace(face, settings, asks=not yes, has_past=wanted.resume)
-    summary = rollout.run(enroll.enroll(wanted, settings, rollout.sinks, rollout.confirm))
+    if not (yes or check):
+        check_consent(display.common, settings, inventory)
+    wanted = RolloutOptions(
+        inventory=inventory,
+        limit=limit,
+        goal=Goal.PLAN if check else Goal.ENROLL,
+        with_diffs=diff,
+        strategy=Strategy.parse(canary, batch_size, max_failures),
+        concurrency=concurrency,
+        timeout_s=timeout,
+        resume=resume,
+        rollout=rollout,
+        takeover=takeover,
+        accept_new=accept_new,
+        artifacts=artifacts,
+        command=tuple(sys.argv[1:]),
+    )
+    shown = RolloutDisplay(display, settings, asks=not yes, has_past=resume)
+    summary = shown.run(enroll(wanted, settings, shown.sinks, shown.confirm))
     write_reports(reports, summary)
-    return rollout.result(summary)
+    return shown.result(summary)

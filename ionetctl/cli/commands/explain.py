@@ -6,10 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ionetctl.cli import options
-from ionetctl.cli.options import ColorChoice, OutputFormat
-from ionetctl.cli.output import CommandResult, Common
-from ionetctl.cli.run import run
+from ionetctl.cli.output import CommandResult, Display
+from ionetctl.cli.run import command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +25,9 @@ EPILOG = """
 """
 
 
+@command()
 def explain(
+    _: Display,
     *,
     code: Annotated[
         str | None,
@@ -35,17 +35,12 @@ def explain(
             metavar="CODE", help="The code of a finding or an error; all of them in a list where left out."
         ),
     ] = None,
-    output: options.Output = OutputFormat.HUMAN,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
-    color: options.Color = ColorChoice.AUTO,
-    no_input: options.NoInput = False,
-) -> None:
+) -> CommandResult:
     """Say what a finding or an error means, why it matters, and what to do about it."""
-    run(Common.of(output, quiet, verbose, color, no_input), lambda _: _all() if code is None else _one(code))
+    return _list_codes() if code is None else _explain_code(code)
 
 
-def _one(code: str) -> CommandResult:
+def _explain_code(code: str) -> CommandResult:
     from ionetctl.app import explain
 
     found = explain.explain(code)
@@ -64,14 +59,11 @@ def _view(found: Explanation) -> Iterator[RenderableType]:
         yield from error_view(found.code, row.chapter, row.exit_codes, row.means, row.remedy)
 
 
-def _all() -> CommandResult:
+def _list_codes() -> CommandResult:
     from ionetctl.app import explain
     from ionetctl.ui.explanation import codes_view
 
     found = explain.explain_all()
     document = explain.list_document(found)
-    rows = [
-        (each.code, each.check.severity if each.check else None, each.exit_codes, each.title)
-        for each in found
-    ]
+    rows = [(row.code, row.check.severity if row.check else None, row.exit_codes, row.title) for row in found]
     return CommandResult(document, document["codes"], lambda: codes_view(rows))

@@ -1,4 +1,4 @@
-"""``ionetctl inventory``: is an inventory right, what does it expand to, and what may stand in it."""
+"""``ionetctl inventory``: validates an inventory, shows it expanded, prints its JSON Schema."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ionetctl.cli import options
-from ionetctl.cli.options import ColorChoice, OutputFormat
-from ionetctl.cli.output import CommandResult, Common, Face, failure_of
-from ionetctl.cli.run import run
+from ionetctl.cli.output import CommandResult, Display, failure_of
+from ionetctl.cli.run import command
 from ionetctl.core.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -27,51 +26,8 @@ SCHEMA = "ionetctl.inventory/1"
 app = typer.Typer(no_args_is_help=True, help="Inventories: validate, show expanded, JSON Schema for editors.")
 
 
-@app.command()
-def validate(
-    *,
-    inventory: options.Inventory,
-    limit: options.Limit = None,
-    output: options.Output = OutputFormat.HUMAN,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
-    color: options.Color = ColorChoice.AUTO,
-    no_input: options.NoInput = False,
-) -> None:
-    """Check an inventory and name everything that is wrong with it, with file, line and column."""
-    run(Common.of(output, quiet, verbose, color, no_input), lambda face: _validate(face, inventory, limit))
-
-
-@app.command()
-def show(
-    *,
-    inventory: options.Inventory,
-    limit: options.Limit = None,
-    output: options.Output = OutputFormat.HUMAN,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
-    color: options.Color = ColorChoice.AUTO,
-    no_input: options.NoInput = False,
-) -> None:
-    """Show the hosts with ranges expanded and defaults merged in; secrets stay references."""
-    run(Common.of(output, quiet, verbose, color, no_input), lambda _: _show(inventory, limit))
-
-
-@app.command()
-def schema(
-    *,
-    output: options.Output = OutputFormat.HUMAN,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
-    color: options.Color = ColorChoice.AUTO,
-    no_input: options.NoInput = False,
-) -> None:
-    """Print the inventory's JSON Schema, for editors that complete and check YAML."""
-    run(Common.of(output, quiet, verbose, color, no_input), lambda _: _schema())
-
-
 def load_limited(source: str, limit: str | None) -> Inventory:
-    """The inventory with the hosts that ``--limit`` chooses; raises ``InventoryError`` or ``UsageError``."""
+    """The inventory with the hosts that ``--limit`` selects; raises ``InventoryError`` or ``UsageError``."""
     from ionetctl.inventory.load import load_inventory
     from ionetctl.inventory.select import select_hosts
 
@@ -79,26 +35,27 @@ def load_limited(source: str, limit: str | None) -> Inventory:
     return inventory if limit is None else replace(inventory, hosts=select_hosts(inventory, limit))
 
 
-def _validate(face: Face, source: str, limit: str | None) -> CommandResult:
+@app.command()
+@command()
+def validate(display: Display, *, inventory: options.Inventory, limit: options.Limit = None) -> CommandResult:
+    """Check an inventory and name everything that is wrong with it, with file, line and column."""
     from ionetctl.inventory.hints import hints_for
     from ionetctl.inventory.yaml.problems import InventoryError
 
     try:
-        inventory = load_limited(source, limit)
+        site = load_limited(inventory, limit)
     except InventoryError as error:
         problems = [_problem(problem) for problem in error.problems]
         return CommandResult(
-            _validation(source, 0, problems, []),
+            _validation(inventory, 0, problems, []),
             problems,
             exit_code=error.exit_code,
             failure=failure_of(error)[0],
         )
-    hints = hints_for(inventory)
+    hints = hints_for(site)
     for hint in hints:
-        face.note(f"warning  {hint}")
-    return CommandResult(
-        _validation(source, len(inventory.hosts), [], hints), view=lambda: _valid_view(inventory)
-    )
+        display.warn(f"{hint}")
+    return CommandResult(_validation(inventory, len(site.hosts), [], hints), view=lambda: _valid_view(site))
 
 
 def _validation(
@@ -137,12 +94,15 @@ def _valid_view(inventory: Inventory) -> Iterator[RenderableType]:
     )
 
 
-def _show(source: str, limit: str | None) -> CommandResult:
+@app.command()
+@command()
+def show(_: Display, *, inventory: options.Inventory, limit: options.Limit = None) -> CommandResult:
+    """Show the hosts with ranges expanded and defaults merged in; secrets stay references."""
     from ionetctl.inventory.describe import describe_host, describe_inventory
 
-    inventory = load_limited(source, limit)
-    rows = [describe_host(host) for host in inventory.hosts]
-    return CommandResult(describe_inventory(inventory), rows, lambda: _show_view(inventory.hosts))
+    site = load_limited(inventory, limit)
+    rows = [describe_host(host) for host in site.hosts]
+    return CommandResult(describe_inventory(site), rows, lambda: _show_view(site.hosts))
 
 
 def _show_view(hosts: Sequence[Host]) -> Iterator[RenderableType]:
@@ -163,7 +123,10 @@ def _show_view(hosts: Sequence[Host]) -> Iterator[RenderableType]:
     return table(["name", "address", "region", "datacenter", "rack", "pool", "gpus"], rows)
 
 
-def _schema() -> CommandResult:
+@app.command()
+@command()
+def schema(_: Display) -> CommandResult:
+    """Print the inventory's JSON Schema, for editors that complete and check YAML."""
     from rich.text import Text
 
     from ionetctl.inventory.describe import json_schema

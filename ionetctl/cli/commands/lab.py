@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ionetctl.cli import options
-from ionetctl.cli.options import ColorChoice, OutputFormat
-from ionetctl.cli.output import CommandResult, Common, Face
-from ionetctl.cli.run import run
+from ionetctl.cli.output import CommandResult, Display
+from ionetctl.cli.run import command
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from ionetctl.lab.rehearsal import Lab
     from ionetctl.lab.site import LabSpec
@@ -63,7 +63,9 @@ RUN_EPILOG = """
 
 
 @app.command(epilog=UP_EPILOG)
+@command()
 def up(
+    display: Display,
     *,
     directory: Directory = "ionet-lab",
     hosts: Hosts = 20,
@@ -77,35 +79,46 @@ def up(
             help="Return when it serves, and leave it running until `lab down`.",
         ),
     ] = False,
-    output: options.Output = OutputFormat.HUMAN,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
-    color: options.Color = ColorChoice.AUTO,
-    no_input: options.NoInput = False,
-) -> None:
+) -> CommandResult:
     """Set a rehearsal fleet up, with an inventory that enrolls it."""
-    run(
-        Common.of(output, quiet, verbose, color, no_input),
-        lambda face: _up(face, make_spec(directory, hosts, fault or [], seed), is_detached=detach),
-    )
+    import signal
+    from pathlib import Path
+
+    from ionetctl.lab.rehearsal import lab_run, lab_up
+
+    spec = _spec(Path(directory).expanduser(), hosts, fault, seed)
+    if detach:
+        return _result(lab_up(spec))
+
+    def show(lab: Lab) -> None:
+        display.show(_result(lab))
+        display.info("Ctrl-C takes it down")
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        lab_run(spec, show, signal.pause)
+    except KeyboardInterrupt:
+        display.info("taken down")
+    raise typer.Exit(0)
 
 
 @app.command()
-def down(
-    *,
-    directory: Directory = "ionet-lab",
-    output: options.Output = OutputFormat.HUMAN,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
-    color: options.Color = ColorChoice.AUTO,
-    no_input: options.NoInput = False,
-) -> None:
+@command()
+def down(display: Display, *, directory: Directory = "ionet-lab") -> CommandResult:
     """End a rehearsal's processes; its files stay."""
-    run(Common.of(output, quiet, verbose, color, no_input), lambda face: _down(face, directory))
+    from pathlib import Path
+
+    from ionetctl.lab.rehearsal import lab_down
+
+    ended = lab_down(Path(directory).expanduser())
+    display.info(f"ended: {', '.join(ended)}" if ended else "nothing was running")
+    return CommandResult({"schema": SCHEMA, "directory": directory, "ended": ended})
 
 
 @app.command("run", epilog=RUN_EPILOG)
-def run_command(
+@command()
+def run_with_lab(
+    display: Display,
     *,
     command: Annotated[
         list[str],
@@ -114,51 +127,42 @@ def run_command(
     hosts: Hosts = 20,
     fault: Fault = None,
     seed: Seed = 1,
-    output: options.Output = OutputFormat.HUMAN,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
-    color: options.Color = ColorChoice.AUTO,
-    no_input: options.NoInput = False,
-) -> None:
+) -> CommandResult:
     """Run a command against a rehearsal fleet that is up only for it, and end with its exit code."""
-    run(
-        Common.of(output, quiet, verbose, color, no_input),
-        lambda face: _run(face, command, hosts, fault or [], seed),
-    )
+    with temporary_lab("ionet-lab-", hosts, fault, seed) as lab:
+        display.info(f"a rehearsal is up; running {command[0]}")
+        status = _run_program([argument.replace("{}", str(lab.inventory)) for argument in command])
+    raise typer.Exit(status)
 
 
-def make_spec(directory: str, hosts: int, faults: Sequence[str], seed: int) -> LabSpec:
-    """The rehearsal that the options ask for; raises ``UsageError`` for a fault that is none."""
+@contextmanager
+def temporary_lab(
+    prefix: str, hosts: int, faults: Sequence[str] | None = None, seed: int = 1
+) -> Iterator[Lab]:
+    """A rehearsal in a temporary directory, taken down and removed at the end; raises as ``lab_up`` does."""
+    import tempfile
     from pathlib import Path
 
+    from ionetctl.lab.rehearsal import lab_down, lab_up
+
+    with tempfile.TemporaryDirectory(prefix=prefix) as directory:
+        lab = lab_up(_spec(Path(directory) / "lab", hosts, faults, seed))
+        try:
+            yield lab
+        finally:
+            lab_down(lab.directory)
+
+
+def _spec(directory: Path, hosts: int, faults: Sequence[str] | None, seed: int) -> LabSpec:
+    """The rehearsal that the options ask for; raises ``UsageError`` for an unknown fault."""
     from ionetctl.lab.faults.assignment import parse_fault
     from ionetctl.lab.site import LabSpec
 
-    requests = tuple(parse_fault(text) for text in faults)
-    return LabSpec(hosts=hosts, directory=Path(directory).expanduser(), faults=requests, seed=seed)
+    requests = tuple(parse_fault(text) for text in faults or ())
+    return LabSpec(hosts=hosts, directory=directory, faults=requests, seed=seed)
 
 
-def _up(face: Face, spec: LabSpec, *, is_detached: bool) -> CommandResult:
-    import signal
-
-    from ionetctl.lab.rehearsal import lab_run, lab_up
-
-    if is_detached:
-        return _described(lab_up(spec))
-
-    def tell(lab: Lab) -> None:
-        face.show(_described(lab))
-        face.say("Ctrl-C takes it down")
-
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        lab_run(spec, tell, signal.pause)
-    except KeyboardInterrupt:
-        face.say("taken down")
-    raise typer.Exit(0)
-
-
-def _described(lab: Lab) -> CommandResult:
+def _result(lab: Lab) -> CommandResult:
     document = {
         "schema": SCHEMA,
         "directory": str(lab.directory),
@@ -181,34 +185,8 @@ def _view(lab: Lab) -> list[str]:
     ]
 
 
-def _down(face: Face, directory: str) -> CommandResult:
-    from pathlib import Path
-
-    from ionetctl.lab.rehearsal import lab_down
-
-    ended = lab_down(Path(directory).expanduser())
-    face.say(f"ended: {', '.join(ended)}" if ended else "nothing was running")
-    return CommandResult({"schema": SCHEMA, "directory": directory, "ended": ended})
-
-
-def _run(face: Face, command: Sequence[str], hosts: int, faults: Sequence[str], seed: int) -> CommandResult:
-    import tempfile
-    from pathlib import Path
-
-    from ionetctl.lab.rehearsal import lab_down, lab_up
-
-    with tempfile.TemporaryDirectory(prefix="ionet-lab-") as directory:
-        lab = lab_up(make_spec(str(Path(directory) / "lab"), hosts, faults, seed))
-        try:
-            face.say(f"a rehearsal is up; running {command[0]}")
-            status = _run_program([argument.replace("{}", str(lab.inventory)) for argument in command])
-        finally:
-            lab_down(lab.directory)
-    raise typer.Exit(status)
-
-
 def _run_program(command: Sequence[str]) -> int:
-    """The exit status of the command, as a shell would have it; raises ``UsageError`` where it cannot be started."""
+    """The command's exit status as a shell reports it; raises ``UsageError`` (``command_not_found``)."""
     import subprocess
 
     from ionetctl.core.errors import UsageError

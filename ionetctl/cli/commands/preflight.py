@@ -8,10 +8,9 @@ from typing import Annotated
 import typer
 
 from ionetctl.cli import options
-from ionetctl.cli.commands.enroll import describe_failure
-from ionetctl.cli.options import ColorChoice, OutputFormat
-from ionetctl.cli.output import CommandResult, Common, Face
-from ionetctl.cli.run import load_settings, run
+from ionetctl.cli.commands.enroll import failure_document
+from ionetctl.cli.output import CommandResult, Display
+from ionetctl.cli.run import command, load_settings
 
 EPILOG = """
 [bold]Example[/bold]
@@ -35,7 +34,9 @@ By = Annotated[
 ]
 
 
+@command(failure_document)
 def preflight(
+    display: Display,
     *,
     inventory: options.Inventory,
     by: By = View.CAUSE,
@@ -45,33 +46,24 @@ def preflight(
     accept_new: options.AcceptNew = False,
     limit: options.Limit = None,
     state_dir: options.StateDir = None,
-    output: options.Output = OutputFormat.HUMAN,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
-    color: options.Color = ColorChoice.AUTO,
-    no_input: options.NoInput = False,
-) -> None:
+) -> CommandResult:
     """Survey the hosts over SSH, read-only, and report what would keep them from being enrolled."""
+    from ionetctl.app.enroll import enroll
+    from ionetctl.cli.rollout_display import RolloutDisplay
+    from ionetctl.report.preflight import preflight_document
+    from ionetctl.rollout.options import Goal, RolloutOptions
+    from ionetctl.ui.findings import VIEWS
 
-    def body(face: Face) -> CommandResult:
-        from ionetctl.app import enroll
-        from ionetctl.cli.rollout_display import RolloutFace
-        from ionetctl.report.preflight import preflight_document
-        from ionetctl.rollout.options import Goal, RolloutOptions
-        from ionetctl.ui.findings import VIEWS
-
-        wanted = RolloutOptions(
-            inventory=inventory,
-            limit=limit,
-            goal=Goal.SURVEY,
-            concurrency=concurrency,
-            timeout_s=timeout,
-            takeover=takeover,
-            accept_new=accept_new,
-        )
-        settings = load_settings(state_dir)
-        rollout = RolloutFace(face, settings, asks=False)
-        summary = rollout.run(enroll.enroll(wanted, settings, rollout.sinks, rollout.confirm))
-        return rollout.result(summary, VIEWS[by], preflight_document)
-
-    run(Common.of(output, quiet, verbose, color, no_input), body, describe_failure)
+    wanted = RolloutOptions(
+        inventory=inventory,
+        limit=limit,
+        goal=Goal.SURVEY,
+        concurrency=concurrency,
+        timeout_s=timeout,
+        takeover=takeover,
+        accept_new=accept_new,
+    )
+    settings = load_settings(state_dir)
+    rollout = RolloutDisplay(display, settings, asks=False)
+    summary = rollout.run(enroll(wanted, settings, rollout.sinks, rollout.confirm))
+    return rollout.result(summary, VIEWS[by], preflight_document)

@@ -1,13 +1,11 @@
-"""``ionetctl probe``: asks this machine's GPUs what hosts are asked over SSH."""
+"""``ionetctl probe``: reads this machine's GPUs as a survey reads those of hosts."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ionetctl.cli import options
-from ionetctl.cli.options import ColorChoice, OutputFormat
-from ionetctl.cli.output import CommandResult, Common
-from ionetctl.cli.run import run
+from ionetctl.cli.output import CommandResult, Display
+from ionetctl.cli.run import command
 
 if TYPE_CHECKING:
     from ionetctl.core.errors import ExitCode
@@ -20,27 +18,17 @@ EPILOG = """
 """
 
 
-def probe(
-    *,
-    output: options.Output = OutputFormat.HUMAN,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
-    color: options.Color = ColorChoice.AUTO,
-    no_input: options.NoInput = False,
-) -> None:
-    """Ask the GPUs of this machine what a survey asks those of hosts; read-only."""
-    run(Common.of(output, quiet, verbose, color, no_input), lambda _: _probe(), describe_failure)
-
-
-def describe_failure(failure: Failure, exit_code: ExitCode) -> dict[str, Any]:
-    """The ``probe`` document of a probe that could not be made."""
+def failure_document(failure: Failure, exit_code: ExitCode) -> dict[str, Any]:
+    """The ``probe`` document of a probe that failed."""
     from ionetctl.core.observed import GpuReading
     from ionetctl.report.probe import document
 
     return document(GpuReading(None, ""), exit_code, failure)
 
 
-def _probe() -> CommandResult:
+@command(failure_document)
+def probe(_: Display) -> CommandResult:
+    """Ask the GPUs of this machine what a survey asks those of hosts; read-only."""
     from ionetctl.app.local_probe import probe_here
     from ionetctl.report.probe import document, exit_code_of, gpu_row
     from ionetctl.ui.probe import probe_view

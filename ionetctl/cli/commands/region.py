@@ -1,4 +1,4 @@
-"""``ionetctl region``: what a region itself is asked, before hosts are sent there."""
+"""``ionetctl region``: checks whether regions can take hosts."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ionetctl.cli import options
-from ionetctl.cli.options import ColorChoice, OutputFormat
-from ionetctl.cli.output import CommandResult, Common
-from ionetctl.cli.run import load_settings, run
+from ionetctl.cli.output import CommandResult, Display
+from ionetctl.cli.run import command, load_settings
 
 if TYPE_CHECKING:
     from ionetctl.core.errors import ExitCode
@@ -26,11 +25,20 @@ CHECK_EPILOG = """
 
 @app.callback()
 def root() -> None:
-    """Keep ``check`` a command of its own, alone as it is."""
+    """Keep ``check`` a subcommand: without a callback Typer drops the name of a group's only command."""
+
+
+def failure_document(failure: Failure, exit_code: ExitCode) -> dict[str, Any]:
+    """The ``region check`` document of a check that failed."""
+    from ionetctl.report.region import document
+
+    return document((), exit_code, failure)
 
 
 @app.command("check", epilog=CHECK_EPILOG)
+@command(failure_document)
 def check(
+    _: Display,
     *,
     inventory: options.Inventory,
     region: Annotated[
@@ -42,34 +50,14 @@ def check(
             help="Only this region; may be given several times.",
         ),
     ] = None,
-    output: options.Output = OutputFormat.HUMAN,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
-    color: options.Color = ColorChoice.AUTO,
-    no_input: options.NoInput = False,
-) -> None:
+) -> CommandResult:
     """Ask regions for servers, room, limits, certificates and heartbeats; no host is touched."""
-    run(
-        Common.of(output, quiet, verbose, color, no_input),
-        lambda _: _check(inventory, region or []),
-        describe_failure,
-    )
-
-
-def describe_failure(failure: Failure, exit_code: ExitCode) -> dict[str, Any]:
-    """The ``region check`` document of a check that could not be made."""
-    from ionetctl.report.region import document
-
-    return document((), exit_code, failure)
-
-
-def _check(inventory: str, chosen: list[str]) -> CommandResult:
     import asyncio
 
     from ionetctl.app.check_region import inspect_regions
     from ionetctl.report.region import document, exit_code_of, region_row
     from ionetctl.ui.region import regions_view
 
-    found = asyncio.run(inspect_regions(inventory, chosen, load_settings()))
-    rows = [region_row(one) for one in found]
+    found = asyncio.run(inspect_regions(inventory, region or [], load_settings()))
+    rows = [region_row(inspection) for inspection in found]
     return CommandResult(document(found), rows, lambda: regions_view(found), exit_code_of(found))

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ionetctl.cli import options
-from ionetctl.cli.options import ColorChoice, OutputFormat
-from ionetctl.cli.output import CommandResult, Common
-from ionetctl.cli.run import run
+from ionetctl.cli.output import CommandResult, Display
+from ionetctl.cli.run import command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -25,7 +24,9 @@ EPILOG = """
 """
 
 
+@command()
 def render(
+    _: Display,
     *,
     inventory: options.Inventory,
     host: Annotated[str, typer.Argument(metavar="HOST", help="The host's name in the inventory.")],
@@ -38,17 +39,8 @@ def render(
             help="The region, where the inventory leaves it open.",
         ),
     ] = None,
-    output: options.Output = OutputFormat.HUMAN,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
-    color: options.Color = ColorChoice.AUTO,
-    no_input: options.NoInput = False,
-) -> None:
+) -> CommandResult:
     """Show every file that a host would get, as the templates make it; secrets are masked."""
-    run(Common.of(output, quiet, verbose, color, no_input), lambda _: _render(inventory, host, region))
-
-
-def _render(inventory: str, host: str, region: str | None) -> CommandResult:
     from ionetctl.app.render import render_host
 
     files = render_host(inventory, host, region)

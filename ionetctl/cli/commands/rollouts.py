@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ionetctl.cli import options
-from ionetctl.cli.options import ColorChoice, OutputFormat
-from ionetctl.cli.output import CommandResult, Common, Face
-from ionetctl.cli.run import load_settings, run
+from ionetctl.cli.output import CommandResult, Display
+from ionetctl.cli.run import command, load_settings
 from ionetctl.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from rich.console import RenderableType
 
+    from ionetctl.core.ports import Clock
     from ionetctl.core.settings import Settings
     from ionetctl.history.catalog import Catalog, RolloutRecord
     from ionetctl.history.journal import JournalFile
@@ -37,40 +39,29 @@ RolloutArgument = Annotated[
 
 
 @app.command("list")
-def list_rollouts(
-    *,
-    state_dir: options.StateDir = None,
-    output: options.Output = OutputFormat.HUMAN,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
-    color: options.Color = ColorChoice.AUTO,
-    no_input: options.NoInput = False,
-) -> None:
+@command()
+def list_rollouts(display: Display, *, state_dir: options.StateDir = None) -> CommandResult:
     """List the rollouts that the catalog knows, newest first."""
-    run(
-        Common.of(output, quiet, verbose, color, no_input), lambda face: _list(face, load_settings(state_dir))
-    )
+    from ionetctl.history.catalog import Catalog
+
+    return _catalog_result(display, load_settings(state_dir), Catalog.open)
 
 
 @app.command()
-def show(
-    *,
-    rollout: RolloutArgument = None,
-    state_dir: options.StateDir = None,
-    output: options.Output = OutputFormat.HUMAN,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
-    color: options.Color = ColorChoice.AUTO,
-    no_input: options.NoInput = False,
-) -> None:
+@command()
+def show(_: Display, *, rollout: RolloutArgument = None, state_dir: options.StateDir = None) -> CommandResult:
     """Show how a rollout stands or ended, from its journal; -o json is the document of `enroll`."""
-    run(
-        Common.of(output, quiet, verbose, color, no_input), lambda _: _show(rollout, load_settings(state_dir))
-    )
+    from ionetctl.report.json import document
+    from ionetctl.ui.summary import lines
+
+    summary = _summary(rollout, load_settings(state_dir))
+    return CommandResult(document(summary), view=lambda: lines(summary))
 
 
 @app.command()
+@command()
 def report(
+    display: Display,
     *,
     rollout: RolloutArgument = None,
     report: Annotated[
@@ -83,67 +74,49 @@ def report(
         ),
     ] = None,
     state_dir: options.StateDir = None,
-    output: options.Output = OutputFormat.HUMAN,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
-    color: options.Color = ColorChoice.AUTO,
-    no_input: options.NoInput = False,
-) -> None:
+) -> CommandResult:
     """Write reports of a past rollout, from its journal."""
-    run(
-        Common.of(output, quiet, verbose, color, no_input),
-        lambda face: _report(face, rollout, report or [], load_settings(state_dir)),
-    )
+    from ionetctl.cli.reports import parse_reports, write_reports
+    from ionetctl.report.json import document
+
+    settings = load_settings(state_dir)
+    if not report:
+        raise UsageError(
+            "report_missing", "no report is asked for", "add --report junit=FILE or --report csv=FILE"
+        )
+    reports = parse_reports(report)
+    summary = _summary(rollout, settings)
+    write_reports(reports, summary)
+    for written in reports:
+        display.info(f"wrote {written.path}")
+    return CommandResult(document(summary))
 
 
 @app.command()
-def rebuild(
-    *,
-    state_dir: options.StateDir = None,
-    output: options.Output = OutputFormat.HUMAN,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
-    color: options.Color = ColorChoice.AUTO,
-    no_input: options.NoInput = False,
-) -> None:
+@command()
+def rebuild(display: Display, *, state_dir: options.StateDir = None) -> CommandResult:
     """Make the catalog again from the journals."""
-    run(
-        Common.of(output, quiet, verbose, color, no_input),
-        lambda face: _rebuild(face, load_settings(state_dir)),
-    )
-
-
-def _list(face: Face, settings: Settings) -> CommandResult:
-    from ionetctl.core.clock import SystemClock
     from ionetctl.history.catalog import Catalog
-    from ionetctl.history.journal import list_journals
 
-    with Catalog.open(settings.catalog_path, SystemClock(), list_journals(settings.rollouts_dir)) as catalog:
-        _tell_problems(face, catalog)
-        records = catalog.rollouts()
-    return _listed(records)
+    return _catalog_result(display, load_settings(state_dir), Catalog.rebuild)
 
 
-def _rebuild(face: Face, settings: Settings) -> CommandResult:
+def _catalog_result(
+    display: Display,
+    settings: Settings,
+    open_catalog: Callable[[Path, Clock, Sequence[JournalFile]], AbstractContextManager[Catalog]],
+) -> CommandResult:
+    """The rollouts of the catalog that ``open_catalog`` returns; its problems go to standard error."""
     from ionetctl.core.clock import SystemClock
-    from ionetctl.history.catalog import Catalog
     from ionetctl.history.journal import list_journals
 
     journals = list_journals(settings.rollouts_dir)
-    with Catalog.rebuild(settings.catalog_path, SystemClock(), journals) as catalog:
-        _tell_problems(face, catalog)
+    with open_catalog(settings.catalog_path, SystemClock(), journals) as catalog:
+        for problem in catalog.problems:
+            display.warn(problem.message)
         records = catalog.rollouts()
-    return _listed(records)
-
-
-def _listed(records: Sequence[RolloutRecord]) -> CommandResult:
     rows = [_row(record) for record in records]
     return CommandResult({"schema": SCHEMA, "rollouts": rows}, rows, lambda: _list_view(records))
-
-
-def _tell_problems(face: Face, catalog: Catalog) -> None:
-    for problem in catalog.problems:
-        face.note(f"warning  {problem.message}")
 
 
 def _row(record: RolloutRecord) -> dict[str, Any]:
@@ -184,30 +157,6 @@ def _list_view(records: Sequence[RolloutRecord]) -> Iterable[RenderableType]:
     return table(columns, rows, frozenset({"exit", "hosts"}))
 
 
-def _show(rollout: str | None, settings: Settings) -> CommandResult:
-    from ionetctl.report.json import document
-    from ionetctl.ui.summary import lines
-
-    summary = _summary(rollout, settings)
-    return CommandResult(document(summary), view=lambda: lines(summary))
-
-
-def _report(face: Face, rollout: str | None, texts: Sequence[str], settings: Settings) -> CommandResult:
-    from ionetctl.cli.reports import parse_reports, write_reports
-    from ionetctl.report.json import document
-
-    if not texts:
-        raise UsageError(
-            "report_missing", "no report is asked for", "add --report junit=FILE or --report csv=FILE"
-        )
-    reports = parse_reports(texts)
-    summary = _summary(rollout, settings)
-    write_reports(reports, summary)
-    for report in reports:
-        face.say(f"wrote {report.path}")
-    return CommandResult(document(summary))
-
-
 def _summary(rollout: str | None, settings: Settings) -> Summary:
     from ionetctl.summary.rollout_summary import summarize
 
@@ -215,16 +164,14 @@ def _summary(rollout: str | None, settings: Settings) -> Summary:
 
 
 def find_journal(rollout: str | None, settings: Settings) -> JournalFile:
-    """The journal of a rollout, or of the last one; raises ``UsageError`` (``rollout_unknown``) for an unknown one."""
+    """The journal of a rollout, or of the last one; raises ``UsageError`` (``rollout_unknown``)."""
     from ionetctl.history.journal import list_journals
 
-    journals = {journal.rollout: journal for journal in list_journals(settings.rollouts_dir)}
-    found = journals.get(rollout) if rollout is not None else next(reversed(journals.values()), None)  # type: ignore[call-overload]
+    journals: dict[str, JournalFile] = {
+        journal.rollout: journal for journal in list_journals(settings.rollouts_dir)
+    }
+    found = journals.get(rollout) if rollout is not None else next(reversed(journals.values()), None)
     if found is None:
-        what = (
-            f"there is no rollout {rollout}"
-            if rollout
-            else f"there is no rollout in {settings.rollouts_dir} yet"
-        )
-        raise UsageError("rollout_unknown", what, "see `ionetctl rollouts list`")
+        what = rollout or f"in {settings.rollouts_dir} yet"
+        raise UsageError("rollout_unknown", f"there is no rollout {what}", "see `ionetctl rollouts list`")
     return found

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ionetctl.cli import options
-from ionetctl.cli.options import ColorChoice, OutputFormat
-from ionetctl.cli.output import CommandResult, Common, Face
-from ionetctl.cli.run import load_settings, run
+from ionetctl.cli.options import OutputFormat
+from ionetctl.cli.output import CommandResult, Display
+from ionetctl.cli.run import command, load_settings
 from ionetctl.core.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -26,7 +26,9 @@ EPILOG = """
 """
 
 
+@command()
 def status(
+    display: Display,
     *,
     watch: Annotated[
         bool, typer.Option("--watch", envvar="IONETCTL_WATCH", help="Keep it up to date until Ctrl-C.")
@@ -47,25 +49,16 @@ def status(
     ] = False,
     limit: options.Limit = None,
     state_dir: options.StateDir = None,
-    output: options.Output = OutputFormat.HUMAN,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
-    color: options.Color = ColorChoice.AUTO,
-    no_input: options.NoInput = False,
-) -> None:
+) -> CommandResult:
     """Show the fleet: by datacenter and rack with GPU totals, then node by node."""
-
-    def body(face: Face) -> CommandResult:
-        settings = load_settings(state_dir)
-        if watch:
-            return _watch(face, settings, limit, interval, is_offline=offline)
-        return _result(face, look(settings, limit, is_offline=offline))
-
-    run(Common.of(output, quiet, verbose, color, no_input), body)
+    settings = load_settings(state_dir)
+    if watch:
+        return _watch(display, settings, limit, interval, is_offline=offline)
+    return _result(display, read_fleet(settings, limit, is_offline=offline))
 
 
-def look(settings: Settings, limit: str | None, *, is_offline: bool) -> StatusReport:
-    """The fleet as it is now; raises as the catalog does, and ``UsageError`` for a limit that chooses nothing."""
+def read_fleet(settings: Settings, limit: str | None, *, is_offline: bool) -> StatusReport:
+    """The fleet now; raises as the catalog does, and ``UsageError`` for a limit that selects no node."""
     import asyncio
 
     from ionetctl.app.fleet_status import refresh_status
@@ -75,7 +68,7 @@ def look(settings: Settings, limit: str | None, *, is_offline: bool) -> StatusRe
 
 
 def _limited(report: StatusReport, limit: str) -> StatusReport:
-    """The nodes that ``--limit`` chooses by what the catalog knows of them: not by group, address or tag."""
+    """The nodes that ``--limit`` selects. The catalog has no groups, addresses or tags to select by."""
     from ionetctl.core.model.host import Host
     from ionetctl.core.model.inventory import Inventory, NomadSettings
     from ionetctl.core.model.names import Digest
@@ -90,31 +83,31 @@ def _limited(report: StatusReport, limit: str) -> StatusReport:
     return replace(report, nodes=tuple(node for node in report.nodes if (node.region, node.name) in chosen))
 
 
-def _result(face: Face, report: StatusReport) -> CommandResult:
+def _result(display: Display, report: StatusReport) -> CommandResult:
     from ionetctl.summary.fleet import node_row, status_document
     from ionetctl.ui.fleet import status_view
 
     for region, reason in report.silent.items():
-        face.note(f"warning  region {region} does not answer, its nodes stand as last seen: {reason}")
+        display.warn(f"region {region} does not answer, its nodes stand as last seen: {reason}")
     rows = [node_row(node) for node in report.nodes]
     return CommandResult(status_document(report), rows, lambda: status_view(report))
 
 
 def _watch(
-    face: Face, settings: Settings, limit: str | None, interval_s: float, *, is_offline: bool
+    display: Display, settings: Settings, limit: str | None, interval_s: float, *, is_offline: bool
 ) -> CommandResult:
-    """Look again and again until Ctrl-C, or until nobody reads; the screen is cleared where it is one."""
+    """Show the fleet every ``interval_s`` until Ctrl-C or until the reader is gone; a terminal is cleared first."""
     import time
 
     from ionetctl.ui.console import can_redraw
 
-    redraws = can_redraw(face.out) and face.common.output is OutputFormat.HUMAN
+    redraws = can_redraw(display.out) and display.common.output is OutputFormat.HUMAN
     try:
-        while face.is_read:
-            result = _result(face, look(settings, limit, is_offline=is_offline))
+        while display.is_read:
+            result = _result(display, read_fleet(settings, limit, is_offline=is_offline))
             if redraws:
-                face.out.clear()
-            face.show(result)
+                display.out.clear()
+            display.show(result)
             time.sleep(interval_s)
     except KeyboardInterrupt:
         raise typer.Exit(int(ExitCode.INTERRUPTED)) from None

@@ -1,0 +1,105 @@
+"""The common options are added to every command by one decorator."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from ionetctl.cli.app import app
+from ionetctl.cli.options import CommonOptions
+from ionetctl.cli.output import CommandResult, Display
+from ionetctl.cli.run import command
+from ionetctl.core.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ionetctl.summary.rollout_summary import Failure
+
+COMMON: Final = inspect.signature(CommonOptions.parse, eval_str=True).parameters
+
+
+def callbacks(group: typer.Typer) -> Iterator[Callable[..., Any]]:
+    """The functions that Typer calls, those of subcommands too."""
+    yield from (info.callback for info in group.registered_commands if info.callback)
+    for below in group.registered_groups:
+        assert below.typer_instance is not None
+        yield from callbacks(below.typer_instance)
+
+
+def is_decorated(callback: Callable[..., Any]) -> bool:
+    """Whether a function has the common options, last, by the decorator and not by its own signature."""
+    body = getattr(callback, "__wrapped__", None)
+    if body is None:
+        return False
+    _, *own = inspect.signature(body).parameters
+    parameters = inspect.signature(callback).parameters
+    return list(parameters) == [*own, *COMMON] and [parameters[name] for name in COMMON] == [*COMMON.values()]
+
+
+@command()
+def example(display: Display, *, name: str = "a") -> CommandResult:
+    """Say what was asked for."""
+    common = display.common
+    return CommandResult([name, common.output, common.verbosity.name, common.color, common.no_input])
+
+
+def undecorated(*, name: str = "a") -> CommandResult:
+    """A command without the common options."""
+    return CommandResult(name)
+
+
+@pytest.mark.parametrize(
+    "callback", [*callbacks(app)], ids=lambda callback: f"{callback.__module__}.{callback.__name__}"
+)
+def test_every_command_has_the_common_options_by_the_decorator(callback: Callable[..., Any]) -> None:
+    """No command lists them itself, and none is without."""
+    assert is_decorated(callback)
+
+
+@pytest.mark.parametrize(
+    ("callback", "expected"), [(example, True), (undecorated, False), (CommonOptions.parse, False)]
+)
+def test_command_without_the_decorator_would_be_found(
+    callback: Callable[..., Any], *, expected: bool
+) -> None:
+    """The check above tells a decorated function from one without the options and from one that repeats them."""
+    assert is_decorated(callback) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], '["a","json","NORMAL","auto",false]'),
+        (["--name", "b", "-vv", "--color", "never", "--no-input"], '["b","json","DEBUG","never",true]'),
+    ],
+)
+def test_options_reach_the_command(arguments: list[str], expected: str) -> None:
+    """The command gets its own options as arguments and the common ones in its display."""
+    ended = CliRunner().invoke(made_of(example), ["-o", "json", *arguments])
+    assert (ended.exit_code, "".join(ended.stdout.split())) == (0, expected)
+
+
+def test_failure_is_written_as_the_commands_own_document() -> None:
+    """With a ``failure_document`` an error has the shape that the command chose, and its exit code."""
+
+    def failure_document(failure: Failure, exit_code: ExitCode) -> list[Any]:
+        return [failure.code, exit_code]
+
+    @command(failure_document)
+    def failing(_: Display) -> CommandResult:
+        raise UsageError("rollout_unknown", "no such rollout", "list them")
+
+    ended = CliRunner().invoke(made_of(failing), ["-o", "json"])
+    assert (ended.exit_code, "".join(ended.stdout.split())) == (2, '["rollout_unknown",2]')
+
+
+def made_of(callback: Callable[..., Any]) -> typer.Typer:
+    """An application with one command."""
+    group = typer.Typer()
+    group.command()(callback)
+    return group
