@@ -15,7 +15,6 @@ from ionetctl.core.errors import UsageError
 
 if TYPE_CHECKING:
     from ionetctl.core.errors import ExitCode
-    from ionetctl.rollout.options import RolloutOptions
     from ionetctl.summary.rollout_summary import Failure
 
 EPILOG = """
