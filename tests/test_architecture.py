@@ -52,14 +52,12 @@ SHARED_STEMS: Final[dict[str, str]] = {
     "probe": "cli/commands report ui",
     "process": "history/catalog lab/host lab/region",
     "records": "facts history/catalog",
-    "region": "cli/commands lab/region/state report ui",
-    "release": "artifacts lab",
+    "region": "cli/commands report ui",
     "render": "app cli/commands",
     "resolve": "inventory ssh/config",
     "settings": "core ssh",
     "store": "artifacts history/catalog",
     "system": "checks lab/faults/conditions",
-    "tree": "inventory/yaml lab/host",
     "verify": "cli/commands ssh/host_keys",
 }
 """Names of modules that more than one folder has, and those folders."""

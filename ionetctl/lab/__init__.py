@@ -1,1 +1,1 @@
-"""The rehearsal fleet: SSH hosts and a region on loopback, no root needed."""
+"""The rehearsal: a fleet of SSH hosts and a Nomad region on the loopback interface, without root."""

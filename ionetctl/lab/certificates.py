@@ -1,6 +1,6 @@
-"""The rehearsal's certification authority: roots, server and client pairs, written where the inventory points.
+"""The rehearsal's certificate authority: issues the certificates of region, admin and (in tests) hosts.
 
-It is independent of the product's own issuing, which it helps to judge.
+Shares no code with the product's ``credentials``, so that each is a check of the other.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Pair:
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """A file that nobody but its owner could ever read."""
+    """Write a file that is readable by its owner alone from its creation on."""
     path.unlink(missing_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
@@ -61,7 +61,7 @@ def new_authority(name: str) -> Pair:
 
 
 def issue(authority: Pair, role: str, days: int = 365) -> Pair:
-    """A pair that bears ``role`` (``server.<region>.nomad``, say), localhost and 127.0.0.1."""
+    """A certificate for ``role`` (such as ``server.<region>.nomad``), localhost and 127.0.0.1, valid for ``days`` from now."""
     key = ec.generate_private_key(ec.SECP256R1())
     names = [
         x509.DNSName(role),
@@ -78,6 +78,16 @@ def issue(authority: Pair, role: str, days: int = 365) -> Pair:
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key), critical=False)
     )
     return Pair(builder.sign(authority.key, hashes.SHA256()), key)
+
+
+def write_region_pki(directory: Path, region: str) -> Pair:
+    """Write a new CA (``ca.pem``), its server's pair (``server.pem``) and the admin's (``cli.pem``); returns the CA."""
+    authority = new_authority(f"Rehearsal CA {region}")
+    authority.write(directory / "ca.pem", directory / "ca-key.pem")
+    for role in ("server", "cli"):
+        pair = issue(authority, f"{role}.{region}.nomad")
+        pair.write(directory / f"{role}.pem", directory / f"{role}-key.pem")
+    return authority
 
 
 def _name(common_name: str) -> x509.Name:

@@ -1,11 +1,11 @@
-"""The rehearsal's own processes: started apart from their starter, known by id and start time, ended by id.
+"""The rehearsal's background processes: how they are started, found again and ended, and how they report ready.
 
-A process id alone names whoever has it now. So the start time is kept beside it, and nobody is signalled who does not
-have both.
+A process id may be reused. So a pid file has the start time as well, and only a process that matches both is signalled.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -18,99 +18,102 @@ from typing import TYPE_CHECKING, Final
 from ionetctl.core.errors import IonetctlError
 
 if TYPE_CHECKING:
-    from ionetctl.lab.documents import Document
-    from ionetctl.lab.places import Places
+    from ionetctl.lab.json_object import JsonObject
+    from ionetctl.lab.paths import LabPaths
 
-_POLL_S: Final = 0.02
-_END_S: Final = 10.0
-_LOG_TAIL: Final = 2000
+_POLL_INTERVAL_S: Final = 0.02
+_END_TIMEOUT_S: Final = 10.0
+_LOG_TAIL_CHARS: Final = 2000
 
 
 class LabError(IonetctlError):
     """The rehearsal could not be set up or taken down."""
 
 
-def start_process(places: Places, name: str, module: str, *arguments: str) -> int:
-    """Start ``python -m module DIR …`` in a session of its own, with its pid file written; returns its id."""
-    places.ready(name).unlink(missing_ok=True)
-    with places.log(name).open("ab") as log:
+def start_process(paths: LabPaths, name: str, module: str, *arguments: str) -> int:
+    """Start ``python -m module DIR …`` in a session of its own and write its pid file; returns its id."""
+    paths.ready(name).unlink(missing_ok=True)
+    with paths.log(name).open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", module, str(places.root), *arguments],
+            [sys.executable, "-m", module, str(paths.root), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
         )
-    # ``lab down`` may be another process: nobody here waits for the child, and that is no leak worth a warning.
+    # The child outlives this object, and ``lab down`` ends it: without a return code ``Popen`` would warn of a leak.
     process.returncode = 0
     document = {"pid": process.pid, "started": _start_time(process.pid)}
-    places.pid(name).write_text(json.dumps(document))
+    paths.pid(name).write_text(json.dumps(document))
     return process.pid
 
 
-def wait_ready(places: Places, name: str, deadline_s: float) -> Document:
-    """What the process said when it was ready; raises ``LabError`` with its log's end when it dies or takes too long."""
-    until = time.monotonic() + deadline_s
-    while time.monotonic() < until:
-        if places.ready(name).exists():
-            document: Document = json.loads(places.ready(name).read_text())
-            return document
-        if not is_running(places, name):
-            break
-        time.sleep(_POLL_S)
-    tail = places.log(name).read_text(errors="replace")[-_LOG_TAIL:].strip()
-    message = f"the rehearsal's process {name} did not come up: {tail or 'it took too long'}"
-    raise LabError("lab_not_ready", message, f"its log is {places.log(name)}")
+def wait_ready(paths: LabPaths, name: str, timeout_s: float) -> JsonObject:
+    """The document that the process wrote when it was ready.
 
-
-def names(places: Places) -> list[str]:
-    """The processes that have a pid file."""
-    return sorted(path.stem for path in places.run.glob("*.pid"))
-
-
-def is_running(places: Places, name: str) -> bool:
-    """Whether the very process that was started still runs."""
-    return _pid(places, name) is not None
-
-
-def end_processes(places: Places, chosen: list[str], patience_s: float = _END_S) -> list[str]:
-    """End processes, politely and after ``patience_s`` not, and remove their pid files; returns those that were running.
-
-    Raises ``LabError`` when one survives.
+    Raises ``LabError``, with the end of its log, when it ends before that or takes longer than ``timeout_s``.
     """
-    running = [name for name in chosen if is_running(places, name)]
+    until = time.monotonic() + timeout_s
+    while time.monotonic() < until:
+        if paths.ready(name).exists():
+            document: JsonObject = json.loads(paths.ready(name).read_text())
+            return document
+        if not is_running(paths, name):
+            break
+        time.sleep(_POLL_INTERVAL_S)
+    tail = paths.log(name).read_text(errors="replace")[-_LOG_TAIL_CHARS:].strip()
+    message = f"the rehearsal's process {name} did not come up: {tail or 'it took too long'}"
+    raise LabError("lab_not_ready", message, f"its log is {paths.log(name)}")
+
+
+def process_names(paths: LabPaths) -> list[str]:
+    """The names of the processes that have a pid file."""
+    return sorted(path.stem for path in paths.run.glob("*.pid"))
+
+
+def is_running(paths: LabPaths, name: str) -> bool:
+    """Whether the process that was started (and not another with its id) still runs."""
+    return _pid(paths, name) is not None
+
+
+def end_processes(paths: LabPaths, chosen: list[str], timeout_s: float = _END_TIMEOUT_S) -> list[str]:
+    """End processes (SIGTERM, SIGKILL after ``timeout_s``) and remove their pid files; returns those that were running.
+
+    Raises ``LabError`` when one is still running after both.
+    """
+    running = [name for name in chosen if is_running(paths, name)]
     for number in (signal.SIGTERM, signal.SIGKILL):
         for name in running:
-            _signal(places, name, number)
-        if _wait_gone(places, running, patience_s):
+            _signal(paths, name, number)
+        if _wait_gone(paths, running, timeout_s):
             break
     else:
         raise LabError("lab_not_ended", f"these processes do not end: {', '.join(running)}")
     for name in chosen:
-        places.pid(name).unlink(missing_ok=True)
-        places.ready(name).unlink(missing_ok=True)
+        paths.pid(name).unlink(missing_ok=True)
+        paths.ready(name).unlink(missing_ok=True)
     return running
 
 
-def _wait_gone(places: Places, chosen: list[str], patience_s: float) -> bool:
-    until = time.monotonic() + patience_s
+def _wait_gone(paths: LabPaths, chosen: list[str], timeout_s: float) -> bool:
+    until = time.monotonic() + timeout_s
     while time.monotonic() < until:
-        if not any(is_running(places, name) for name in chosen):
+        if not any(is_running(paths, name) for name in chosen):
             return True
-        time.sleep(_POLL_S)
+        time.sleep(_POLL_INTERVAL_S)
     return False
 
 
-def _signal(places: Places, name: str, number: signal.Signals) -> None:
-    pid = _pid(places, name)
+def _signal(paths: LabPaths, name: str, number: signal.Signals) -> None:
+    pid = _pid(paths, name)
     if pid is not None:
         os.kill(pid, number)
 
 
-def _pid(places: Places, name: str) -> int | None:
-    """The process's id while it is still that process and no zombie."""
+def _pid(paths: LabPaths, name: str) -> int | None:
+    """The id in the pid file; ``None`` when that process has ended, is a zombie, or the id was reused."""
     try:
-        document = json.loads(places.pid(name).read_text())
+        document = json.loads(paths.pid(name).read_text())
     except (FileNotFoundError, ValueError):
         return None
     pid = int(document["pid"])
@@ -119,11 +122,26 @@ def _pid(places: Places, name: str) -> int | None:
 
 
 def _reap(pid: int) -> None:
-    """Collect our own dead child, where it is one."""
+    """Wait for the process where it is our own child and has ended, so that it does not stay a zombie."""
     try:
         os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:
         return
+
+
+def stop_on_signals() -> asyncio.Event:
+    """An event that SIGTERM, SIGINT or SIGHUP sets: a served process ends when it does. Needs a running loop."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+def write_ready(path: Path, document: JsonObject) -> None:
+    """Write a ready file atomically: ``wait_ready`` never sees a part of it."""
+    draft = path.with_suffix(".draft")
+    draft.write_text(json.dumps(document))
+    draft.rename(path)
 
 
 def _start_time(pid: int) -> str | None:

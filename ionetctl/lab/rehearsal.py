@@ -1,6 +1,6 @@
-"""Setting a rehearsal up and taking it down: files first, then the region, then the hosts, then the inventory.
+"""Sets a rehearsal up and takes it down, for ``ionetctl lab`` and ``ionetctl demo``.
 
-It is what ``ionetctl lab`` and ``ionetctl demo`` call. Nothing needs root, nothing leaves the loopback interface.
+The order is: region, files of the hosts, hosts, inventory. Needs no root; everything listens on loopback addresses.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import asyncssh
 
 from ionetctl.core.errors import UsageError
 from ionetctl.lab import certificates, processes
+from ionetctl.lab.host.file_tree import build_tree
 from ionetctl.lab.host.programs import install_programs, install_tools
-from ionetctl.lab.host.tree import build_tree
-from ionetctl.lab.places import Places
-from ionetctl.lab.release import write_releases
+from ionetctl.lab.paths import LabPaths
+from ionetctl.lab.release_mirror import write_releases
 from ionetctl.lab.site import (
     HOSTS_PER_PROCESS,
     MAX_HOSTS,
@@ -34,18 +34,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from ionetctl.lab.documents import Document
+    from ionetctl.lab.json_object import JsonObject
 
-_READY_S: Final = 30.0
-_READY_PER_HOST_S: Final = 0.05
+_READY_TIMEOUT_S: Final = 30.0
+_READY_TIMEOUT_PER_HOST_S: Final = 0.05
 _REGION: Final = "region"
-_MARK: Final = "lab.json"
-"""Says that a directory is a rehearsal's, so that nothing else is ever taken down or removed."""
+_MARKER: Final = "lab.json"
+"""Marks a directory as a rehearsal's: no other directory is taken down or removed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lab:
-    """A rehearsal that is up. ``faults`` says which host has which."""
+    """A rehearsal that is up. ``faults`` maps hosts to faults, ``pids`` process names to process ids."""
 
     directory: Path
     inventory: Path
@@ -56,39 +56,39 @@ class Lab:
 
 
 def lab_up(spec: LabSpec) -> Lab:
-    """Set a rehearsal up and leave it running; it serves when this returns.
+    """Set a rehearsal up; returns once all its processes serve, and leaves them running.
 
-    Raises ``UsageError`` for a request that cannot be met or a directory that is in use, ``LabError`` when a process does
-    not come up (nothing is left running then).
+    Raises ``UsageError`` for an impossible number of hosts or faults or a directory that is in use, and ``LabError`` when
+    a process does not start; no process is left running then.
     """
     if not 1 <= spec.hosts <= MAX_HOSTS:
         raise UsageError(
             "lab_hosts_invalid", f"{spec.hosts} hosts", f"between 1 and {MAX_HOSTS} can be rehearsed"
         )
     hosts = plan_site(spec)
-    places = _prepare_directory(spec.directory)
+    paths = _prepare_directory(spec.directory)
     try:
-        return _build(spec, places, hosts)
+        return _build(spec, paths, hosts)
     except BaseException:
-        processes.end_processes(places, processes.names(places))
+        processes.end_processes(paths, processes.process_names(paths))
         raise
 
 
 def lab_down(directory: Path) -> list[str]:
-    """End a rehearsal's processes, by id; its files stay. Returns the names of those that were running.
+    """End a rehearsal's processes and keep its files; returns the names of the processes that were running.
 
-    Raises ``UsageError`` where there is no rehearsal.
+    Raises ``UsageError`` when the directory has no rehearsal, ``LabError`` when a process does not end.
     """
-    places = Places(directory.resolve())
-    if not (places.root / _MARK).is_file():
+    paths = LabPaths(directory.resolve())
+    if not (paths.root / _MARKER).is_file():
         raise UsageError(
             "lab_not_found", f"there is no rehearsal in {directory}", "see ionetctl lab up --help"
         )
-    return processes.end_processes(places, processes.names(places))
+    return processes.end_processes(paths, processes.process_names(paths))
 
 
 def lab_run(spec: LabSpec, on_ready: Callable[[Lab], None], wait: Callable[[], object]) -> None:
-    """A rehearsal in the foreground: up, ``on_ready``, then down as soon as ``wait`` returns or raises."""
+    """Set a rehearsal up, call ``on_ready`` and ``wait``, and take it down when ``wait`` returns or raises."""
     lab = lab_up(spec)
     try:
         on_ready(lab)
@@ -97,55 +97,50 @@ def lab_run(spec: LabSpec, on_ready: Callable[[Lab], None], wait: Callable[[], o
         lab_down(lab.directory)
 
 
-def _prepare_directory(directory: Path) -> Places:
-    """An empty directory for the rehearsal; the files of one that is down are replaced."""
+def _prepare_directory(directory: Path) -> LabPaths:
+    """Create the directory; the files of a rehearsal that is down are removed. Raises ``UsageError`` when it is in use."""
     root = directory.resolve()
-    places = Places(root)
+    paths = LabPaths(root)
     if root.exists() and any(root.iterdir()):
-        if not (root / _MARK).is_file():
+        if not (root / _MARKER).is_file():
             hint = "name a directory that is empty or does not exist"
             raise UsageError("lab_directory_in_use", f"{directory} holds something else", hint)
-        if any(processes.is_running(places, name) for name in processes.names(places)):
+        if any(processes.is_running(paths, name) for name in processes.process_names(paths)):
             hint = f"take it down first: ionetctl lab down --dir {directory}"
             raise UsageError("lab_running", f"a rehearsal runs in {directory}", hint)
         shutil.rmtree(root)
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    (root / _MARK).write_text('{"schema": "ionetctl.lab/1"}\n')
-    for folder in (places.run, places.pki, places.hosts):
-        folder.mkdir(mode=0o700)
-    return places
+    (root / _MARKER).write_text('{"schema": "ionetctl.lab/1"}\n')
+    for subdirectory in (paths.run, paths.pki, paths.hosts):
+        subdirectory.mkdir(mode=0o700)
+    return paths
 
 
-def _build(spec: LabSpec, places: Places, hosts: list[SiteHost]) -> Lab:
+def _build(spec: LabSpec, paths: LabPaths, hosts: list[SiteHost]) -> Lab:
     faults = {host.name: host.faults[0] for host in hosts if host.faults}
-    places.faults.write_text(json.dumps(faults, indent=2) + "\n")
-    pids = {_REGION: _start_region(spec, places)}
-    install_programs(places.programs)
+    paths.faults.write_text(json.dumps(faults, indent=2) + "\n")
+    pids = {_REGION: _start_region(spec, paths)}
+    install_programs(paths.programs)
     for host in hosts:
         machine = host.machine
-        build_tree(places.tree(host.name), machine)
-        install_tools(places.programs, places.tree(host.name), machine)
-    write_releases(places.artifacts, spec.nomad_version, spec.device_plugin_version, spec.size_bytes)
+        build_tree(paths.tree(host.name), machine)
+        install_tools(paths.programs, paths.tree(host.name), machine)
+    write_releases(paths.artifacts, spec.nomad_version, spec.device_plugin_version, spec.nomad_size_bytes)
     port = _free_port(hosts[0].address)
     host_keys = {host.name: asyncssh.generate_private_key("ssh-ed25519") for host in hosts}
-    pids |= _start_hosts(places, hosts, host_keys, port)
-    ready = processes.wait_ready(places, _REGION, _READY_S)
+    pids |= _start_hosts(paths, hosts, host_keys, port)
+    ready = processes.wait_ready(paths, _REGION, _READY_TIMEOUT_S)
     for name in pids.keys() - {_REGION}:
-        processes.wait_ready(places, name, _READY_S + spec.hosts * _READY_PER_HOST_S)
+        processes.wait_ready(paths, name, _READY_TIMEOUT_S + spec.hosts * _READY_TIMEOUT_PER_HOST_S)
     ports = {"ssh": port, "api": ready["api_port"], "rpc": ready["rpc_port"]}
     public_keys = {name: _public(key) for name, key in host_keys.items()}
-    places.inventory.write_text(inventory_text(spec, hosts, public_keys, ports))
-    return Lab(places.root, places.inventory, len(hosts), spec.region, faults, pids)
+    paths.inventory.write_text(inventory_text(spec, hosts, public_keys, ports))
+    return Lab(paths.root, paths.inventory, len(hosts), spec.region, faults, pids)
 
 
-def _start_region(spec: LabSpec, places: Places) -> int:
-    authority = certificates.new_authority(f"Rehearsal CA {spec.region}")
-    authority.write(places.pki / "ca.pem", places.pki / "ca-key.pem")
-    server = certificates.issue(authority, f"server.{spec.region}.nomad")
-    server.write(places.pki / "server.pem", places.pki / "server-key.pem")
-    client = certificates.issue(authority, f"cli.{spec.region}.nomad")
-    client.write(places.pki / "cli.pem", places.pki / "cli-key.pem")
-    certificates.write_private(places.token, f"{uuid.uuid4()}\n".encode())
+def _start_region(spec: LabSpec, paths: LabPaths) -> int:
+    certificates.write_region_pki(paths.pki, spec.region)
+    certificates.write_private(paths.token, f"{uuid.uuid4()}\n".encode())
     plan = {
         "region": spec.region,
         "nomad_version": spec.nomad_version,
@@ -153,26 +148,26 @@ def _start_region(spec: LabSpec, places: Places) -> int:
         "node_pools": [NODE_POOL],
         "federated_regions": list(spec.federated_regions),
     }
-    places.plan(_REGION).write_text(json.dumps(plan))
-    return processes.start_process(places, _REGION, "ionetctl.lab.region.process")
+    paths.plan(_REGION).write_text(json.dumps(plan))
+    return processes.start_process(paths, _REGION, "ionetctl.lab.region.process")
 
 
 def _start_hosts(
-    places: Places, hosts: list[SiteHost], host_keys: Mapping[str, asyncssh.SSHKey], port: int
+    paths: LabPaths, hosts: list[SiteHost], host_keys: Mapping[str, asyncssh.SSHKey], port: int
 ) -> dict[str, int]:
     client_key = asyncssh.generate_private_key("ssh-ed25519", comment="ionetctl rehearsal")
-    certificates.write_private(places.identity, client_key.export_private_key())
+    certificates.write_private(paths.identity, client_key.export_private_key())
     pids = {}
     for start in range(0, len(hosts), HOSTS_PER_PROCESS):
         name = f"hosts-{start // HOSTS_PER_PROCESS + 1}"
         chosen = [_host_plan(host, host_keys[host.name]) for host in hosts[start : start + HOSTS_PER_PROCESS]]
         plan = {"port": port, "client_key": _public(client_key), "hosts": chosen}
-        certificates.write_private(places.plan(name), json.dumps(plan).encode())
-        pids[name] = processes.start_process(places, name, "ionetctl.lab.host.process", name)
+        certificates.write_private(paths.plan(name), json.dumps(plan).encode())
+        pids[name] = processes.start_process(paths, name, "ionetctl.lab.host.process", name)
     return pids
 
 
-def _host_plan(host: SiteHost, key: asyncssh.SSHKey) -> Document:
+def _host_plan(host: SiteHost, key: asyncssh.SSHKey) -> JsonObject:
     exported = key.export_private_key().decode()
     return {"name": host.name, "address": host.address, "host_key": exported, "faults": list(host.faults)}
 

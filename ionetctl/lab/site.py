@@ -1,7 +1,4 @@
-"""What a rehearsal consists of: hosts with names, addresses, cards and faults, and the inventory an admin would write.
-
-Pure: from a ``LabSpec`` to plans and text. Nothing is written or started here.
-"""
+"""Plans a rehearsal: hosts with names, addresses, GPUs and faults, and the inventory that describes them. Pure."""
 
 from __future__ import annotations
 
@@ -9,10 +6,10 @@ import ipaddress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from ionetctl.lab.cards import CATALOGUE, GpuModel, cards
 from ionetctl.lab.faults.assignment import FaultRequest, assign
-from ionetctl.lab.faults.conditions import changed
+from ionetctl.lab.faults.conditions import with_fault
 from ionetctl.lab.host.machine import Machine, sound_machine
+from ionetctl.lab.host.nvidia_driver import GPU_MODELS, GpuModel, make_gpus
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,14 +22,14 @@ MAX_HOSTS: Final = 20_000
 NODE_POOL: Final = "gpu"
 DATACENTER: Final = "lab1"
 _NETWORK: Final = ipaddress.IPv4Address("127.77.0.0")
-_FEW_HOSTS: Final = 256
+_LARGE_PROGRAMS_MAX_HOSTS: Final = 256
 _PROGRAM_BYTES: Final = 2 << 20
 _SMALL_PROGRAM_BYTES: Final = 128 << 10
 
 
 @dataclass(frozen=True, slots=True)
 class LabSpec:
-    """What is asked for. ``program_bytes`` 0 chooses a size by the number of hosts."""
+    """The options of ``lab up``. With ``program_bytes`` 0 the size depends on the number of hosts."""
 
     hosts: int
     directory: Path
@@ -46,15 +43,15 @@ class LabSpec:
     seed: int = 1
 
     @property
-    def size_bytes(self) -> int:
-        """How large the stand-in for the Nomad program is."""
-        chosen = _PROGRAM_BYTES if self.hosts <= _FEW_HOSTS else _SMALL_PROGRAM_BYTES
+    def nomad_size_bytes(self) -> int:
+        """The size of the stand-in for the Nomad program."""
+        chosen = _PROGRAM_BYTES if self.hosts <= _LARGE_PROGRAMS_MAX_HOSTS else _SMALL_PROGRAM_BYTES
         return self.program_bytes or chosen
 
 
 @dataclass(frozen=True, slots=True)
 class SiteHost:
-    """One host of the site. ``faults`` has one name at most for now."""
+    """One host of the site. ``faults`` has at most one name."""
 
     name: str
     address: str
@@ -64,24 +61,24 @@ class SiteHost:
 
     @property
     def machine(self) -> Machine:
-        """What it pretends to be; by its own account it is in a private network, and not on loopback."""
+        """The host's description; its own address there is in 10.0.0.0/8, not the loopback address it listens on."""
         machine = sound_machine(
             self.name,
             cpu_cores=self.model.cpu_cores,
             memory_gib=self.model.memory_gib,
-            gpus=tuple(cards(self.model, self.name, self.model.count)),
+            gpus=tuple(make_gpus(self.model, self.name, self.model.count)),
             address=self.address.replace("127.", "10.", 1),
         )
         for fault in self.faults:
-            machine = changed(machine, fault)
+            machine = with_fault(machine, fault)
         return machine
 
 
 def plan_site(spec: LabSpec) -> list[SiteHost]:
-    """The hosts of a rehearsal: racks of sixteen, one GPU model a rack, faults by the seed; raises ``UsageError``."""
+    """The hosts of a rehearsal, in racks of 16 with one GPU model each. Raises ``UsageError`` for more faults than hosts."""
     names = [_name(number) for number in range(spec.hosts)]
-    faulty = assign(spec.faults, names, spec.seed)
-    return [_host(number, name, faulty.get(name)) for number, name in enumerate(names)]
+    faults = assign(spec.faults, names, spec.seed)
+    return [_host(number, name, faults.get(name)) for number, name in enumerate(names)]
 
 
 def _name(number: int) -> str:
@@ -94,14 +91,14 @@ def _rack(number: int) -> str:
 
 def _host(number: int, name: str, fault: str | None) -> SiteHost:
     address = str(_NETWORK + 1 + number)
-    model = CATALOGUE[number // HOSTS_PER_RACK % len(CATALOGUE)]
+    model = GPU_MODELS[number // HOSTS_PER_RACK % len(GPU_MODELS)]
     return SiteHost(name, address, _rack(number), model, (fault,) if fault else ())
 
 
 def inventory_text(
     spec: LabSpec, hosts: list[SiteHost], host_keys: dict[str, str], ports: dict[str, int]
 ) -> str:
-    """The inventory; ``host_keys`` are public keys by host, ``ports`` those of ``ssh``, ``api`` and ``rpc``."""
+    """The inventory as YAML; ``host_keys`` are public keys by host, ``ports`` has ``ssh``, ``api`` and ``rpc``."""
     lines = [_head(spec, ports)]
     for rack in dict.fromkeys(host.rack for host in hosts):
         members = [host for host in hosts if host.rack == rack]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
     from pathlib import Path
 
-    from ionetctl.lab.cards import Gpu
+    from ionetctl.lab.host.nvidia_driver import Gpu
     from tests.e2e.machines import Machine
 
 CARD_FILE: Final = "etc/fake-nvml.conf"

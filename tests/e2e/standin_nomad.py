@@ -17,7 +17,7 @@ _MAIN: Final = """\
 import asyncio, os, signal, socket, sys
 from pathlib import Path
 from ionetctl.lab.agent.agent import Agent, AgentStartError
-from ionetctl.lab.agent.config import validation
+from ionetctl.lab.agent.config import validate_config
 
 VERSION = "{version}"
 
@@ -42,7 +42,7 @@ def main(argv):
         print("Nomad v" + VERSION)
         return 0
     if argv[:2] == ["config", "validate"]:
-        code, lines = validation(Path("/"), argv[2], VERSION)
+        code, lines = validate_config(Path("/"), argv[2], VERSION)
         print("\\n".join(lines))
         return code
     try:

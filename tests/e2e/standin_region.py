@@ -9,8 +9,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Final, Self
 
-from ionetctl.lab.certificates import issue, new_authority, write_private
-from ionetctl.lab.places import Places
+from ionetctl.lab.certificates import write_private, write_region_pki
+from ionetctl.lab.paths import LabPaths
 from tests.e2e.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class StandInRegion:
         self.directory = directory / "pki"
         self.api = f"https://{address.host}:{address.http_port}"
         self.rpc = f"{address.host}:{address.rpc_port}"
-        self._places = Places(directory)
+        self._paths = LabPaths(directory)
         self._address = address
         self._enforcement = enforcement
         self._process: subprocess.Popen[bytes] | None = None
@@ -43,12 +43,12 @@ class StandInRegion:
             sys.executable,
             "-m",
             "ionetctl.lab.region.process",
-            str(self._places.root),
+            str(self._paths.root),
         ]
-        with self._places.log("region").open("ab") as log:
+        with self._paths.log("region").open("ab") as log:
             self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         wait_until(
-            self._places.ready("region").exists, "the stand-in region serves", timeout_s=START_TIMEOUT_S
+            self._paths.ready("region").exists, "the stand-in region serves", timeout_s=START_TIMEOUT_S
         )
         return self
 
@@ -59,14 +59,10 @@ class StandInRegion:
 
     def _write(self) -> None:
         self.directory.mkdir(parents=True)
-        self._places.run.mkdir()
-        authority = new_authority(f"{self.name} test CA")
-        authority.write(self.directory / "ca.pem", self.directory / "ca-key.pem")
-        for role in ("server", "cli"):
-            pair = issue(authority, f"{role}.{self.name}.nomad")
-            pair.write(self.directory / f"{role}.pem", self.directory / f"{role}-key.pem")
+        self._paths.run.mkdir()
+        write_region_pki(self.directory, self.name)
         token = secrets.token_hex(16)
-        for path in (self._places.token, self.directory / "token"):
+        for path in (self._paths.token, self.directory / "token"):
             write_private(path, token.encode())
         plan = {
             "region": self.name,
@@ -78,7 +74,7 @@ class StandInRegion:
             "api_port": self._address.http_port,
             "rpc_port": self._address.rpc_port,
         }
-        self._places.plan("region").write_text(json.dumps(plan))
+        self._paths.plan("region").write_text(json.dumps(plan))
 
     def node_status(self) -> str:
         """What this region would be asked by hand; the real one has a command line for it."""

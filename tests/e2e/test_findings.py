@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ionetctl.lab.cards import CATALOGUE, cards
+from ionetctl.lab.host.nvidia_driver import GPU_MODELS, make_gpus
 from tests.e2e.cards import hang_driver, install_driver, remove_driver, write_cards
 from tests.e2e.machines import GATEWAY, Fleet
 from tests.e2e.namespaces import output_of
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
-RTX_4090 = CATALOGUE[0]
+RTX_4090 = GPU_MODELS[0]
 CLONED_ID = "0123456789abcdef0123456789abcdef"
 
 
 def lose_a_card(machine: Machine, _site: Site) -> None:
-    write_cards(machine, cards(RTX_4090, machine.name, 4), lost={2})
+    write_cards(machine, make_gpus(RTX_4090, machine.name, 4), lost={2})
 
 
 def hang(machine: Machine, _site: Site) -> None:
@@ -88,7 +88,7 @@ def site(debian: Path, nvml_library: Path, tmp_path_factory: pytest.TempPathFact
     directory = tmp_path_factory.mktemp("findings")
     with Fleet(HOSTS, tmp_path_factory.mktemp("finding-hosts")) as fleet:
         for machine in fleet.machines:
-            install_driver(machine, nvml_library, cards(RTX_4090, machine.name, 4))
+            install_driver(machine, nvml_library, make_gpus(RTX_4090, machine.name, 4))
         address = Address.in_namespace(GATEWAY, fleet.bridge_namespace)
         with StandInRegion(directory / "region", address) as region:
             site = Site(fleet, region, directory, gpus={"model": "rtx-4090", "count": 4})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ionetctl.lab.cards import CATALOGUE, cards
+from ionetctl.lab.host.nvidia_driver import GPU_MODELS, make_gpus
 from tests.e2e.cards import hang_driver, install_driver, write_cards
 from tests.e2e.machines import GATEWAY, Fleet
 from tests.e2e.real_region import Address, RealRegion
@@ -18,12 +18,12 @@ from tests.e2e.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ionetctl.lab.cards import Gpu
+    from ionetctl.lab.host.nvidia_driver import Gpu
     from tests.e2e.machines import Machine
 
 pytestmark = [pytest.mark.e2e, pytest.mark.nomad, pytest.mark.timeout(600)]
 
-RTX_4090 = CATALOGUE[0]
+RTX_4090 = GPU_MODELS[0]
 LOST_IS_KNOWN = {
     code: {"severity": "waived", "reason": "its riser is on order"}
     for code in ("gpu_lost", "gpu_count_mismatch")
@@ -69,7 +69,7 @@ def inventory_of(site: Site, machine: Machine, **fields: Any) -> Iterator[None]:
 
 def hide_cards(site: Site, machine: Machine) -> list[Gpu]:
     """Enrol a machine whose lost card hides the others from the region; its cards as they should be."""
-    four = cards(RTX_4090, machine.name, 4)
+    four = make_gpus(RTX_4090, machine.name, 4)
     write_cards(machine, four, lost={2})
     done = site.enroll("--timeout", "20")
     assert (done.exit_code, done.codes) == (8, {machine.name: "gpu_count_mismatch"}), done.stderr
@@ -92,7 +92,7 @@ def gpu_site(
     write_release(directory / "mirror", "nomad-device-nvidia", PLUGIN_VERSION, Path(device_plugin_program))
     with Fleet(5, tmp_path_factory.mktemp("gpu-hosts")) as fleet:
         for machine in fleet.machines:
-            install_driver(machine, nvml_library, cards(RTX_4090, machine.name, 4))
+            install_driver(machine, nvml_library, make_gpus(RTX_4090, machine.name, 4))
         address = Address.in_namespace(GATEWAY, fleet.bridge_namespace)
         with RealRegion(nomad_program, directory / "region", address) as region:
             site = Site(fleet, region, directory, gpus={"model": "rtx-4090", "count": 4})
@@ -114,7 +114,7 @@ def test_region_sees_the_promised_gpus(gpu_site: Site) -> None:
 def test_lost_card_is_named_before_anything_is_changed(gpu_site: Site) -> None:
     """A card that fell off the bus keeps its host out of the rollout; the others are as they were."""
     first, second = gpu_site.fleet.machines[:2]
-    all_four = cards(RTX_4090, first.name, 4)
+    all_four = make_gpus(RTX_4090, first.name, 4)
     write_cards(first, all_four, lost={2})
     done = gpu_site.enroll()
     write_cards(first, all_four)
@@ -182,7 +182,7 @@ def test_what_an_admin_decided_is_left_alone(gpu_site: Site) -> None:
 def test_lost_card_that_hides_all_after_a_restart_is_reported(gpu_site: Site) -> None:
     """A node that has jobs is not taken from them: it stays eligible, and is told short."""
     second = gpu_site.fleet.machines[1]
-    four = cards(RTX_4090, second.name, 4)
+    four = make_gpus(RTX_4090, second.name, 4)
     write_cards(second, four, lost={1})
     restart = "systemctl restart nomad.service"
     second.run(restart)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ionetctl.lab.cards import CATALOGUE, cards
+from ionetctl.lab.host.nvidia_driver import GPU_MODELS, make_gpus
 from tests.e2e import cgroups, leftovers
 from tests.e2e.base_root import PASSWORD, PASSWORD_USER, USER
 from tests.e2e.cards import install_driver, remove_driver, write_cards
@@ -140,7 +140,7 @@ def test_hosts_do_not_share_control_groups(fleet: Fleet) -> None:
 
 def test_cards_are_listed_by_nvidia_smi(machine: Machine, nvml_library: Path) -> None:
     """A host shows the cards it was given, fails once one is lost, and has none without a driver."""
-    rig = cards(CATALOGUE[0], machine.name, 2)
+    rig = make_gpus(GPU_MODELS[0], machine.name, 2)
     query = "nvidia-smi --query-gpu=index,name,uuid,memory.total,pci.bus_id --format=csv,noheader,nounits"
     install_driver(machine, nvml_library, rig)
     try:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ionetctl.lab.cards import CATALOGUE, cards
+from ionetctl.lab.host.nvidia_driver import GPU_MODELS, make_gpus
 from tests.e2e import debs
 from tests.e2e.base_root import base_root, why_unavailable
 from tests.e2e.cards import CARD_FILE, card_text
@@ -267,7 +267,7 @@ def driver(nvml_library: Path, tmp_path: Path) -> Path:
         "/usr/lib/fake-driver/nvidia/version": version.encode(),
         f"{library}.{DRIVER_VERSION}": nvml_library.read_bytes(),
         "/usr/bin/nvidia-smi": NVIDIA_SMI.read_bytes(),
-        f"/{CARD_FILE}": card_text(cards(CATALOGUE[0], "rig", 1)).encode(),
+        f"/{CARD_FILE}": card_text(make_gpus(GPU_MODELS[0], "rig", 1)).encode(),
     }
     links = {
         f"{library}.1": f"libnvidia-ml.so.{DRIVER_VERSION}",

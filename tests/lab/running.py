@@ -13,12 +13,13 @@ from aiohttp import web
 
 from ionetctl.lab import certificates
 from ionetctl.lab.agent.agent import Agent
-from ionetctl.lab.cards import CATALOGUE, Gpu, cards
+from ionetctl.lab.host.file_tree import build_tree
 from ionetctl.lab.host.machine import sound_machine
-from ionetctl.lab.host.tree import build_tree
-from ionetctl.lab.region.api.handlers import Api
-from ionetctl.lab.region.rpc import RpcServer, server_context
-from ionetctl.lab.region.state.region import RegionState, Right
+from ionetctl.lab.host.nvidia_driver import GPU_MODELS, Gpu, make_gpus
+from ionetctl.lab.region.api.access import Regions
+from ionetctl.lab.region.api.application import Api
+from ionetctl.lab.region.rpc_server import RpcServer, server_context
+from ionetctl.lab.region.state.region_state import RegionState, Right
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -58,11 +59,7 @@ class RunningRegion:
 def write_pki(pki: Path, name: str) -> certificates.Pair:
     """A CA of the region, its server's pair and the admin's."""
     pki.mkdir(parents=True, exist_ok=True)
-    authority = certificates.new_authority(f"CA {name}")
-    authority.write(pki / "ca.pem", pki / "ca-key.pem")
-    for role, stem in ((f"server.{name}.nomad", "server"), (f"cli.{name}.nomad", "cli")):
-        certificates.issue(authority, role).write(pki / f"{stem}.pem", pki / f"{stem}-key.pem")
-    return authority
+    return certificates.write_region_pki(pki, name)
 
 
 @contextlib.asynccontextmanager
@@ -78,7 +75,7 @@ async def running_region(
     stack = contextlib.AsyncExitStack()
     rpc_port = await stack.enter_async_context(rpc.listening("127.0.0.1", 0, context))
     rpc_address = f"127.0.0.1:{rpc_port}"
-    api = Api(state, rpc_address, dict(peers or {}))
+    api = Api(Regions(state, dict(peers or {})), rpc_address)
     runner = web.AppRunner(api.application(), access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
@@ -207,7 +204,7 @@ async def run_until(agent: Agent, log: list[str], line: str) -> None:
 
 def new_rig(folder: Path, name: str, region: RunningRegion, gpus: tuple[Gpu, ...] | None = None) -> Rig:
     """A sound rig: right CA, certificate, plugin; no introduction yet."""
-    shown = tuple(cards(CATALOGUE[0], name, 2)) if gpus is None else gpus
+    shown = tuple(make_gpus(GPU_MODELS[0], name, 2)) if gpus is None else gpus
     build_tree(folder / name, sound_machine(name, cpu_cores=4, memory_gib=8, gpus=shown))
     rig = Rig(folder / name, name, region)
     rig.configure()

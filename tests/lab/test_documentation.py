@@ -23,16 +23,16 @@ def rows(heading: str) -> list[tuple[str, ...]]:
 def test_faults_are_listed() -> None:
     """Each with what the host is, in the catalogue's order."""
     assert [row[:2] for row in rows("Faults")] == [
-        (f"`{name}`", what) for name, what in assignment.CATALOGUE.items()
+        (f"`{name}`", what) for name, what in assignment.FAULTS.items()
     ]
 
 
 def test_conditions_are_listed() -> None:
     """Each with what the host is and the finding that it is made for, in the catalogue's order."""
-    expected = [(f"`{name}`", each.what, f"`{each.finding}`") for name, each in conditions.CATALOGUE.items()]
+    expected = [(f"`{name}`", each.what, f"`{each.finding}`") for name, each in conditions.CONDITIONS.items()]
     assert rows("Conditions") == expected
 
 
 def test_conditions_are_made_for_findings_that_there_are() -> None:
     """No code that the checks do not know."""
-    assert {each.finding for each in conditions.CATALOGUE.values()} <= set(CODES)
+    assert {each.finding for each in conditions.CONDITIONS.values()} <= set(CODES)

@@ -18,9 +18,9 @@ import pytest
 from ionetctl.core.errors import UsageError
 from ionetctl.inventory.load import load_inventory
 from ionetctl.lab import processes
-from ionetctl.lab.faults.assignment import CATALOGUE, parse_fault
+from ionetctl.lab.faults.assignment import FAULTS, parse_fault
 from ionetctl.lab.host.programs import SYSTEM_PATH
-from ionetctl.lab.places import Places
+from ionetctl.lab.paths import LabPaths
 from ionetctl.lab.rehearsal import Lab, lab_down, lab_run, lab_up
 from ionetctl.lab.site import LabSpec
 from ionetctl.remote import survey_script
@@ -51,7 +51,7 @@ class Fleet:
         return {str(host.name): host.gpus.count for host in hosts}[self.host(fault)[0]]
 
     def tree(self, fault: str) -> Path:
-        return Places(self.lab.directory).tree(self.host(fault)[0])
+        return LabPaths(self.lab.directory).tree(self.host(fault)[0])
 
     @contextlib.asynccontextmanager
     async def connect(
@@ -84,7 +84,7 @@ class Fleet:
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     directory = tmp_path_factory.mktemp("lab")
-    faults = tuple(parse_fault(f"{name}=1") for name in CATALOGUE)
+    faults = tuple(parse_fault(f"{name}=1") for name in FAULTS)
     lab = lab_up(LabSpec(len(faults) + 1, directory, faults))
     yield Fleet(lab)
     lab_down(directory)
@@ -261,7 +261,7 @@ async def test_a_dropped_connection_drops_once(fleet: Fleet) -> None:
 def test_the_faults_are_written_down(fleet: Fleet) -> None:
     """For tests and for people who want to know."""
     written = json.loads((fleet.lab.directory / "faults.json").read_text())
-    assert (written, sorted(written.values())) == (dict(fleet.lab.faults), sorted(CATALOGUE))
+    assert (written, sorted(written.values())) == (dict(fleet.lab.faults), sorted(FAULTS))
 
 
 def test_what_is_secret_is_the_owners_alone(fleet: Fleet) -> None:
@@ -299,7 +299,7 @@ def test_down_signals_nobody_else(tmp_path: Path) -> None:
     lab_up(LabSpec(1, tmp_path))
     lab_down(tmp_path)
     stranger = {"pid": os.getppid(), "started": "1"}
-    Places(tmp_path).pid("region").write_text(json.dumps(stranger))
+    LabPaths(tmp_path).pid("region").write_text(json.dumps(stranger))
     assert lab_down(tmp_path) == []
 
 
@@ -318,17 +318,17 @@ def test_in_the_foreground_it_ends_with_its_wait(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         lab_run(LabSpec(1, tmp_path), seen.append, interrupted)
-    places = Places(tmp_path)
-    assert ([lab.hosts for lab in seen], processes.names(places)) == ([1], [])
+    paths = LabPaths(tmp_path)
+    assert ([lab.hosts for lab in seen], processes.process_names(paths)) == ([1], [])
 
 
 def test_a_process_that_dies_is_reported_with_its_log(tmp_path: Path) -> None:
     """And nothing is left running."""
-    places = Places(tmp_path)
-    places.run.mkdir()
-    processes.start_process(places, "region", "ionetctl.lab.region.process")
+    paths = LabPaths(tmp_path)
+    paths.run.mkdir()
+    processes.start_process(paths, "region", "ionetctl.lab.region.process")
     with pytest.raises(processes.LabError, match=r"region\.json"):
-        processes.wait_ready(places, "region", 20.0)
+        processes.wait_ready(paths, "region", 20.0)
 
 
 def test_a_process_that_heeds_no_signal_is_killed(tmp_path: Path) -> None:
@@ -336,7 +336,7 @@ def test_a_process_that_heeds_no_signal_is_killed(tmp_path: Path) -> None:
     lab = lab_up(LabSpec(1, tmp_path))
     for pid in lab.pids.values():
         os.kill(pid, signal.SIGSTOP)
-    ended = processes.end_processes(Places(tmp_path), ["hosts-1", "region"], patience_s=0.3)
+    ended = processes.end_processes(LabPaths(tmp_path), ["hosts-1", "region"], timeout_s=0.3)
     assert ended == ["hosts-1", "region"]
     assert [pid for pid in lab.pids.values() if Path(f"/proc/{pid}").exists()] == []
 
@@ -360,7 +360,7 @@ async def test_standins_speak_as_the_originals(
     file = tmp_path / "file"
     file.write_text("")
     file.chmod(0o640)
-    programs = Places(fleet.lab.directory).programs / "common"
+    programs = LabPaths(fleet.lab.directory).programs / "common"
     process = await asyncio.create_subprocess_exec(
         programs / standin,
         *(str(file) if each == "FILE" else each for each in arguments),

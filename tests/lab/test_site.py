@@ -9,11 +9,10 @@ import pytest
 
 from ionetctl import lab
 from ionetctl.core.errors import UsageError
-from ionetctl.lab.cards import CATALOGUE as GPU_MODELS
-from ionetctl.lab.cards import GpuModel
 from ionetctl.lab.faults import conditions
-from ionetctl.lab.faults.assignment import CATALOGUE, FaultRequest, assign, parse_fault
-from ionetctl.lab.faults.changes import by_programs
+from ionetctl.lab.faults.assignment import FAULTS, FaultRequest, assign, parse_fault
+from ionetctl.lab.faults.changes import by_standin_program
+from ionetctl.lab.host.nvidia_driver import GPU_MODELS, GpuModel
 from ionetctl.lab.site import LabSpec, SiteHost, inventory_text, plan_site
 
 SPEC = LabSpec(40, Path("/nowhere"))
@@ -55,7 +54,7 @@ def test_an_unknown_fault_is_answered_by_the_list() -> None:
         parse_fault("unreachabel=1")
     assert (
         caught.value.hint
-        == f"did you mean unreachable? there are: {', '.join((*CATALOGUE, *conditions.CATALOGUE))}"
+        == f"did you mean unreachable? there are: {', '.join((*FAULTS, *conditions.CONDITIONS))}"
     )
 
 
@@ -113,7 +112,7 @@ def test_addresses_are_all_different_and_loopback() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name, each in conditions.CATALOGUE.items() if each.change is not by_programs]
+    "name", [name for name, each in conditions.CONDITIONS.items() if each.change is not by_standin_program]
 )
 @pytest.mark.parametrize("model", GPU_MODELS, ids=lambda model: model.short)
 def test_every_condition_changes_a_sound_machine(name: str, model: GpuModel) -> None:
@@ -124,11 +123,11 @@ def test_every_condition_changes_a_sound_machine(name: str, model: GpuModel) -> 
 
 def test_faults_and_conditions_do_not_share_names() -> None:
     """Both are asked for by the same option."""
-    assert set(CATALOGUE) & set(conditions.CATALOGUE) == set()
+    assert set(FAULTS) & set(conditions.CONDITIONS) == set()
 
 
 def test_conditions_by_programs_have_some() -> None:
     """A folder of stand-ins for each."""
     folders = {path.name for path in (Path(lab.__file__).parent / "standins/faults").iterdir()}
-    named = {name for name, each in conditions.CATALOGUE.items() if each.change is by_programs}
+    named = {name for name, each in conditions.CONDITIONS.items() if each.change is by_standin_program}
     assert (named, named <= folders) == ({"clock-apart", "not-root"}, True)

@@ -44,7 +44,7 @@ class RegionWithClients(LoopbackRegion):
 async def keep_time(lab: RunningRegion) -> None:
     """What the lab's region process does while it runs."""
     while True:
-        lab.state.expire(time.time())
+        lab.state.update(time.time())
         await asyncio.sleep(POLL_S)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from ionetctl.lab.faults.assignment import CATALOGUE
+from ionetctl.lab.faults.assignment import FAULTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SOUND: Final = 2
 LEFT_OUT: Final = frozenset({"slow", "trickle"})
 """They are about time alone, of which they would take minutes."""
-FAULTS: Final = tuple(name for name in CATALOGUE if name not in LEFT_OUT)
+TESTED_FAULTS: Final = tuple(name for name in FAULTS if name not in LEFT_OUT)
 ENDS: Final = {
     # fault: outcome, code, step, attempts
     "unreachable": ("unreachable", "connect_refused", "survey", 3),
@@ -76,14 +76,14 @@ def hurry(rehearsal: Rehearsal) -> None:
 @pytest.fixture(scope="module")
 def faulty(raise_fleet: RaiseFleet, new_admin: NewAdmin) -> Iterator[Faulty]:
     admin = new_admin(GITHUB_ACTIONS="true", CI="true")
-    with raise_fleet(len(FAULTS) + SOUND, *(f"{fault}=1" for fault in FAULTS)) as rehearsal:
+    with raise_fleet(len(TESTED_FAULTS) + SOUND, *(f"{fault}=1" for fault in TESTED_FAULTS)) as rehearsal:
         hurry(rehearsal)
         before = rehearsal.snapshots()
         ended = admin.enroll(rehearsal.inventory, "--max-failures=100%", "--timeout=15", "-v")
         yield Faulty(admin, rehearsal, before, ended)
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", TESTED_FAULTS)
 def test_each_fault_ends_in_its_own_way(faulty: Faulty, fault: str) -> None:
     """Outcome, code, the step in which it showed, and as many attempts as make sense: one where a login was refused."""
     assert faulty.end_of(fault) == ENDS[fault]

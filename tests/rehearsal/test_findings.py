@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from ionetctl.checks import CODES
-from ionetctl.lab.faults.conditions import CATALOGUE as CONDITIONS
+from ionetctl.lab.faults.conditions import CONDITIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ionetctl.lab import certificates
-from ionetctl.lab.release import write_releases
+from ionetctl.lab.release_mirror import write_releases
 from tests.e2e.waiting import wait_until
 
 if TYPE_CHECKING:

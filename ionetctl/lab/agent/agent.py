@@ -1,7 +1,7 @@
-"""The Nomad agent's stand-in: it knows its host's files and nothing else, and presents to the region what lies there.
+"""The stand-in for a Nomad client agent: registers its host's node with the region, and keeps it registered.
 
-It opens a real TLS connection with the files its configuration names, registers, sends heartbeats, and logs its
-failures in the words of the original, so that whoever reads the log can be tested against them.
+Uses nothing but the files of its host: connects with the TLS files that its configuration names, registers, sends
+heartbeats. Failures are logged in Nomad's words, for code that diagnoses logs.
 """
 
 from __future__ import annotations
@@ -19,32 +19,33 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from ionetctl.lab import line_socket
+from ionetctl.lab import rpc_stream
 from ionetctl.lab.agent.config import RPC_PORT, AgentConfig, AgentConfigError, read_config
-from ionetctl.lab.agent.fingerprint import Presence, node_document
-from ionetctl.lab.agent.go_errors import go_words, reason_words
+from ionetctl.lab.agent.fingerprint import AgentContext, node_document
+from ionetctl.lab.agent.go_errors import go_error_texts, tls_file_error
 from ionetctl.lab.host.rooted_path import locate
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ionetctl.lab.documents import Document
-    from ionetctl.lab.line_socket import LineStream
+    from ionetctl.lab.json_object import JsonObject
+    from ionetctl.lab.rpc_stream import RpcStream
 
 Log = Callable[[str], None]
 
-_DIAL_S: Final = 10.0
+_CONNECT_TIMEOUT_S: Final = 10.0
 _RETRY_S: Final = (15.0, 25.0)
+"""The pause between attempts to register: least and most."""
 _HEARTBEAT_SHARE: Final = 0.8
-"""When in a TTL the next heartbeat goes out."""
+"""The share of a heartbeat's TTL after which the next one is sent."""
 
 
 class AgentStartError(Exception):
-    """The agent ends right away, with these words and exit status 1."""
+    """The agent exits with status 1 during its start; the text is what it prints."""
 
 
 class _RpcError(Exception):
-    """A call failed; the texts are what the original logs, one line each."""
+    """A call failed; each of the texts is logged on a line of its own, as Nomad does."""
 
     def __init__(self, *texts: str) -> None:
         super().__init__(texts[0])
@@ -53,13 +54,13 @@ class _RpcError(Exception):
 
 @dataclass(slots=True)
 class Agent:
-    """One agent of one host, from its start to its end. ``can_reach`` is false where the host has no way out."""
+    """The agent of one host. ``has_route`` is false where every connection fails for lack of a route."""
 
     tree: Path
     address: str
     version: str
     log: Log = field(repr=False)
-    can_reach: bool = True
+    has_route: bool = True
     is_registered: bool = False
     config: AgentConfig = field(init=False, repr=False)
     _tls: ssl.SSLContext | None = field(init=False, default=None, repr=False)
@@ -69,64 +70,64 @@ class Agent:
     _identity: str = field(init=False, default="", repr=False)
     _server: str = field(init=False, default="")
     _eligibility: str = field(init=False, default="")
-    """As the servers last had it; a purged node comes back with it."""
+    """The node's eligibility as of the last heartbeat; a purged node registers with it again."""
 
-    def start(self, places: tuple[str, ...]) -> None:
-        """Read everything that is read at start only; raises ``AgentStartError`` where the original would exit."""
+    def start(self, config_paths: tuple[str, ...]) -> None:
+        """Read configuration, certificates and saved state; raises ``AgentStartError`` where Nomad would exit."""
         try:
-            self.config = read_config(self.tree, places, self.tree.name, self.version)
+            self.config = read_config(self.tree, config_paths, self.tree.name, self.version)
         except AgentConfigError as error:
             raise AgentStartError(f"==> {error}") from None
         self._tls = self._tls_context() if self.config.wants_tls else None
         state = locate(self.tree, self.config.state_dir)
         state.parent.mkdir(parents=True, exist_ok=True)
         state.mkdir(mode=0o700, exist_ok=True)
-        self._node_id = _kept(state / "client-id")
-        self._secret_id = _kept(state / "secret-id")
+        self._node_id = _persistent_id(state / "client-id")
+        self._secret_id = _persistent_id(state / "secret-id")
         self._introduction = _read(state / "intro_token.jwt").strip()
         saved = _read(state / "state.db")
         self._identity = json.loads(saved)["identity"] if saved else ""
         self.log("==> Nomad agent started! Log data will stream in below:")
-        self._say("INFO", f"client: using state directory: state_dir={self.config.state_dir}")
+        self._log_at("INFO", f"client: using state directory: state_dir={self.config.state_dir}")
 
     def _tls_context(self) -> ssl.SSLContext:
         ca, cert, key = (locate(self.tree, path) for path in self.config.tls_files)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False  # done by hand in _check_name: the log must name the names
+        context.check_hostname = False  # _check_server compares names itself: the log has to list them
         try:
             context.load_cert_chain(cert, key)
         except (OSError, ssl.SSLError) as error:
             raise AgentStartError(
-                f"==> Error starting agent: Failed to load cert/key pair: {reason_words(error)}"
+                f"==> Error starting agent: Failed to load cert/key pair: {tls_file_error(error)}"
             ) from None
         try:
             context.load_verify_locations(ca)
         except (OSError, ssl.SSLError) as error:
             raise AgentStartError(
-                f"==> Error starting agent: Failed to read CA file: {reason_words(error)}"
+                f"==> Error starting agent: Failed to read CA file: {tls_file_error(error)}"
             ) from None
         return context
 
     async def run(self) -> None:
-        """Register and stay registered, until cancelled."""
+        """Register and send heartbeats, and start over after every failure, until cancelled."""
         while True:
             try:
-                with contextlib.closing(await self._dial()) as stream:
-                    await self._live(stream)
+                with contextlib.closing(await self._connect()) as stream:
+                    await self._stay_registered(stream)
             except _RpcError as error:
-                self._complain(error)
+                self._log_failure(error)
             await asyncio.sleep(random.uniform(*_RETRY_S))  # noqa: S311 - jitter
 
-    async def _live(self, stream: LineStream) -> None:
+    async def _stay_registered(self, stream: RpcStream) -> None:
         await self._register(stream)
         while True:
             ttl_s = await self._heartbeat(stream)
             await asyncio.sleep(ttl_s * _HEARTBEAT_SHARE)
 
-    async def _register(self, stream: LineStream) -> None:
+    async def _register(self, stream: RpcStream) -> None:
         when = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
-        presence = Presence(self.tree, self._node_id, self.version, self.address, when)
-        node = node_document(self.config, presence)
+        context = AgentContext(self.tree, self._node_id, self.version, self.address, when)
+        node = node_document(self.config, context)
         request = {
             "node": node | {"SchedulingEligibility": self._eligibility or _default_eligibility(self.config)},
             "credential": self._identity or self._introduction,
@@ -136,9 +137,9 @@ class Agent:
         self._identity = str(answer["identity"])
         state = locate(self.tree, self.config.state_dir)
         _write(state / "state.db", json.dumps({"identity": self._identity}))
-        self._say("INFO", "client: node registration complete")
+        self._log_at("INFO", "client: node registration complete")
 
-    async def _heartbeat(self, stream: LineStream) -> float:
+    async def _heartbeat(self, stream: RpcStream) -> float:
         request = {"node_id": self._node_id, "credential": self._identity}
         try:
             answer = await self._call(stream, "Node.UpdateStatus", request)
@@ -150,47 +151,47 @@ class Agent:
         self._eligibility = str(answer["eligibility"])
         return float(answer["heartbeat_ttl_s"])
 
-    async def _call(self, stream: LineStream, method: str, request: Document) -> Document:
+    async def _call(self, stream: RpcStream, method: str, request: JsonObject) -> JsonObject:
         try:
             await stream.send({"method": method, "secret_id": self._secret_id, **request})
             answer = await stream.receive()
         except (OSError, ValueError) as error:
-            raise _RpcError(*go_words(error, self._server)) from None
+            raise _RpcError(*go_error_texts(error, self._server)) from None
         if answer["error"] is not None:
             raise _RpcError(str(answer["error"]))
-        result: Document = answer["result"]
+        result: JsonObject = answer["result"]
         return result
 
-    async def _dial(self) -> LineStream:
+    async def _connect(self) -> RpcStream:
         failures: list[_RpcError] = []
         for server in random.sample(self.config.servers, len(self.config.servers)):
             self._server = server
             try:
-                return await self._dial_one(server)
+                return await self._connect_to(server)
             except _RpcError as error:
                 failures.append(error)
         raise failures[0] if failures else _RpcError("no servers available")
 
-    async def _dial_one(self, server: str) -> LineStream:
+    async def _connect_to(self, server: str) -> RpcStream:
         host, _, port = server.rpartition(":") if ":" in server else (server, "", str(RPC_PORT))
         name = f"server.{self.config.region}.nomad"
-        if not self.can_reach:
-            raise _RpcError(*go_words(OSError(errno.EHOSTUNREACH, "no route to host"), server))
+        if not self.has_route:
+            raise _RpcError(*go_error_texts(OSError(errno.EHOSTUNREACH, "no route to host"), server))
         try:
-            dialling = line_socket.dial(host, int(port), self.address, self._tls, name)
-            stream = await asyncio.wait_for(dialling, _DIAL_S)
+            connecting = rpc_stream.connect(host, int(port), self.address, self._tls, name)
+            stream = await asyncio.wait_for(connecting, _CONNECT_TIMEOUT_S)
         except (OSError, ValueError) as error:
-            raise _RpcError(*go_words(error, server)) from None
+            raise _RpcError(*go_error_texts(error, server)) from None
         try:
-            await self._greet(stream, name)
+            await self._check_server(stream, name)
         except BaseException:
             stream.close()
             raise
         return stream
 
-    async def _greet(self, stream: LineStream, name: str) -> None:
-        """Judge the server by its certificate, and hear how it judges ours."""
-        names = line_socket.certificate_names(stream.certificate)
+    async def _check_server(self, stream: RpcStream, name: str) -> None:
+        """Check the server's certificate, then read whether it accepts ours; raises ``_RpcError`` otherwise."""
+        names = rpc_stream.certificate_names(stream.certificate)
         if self._tls and self.config.tls.get("verify_server_hostname") and name not in names:
             valid_for = ", ".join(names) or "no name"
             message = (
@@ -198,22 +199,22 @@ class Agent:
             )
             raise _RpcError(message)
         try:
-            greeting = await asyncio.wait_for(stream.receive(), _DIAL_S)
+            verdict = await asyncio.wait_for(stream.receive(), _CONNECT_TIMEOUT_S)
         except (OSError, ValueError) as error:
-            raise _RpcError(*go_words(error, self._server)) from None
-        if greeting["alert"]:
-            raise _RpcError(f"remote error: tls: {greeting['alert']}", "write: broken pipe")
+            raise _RpcError(*go_error_texts(error, self._server)) from None
+        if verdict["alert"]:
+            raise _RpcError(f"remote error: tls: {verdict['alert']}", "write: broken pipe")
 
-    def _complain(self, error: _RpcError) -> None:
+    def _log_failure(self, error: _RpcError) -> None:
         method = "Node.UpdateStatus" if self.is_registered else "Node.Register"
         self.is_registered = False
         for text in error.texts:
             detail = f'error="rpc error: {text}" rpc={method} server={self._server}'
-            self._say("ERROR", f"client.rpc: error performing RPC to server: {detail}")
+            self._log_at("ERROR", f"client.rpc: error performing RPC to server: {detail}")
         what = "heartbeating. retrying" if method == "Node.UpdateStatus" else "registering"
-        self._say("ERROR", f'client: error {what}: error="rpc error: {error.texts[0]}"')
+        self._log_at("ERROR", f'client: error {what}: error="rpc error: {error.texts[0]}"')
 
-    def _say(self, level: str, message: str) -> None:
+    def _log_at(self, level: str, message: str) -> None:
         when = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         bracketed = f"[{level}]"
         self.log(f"    {when} {bracketed:7} {message}")
@@ -223,8 +224,8 @@ def _default_eligibility(config: AgentConfig) -> str:
     return "ineligible" if config.is_default_ineligible else "eligible"
 
 
-def _kept(path: Path) -> str:
-    """The id that lies there, made on the first start."""
+def _persistent_id(path: Path) -> str:
+    """The id in this file, which is written on the first start."""
     if not _read(path).strip():
         _write(path, str(uuid.uuid4()))
     return _read(path).strip()

@@ -1,6 +1,6 @@
-"""An agent's configuration as it finds it on its host: files merged in order, judged as the agent judges them.
+"""Reads the configuration of a Nomad client agent from its host: files merged in order, and validated as Nomad does.
 
-It reads the configuration directory of one host and what that names, and nothing else. It starts nothing.
+Reads files only; starts nothing. The rules are those of Nomad's agent configuration documentation.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from ionetctl.lab.agent import hcl
-from ionetctl.lab.agent.config_schema import complaints, too_young
+from ionetctl.lab.agent.config_schema import config_errors, keys_of_later_versions
 from ionetctl.lab.host.rooted_path import locate
 
 if TYPE_CHECKING:
@@ -24,12 +24,12 @@ RPC_PORT: Final = 4647
 
 
 class AgentConfigError(Exception):
-    """The configuration is one that an agent refuses; the text is what it prints."""
+    """Nomad would refuse this configuration; the text is what it prints."""
 
 
 @dataclass(frozen=True, slots=True)
 class AgentConfig:
-    """What a client agent takes from its configuration. Paths are the host's own."""
+    """The settings that a client agent uses. Paths are absolute paths on the host."""
 
     name: str
     region: str
@@ -49,37 +49,39 @@ class AgentConfig:
 
     @property
     def tls_files(self) -> tuple[str, str, str]:
-        """CA, certificate and key, as named."""
+        """The paths of CA, certificate and key; empty where there is none."""
         return tuple(str(self.tls.get(key, "")) for key in ("ca_file", "cert_file", "key_file"))  # type: ignore[return-value]
 
     @property
     def wants_tls(self) -> bool:
-        """Whether the agent talks TLS to its servers."""
+        """Whether RPC to the servers uses TLS (``tls.rpc``)."""
         return _flag(self.tls.get("rpc"))
 
 
-def read_tree(tree: Path, places: tuple[str, ...], version: str) -> dict[str, Value]:
+def read_files(tree: Path, config_paths: tuple[str, ...], version: str) -> dict[str, Value]:
     """The merged document of configuration files and directories; raises ``AgentConfigError``."""
     numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:3])
     merged: dict[str, Value] = {}
-    for path in (path for place in places for path in _files(tree, place)):
+    for path in (path for config_path in config_paths for path in _files(tree, config_path)):
         shown = f"/{path.relative_to(tree)}" if path.is_relative_to(tree) else str(path)
         try:
             document = _document(path)
         except (hcl.HclError, ValueError, OSError) as error:
             raise AgentConfigError(f"Error loading {shown}: {error}") from None
-        if found := [*complaints(document), *too_young(document, numbers)]:
+        if found := [*config_errors(document), *keys_of_later_versions(document, numbers)]:
             raise AgentConfigError(f"Error loading {shown}: {found[0]}")
         hcl.merge(merged, document)
     return merged
 
 
-def _files(tree: Path, place: str) -> list[Path]:
-    """The files that the agent would read there, in its order: ``*.hcl`` and ``*.json`` of a directory, by name."""
-    path = locate(tree, place)
+def _files(tree: Path, config_path: str) -> list[Path]:
+    """The file itself, or the ``*.hcl`` and ``*.json`` of a directory, by name: the order in which Nomad reads them."""
+    path = locate(tree, config_path)
     if not path.is_dir():
         if not path.is_file():
-            raise AgentConfigError(f"Error loading configuration from {place}: no such file or directory")
+            raise AgentConfigError(
+                f"Error loading configuration from {config_path}: no such file or directory"
+            )
         return [path]
     names = sorted(each.name for each in path.iterdir() if each.suffix in (".hcl", ".json"))
     kept = [name for name in names if not name.startswith((".", "#")) and not name.endswith("~")]
@@ -96,9 +98,9 @@ def _document(path: Path) -> dict[str, Value]:
     return document
 
 
-def read_config(tree: Path, places: tuple[str, ...], hostname: str, version: str) -> AgentConfig:
-    """The configuration that a client agent of a version would run with; raises ``AgentConfigError``."""
-    document = read_tree(tree, places, version)
+def read_config(tree: Path, config_paths: tuple[str, ...], hostname: str, version: str) -> AgentConfig:
+    """The configuration with which a client agent of this version would run; raises ``AgentConfigError``."""
+    document = read_files(tree, config_paths, version)
     client = _block(document, "client")
     data_dir = _text(document, "data_dir")
     if not data_dir.startswith("/"):
@@ -125,10 +127,10 @@ def read_config(tree: Path, places: tuple[str, ...], hostname: str, version: str
     )
 
 
-def validation(tree: Path, place: str, version: str) -> tuple[int, list[str]]:
-    """What ``nomad config validate`` ends with and prints: missing TLS files are but a warning, as in the original."""
+def validate_config(tree: Path, config_path: str, version: str) -> tuple[int, list[str]]:
+    """The exit status and the lines of ``nomad config validate``; as in Nomad, missing TLS files are a mere warning."""
     try:
-        config = read_config(tree, (place,), "validate", version)
+        config = read_config(tree, (config_path,), "validate", version)
     except AgentConfigError as error:
         return 1, [f"==> Config validation failed: {error}"]
     lines = []

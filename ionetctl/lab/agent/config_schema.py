@@ -1,6 +1,6 @@
-"""Which keys an agent's configuration may hold, and of what type: what ``nomad config validate`` catches.
+"""The keys of an agent's configuration and their types: the mistakes that ``nomad config validate`` finds.
 
-A table, after Nomad 2.0's documentation, cut to what a client uses; server-only blocks are let through unread.
+Taken from the documentation of Nomad 2.0, for what a client uses; blocks of servers are accepted unchecked.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ionetctl.lab.agent.hcl import Value
 
 Shape: TypeAlias = "type | tuple[type, ...] | dict[str, Shape] | None"
-"""A type, several, ``None`` for anything, or a block's keys; ``"*"`` stands for any label."""
+"""A type, several types, ``None`` for anything, or the keys of a block, where ``"*"`` stands for any label."""
 
 _TEXT: Final = str
 _COUNT: Final = (int, float)
@@ -130,14 +130,14 @@ AGENT: Final[dict[str, Shape]] = {
 }
 
 
-SINCE: Final = {"client.default_ineligible": (2, 0, 3)}
-"""Keys that are younger than the rest, and the first version that knows each."""
+ADDED_IN: Final = {"client.default_ineligible": (2, 0, 3)}
+"""Keys that were added after 2.0.0, and the first version that has each."""
 
 
-def too_young(tree: dict[str, Value], version: tuple[int, ...]) -> list[str]:
-    """What a version refuses because only later ones know it."""
+def keys_of_later_versions(tree: dict[str, Value], version: tuple[int, ...]) -> list[str]:
+    """An error for each key that only later versions than ``version`` have."""
     found = []
-    for key, since in SINCE.items():
+    for key, since in ADDED_IN.items():
         block, _, name = key.partition(".")
         given = tree.get(block)
         if version < since and isinstance(given, dict) and name in given:
@@ -145,8 +145,8 @@ def too_young(tree: dict[str, Value], version: tuple[int, ...]) -> list[str]:
     return found
 
 
-def complaints(tree: dict[str, Value], shape: dict[str, Shape] = AGENT, path: str = "") -> list[str]:
-    """What the agent would refuse: keys it does not know, values of a wrong type; empty when there is nothing."""
+def config_errors(tree: dict[str, Value], shape: dict[str, Shape] = AGENT, path: str = "") -> list[str]:
+    """An error for each unknown key and each value of a wrong type."""
     found: list[str] = []
     for key, value in tree.items():
         expected = shape.get(key, shape.get("*", _UNKNOWN))
@@ -154,23 +154,23 @@ def complaints(tree: dict[str, Value], shape: dict[str, Shape] = AGENT, path: st
         if expected is _UNKNOWN:
             found.append(f"unexpected keys {where}")
         elif isinstance(expected, dict):
-            found += _block_complaints(value, expected, where)
-        elif expected is not None and not _fits(value, expected):
+            found += _block_errors(value, expected, where)
+        elif expected is not None and not _has_type(value, expected):
             found.append(f"{where}: cannot parse {value!r} as {_described(expected)}")
     return found
 
 
-_UNKNOWN: Final = object  # a type that no table row uses
+_UNKNOWN: Final = object  # a type that the table does not use
 
 
-def _block_complaints(value: Value, expected: dict[str, Shape], where: str) -> list[str]:
+def _block_errors(value: Value, expected: dict[str, Shape], where: str) -> list[str]:
     if not isinstance(value, dict):
         return [f"{where}: expected a block, not {value!r}"]
-    return complaints(value, expected, f"{where}.")
+    return config_errors(value, expected, f"{where}.")
 
 
-def _fits(value: Value, expected: type | tuple[type, ...]) -> bool:
-    """HCL's weak decoding: numbers pass as text, texts that read as such pass as booleans and numbers."""
+def _has_type(value: Value, expected: type | tuple[type, ...]) -> bool:
+    """Weak decoding, as Nomad does: a number is accepted as text, and a text that reads so as a boolean or number."""
     kinds = expected if isinstance(expected, tuple) else (expected,)
     if isinstance(value, str):
         return (

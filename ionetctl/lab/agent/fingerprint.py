@@ -1,7 +1,7 @@
-"""The node that an agent presents: what it reads off its host, in the shape in which a Nomad server shows it.
+"""The node document that an agent registers: what it reads from its host, with the keys of Nomad's node API.
 
-GPUs appear only where a real agent would show them: the plugin's executable lies in the plugin directory, a block
-with the very same label configures it, and the driver answers.
+GPUs are listed only where Nomad would list them: the plugin's executable is in the plugin directory, a ``plugin`` block
+of exactly its name configures it, and the driver answers.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ionetctl.lab.agent.config import AgentConfig
-    from ionetctl.lab.cards import Gpu
-    from ionetctl.lab.documents import Document
+    from ionetctl.lab.host.nvidia_driver import Gpu
+    from ionetctl.lab.json_object import JsonObject
 
 LAB_DIR: Final = "run/lab"
 DOCKER_FILE: Final = "run/lab/docker.json"
-"""What the host's Docker daemon would say, where there is one."""
+"""What ``docker info`` prints on the host; without the file there is no Docker."""
 _PLUGIN: Final = "nomad-device-nvidia"
 _MHZ_PER_CORE: Final = 2250
 _DISK_MIB: Final = 258_019
@@ -38,8 +38,8 @@ _DRIVERS: Final[Mapping[str, tuple[str, bool]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Presence:
-    """What an agent knows of itself beside its configuration. ``when`` is RFC 3339."""
+class AgentContext:
+    """What a node document needs besides the configuration. ``when`` is the time of fingerprinting, in RFC 3339."""
 
     tree: Path
     node_id: str
@@ -48,17 +48,17 @@ class Presence:
     when: str
 
 
-def node_document(config: AgentConfig, presence: Presence) -> Document:
-    """The node as the agent hands it to ``Node.Register``."""
-    tree, address = presence.tree, presence.address
+def node_document(config: AgentConfig, context: AgentContext) -> JsonObject:
+    """The node as the agent sends it with ``Node.Register``."""
+    tree, address = context.tree, context.address
     cores, memory_mib = _cores(tree), _memory_mib(tree)
     return {
-        "Attributes": _attributes(config, presence, cores, memory_mib),
+        "Attributes": _attributes(config, context, cores, memory_mib),
         "CgroupParent": "nomad.slice",
         "Datacenter": config.datacenter,
-        "Drivers": _drivers(presence),
+        "Drivers": _drivers(context),
         "HTTPAddr": config.http_address,
-        "ID": presence.node_id,
+        "ID": context.node_id,
         "Meta": dict(config.meta),
         "Name": config.name,
         "NodeClass": config.node_class,
@@ -68,8 +68,8 @@ def node_document(config: AgentConfig, presence: Presence) -> Document:
     }
 
 
-def devices(tree: Path, config: AgentConfig) -> list[Document] | None:
-    """The device groups of the NVIDIA plugin, one for each name; ``None`` where there are none to show."""
+def devices(tree: Path, config: AgentConfig) -> list[JsonObject] | None:
+    """The device groups of the NVIDIA plugin, one for each GPU name; ``None`` without GPUs or plugin."""
     block = config.plugins.get(_PLUGIN)
     program = locate(tree, f"{config.plugin_dir}/{_PLUGIN}")
     if block is None or not program.is_file() or not os.access(program, os.X_OK):
@@ -80,22 +80,22 @@ def devices(tree: Path, config: AgentConfig) -> list[Document] | None:
     if not is_enabled or not isinstance(ignored, list):
         return None
     groups: dict[str, list[Gpu]] = {}
-    for gpu in _cards(tree):
+    for gpu in _gpus(tree):
         if gpu.uuid not in ignored:
             groups.setdefault(gpu.name, []).append(gpu)
     return [_group(name, gpus) for name, gpus in groups.items()] or None
 
 
-def _cards(tree: Path) -> list[Gpu]:
-    """The cards of a rehearsed host. A real one that runs this stand-in has none, nor the library that reads them."""
+def _gpus(tree: Path) -> list[Gpu]:
+    """The GPUs of a rehearsal host. On a real host that runs this stand-in there are none, and no library to read them."""
     if not (tree / LAB_DIR).is_dir():
         return []
-    from ionetctl.lab.cards import GPU_FILE, read_gpus
+    from ionetctl.lab.host.nvidia_driver import GPU_FILE, read_gpus
 
     return read_gpus(tree / GPU_FILE)
 
 
-def _group(name: str, gpus: list[Gpu]) -> Document:
+def _group(name: str, gpus: list[Gpu]) -> JsonObject:
     instances = [
         {
             "HealthDescription": "",
@@ -119,31 +119,31 @@ def _group(name: str, gpus: list[Gpu]) -> Document:
     return {"Attributes": attributes, "Instances": instances, "Name": name, "Type": "gpu", "Vendor": "nvidia"}
 
 
-def _number(value: int, unit: str) -> Document:
+def _number(value: int, unit: str) -> JsonObject:
     return {"Bool": None, "Float": None, "Int": value, "String": None, "Unit": unit}
 
 
-def _string(value: str) -> Document:
+def _string(value: str) -> JsonObject:
     return {"Bool": None, "Float": None, "Int": None, "String": value, "Unit": ""}
 
 
-def _drivers(presence: Presence) -> Document:
-    drivers = {name: _driver(name, presence.when) for name in _DRIVERS}
-    daemon = _docker_daemon(presence.tree)
+def _drivers(context: AgentContext) -> JsonObject:
+    drivers = {name: _driver(name, context.when) for name in _DRIVERS}
+    daemon = _docker_daemon(context.tree)
     if daemon is not None and daemon["version"]:
         runtimes = ",".join(sorted(daemon["runtimes"]))
-        told = {"driver.docker.version": daemon["version"], "driver.docker.runtimes": runtimes}
-        drivers["docker"] = _healthy("docker", presence.when, told)
+        attributes = {"driver.docker.version": daemon["version"], "driver.docker.runtimes": runtimes}
+        drivers["docker"] = _healthy("docker", context.when, attributes)
     return drivers
 
 
-def _docker_daemon(tree: Path) -> Document | None:
+def _docker_daemon(tree: Path) -> JsonObject | None:
     path = tree / DOCKER_FILE
-    daemon: Document | None = json.loads(path.read_text()) if path.is_file() else None
+    daemon: JsonObject | None = json.loads(path.read_text()) if path.is_file() else None
     return daemon
 
 
-def _driver(name: str, when: str) -> Document:
+def _driver(name: str, when: str) -> JsonObject:
     description, is_healthy = _DRIVERS[name]
     if is_healthy:
         return _healthy(name, when, {})
@@ -151,8 +151,8 @@ def _driver(name: str, when: str) -> Document:
     return {"Attributes": {}, "Detected": False, **health}
 
 
-def _healthy(name: str, when: str, told: dict[str, str]) -> Document:
-    attributes = {f"driver.{name}": "true"} | told
+def _healthy(name: str, when: str, more: dict[str, str]) -> JsonObject:
+    attributes = {f"driver.{name}": "true"} | more
     return {
         "Attributes": attributes,
         "Detected": True,
@@ -162,8 +162,8 @@ def _healthy(name: str, when: str, told: dict[str, str]) -> Document:
     }
 
 
-def _attributes(config: AgentConfig, presence: Presence, cores: int, memory_mib: int) -> dict[str, str]:
-    release = _os_release(presence.tree)
+def _attributes(config: AgentConfig, context: AgentContext, cores: int, memory_mib: int) -> dict[str, str]:
+    release = _os_release(context.tree)
     compute = str(cores * _MHZ_PER_CORE)
     return {
         "cpu.arch": "amd64",
@@ -180,7 +180,7 @@ def _attributes(config: AgentConfig, presence: Presence, cores: int, memory_mib:
         "memory.totalbytes": str(memory_mib << 20),
         "nomad.bridge.hairpin_mode": "false",
         "nomad.service_discovery": "true",
-        "nomad.version": presence.version,
+        "nomad.version": context.version,
         "numa.node.count": "1",
         "numa.node0.cores": f"0-{cores - 1}",
         "os.cgroups.version": "2",
@@ -188,14 +188,14 @@ def _attributes(config: AgentConfig, presence: Presence, cores: int, memory_mib:
         "os.version": release.get("VERSION_ID", ""),
         "plugins.secrets.nomad.version": "1.0.0",
         "unique.advertise.address": config.http_address,
-        "unique.hostname": presence.tree.name,
-        "unique.network.ip-address": presence.address,
+        "unique.hostname": context.tree.name,
+        "unique.network.ip-address": context.address,
         "unique.storage.bytestotal": str(_DISK_MIB << 20),
         "unique.storage.volume": "rehearsal",
     }
 
 
-def _resources(cores: int, memory_mib: int, address: str, gpus: list[Document] | None) -> Document:
+def _resources(cores: int, memory_mib: int, address: str, gpus: list[JsonObject] | None) -> JsonObject:
     speeds = {"BaseSpeed": _MHZ_PER_CORE, "GuessSpeed": 0, "MaxSpeed": 0}
     place = {"Disable": False, "Grade": True, "NodeID": 0, "SocketID": 0}
     alias = {"Address": address, "Alias": "default", "Family": "ipv4", "Gateway": "", "ReservedPorts": ""}
@@ -235,7 +235,7 @@ def _resources(cores: int, memory_mib: int, address: str, gpus: list[Document] |
     }
 
 
-def _reserved(reserved: Mapping[str, object]) -> Document:
+def _reserved(reserved: Mapping[str, object]) -> JsonObject:
     numbers = {key: value for key, value in reserved.items() if isinstance(value, int)}
     return {
         "Cpu": {
@@ -249,7 +249,7 @@ def _reserved(reserved: Mapping[str, object]) -> Document:
 
 
 def _core_list(text: str) -> list[int] | None:
-    """``0-3,7`` as the numbers it stands for."""
+    """The numbers in a list such as ``0-3,7``; ``None`` for an empty one."""
     spans = re.findall(r"(\d+)(?:-(\d+))?", text)
     return [core for low, high in spans for core in range(int(low), int(high or low) + 1)] or None
 

@@ -1,4 +1,4 @@
-"""What a Go program says where Python's network calls fail: the words that people find in a Nomad client's log."""
+"""The messages of Go's network and TLS libraries for Python's exceptions, as a Nomad client logs them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ALERTS: Final = {
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": ("remote error: tls: certificate required", "EOF"),
 }
 _EXPIRED: Final = (9, 10)
-"""OpenSSL's codes for a certificate that is not valid yet, or not any more."""
+"""OpenSSL's verification results for a certificate that is not yet valid, or has expired."""
 _DIAL: Final = {
     errno.ECONNREFUSED: "connect: connection refused",
     errno.EHOSTUNREACH: "connect: no route to host",
@@ -23,8 +23,8 @@ _DIAL: Final = {
 }
 
 
-def go_words(error: Exception, server: str) -> tuple[str, ...]:
-    """The texts of the log lines for a failed call to ``server``, the first one first."""
+def go_error_texts(error: Exception, server: str) -> tuple[str, ...]:
+    """The messages of a failed call to ``server`` (``HOST:PORT``), in the order in which they are logged."""
     if isinstance(error, ssl.SSLCertVerificationError):
         is_expired = error.verify_code in _EXPIRED
         cause = "has expired or is not yet valid" if is_expired else "signed by unknown authority"
@@ -37,8 +37,8 @@ def go_words(error: Exception, server: str) -> tuple[str, ...]:
     return (f"dial tcp {server}: {_DIAL[number]}",) if number in _DIAL else ("EOF",)
 
 
-def reason_words(error: OSError) -> str:
-    """Why a file of TLS material could not be used."""
+def tls_file_error(error: OSError) -> str:
+    """The message for a TLS file that cannot be used."""
     if isinstance(error, ssl.SSLError):
         is_mismatch = error.reason == "KEY_VALUES_MISMATCH"
         return "tls: private key does not match public key" if is_mismatch else f"tls: {error.reason}"

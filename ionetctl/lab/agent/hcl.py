@@ -1,8 +1,7 @@
-"""A reader of HCL 1, as far as an agent's configuration uses it. It knows the language, not Nomad.
+"""A parser of HCL 1, as far as an agent's configuration uses the language.
 
-HCL 1 differs from HCL 2 where it hurts: ``${`` opens an interpolation inside any string and must be closed again,
-``$${`` means nothing special, surrogate pairs come out as replacement characters, and inside a block every key
-stands on a line of its own.
+Differences from HCL 2 that matter here: ``${`` opens an interpolation inside any string and must be closed, ``$${`` is
+no escape, surrogates become replacement characters, and each key of a block is on a line of its own.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ class _Scanner:
         return HclError(f"At {line}:{column}: {message}")
 
     def skip(self, *, lines: bool) -> None:
-        """Pass over blanks and comments, and over line breaks where they mean nothing."""
+        """Skip blanks and comments; line breaks too when ``lines`` is true."""
         while True:
             if match := _SKIP.match(self.text, self.position):
                 self.position = match.end()
@@ -77,12 +76,12 @@ class _Scanner:
 
 
 def read(text: str) -> dict[str, Value]:
-    """The tree of a whole file: blocks and their labels become nested mappings; raises ``HclError``."""
+    """Parse a file: blocks and their labels become nested mappings; raises ``HclError``."""
     return _body(_Scanner(text.removeprefix("\ufeff")), closing="")
 
 
 def merge(into: dict[str, Value], other: dict[str, Value]) -> None:
-    """Lay ``other`` over ``into``: mappings key by key, everything else replaced, as the agent merges its files."""
+    """Merge ``other`` into ``into``, as Nomad merges its files: mappings key by key, other values are replaced."""
     for key, value in other.items():
         present = into.get(key)
         if isinstance(present, dict) and isinstance(value, dict):
@@ -92,7 +91,7 @@ def merge(into: dict[str, Value], other: dict[str, Value]) -> None:
 
 
 def _body(scanner: _Scanner, closing: str) -> dict[str, Value]:
-    """The keys up to ``closing``, which is left where it stands; an empty one is the end of the text."""
+    """The keys up to ``closing``, which is not consumed; an empty ``closing`` is the end of the text."""
     scanner.depth += 1
     if scanner.depth > _MAX_DEPTH:
         raise scanner.fail("too deeply nested")
@@ -206,7 +205,7 @@ def _escape(scanner: _Scanner) -> str:
 
 
 def _interpolation(scanner: _Scanner) -> str:
-    """The raw text from ``${`` to its closing brace; quotes inside do not end the string."""
+    """The raw text from ``${`` to its closing brace; quotes in between do not end the string."""
     start = scanner.position
     scanner.position += 2
     depth = 1

@@ -1,1 +1,1 @@
-"""What can be wrong with a rehearsal host."""
+"""Faults and conditions that rehearsal hosts can be given."""

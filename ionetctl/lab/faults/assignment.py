@@ -1,6 +1,6 @@
-"""What can go wrong with a rehearsal host: the catalogue, and who gets what. Pure; the choice depends on the seed alone.
+"""The faults that disturb an enrolment, the syntax of ``--fault``, and which hosts get a fault. Pure.
 
-What a host can merely be (its ``conditions``) is asked for by the same words.
+Conditions (``conditions``) are requested and assigned in the same way. The choice of hosts depends on the seed alone.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ionetctl.lab.faults import conditions
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-CATALOGUE: Final[Mapping[str, str]] = {
+FAULTS: Final[Mapping[str, str]] = {
     "unreachable": "nothing listens at its address",
     "timeout": "its address swallows packets: connecting never ends",
     "refused": "accepts the connection and closes it at once",
@@ -40,45 +40,45 @@ CATALOGUE: Final[Mapping[str, str]] = {
     "endless": "answers every command with endless output",
     "locked": "another rollout holds its lock",
 }
-"""Name → what it is, as a sentence's predicate."""
+"""Name → description, in words that follow "a host that"."""
 _REQUEST: Final = re.compile(r"(?P<name>[a-z][a-z0-9-]*)=(?P<amount>\d{1,6})(?P<percent>%?)")
-_WHOLE: Final = 100
+_ALL_PERCENT: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
 class FaultRequest:
-    """So many hosts, or such a share of them, are to have a fault."""
+    """A request that ``amount`` hosts, or ``amount`` percent of them, have the fault."""
 
     name: str
     amount: int
     is_percentage: bool
 
     def count(self, hosts: int) -> int:
-        """How many of ``hosts`` get it; a percentage that is not zero means one host at least."""
+        """How many of ``hosts`` get the fault; a percentage above zero is rounded up."""
         if not self.is_percentage:
             return self.amount
-        return min(hosts, -(-hosts * self.amount // _WHOLE))
+        return min(hosts, -(-hosts * self.amount // _ALL_PERCENT))
 
 
 def parse_fault(text: str) -> FaultRequest:
-    """The request that ``NAME=COUNT`` or ``NAME=PERCENT%`` makes; raises ``UsageError`` with the names there are."""
+    """Parse ``NAME=COUNT`` or ``NAME=PERCENT%``; raises ``UsageError``, which lists the names when this one is unknown."""
     match = _REQUEST.fullmatch(text)
     if match is None:
         raise UsageError("lab_fault_invalid", f"{text!r} is no fault", "write NAME=COUNT or NAME=PERCENT%")
     name, amount = match["name"], int(match["amount"])
-    names = (*CATALOGUE, *conditions.CATALOGUE)
+    names = (*FAULTS, *conditions.CONDITIONS)
     if name not in names:
         near = difflib.get_close_matches(name, names, n=1)
         known = f"there are: {', '.join(names)}"
         hint = f"did you mean {near[0]}? {known}" if near else known
         raise UsageError("lab_fault_unknown", f"there is no fault {name!r}", hint)
-    if match["percent"] and amount > _WHOLE:
+    if match["percent"] and amount > _ALL_PERCENT:
         raise UsageError("lab_fault_invalid", f"{text!r} is more than all hosts", "a percentage ends at 100%")
     return FaultRequest(name, amount, bool(match["percent"]))
 
 
 def assign(requests: Sequence[FaultRequest], hosts: Sequence[str], seed: int) -> dict[str, str]:
-    """Host → its one fault; raises ``UsageError`` where more hosts are asked for than there are."""
+    """Host → fault, at most one each; raises ``UsageError`` when more hosts are requested than there are."""
     wanted = [request.name for request in requests for _ in range(request.count(len(hosts)))]
     if len(wanted) > len(hosts):
         message = f"{len(wanted)} hosts are to have a fault, and there are {len(hosts)}"

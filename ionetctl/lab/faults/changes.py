@@ -1,4 +1,4 @@
-"""Ways in which a rehearsal host may differ from a sound one: functions that give another ``Machine``. Pure."""
+"""Functions that return a changed copy of a ``Machine``: the building blocks of faults and conditions. Pure."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from ionetctl.core.observed import MigInstance
-from ionetctl.lab.cards import Gpu, NvidiaDriver
 from ionetctl.lab.host.machine import LIBRARY_DIR, MODULE_VERSION, MODULES, DockerDaemon, Machine
+from ionetctl.lab.host.nvidia_driver import Gpu, NvidiaDriver
 
 if TYPE_CHECKING:
     from ionetctl.core.observed import GpuMemoryHealth
-    from ionetctl.lab.host.machine import Way
+    from ionetctl.lab.host.machine import Network
 
-NOBODYS_PID: Final = (1 << 22) + 1
-"""Beyond what Linux gives: a host's processes are made up, and whoever ends one must not hit one of this machine."""
+UNUSED_PID: Final = (1 << 22) + 1
+"""Above Linux's highest process id: ending this fictitious process cannot hit a real one of the machine."""
 
 Change = Callable[[Machine], Machine]
-OfGpu = Callable[[Gpu], Gpu]
+GpuChange = Callable[[Gpu], Gpu]
 
 
 def all_of(*changes: Change) -> Change:
-    """One change after the other."""
+    """All these changes, in order."""
 
     def change(machine: Machine) -> Machine:
         for each in changes:
@@ -32,8 +32,8 @@ def all_of(*changes: Change) -> Change:
     return change
 
 
-def by_programs(machine: Machine) -> Machine:
-    """As it is: what differs is a program, in the folder of the condition's name (``standins/faults``)."""
+def by_standin_program(machine: Machine) -> Machine:
+    """The same machine: the condition is made by a program in the directory of its name below ``standins/faults``."""
     return machine
 
 
@@ -41,12 +41,12 @@ def by_programs(machine: Machine) -> Machine:
 
 
 def with_file(path: str, text: str) -> Change:
-    """With this file, or with another text in it."""
+    """With this file, which replaces one of the same path."""
     return lambda machine: replace(machine, files={**machine.files, path: text})
 
 
 def with_text(path: str, old: str, new: str) -> Change:
-    """With ``new`` where a file has ``old``; the change raises ``ValueError`` where it has not."""
+    """With ``old`` replaced by ``new`` in a file; the change raises ``ValueError`` when the file has no ``old``."""
 
     def change(machine: Machine) -> Machine:
         text = machine.files[path]
@@ -72,29 +72,29 @@ def without(*prefixes: str) -> Change:
     return change
 
 
-def saying(program: str, text: str) -> Change:
-    """With a program that says this."""
-    return lambda machine: replace(machine, says={**machine.says, program: text})
+def with_output(program: str, text: str) -> Change:
+    """With a program that always prints this."""
+    return lambda machine: replace(machine, outputs={**machine.outputs, program: text})
 
 
-def silent(*programs: str) -> Change:
-    """Without these programs of those that always say the same."""
+def without_output(*programs: str) -> Change:
+    """Without these programs, of those that always print the same."""
     return lambda machine: replace(
-        machine, says={name: text for name, text in machine.says.items() if name not in programs}
+        machine, outputs={name: text for name, text in machine.outputs.items() if name not in programs}
     )
 
 
 def with_kernel_log(line: str) -> Change:
-    """With one line more in this boot's kernel log."""
-    return lambda machine: saying("dmesg", machine.says["dmesg"] + line)(machine)
+    """With one more line in the kernel log (dmesg)."""
+    return lambda machine: with_output("dmesg", machine.outputs["dmesg"] + line)(machine)
 
 
-def running(name: str) -> Change:
-    """With a process of this name in its process table."""
+def with_process(name: str) -> Change:
+    """With a process of this name in ``/proc``."""
     return all_of(
-        with_file(f"proc/{NOBODYS_PID}/comm", f"{name}\n"),
-        with_file(f"proc/{NOBODYS_PID}/cmdline", f"/opt/{name}/{name}\0--algo\0kawpow\0"),
-        with_file(f"proc/{NOBODYS_PID}/cgroup", f"0::/system.slice/{name}.service\n"),
+        with_file(f"proc/{UNUSED_PID}/comm", f"{name}\n"),
+        with_file(f"proc/{UNUSED_PID}/cmdline", f"/opt/{name}/{name}\0--algo\0kawpow\0"),
+        with_file(f"proc/{UNUSED_PID}/cgroup", f"0::/system.slice/{name}.service\n"),
     )
 
 
@@ -106,33 +106,33 @@ def with_docker(daemon: DockerDaemon) -> Change:
     return lambda machine: replace(machine, docker=daemon)
 
 
-def by_way(change_way: Callable[[Way], Way]) -> Change:
-    """With another way to the network."""
-    return lambda machine: replace(machine, way=change_way(machine.way))
+def with_network(change: Callable[[Network], Network]) -> Change:
+    """With a changed network."""
+    return lambda machine: replace(machine, network=change(machine.network))
 
 
 # --- GPUs and their driver -------------------------------------------------------------------------------------------
 
 
 def with_driver(version: str, cuda_version: str = "12.4", status: int = 0) -> Change:
-    """With another driver, as NVML tells."""
+    """With another driver version, and ``status`` as the result of ``nvmlInit``."""
     return lambda machine: replace(machine, driver=NvidiaDriver(machine.gpus, version, cuda_version, status))
 
 
 def without_driver(machine: Machine) -> Machine:
-    """Without the NVIDIA driver: no library, no module, no package, no tool of it."""
-    change = all_of(without(LIBRARY_DIR, "usr/bin/nvidia-smi"), silent("dpkg-query"), without_module)
+    """Without the NVIDIA driver: its library, module, package and ``nvidia-smi``."""
+    change = all_of(without(LIBRARY_DIR, "usr/bin/nvidia-smi"), without_output("dpkg-query"), without_module)
     return replace(change(machine), driver=None)
 
 
 def without_module(machine: Machine) -> Machine:
-    """Without the loaded module."""
+    """With the NVIDIA kernel module not loaded."""
     line = "nvidia 32768 0 - Live 0x0000000000000000\n"
     return all_of(without(MODULE_VERSION), with_text(MODULES, line, ""))(machine)
 
 
 def with_library(version: str) -> Change:
-    """With the driver's library in another version."""
+    """With another version of the driver's library."""
 
     def change(machine: Machine) -> Machine:
         machine = with_file(f"{LIBRARY_DIR}/libnvidia-ml.so.{version}", "")(without(LIBRARY_DIR)(machine))
@@ -142,27 +142,27 @@ def with_library(version: str) -> Change:
     return change
 
 
-def every_gpu(card: OfGpu) -> Change:
-    """With all cards changed, as the driver sees them."""
-    return lambda machine: replace(machine, driver=NvidiaDriver(tuple(map(card, machine.gpus))))
+def every_gpu(change: GpuChange) -> Change:
+    """With every GPU changed in the driver's answers; the PCI bus stays as it is."""
+    return lambda machine: replace(machine, driver=NvidiaDriver(tuple(map(change, machine.gpus))))
 
 
-def first_gpu(card: OfGpu) -> Change:
-    """With the first card changed, as the driver sees it."""
-    return every_gpu(lambda gpu: card(gpu) if gpu.index == 0 else gpu)
+def first_gpu(change: GpuChange) -> Change:
+    """With the first GPU changed in the driver's answers; the PCI bus stays as it is."""
+    return every_gpu(lambda gpu: change(gpu) if gpu.index == 0 else gpu)
 
 
 def with_health(health: GpuMemoryHealth) -> Change:
-    """With a first card whose memory is in this state."""
+    """With this memory health of the first GPU."""
     return first_gpu(lambda gpu: replace(gpu, memory_health=health))
 
 
-def split(gpu: Gpu) -> Gpu:
-    """The card in MIG mode, with one instance."""
+def with_mig_instance(gpu: Gpu) -> Gpu:
+    """The GPU in MIG mode, with one instance."""
     return replace(gpu, is_mig_on=True, mig=(MigInstance(f"MIG-{gpu.uuid[4:]}", "1g.10gb", 9_728),))
 
 
 def without_last_gpu(machine: Machine) -> Machine:
-    """With one card fewer, on the bus too."""
+    """With one GPU fewer, on the PCI bus too."""
     gpus = machine.gpus[:-1]
     return replace(machine, gpus=gpus, driver=NvidiaDriver(gpus))

@@ -1,1 +1,1 @@
-"""A rehearsal host: SSH server, file tree, programs, supervisor."""
+"""A rehearsal host: its description, file tree, programs, SSH server and service supervisor."""

@@ -1,7 +1,7 @@
-"""What a rehearsal host pretends to be, as one value: its files, its programs and their answers, its GPUs and driver. Pure.
+"""The description of a rehearsal host as one value: its files, programs and their output, GPUs and driver. Pure.
 
-``sound_machine`` is a host that nothing is wrong with; ``conditions`` changes it. Paths are relative to the host's
-root, and a file is its text: what the kernel would show in ``/proc`` and ``/sys`` is among them.
+``sound_machine`` has no fault; ``faults.conditions`` makes faulty ones from it. Paths are relative to the host's root.
+Files include those of ``/proc`` and ``/sys``, which a kernel would provide.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
-from ionetctl.lab.cards import DRIVER_VERSION, Gpu, NvidiaDriver
+from ionetctl.lab.host.nvidia_driver import DRIVER_VERSION, Gpu, NvidiaDriver
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-WayOut = Literal["open", "refused", "timeout", "unreachable"]
-Names = Literal["resolved", "unresolved", "astray"]
-"""Whether the host's resolver knows names; astray, it leads to an address where nobody listens."""
+ConnectResult = Literal["open", "refused", "timeout", "unreachable"]
+NameResolution = Literal["resolved", "unresolved", "astray"]
+"""Whether names are resolved; ``astray``: every name resolves to an address where nothing listens."""
 
 KERNEL: Final = "6.8.0-45-generic"
 LIBRARY_DIR: Final = "usr/lib/x86_64-linux-gnu"
 ARCHITECTURE: Final = "proc/sys/kernel/arch"
-"""Where there is none, the host is of this machine's architecture."""
+"""Without this file the host has the architecture of the machine that runs the rehearsal."""
 MACHINE_ID: Final = "etc/machine-id"
 HOSTNAME: Final = "proc/sys/kernel/hostname"
 MEMINFO: Final = "proc/meminfo"
@@ -32,16 +32,16 @@ MOUNTS: Final = "proc/mounts"
 MODULES: Final = "proc/modules"
 MODULE_VERSION: Final = "proc/driver/nvidia/version"
 SYSTEMD: Final = "run/lab/systemd"
-"""Its version, as ``systemctl --version`` words it."""
-ROOM: Final = "run/lab/room.kib"
+"""The version, as ``systemctl --version`` prints it after ``systemd``."""
+FREE_KIB: Final = "run/lab/room.kib"
 INTERFACE: Final = "sys/class/net/eth0"
-SAYS_DIR: Final = "run/lab/says"
-"""What a program says whenever it is called, in a file of its name."""
+OUTPUTS_DIR: Final = "run/lab/says"
+"""Has a file for each program that always prints the same, with its output."""
 
 
 @dataclass(frozen=True, slots=True)
 class DockerDaemon:
-    """What ``docker info`` shows; ``version`` ``None`` is a daemon that does not answer."""
+    """What ``docker info`` prints; with ``version`` ``None`` the daemon does not answer."""
 
     version: str | None = "27.3.1"
     cgroup_driver: str = "systemd"
@@ -50,44 +50,47 @@ class DockerDaemon:
     runtimes: tuple[str, ...] = ("io.containerd.runc.v2", "nvidia", "runc")
     default_runtime: str = "runc"
     containers: tuple[str, ...] = ()
-    """Names of those that run, each of an image of the same name."""
+    """Names of the running ones; each has an image of the same name."""
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
-    """How the host's programs find the network: from which address, whether it lets them out, by which names, how far it is."""
+class Network:
+    """The network as the host's programs see it. The field names are the keys of ``run/lab/network.json``.
+
+    ``address`` is the host's source address, ``way_out`` how a connection attempt ends, ``delay_ms`` how long one takes.
+    """
 
     address: str = "10.77.0.1"
-    way_out: WayOut = "open"
-    names: Names = "resolved"
+    way_out: ConnectResult = "open"
+    names: NameResolution = "resolved"
     delay_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """One host. ``gpus`` are those on its bus; ``driver`` is ``None`` where its library is not installed.
+    """One host. ``gpus`` are those on its PCI bus; ``driver`` is ``None`` where its library is not installed.
 
-    ``tools`` are the paths of stand-ins that it has installed, ``says`` the texts of programs that always say the same,
-    ``lacks`` programs that every system has and this one has not. ``links`` go from path to target, ``executables`` are
-    programs that nobody calls here.
+    ``tools`` are the paths of installed stand-ins, ``outputs`` the texts of programs that always print the same (by
+    program), ``missing_programs`` usual programs that this host does not have. ``links`` maps path to target.
+    ``executables`` are paths of programs that must exist and are never run.
     """
 
     name: str
     gpus: tuple[Gpu, ...]
     driver: NvidiaDriver | None
     docker: DockerDaemon | None = field(default_factory=DockerDaemon)
-    way: Way = field(default_factory=Way)
+    network: Network = field(default_factory=Network)
     files: Mapping[str, str] = field(default_factory=dict)
     links: Mapping[str, str] = field(default_factory=dict)
     executables: tuple[str, ...] = ()
     tools: frozenset[str] = frozenset()
-    says: Mapping[str, str] = field(default_factory=dict)
-    lacks: frozenset[str] = frozenset()
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    missing_programs: frozenset[str] = frozenset()
     has_foreign_nomad: bool = False
 
 
 CNI_PLUGINS: Final = ("bridge", "firewall", "host-local", "loopback", "portmap")
-_SAYS: Final[Mapping[str, str]] = {
+_OUTPUTS: Final[Mapping[str, str]] = {
     "apt-get": "",
     "dmesg": "[    0.000000] Linux version 6.8.0-45-generic (rehearsal)\n",
     "dpkg-query": "ii  nvidia-driver-550-server\n",
@@ -103,12 +106,12 @@ _TOOLS: Final = frozenset({"usr/bin/docker", "usr/bin/nvidia-smi", "usr/bin/pyth
 def sound_machine(
     name: str, *, cpu_cores: int, memory_gib: int, gpus: tuple[Gpu, ...], address: str = "10.77.0.1"
 ) -> Machine:
-    """A host on bare metal that nothing is wrong with: a stock Ubuntu server with Docker, and a driver for its GPUs."""
+    """A host without faults: a bare-metal Ubuntu server with Docker, and with an NVIDIA driver where it has GPUs."""
     return Machine(
         name,
         gpus,
         NvidiaDriver(gpus) if gpus else None,
-        way=Way(address),
+        network=Network(address),
         files={
             **_system_files(name),
             **_hardware_files(name, cpu_cores, memory_gib),
@@ -119,12 +122,12 @@ def sound_machine(
         links={f"{LIBRARY_DIR}/libnvidia-ml.so.1": f"libnvidia-ml.so.{DRIVER_VERSION}"},
         executables=tuple(f"opt/cni/bin/{plugin}" for plugin in CNI_PLUGINS),
         tools=_TOOLS,
-        says=_SAYS,
+        outputs=_OUTPUTS,
     )
 
 
-def identity_of(name: str) -> str:
-    """64 hexadecimal digits that are a host's own, the same in every rehearsal."""
+def host_digest(name: str) -> str:
+    """64 hexadecimal digits derived from the host's name: its machine-id and MAC address are parts of them."""
     return hashlib.sha256(name.encode()).hexdigest()
 
 
@@ -132,7 +135,7 @@ def _system_files(name: str) -> dict[str, str]:
     return {
         OS_RELEASE: 'ID=ubuntu\nVERSION_ID="24.04"\nPRETTY_NAME="Ubuntu 24.04.1 LTS (rehearsal)"\n',
         "etc/hostname": f"{name}\n",
-        MACHINE_ID: f"{identity_of(name)[:32]}\n",
+        MACHINE_ID: f"{host_digest(name)[:32]}\n",
         "proc/1/comm": "systemd\n",
         HOSTNAME: f"{name}\n",
         OS_KERNEL: f"{KERNEL}\n",
@@ -143,13 +146,13 @@ def _system_files(name: str) -> dict[str, str]:
         ),
         "sys/fs/cgroup/cgroup.controllers": "cpuset cpu io memory hugetlb pids rdma misc\n",
         SYSTEMD: "255 (255.4-1ubuntu8.4)\n",
-        ROOM: f"{800 << 20}\n",
+        FREE_KIB: f"{800 << 20}\n",
     }
 
 
 def _hardware_files(name: str, cpu_cores: int, memory_gib: int) -> dict[str, str]:
     processors = (f"processor\t: {number}\nmodel name\t: Rehearsal CPU\n\n" for number in range(cpu_cores))
-    digits = identity_of(name)
+    digits = host_digest(name)
     return {
         "proc/cpuinfo": "".join(processors),
         MEMINFO: (

@@ -1,7 +1,8 @@
-"""The hosts' process: ``python -m ionetctl.lab.hosts_process DIR NAME``. It is a few hundred hosts until it is ended.
+"""The process of up to a few hundred hosts: ``python -m ionetctl.lab.host.process DIR NAME``. Serves until it is ended.
 
-It reads its plan from the rehearsal's directory, opens every host, and says so in its ready file. Commands run as its
-children; the hosts' agents are tasks of it. It does not know the region.
+Reads its plan ``run/NAME.json`` below the rehearsal's directory, starts every host and then writes its ready file.
+Commands are its child processes; the hosts' Nomad agents are asyncio tasks. It has no connection to the region's process
+other than the agents' own.
 """
 
 from __future__ import annotations
@@ -11,55 +12,51 @@ import gc
 import json
 import logging
 import resource
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ionetctl.lab.host.ssh_server import HostPlan, LabHost
-from ionetctl.lab.places import Places
-from ionetctl.lab.region.process import publish
+from ionetctl.lab.paths import LabPaths
+from ionetctl.lab.processes import stop_on_signals, write_ready
 
 if TYPE_CHECKING:
-    from ionetctl.lab.documents import Document
+    from ionetctl.lab.json_object import JsonObject
 
 
-def read_plans(document: Document) -> list[HostPlan]:
-    """The plans of the hosts that one process is to be."""
+def read_plans(document: JsonObject) -> list[HostPlan]:
+    """The plans of the hosts that one process serves."""
     common = {"port": document["port"], "client_key": document["client_key"]}
     return [HostPlan(**common, **{**host, "faults": tuple(host["faults"])}) for host in document["hosts"]]
 
 
 async def serve(directory: Path, name: str, stop: asyncio.Event) -> None:
-    """Be the hosts of plan ``name`` until ``stop`` is set."""
-    places = Places(directory)
-    plans = read_plans(json.loads(places.plan(name).read_text()))
-    hosts = [LabHost(plan, places) for plan in plans]
+    """Serve the hosts of plan ``name`` until ``stop`` is set."""
+    paths = LabPaths(directory)
+    plans = read_plans(json.loads(paths.plan(name).read_text()))
+    hosts = [LabHost(plan, paths) for plan in plans]
     opened: list[LabHost] = []
     try:
         for host in hosts:
             opened.append(host)
             await host.open()
         gc.collect()
-        gc.freeze()  # what a host is made of lives as long as the process
-        publish(places.ready(name), {"hosts": len(hosts)})
+        gc.freeze()  # the hosts' objects live as long as the process: no collection needs to visit them
+        write_ready(paths.ready(name), {"hosts": len(hosts)})
         await stop.wait()
     finally:
         await asyncio.gather(*(host.close() for host in opened), return_exceptions=True)
 
 
 def raise_file_limit() -> None:
-    """As many open files as the system lets us have: a host needs three at rest, a few more at work."""
+    """Raise this process's limit of open files to the hard limit: an idle host needs three, a busy one a few more."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def until_signalled(directory: Path, name: str) -> None:
     """Serve until SIGTERM, SIGINT or SIGHUP."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await serve(directory, name, stop)
+    await serve(directory, name, stop_on_signals())
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""The programs of rehearsal hosts: stand-ins, and of this machine's own those that cannot do harm or mislead.
+"""Installs the programs of rehearsal hosts: the stand-ins, and links to harmless programs of the machine itself.
 
-Where they lie: ``common`` is on every host's PATH, a folder named like a fault on that of the hosts that have it,
-``tools`` are linked into the trees of the hosts that have them installed, ``system`` links to this machine's programs (a
-folder more for each set of programs that some hosts lack).
+Directories below ``bin/``: ``common`` is on every host's PATH; one that is named like a fault is on the PATH of the hosts
+with that fault; programs of ``tools`` are linked into the trees of the hosts that have them installed; ``system`` has
+links to the machine's own programs (``system-NAME…`` is the same without these programs, for hosts that miss them).
 """
 
 from __future__ import annotations
@@ -22,22 +22,23 @@ COMMON: Final = "common"
 TOOLS: Final = "tools"
 SYSTEM: Final = "system"
 PYTHON: Final = "python"
-SAYS: Final = "says"
-LENT: Final = "run/lab/system"
-"""Where a host finds what this machine lends it."""
+FIXED_OUTPUT: Final = "says"
+"""The stand-in for every program that always prints the same."""
+SYSTEM_LINK: Final = "run/lab/system"
+"""On a host: a link to the directory of machine programs that it may run."""
 _STANDINS: Final = Path(__file__).parents[1] / "standins"
-_ALSO_CALLED: Final = {"systemctl": ("journalctl", "nomad-config-validate")}
-_PACKAGERS: Final = "apk apt apt-cache apt-get apt-mark dnf dpkg dpkg-query pacman rpm snap yum zypper"
+_ALIASES: Final = {"systemctl": ("journalctl", "nomad-config-validate")}
+_PACKAGE_MANAGERS: Final = "apk apt apt-cache apt-get apt-mark dnf dpkg dpkg-query pacman rpm snap yum zypper"
 _CONTAINERS: Final = "containerd docker dockerd nerdctl nomad nvidia-ctk podman"
-_MACHINERY: Final = (
+_SERVICES: Final = (
     "dmesg halt hostname hostnamectl journalctl loginctl poweroff reboot shutdown systemctl timedatectl"
 )
 _KERNEL: Final = "insmod ldconfig lspci modinfo modprobe mokutil nvidia-smi rmmod sysctl systemd-detect-virt"
 _FIREWALLS: Final = "firewall-cmd ip6tables iptables nft ufw"
 _NOT_FOR_HOSTS: Final = frozenset(
-    f"{_PACKAGERS} {_CONTAINERS} {_MACHINERY} {_KERNEL} {_FIREWALLS} python python3".split()
+    f"{_PACKAGE_MANAGERS} {_CONTAINERS} {_SERVICES} {_KERNEL} {_FIREWALLS} python python3".split()
 )
-"""Programs of this machine that would tell a host of the machine below it, or change that machine."""
+"""Programs that would show a host the machine that runs the rehearsal, or change that machine."""
 
 
 def install_programs(programs: Path) -> None:
@@ -48,39 +49,39 @@ def install_programs(programs: Path) -> None:
 
 
 def install_tools(programs: Path, tree: Path, machine: Machine) -> None:
-    """Let a host have its tools, and what this machine lends it.
+    """Install a host's tools in its tree, and link it to the machine's programs that it may run.
 
-    Tools are hard links, since a host's links must not lead out of its tree.
+    Tools are hard links: a symbolic link of a host that leads out of its tree would not be followed (``rooted_path``).
     """
-    for path in (*machine.tools, *(f"usr/bin/{name}" for name in machine.says)):
+    for path in (*machine.tools, *(f"usr/bin/{name}" for name in machine.outputs)):
         tool = tree / path
         tool.parent.mkdir(parents=True, exist_ok=True)
-        os.link(programs / TOOLS / (SAYS if tool.name in machine.says else tool.name), tool)
-    lent = programs / "-".join((SYSTEM, *sorted(machine.lacks)))
-    if not lent.is_dir():
-        _link_system(lent, _NOT_FOR_HOSTS | machine.lacks)
-    (tree / LENT).symlink_to(lent)
+        os.link(programs / TOOLS / (FIXED_OUTPUT if tool.name in machine.outputs else tool.name), tool)
+    system = programs / "-".join((SYSTEM, *sorted(machine.missing_programs)))
+    if not system.is_dir():
+        _link_system(system, _NOT_FOR_HOSTS | machine.missing_programs)
+    (tree / SYSTEM_LINK).symlink_to(system)
 
 
 def search_path(programs: Path, tree: Path, faults: Iterable[str]) -> str:
-    """The PATH of a host's commands; there is nothing of this machine in it but what it lends."""
-    special = [programs / fault for fault in faults if (programs / fault).is_dir()]
-    return ":".join(map(str, (*special, programs / COMMON, tree / "usr/bin", tree / LENT)))
+    """The PATH of a host's commands; of the machine's own programs only those behind ``SYSTEM_LINK`` are on it."""
+    of_faults = [programs / fault for fault in faults if (programs / fault).is_dir()]
+    return ":".join(map(str, (*of_faults, programs / COMMON, tree / "usr/bin", tree / SYSTEM_LINK)))
 
 
 def _copy(source: Path, target: Path, *, mode: int) -> None:
     target.mkdir(parents=True)
     for file in sorted(path for path in source.iterdir() if path.is_file()):
-        for name in (file.name, *_ALSO_CALLED.get(file.name, ())):
+        for name in (file.name, *_ALIASES.get(file.name, ())):
             shutil.copyfile(file, target / name)
             (target / name).chmod(mode)
 
 
-def _link_system(target: Path, kept_back: frozenset[str]) -> None:
-    """The first program of each name, as the shell would find it."""
+def _link_system(target: Path, excluded: frozenset[str]) -> None:
+    """Link the first program of each name on ``SYSTEM_PATH``, but for those that are ``excluded``."""
     target.mkdir()
     for folder in map(Path, SYSTEM_PATH.split(":")):
         for program in folder.iterdir() if folder.is_dir() else ():
             link = target / program.name
-            if program.name not in kept_back and not link.is_symlink():
+            if program.name not in excluded and not link.is_symlink():
                 link.symlink_to(program)

@@ -1,6 +1,6 @@
-"""Paths of a rehearsal host: what ``/etc/nomad.d`` means where a folder stands for ``/``. Symbolic links included.
+"""Resolves a host's absolute paths, symbolic links included, where a directory (``tree``) stands for its ``/``.
 
-A link's absolute target is taken below the folder, as it would be on the host, never on the machine around it.
+An absolute link target is resolved below that directory too, as after chroot(2), and never on the machine itself.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ _MAX_LINKS: Final = 40
 
 
 class TooManyLinksError(OSError):
-    """The path goes in circles."""
+    """The path has more symbolic links than Linux follows (``ELOOP``), such as a cycle."""
 
 
 def locate(tree: Path, path: str) -> Path:
-    """The real path of a host's absolute ``path``; it may not exist. A path below ``tree`` already is taken as such.
+    """The real path of a host's absolute ``path``, which need not exist. A path that begins with ``tree`` is accepted too.
 
     ``..`` never leads out of ``tree``. Raises ``TooManyLinksError``.
     """

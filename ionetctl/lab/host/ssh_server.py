@@ -1,7 +1,7 @@
-"""One rehearsal host as the network sees it: an SSH server on an address of its own, with what is wrong with it.
+"""A running rehearsal host: its SSH server on an address of its own, with its faults, and its supervisor.
 
-It wires sessions to commands in the host's tree, and keeps the host's supervisor. It is the only user of asyncssh's
-server side, beside ``child``.
+Each SSH session runs a command in the host's file tree. Faults of the connection (no listener, wrong key, endless output)
+are made here; those of programs and files are in ``faults`` and ``standins/faults``.
 """
 
 from __future__ import annotations
@@ -16,32 +16,32 @@ from typing import TYPE_CHECKING, Final
 
 import asyncssh
 
-from ionetctl.lab.host.command import Child, Line
-from ionetctl.lab.host.control import Control
-from ionetctl.lab.host.fifo import RequestPipe
+from ionetctl.lab.host.file_tree import LAB_DIR, hold_lock
 from ionetctl.lab.host.programs import PYTHON, SYSTEM_PATH, search_path
+from ionetctl.lab.host.request_pipe import RequestPipe
+from ionetctl.lab.host.ssh_command import NetworkLink, SshCommand
 from ionetctl.lab.host.supervisor import Supervisor
-from ionetctl.lab.host.tree import LAB_DIR, hold_lock
+from ionetctl.lab.host.systemd_commands import SystemdCommands
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ionetctl.lab.places import Places
+    from ionetctl.lab.paths import LabPaths
 
 USER: Final = "miner"
 NOISE: Final = "\x1b[2J\x1b[31m[bold]Welcome[/bold]\x1b]0;title\x07 \u202e::error::not an error\r\n"
 _BYTES_PER_S: Final = {"slow": 1 << 16, "trickle": 1}
-_BREATH_S: Final = 0.01
+_OUTPUT_PAUSE_S: Final = 0.01
 _DROP_AFTER_BYTES: Final = 1 << 16
 _LISTEN_BACKLOG: Final = 128
 _PYTHON: Final = str(Path(sys.executable).resolve())
-"""The interpreter itself: an environment's has more to find at its start."""
+"""The interpreter without its virtual environment, which would make every start slower."""
 _WITHOUT_SSH: Final = frozenset({"unreachable", "timeout", "refused", "silent"})
 
 
 @dataclass(frozen=True, slots=True)
 class HostPlan:
-    """What a host's server needs to know. ``host_key`` is a private key in OpenSSH's format."""
+    """What a host is started with. ``host_key`` is a private key in OpenSSH's format, ``client_key`` a public one."""
 
     name: str
     address: str
@@ -53,10 +53,10 @@ class HostPlan:
 
 @dataclass(slots=True)
 class LabHost:
-    """A host that is up, from ``open`` to ``close``."""
+    """A host that serves between ``open`` and ``close``."""
 
     plan: HostPlan
-    places: Places
+    paths: LabPaths
     _supervisor: Supervisor = field(init=False)
     _pipe: RequestPipe = field(init=False)
     _resources: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
@@ -65,22 +65,22 @@ class LabHost:
     def __post_init__(self) -> None:
         faults = frozenset(self.plan.faults)
         self._supervisor = Supervisor(self.tree, self.plan.address, self.environment(), faults)
-        self._pipe = RequestPipe(self.tree / LAB_DIR, Control(self._supervisor).answer)
+        self._pipe = RequestPipe(self.tree / LAB_DIR, SystemdCommands(self._supervisor).run)
         if "foreign-nomad" in faults:
-            self._supervisor.seem_running()
+            self._supervisor.mark_running()
 
     @property
     def tree(self) -> Path:
-        """What stands for ``/`` here."""
-        return self.places.tree(self.plan.name)
+        """The directory that stands for the host's ``/``."""
+        return self.paths.tree(self.plan.name)
 
-    def has(self, fault: str) -> bool:
-        """Whether this is wrong with the host."""
+    def has_fault(self, fault: str) -> bool:
+        """Whether the host has this fault."""
         return fault in self.plan.faults
 
     def environment(self) -> dict[str, str]:
-        """All the environment that a command gets."""
-        programs = self.places.programs
+        """The whole environment of the host's commands."""
+        programs = self.paths.programs
         return {
             "HOME": str(self.tree / "home" / USER),
             "IONET_ROOT": str(self.tree),
@@ -95,28 +95,28 @@ class LabHost:
         }
 
     async def open(self) -> None:
-        """Serve, as far as the host's faults let it."""
-        if self.has("locked"):
+        """Start serving, in the way that the host's faults say."""
+        if self.has_fault("locked"):
             hold_lock(self.tree)
         self._pipe.open()
         self._resources.push_async_callback(self._supervisor.close)
         self._resources.push_async_callback(self._pipe.close)
         if _WITHOUT_SSH & set(self.plan.faults):
-            await self._open_broken()
+            await self._open_without_ssh()
         else:
             await self._open_ssh()
 
     async def close(self) -> None:
-        """Stop serving; the agent goes too, as in a power cut."""
+        """Stop serving and end the agent without deregistering, as a power cut would."""
         await self._resources.aclose()
 
     async def _open_ssh(self) -> None:
         key = asyncssh.import_private_key(self.plan.host_key)
-        shown = asyncssh.generate_private_key("ssh-ed25519") if self.has("wrong-key") else key
+        shown = asyncssh.generate_private_key("ssh-ed25519") if self.has_fault("wrong-key") else key
         server = await asyncssh.listen(
             self.plan.address,
             self.plan.port,
-            server_factory=lambda: _Door(self),
+            server_factory=lambda: _SshServer(self),
             server_host_keys=[shown],
             process_factory=self._serve,
             encoding=None,
@@ -128,44 +128,44 @@ class LabHost:
         )
         self._resources.callback(server.close)
 
-    async def _open_broken(self) -> None:
-        if self.has("timeout"):
-            self._resources.enter_context(_swallow(self.plan.address, self.plan.port))
-        elif not self.has("unreachable"):
-            handler = _hang_up if self.has("refused") else _say_nothing
+    async def _open_without_ssh(self) -> None:
+        if self.has_fault("timeout"):
+            self._resources.enter_context(_full_listener(self.plan.address, self.plan.port))
+        elif not self.has_fault("unreachable"):
+            handler = _close_at_once if self.has_fault("refused") else _stay_silent
             server = await asyncio.start_server(handler, self.plan.address, self.plan.port)
             self._resources.callback(server.close)
 
     async def _serve(self, channel: asyncssh.SSHServerProcess[bytes]) -> None:
         try:
-            if self.has("endless"):
-                await _babble(channel)
+            if self.has_fault("endless"):
+                await _write_endlessly(channel)
                 return
-            if self.has("noisy"):
+            if self.has_fault("noisy"):
                 channel.stdout.write(NOISE.encode())
                 channel.stderr.write(NOISE.encode())
             speed = next((_BYTES_PER_S[fault] for fault in self.plan.faults if fault in _BYTES_PER_S), None)
-            line = Line(speed, self._dropper(channel))
-            child = Child(channel, channel.command or "exit 1", self.environment(), self.tree, line)
-            await child.run()
+            link = NetworkLink(speed, self._drop_callback(channel))
+            command = channel.command or "exit 1"
+            await SshCommand(channel, command, self.environment(), self.tree, link).run()
         except (OSError, asyncssh.Error):
-            return  # the client is gone
+            return  # the client has disconnected
 
-    def _dropper(self, channel: asyncssh.SSHServerProcess[bytes]) -> Callable[[int], None] | None:
-        """What cuts the connection in the middle of an upload, once in the host's life."""
-        if not self.has("drop") or self._has_dropped:
+    def _drop_callback(self, channel: asyncssh.SSHServerProcess[bytes]) -> Callable[[int], None] | None:
+        """The callback that cuts the first connection with a large upload; ``None`` without that fault or when it has."""
+        if not self.has_fault("drop") or self._has_dropped:
             return None
 
-        def drop(passed: int) -> None:
-            if passed >= _DROP_AFTER_BYTES and not self._has_dropped:
+        def drop(received: int) -> None:
+            if received >= _DROP_AFTER_BYTES and not self._has_dropped:
                 self._has_dropped = True
                 channel.channel.get_connection().abort()
 
         return drop
 
 
-class _Door(asyncssh.SSHServer):
-    """Lets user ``miner`` in with the one key, and nobody else."""
+class _SshServer(asyncssh.SSHServer):
+    """Accepts user ``miner`` with the rehearsal's client key only."""
 
     def __init__(self, host: LabHost) -> None:
         self._host = host
@@ -176,7 +176,7 @@ class _Door(asyncssh.SSHServer):
 
     def begin_auth(self, username: str) -> bool:
         del username
-        if self._host.has("noisy") and self._connection is not None:
+        if self._host.has_fault("noisy") and self._connection is not None:
             self._connection.send_auth_banner(NOISE)
         return True
 
@@ -184,24 +184,24 @@ class _Door(asyncssh.SSHServer):
         return True
 
     def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
-        if username != USER or self._host.has("auth"):
+        if username != USER or self._host.has_fault("auth"):
             return False
         return key == asyncssh.import_public_key(self._host.plan.client_key)
 
 
-async def _babble(channel: asyncssh.SSHServerProcess[bytes]) -> None:
-    """Output without end, in pauses, so that the other hosts of this process are heard too."""
+async def _write_endlessly(channel: asyncssh.SSHServerProcess[bytes]) -> None:
+    """Write until the client disconnects, with pauses in which the process serves its other hosts."""
     while not channel.is_closing():
         channel.stdout.write(b"there is always more to say\n" * 1000)
         await channel.stdout.drain()
-        await asyncio.sleep(_BREATH_S)
+        await asyncio.sleep(_OUTPUT_PAUSE_S)
 
 
-async def _hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _close_at_once(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
 
 
-async def _say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _stay_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     with contextlib.suppress(OSError):
         while await reader.read(1 << 12):
             pass
@@ -209,15 +209,15 @@ async def _say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
 
 
 @contextlib.contextmanager
-def _swallow(address: str, port: int) -> Iterator[None]:
-    """A listener that accepts nothing and whose queue is full: the kernel drops whatever else knocks."""
+def _full_listener(address: str, port: int) -> Iterator[None]:
+    """A listener that accepts nothing and whose queue is full: the kernel drops further connection attempts."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.socket())
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((address, port))
         listener.listen(0)
         for _ in range(2):
-            knocking = stack.enter_context(socket.socket())
-            knocking.setblocking(False)
-            knocking.connect_ex((address, port))
+            queued = stack.enter_context(socket.socket())
+            queued.setblocking(False)
+            queued.connect_ex((address, port))
         yield

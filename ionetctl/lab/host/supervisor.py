@@ -1,7 +1,7 @@
-"""What plays systemd on one rehearsal host: it loads the agent's unit, starts and stops the agent, keeps the journal.
+"""Stands in for systemd on one rehearsal host: loads the Nomad agent's unit, starts and stops it, keeps the journal.
 
-It knows one unit in earnest, the Nomad agent's. Unit files are read from the host, as late and as often as systemd
-reads them. How it is asked is ``control``'s business.
+Has one service, ``nomad.service``. Its unit file is read when systemd would read it: at the first start and at a
+``daemon-reload``. ``systemd_commands`` has the programs by which it is controlled.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from ionetctl.lab.agent.agent import Agent, AgentStartError
 from ionetctl.lab.host.rooted_path import locate
-from ionetctl.lab.host.units import Unit, load_unit
+from ionetctl.lab.host.unit_files import Unit, load_unit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,13 +28,14 @@ UNIT: Final = "nomad.service"
 AGENT_PID: Final = 4242
 _START_TIMEOUT_S: Final = 90.0
 _JOURNAL_LINES: Final = 400
-_VERSION_S: Final = 10.0
+_VERSION_TIMEOUT_S: Final = 10.0
 NOT_INSTALLED: Final = 5
+"""The exit status of systemctl for a unit that is not loaded (LSB: program is not installed)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a stand-in program prints and ends with."""
+    """The exit status of a stand-in program and the lines it prints to standard output and error."""
 
     status: int = 0
     out: tuple[str, ...] = ()
@@ -43,7 +44,7 @@ class Reply:
 
 @dataclass(slots=True)
 class Supervisor:
-    """The init system of one host. ``faults`` are the names of what is wrong with it."""
+    """The service supervisor of one host. ``active`` and ``result`` are the unit's ``ActiveState`` and ``Result``."""
 
     tree: Path
     address: str
@@ -58,50 +59,50 @@ class Supervisor:
     _stopped: asyncio.Event = field(default_factory=asyncio.Event)
     _starting: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    def seem_running(self) -> None:
-        """Play a host on which a Nomad agent of somebody else has been running for long."""
+    def mark_running(self) -> None:
+        """Report the service as active without starting an agent: a Nomad that was installed by somebody else."""
         self.active = "active"
-        self._show_process()
+        self._update_process_entry()
 
-    def _show_process(self) -> None:
-        """Let the agent be seen in the host's process table, or not any more."""
-        folder = self.tree / "proc" / str(AGENT_PID)
+    def _update_process_entry(self) -> None:
+        """Add the agent to the host's ``/proc`` when it is active, remove it otherwise."""
+        entry = self.tree / "proc" / str(AGENT_PID)
         if self.active == "active":
-            folder.mkdir(exist_ok=True)
-            (folder / "comm").write_text("nomad\n")
-            words = (
+            entry.mkdir(exist_ok=True)
+            (entry / "comm").write_text("nomad\n")
+            command = (
                 self.loaded.exec_start
                 if self.loaded
                 else ("/usr/bin/nomad", "agent", "-config", "/etc/nomad.d")
             )
-            (folder / "cmdline").write_text("\0".join(words) + "\0")
+            (entry / "cmdline").write_text("\0".join(command) + "\0")
         else:
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(entry, ignore_errors=True)
 
     async def close(self) -> None:
-        """End the agent, without a word to the region: as a power cut would."""
+        """End the agent without deregistering it, as a power cut would."""
         await self._end_agent()
 
     # --- the service -------------------------------------------------------------------------------------------------
 
     async def start(self) -> Reply:
-        """Start the agent as its unit says; returns when it has notified, failed or been stopped."""
+        """Start the agent as its unit says; returns once it is ready, has failed or was stopped meanwhile."""
         async with self._starting:
             self.loaded = self.loaded or load_unit(self.tree, UNIT)
             if self.loaded is None:
                 return Reply(NOT_INSTALLED, err=(f"Failed to start {UNIT}: Unit {UNIT} not found.",))
             self._stopped.clear()
             self.active = "activating"
-            self._note("systemd", f"Starting {UNIT} - Nomad...")
+            self._log("systemd", f"Starting {UNIT} - Nomad...")
             if "start-hangs" in self.faults:
-                return await self._hang()
+                return await self._wait_for_stop()
             try:
                 await self._start_agent(self.loaded)
             except AgentStartError as error:
                 return self._fail("exit-code", str(error))
             self.active, self.result = "active", "success"
-            self._show_process()
-            self._note("systemd", f"Started {UNIT} - Nomad.")
+            self._update_process_entry()
+            self._log("systemd", f"Started {UNIT} - Nomad.")
             return Reply()
 
     async def _start_agent(self, unit: Unit) -> None:
@@ -111,15 +112,15 @@ class Supervisor:
                 "==> Error starting agent: client setup failed: failed to create nomad cgroup"
             )
         agent = Agent(
-            self.tree, self.address, version, self._agent_log, can_reach="no-route" not in self.faults
+            self.tree, self.address, version, self._agent_log, has_route="no-route" not in self.faults
         )
-        agent.start(unit.config_places)
+        agent.start(unit.config_paths)
         await self._end_agent()
         self.agent = agent
         self._running = asyncio.create_task(agent.run())
 
     async def _program_version(self, program: str) -> str:
-        """Run the program that the unit names, as far as saying its version: a broken one fails here."""
+        """The version that the unit's program prints; raises ``AgentStartError`` where it is missing or broken."""
         path = locate(self.tree, program)
         if not path.is_file() or not os.access(path, os.X_OK):
             raise AgentStartError(
@@ -128,13 +129,14 @@ class Supervisor:
         process = await asyncio.create_subprocess_exec(
             path, "version", stdout=-1, stderr=-3, env=dict(self.environment)
         )
-        output, _ = await asyncio.wait_for(process.communicate(), _VERSION_S)
+        output, _ = await asyncio.wait_for(process.communicate(), _VERSION_TIMEOUT_S)
         match = re.match(rb"Nomad v(\S+)", output)
         if process.returncode != 0 or match is None:
             raise AgentStartError(f"{UNIT}: Main process exited, code=exited, status={process.returncode}")
         return match.group(1).decode()
 
-    async def _hang(self) -> Reply:
+    async def _wait_for_stop(self) -> Reply:
+        """A start that never becomes ready: fails after ``TimeoutStartSec``, or is cancelled by a stop."""
         try:
             await asyncio.wait_for(self._stopped.wait(), _START_TIMEOUT_S)
         except TimeoutError:
@@ -144,11 +146,11 @@ class Supervisor:
 
     def _fail(self, result: str, reason: str) -> Reply:
         self.active, self.result = "failed", result
-        self._show_process()
+        self._update_process_entry()
         for line in reason.splitlines():
             self._agent_log(line)
-        self._note("systemd", f"{UNIT}: Main process exited, code=exited, status=1/FAILURE")
-        self._note("systemd", f"{UNIT}: Failed with result '{result}'.")
+        self._log("systemd", f"{UNIT}: Main process exited, code=exited, status=1/FAILURE")
+        self._log("systemd", f"{UNIT}: Failed with result '{result}'.")
         hint = f'See "systemctl status {UNIT}" and "journalctl -xeu {UNIT}" for details.'
         cause = (
             "a timeout was exceeded" if result == "timeout" else "the control process exited with error code"
@@ -156,14 +158,14 @@ class Supervisor:
         return Reply(1, err=(f"Job for {UNIT} failed because {cause}.", hint))
 
     async def stop(self) -> Reply:
-        """End the agent, however far its start has come."""
+        """Stop the agent, whether it runs or is still starting."""
         self._stopped.set()
         if load_unit(self.tree, UNIT) is None and self.active == "inactive":
             return Reply(NOT_INSTALLED, err=(f"Failed to stop {UNIT}: Unit {UNIT} not loaded.",))
         await self._end_agent()
         self.active = "inactive"
-        self._show_process()
-        self._note("systemd", f"Stopped {UNIT} - Nomad.")
+        self._update_process_entry()
+        self._log("systemd", f"Stopped {UNIT} - Nomad.")
         return Reply()
 
     async def _end_agent(self) -> None:
@@ -176,9 +178,10 @@ class Supervisor:
     # --- the journal -------------------------------------------------------------------------------------------------
 
     def _agent_log(self, line: str) -> None:
-        self._note("nomad", line)
+        self._log("nomad", line)
 
-    def _note(self, who: str, line: str) -> None:
+    def _log(self, who: str, line: str) -> None:
+        """Append a line to the journal, in the format of journalctl's ``short`` output."""
         when = datetime.now(UTC).strftime("%b %d %H:%M:%S")
         process = 1 if who == "systemd" else AGENT_PID
         self.journal.append(f"{when} {self.tree.name} {who}[{process}]: {line}")

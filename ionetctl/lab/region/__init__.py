@@ -1,1 +1,1 @@
-"""The rehearsal's region: what a Nomad server answers."""
+"""The rehearsal's region: one process that stands in for the Nomad servers."""

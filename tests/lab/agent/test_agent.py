@@ -11,7 +11,7 @@ import pytest
 
 from ionetctl.lab import certificates
 from ionetctl.lab.agent.agent import AgentStartError
-from ionetctl.lab.region.state.region import RegionState
+from ionetctl.lab.region.state.region_state import RegionState
 from tests.lab.running import Rig, RunningRegion, new_rig, run_until, running_region
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ async def test_a_sound_host_is_ready_with_its_gpus(rig: Rig, region: RunningRegi
 async def test_a_node_becomes_ready_by_its_first_heartbeat(region: RunningRegion) -> None:
     """A registration alone leaves a node initializing; the heartbeat makes it ready."""
     node = {"ID": "n", "Name": "a", "NodePool": "gpu", "Attributes": {}}
-    jwt = region.state.signer.introduce("a", "gpu", 60, time.time())
+    jwt = region.state.signer.mint_introduction("a", "gpu", 60, time.time())
     region.state.register(node, "secret", jwt, time.time())
     before = region.state.nodes["n"]["Status"]
     region.state.heartbeat("n", "secret", "", time.time())
@@ -82,7 +82,7 @@ async def test_a_certificate_of_another_role_is_refused(rig: Rig, region: Runnin
     """A certificate without client.<region>.nomad gets an alert, and the servers log the reason."""
     rig.certify(region.authority, "client.us-west.nomad")
     await rig.run_until("remote error: tls: bad certificate")
-    assert (region.state.nodes, region.state.refusals) == (
+    assert (region.state.nodes, region.state.server_log) == (
         {},
         ["invalid role or region for certificate: client.us-west.nomad, localhost"],
     )
@@ -116,7 +116,10 @@ async def test_no_introduction_is_denied(rig: Rig, region: RunningRegion) -> Non
     """Under strict enforcement a node without a token is denied; only the region's log says why."""
     (rig.tree / "opt/nomad/data/client/intro_token.jwt").unlink()
     await rig.run_until(DENIED)
-    assert (region.state.nodes, region.state.refusals) == ({}, ["node rig-1: registration denied: no token"])
+    assert (region.state.nodes, region.state.server_log) == (
+        {},
+        ["node rig-1: registration denied: no token"],
+    )
 
 
 async def test_an_introduction_of_another_name_is_denied(rig: Rig, region: RunningRegion) -> None:
@@ -166,7 +169,7 @@ async def test_a_purged_node_comes_back_by_its_identity(rig: Rig, region: Runnin
 async def test_an_identity_of_another_region_hides_the_introduction(rig: Rig, region: RunningRegion) -> None:
     """With the state of another region the agent never shows its token, and is denied for ever."""
     state = rig.tree / "opt/nomad/data/client"
-    foreign = RegionState("us-west").signer.identify("n", "gpu", time.time())
+    foreign = RegionState("us-west").signer.mint_identity("n", "gpu", time.time())
     (state / "state.db").write_text(json.dumps({"identity": foreign}))
     await rig.run_until(DENIED)
     assert region.state.nodes == {}
@@ -216,7 +219,7 @@ async def test_a_region_out_of_reach_is_said_in_gos_words(rig: Rig, servers: str
 async def test_a_host_without_a_way_out_has_no_route(rig: Rig) -> None:
     """The fault of having no way to the region looks like a missing route."""
     agent = rig.agent()
-    agent.can_reach = False
+    agent.has_route = False
     await run_until(agent, rig.log, "connect: no route to host")
 
 
@@ -242,7 +245,7 @@ async def test_a_missing_tls_file_ends_the_start(rig: Rig) -> None:
 async def test_a_silent_agent_is_marked_down_after_its_ttl(rig: Rig, region: RunningRegion) -> None:
     """Ready is a memory until the heartbeat's time and grace are over."""
     await rig.run_until(COMPLETE)
-    region.state.expire(time.time() + 1)
+    region.state.update(time.time() + 1)
     soon = only_node(region)["Status"]
-    region.state.expire(time.time() + 60)
+    region.state.update(time.time() + 60)
     assert (soon in ("ready", "initializing"), only_node(region)["Status"]) == (True, "down")

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ionetctl.lab.cards import CATALOGUE, cards
-from ionetctl.lab.faults.conditions import CATALOGUE as CONDITIONS
+from ionetctl.lab.faults.conditions import CONDITIONS
+from ionetctl.lab.host.file_tree import build_tree
 from ionetctl.lab.host.machine import Machine, sound_machine
+from ionetctl.lab.host.nvidia_driver import GPU_MODELS, make_gpus
 from ionetctl.lab.host.programs import PYTHON, SYSTEM_PATH, install_programs, install_tools, search_path
-from ionetctl.lab.host.tree import build_tree
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 NAME = "lab1-r001-g01"
 SOUND = sound_machine(
-    NAME, cpu_cores=4, memory_gib=32, gpus=tuple(cards(CATALOGUE[0], NAME, 2)), address="10.77.0.1"
+    NAME, cpu_cores=4, memory_gib=32, gpus=tuple(make_gpus(GPU_MODELS[0], NAME, 2)), address="10.77.0.1"
 )
 ASK = "--query-gpu=index,name,memory.total,pci.bus_id,ecc.mode.current,persistence_mode"
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ionetctl.lab.host.rooted_path import TooManyLinksError, locate
-from ionetctl.lab.host.units import load_unit
+from ionetctl.lab.host.unit_files import load_unit
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,7 +66,7 @@ def test_a_unit_is_read_with_its_drop_ins(tree: Path) -> None:
     (folder / "nomad.service.d/10.conf").write_text("[Install]\nWantedBy=y.target\n# Service\n")
     unit = load_unit(tree, "nomad.service")
     assert unit is not None
-    assert (unit.exec_start[0], unit.config_places, unit.wanted_by) == (
+    assert (unit.exec_start[0], unit.config_paths, unit.wanted_by) == (
         "/bin/new",
         ("/a", "/b"),
         ("x.target", "y.target"),

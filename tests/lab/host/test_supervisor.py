@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ionetctl.lab.host.control import Control
 from ionetctl.lab.host.programs import SYSTEM_PATH
 from ionetctl.lab.host.supervisor import Reply, Supervisor
+from ionetctl.lab.host.systemd_commands import SystemdCommands
 from tests.lab.running import Rig, RunningRegion, new_rig, running_region
 
 if TYPE_CHECKING:
@@ -53,13 +53,13 @@ class Machine:
     def __init__(self, rig: Rig, *faults: str) -> None:
         environment = {"PATH": SYSTEM_PATH, "IONET_ROOT": str(rig.tree)}
         self.supervisor = Supervisor(rig.tree, "127.0.0.1", environment, frozenset(faults))
-        self.control = Control(self.supervisor)
+        self.commands = SystemdCommands(self.supervisor)
 
     async def ctl(self, *arguments: str) -> Reply:
-        return await self.control.answer("systemctl", list(arguments))
+        return await self.commands.run("systemctl", list(arguments))
 
     async def log(self, *arguments: str) -> list[str]:
-        return list((await self.control.answer("journalctl", list(arguments))).out)
+        return list((await self.commands.run("journalctl", list(arguments))).out)
 
 
 @pytest.fixture
@@ -181,7 +181,7 @@ async def test_an_agent_that_fails_to_start_says_why(rig: Rig) -> None:
 async def test_a_foreign_agent_seems_to_run(rig: Rig) -> None:
     """It is active and in the process table, though nothing was started here."""
     machine = Machine(rig)
-    machine.supervisor.seem_running()
+    machine.supervisor.mark_running()
     assert await machine.ctl("is-active", "nomad") == Reply(0, ("active",))
     assert (rig.tree / "proc/4242/comm").read_text() == "nomad\n"
 
@@ -211,14 +211,14 @@ async def test_what_systemctl_says(machine: Machine, arguments: tuple[str, ...],
 
 async def test_validation_passes_a_sound_configuration(machine: Machine) -> None:
     """The control of the refusals below."""
-    reply = await machine.control.answer("nomad-config-validate", ["2.0.5", "/etc/nomad.d"])
+    reply = await machine.commands.run("nomad-config-validate", ["2.0.5", "/etc/nomad.d"])
     assert reply == Reply(0, ("==> Configuration is valid!",))
 
 
 async def test_validation_only_warns_of_missing_tls_files(machine: Machine, rig: Rig) -> None:
     """As the original: a warning, and exit status 0."""
     (rig.tree / "etc/nomad.d/tls/ca.pem").unlink()
-    reply = await machine.control.answer("nomad-config-validate", ["2.0.5", "/etc/nomad.d"])
+    reply = await machine.commands.run("nomad-config-validate", ["2.0.5", "/etc/nomad.d"])
     assert (reply.status, "WARNING" in reply.out[0]) == (0, True)
 
 
@@ -236,7 +236,7 @@ async def test_validation_only_warns_of_missing_tls_files(machine: Machine, rig:
 async def test_validation_catches_what_the_original_catches(machine: Machine, rig: Rig, text: str) -> None:
     """Unknown keys of blocks, wrong types, and what is not HCL 1."""
     (rig.tree / "etc/nomad.d/zz.hcl").write_text(text)
-    reply = await machine.control.answer("nomad-config-validate", ["2.0.5", "/etc/nomad.d"])
+    reply = await machine.commands.run("nomad-config-validate", ["2.0.5", "/etc/nomad.d"])
     assert (reply.status, reply.out[0].startswith("==> Config validation failed: Error loading")) == (1, True)
 
 

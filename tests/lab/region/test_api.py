@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
-from ionetctl.lab.region.api.texts import MODES, json_complaint
-from ionetctl.lab.region.process import Control, obey
-from ionetctl.lab.region.state.region import METADATA_DELAY_S, RegistrationError
+from ionetctl.lab.region.api.application import FAILURE_MODES
+from ionetctl.lab.region.api.http_responses import go_json_error
+from ionetctl.lab.region.process import ControlFile, apply_control
+from ionetctl.lab.region.state.region_state import METADATA_DELAY_S, RegistrationError
 from tests.lab.running import RunningRegion, new_rig, running_region
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ async def test_changed_metadata_is_the_agents_at_once_and_the_servers_later(regi
     found = node_id(region)
     _, told = await metadata(region, found, {"ionet_admission": "released", "rack": None, "nothing": None})
     before = dict(region.state.nodes[found]["Meta"])
-    region.state.expire(time.time() + METADATA_DELAY_S)
+    region.state.update(time.time() + METADATA_DELAY_S)
     assert told == {
         "Dynamic": {"ionet_admission": "released", "rack": None},
         "Meta": {"ionet_admission": "released"},
@@ -163,13 +164,13 @@ async def test_gzip_is_honoured(region: RunningRegion) -> None:
     assert encodings == ["gzip", None]
 
 
-@pytest.mark.parametrize("mode", sorted(MODES))
+@pytest.mark.parametrize("mode", sorted(FAILURE_MODES))
 async def test_an_outage_can_be_rehearsed(region: RunningRegion, mode: str) -> None:
     """Told to misbehave, the API fails every call; told nothing, it is well again."""
-    obey({"api": mode}, region.api, region.rpc)
+    apply_control({"api": mode}, region.api, region.rpc)
     broken = await region.call("GET", "/v1/nodes")
-    obey({}, region.api, region.rpc)
-    assert (broken.status, await broken.text()) == (MODES[mode][0], MODES[mode][2])
+    apply_control({}, region.api, region.rpc)
+    assert (broken.status, await broken.text()) == (FAILURE_MODES[mode][0], FAILURE_MODES[mode][2])
     assert (await region.call("GET", "/v1/nodes")).status == 200
 
 
@@ -181,7 +182,7 @@ async def test_without_a_leader(
     region: RunningRegion, params: dict[str, str], expected: tuple[int, str]
 ) -> None:
     """A stale read is refused with other words, as by a real server; registrations fail too."""
-    obey({"has_leader": False}, region.api, region.rpc)
+    apply_control({"has_leader": False}, region.api, region.rpc)
     response = await region.call("GET", "/v1/nodes", params=params)
     leader = await region.call("GET", "/v1/status/leader")
     health = await region.call("GET", "/v1/agent/health")
@@ -192,15 +193,15 @@ async def test_a_missing_introduction_is_a_warning_where_enforcement_warns(
     tmp_path: Path, region: RunningRegion
 ) -> None:
     """The node gets in, and the servers' log says so."""
-    obey({"enforcement": "warn"}, region.api, region.rpc)
+    apply_control({"enforcement": "warn"}, region.api, region.rpc)
     rig = new_rig(tmp_path, "rig-2", region)
     await rig.run_until("node registration complete")
-    assert region.state.refusals == ["node rig-2: registered without introduction"]
+    assert region.state.server_log == ["node rig-2: registered without introduction"]
 
 
 async def test_a_deaf_region_hangs_up(tmp_path: Path, region: RunningRegion) -> None:
     """Connections are accepted and closed; the agent logs EOF."""
-    obey({"deaf": True}, region.api, region.rpc)
+    apply_control({"deaf": True}, region.api, region.rpc)
     rig = new_rig(tmp_path, "rig-2", region)
     await rig.run_until("rpc error: EOF")
 
@@ -232,19 +233,19 @@ async def test_a_body_that_is_no_object_is_refused(region: RunningRegion, body: 
 )
 def test_gos_words_for_what_is_not_json(text: str, words: str) -> None:
     """As far as they are worth imitating."""
-    assert json_complaint(text) == words
+    assert go_json_error(text) == words
 
 
 def test_the_control_file_is_obeyed_once_and_its_absence_too(tmp_path: Path) -> None:
     """New orders come with what is usual; half a file is none; without the file the usual stands again."""
     path = tmp_path / "control.json"
-    control = Control(path, {"enforcement": "strict"})
-    found = [control.changed()]
+    control = ControlFile(path, {"enforcement": "strict"})
+    found = [control.read_changed()]
     for text in ('{"api": ', '{"api": "html", "enforcement": "warn"}', None):
         if text is None:
             path.unlink()
         else:
             path.write_text(text)
-        found += [control.changed(), control.changed()]
+        found += [control.read_changed(), control.read_changed()]
     orders = {"enforcement": "warn", "api": "html"}
     assert found == [None, None, None, orders, None, {"enforcement": "strict"}, None]

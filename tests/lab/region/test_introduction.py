@@ -8,7 +8,7 @@ from ionetctl.lab.region.state.introduction import (
     LEEWAY_S,
     MAX_TTL_S,
     Enforcement,
-    Presented,
+    TokenVerdict,
     duration_s,
     is_allowed,
     new_signer,
@@ -22,14 +22,14 @@ AWAY = new_signer("us-west")
 @pytest.mark.parametrize(
     ("presented", "none", "warn", "strict"),
     [
-        (Presented.NOTHING, True, True, False),
-        (Presented.VALID, True, True, True),
-        (Presented.EXPIRED, True, False, False),
-        (Presented.OTHER_NODE, True, False, False),
-        (Presented.FOREIGN, False, False, False),
+        (TokenVerdict.NOTHING, True, True, False),
+        (TokenVerdict.VALID, True, True, True),
+        (TokenVerdict.EXPIRED, True, False, False),
+        (TokenVerdict.OTHER_NODE, True, False, False),
+        (TokenVerdict.FOREIGN, False, False, False),
     ],
 )
-def test_the_table_of_enforcement(presented: Presented, *, none: bool, warn: bool, strict: bool) -> None:
+def test_the_table_of_enforcement(presented: TokenVerdict, *, none: bool, warn: bool, strict: bool) -> None:
     """Every case under every enforcement, as docs and a real region say."""
     found = [is_allowed(presented, each) for each in _enforcements()]
     assert found == [none, warn, strict]
@@ -42,29 +42,29 @@ def _enforcements() -> tuple[Enforcement, ...]:
 @pytest.mark.parametrize(
     ("jwt", "expected"),
     [
-        ("", Presented.NOTHING),
-        (" \n", Presented.NOTHING),
-        (HOME.introduce("a", "gpu", 60, NOW), Presented.VALID),
-        (f"\n{HOME.introduce('a', 'gpu', 60, NOW)}\n", Presented.VALID),
-        (HOME.introduce("a", "gpu", 60, NOW - 60 - LEEWAY_S), Presented.VALID),
-        (HOME.introduce("a", "gpu", 60, NOW - 61 - LEEWAY_S), Presented.EXPIRED),
-        (HOME.introduce("b", "gpu", 60, NOW), Presented.OTHER_NODE),
-        (HOME.introduce("a", "cpu", 60, NOW), Presented.OTHER_NODE),
-        (AWAY.introduce("a", "gpu", 60, NOW), Presented.FOREIGN),
-        (HOME.identify("a", "gpu", NOW), Presented.FOREIGN),
-        ("garbage", Presented.FOREIGN),
-        ("a.b.c", Presented.FOREIGN),
-        (HOME.introduce("a", "gpu", 60, NOW)[:-4] + "AAAA", Presented.FOREIGN),
+        ("", TokenVerdict.NOTHING),
+        (" \n", TokenVerdict.NOTHING),
+        (HOME.mint_introduction("a", "gpu", 60, NOW), TokenVerdict.VALID),
+        (f"\n{HOME.mint_introduction('a', 'gpu', 60, NOW)}\n", TokenVerdict.VALID),
+        (HOME.mint_introduction("a", "gpu", 60, NOW - 60 - LEEWAY_S), TokenVerdict.VALID),
+        (HOME.mint_introduction("a", "gpu", 60, NOW - 61 - LEEWAY_S), TokenVerdict.EXPIRED),
+        (HOME.mint_introduction("b", "gpu", 60, NOW), TokenVerdict.OTHER_NODE),
+        (HOME.mint_introduction("a", "cpu", 60, NOW), TokenVerdict.OTHER_NODE),
+        (AWAY.mint_introduction("a", "gpu", 60, NOW), TokenVerdict.FOREIGN),
+        (HOME.mint_identity("a", "gpu", NOW), TokenVerdict.FOREIGN),
+        ("garbage", TokenVerdict.FOREIGN),
+        ("a.b.c", TokenVerdict.FOREIGN),
+        (HOME.mint_introduction("a", "gpu", 60, NOW)[:-4] + "AAAA", TokenVerdict.FOREIGN),
     ],
 )
-def test_what_a_token_is_worth(jwt: str, expected: Presented) -> None:
+def test_what_a_token_is_worth(jwt: str, expected: TokenVerdict) -> None:
     """Name, pool, time with a minute's leeway, and signature decide."""
-    assert HOME.judge(jwt, "a", "gpu", NOW) == expected
+    assert HOME.check_introduction(jwt, "a", "gpu", NOW) == expected
 
 
 def test_a_ttl_above_the_maximum_is_clamped_silently() -> None:
     """Whoever asks for days gets half an hour, and must read that off the token."""
-    claims = HOME.claims(HOME.introduce("a", "gpu", 99 * 3600, NOW))
+    claims = HOME.claims(HOME.mint_introduction("a", "gpu", 99 * 3600, NOW))
     assert claims is not None
     assert claims["exp"] - claims["iat"] == MAX_TTL_S
 
@@ -95,7 +95,7 @@ def test_what_is_no_duration_is_refused(value: object) -> None:
 
 def test_an_identity_belongs_to_one_node_for_a_day() -> None:
     """Another node's, another region's and an old identity are none."""
-    mine = HOME.identify("n1", "gpu", NOW)
+    mine = HOME.mint_identity("n1", "gpu", NOW)
     found = [
         HOME.is_identity_of(mine, "n1", NOW),
         HOME.is_identity_of(mine, "n2", NOW),

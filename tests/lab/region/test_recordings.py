@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from yarl import URL
 
-from ionetctl.lab.cards import CATALOGUE, cards
-from ionetctl.lab.region.state.region import RegionState
+from ionetctl.lab.host.nvidia_driver import GPU_MODELS, make_gpus
+from ionetctl.lab.region.state.region_state import RegionState
 from tests.lab.running import RunningRegion, client_context, new_rig, running_region
 
 if TYPE_CHECKING:
@@ -63,7 +63,10 @@ async def populate(region: RunningRegion, folder: Path, seed: int) -> None:
     """Register nodes of random sizes through the RPC, by agents: gpu3 with two kinds of card, the others without."""
     dice = random.Random(seed)  # noqa: S311 - sizes of nodes
     for name in ["gpu3", "gpu4", *(f"gpu{number}" for number in range(5, 5 + dice.randint(2, 5)))]:
-        two_kinds = (*cards(CATALOGUE[0], name, dice.randint(1, 4)), *cards(CATALOGUE[2], name, 1, first=6))
+        two_kinds = (
+            *make_gpus(GPU_MODELS[0], name, dice.randint(1, 4)),
+            *make_gpus(GPU_MODELS[2], name, 1, first=6),
+        )
         rig = new_rig(folder, name, region, two_kinds if name == "gpu3" else ())
         rig.configure(meta='ionet_rollout = "r-1"')
         rig.introduce(await region.introduce(name))

@@ -13,13 +13,13 @@ import pynvml
 import pytest
 
 from ionetctl.core.observed import GpuMemoryHealth, GpuProcess, MigInstance
-from ionetctl.lab.cards import (
-    CATALOGUE,
+from ionetctl.lab.host.nvidia_driver import (
     DRIVER_NOT_LOADED,
     GPU_FILE,
+    GPU_MODELS,
     Gpu,
     NvidiaDriver,
-    cards,
+    make_gpus,
     write_driver,
 )
 from ionetctl.lab.host.programs import PYTHON, TOOLS, install_programs
@@ -27,8 +27,8 @@ from ionetctl.lab.host.programs import PYTHON, TOOLS, install_programs
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-CONSUMER = cards(CATALOGUE[0], "rig", 2)
-H100 = cards(CATALOGUE[3], "rig", 2)
+CONSUMER = make_gpus(GPU_MODELS[0], "rig", 2)
+H100 = make_gpus(GPU_MODELS[3], "rig", 2)
 PYNVML = Path(pynvml.__file__).parent
 ASK = """
 import json, sys

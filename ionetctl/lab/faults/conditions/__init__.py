@@ -1,7 +1,7 @@
-"""What a rehearsal host may be that a survey finds: a condition for each finding, as a change of a sound machine. Pure.
+"""Conditions of hosts that a survey finds, at least one for each finding: changes of a sound machine. Pure.
 
-Where ``faults`` are about what happens to an enrolment, these are about what a host is. Conditions of several hosts (a
-cloned machine-id) are asked for at least twice.
+Faults (``assignment``) disturb an enrolment; conditions describe a host. A condition that two hosts share, such as a
+cloned machine-id, has to be requested for two hosts at least.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from ionetctl.lab.faults.changes import Change
     from ionetctl.lab.host.machine import Machine
 
-__all__ = ["CATALOGUE", "Condition", "changed"]
+__all__ = ["CONDITIONS", "Condition", "with_fault"]
 
-CATALOGUE: Final[Mapping[str, Condition]] = {
+CONDITIONS: Final[Mapping[str, Condition]] = {
     **system.SYSTEM,
     **system.MACHINE,
     **system.STORAGE,
@@ -33,17 +33,17 @@ CATALOGUE: Final[Mapping[str, Condition]] = {
     **environment.WORK,
     **environment.CLONES,
 }
-"""Name → condition; the names go where the faults' go."""
+"""Name → condition; names and those of ``FAULTS`` are distinct."""
 
 
-def changed(machine: Machine, name: str) -> Machine:
-    """The machine with this condition, or with what a fault of this name changes; as it is where that is nothing."""
-    if name in CATALOGUE:
-        return CATALOGUE[name].change(machine)
-    return _OF_FAULTS[name](machine) if name in _OF_FAULTS else machine
+def with_fault(machine: Machine, name: str) -> Machine:
+    """The machine with the condition or fault of this name; unchanged for a fault that does not concern the machine."""
+    if name in CONDITIONS:
+        return CONDITIONS[name].change(machine)
+    return _CHANGES_BY_FAULT[name](machine) if name in _CHANGES_BY_FAULT else machine
 
 
-_OF_FAULTS: Final[Mapping[str, Change]] = {
+_CHANGES_BY_FAULT: Final[Mapping[str, Change]] = {
     "foreign-nomad": lambda machine: replace(machine, has_foreign_nomad=True),
     "gpu-missing": without_last_gpu,
     "noisy": with_text(
@@ -52,4 +52,4 @@ _OF_FAULTS: Final[Mapping[str, Change]] = {
         "\x1b[31mUbuntu\x1b[0m [red]::error::[/red] =HYPERLINK(1)",
     ),
 }
-"""What some faults change of the machine."""
+"""The changes that belong to faults; the other faults are made by programs or by the host's process."""

@@ -1,4 +1,4 @@
-"""What a condition is."""
+"""The record of one condition."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """``what`` the host is, as a sentence's predicate; the code of the finding that it is made for."""
+    """``what`` describes the host, in words that follow "a host that"; ``finding`` is the code that a survey reports."""
 
     what: str
     finding: str

@@ -1,4 +1,4 @@
-"""Conditions of what surrounds a host, what runs there, and whom it resembles."""
+"""Conditions of a host's network, container runtime and workloads, and of identities that it shares with others."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Final
 
 from ionetctl.core.observed import GpuProcess
 from ionetctl.lab.faults.changes import (
-    NOBODYS_PID,
+    UNUSED_PID,
     all_of,
-    by_way,
     every_gpu,
     first_gpu,
-    running,
-    saying,
-    silent,
     with_docker,
     with_file,
+    with_network,
+    with_output,
+    with_process,
     with_text,
     without,
+    without_output,
 )
 from ionetctl.lab.faults.conditions.condition import Condition
 from ionetctl.lab.host.machine import HOSTNAME, INTERFACE, MACHINE_ID, MODULES, DockerDaemon
@@ -30,30 +30,32 @@ NETWORK: Final[Mapping[str, Condition]] = {
     "rpc-blocked": Condition(
         "cannot reach the region's servers",
         "servers_unreachable",
-        by_way(lambda way: replace(way, way_out="timeout")),
+        with_network(lambda network: replace(network, way_out="timeout")),
     ),
     "rpc-blocked-in-part": Condition(
         "reaches only servers that are given by address",
         "servers_partly_unreachable",
-        by_way(lambda way: replace(way, names="astray")),
+        with_network(lambda network: replace(network, names="astray")),
     ),
     "dns": Condition(
-        "cannot resolve names", "dns_failing", by_way(lambda way: replace(way, names="unresolved"))
+        "cannot resolve names",
+        "dns_failing",
+        with_network(lambda network: replace(network, names="unresolved")),
     ),
     "far": Condition(
-        "is far from its region", "region_far", by_way(lambda way: replace(way, delay_ms=300.0))
+        "is far from its region", "region_far", with_network(lambda network: replace(network, delay_ms=300.0))
     ),
     "mtu": Condition("has an MTU of 1280", "mtu_low", with_file(f"{INTERFACE}/mtu", "1280\n")),
     "firewall": Condition(
         "has a firewall that lets nothing out",
         "firewall_blocks_rpc",
         all_of(
-            saying(
+            with_output(
                 "nft",
                 "table inet filter {\n\tchain output {\n"
                 "\t\ttype filter hook output priority filter; policy drop;\n\t}\n}\n",
             ),
-            by_way(lambda way: replace(way, way_out="timeout")),
+            with_network(lambda network: replace(network, way_out="timeout")),
         ),
     ),
 }
@@ -80,7 +82,9 @@ RUNTIMES: Final[Mapping[str, Condition]] = {
         "docker_snap",
         lambda machine: replace(machine, tools=machine.tools - {"usr/bin/docker"} | {"snap/bin/docker"}),
     ),
-    "toolkit-missing": Condition("has no NVIDIA container toolkit", "toolkit_missing", silent("nvidia-ctk")),
+    "toolkit-missing": Condition(
+        "has no NVIDIA container toolkit", "toolkit_missing", without_output("nvidia-ctk")
+    ),
     "runtime-missing": Condition(
         "has a Docker that does not know the NVIDIA runtime",
         "nvidia_runtime_missing",
@@ -98,15 +102,17 @@ RUNTIMES: Final[Mapping[str, Condition]] = {
 }
 
 WORK: Final[Mapping[str, Condition]] = {
-    "miner": Condition("mines", "miner_running", running("t-rex")),
+    "miner": Condition("mines", "miner_running", with_process("t-rex")),
     "hiveos": Condition("has HiveOS on its disk", "mining_os", with_file("hive/bin/miner", "#!/bin/sh\n")),
-    "ionet-worker": Condition("works for io.net already", "ionet_worker_present", running("io-worker-vc")),
+    "ionet-worker": Condition(
+        "works for io.net already", "ionet_worker_present", with_process("io-worker-vc")
+    ),
     "gpu-busy": Condition(
         "has cards that compute for somebody",
         "gpu_busy",
         every_gpu(
             lambda gpu: replace(
-                gpu, utilization_percent=100, processes=(GpuProcess(NOBODYS_PID + gpu.index, "train", 4096),)
+                gpu, utilization_percent=100, processes=(GpuProcess(UNUSED_PID + gpu.index, "train", 4096),)
             )
         ),
     ),
@@ -136,6 +142,6 @@ CLONES: Final[Mapping[str, Condition]] = {
     "same-address": Condition(
         "comes from another's address",
         "address_doubled",
-        by_way(lambda way: replace(way, address="10.77.255.254")),
+        with_network(lambda network: replace(network, address="10.77.255.254")),
     ),
 }

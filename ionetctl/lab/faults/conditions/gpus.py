@@ -1,4 +1,4 @@
-"""Conditions of GPUs and their driver."""
+"""Conditions of a host's GPUs and their driver."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from ionetctl.core.observed import GpuMemoryHealth, PcieLink
-from ionetctl.lab.cards import DRIVER_NOT_LOADED, DRIVER_VERSION, HANGS, VERSION_MISMATCH
 from ionetctl.lab.faults.changes import (
     all_of,
     every_gpu,
     first_gpu,
-    saying,
-    split,
     with_driver,
     with_health,
     with_kernel_log,
     with_library,
+    with_mig_instance,
+    with_output,
     with_text,
     without,
     without_driver,
@@ -24,6 +23,7 @@ from ionetctl.lab.faults.changes import (
 )
 from ionetctl.lab.faults.conditions.condition import Condition
 from ionetctl.lab.host.machine import MODULE_VERSION, MODULES
+from ionetctl.lab.host.nvidia_driver import DRIVER_NOT_LOADED, DRIVER_VERSION, HANGS, VERSION_MISMATCH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,7 +66,7 @@ DRIVER: Final[Mapping[str, Condition]] = {
     "secure-boot": Condition(
         "boots signed modules only, and has no driver yet",
         "secure_boot_on",
-        all_of(without_driver, saying("mokutil", "SecureBoot enabled\n")),
+        all_of(without_driver, with_output("mokutil", "SecureBoot enabled\n")),
     ),
     "not-persistent": Condition(
         "has cards without persistence mode",
@@ -136,11 +136,11 @@ GPUS: Final[Mapping[str, Condition]] = {
         "gpu_power_limited",
         every_gpu(lambda gpu: replace(gpu, power_limit_w=(gpu.power_default_w or 0) * 0.6)),
     ),
-    "mig": Condition("has cards that are split by MIG", "mig_on", every_gpu(split)),
+    "mig": Condition("has cards that are split by MIG", "mig_on", every_gpu(with_mig_instance)),
     "mig-mixed": Condition(
         "has one card that is split by MIG",
         "mig_mixed",
-        every_gpu(lambda gpu: split(gpu) if gpu.index == 0 else replace(gpu, is_mig_on=False)),
+        every_gpu(lambda gpu: with_mig_instance(gpu) if gpu.index == 0 else replace(gpu, is_mig_on=False)),
     ),
     "mig-empty": Condition(
         "has cards in MIG mode that nobody has split",

@@ -1,19 +1,19 @@
-"""Conditions of the system and the machine that it runs on, disks included."""
+"""Conditions of a host's operating system, processor, memory and disks."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from ionetctl.lab.faults.changes import by_programs, saying, with_file, with_text
+from ionetctl.lab.faults.changes import by_standin_program, with_file, with_output, with_text
 from ionetctl.lab.faults.conditions.condition import Condition
-from ionetctl.lab.host.machine import ARCHITECTURE, MEMINFO, MOUNTS, OS_KERNEL, OS_RELEASE, ROOM, SYSTEMD
+from ionetctl.lab.host.machine import ARCHITECTURE, FREE_KIB, MEMINFO, MOUNTS, OS_KERNEL, OS_RELEASE, SYSTEMD
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SYSTEM: Final[Mapping[str, Condition]] = {
-    "not-root": Condition("has a sudo that makes nobody root", "not_root", by_programs),
+    "not-root": Condition("has a sudo that makes nobody root", "not_root", by_standin_program),
     "arm64": Condition(
         "is an arm64 machine with GPUs", "gpu_plugin_missing", with_file(ARCHITECTURE, "aarch64\n")
     ),
@@ -40,13 +40,13 @@ SYSTEM: Final[Mapping[str, Condition]] = {
         with_file("sys/fs/cgroup/cgroup.controllers", "cpuset cpu io pids\n"),
     ),
     "no-gzip": Condition(
-        "has no gzip", "tool_missing", lambda machine: replace(machine, lacks=frozenset({"gzip"}))
+        "has no gzip", "tool_missing", lambda machine: replace(machine, missing_programs=frozenset({"gzip"}))
     ),
-    "clock-apart": Condition("has a clock a minute ahead", "clock_apart", by_programs),
+    "clock-apart": Condition("has a clock a minute ahead", "clock_apart", by_standin_program),
     "unsynchronized": Condition(
         "keeps its clock by nobody's",
         "clock_unsynchronized",
-        saying("timedatectl", "NTP=no\nNTPSynchronized=no\n"),
+        with_output("timedatectl", "NTP=no\nNTPSynchronized=no\n"),
     ),
     "reboot-pending": Condition(
         "waits for a reboot",
@@ -81,13 +81,13 @@ STORAGE: Final[Mapping[str, Condition]] = {
     "root-read-only": Condition(
         "has a root mounted read-only", "disk_read_only", with_text(MOUNTS, "ext4 rw", "ext4 ro")
     ),
-    "root-full": Condition("has hardly any room left", "disk_low", with_file(ROOM, f"{64 << 10}\n")),
+    "root-full": Condition("has hardly any room left", "disk_low", with_file(FREE_KIB, f"{64 << 10}\n")),
     "root-noexec": Condition(
         "has a root mounted noexec", "disk_noexec", with_text(MOUNTS, "ext4 rw", "ext4 rw,noexec")
     ),
-    "root-small": Condition("has no room for jobs", "jobs_disk_low", with_file(ROOM, f"{4 << 20}\n")),
+    "root-small": Condition("has no room for jobs", "jobs_disk_low", with_file(FREE_KIB, f"{4 << 20}\n")),
     "images-crowded": Condition(
-        "has little room for images", "docker_disk_low", with_file(ROOM, f"{15 << 20}\n")
+        "has little room for images", "docker_disk_low", with_file(FREE_KIB, f"{15 << 20}\n")
     ),
     "live-image": Condition(
         "runs off a live image",

@@ -1,1 +1,1 @@
-"""Nomad's HTTP API over the region's state."""
+"""The part of Nomad's HTTP API that ionetctl uses, over the state of a region."""

@@ -1,9 +1,9 @@
-"""A small evaluator of go-bexpr, the language of Nomad's ``filter`` parameter. It knows the language, not nodes.
+"""Compiles expressions of go-bexpr, the language of the ``filter`` parameter in Nomad's API, to predicates.
 
-Covered: ``==``, ``!=``, ``in``, ``not in``, ``contains``, ``not contains``, ``matches``, ``not matches``,
+Supported: ``==``, ``!=``, ``in``, ``not in``, ``contains``, ``not contains``, ``matches``, ``not matches``,
 ``is empty``, ``is not empty``, ``and``, ``or``, ``not``, parentheses, ``any``/``all X as d { … }``.
-A key that a map lacks makes a comparison false; a field that the document's own top level lacks is an error, as
-for Nomad's node struct.
+A missing key of a map makes a comparison false. A missing field of the document itself is an error, as it is for the
+fields of Nomad's node struct.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _MAX_DEPTH: Final = 32
 
 
 class FilterError(ValueError):
-    """The expression cannot be read, or names a field that nodes do not have."""
+    """The expression is invalid, or names a field that the document does not have; the text is go-bexpr's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class _Token:
 
 
 def compile_filter(expression: str) -> Predicate:
-    """What decides whether a document passes; raises ``FilterError`` here, or when a field does not exist."""
+    """A predicate for documents. Raises ``FilterError``; so does the predicate for a field that does not exist."""
     parser = _Parser(expression, _tokens(expression))
     predicate = parser.disjunction()
     if parser.token.kind != "end":
@@ -64,7 +64,7 @@ def _located(expression: str, offset: int, message: str) -> str:
 
 
 class _Parser:
-    """Recursive descent over the tokens; each method returns the predicate of what it read."""
+    """A recursive descent parser; each rule's method returns the predicate of what it has parsed."""
 
     def __init__(self, expression: str, tokens: list[_Token]) -> None:
         self._expression = expression

@@ -1,1 +1,1 @@
-"""What the rehearsal's region knows: nodes, pools, tokens."""
+"""The state of a region and the rules by which it changes: nodes, node pools, tokens."""

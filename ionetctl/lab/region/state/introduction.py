@@ -1,7 +1,6 @@
-"""Introduction tokens and node identities: minting, reading and judging them. It knows JWTs, not connections.
+"""Mints and checks a region's JWTs: introduction tokens of new nodes, and identities of registered ones.
 
-The judgement follows a real region's (Nomad 2.0.5): a table of what happened to nodes that the servers did not know,
-and one minute of leeway for the token's end.
+The rules were observed at a region of Nomad 2.0.5, among them one minute of leeway after a token's expiry.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 if TYPE_CHECKING:
-    from ionetctl.lab.documents import Document
+    from ionetctl.lab.json_object import JsonObject
 
 Enforcement: TypeAlias = Literal["none", "warn", "strict"]
 
@@ -34,8 +33,8 @@ _DURATION: Final = re.compile(r"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|ms|s|m|h
 _DURATION_PART: Final = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|ms|s|m|h)")
 
 
-class Presented(StrEnum):
-    """What a node that the servers do not know showed of itself."""
+class TokenVerdict(StrEnum):
+    """The result of checking the introduction token of an unknown node; the value is for the servers' log."""
 
     NOTHING = "no token"
     VALID = "valid"
@@ -44,22 +43,24 @@ class Presented(StrEnum):
     FOREIGN = "not signed by this region"
 
 
-_ALLOWED: Final[dict[Enforcement, frozenset[Presented]]] = {
-    "none": frozenset({Presented.NOTHING, Presented.VALID, Presented.EXPIRED, Presented.OTHER_NODE}),
-    "warn": frozenset({Presented.NOTHING, Presented.VALID}),
-    "strict": frozenset({Presented.VALID}),
+_ALLOWED: Final[dict[Enforcement, frozenset[TokenVerdict]]] = {
+    "none": frozenset(
+        {TokenVerdict.NOTHING, TokenVerdict.VALID, TokenVerdict.EXPIRED, TokenVerdict.OTHER_NODE}
+    ),
+    "warn": frozenset({TokenVerdict.NOTHING, TokenVerdict.VALID}),
+    "strict": frozenset({TokenVerdict.VALID}),
 }
 
 
-def is_allowed(presented: Presented, enforcement: Enforcement) -> bool:
-    """Whether an unknown node that presented this may register."""
-    return presented in _ALLOWED[enforcement]
+def is_allowed(verdict: TokenVerdict, enforcement: Enforcement) -> bool:
+    """Whether an unknown node with this verdict may register."""
+    return verdict in _ALLOWED[enforcement]
 
 
 def duration_s(value: object) -> float:
     """Seconds of a Go duration as JSON carries it: a string with units, or a number of nanoseconds.
 
-    Raises ``ValueError`` with Go's own words.
+    Raises ``ValueError`` with the message of Go's ``time.ParseDuration``.
     """
     if isinstance(value, int | float) and not isinstance(value, bool):
         return value / _NANOSECONDS
@@ -74,33 +75,33 @@ def duration_s(value: object) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """A region's key for JWTs (RS256). ``region`` goes into every subject."""
+    """A region's signing key for JWTs (RS256); ``region`` is part of every subject."""
 
     region: str
     key_id: str
     _key: rsa.RSAPrivateKey = field(repr=False)
 
-    def introduce(self, name: str, pool: str, ttl_s: float, now: float) -> str:
-        """A token that introduces a node of this name and pool for ``ttl_s`` seconds, clamped to the maximum."""
+    def mint_introduction(self, name: str, pool: str, ttl_s: float, now: float) -> str:
+        """An introduction token for a node of this name and pool, valid ``ttl_s`` seconds, at most ``MAX_TTL_S``."""
         lifetime = int(min(ttl_s, MAX_TTL_S))
         subject = f"node-introduction:{self.region}:{pool}:{name}:default"
         return self._sign(
             {**_times(now, lifetime), "nomad_node_name": name, "nomad_node_pool": pool, "sub": subject}
         )
 
-    def identify(self, node_id: str, pool: str, now: float) -> str:
-        """The identity that a registered node holds for a day."""
+    def mint_identity(self, node_id: str, pool: str, now: float) -> str:
+        """The identity of a registered node, valid for ``IDENTITY_TTL_S``."""
         subject = f"node:{self.region}:{pool}:{node_id}:default"
         return self._sign({**_times(now, IDENTITY_TTL_S), "nomad_node_id": node_id, "sub": subject})
 
-    def _sign(self, claims: Document) -> str:
+    def _sign(self, claims: JsonObject) -> str:
         header = {"alg": "RS256", "kid": self.key_id, "typ": "JWT"}
         signed = f"{_segment(header)}.{_segment(dict(sorted(claims.items())))}"
         signature = self._key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256())
         return f"{signed}.{_encode(signature)}"
 
-    def claims(self, jwt: str) -> Document | None:
-        """The claims of a token that this region signed, expired or not; ``None`` for anything else."""
+    def claims(self, jwt: str) -> JsonObject | None:
+        """The claims of a token with this region's signature, expired or not; ``None`` for any other text."""
         try:
             signed, _, signature = jwt.rpartition(".")
             self._key.public_key().verify(
@@ -111,20 +112,20 @@ class Signer:
             return None
         return claims if isinstance(claims, dict) and claims.get("aud") == AUDIENCE else None
 
-    def judge(self, jwt: str, name: str, pool: str, now: float) -> Presented:
-        """What an introduction is worth for a node of this name and pool at this time."""
+    def check_introduction(self, jwt: str, name: str, pool: str, now: float) -> TokenVerdict:
+        """Check the introduction token of a node of this name and pool; raises nothing."""
         if not jwt.strip():
-            return Presented.NOTHING
+            return TokenVerdict.NOTHING
         claims = self.claims(jwt.strip())
         if claims is None or not str(claims.get("sub")).startswith(f"node-introduction:{self.region}:"):
-            return Presented.FOREIGN
+            return TokenVerdict.FOREIGN
         if now > float(claims["exp"]) + LEEWAY_S:
-            return Presented.EXPIRED
+            return TokenVerdict.EXPIRED
         is_for = (claims["nomad_node_name"], claims["nomad_node_pool"]) == (name, pool)
-        return Presented.VALID if is_for else Presented.OTHER_NODE
+        return TokenVerdict.VALID if is_for else TokenVerdict.OTHER_NODE
 
     def is_identity_of(self, jwt: str, node_id: str, now: float) -> bool:
-        """Whether this is an identity of that node, signed here and not expired."""
+        """Whether this is an identity of that node, signed by this region and not expired."""
         claims = self.claims(jwt)
         return (
             claims is not None and claims.get("nomad_node_id") == node_id and now <= claims["exp"] + LEEWAY_S
@@ -132,12 +133,12 @@ class Signer:
 
 
 def new_signer(region: str) -> Signer:
-    """A signer with a key of its own."""
+    """A signer with a newly generated key."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     return Signer(region, str(uuid.uuid4()), key)
 
 
-def _times(now: float, lifetime_s: int) -> Document:
+def _times(now: float, lifetime_s: int) -> JsonObject:
     issued = int(now)
     return {
         "aud": AUDIENCE,
@@ -148,7 +149,7 @@ def _times(now: float, lifetime_s: int) -> Document:
     }
 
 
-def _segment(document: Document) -> str:
+def _segment(document: JsonObject) -> str:
     return _encode(json.dumps(document, separators=(",", ":")).encode())
 
 

@@ -1,4 +1,4 @@
-"""Nodes and node pools as a Nomad server's documents show them: what is added to what an agent sent, and what is left out."""
+"""The documents of Nomad's API for nodes, node events and node pools, with the keys and defaults of Nomad 2.0.5."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from ionetctl.lab.documents import Document
+    from ionetctl.lab.json_object import JsonObject
 
 STUB_KEYS: Final = (
     "CreateIndex",
@@ -29,8 +29,8 @@ STUB_KEYS: Final = (
 _NODE_IDENTITY_TTL_NS: Final = 86_400_000_000_000
 
 
-def stub(node: Document, *, with_resources: bool) -> Document:
-    """A node as the list shows it."""
+def node_stub(node: JsonObject, *, with_resources: bool) -> JsonObject:
+    """A node as ``/v1/nodes`` lists it."""
     shown = {key: node[key] for key in STUB_KEYS}
     shown["Address"] = str(node["HTTPAddr"]).rpartition(":")[0]
     shown["Version"] = node["Attributes"].get("nomad.version", "")
@@ -41,13 +41,13 @@ def stub(node: Document, *, with_resources: bool) -> Document:
 
 
 def timestamp(now: float, *, whole: bool = False) -> str:
-    """RFC 3339 in UTC, with nanoseconds unless ``whole``, as Go prints it."""
+    """RFC 3339 in UTC as Go prints it: with nanoseconds, or with whole seconds."""
     moment = datetime.fromtimestamp(now, UTC)
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ" if whole else "%Y-%m-%dT%H:%M:%S.%f000Z")
 
 
-def event(index: int, message: str, subsystem: str, now: float) -> Document:
-    """An entry of a node's history."""
+def node_event(index: int, message: str, subsystem: str, now: float) -> JsonObject:
+    """An entry of a node's ``Events``."""
     when = timestamp(now, whole=index == 0)
     return {
         "CreateIndex": index,
@@ -58,8 +58,8 @@ def event(index: int, message: str, subsystem: str, now: float) -> Document:
     }
 
 
-def pool(name: str, description: str, index: int) -> Document:
-    """A node pool."""
+def node_pool_document(name: str, description: str, index: int) -> JsonObject:
+    """A node pool as the API shows it."""
     return {
         "CreateIndex": index,
         "Description": description,
@@ -72,7 +72,7 @@ def pool(name: str, description: str, index: int) -> Document:
     }
 
 
-_FRESH: Final[Document] = {
+_NEW_NODE: Final[JsonObject] = {
     "CSIControllerPlugins": {},
     "CSINodePlugins": {},
     "Drain": False,
@@ -90,10 +90,10 @@ _FRESH: Final[Document] = {
 }
 
 
-def fresh(index: int, node: Document, key_id: str) -> Document:
-    """What a server adds to a node that registers for the first time."""
+def new_node_fields(index: int, node: JsonObject, key_id: str) -> JsonObject:
+    """The fields that a server adds to a node when it registers for the first time."""
     return {
-        **copy.deepcopy(_FRESH),
+        **copy.deepcopy(_NEW_NODE),
         "ComputedClass": f"v1:{random.Random(str(node.get('NodeClass'))).getrandbits(63)}",  # noqa: S311 - a label
         "CreateIndex": index,
         "IdentitySigningKeyID": key_id,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any, Final, TypeAlias
 
-    Document: TypeAlias = dict[str, Any]
+    JsonObject: TypeAlias = dict[str, Any]
     Call: TypeAlias = Any
     """Functions take what C would: no two alike."""
 
@@ -101,9 +101,9 @@ def load() -> Library:
 class Library:
     """What ``CDLL`` returns: attributes are functions."""
 
-    def __init__(self, driver: Document) -> None:
+    def __init__(self, driver: JsonObject) -> None:
         self._driver = driver
-        self._cards: list[Document] = driver["gpus"]
+        self._cards: list[JsonObject] = driver["gpus"]
 
     def __getattr__(self, name: str) -> Callable[..., int]:
         what = name.removeprefix("nvml").removesuffix("_v2").removesuffix("_v3")
@@ -130,7 +130,7 @@ class Library:
             return refused.status
         return SUCCESS
 
-    def _card(self, what: str, handle: Any) -> Document:
+    def _card(self, what: str, handle: Any) -> JsonObject:
         """The card, or the MIG device, that a handle stands for."""
         mig, number = divmod(ctypes.cast(handle, ctypes.c_void_p).value or 0, MIG_HANDLES)
         card = self._cards[number - 1]
@@ -140,7 +140,7 @@ class Library:
         return _as_card(card, card["mig"][mig - 1]) if mig else card
 
 
-def _as_card(card: Document, mig: Document) -> Document:
+def _as_card(card: JsonObject, mig: JsonObject) -> JsonObject:
     """A MIG device as NVML shows it: under its card's name, with a UUID and memory of its own."""
     return {**card, **mig, "name": f"{card['name']} MIG {mig['profile']}", "mig": []}
 
@@ -156,12 +156,12 @@ def _put(result: Any, value: Any) -> None:
     target.value = value.encode() if isinstance(value, str) else value
 
 
-def _put_all(card: Document, paths: tuple[str, ...], results: tuple[Any, ...]) -> None:
+def _put_all(card: JsonObject, paths: tuple[str, ...], results: tuple[Any, ...]) -> None:
     for path, result in zip(paths, results[-len(paths) :], strict=True):
         _put(result, _number(card, path))
 
 
-def _number(card: Document, path: str) -> int | None:
+def _number(card: JsonObject, path: str) -> int | None:
     value: Any = card
     for key in path.split("."):
         value = value[key]
@@ -188,19 +188,19 @@ def _list(values: list[Any], count: Any, items: Any, put: Callable[[int, Any], N
 # --- functions of the library ----------------------------------------------------------------------------------------
 
 
-def _initialize(driver: Document, *_: Any) -> None:
+def _initialize(driver: JsonObject, *_: Any) -> None:
     if driver["status"] == HANGS:
         time.sleep(HANG_S)
     if driver["status"]:
         raise _RefusedError(driver["status"] if driver["status"] > 0 else UNINITIALIZED)
 
 
-def _cuda_version(driver: Document, result: Any) -> None:
+def _cuda_version(driver: JsonObject, result: Any) -> None:
     major, minor = map(int, driver["cuda_version"].split("."))
     _put(result, major * 1000 + minor * 10)
 
 
-def _handle_by_index(driver: Document, index: Any, result: Any) -> None:
+def _handle_by_index(driver: JsonObject, index: Any, result: Any) -> None:
     if _plain(index) >= len(driver["gpus"]):
         raise _RefusedError(INVALID_ARGUMENT)
     if driver["gpus"][_plain(index)]["is_lost"]:
@@ -212,7 +212,7 @@ def _put_handle(result: Any, handle: int) -> None:
     ctypes.c_void_p.from_address(ctypes.addressof(result._obj)).value = handle
 
 
-def _process_name(driver: Document, process: Any, name: Any, _size: Any) -> None:
+def _process_name(driver: JsonObject, process: Any, name: Any, _size: Any) -> None:
     processes = [one for card in driver["gpus"] for one in card["processes"] or ()]
     names = [one["name"] for one in processes if one["pid"] == _plain(process)]
     if not names:
@@ -237,7 +237,7 @@ _SYSTEM: Final[dict[str, Call]] = {
 # --- functions of a card ---------------------------------------------------------------------------------------------
 
 
-def _memory(card: Document, result: Any) -> None:
+def _memory(card: JsonObject, result: Any) -> None:
     """Of either version of the structure."""
     memory = result._obj
     memory.total = card["memory_mib"] << 20
@@ -245,7 +245,7 @@ def _memory(card: Document, result: Any) -> None:
     memory.free = memory.total - memory.used
 
 
-def _pci(card: Document, result: Any) -> None:
+def _pci(card: JsonObject, result: Any) -> None:
     info, address = result._obj, card["pci_bus_id"]
     domain, bus, rest = address.split(":")
     info.domain, info.bus, info.device = int(domain, 16), int(bus, 16), int(rest.split(".")[0], 16)
@@ -254,12 +254,12 @@ def _pci(card: Document, result: Any) -> None:
         info.busIdLegacy = address[4:].encode()
 
 
-def _ecc_errors(card: Document, kind: Any, _counter: Any, result: Any) -> None:
+def _ecc_errors(card: JsonObject, kind: Any, _counter: Any, result: Any) -> None:
     names = ("ecc_corrected", "ecc_uncorrected")
     _put(result, card["memory_health"][names[_plain(kind)]])
 
 
-def _retired_pages(card: Document, cause: Any, count: Any, pages: Any, *_times: Any) -> None:
+def _retired_pages(card: JsonObject, cause: Any, count: Any, pages: Any, *_times: Any) -> None:
     """All of them for the first cause (single-bit errors), none for the other."""
     retired = card["memory_health"]["retired_pages"]
     if retired is None:
@@ -271,56 +271,56 @@ def _retired_pages(card: Document, cause: Any, count: Any, pages: Any, *_times: 
     _list(list(range(retired if _plain(cause) == 0 else 0)), count, pages, put)
 
 
-def _pending_retirement(card: Document, result: Any) -> None:
+def _pending_retirement(card: JsonObject, result: Any) -> None:
     health = card["memory_health"]
     _put(result, None if health["retired_pages"] is None else int(bool(health["pending_repair"])))
 
 
-def _threshold(card: Document, kind: Any, result: Any) -> None:
+def _threshold(card: JsonObject, kind: Any, result: Any) -> None:
     _put(result, card["slowdown_c"] if _plain(kind) == SLOWDOWN else None)
 
 
-def _temperature_v(card: Document, result: Any) -> None:
+def _temperature_v(card: JsonObject, result: Any) -> None:
     if card["temperature_c"] is None:
         raise _RefusedError(NOT_SUPPORTED)
     result._obj.temperature = card["temperature_c"]
 
 
-def _utilization(card: Document, result: Any) -> None:
+def _utilization(card: JsonObject, result: Any) -> None:
     if card["utilization_percent"] is None:
         raise _RefusedError(NOT_SUPPORTED)
     result._obj.gpu, result._obj.memory = card["utilization_percent"], 0
 
 
-def _processes(card: Document, count: Any, items: Any) -> None:
+def _processes(card: JsonObject, count: Any, items: Any) -> None:
     if card["processes"] is None:
         raise _RefusedError(NOT_SUPPORTED)
 
-    def put(place: int, process: Document) -> None:
+    def put(place: int, process: JsonObject) -> None:
         items[place].pid = process["pid"]
         items[place].usedGpuMemory = (process["memory_mib"] or 0) << 20
 
     _list(card["processes"], count, items, put)
 
 
-def _mig_handle(card: Document, index: Any, result: Any) -> None:
+def _mig_handle(card: JsonObject, index: Any, result: Any) -> None:
     if _plain(index) >= len(card["mig"]):
         raise _RefusedError(NOT_FOUND)
     _put_handle(result, (_plain(index) + 1) * MIG_HANDLES + card["index"] + 1)
 
 
-def _mig_attributes(card: Document, result: Any) -> None:
+def _mig_attributes(card: JsonObject, result: Any) -> None:
     result._obj.memorySizeMB = card["memory_mib"]
     result._obj.gpuInstanceSliceCount = int(card["profile"].partition("g")[0])
 
 
-def _link_state(card: Document, link: Any, result: Any) -> None:
+def _link_state(card: JsonObject, link: Any, result: Any) -> None:
     if _plain(link) >= (card["nvlinks_max"] or 0):
         raise _RefusedError(NOT_SUPPORTED if not card["nvlinks_max"] else INVALID_ARGUMENT)
     _put(result, int(_plain(link) < card["nvlinks"]))
 
 
-def _field_values(card: Document, count: Any, values: Any) -> None:
+def _field_values(card: JsonObject, count: Any, values: Any) -> None:
     for value in list(values._obj)[: _plain(count)]:
         is_known = value.fieldId == LINK_COUNT_FIELD and card["nvlinks_max"]
         value.nvmlReturn = SUCCESS if is_known else NOT_SUPPORTED
@@ -328,7 +328,7 @@ def _field_values(card: Document, count: Any, values: Any) -> None:
         value.value.uiVal = card["nvlinks_max"] or 0
 
 
-def _fabric(card: Document, result: Any) -> None:
+def _fabric(card: JsonObject, result: Any) -> None:
     if card["fabric_state"] is None:
         raise _RefusedError(NOT_SUPPORTED)
     result._obj.state, result._obj.status = FABRIC_STATES.index(card["fabric_state"]), SUCCESS

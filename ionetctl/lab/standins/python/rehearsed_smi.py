@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-Document = dict[str, Any]
+JsonObject = dict[str, Any]
 
 NOT_COMMUNICATING: Final = 9
 MISMATCH: Final = 18
@@ -62,10 +62,10 @@ def main(arguments: list[str]) -> int:
     return 15 if lost else 0
 
 
-def _driver() -> Document | None:
+def _driver() -> JsonObject | None:
     """The driver; ``None``, with the reason said, where it does not answer."""
     path = Path(os.environ["IONET_ROOT"], "run/lab/gpus.json")
-    driver: Document = json.loads(path.read_text()) if path.is_file() else {"status": NOT_COMMUNICATING}
+    driver: JsonObject = json.loads(path.read_text()) if path.is_file() else {"status": NOT_COMMUNICATING}
     if driver["status"] == 0:
         return driver
     if driver["status"] < 0:
@@ -78,7 +78,7 @@ def _driver() -> Document | None:
     return None
 
 
-def _value(driver: Document, card: Document, field: str) -> str:
+def _value(driver: JsonObject, card: JsonObject, field: str) -> str:
     if field == "driver_version":
         return str(driver["version"])
     value: Any = card if field in FIELDS else None

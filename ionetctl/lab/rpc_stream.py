@@ -1,8 +1,7 @@
-"""Lines over a socket, with or without TLS: the transport below the rehearsal's RPC.
+"""JSON messages, one a line, over a socket with or without TLS: the transport of the rehearsal's agent RPC.
 
-asyncio's own TLS drops the alert with which a server refuses a client's certificate (seen in Python 3.11), and that
-alert is what a node's log is about. So OpenSSL writes to the socket itself here. It is also lighter: thousands of idle
-connections hold no buffers.
+asyncio's TLS loses the alert by which a server refuses a client's certificate (seen with Python 3.11), and the agent has to
+log that alert. So the ``ssl`` module reads and writes the socket itself here. Idle connections also need no buffers.
 """
 
 from __future__ import annotations
@@ -19,59 +18,61 @@ from typing import TYPE_CHECKING, Final, TypeVar
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from ionetctl.lab.documents import Document
+    from ionetctl.lab.json_object import JsonObject
 
 T = TypeVar("T")
 
-_BLOCK: Final = 1 << 14
-_LINE_LIMIT: Final = 1 << 20
-_HANDSHAKE_S: Final = 20.0
+_BLOCK_BYTES: Final = 1 << 14
+_LINE_LIMIT_BYTES: Final = 1 << 20
+_HANDSHAKE_TIMEOUT_S: Final = 20.0
 _BACKLOG: Final = 1024
 
 
 @dataclass(slots=True)
-class LineStream:
+class RpcStream:
     """A connected, non-blocking socket that carries one JSON object a line."""
 
     socket: socket.socket
     _pending: bytes = b""
 
     @property
-    def certificate(self) -> Document:
+    def certificate(self) -> JsonObject:
         """The peer's verified certificate, as ``ssl`` decodes it; empty without TLS."""
         return (self.socket.getpeercert() or {}) if isinstance(self.socket, ssl.SSLSocket) else {}
 
     async def handshake(self) -> None:
-        """Agree on TLS, where there is any; raises ``ssl.SSLError`` after the alert is out."""
+        """Perform the TLS handshake, if TLS is used; raises ``ssl.SSLError``, after the alert was sent."""
         if isinstance(self.socket, ssl.SSLSocket):
-            await asyncio.wait_for(self._until(self.socket.do_handshake, is_writing=False), _HANDSHAKE_S)
+            await asyncio.wait_for(
+                self._retry_until_done(self.socket.do_handshake, is_writing=False), _HANDSHAKE_TIMEOUT_S
+            )
 
-    async def send(self, document: Document) -> None:
-        """One object on one line."""
+    async def send(self, document: JsonObject) -> None:
+        """Send one object."""
         rest = memoryview(json.dumps(document, separators=(",", ":")).encode() + b"\n")
         while rest:
-            rest = rest[await self._until(partial(self.socket.send, rest), is_writing=True) :]
+            rest = rest[await self._retry_until_done(partial(self.socket.send, rest), is_writing=True) :]
 
-    async def receive(self) -> Document:
-        """The next object; raises ``ConnectionResetError`` at the end, ``ValueError`` for anything else."""
+    async def receive(self) -> JsonObject:
+        """The next object; raises ``ConnectionResetError`` at end of file, ``ValueError`` for anything but an object."""
         while b"\n" not in self._pending:
-            block = await self._until(lambda: self.socket.recv(_BLOCK), is_writing=False)
+            block = await self._retry_until_done(lambda: self.socket.recv(_BLOCK_BYTES), is_writing=False)
             if not block:
                 raise ConnectionResetError("EOF")
             self._pending += block
-            if len(self._pending) > _LINE_LIMIT:
+            if len(self._pending) > _LINE_LIMIT_BYTES:
                 raise ValueError("the line is too long")
         line, _, self._pending = self._pending.partition(b"\n")
         document = json.loads(line)
         if not isinstance(document, dict):
-            raise ValueError("not an object")  # noqa: TRY004 - what a peer says is a value
+            raise ValueError("not an object")  # noqa: TRY004 - the peer sent a wrong value
         return document
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the socket."""
         self.socket.close()
 
-    async def _until(self, operation: Callable[[], T], *, is_writing: bool) -> T:
+    async def _retry_until_done(self, operation: Callable[[], T], *, is_writing: bool) -> T:
         while True:
             try:
                 return operation()
@@ -96,12 +97,12 @@ async def _ready(waiting: socket.socket, *, is_writing: bool) -> None:
         remove(waiting)
 
 
-async def dial(host: str, port: int, source: str, context: ssl.SSLContext | None, name: str) -> LineStream:
-    """A connection from address ``source``; with ``context`` the server is expected to be ``name``. Raises ``OSError``."""
+async def connect(host: str, port: int, source: str, context: ssl.SSLContext | None, name: str) -> RpcStream:
+    """A connection from address ``source``; ``context`` is for TLS, ``name`` the server name (SNI). Raises ``OSError``."""
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(host, port, family=socket.AF_INET, type=socket.SOCK_STREAM)
     raw = socket.socket()
-    stream = LineStream(raw)
+    stream = RpcStream(raw)
     try:
         raw.setblocking(False)
         raw.bind((source, 0))
@@ -117,9 +118,9 @@ async def dial(host: str, port: int, source: str, context: ssl.SSLContext | None
 
 @contextlib.asynccontextmanager
 async def listening(
-    host: str, port: int, context: ssl.SSLContext, serve: Callable[[LineStream], Awaitable[None]]
+    host: str, port: int, context: ssl.SSLContext, serve: Callable[[RpcStream], Awaitable[None]]
 ) -> AsyncIterator[int]:
-    """Serve TLS connections inside the block, each in a task; yields the port. ``serve`` begins with the handshake."""
+    """Serve TLS connections inside the block, each in a task; yields the port. ``serve`` has to call ``handshake`` first."""
     listener = socket.create_server((host, port), backlog=_BACKLOG)
     listener.setblocking(False)
     connections: set[asyncio.Task[None]] = set()
@@ -136,29 +137,29 @@ async def listening(
 async def _accept(
     listener: socket.socket,
     context: ssl.SSLContext,
-    serve: Callable[[LineStream], Awaitable[None]],
+    serve: Callable[[RpcStream], Awaitable[None]],
     connections: set[asyncio.Task[None]],
 ) -> None:
     loop = asyncio.get_running_loop()
     while True:
         raw, _ = await loop.sock_accept(listener)
         wrapped = context.wrap_socket(raw, server_side=True, do_handshake_on_connect=False)
-        task = asyncio.ensure_future(_serve_one(LineStream(wrapped), serve))
+        task = asyncio.ensure_future(_serve_one(RpcStream(wrapped), serve))
         connections.add(task)
         task.add_done_callback(connections.discard)
 
 
-async def _serve_one(stream: LineStream, serve: Callable[[LineStream], Awaitable[None]]) -> None:
+async def _serve_one(stream: RpcStream, serve: Callable[[RpcStream], Awaitable[None]]) -> None:
     try:
         await serve(stream)
     except (OSError, ValueError, KeyError):
-        pass  # the peer went away, or speaks something else: its own log says why
+        pass  # the peer disconnected or sent something else; it logs the reason itself
     finally:
         stream.close()
 
 
-def certificate_names(certificate: Document) -> list[str]:
-    """The DNS names and common names that a peer's certificate bears, as ``ssl`` decodes it."""
+def certificate_names(certificate: JsonObject) -> list[str]:
+    """The DNS names and common names in a certificate that ``ssl`` has decoded."""
     names = [value for kind, value in certificate.get("subjectAltName", ()) if kind == "DNS"]
     for relative in certificate.get("subject", ()):
         names += [value for key, value in relative if key == "commonName" and value not in names]

@@ -1,7 +1,7 @@
-"""What a region of the rehearsal knows: nodes, pools, tokens, and what it thinks of a registration.
+"""The state of a region, and the rules by which a Nomad server changes it: nodes, node pools, ACL tokens.
 
-It holds state and rules, and nothing of connections or HTTP. It trusts nothing that an agent says beyond what a real
-server trusts. Time is handed in, in seconds since the epoch.
+Knows nothing of connections or HTTP. An agent's registration is checked as a Nomad server checks it. Every ``now`` is in
+seconds since the epoch.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Literal
 
-from ionetctl.lab.region.state.introduction import Enforcement, Presented, Signer, is_allowed, new_signer
-from ionetctl.lab.region.state.node_records import event, fresh, pool, timestamp
+from ionetctl.lab.region.state.introduction import Enforcement, Signer, TokenVerdict, is_allowed, new_signer
+from ionetctl.lab.region.state.node_records import new_node_fields, node_event, node_pool_document, timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ionetctl.lab.documents import Document
+    from ionetctl.lab.json_object import JsonObject
 
 BUILT_IN_POOLS: Final = {"all": "Node pool with all nodes in the cluster.", "default": "Default node pool."}
 HEARTBEAT_GRACE_S: Final = 10.0
@@ -27,18 +27,18 @@ _MIN_HEARTBEAT_TTL_S: Final = 10.0
 _MAX_HEARTBEATS_PER_S: Final = 50.0
 _EVENTS_KEPT: Final = 10
 METADATA_DELAY_S: Final = 5.0
-"""How long an agent keeps a change of its metadata to itself, at least."""
+"""How long it takes at least until the servers learn of a change of an agent's dynamic metadata."""
 
 Right = Literal["node:read", "node:write", "agent:read", "node_pool:read"]
 
 
 class RegistrationError(Exception):
-    """A registration or heartbeat was refused; the text is what a Nomad server answers the client."""
+    """A registration or heartbeat was refused; the text is what a Nomad server answers."""
 
 
 @dataclass(frozen=True, slots=True)
 class AclToken:
-    """A token of the region and what its policies grant."""
+    """An ACL token and the rights that its policies grant."""
 
     name: str
     rights: frozenset[str]
@@ -48,27 +48,27 @@ class AclToken:
 
 @dataclass(slots=True)
 class Metadata:
-    """A node's metadata as its agent keeps it; ``shows_at`` is when the servers are told of a change."""
+    """A node's metadata as its agent has it; at ``visible_at`` the servers learn of a change (``None``: no change)."""
 
     static: dict[str, str] = field(default_factory=dict)
     dynamic: dict[str, str | None] = field(default_factory=dict)
-    shows_at: float | None = None
+    visible_at: float | None = None
 
     @property
     def merged(self) -> dict[str, str]:
-        """What the node goes by; a key that was taken away is not there, whatever its configuration says."""
+        """The metadata in effect: dynamic values replace those of the configuration, and ``None`` removes a key."""
         merged: dict[str, str | None] = {**self.static, **self.dynamic}
         return {key: value for key, value in merged.items() if value is not None}
 
     def change(self, meta: dict[str, str | None]) -> None:
-        """Take over a change; what is taken away must be remembered where the configuration says it."""
+        """Apply a change; the removal of a key that the configuration has is kept as ``None``."""
         changed = {**self.dynamic, **meta}
         self.dynamic = {k: value for k, value in changed.items() if value is not None or k in self.static}
 
 
 @dataclass(slots=True)
 class RegionState:
-    """One region. ``is_authoritative`` regions create a missing node pool by themselves, others do not."""
+    """One region. A registration creates a missing node pool in an authoritative region only."""
 
     name: str
     version: str = "2.0.5"
@@ -77,10 +77,10 @@ class RegionState:
     has_leader: bool = True
     index: int = 10
     tokens: dict[str, AclToken] = field(default_factory=dict, repr=False)
-    nodes: dict[str, Document] = field(default_factory=dict)
-    pools: dict[str, Document] = field(default_factory=dict)
-    refusals: list[str] = field(default_factory=list)
-    """Why nodes were refused: a real server tells only its own log."""
+    nodes: dict[str, JsonObject] = field(default_factory=dict)
+    pools: dict[str, JsonObject] = field(default_factory=dict)
+    server_log: list[str] = field(default_factory=list)
+    """Why nodes were refused: Nomad writes that to the servers' log and does not tell the client."""
     signer: Signer = field(init=False)
     _metadata: dict[str, Metadata] = field(default_factory=dict)
     _secrets: dict[str, str] = field(default_factory=dict, repr=False)
@@ -89,44 +89,46 @@ class RegionState:
     def __post_init__(self) -> None:
         self.signer = new_signer(self.name)
         for name, description in BUILT_IN_POOLS.items():
-            self.pools[name] = pool(name, description, 1)
+            self.pools[name] = node_pool_document(name, description, 1)
 
     def next_index(self) -> int:
-        """The index of a new write."""
+        """The Raft index of a new write."""
         self.index += 1
         return self.index
 
     def add_pool(self, name: str) -> None:
-        """Create a node pool where it does not exist."""
+        """Create the node pool, unless it exists."""
         if name not in self.pools:
-            self.pools[name] = pool(name, "", self.next_index())
+            self.pools[name] = node_pool_document(name, "", self.next_index())
 
     def add_token(self, name: str, rights: Iterable[Right], secret: str | None = None) -> str:
-        """The secret of a new ACL token with these rights."""
+        """Create an ACL token with these rights; returns its secret."""
         secret = secret or str(uuid.uuid4())
         granted = set(rights) | ({"node:read"} if "node:write" in rights else set())
         self.tokens[secret] = AclToken(name, frozenset(granted))
         return secret
 
-    def register(self, node: Document, secret_id: str, credential: str, now: float) -> Document:
-        """What a server answers ``Node.Register``; raises ``RegistrationError``.
+    def register(self, node: JsonObject, secret_id: str, credential: str, now: float) -> JsonObject:
+        """The answer to ``Node.Register``; raises ``RegistrationError``.
 
-        ``credential`` is the node identity or the introduction token that the agent presents, or nothing.
+        ``credential`` is the node identity or the introduction token that the agent presents; it may be empty.
         """
         node_id = str(node.get("ID", ""))
-        self._admit(node, node_id, secret_id, credential, now)
+        self._check_registration(node, node_id, secret_id, credential, now)
         node_pool = str(node.get("NodePool", "default"))
         if self.is_authoritative:
             self.add_pool(node_pool)
         known = self.nodes.get(node_id)
         metadata = self._metadata.setdefault(node_id, Metadata())
-        metadata.static, metadata.shows_at = dict(node.get("Meta") or {}), None
-        self.nodes[node_id] = self._stored({**node, "Meta": metadata.merged}, known, now)
+        metadata.static, metadata.visible_at = dict(node.get("Meta") or {}), None
+        self.nodes[node_id] = self._stored_node({**node, "Meta": metadata.merged}, known, now)
         self._secrets[node_id] = secret_id
         self._deadlines.setdefault(node_id, now + self._ttl_s() + HEARTBEAT_GRACE_S)
-        return {"identity": self.signer.identify(node_id, node_pool, now), "heartbeat_ttl_s": 0.0}
+        return {"identity": self.signer.mint_identity(node_id, node_pool, now), "heartbeat_ttl_s": 0.0}
 
-    def _admit(self, node: Document, node_id: str, secret_id: str, credential: str, now: float) -> None:
+    def _check_registration(
+        self, node: JsonObject, node_id: str, secret_id: str, credential: str, now: float
+    ) -> None:
         if not node_id or not secret_id or not node.get("Name"):
             raise RegistrationError("missing node ID, secret ID or name for client registration")
         if node_id in self.nodes:
@@ -135,20 +137,20 @@ class RegionState:
             return
         if credential and self.signer.is_identity_of(credential, node_id, now):
             return
-        presented = self.signer.judge(
+        verdict = self.signer.check_introduction(
             credential, str(node["Name"]), str(node.get("NodePool", "default")), now
         )
-        if not is_allowed(presented, self.enforcement):
-            self._note(f"node {node['Name']}: registration denied: {presented}")
+        if not is_allowed(verdict, self.enforcement):
+            self._log(f"node {node['Name']}: registration denied: {verdict}")
             raise RegistrationError("Permission denied")
-        if presented is Presented.NOTHING and self.enforcement == "warn":
-            self._note(f"node {node['Name']}: registered without introduction")
+        if verdict is TokenVerdict.NOTHING and self.enforcement == "warn":
+            self._log(f"node {node['Name']}: registered without introduction")
 
-    def _note(self, line: str) -> None:
-        self.refusals.append(line)
-        del self.refusals[:-1000]
+    def _log(self, line: str) -> None:
+        self.server_log.append(line)
+        del self.server_log[:-1000]
 
-    def _stored(self, node: Document, known: Document | None, now: float) -> Document:
+    def _stored_node(self, node: JsonObject, known: JsonObject | None, now: float) -> JsonObject:
         index = self.next_index()
         stored = {
             **node,
@@ -158,8 +160,8 @@ class RegionState:
             "TLSEnabled": True,
         }
         if known is None:
-            stored |= fresh(index, stored, self.signer.key_id)
-            stored["Events"] = [event(0, "Node registered", "Cluster", now)]
+            stored |= new_node_fields(index, stored, self.signer.key_id)
+            stored["Events"] = [node_event(0, "Node registered", "Cluster", now)]
             return stored
         kept = (
             "CreateIndex",
@@ -170,14 +172,14 @@ class RegionState:
             "Events",
             "Status",
         )
-        stored |= fresh(index, stored, self.signer.key_id) | {key: known[key] for key in kept}
+        stored |= new_node_fields(index, stored, self.signer.key_id) | {key: known[key] for key in kept}
         if known["Status"] == "down":
             stored["Status"] = "initializing"
             self._append_event(stored, "Node re-registered", "Cluster", now)
         return stored
 
-    def heartbeat(self, node_id: str, secret_id: str, credential: str, now: float) -> Document:
-        """What a server answers ``Node.UpdateStatus``: seconds until the next one is due; raises ``RegistrationError``."""
+    def heartbeat(self, node_id: str, secret_id: str, credential: str, now: float) -> JsonObject:
+        """The answer to ``Node.UpdateStatus``, with the seconds until the next one; raises ``RegistrationError``."""
         node = self.nodes.get(node_id)
         if node is None:
             raise RegistrationError("node not found")
@@ -197,28 +199,28 @@ class RegionState:
 
     def _ttl_s(self) -> float:
         ttl_s = max(_MIN_HEARTBEAT_TTL_S, len(self.nodes) / _MAX_HEARTBEATS_PER_S)
-        return ttl_s * (1 + random.random())  # noqa: S311 - jitter, as Nomad adds it
+        return ttl_s * (1 + random.random())  # noqa: S311 - Nomad adds such jitter
 
     def metadata(self, node_id: str) -> Metadata | None:
-        """What an agent says of its metadata; ``None`` where there is no way to it."""
+        """The metadata as the node's agent answers it; ``None`` when the node is down and cannot be asked."""
         return None if self.nodes[node_id]["Status"] == "down" else self._metadata[node_id]
 
-    def annotate(self, node_id: str, meta: dict[str, str | None], now: float) -> None:
-        """Change a node's dynamic metadata: its agent knows at once, the servers some seconds later."""
+    def change_metadata(self, node_id: str, meta: dict[str, str | None], now: float) -> None:
+        """Change a node's dynamic metadata: in effect at its agent at once, visible in node documents later."""
         metadata = self._metadata[node_id]
         metadata.change(meta)
-        metadata.shows_at = metadata.shows_at or now + METADATA_DELAY_S
+        metadata.visible_at = metadata.visible_at or now + METADATA_DELAY_S
 
-    def _show_metadata(self, now: float) -> None:
+    def _update_metadata(self, now: float) -> None:
         for node_id, metadata in self._metadata.items():
-            if node_id in self.nodes and metadata.shows_at is not None and now >= metadata.shows_at:
-                metadata.shows_at = None
+            if node_id in self.nodes and metadata.visible_at is not None and now >= metadata.visible_at:
+                metadata.visible_at = None
                 node = self.nodes[node_id]
                 node["Meta"], node["ModifyIndex"] = metadata.merged, self.next_index()
 
-    def expire(self, now: float) -> None:
-        """What comes with time: nodes are down whose heartbeats stayed away, changed metadata shows."""
-        self._show_metadata(now)
+    def update(self, now: float) -> None:
+        """Apply what is due: nodes without a heartbeat are marked as down, changed metadata becomes visible."""
+        self._update_metadata(now)
         for node_id, deadline in list(self._deadlines.items()):
             if now > deadline:
                 del self._deadlines[node_id]
@@ -226,14 +228,14 @@ class RegionState:
                 node["LastMissedHeartbeatIndex"] = self._set_status(node, "down", now)
                 self._append_event(node, "Node heartbeat missed", "Cluster", now)
 
-    def _set_status(self, node: Document, status: str, now: float) -> int:
+    def _set_status(self, node: JsonObject, status: str, now: float) -> int:
         node["Status"] = status
         node["StatusUpdatedAt"] = int(now)
         node["ModifyIndex"] = self.next_index()
         return self.index
 
     def set_eligibility(self, node_id: str, eligibility: str, now: float) -> int:
-        """The index of the write, 0 where nothing changed; the caller knows that the node exists."""
+        """Set a node's eligibility; returns the index of the write, 0 when nothing changed. Raises ``KeyError``."""
         node = self.nodes[node_id]
         if node["SchedulingEligibility"] == eligibility:
             return 0
@@ -242,8 +244,11 @@ class RegionState:
         self._append_event(node, f"Node marked as {eligibility} for scheduling", "Cluster", now)
         return self.index
 
-    def drain(self, node_id: str, spec: Document, now: float) -> int:
-        """Begin a drain, or end it where there is no ``DrainSpec``; nothing runs here, so it completes at once."""
+    def drain(self, node_id: str, spec: JsonObject, now: float) -> int:
+        """Start a drain, which completes at once since there are no allocations; without ``DrainSpec``, cancel it.
+
+        Returns the index of the write.
+        """
         node = self.nodes[node_id]
         node["ModifyIndex"] = self.next_index()
         if spec.get("DrainSpec") is None:
@@ -266,15 +271,15 @@ class RegionState:
         return written
 
     def purge(self, node_id: str) -> int:
-        """Forget a node; it comes back by its identity if its agent still runs."""
+        """Remove a node; returns the index of the write. A running agent registers it again, by its identity."""
         del self.nodes[node_id]
         del self._secrets[node_id]
         self._deadlines.pop(node_id, None)
         return self.next_index()
 
     def nodes_index(self) -> int:
-        """The index of the last write to the table of nodes."""
+        """The index of the last change of a node."""
         return max((int(node["ModifyIndex"]) for node in self.nodes.values()), default=1)
 
-    def _append_event(self, node: Document, message: str, subsystem: str, now: float) -> None:
-        node["Events"] = [*node["Events"], event(self.index, message, subsystem, now)][-_EVENTS_KEPT:]
+    def _append_event(self, node: JsonObject, message: str, subsystem: str, now: float) -> None:
+        node["Events"] = [*node["Events"], node_event(self.index, message, subsystem, now)][-_EVENTS_KEPT:]

@@ -1,6 +1,7 @@
-"""How a rehearsal host's programs ask its supervisor: ``systemctl``, ``journalctl`` and ``nomad config validate``.
+"""What ``systemctl``, ``journalctl`` and ``nomad config validate`` do, print and exit with on a rehearsal host.
 
-It translates arguments into what the supervisor does, and its state into what the originals print and end with.
+Translates arguments into calls of the supervisor, and its state into output and exit status as the original programs
+have them (systemctl(1), journalctl(1)). Options that ionetctl does not use are ignored.
 """
 
 from __future__ import annotations
@@ -10,16 +11,16 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from ionetctl.lab.agent.config import validation
+from ionetctl.lab.agent.config import validate_config
 from ionetctl.lab.host.rooted_path import locate
 from ionetctl.lab.host.supervisor import AGENT_PID, NOT_INSTALLED, UNIT, Reply, Supervisor
-from ionetctl.lab.host.units import load_unit
+from ionetctl.lab.host.unit_files import load_unit
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 SYSTEMD_FILE: Final = "run/lab/systemd"
-"""Which systemd the host has."""
+"""Has the version that ``systemctl --version`` prints after ``systemd``."""
 _NO_SUCH_UNIT: Final = 4
 _NOT_ACTIVE: Final = 3
 _LINKS_DIR: Final = "/etc/systemd/system"
@@ -28,8 +29,8 @@ _Verb = Callable[[frozenset[str]], Awaitable[Reply]]
 
 
 @dataclass(frozen=True, slots=True)
-class Control:
-    """The control programs of one host."""
+class SystemdCommands:
+    """The programs of one host that call its supervisor."""
 
     supervisor: Supervisor
 
@@ -37,13 +38,13 @@ class Control:
     def _tree(self) -> Path:
         return self.supervisor.tree
 
-    async def answer(self, program: str, arguments: list[str]) -> Reply:
-        """What ``program`` with these arguments does on this host."""
+    async def run(self, program: str, arguments: list[str]) -> Reply:
+        """Do what ``program`` does with these arguments; returns its output and exit status."""
         if program == "journalctl":
             return self._journalctl(arguments)
         if program == "nomad-config-validate":
-            version, place = arguments
-            status, lines = validation(self._tree, place or "/etc/nomad.d", version)
+            version, path = arguments
+            status, lines = validate_config(self._tree, path or "/etc/nomad.d", version)
             return Reply(status, out=tuple(lines))
         return await self._systemctl(arguments)
 
@@ -125,8 +126,8 @@ class Control:
         return await self.supervisor.stop() if "--now" in options else Reply()
 
     def _links_to_unit(self) -> list[Path]:
-        folders = locate(self._tree, _LINKS_DIR).glob("*.wants")
-        return [folder / UNIT for folder in folders if (folder / UNIT).is_symlink()]
+        directories = locate(self._tree, _LINKS_DIR).glob("*.wants")
+        return [path / UNIT for path in directories if (path / UNIT).is_symlink()]
 
     async def _start(self, _: frozenset[str]) -> Reply:
         return Reply() if self.supervisor.active == "active" else await self.supervisor.start()
@@ -158,18 +159,19 @@ class Control:
         return Reply(out=(f"# {unit.fragment}", *unit.text.splitlines()))
 
     def _show(self, arguments: list[str]) -> Reply:
+        """``-p A,B``, ``-pA``, ``--property=A`` or ``--property A``, each as often as given; all properties without any."""
         joined = "\n".join(arguments)
         names = re.findall(r"(?:^|\n)(?:-p\n?|--property[=\n])([A-Za-z,]+)", joined)
         wanted = [name for group in names for name in group.split(",")]
         values = self._properties()
         chosen = [(name, values.get(name, "")) for name in (wanted or values)]
-        is_bare = "--value" in arguments
-        return Reply(out=tuple(value if is_bare else f"{name}={value}" for name, value in chosen))
+        values_only = "--value" in arguments
+        return Reply(out=tuple(value if values_only else f"{name}={value}" for name, value in chosen))
 
     def _properties(self) -> dict[str, str]:
         unit, supervisor = load_unit(self._tree, UNIT), self.supervisor
         process = str(AGENT_PID if supervisor.active == "active" else 0)
-        is_stale = unit is not None and supervisor.loaded is not None and unit != supervisor.loaded
+        needs_reload = unit is not None and supervisor.loaded is not None and unit != supervisor.loaded
         return {
             "LoadState": "loaded" if unit else "not-found",
             "ActiveState": supervisor.active,
@@ -182,7 +184,7 @@ class Control:
             "ExecMainStatus": "0" if supervisor.result == "success" else "1",
             "Result": supervisor.result,
             "NRestarts": "0",
-            "NeedDaemonReload": "yes" if is_stale else "no",
+            "NeedDaemonReload": "yes" if needs_reload else "no",
         }
 
     def _journalctl(self, arguments: list[str]) -> Reply:

@@ -1,6 +1,6 @@
-"""The file tree that stands for ``/`` on a rehearsal host, written once, when the rehearsal is set up.
+"""Writes the directory that stands for ``/`` on a rehearsal host, from its ``Machine``, when the rehearsal is set up.
 
-What the scripts read there is what ``Machine`` says; what they write there is theirs.
+Scripts that run on the host read and change these files afterwards; ``Machine`` is not consulted again.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from ionetctl.lab.cards import GPU_FILE, write_driver
-from ionetctl.lab.host.machine import SAYS_DIR
+from ionetctl.lab.host.machine import OUTPUTS_DIR
+from ionetctl.lab.host.nvidia_driver import GPU_FILE, write_driver
 
 if TYPE_CHECKING:
     from ionetctl.lab.host.machine import Machine
@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 LAB_DIR: Final = "run/lab"
 DOCKER_FILE: Final = "run/lab/docker.json"
 NETWORK_FILE: Final = "run/lab/network.json"
-_FOLDERS: Final = (
+BOOT_ID: Final = "proc/sys/kernel/random/boot_id"
+_DIRECTORIES: Final = (
     "etc/systemd/system",
     "home/miner",
     "proc/sys/kernel/random",
-    SAYS_DIR,
+    OUTPUTS_DIR,
     "sys/bus/pci/devices",
     "tmp",
     "usr/local/bin",
@@ -50,25 +51,25 @@ client {
   servers = ["nomad.example:4647"]
 }
 """
-_NOT_CALLED: Final = """#!/bin/sh
-# Stands for a program that no rehearsal calls.
+_NEVER_RUN: Final = """#!/bin/sh
+# Stands for a program that no rehearsal runs.
 exit 1
 """
 
 
 def build_tree(tree: Path, machine: Machine) -> None:
-    """Make a host's tree; it must not exist yet."""
-    for folder in _FOLDERS:
-        (tree / folder).mkdir(parents=True)
-    says = {f"{SAYS_DIR}/{program}": text for program, text in machine.says.items()}
-    for path, text in {**machine.files, **says, **_of_this_boot()}.items():
+    """Create the host's tree; raises ``FileExistsError`` where it exists already."""
+    for directory in _DIRECTORIES:
+        (tree / directory).mkdir(parents=True)
+    outputs = {f"{OUTPUTS_DIR}/{program}": text for program, text in machine.outputs.items()}
+    for path, text in {**machine.files, **outputs, BOOT_ID: f"{uuid.uuid4()}\n"}.items():
         _write(tree / path, text)
     for path in machine.executables:
-        _write(tree / path, _NOT_CALLED, mode=0o755)
+        _write(tree / path, _NEVER_RUN, mode=0o755)
     for path, target in machine.links.items():
         (tree / path).symlink_to(target)
-    _plug_in(tree, machine)
-    _write_states(tree, machine)
+    _write_pci_devices(tree, machine)
+    _write_standin_files(tree, machine)
     if machine.has_foreign_nomad:
         _install_foreign_nomad(tree)
 
@@ -79,11 +80,7 @@ def _write(path: Path, text: str, *, mode: int = 0o644) -> None:
     path.chmod(mode)
 
 
-def _of_this_boot() -> dict[str, str]:
-    return {"proc/sys/kernel/random/boot_id": f"{uuid.uuid4()}\n"}
-
-
-def _plug_in(tree: Path, machine: Machine) -> None:
+def _write_pci_devices(tree: Path, machine: Machine) -> None:
     for gpu in machine.gpus:
         device = tree / "sys/bus/pci/devices" / gpu.pci.lower()
         device.mkdir()
@@ -91,13 +88,13 @@ def _plug_in(tree: Path, machine: Machine) -> None:
         (device / "class").write_text("0x030000\n")
 
 
-def _write_states(tree: Path, machine: Machine) -> None:
-    """What stands for the driver, the Docker daemon and the network: files that the stand-ins read."""
+def _write_standin_files(tree: Path, machine: Machine) -> None:
+    """Write the JSON files from which the stand-ins for driver, Docker and network answer."""
     if machine.driver is not None:
         write_driver(tree / GPU_FILE, machine.driver)
     if machine.docker is not None:
         (tree / DOCKER_FILE).write_text(json.dumps(asdict(machine.docker), indent=2) + "\n")
-    (tree / NETWORK_FILE).write_text(json.dumps(asdict(machine.way)) + "\n")
+    (tree / NETWORK_FILE).write_text(json.dumps(asdict(machine.network)) + "\n")
 
 
 def _install_foreign_nomad(tree: Path) -> None:
@@ -109,8 +106,8 @@ def _install_foreign_nomad(tree: Path) -> None:
 
 
 def hold_lock(tree: Path) -> None:
-    """Let another rollout hold the host: a lock in the form of ``receive.sh``, with this very process as its holder."""
-    boot_id = (tree / "proc/sys/kernel/random/boot_id").read_text().strip()
+    """Lock the host as another rollout would: the lock of ``receive.sh``, with this process as its owner."""
+    boot_id = (tree / BOOT_ID).read_text().strip()
     fields = (
         "r-rehearsed",
         "somebody@elsewhere",
@@ -126,4 +123,5 @@ def hold_lock(tree: Path) -> None:
 
 
 def _start_ticks() -> str:
+    """This process's start time, in clock ticks since boot (proc(5), field 22 of ``stat``)."""
     return Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]

@@ -1,7 +1,7 @@
-"""The GPUs that rehearsal hosts pretend to have: a small catalogue, and the file that stands for a host's driver.
+"""The GPUs and the NVIDIA driver of a rehearsal host: GPU models, and the JSON file that holds what NVML answers.
 
-The file holds what NVML would say. Whoever plays the driver reads it, nobody else: the NVML and ``nvidia-smi``
-stand-ins and the agent's. Where it is missing, the driver's library is not installed.
+The file is read by the stand-ins for NVML, ``nvidia-smi`` and the Nomad agent's device plugin. Without the file the
+driver's library is not installed.
 """
 
 from __future__ import annotations
@@ -21,15 +21,18 @@ if TYPE_CHECKING:
 GPU_FILE: Final = "run/lab/gpus.json"
 DRIVER_VERSION: Final = "550.54.15"
 HANGS: Final = -1
-"""As ``NvidiaDriver.status``: no call ever returns."""
+"""A value of ``NvidiaDriver.status``: no call returns."""
 DRIVER_NOT_LOADED: Final = 9
 VERSION_MISMATCH: Final = 18
-"""As NVML numbers its errors (nvml.h, ``nvmlReturn_t``)."""
+"""Error numbers of NVML (nvml.h, ``nvmlReturn_t``)."""
 
 
 @dataclass(frozen=True, slots=True)
 class GpuModel:
-    """A model as an inventory names it, and as NVML does. ``nvlinks`` also says that it belongs to a fabric."""
+    """A GPU model and the host it is usual in: ``short`` is its name in an inventory, ``name`` that of NVML.
+
+    ``count``, ``cpu_cores`` and ``memory_gib`` are the host's. Models with ``nvlinks`` are connected by an NVLink fabric.
+    """
 
     short: str
     name: str
@@ -47,7 +50,7 @@ class GpuModel:
         return self.nvlinks > 0
 
 
-CATALOGUE: Final = (
+GPU_MODELS: Final = (
     GpuModel("rtx-4090", "NVIDIA GeForce RTX 4090", 24_564, 8, cpu_cores=16, memory_gib=64, power_w=450),
     GpuModel("rtx-3090", "NVIDIA GeForce RTX 3090", 24_576, 6, cpu_cores=8, memory_gib=32, power_w=350),
     GpuModel("rtx-3080", "NVIDIA GeForce RTX 3080", 10_240, 8, cpu_cores=4, memory_gib=32, power_w=320),
@@ -67,7 +70,7 @@ CATALOGUE: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Gpu(SeenGpu):
-    """One card of a host. ``refusals``: NVML function → the error by which the card answers it."""
+    """One GPU. ``refusals`` maps NVML functions to the error number that they return for it."""
 
     memory_mib: int = 0
     pci_bus_id: str = ""
@@ -75,13 +78,13 @@ class Gpu(SeenGpu):
 
     @property
     def pci(self) -> str:
-        """Its address on the bus, as NVML writes it."""
+        """Its PCI address as NVML writes it, such as ``00000000:01:00.0``."""
         return self.pci_bus_id
 
 
 @dataclass(frozen=True, slots=True)
 class NvidiaDriver:
-    """What the driver of a host says; ``status`` is what ``nvmlInit`` answers, 0 where all is well."""
+    """What NVML answers on a host; ``status`` is the result of ``nvmlInit``, 0 for success."""
 
     gpus: tuple[Gpu, ...] = ()
     version: str = DRIVER_VERSION
@@ -89,13 +92,13 @@ class NvidiaDriver:
     status: int = 0
 
 
-def cards(model: GpuModel, host: str, count: int, first: int = 0) -> list[Gpu]:
-    """That many cards, from index ``first``; a host's UUIDs are the same in every rehearsal."""
-    return [_card(model, host, index) for index in range(first, first + count)]
+def make_gpus(model: GpuModel, host: str, count: int, first: int = 0) -> list[Gpu]:
+    """``count`` idle GPUs of a host, from index ``first``; their UUIDs depend on host name and index alone."""
+    return [_gpu(model, host, index) for index in range(first, first + count)]
 
 
-def _card(model: GpuModel, host: str, index: int) -> Gpu:
-    """A card at rest: its link has slowed down, and never narrowed."""
+def _gpu(model: GpuModel, host: str, index: int) -> Gpu:
+    """An idle GPU: its PCIe link runs at generation 1, with all lanes."""
     digits = hashlib.sha256(f"{host}/{index}".encode()).hexdigest()
     is_datacenter = model.is_datacenter
     return Gpu(
@@ -127,18 +130,18 @@ _WITHOUT_ECC: Final = GpuMemoryHealth()
 
 
 def write_driver(path: Path, driver: NvidiaDriver) -> None:
-    """Let a host have this driver."""
+    """Write the driver file."""
     path.write_bytes(msgspec.json.format(msgspec.json.encode(driver)) + b"\n")
 
 
 def read_driver(path: Path) -> NvidiaDriver | None:
-    """The driver that a host has; ``None`` where the library is not installed."""
+    """The driver of a host; ``None`` where its library is not installed (no file)."""
     if not path.is_file():
         return None
     return msgspec.json.decode(path.read_bytes(), type=NvidiaDriver)
 
 
 def read_gpus(path: Path) -> list[Gpu]:
-    """The cards that the driver shows; none where there is no driver, or none that answers."""
+    """The GPUs that the driver lists; none without a driver, or when ``nvmlInit`` fails."""
     driver = read_driver(path)
     return list(driver.gpus) if driver is not None and driver.status == 0 else []

@@ -1,7 +1,7 @@
-"""Releases of the rehearsal, laid out as the vendor's site: small programs that stand for Nomad and its device plugin.
+"""Writes a mirror of releases, with the layout of the vendor's site: stand-ins for Nomad and its device plugin.
 
-Each is a shell script padded with bytes that do not compress, so that moving it costs what moving a program costs. The
-zips are the same in every rehearsal of one version and size.
+Each program is a shell script padded with incompressible bytes, so that a transfer moves as many bytes as it says. The
+zip files depend on version and size alone.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 ARCHITECTURES: Final = ("amd64", "arm64")
 DEVICE_PLUGIN: Final = "nomad-device-nvidia"
 PLUGIN_SHARE: Final = 8
-"""The plugin is this many times smaller than Nomad; in earnest five times."""
+"""The plugin is this many times smaller than Nomad (about five times for the real programs)."""
 _LICENSE: Final = "This is a rehearsal's stand-in. It contains nothing of HashiCorp's.\n"
 _NOMAD: Final = """#!/bin/sh
 # Stands for nomad {version} ({architecture}) on rehearsal hosts: says its version, and asks the host's supervisor to judge
@@ -39,14 +39,14 @@ exit 1
 """
 
 
-def write_releases(folder: Path, nomad_version: str, plugin_version: str, program_bytes: int) -> None:
-    """Write both releases below ``folder``; Nomad's programs are about ``program_bytes`` long."""
-    _write_release(folder, "nomad", nomad_version, _NOMAD, program_bytes)
-    _write_release(folder, DEVICE_PLUGIN, plugin_version, _PLUGIN, program_bytes // PLUGIN_SHARE)
+def write_releases(directory: Path, nomad_version: str, plugin_version: str, program_bytes: int) -> None:
+    """Write both releases below ``directory``; the stand-in for Nomad has about ``program_bytes`` bytes."""
+    _write_release(directory, "nomad", nomad_version, _NOMAD, program_bytes)
+    _write_release(directory, DEVICE_PLUGIN, plugin_version, _PLUGIN, program_bytes // PLUGIN_SHARE)
 
 
-def _write_release(folder: Path, name: str, version: str, script: str, size: int) -> None:
-    target = folder / name / version
+def _write_release(directory: Path, name: str, version: str, script: str, size: int) -> None:
+    target = directory / name / version
     target.mkdir(parents=True)
     sums = []
     for architecture in ARCHITECTURES:

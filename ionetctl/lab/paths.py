@@ -1,4 +1,4 @@
-"""Where the files of a rehearsal lie below its directory. Names only."""
+"""The paths of a rehearsal's files below its directory."""
 
 from __future__ import annotations
 
@@ -10,77 +10,77 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
-    """The layout of one rehearsal's directory."""
+class LabPaths:
+    """The paths below one rehearsal's directory ``root``."""
 
     root: Path
 
     @property
     def inventory(self) -> Path:
-        """What the admin would have written."""
+        """The inventory of all hosts."""
         return self.root / "inventory.yaml"
 
     @property
     def token(self) -> Path:
-        """The admin's ACL token (0600)."""
+        """The ACL token for the inventory (mode 0600)."""
         return self.root / "token"
 
     @property
     def identity(self) -> Path:
-        """The SSH key of user ``miner`` (0600)."""
+        """The SSH key of user ``miner`` (mode 0600)."""
         return self.root / "id_ed25519"
 
     @property
     def pki(self) -> Path:
-        """The region's CA and pairs."""
+        """The region's CA, and certificates with their keys."""
         return self.root / "pki"
 
     @property
     def artifacts(self) -> Path:
-        """Releases, laid out as the vendor's site."""
+        """A mirror of releases, with the layout of the vendor's site."""
         return self.root / "artifacts"
 
     @property
     def programs(self) -> Path:
-        """Stand-ins for programs of a host; one folder for all hosts, one more for each fault."""
+        """Stand-ins for programs of the hosts (see ``host.programs``)."""
         return self.root / "bin"
 
     @property
     def hosts(self) -> Path:
-        """One file tree per host."""
+        """A file tree for each host."""
         return self.root / "hosts"
 
     @property
     def run(self) -> Path:
-        """Plans, process ids, ready files and logs of the processes."""
+        """Plans, pid files, ready files and logs of the processes."""
         return self.root / "run"
 
     @property
     def faults(self) -> Path:
-        """Which host has which fault."""
+        """JSON: host → fault."""
         return self.root / "faults.json"
 
     @property
     def region_control(self) -> Path:
-        """What the region is to do wrong; looked at while it runs."""
+        """The failures that the region is to show; read while it runs (see ``region.process``)."""
         return self.run / "region-control.json"
 
     def plan(self, process: str) -> Path:
-        """What a process is to do."""
+        """The JSON document that a process is configured by."""
         return self.run / f"{process}.json"
 
     def ready(self, process: str) -> Path:
-        """Written by a process once it serves; says what it took (ports)."""
+        """A JSON document that a process writes once it serves, with the ports that it listens on."""
         return self.run / f"{process}.ready"
 
     def pid(self, process: str) -> Path:
-        """A process's id and start time."""
+        """JSON: the process's id and start time."""
         return self.run / f"{process}.pid"
 
     def log(self, process: str) -> Path:
-        """What a process complained of."""
+        """What a process writes to standard output and error."""
         return self.run / f"{process}.log"
 
     def tree(self, host: str) -> Path:
-        """What stands for ``/`` on a host."""
+        """The directory that stands for ``/`` on a host."""
         return self.hosts / host

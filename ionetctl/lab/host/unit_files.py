@@ -1,4 +1,7 @@
-"""Unit files as systemd reads them, as far as one service needs it: sections, keys, drop-ins. Pure, but for reading."""
+"""Reads a service's unit file and drop-ins from a host's file tree, as systemd.unit(5) and systemd.service(5) say.
+
+Reads files and changes none. Only the keys that the supervisor needs are interpreted.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from ionetctl.lab.host.rooted_path import locate
 if TYPE_CHECKING:
     from pathlib import Path
 
-SEARCH_PATH: Final = (
+UNIT_DIRECTORIES: Final = (
     "/etc/systemd/system",
     "/run/systemd/system",
     "/usr/lib/systemd/system",
@@ -21,7 +24,10 @@ SEARCH_PATH: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A loaded service. ``fragment`` is the file's path on the host, ``exec_start`` what it runs."""
+    """A loaded service. ``fragment`` is its unit file's path on the host, ``exec_start`` the command it runs.
+
+    ``text`` is the unit file with its drop-ins: two units are equal when nothing in them changed.
+    """
 
     fragment: str
     exec_start: tuple[str, ...]
@@ -29,7 +35,7 @@ class Unit:
     text: str
 
     @property
-    def config_places(self) -> tuple[str, ...]:
+    def config_paths(self) -> tuple[str, ...]:
         """The values of every ``-config`` of the command."""
         words = self.exec_start
         after = [words[at + 1] for at, word in enumerate(words[:-1]) if word in ("-config", "--config")]
@@ -38,9 +44,14 @@ class Unit:
 
 
 def load_unit(tree: Path, name: str) -> Unit | None:
-    """The unit as it lies on the host now, drop-ins included; ``None`` where there is none or nothing to start."""
+    """The unit as its files are now, drop-ins included; ``None`` without a unit file or without ``ExecStart``."""
     fragment = next(
-        (f"{place}/{name}" for place in SEARCH_PATH if locate(tree, f"{place}/{name}").is_file()), None
+        (
+            f"{directory}/{name}"
+            for directory in UNIT_DIRECTORIES
+            if locate(tree, f"{directory}/{name}").is_file()
+        ),
+        None,
     )
     if fragment is None:
         return None
@@ -54,13 +65,13 @@ def load_unit(tree: Path, name: str) -> Unit | None:
 
 
 def _drop_ins(tree: Path, name: str) -> list[str]:
-    folders = [locate(tree, f"{place}/{name}.d") for place in reversed(SEARCH_PATH)]
+    folders = [locate(tree, f"{directory}/{name}.d") for directory in reversed(UNIT_DIRECTORIES)]
     files = [path for folder in folders if folder.is_dir() for path in sorted(folder.glob("*.conf"))]
     return [path.read_text(errors="replace") for path in files]
 
 
 def _settings(text: str) -> dict[tuple[str, str], list[str]]:
-    """Section and key → values; an empty value forgets what was said before, as in systemd."""
+    """(Section, key) → values; an empty value discards earlier ones, as in systemd.unit(5)."""
     found: dict[tuple[str, str], list[str]] = {}
     section = ""
     for line in text.replace("\\\n", " ").splitlines():

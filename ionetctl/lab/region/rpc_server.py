@@ -1,7 +1,7 @@
-"""The region's end of the agents' RPC: one JSON object a line over mutual TLS.
+"""The server side of the agents' RPC: one JSON object a line, over mutual TLS.
 
-The server checks what a real one checks before it listens: the chain, and that the certificate bears
-``client.<region>.nomad``. It knows nothing of what a registration means.
+As a Nomad server does, it checks the certificate's chain, and that one of its names is ``client.<region>.nomad``, before
+it reads a request. Requests are answered by ``RegionState``.
 """
 
 from __future__ import annotations
@@ -11,38 +11,38 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ionetctl.lab.line_socket import LineStream, certificate_names, listening
-from ionetctl.lab.region.state.region import RegionState, RegistrationError
+from ionetctl.lab.region.state.region_state import RegionState, RegistrationError
+from ionetctl.lab.rpc_stream import RpcStream, certificate_names, listening
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
-    from ionetctl.lab.documents import Document
+    from ionetctl.lab.json_object import JsonObject
 
 
 @dataclass(slots=True)
 class RpcServer:
-    """Answers the agents of one region. While ``is_deaf``, connections are dropped before the handshake."""
+    """Serves the agents of one region. With ``drops_connections``, connections are closed before the handshake."""
 
     state: RegionState
-    is_deaf: bool = False
+    drops_connections: bool = False
 
-    async def serve(self, stream: LineStream) -> None:
+    async def serve(self, stream: RpcStream) -> None:
         """Handle one connection to its end."""
-        if self.is_deaf:
+        if self.drops_connections:
             return
         await stream.handshake()
         names = certificate_names(stream.certificate)
         if f"client.{self.state.name}.nomad" not in names:
-            self.state.refusals.append(f"invalid role or region for certificate: {', '.join(names)}")
+            self.state.server_log.append(f"invalid role or region for certificate: {', '.join(names)}")
             await stream.send({"alert": "bad certificate"})
             return
         await stream.send({"alert": None})
         while True:
             await stream.send(self._answer(await stream.receive()))
 
-    def _answer(self, request: Document) -> Document:
+    def _answer(self, request: JsonObject) -> JsonObject:
         now = time.time()
         secret_id, credential = str(request["secret_id"]), str(request["credential"])
         if not self.state.has_leader:
@@ -57,12 +57,12 @@ class RpcServer:
         return {"error": None, "result": result}
 
     def listening(self, host: str, port: int, context: ssl.SSLContext) -> AbstractAsyncContextManager[int]:
-        """Listen inside the block; port 0 takes a free one, which is what the block gets."""
+        """Listen inside the block, which gets the port; with ``port`` 0 it is a free one."""
         return listening(host, port, context, self.serve)
 
 
 def server_context(ca: Path, cert: Path, key: Path) -> ssl.SSLContext:
-    """TLS of a server that demands a client certificate of this CA."""
+    """The TLS context of a server that requires client certificates of this CA."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, key)
     context.load_verify_locations(ca)
