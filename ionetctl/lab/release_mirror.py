@@ -20,8 +20,8 @@ PLUGIN_SHARE: Final = 8
 """The plugin is this many times smaller than Nomad (about five times for the real programs)."""
 _LICENSE: Final = "This is a rehearsal's stand-in. It contains nothing of HashiCorp's.\n"
 _NOMAD: Final = """#!/bin/sh
-# Stands for nomad {version} ({architecture}) on rehearsal hosts: says its version, and asks the host's supervisor to judge
-# configurations. The agent itself is played by the supervisor.
+# Stands for nomad {version} ({architecture}) on rehearsal hosts: prints its version, and validates configurations through
+# the host's supervisor, which also runs the stand-in for the agent.
 case "${{1-}} ${{2-}}" in
     'version ') echo 'Nomad v{version}' ;;
     'config validate') exec nomad-config-validate {version} "${{3-}}" ;;

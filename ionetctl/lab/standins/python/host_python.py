@@ -1,8 +1,7 @@
 """Runs a Python program as on a rehearsal host: ``host_python.py -c PROGRAM``, ``-`` or a file, with its arguments.
 
-What differs there is the driver's library and the way to the network. Python starts often on hosts, so nothing is
-imported here: the modules ``ctypes`` and ``socket`` are changed once a program has imported them, by the stand-ins that
-know how.
+The host's driver library and network replace those of the machine: when the program imports ``ctypes`` or ``socket``, the
+stand-in for it patches the module. Python starts often on hosts, so this module imports nothing else: a start is fast.
 """
 
 from __future__ import annotations
@@ -10,24 +9,24 @@ from __future__ import annotations
 import sys
 
 TYPE_CHECKING = False
-"""As ``typing`` has it, which takes its time."""
+"""In place of ``typing.TYPE_CHECKING``: importing ``typing`` is slow."""
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
 STANDINS = {"ctypes": "rehearsed_nvml", "socket": "rehearsed_network"}
-"""Module → the one whose ``change`` makes it the host's."""
+"""Module → the stand-in whose ``patch`` is called with it."""
 
 
-class Changer:
-    """Finds the modules of ``STANDINS`` as everybody does, and has each changed once it has been executed."""
+class PatchingFinder:
+    """A finder for ``sys.meta_path``: the modules of ``STANDINS`` are patched after they have been executed."""
 
     @classmethod
     def find_spec(
         cls, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """The module's spec, with a loader that changes what it loads; ``None`` for any other module."""
+        """The module's spec, with a loader that patches it; ``None`` for any other module."""
         if fullname not in STANDINS:
             return None
         specs = (finder.find_spec(fullname, path, target) for finder in sys.meta_path if finder is not cls)
@@ -35,16 +34,16 @@ class Changer:
         if spec is not None and spec.loader is not None:
             execute = spec.loader.exec_module
 
-            def execute_and_change(module: ModuleType) -> None:
+            def execute_and_patch(module: ModuleType) -> None:
                 execute(module)
-                __import__(STANDINS[fullname]).change(module)
+                __import__(STANDINS[fullname]).patch(module)
 
-            vars(spec.loader)["exec_module"] = execute_and_change
+            vars(spec.loader)["exec_module"] = execute_and_patch
         return spec
 
 
 def main(arguments: list[str]) -> None:
-    """Run what the interpreter would run; ``arguments`` are those that follow its options."""
+    """Run the program that the interpreter would run; ``arguments`` are those after the interpreter's options."""
     name = arguments[0] if arguments else "-"
     if name == "-c":
         program: str | bytes = arguments.pop(1)
@@ -57,5 +56,5 @@ def main(arguments: list[str]) -> None:
     exec(compile(program, name, "exec"), {"__name__": "__main__"})  # noqa: S102 - as the interpreter does
 
 
-sys.meta_path.insert(0, Changer)
+sys.meta_path.insert(0, PatchingFinder)
 main(sys.argv[1:])

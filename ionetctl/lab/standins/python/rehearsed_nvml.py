@@ -1,8 +1,8 @@
 """Stands for NVML on a rehearsal host: answers the calls of nvml.h from the host's ``run/lab/gpus.json``.
 
-It is loaded in place of ``libnvidia-ml.so.1`` by a program that uses ``ctypes``, and is called as that calls C: handles
-and numbers as ctypes objects, results into what ``byref`` points to. It knows nothing else of the rehearsal. A function
-that it lacks is one that the driver is too old for; a value that the file lacks is one that the card does not support.
+``ctypes`` loads it in place of ``libnvidia-ml.so.1`` and calls it like a C library: handles and numbers are ctypes objects,
+results are written through ``byref``. A missing function is an undefined symbol, as with an older driver; a value that is
+``null`` in the file is one that the GPU does not support.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     JsonObject: TypeAlias = dict[str, Any]
     Call: TypeAlias = Any
-    """Functions take what C would: no two alike."""
+    """A function with the parameters of its C counterpart."""
 
 SUCCESS: Final = 0
 UNINITIALIZED: Final = 1
@@ -31,13 +31,13 @@ INSUFFICIENT_SIZE: Final = 7
 GPU_IS_LOST: Final = 15
 HANGS: Final = -1
 HANG_S: Final = 60.0
-"""As long as anybody waits for, and not for ever: nobody ends those that hang here."""
+"""Longer than every timeout, and not for ever: a process that hangs here may never be killed."""
 MIG_HANDLES: Final = 1000
-"""Handles are numbers: of a card its index + 1, of its MIG devices so much times more."""
+"""The handle of a GPU is its index + 1; that of its n-th MIG device is ``n * MIG_HANDLES`` more."""
 FABRIC_STATES: Final = ("not_supported", "not_started", "in_progress", "completed")
 SLOWDOWN: Final = 1
 LINK_COUNT_FIELD: Final = 91
-"""NVML_FI_DEV_NVLINK_LINK_COUNT."""
+"""``NVML_FI_DEV_NVLINK_LINK_COUNT``."""
 
 NUMBERS: Final[dict[str, tuple[str, ...]]] = {
     "DeviceGetCurrPcieLinkGeneration": ("link.generation",),
@@ -64,32 +64,32 @@ NUMBERS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "DeviceGetTemperature": ("temperature_c",),
 }
-"""Function → where its results stand, in their order."""
+"""Function → the paths of its results in a GPU's JSON object, in order."""
 TEXTS: Final = {"DeviceGetName": "name", "DeviceGetUUID": "uuid"}
 
 
 class _RefusedError(Exception):
-    """A call is answered by an error of nvml.h."""
+    """A call fails with an error of nvml.h (``nvmlReturn_t``)."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
         self.status = status
 
 
-def change(module: ModuleType) -> None:
-    """Let ``ctypes`` load the stand-in where the driver's library would be, and any other library as it is."""
-    load_plain = module.CDLL
+def patch(module: ModuleType) -> None:
+    """Let ``ctypes`` load the stand-in for the driver's library, and any other library as before."""
+    load_original = module.CDLL
 
-    def load_as_the_host(name: str | None, *arguments: Any, **options: Any) -> Any:
+    def load_as_host(name: str | None, *arguments: Any, **options: Any) -> Any:
         if name is not None and name.rpartition("/")[2].startswith("libnvidia-ml"):
             return load()
-        return load_plain(name, *arguments, **options)
+        return load_original(name, *arguments, **options)
 
-    vars(module)["CDLL"] = load_as_the_host
+    vars(module)["CDLL"] = load_as_host
 
 
 def load() -> Library:
-    """The library; raises ``OSError``, as the loader does, where the host has none."""
+    """The library; raises the loader's ``OSError`` where the host does not have it."""
     try:
         with open(f"{os.environ['IONET_ROOT']}/run/lab/gpus.json", encoding="utf-8") as file:
             return Library(json.load(file))
@@ -99,7 +99,7 @@ def load() -> Library:
 
 
 class Library:
-    """What ``CDLL`` returns: attributes are functions."""
+    """Takes the place of a ``CDLL``: its attributes are functions."""
 
     def __init__(self, driver: JsonObject) -> None:
         self._driver = driver
@@ -107,12 +107,12 @@ class Library:
 
     def __getattr__(self, name: str) -> Callable[..., int]:
         what = name.removeprefix("nvml").removesuffix("_v2").removesuffix("_v3")
-        call = self._call_of(what)
+        call = self._function(what)
         if not name.startswith("nvml") or call is None:
             raise AttributeError(f"libnvidia-ml.so.1: undefined symbol: {name}")
         return lambda *arguments: self._answer(what, call, arguments)
 
-    def _call_of(self, what: str) -> Call | None:
+    def _function(self, what: str) -> Call | None:
         if what in NUMBERS:
             return lambda card, *results: _put_all(card, NUMBERS[what], results)
         if what in TEXTS:
@@ -120,7 +120,7 @@ class Library:
         return _SYSTEM.get(what) or _DEVICE.get(what)
 
     def _answer(self, what: str, call: Call, arguments: tuple[Any, ...]) -> int:
-        """Call it with the card in place of its handle, and turn a refusal into the status that C returns."""
+        """Call the function with the GPU in place of its handle; returns the status that C returns."""
         try:
             if what in _SYSTEM:
                 call(self._driver, *arguments)
@@ -131,7 +131,7 @@ class Library:
         return SUCCESS
 
     def _card(self, what: str, handle: Any) -> JsonObject:
-        """The card, or the MIG device, that a handle stands for."""
+        """The GPU, or the MIG device, of a handle; raises ``_RefusedError`` when it is lost or refuses this function."""
         mig, number = divmod(ctypes.cast(handle, ctypes.c_void_p).value or 0, MIG_HANDLES)
         card = self._cards[number - 1]
         refusal = GPU_IS_LOST if card["is_lost"] else card["refusals"].get(f"nvml{what}")
@@ -141,7 +141,7 @@ class Library:
 
 
 def _as_card(card: JsonObject, mig: JsonObject) -> JsonObject:
-    """A MIG device as NVML shows it: under its card's name, with a UUID and memory of its own."""
+    """A MIG device in the form of a GPU: with the GPU's name, and a UUID and memory of its own."""
     return {**card, **mig, "name": f"{card['name']} MIG {mig['profile']}", "mig": []}
 
 
@@ -149,7 +149,7 @@ def _as_card(card: JsonObject, mig: JsonObject) -> JsonObject:
 
 
 def _put(result: Any, value: Any) -> None:
-    """Write a result to where C would: through a ``byref``, or into a buffer."""
+    """Write a result through a ``byref`` or into a buffer; ``None`` is refused as not supported."""
     target = getattr(result, "_obj", result)
     if value is None:
         raise _RefusedError(NOT_SUPPORTED)
@@ -170,13 +170,13 @@ def _number(card: JsonObject, path: str) -> int | None:
     return int(value * 1000) if path.endswith("_w") else int(value)
 
 
-def _plain(argument: Any) -> int:
-    """A number that was handed over, as a ctypes object or as it is."""
+def _int_of(argument: Any) -> int:
+    """The value of a ctypes object, or of a plain number."""
     return int(getattr(argument, "value", argument))
 
 
-def _list(values: list[Any], count: Any, items: Any, put: Callable[[int, Any], None]) -> None:
-    """As NVML hands lists over: too small a buffer is answered by how large it must be."""
+def _put_list(values: list[Any], count: Any, items: Any, put: Callable[[int, Any], None]) -> None:
+    """Write a list as NVML does: when the buffer is too small, only the needed size is written, and the call is refused."""
     room, count._obj.value = count._obj.value, len(values)
     if room < len(values):
         raise _RefusedError(INSUFFICIENT_SIZE)
@@ -201,11 +201,11 @@ def _cuda_version(driver: JsonObject, result: Any) -> None:
 
 
 def _handle_by_index(driver: JsonObject, index: Any, result: Any) -> None:
-    if _plain(index) >= len(driver["gpus"]):
+    if _int_of(index) >= len(driver["gpus"]):
         raise _RefusedError(INVALID_ARGUMENT)
-    if driver["gpus"][_plain(index)]["is_lost"]:
+    if driver["gpus"][_int_of(index)]["is_lost"]:
         raise _RefusedError(GPU_IS_LOST)
-    _put_handle(result, _plain(index) + 1)
+    _put_handle(result, _int_of(index) + 1)
 
 
 def _put_handle(result: Any, handle: int) -> None:
@@ -214,7 +214,7 @@ def _put_handle(result: Any, handle: int) -> None:
 
 def _process_name(driver: JsonObject, process: Any, name: Any, _size: Any) -> None:
     processes = [one for card in driver["gpus"] for one in card["processes"] or ()]
-    names = [one["name"] for one in processes if one["pid"] == _plain(process)]
+    names = [one["name"] for one in processes if one["pid"] == _int_of(process)]
     if not names:
         raise _RefusedError(NOT_FOUND)
     _put(name, f"/opt/{names[0]}/{names[0]}")
@@ -231,14 +231,14 @@ _SYSTEM: Final[dict[str, Call]] = {
     "SystemGetNVMLVersion": lambda driver, text, _size: _put(text, f"12.{driver['version']}"),
     "SystemGetProcessName": _process_name,
 }
-"""Functions that are not asked of a card."""
+"""Functions without a handle: they get the driver."""
 
 
 # --- functions of a card ---------------------------------------------------------------------------------------------
 
 
 def _memory(card: JsonObject, result: Any) -> None:
-    """Of either version of the structure."""
+    """Fill in either version of the structure."""
     memory = result._obj
     memory.total = card["memory_mib"] << 20
     memory.used = sum(one["memory_mib"] or 0 for one in card.get("processes") or ()) << 20
@@ -256,11 +256,11 @@ def _pci(card: JsonObject, result: Any) -> None:
 
 def _ecc_errors(card: JsonObject, kind: Any, _counter: Any, result: Any) -> None:
     names = ("ecc_corrected", "ecc_uncorrected")
-    _put(result, card["memory_health"][names[_plain(kind)]])
+    _put(result, card["memory_health"][names[_int_of(kind)]])
 
 
 def _retired_pages(card: JsonObject, cause: Any, count: Any, pages: Any, *_times: Any) -> None:
-    """All of them for the first cause (single-bit errors), none for the other."""
+    """All pages for cause 0 (single-bit errors), none for cause 1."""
     retired = card["memory_health"]["retired_pages"]
     if retired is None:
         raise _RefusedError(NOT_SUPPORTED)
@@ -268,7 +268,7 @@ def _retired_pages(card: JsonObject, cause: Any, count: Any, pages: Any, *_times
     def put(place: int, page: int) -> None:
         pages[place] = page
 
-    _list(list(range(retired if _plain(cause) == 0 else 0)), count, pages, put)
+    _put_list(list(range(retired if _int_of(cause) == 0 else 0)), count, pages, put)
 
 
 def _pending_retirement(card: JsonObject, result: Any) -> None:
@@ -277,7 +277,7 @@ def _pending_retirement(card: JsonObject, result: Any) -> None:
 
 
 def _threshold(card: JsonObject, kind: Any, result: Any) -> None:
-    _put(result, card["slowdown_c"] if _plain(kind) == SLOWDOWN else None)
+    _put(result, card["slowdown_c"] if _int_of(kind) == SLOWDOWN else None)
 
 
 def _temperature_v(card: JsonObject, result: Any) -> None:
@@ -300,13 +300,13 @@ def _processes(card: JsonObject, count: Any, items: Any) -> None:
         items[place].pid = process["pid"]
         items[place].usedGpuMemory = (process["memory_mib"] or 0) << 20
 
-    _list(card["processes"], count, items, put)
+    _put_list(card["processes"], count, items, put)
 
 
 def _mig_handle(card: JsonObject, index: Any, result: Any) -> None:
-    if _plain(index) >= len(card["mig"]):
+    if _int_of(index) >= len(card["mig"]):
         raise _RefusedError(NOT_FOUND)
-    _put_handle(result, (_plain(index) + 1) * MIG_HANDLES + card["index"] + 1)
+    _put_handle(result, (_int_of(index) + 1) * MIG_HANDLES + card["index"] + 1)
 
 
 def _mig_attributes(card: JsonObject, result: Any) -> None:
@@ -315,13 +315,13 @@ def _mig_attributes(card: JsonObject, result: Any) -> None:
 
 
 def _link_state(card: JsonObject, link: Any, result: Any) -> None:
-    if _plain(link) >= (card["nvlinks_max"] or 0):
+    if _int_of(link) >= (card["nvlinks_max"] or 0):
         raise _RefusedError(NOT_SUPPORTED if not card["nvlinks_max"] else INVALID_ARGUMENT)
-    _put(result, int(_plain(link) < card["nvlinks"]))
+    _put(result, int(_int_of(link) < card["nvlinks"]))
 
 
 def _field_values(card: JsonObject, count: Any, values: Any) -> None:
-    for value in list(values._obj)[: _plain(count)]:
+    for value in list(values._obj)[: _int_of(count)]:
         is_known = value.fieldId == LINK_COUNT_FIELD and card["nvlinks_max"]
         value.nvmlReturn = SUCCESS if is_known else NOT_SUPPORTED
         value.valueType = 1
@@ -353,3 +353,4 @@ _DEVICE: Final[dict[str, Call]] = {
     "DeviceGetTotalEccErrors": _ecc_errors,
     "DeviceGetUtilizationRates": _utilization,
 }
+"""Functions with a handle as first parameter: they get its GPU."""

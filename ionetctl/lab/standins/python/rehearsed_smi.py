@@ -1,4 +1,4 @@
-"""Stands for nvidia-smi on a rehearsal host: lists cards (``-L``) and answers ``--query-gpu`` as CSV, from ``gpus.json``."""
+"""Stands for nvidia-smi on a rehearsal host: lists the GPUs of ``gpus.json`` (``-L``) or prints ``--query-gpu`` as CSV."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ FIELDS: Final = {
     "utilization.gpu": "utilization_percent",
     "uuid": "uuid",
 }
-"""Field of ``--query-gpu`` → where its value stands."""
+"""Field of ``--query-gpu`` → the path of its value in a GPU's JSON object."""
 
 
 def main(arguments: list[str]) -> int:
-    """Print what is asked for; returns the exit status."""
+    """Print the list or the fields; returns the exit status."""
     driver = _driver()
     if driver is None:
         return NOT_COMMUNICATING
@@ -63,7 +63,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _driver() -> JsonObject | None:
-    """The driver; ``None``, with the reason said, where it does not answer."""
+    """The driver; prints the reason and returns ``None`` when it does not answer."""
     path = Path(os.environ["IONET_ROOT"], "run/lab/gpus.json")
     driver: JsonObject = json.loads(path.read_text()) if path.is_file() else {"status": NOT_COMMUNICATING}
     if driver["status"] == 0:
@@ -73,8 +73,8 @@ def _driver() -> JsonObject | None:
     if driver["status"] == MISMATCH:
         print("Failed to initialize NVML: Driver/library version mismatch")
     else:
-        words = "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver."
-        print(words, file=sys.stderr)
+        message = "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver."
+        print(message, file=sys.stderr)
     return None
 
 
