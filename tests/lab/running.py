@@ -1,4 +1,4 @@
-"""A region in this process, and hosts whose agents register with it: what the tests of the lab stand on."""
+"""A region in the test process, and hosts whose agents register with it, for the tests of the lab."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class RunningRegion:
     session: aiohttp.ClientSession
 
     async def call(self, method: str, path: str, **options: Any) -> aiohttp.ClientResponse:
-        """A call with the admin's token."""
+        """Send a request with the admin's token."""
         headers = {"X-Nomad-Token": self.token, **options.pop("headers", {})}
         response = await self.session.request(method, self.api_url + path, headers=headers, **options)
         await response.read()
@@ -90,7 +90,7 @@ async def running_region(
 
 
 def client_context(pki: Path) -> ssl.SSLContext:
-    """TLS of the admin, with the pair that the API demands."""
+    """The admin's TLS context, with the client certificate that the API requires."""
     context = ssl.create_default_context(cafile=str(pki / "ca.pem"))
     context.load_cert_chain(pki / "cli.pem", pki / "cli-key.pem")
     return context
@@ -128,7 +128,7 @@ plugin "{plugin}" {{
 
 @dataclass
 class Rig:
-    """A host's tree with everything an agent needs; tests spoil one thing and start it."""
+    """A host's tree with all that an agent needs; tests spoil one part of it and start the agent."""
 
     tree: Path
     name: str
@@ -137,7 +137,7 @@ class Rig:
     agents: list[asyncio.Task[None]] = field(default_factory=list)
 
     def configure(self, **changes: str) -> None:
-        """Write the client configuration, with ``changes`` of what stands in ``CONFIG``."""
+        """Write the client configuration: ``CONFIG`` with ``changes`` of its values."""
         values = {
             "name": self.name,
             "region": self.region.state.name,
@@ -170,7 +170,7 @@ class Rig:
         program.chmod(0o755)
 
     def agent(self) -> Agent:
-        """An agent that has started; it has not registered yet."""
+        """An agent that has been started and has not registered yet."""
         agent = Agent(self.tree, "127.0.0.1", "2.0.5", self.log.append)
         agent.start(("/etc/nomad.d",))
         return agent
@@ -182,7 +182,7 @@ class Rig:
 
 
 async def run_until(agent: Agent, log: list[str], line: str) -> None:
-    """Run ``agent`` until ``line`` stands in its log, at most ``DEADLINE_S``."""
+    """Run ``agent`` until ``line`` is in its log, for at most ``DEADLINE_S``."""
     seen = asyncio.Event()
     keep = agent.log
 
@@ -203,7 +203,7 @@ async def run_until(agent: Agent, log: list[str], line: str) -> None:
 
 
 def new_rig(folder: Path, name: str, region: RunningRegion, gpus: tuple[Gpu, ...] | None = None) -> Rig:
-    """A sound rig: right CA, certificate, plugin; no introduction yet."""
+    """A rig with the right CA, certificate and plugin, and without an introduction token."""
     shown = tuple(make_gpus(GPU_MODELS[0], name, 2)) if gpus is None else gpus
     build_tree(folder / name, sound_machine(name, cpu_cores=4, memory_gib=8, gpus=shown))
     rig = Rig(folder / name, name, region)

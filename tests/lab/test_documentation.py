@@ -1,4 +1,4 @@
-"""docs/reference/lab.md has the catalogues of faults and conditions as they are."""
+"""The tables of faults and conditions in docs/reference/lab.md are complete and exact."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PAGE: Final = (Path(__file__).parents[2] / "docs/reference/lab.md").read_text()
 
 
 def rows(heading: str) -> list[tuple[str, ...]]:
-    """The rows of the first table below a heading, without those of its head."""
+    """The rows of the first table below a heading, without its head."""
     section = PAGE.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
     table = re.search(r"^\| --- .*\n((?:\|.*\n)+)", section, re.MULTILINE)
     assert table is not None
@@ -21,18 +21,18 @@ def rows(heading: str) -> list[tuple[str, ...]]:
 
 
 def test_faults_are_listed() -> None:
-    """Each with what the host is, in the catalogue's order."""
+    """Each with its description, in the order of ``FAULTS``."""
     assert [row[:2] for row in rows("Faults")] == [
         (f"`{name}`", what) for name, what in assignment.FAULTS.items()
     ]
 
 
 def test_conditions_are_listed() -> None:
-    """Each with what the host is and the finding that it is made for, in the catalogue's order."""
+    """Each with its description and finding, in the order of ``CONDITIONS``."""
     expected = [(f"`{name}`", each.what, f"`{each.finding}`") for name, each in conditions.CONDITIONS.items()]
     assert rows("Conditions") == expected
 
 
-def test_conditions_are_made_for_findings_that_there_are() -> None:
-    """No code that the checks do not know."""
-    assert {each.finding for each in conditions.CONDITIONS.values()} <= set(CODES)
+def test_findings_of_conditions_exist() -> None:
+    """Each finding is the code of a check."""
+    assert {each.finding for each in conditions.CONDITIONS.values()} <= set(CHECKS)

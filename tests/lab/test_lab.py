@@ -1,4 +1,4 @@
-"""A whole rehearsal in processes of its own: what is served, what each fault looks like from outside, and its end."""
+"""A rehearsal in its own processes: what it serves, what a client sees of each fault, and how it is taken down."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SOUND = ""
 
 @dataclass
 class Fleet:
-    """The rehearsal that these tests share: a host for each fault, and one without any."""
+    """The rehearsal that these tests share: a host for each fault, and one without a fault."""
 
     lab: Lab
 
@@ -45,8 +45,8 @@ class Fleet:
         assert host.ssh.port is not None
         return host.name, host.address, host.ssh.host_keys[0], host.ssh.port
 
-    def promised_gpus(self, fault: str) -> int | None:
-        """How many cards the inventory promises of that host."""
+    def expected_gpus(self, fault: str) -> int | None:
+        """The number of GPUs that the inventory has for that host."""
         hosts = load_inventory(str(self.lab.inventory)).hosts
         return {str(host.name): host.gpus.count for host in hosts}[self.host(fault)[0]]
 
@@ -91,13 +91,13 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 
 async def test_a_sound_host_runs_commands_for_real(fleet: Fleet) -> None:
-    """Three streams, the exit status, and a tree that stands for the root: the control of all faults."""
+    """All three streams, exit status and file tree work without a fault: the control of all faults."""
     found = await fleet.run(SOUND, 'cat; echo "$IONET_ROOT" >&2; exit 7', b"input")
     assert found == (7, b"input", f"{fleet.tree(SOUND)}\n".encode())
 
 
-async def test_the_survey_tells_what_the_host_pretends_to_be(fleet: Fleet) -> None:
-    """The product's own script, unchanged, as root by sudo."""
+async def test_the_survey_reads_the_hosts_description(fleet: Fleet) -> None:
+    """The product's own script, unchanged, run through sudo."""
     status, out, err = await fleet.run(SOUND, "sudo -n sh -s -- N1 -", survey_script())
     facts = [line.split("\t") for line in out.decode().splitlines()]
     values = {fields[0]: fields[1] for fields in facts}
@@ -105,7 +105,7 @@ async def test_the_survey_tells_what_the_host_pretends_to_be(fleet: Fleet) -> No
     assert (values["init"], values["uid"], int(values["gpu.bus"])) == (
         "systemd",
         "0",
-        fleet.promised_gpus(SOUND),
+        fleet.expected_gpus(SOUND),
     )
 
 
@@ -116,15 +116,15 @@ async def test_a_large_input_arrives_whole(fleet: Fleet) -> None:
     assert (status, int(out)) == (0, len(data))
 
 
-async def test_a_signal_is_told_as_such(fleet: Fleet) -> None:
-    """Like sshd, a command that a signal ended has no exit status."""
+async def test_a_signal_is_reported(fleet: Fleet) -> None:
+    """As with sshd, a command that was ended by a signal has no exit status."""
     async with fleet.connect(SOUND) as connection:
         done = await connection.run("kill -9 $$")
     assert (done.exit_status, done.exit_signal and done.exit_signal[0]) == (-1, "KILL")
 
 
-async def test_a_command_goes_on_when_its_client_is_gone(fleet: Fleet) -> None:
-    """It sees the end of its input, and may finish what it began."""
+async def test_a_command_goes_on_without_its_client(fleet: Fleet) -> None:
+    """It gets end of file on its input and runs to its end."""
     mark = fleet.tree(SOUND) / "tmp/finished"
     os.mkfifo(mark)
     async with fleet.connect(SOUND) as connection:
@@ -134,8 +134,8 @@ async def test_a_command_goes_on_when_its_client_is_gone(fleet: Fleet) -> None:
     assert await asyncio.to_thread(mark.read_text) == "done\n"
 
 
-async def test_another_user_is_not_let_in(fleet: Fleet) -> None:
-    """The key is good for one name only."""
+async def test_another_user_is_refused(fleet: Fleet) -> None:
+    """The key is accepted for one user only."""
     _, address, key, port = fleet.host(SOUND)
     with pytest.raises(asyncssh.PermissionDenied):
         await asyncssh.connect(
@@ -160,8 +160,8 @@ async def test_another_user_is_not_let_in(fleet: Fleet) -> None:
         ("auth", asyncssh.PermissionDenied),
     ],
 )
-async def test_faults_that_keep_one_out(fleet: Fleet, fault: str, error: type[Exception]) -> None:
-    """Each fails in its own way, before any command."""
+async def test_faults_of_the_connection(fleet: Fleet, fault: str, error: type[Exception]) -> None:
+    """Each with the error of its fault, before a command runs."""
     with pytest.raises(error):
         async with fleet.connect(fault, timeout_s=1.0):
             pass
@@ -182,39 +182,39 @@ async def test_faults_that_keep_one_out(fleet: Fleet, fault: str, error: type[Ex
 async def test_faults_of_programs(
     fleet: Fleet, fault: str, command: str, expected: tuple[int, bytes, bytes]
 ) -> None:
-    """The program says what the original would say; on a sound host it does its work."""
+    """The program prints the original's error; on a host without the fault it works."""
     status, out, err = await fleet.run(fault, command)
     assert (status, out, err[: len(expected[2])]) == expected
 
 
 async def test_a_clock_that_is_off(fleet: Fleet) -> None:
-    """Ten minutes ahead of a sound host's."""
+    """It is ten minutes ahead."""
     ahead, sound = [int((await fleet.run(fault, "date +%s"))[1]) for fault in ("clock", SOUND)]
     assert abs(ahead - sound - 600) <= 5
 
 
 async def test_a_missing_gpu(fleet: Fleet) -> None:
-    """One card fewer than the host's rack has."""
+    """The PCI bus has one GPU fewer than the inventory."""
     counts = [
         len((await fleet.run(fault, "nvidia-smi -L"))[1].splitlines()) for fault in ("gpu-missing", SOUND)
     ]
-    assert [counts[0] + 1, counts[1]] == [fleet.promised_gpus("gpu-missing"), fleet.promised_gpus(SOUND)]
+    assert [counts[0] + 1, counts[1]] == [fleet.expected_gpus("gpu-missing"), fleet.expected_gpus(SOUND)]
 
 
 async def test_a_foreign_nomad_runs(fleet: Fleet) -> None:
-    """Active, enabled or not, and with an allocation."""
+    """Its service is active, and it has an allocation."""
     assert (await fleet.run("foreign-nomad", "systemctl is-active nomad"))[:2] == (0, b"active\n")
     assert len(list((fleet.tree("foreign-nomad") / "opt/nomad/data/alloc").iterdir())) == 1
 
 
-async def test_a_lock_that_somebody_holds(fleet: Fleet) -> None:
-    """The survey finds it, since its holder lives."""
+async def test_a_lock_of_another_rollout(fleet: Fleet) -> None:
+    """The survey reports it, since its owner is a running process."""
     _, out, _ = await fleet.run("locked", "sudo -n sh -s -- N1 -", survey_script())
     assert b"lock\tr-rehearsed\tsomebody@elsewhere\t2026-01-01T00:00:00Z\n" in out
 
 
 async def test_noise_comes_before_the_output(fleet: Fleet) -> None:
-    """Escape sequences in both outputs; the output itself is whole."""
+    """Escape sequences in both outputs, before the complete output."""
     status, out, err = await fleet.run("noisy", "echo hello")
     assert (status, out.startswith(b"\x1b[2J"), out.endswith(b"hello\n"), b"::error::" in err) == (
         0,
@@ -225,22 +225,22 @@ async def test_noise_comes_before_the_output(fleet: Fleet) -> None:
 
 
 async def test_endless_output_does_not_end(fleet: Fleet) -> None:
-    """However much is read, there is more."""
+    """After a large read there is still more."""
     async with fleet.connect("endless") as connection:
         process = await connection.create_process("true", encoding=None)
         assert len(await process.stdout.readexactly(1 << 20)) == 1 << 20
 
 
 @pytest.mark.parametrize(("fault", "first"), [("slow", 1 << 16), ("trickle", 1)])
-async def test_a_slow_line_is_slow(fleet: Fleet, fault: str, first: int) -> None:
-    """What a second's worth is comes first, whatever more there is."""
+async def test_a_slow_link_is_slow(fleet: Fleet, fault: str, first: int) -> None:
+    """The first read returns what the link carries in a second."""
     async with fleet.connect(fault) as connection:
         process = await connection.create_process("head -c 1000000 /dev/zero", encoding=None)
         assert len(await process.stdout.read(first + 1)) <= first
 
 
-async def test_a_host_that_babbles_leaves_the_others_their_time(fleet: Fleet) -> None:
-    """While one host's output never ends, and after its reader is gone, another one answers."""
+async def test_endless_output_does_not_block_other_hosts(fleet: Fleet) -> None:
+    """Another host answers while the output goes on, and after its reader has disconnected."""
     async with fleet.connect("endless") as connection:
         process = await connection.create_process("true", encoding=None)
         await process.stdout.readexactly(1 << 16)
@@ -250,7 +250,7 @@ async def test_a_host_that_babbles_leaves_the_others_their_time(fleet: Fleet) ->
 
 
 async def test_a_dropped_connection_drops_once(fleet: Fleet) -> None:
-    """In the middle of the first large upload; the second one arrives."""
+    """During the first large upload; the second one arrives."""
     data = bytes(1 << 20)
     async with fleet.connect("drop") as connection:
         cut = await connection.run("wc -c", input=data, encoding=None)
@@ -259,19 +259,19 @@ async def test_a_dropped_connection_drops_once(fleet: Fleet) -> None:
 
 
 def test_the_faults_are_written_down(fleet: Fleet) -> None:
-    """For tests and for people who want to know."""
+    """In ``faults.json``."""
     written = json.loads((fleet.lab.directory / "faults.json").read_text())
     assert (written, sorted(written.values())) == (dict(fleet.lab.faults), sorted(FAULTS))
 
 
-def test_what_is_secret_is_the_owners_alone(fleet: Fleet) -> None:
-    """Token, keys, and the plan that holds host keys."""
+def test_secret_files_are_private(fleet: Fleet) -> None:
+    """Token, keys, and the plan with the host keys have mode 0600."""
     names = ("token", "id_ed25519", "pki/ca-key.pem", "pki/cli-key.pem", "run/hosts-1.json")
     assert [oct((fleet.lab.directory / name).stat().st_mode & 0o777) for name in names] == ["0o600"] * 5
 
 
 def test_a_directory_in_use_is_refused(fleet: Fleet, tmp_path: Path) -> None:
-    """Neither a running rehearsal nor anybody's files are touched."""
+    """Neither a running rehearsal nor other files are touched."""
     (tmp_path / "precious").write_text("x")
     codes = []
     for directory in (fleet.lab.directory, tmp_path):
@@ -282,7 +282,7 @@ def test_a_directory_in_use_is_refused(fleet: Fleet, tmp_path: Path) -> None:
 
 
 def test_down_leaves_no_process_and_no_listener(tmp_path: Path) -> None:
-    """And a second down finds nothing to end; up and down again work in the same directory."""
+    """A second ``lab down`` ends nothing; ``lab up`` works again in the same directory."""
     for _ in range(2):
         lab = lab_up(LabSpec(2, tmp_path))
         host = load_inventory(str(lab.inventory)).hosts[0]
@@ -294,8 +294,8 @@ def test_down_leaves_no_process_and_no_listener(tmp_path: Path) -> None:
         assert lab_down(tmp_path) == []
 
 
-def test_down_signals_nobody_else(tmp_path: Path) -> None:
-    """A pid file whose process has another start time names a stranger."""
+def test_down_signals_no_other_process(tmp_path: Path) -> None:
+    """A process with another start time than the pid file's is not signalled."""
     lab_up(LabSpec(1, tmp_path))
     lab_down(tmp_path)
     stranger = {"pid": os.getppid(), "started": "1"}
@@ -304,13 +304,13 @@ def test_down_signals_nobody_else(tmp_path: Path) -> None:
 
 
 def test_down_without_a_rehearsal_is_a_usage_error(tmp_path: Path) -> None:
-    """A directory that is none is not looked into further."""
+    """A directory without a rehearsal is refused."""
     with pytest.raises(UsageError, match=r"there is no rehearsal"):
         lab_down(tmp_path)
 
 
 def test_in_the_foreground_it_ends_with_its_wait(tmp_path: Path) -> None:
-    """Also when the wait is broken off."""
+    """It is also taken down when the wait raises."""
     seen: list[Lab] = []
 
     def interrupted() -> None:
@@ -323,7 +323,7 @@ def test_in_the_foreground_it_ends_with_its_wait(tmp_path: Path) -> None:
 
 
 def test_a_process_that_dies_is_reported_with_its_log(tmp_path: Path) -> None:
-    """And nothing is left running."""
+    """No process is left running."""
     paths = LabPaths(tmp_path)
     paths.run.mkdir()
     processes.start_process(paths, "region", "ionetctl.lab.region.process")
@@ -331,8 +331,8 @@ def test_a_process_that_dies_is_reported_with_its_log(tmp_path: Path) -> None:
         processes.wait_ready(paths, "region", 20.0)
 
 
-def test_a_process_that_heeds_no_signal_is_killed(tmp_path: Path) -> None:
-    """Politely first, then not: a stopped process does not hear the polite one."""
+def test_a_process_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
+    """A stopped process ignores SIGTERM and gets SIGKILL."""
     lab = lab_up(LabSpec(1, tmp_path))
     for pid in lab.pids.values():
         os.kill(pid, signal.SIGSTOP)
@@ -353,10 +353,10 @@ def test_a_process_that_heeds_no_signal_is_killed(tmp_path: Path) -> None:
         ("chown", ("nobody:nogroup", "FILE"), ""),
     ],
 )
-async def test_standins_speak_as_the_originals(
+async def test_standins_print_what_the_originals_print(
     fleet: Fleet, tmp_path: Path, standin: str, arguments: tuple[str, ...], expected: str
 ) -> None:
-    """Owners show as root's, sudo drops its options, everything else is the original's."""
+    """Owners are shown as root, sudo removes its options, all else is the original's output."""
     file = tmp_path / "file"
     file.write_text("")
     file.chmod(0o640)
@@ -372,7 +372,7 @@ async def test_standins_speak_as_the_originals(
 
 
 def test_standins_are_sound_shell() -> None:
-    """Shellcheck finds nothing in any of them."""
+    """Shellcheck has no findings."""
     import subprocess
     import sys
 

@@ -1,4 +1,4 @@
-"""What a rehearsal consists of: faults by request and seed, and the inventory, which the product itself must load."""
+"""The plan of a rehearsal: faults by request and seed, and an inventory that the product can load."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ PORTS = {"ssh": 2222, "api": 4646, "rpc": 4647}
         ("wrong-key=5%", FaultRequest("wrong-key", 5, is_percentage=True)),
     ],
 )
-def test_a_request_is_a_count_or_a_share(text: str, expected: FaultRequest) -> None:
-    """As the command line takes it."""
+def test_a_request_is_a_count_or_a_percentage(text: str, expected: FaultRequest) -> None:
+    """In the syntax of ``--fault``."""
     assert parse_fault(text) == expected
 
 
@@ -42,14 +42,14 @@ def test_a_request_is_a_count_or_a_share(text: str, expected: FaultRequest) -> N
     ],
 )
 def test_a_bad_request_is_a_usage_error(text: str, code: str) -> None:
-    """With a code of its own."""
+    """With its error code."""
     with pytest.raises(UsageError) as caught:
         parse_fault(text)
     assert caught.value.code == code
 
 
 def test_an_unknown_fault_is_answered_by_the_list() -> None:
-    """The nearest one first, then all there are."""
+    """The most similar name first, then all names."""
     with pytest.raises(UsageError) as caught:
         parse_fault("unreachabel=1")
     assert (
@@ -61,13 +61,13 @@ def test_an_unknown_fault_is_answered_by_the_list() -> None:
 @pytest.mark.parametrize(
     ("share", "hosts", "count"), [(2, 200, 4), (2, 10, 1), (0, 10, 0), (100, 7, 7), (34, 3, 2)]
 )
-def test_a_share_is_rounded_up(share: int, hosts: int, count: int) -> None:
-    """Whoever asks for some gets one at least."""
+def test_a_percentage_is_rounded_up(share: int, hosts: int, count: int) -> None:
+    """A percentage above zero is one host at least."""
     assert FaultRequest("auth", share, is_percentage=True).count(hosts) == count
 
 
 def test_the_choice_depends_on_the_seed_alone() -> None:
-    """The same seed hits the same hosts; another one hits others."""
+    """The same seed chooses the same hosts; another seed chooses others."""
     hosts = [f"h{number}" for number in range(100)]
     requests = [parse_fault("auth=5"), parse_fault("clock=5%")]
     first, again, other = (assign(requests, hosts, seed) for seed in (1, 1, 2))
@@ -85,7 +85,7 @@ def test_more_faults_than_hosts_are_refused() -> None:
 
 
 def test_racks_have_sixteen_hosts_and_one_model() -> None:
-    """As an admin would have grouped them."""
+    """The inventory has a group for each rack."""
     hosts = plan_site(SPEC)
     racks = {rack: [host for host in hosts if host.rack == rack] for rack in {host.rack for host in hosts}}
     assert {
@@ -97,8 +97,8 @@ def test_racks_have_sixteen_hosts_and_one_model() -> None:
     }
 
 
-def test_a_host_that_lacks_a_card_still_is_promised_all() -> None:
-    """The fault is in the machine, not in the inventory."""
+def test_the_inventory_has_all_gpus_of_a_host_that_lacks_one() -> None:
+    """The inventory does not show the fault."""
     spec = LabSpec(1, Path("/nowhere"), (parse_fault("gpu-missing=1"),))
     (host,) = plan_site(spec)
     text = inventory_text(spec, [host], {host.name: "ssh-ed25519 AAAA"}, PORTS)
@@ -106,7 +106,7 @@ def test_a_host_that_lacks_a_card_still_is_promised_all() -> None:
 
 
 def test_addresses_are_all_different_and_loopback() -> None:
-    """Hosts beyond a thousand too."""
+    """Also with more than a thousand hosts."""
     addresses = [host.address for host in plan_site(LabSpec(2000, Path("/nowhere")))]
     assert (len(set(addresses)), {address[:7] for address in addresses}) == (2000, {"127.77."})
 
@@ -116,18 +116,18 @@ def test_addresses_are_all_different_and_loopback() -> None:
 )
 @pytest.mark.parametrize("model", GPU_MODELS, ids=lambda model: model.short)
 def test_every_condition_changes_a_sound_machine(name: str, model: GpuModel) -> None:
-    """Whatever cards the host has; but for those that only have a program of their own."""
+    """For each GPU model, but for conditions that are made by a program."""
     sound = SiteHost("h", "127.77.0.1", "r001", model, ())
     assert replace(sound, faults=(name,)).machine != sound.machine
 
 
 def test_faults_and_conditions_do_not_share_names() -> None:
-    """Both are asked for by the same option."""
+    """Both are requested by the same option."""
     assert set(FAULTS) & set(conditions.CONDITIONS) == set()
 
 
-def test_conditions_by_programs_have_some() -> None:
-    """A folder of stand-ins for each."""
+def test_conditions_by_programs_have_programs() -> None:
+    """Each has a directory of stand-ins."""
     folders = {path.name for path in (Path(lab.__file__).parent / "standins/faults").iterdir()}
     named = {name for name, each in conditions.CONDITIONS.items() if each.change is by_standin_program}
     assert (named, named <= folders) == ({"clock-apart", "not-root"}, True)

@@ -1,4 +1,4 @@
-"""Rehearsals for the tests of this folder: one a module, each with ports, state and cache of its own."""
+"""Rehearsals for the tests of this folder: each has its own ports, state and cache."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class RaiseFleet(Protocol):
 
 
 class NewAdmin(Protocol):
-    """Somebody with a home that nobody else has; ``variables`` go into their environment."""
+    """An admin with a new home directory; ``variables`` are added to the environment."""
 
     def __call__(self, **variables: str) -> Admin: ...
 

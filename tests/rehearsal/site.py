@@ -28,15 +28,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PATIENCE_S: Final = 240.0
-"""For one run of the command line: two cores may be shared by many."""
+"""For one run of the command line, on a machine whose cores may be busy."""
 ALL_AT_ONCE: Final = ("--canary=0", "--batch-size=100%")
 RUNS_OF_THE_LAB: Final = "run/lab"
-"""Pipes and answers of the stand-ins: the only files of a host that change when nothing is done to it."""
+"""Pipes and files of the stand-ins: the only files of a host that change without an apply."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A process that ended."""
+    """The result of a process that has ended."""
 
     exit_code: int
     stdout: str
@@ -57,13 +57,13 @@ class Ended:
         return {host["name"]: host["outcome"] for host in self.document["hosts"]}
 
     def host(self, name: str) -> Any:
-        """What the document says of one host."""
+        """The entry of one host in the document."""
         return next(host for host in self.document["hosts"] if host["name"] == name)
 
 
 @dataclass(frozen=True, slots=True)
 class Admin:
-    """Somebody who runs ``ionetctl`` without a terminal, from a home of their own."""
+    """An admin who runs ``ionetctl`` without a terminal, with a home directory of their own."""
 
     home: Path
     variables: dict[str, str] = field(default_factory=dict)
@@ -74,7 +74,7 @@ class Admin:
         return self.home / "state"
 
     def environment(self) -> dict[str, str]:
-        """All the environment there is: nothing of the user's own but where programs are."""
+        """The whole environment of the commands: of the user's own only ``PATH``."""
         return {
             "PATH": os.environ["PATH"],
             "HOME": str(self.home),
@@ -83,7 +83,7 @@ class Admin:
         } | self.variables
 
     def run(self, *arguments: str, **variables: str) -> Ended:
-        """Run a command to its end."""
+        """Run a command and wait for its end."""
         done = subprocess.run(
             [sys.executable, "-m", "ionetctl", *arguments],
             stdin=subprocess.DEVNULL,
@@ -96,7 +96,7 @@ class Admin:
         return Ended(done.returncode, done.stdout, done.stderr)
 
     def enroll(self, inventory: Path, *options: str, **variables: str) -> Ended:
-        """Enrol without asking, all hosts at once unless ``options`` say otherwise, and answer in JSON."""
+        """Run ``enroll`` without confirmation and with JSON output, all hosts in one wave unless ``options`` say otherwise."""
         return self.run("enroll", str(inventory), "--yes", *ALL_AT_ONCE, "-o", "json", *options, **variables)
 
     def start(self, *arguments: str) -> Running:
@@ -122,13 +122,13 @@ class Admin:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A command under way; ``events`` has what it streamed so far."""
+    """A running command; ``events`` has what it has streamed so far."""
 
     process: subprocess.Popen[str]
     events: list[Any] = field(default_factory=list)
 
     def until(self, **wanted: object) -> Any:
-        """The next event with these values; raises ``EOFError``, with what it said, when there is none."""
+        """The next event with these values; raises ``EOFError``, with the command's standard error, when there is none."""
         assert self.process.stdout is not None
         for line in self.process.stdout:
             event = msgspec.json.decode(line)
@@ -148,7 +148,7 @@ class Running:
         return Ended(self.process.returncode, "\n".join([*lines, out]), err)
 
     def kill(self) -> None:
-        """End it as a power cut would."""
+        """Kill it (SIGKILL)."""
         self.process.kill()
         self.process.communicate()
 
@@ -162,7 +162,7 @@ class Rehearsal:
 
     @property
     def inventory(self) -> Path:
-        """What the admin would have written."""
+        """The inventory of the rehearsal."""
         return self.directory / "inventory.yaml"
 
     @property
@@ -172,7 +172,7 @@ class Rehearsal:
 
     @property
     def sound(self) -> list[str]:
-        """The hosts that nothing is wrong with."""
+        """The hosts without a fault."""
         return [host for host in self.hosts if host not in self.faults]
 
     def having(self, fault: str) -> str:
@@ -180,7 +180,7 @@ class Rehearsal:
         return next(host for host, its in self.faults.items() if its == fault)
 
     def tree(self, host: str) -> Path:
-        """What stands for ``/`` on a host."""
+        """The directory that stands for ``/`` on a host."""
         return self.directory / "hosts" / host
 
     def edited(self, name: str, *replacements: tuple[str, str]) -> Path:
@@ -194,7 +194,7 @@ class Rehearsal:
         return path
 
     def snapshot(self, host: str) -> dict[str, tuple[int, int, str]]:
-        """Path → mode, time of change in ns, and digest or link: two that are equal say that nothing was touched.
+        """Path → mode, modification time in ns, and digest or link target: equal snapshots mean that nothing was changed.
 
         The agent's entry in the process table is among them: it is written at its start.
         """
@@ -202,11 +202,11 @@ class Rehearsal:
         return {str(path.relative_to(tree)): _seen(path) for path in _everything(tree)}
 
     def snapshots(self) -> dict[str, dict[str, tuple[int, int, str]]]:
-        """Of every host."""
+        """The snapshot of every host."""
         return {host: self.snapshot(host) for host in self.hosts}
 
     def leftovers(self, host: str) -> list[str]:
-        """What an apply must not leave behind and did."""
+        """The files that an apply should have removed and did not."""
         tree = self.tree(host)
         ours = [tree / "var/lib/ionet" / name for name in ("staging", "pending", "rollback", "lock")]
         token = tree / "opt/nomad/data/client/intro_token.jwt"
@@ -214,7 +214,7 @@ class Rehearsal:
         return sorted(str(path.relative_to(tree)) for path in (*found, *tree.rglob("*.ionet-new*")))
 
     def wait_unlocked(self, host: str) -> None:
-        """Return once no apply is at work on the host any more."""
+        """Return once no apply is running on the host."""
         lock = self.tree(host) / "var/lib/ionet/lock"
         wait_until(lambda: not lock.is_symlink(), f"{host} is unlocked")
 
@@ -234,7 +234,7 @@ class Rehearsal:
 
     @contextlib.contextmanager
     def region_misbehaving(self, mode: str) -> Iterator[None]:
-        """Within the block the region answers every call as ``mode`` says (see docs/reference/lab.md)."""
+        """Within the block the region answers every call with the failure ``mode`` (see docs/reference/lab.md)."""
         control = self.directory / "run/region-control.json"
         control.write_text(json.dumps({"api": mode}))
         with self.api() as api:
@@ -255,27 +255,27 @@ class Rehearsal:
             nodes = api.get("/v1/nodes").raise_for_status().json()
         return [node["Status"] for node in nodes if node["Name"] == name] == ["ready"]
 
-    # --- what happens on hosts ---------------------------------------------------------------------------------------
+    # --- scripts on the hosts ---------------------------------------------------------------------------------------
 
     def hook(self) -> None:
-        """Let ``before_start`` and ``hold`` reach all hosts: the stand-in for systemctl gets a doorman."""
+        """Put a wrapper in front of every host's systemctl, which ``before_start`` and ``hold`` need."""
         programs = self.directory / "bin"
         (programs / "real").mkdir()
         (programs / "common/systemctl").rename(programs / "real/systemctl")
         doorman = programs / "common/systemctl"
-        doorman.write_text(_DOORMAN)
+        doorman.write_text(_WRAPPER)
         doorman.chmod(0o755)
 
     def before_start(self, host: str, script: str) -> None:
-        """Run ``script`` on the host whenever its agent is about to be started; the start fails where it does."""
+        """Run ``script`` on the host before each start of its agent; when the script fails, so does the start."""
         (self.tree(host) / _BEFORE_START).write_text(script)
 
     def well_again(self, host: str) -> None:
-        """Let the host's agent start as it is."""
+        """Remove the host's script again."""
         (self.tree(host) / _BEFORE_START).unlink()
 
     def hold(self, host: str) -> Hold:
-        """Keep the host from starting its agent until released."""
+        """Block the start of the host's agent until ``release``."""
         sign = self.tree(host) / RUNS_OF_THE_LAB / "hold"
         sign.touch()
         self.before_start(host, _WAIT)
@@ -284,16 +284,16 @@ class Rehearsal:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """A host that waits in front of its agent's start as long as ``sign`` is there."""
+    """A host whose agent's start waits for as long as the file ``sign`` exists."""
 
     sign: Path
 
     def wait_reached(self) -> None:
-        """Return once the host stands there."""
+        """Return once the host waits."""
         wait_until(self.sign.with_name("held").exists, f"{self.sign} is reached")
 
     def release(self) -> None:
-        """Let it go on, for good."""
+        """Let the start continue, and later ones too."""
         self.sign.unlink()
 
 
@@ -302,8 +302,8 @@ _WAIT: Final = """cd "$IONET_ROOT/run/lab"
 : >held
 while [ -e hold ]; do sleep 0.1; done
 """
-_DOORMAN: Final = f"""#!/bin/sh
-# Runs what a test wants to happen on this host before its agent is started, then the stand-in itself.
+_WRAPPER: Final = f"""#!/bin/sh
+# Runs the script of a test before this host's agent is started, then the stand-in itself.
 case " $* " in
 *' start '* | *' restart '*)
     if [ -e "$IONET_ROOT/{_BEFORE_START}" ]; then sh "$IONET_ROOT/{_BEFORE_START}" || exit 1; fi

@@ -26,12 +26,12 @@ def rehearsal(raise_fleet: RaiseFleet) -> Iterator[Rehearsal]:
 
 
 def codes(ended: Ended) -> list[str | None]:
-    """The hosts' codes in the inventory's order, ``None`` where one is well."""
+    """The hosts' error codes in the inventory's order, ``None`` for a host without an error."""
     return [(host["error"] or {}).get("code") for host in ended.document["hosts"]]
 
 
 def test_too_many_failures_stop_it_and_resuming_goes_on(rehearsal: Rehearsal, new_admin: NewAdmin) -> None:
-    """With one failure allowed the second ends it with 10; the rest is skipped, and done once the cause is gone."""
+    """With one failure allowed the second one ends it with exit code 10; a resumed rollout enrols the skipped hosts."""
     admin = new_admin()
     hosts = rehearsal.hosts[:5]
     for host in hosts[1:3]:
@@ -53,7 +53,7 @@ def test_too_many_failures_stop_it_and_resuming_goes_on(rehearsal: Rehearsal, ne
 
 
 def test_failing_canary_ends_it(rehearsal: Rehearsal, new_admin: NewAdmin) -> None:
-    """What the canary dies of the others never meet: 10, and they are as they were; later it goes on."""
+    """Later waves do not start: exit code 10 and unchanged hosts, until the rollout is resumed."""
     admin = new_admin()
     canary, *others = rehearsal.hosts[5:8]
     rehearsal.before_start(canary, FAILS)
@@ -70,7 +70,7 @@ def test_failing_canary_ends_it(rehearsal: Rehearsal, new_admin: NewAdmin) -> No
 
 
 def test_failures_within_the_budget_do_not_stop_it(rehearsal: Rehearsal, new_admin: NewAdmin) -> None:
-    """The control: as many failures as allowed, everybody has their turn, and the exit code is theirs."""
+    """The control: with as many failures as allowed every host is tried, and the exit code is that of the failures."""
     hosts = rehearsal.hosts[8:10]
     rehearsal.before_start(hosts[0], FAILS)
     ended = new_admin().enroll(

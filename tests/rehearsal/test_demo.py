@@ -15,20 +15,20 @@ pytestmark = pytest.mark.timeout(300)
 
 
 def bearing(mark: str) -> list[int]:
-    """The ids of the processes in whose environment ``mark`` stands."""
+    """The ids of the processes with ``mark`` in their environment."""
     found = []
     for environ in Path("/proc").glob("[0-9]*/environ"):
         try:
             content = environ.read_bytes()
         except OSError:
-            continue  # it is gone, or not ours
+            continue  # it has ended, or belongs to another user
         if mark.encode() in content:
             found.append(int(environ.parent.name))
     return found
 
 
-def test_demo_rehearses_and_goes(new_admin: NewAdmin, tmp_path: Path) -> None:
-    """All hosts enrolled and shown, said to be a rehearsal; no process, file or record stays."""
+def test_demo_enrols_and_leaves_nothing(new_admin: NewAdmin, tmp_path: Path) -> None:
+    """All hosts are enrolled and shown, the output says that it is a rehearsal, and no process, file or record is left."""
     mark = uuid.uuid4().hex
     admin = new_admin(REHEARSAL_MARK=mark, TMPDIR=str(tmp_path))
     demo = admin.run("demo", "--hosts=4")
@@ -40,8 +40,8 @@ def test_demo_rehearses_and_goes(new_admin: NewAdmin, tmp_path: Path) -> None:
     assert not admin.state.exists()
 
 
-def test_processes_of_a_fleet_bear_the_mark(new_admin: NewAdmin, tmp_path: Path) -> None:
-    """The control: of a fleet that is up there are processes, and ``lab down`` ends them."""
+def test_processes_of_a_fleet_have_the_mark(new_admin: NewAdmin, tmp_path: Path) -> None:
+    """The control: a running fleet has such processes, and ``lab down`` ends them."""
     mark = uuid.uuid4().hex
     admin = new_admin(REHEARSAL_MARK=mark)
     up = admin.run("lab", "up", "--detach", "--hosts=1", f"--dir={tmp_path}/lab")

@@ -42,7 +42,7 @@ def run_script(admin: Admin, workspace: Path, inventory: Path) -> subprocess.Com
 def test_first_run_enrols_and_second_finds_nothing(
     raise_fleet: RaiseFleet, new_admin: NewAdmin, tmp_path: Path
 ) -> None:
-    """Hosts that differ are enrolled and reported; then every host is as it should be."""
+    """The first run enrols and reports the hosts; for the second one they are all unchanged."""
     with raise_fleet(3) as fleet:
         admin = new_admin()
         first = run_script(admin, tmp_path / "first", fleet.inventory)
@@ -55,10 +55,10 @@ def test_first_run_enrols_and_second_finds_nothing(
     assert (second.returncode, second.stdout) == (0, "every host is as it should be\n")
 
 
-def test_unreachable_host_does_not_hold_up_the_others(
+def test_unreachable_host_does_not_delay_the_others(
     raise_fleet: RaiseFleet, new_admin: NewAdmin, tmp_path: Path
 ) -> None:
-    """The others are enrolled, the dead one is named with its code, and the script ends with 4."""
+    """The others are enrolled, the unreachable one is listed with its code, and the script exits with 4."""
     with raise_fleet(3, "unreachable=1") as fleet:
         done = run_script(new_admin(), tmp_path / "job", fleet.inventory)
         [dead] = fleet.faults

@@ -1,4 +1,4 @@
-"""A host for each thing that can be wrong with one, all in one rollout: each ends in its own way, and none takes others along."""
+"""A host for each fault, all in one rollout: each has the outcome of its fault, and none affects another host."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SOUND: Final = 2
 LEFT_OUT: Final = frozenset({"slow", "trickle"})
-"""They are about time alone, of which they would take minutes."""
+"""They change nothing but speed, and would take minutes."""
 TESTED_FAULTS: Final = tuple(name for name in FAULTS if name not in LEFT_OUT)
 ENDS: Final = {
     # fault: outcome, code, step, attempts
@@ -64,7 +64,7 @@ class Faulty:
 
 
 def hurry(rehearsal: Rehearsal) -> None:
-    """Where a start hangs, wait five seconds for it and not ninety."""
+    """Shorten the wait for a start that hangs from ninety seconds to five."""
     folder = rehearsal.directory / "bin/start-hangs"
     folder.mkdir()
     (folder / "timeout").write_text(
@@ -85,18 +85,18 @@ def faulty(raise_fleet: RaiseFleet, new_admin: NewAdmin) -> Iterator[Faulty]:
 
 @pytest.mark.parametrize("fault", TESTED_FAULTS)
 def test_each_fault_ends_in_its_own_way(faulty: Faulty, fault: str) -> None:
-    """Outcome, code, the step in which it showed, and as many attempts as make sense: one where a login was refused."""
+    """Outcome, code, the step that failed, and the number of attempts: one where another attempt would be pointless."""
     assert faulty.end_of(fault) == ENDS[fault]
 
 
 @pytest.mark.parametrize("host", range(SOUND))
 def test_sound_hosts_are_enrolled_all_the_same(faulty: Faulty, host: int) -> None:
-    """Whatever happens to the others."""
+    """The faults of other hosts do not matter."""
     assert faulty.ended.outcomes()[faulty.rehearsal.sound[host]] == "enrolled"
 
 
 def test_exit_code_is_the_worst_of_all(faulty: Faulty) -> None:
-    """Of 6, 7, 5, 8 and 4 it is 6: a host key was not the pinned one."""
+    """Of 6, 7, 5, 8 and 4 it is 6: a host key differs from the pinned one."""
     assert (faulty.ended.exit_code, faulty.ended.document["exit_code"]) == (6, 6)
 
 
@@ -110,7 +110,7 @@ def test_exit_code_is_the_worst_of_all(faulty: Faulty) -> None:
     ],
 )
 def test_exit_code_by_the_hosts_at_hand(faulty: Faulty, faults: tuple[str, ...], expected: int) -> None:
-    """The worst end decides, among hosts that are as they should be."""
+    """The worst outcome decides, beside hosts without a fault."""
     chosen = [*map(faulty.rehearsal.having, faults), *faulty.rehearsal.sound]
     ended = faulty.admin.enroll(
         faulty.rehearsal.inventory, "--max-failures=100%", f"--limit={','.join(chosen)}"
@@ -120,14 +120,14 @@ def test_exit_code_by_the_hosts_at_hand(faulty: Faulty, faults: tuple[str, ...],
 
 @pytest.mark.parametrize("fault", UNTOUCHED)
 def test_refused_hosts_are_as_they_were(faulty: Faulty, fault: str) -> None:
-    """What is wrong is found before anything is changed."""
+    """The fault is found before anything is changed."""
     host = faulty.rehearsal.having(fault)
     assert faulty.rehearsal.snapshot(host) == faulty.before[host]
 
 
 @pytest.mark.parametrize("fault", ROLLED_BACK)
 def test_hosts_whose_agent_does_not_start_are_put_back(faulty: Faulty, fault: str) -> None:
-    """No configuration, program or unit stays, and nothing of the apply either."""
+    """No configuration, program, unit or temporary file is left."""
     host = faulty.rehearsal.having(fault)
     tree = faulty.rehearsal.tree(host)
     places = ("etc/nomad.d", "opt/nomad/releases", "usr/local/bin", "etc/systemd/system")
@@ -137,12 +137,12 @@ def test_hosts_whose_agent_does_not_start_are_put_back(faulty: Faulty, fault: st
 
 @pytest.mark.parametrize("fault", ["noisy", "drop", "no-route", "disk-full"])
 def test_nothing_is_left_of_an_apply(faulty: Faulty, fault: str) -> None:
-    """Neither where it was told twice, nor where the region never showed the node or the disk was full."""
+    """Not after two attempts, a node that was never confirmed, or a full disk."""
     assert faulty.rehearsal.leftovers(faulty.rehearsal.having(fault)) == []
 
 
 def test_messages_tell_what_to_look_for(faulty: Faulty) -> None:
-    """The owner of a lock and since when, the version and jobs of a foreign agent, both counts of cards."""
+    """A lock's owner and time, a foreign agent's version and jobs, the expected and the found number of GPUs."""
     said = {
         fault: faulty.ended.host(faulty.rehearsal.having(fault))["error"]["message"]
         for fault in ("locked", "foreign-nomad", "gpu-missing", "start-fails")
@@ -156,7 +156,7 @@ def test_messages_tell_what_to_look_for(faulty: Faulty) -> None:
 
 
 def test_nothing_raw_of_a_noisy_host_is_shown(faulty: Faulty) -> None:
-    """No escape sequence, no direction mark, no workflow command at the beginning of a line; on the host there are."""
+    """No escape sequence, no direction mark, no workflow command at the start of a line; the host's output has them."""
     raw = (faulty.rehearsal.tree(faulty.rehearsal.having("noisy")) / "etc/os-release").read_text()
     report = faulty.admin.run("rollouts", "show", "-vv")
     shown = [faulty.ended.stdout, faulty.ended.stderr, report.stdout, report.stderr]
@@ -166,13 +166,13 @@ def test_nothing_raw_of_a_noisy_host_is_shown(faulty: Faulty) -> None:
 
 
 def is_raw(text: str) -> bool:
-    """Whether a terminal or a CI system would obey something in it."""
+    """Whether the text has something that a terminal or a CI system would act on."""
     is_command = any(line.lstrip().startswith("::") for line in text.splitlines())
     return is_command or any(sign in text for sign in "\x1b\u202e\x07")
 
 
 def test_foreign_agent_is_replaced_where_that_is_asked_for(faulty: Faulty) -> None:
-    """With ``--takeover`` the host is enrolled, and what was configured there is kept aside."""
+    """With ``--takeover`` the host is enrolled, and the previous configuration is saved."""
     host = faulty.rehearsal.having("foreign-nomad")
     tree = faulty.rehearsal.tree(host)
     foreign = (tree / "etc/nomad.d/nomad.hcl").read_text()

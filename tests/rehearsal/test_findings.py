@@ -1,4 +1,4 @@
-"""A fleet in which every check fires: a host for each condition that a check is there for, and sound ones as the control."""
+"""Every check reports on a fleet with a host for each condition; hosts without one are the control."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FAULTS: Final = {
     "gpu-missing": "gpu_count_mismatch",
     "locked": "host_locked",
 }
-"""Faults of the lab that a survey finds, and by which code."""
+"""Fault → the code by which a survey reports it."""
 ALSO: Final = {
     "clock": {"clock_apart"},
     "clock-apart": {"clock_off"},
@@ -40,13 +40,13 @@ ALSO: Final = {
     "root-small": {"docker_disk_low"},
     "secure-boot": {"driver_missing"},
 }
-"""Conditions and faults that others are part of, and what those are found by."""
+"""Condition or fault → codes of the findings that it causes besides its own."""
 BY_HAND: Final = {"name_taken", "reserved_gpu_unknown"}
-"""Findings that region and inventory have a part in: made by a test of their own."""
+"""Findings that depend on region or inventory too: each has a test of its own."""
 NOT_REHEARSED: Final = {
     "nat_connections": "it takes a hundred hosts that reach servers with public addresses",
 }
-"""Code → why no rehearsal can show it."""
+"""Code → why no rehearsal can produce it."""
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -59,7 +59,7 @@ class Surveyed:
     findings: dict[str, set[str]]
 
     def of(self, condition: str) -> list[set[str]]:
-        """What was found of each host with this condition."""
+        """The codes for each host with this condition."""
         return [self.findings[host] for host, its in self.rehearsal.faults.items() if its == condition]
 
 
@@ -71,7 +71,7 @@ def surveyed(raise_fleet: RaiseFleet, new_admin: NewAdmin) -> Iterator[Surveyed]
 
 
 def preflight(admin: Admin, inventory: Path) -> dict[str, set[str]]:
-    """Host → codes of its findings; a few hosts at a time, so that no program runs into its deadline here."""
+    """Host → codes of its findings; few hosts at a time, so that no program exceeds its time limit on a busy machine."""
     ended = admin.run("preflight", str(inventory), "--concurrency=6", "-o", "ndjson")
     found: defaultdict[str, set[str]] = defaultdict(set)
     for event in ended.lines:
@@ -82,32 +82,32 @@ def preflight(admin: Admin, inventory: Path) -> dict[str, set[str]]:
 
 @pytest.mark.parametrize("condition", CONDITIONS)
 def test_each_condition_is_found_and_nothing_else(surveyed: Surveyed, condition: str) -> None:
-    """By the finding that it is made for, on every host that has it."""
+    """Every host that has the condition has its finding."""
     codes = {CONDITIONS[condition].finding} | ALSO.get(condition, set())
     assert surveyed.of(condition) == [codes] * (1 + (condition in CLONES))
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_faults_are_found_that_a_survey_can_see(surveyed: Surveyed, fault: str) -> None:
-    """Before anything is changed."""
+    """The survey reports them, so nothing was changed."""
     assert surveyed.of(fault) == [{FAULTS[fault]} | ALSO.get(fault, set())]
 
 
 @pytest.mark.parametrize("number", range(SOUND))
 def test_nothing_is_found_of_a_sound_host(surveyed: Surveyed, number: int) -> None:
-    """Not even a word of information."""
+    """Not even a finding of severity info."""
     assert surveyed.findings[surveyed.rehearsal.sound[number]] == set()
 
 
 def test_every_check_is_rehearsed() -> None:
-    """A new check needs a condition, or a reason why there is none."""
+    """Each check has a condition, or a reason why there is none."""
     rehearsed = {condition.finding for condition in CONDITIONS.values()} | set(FAULTS.values()) | BY_HAND
     assert rehearsed.isdisjoint(NOT_REHEARSED)
     assert rehearsed | set(NOT_REHEARSED) == set(CODES)
 
 
-def test_a_name_that_another_node_bears(raise_fleet: RaiseFleet, new_admin: NewAdmin) -> None:
-    """A host that was enrolled and lost its id comes back as another node: found there, and not on its neighbour."""
+def test_a_name_that_another_node_has(raise_fleet: RaiseFleet, new_admin: NewAdmin) -> None:
+    """A host that was enrolled and has lost its client id has the finding; its neighbour has not."""
     admin = new_admin()
     with raise_fleet(2) as rehearsal:
         first, second = rehearsal.hosts
@@ -116,8 +116,8 @@ def test_a_name_that_another_node_bears(raise_fleet: RaiseFleet, new_admin: NewA
         assert preflight(admin, rehearsal.inventory) == {first: {"name_taken"}, second: set()}
 
 
-def test_a_reserved_gpu_that_the_host_has_not(raise_fleet: RaiseFleet, new_admin: NewAdmin) -> None:
-    """Index 8 of eight cards; index 7 there is."""
+def test_a_reserved_gpu_that_the_host_does_not_have(raise_fleet: RaiseFleet, new_admin: NewAdmin) -> None:
+    """Index 8 is an error with eight GPUs; index 7 is not."""
     admin = new_admin()
     with raise_fleet(2) as rehearsal:
         first, second = rehearsal.hosts

@@ -1,4 +1,4 @@
-"""A fleet from bare to shown, and shown again: nothing is done twice, and what is there is read off the hosts."""
+"""A fleet is enrolled, shown and enrolled again: the second run changes nothing, and the state is read from the hosts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.timeout(600)
 
 @dataclass(frozen=True, slots=True)
 class Enrolled:
-    """A fleet that was enrolled with everybody's defaults, and how that went."""
+    """A fleet that was enrolled with default options, and the result."""
 
     admin: Admin
     rehearsal: Rehearsal
@@ -37,12 +37,12 @@ def fleet(raise_fleet: RaiseFleet, new_admin: NewAdmin) -> Iterator[Enrolled]:
 
 
 def counts(ended: Ended) -> dict[str, int]:
-    """What a document counts, without what it counts none of."""
+    """The document's counts that are not zero."""
     return {result: count for result, count in ended.document["summary"].items() if count}
 
 
 def test_all_hosts_are_enrolled(fleet: Enrolled) -> None:
-    """In a canary and waves of a tenth, each once, with the GPUs that were promised."""
+    """In a canary and waves of a tenth, each host once, with the GPUs that the inventory expects."""
     hosts = fleet.ended.document["hosts"]
     seen = [
         (host["outcome"], host["attempts"], host["gpus"]["seen"] == host["gpus"]["expected"])
@@ -53,14 +53,14 @@ def test_all_hosts_are_enrolled(fleet: Enrolled) -> None:
 
 
 def test_node_ids_are_the_hosts_own(fleet: Enrolled) -> None:
-    """What the region was asked about is what lies on each host."""
+    """The id in the document is the client id on the host."""
     client_id = "opt/nomad/data/client/client-id"
     lying = {host: (fleet.rehearsal.tree(host) / client_id).read_text() for host in fleet.rehearsal.hosts}
     assert {host["name"]: host["node_id"] for host in fleet.ended.document["hosts"]} == lying
 
 
 def test_status_shows_all_of_them_ready(fleet: Enrolled) -> None:
-    """The catalog refreshed from the region, without the inventory."""
+    """From the catalog and the region, without the inventory."""
     status = fleet.admin.run("status", "-o", "json")
     assert (status.exit_code, status.document["summary"]["ready"], len(status.document["nodes"])) == (
         0,
@@ -70,7 +70,7 @@ def test_status_shows_all_of_them_ready(fleet: Enrolled) -> None:
 
 
 def test_verify_asks_the_region_alone(fleet: Enrolled) -> None:
-    """All confirmed, and no host was asked."""
+    """All nodes are confirmed, and no host is contacted."""
     before = fleet.rehearsal.snapshots()
     verify = fleet.admin.run("verify", str(fleet.rehearsal.inventory), "-o", "json")
     assert (verify.exit_code, verify.document["summary"]) == (
@@ -81,7 +81,7 @@ def test_verify_asks_the_region_alone(fleet: Enrolled) -> None:
 
 
 def test_second_enrolment_touches_nothing(fleet: Enrolled) -> None:
-    """Every file, its time and the agents' starts are as before."""
+    """Every file, its modification time and the number of agent starts stay the same."""
     before = fleet.rehearsal.snapshots()
     again = fleet.admin.enroll(fleet.rehearsal.inventory)
     assert (again.exit_code, counts(again)) == (0, {"hosts": HOSTS, "unchanged": HOSTS})
@@ -94,8 +94,8 @@ def test_check_of_a_converged_fleet_plans_nothing(fleet: Enrolled) -> None:
     assert (check.exit_code, counts(check)) == (0, {"hosts": HOSTS, "unchanged": HOSTS})
 
 
-def test_what_changes_is_read_off_the_hosts(fleet: Enrolled) -> None:
-    """With all records gone and one host's file edited, exactly that host changes, and is as it was."""
+def test_changes_are_read_from_the_hosts(fleet: Enrolled) -> None:
+    """Without journals and catalog, a host with an edited file is the only one that is changed, back to what it was."""
     shutil.rmtree(fleet.admin.state)
     edited = fleet.rehearsal.hosts[HOSTS // 2]
     config = fleet.rehearsal.tree(edited) / "etc/nomad.d/docker.hcl"

@@ -70,33 +70,33 @@ def killed(raise_fleet: RaiseFleet, new_admin: NewAdmin) -> Iterator[Killed]:
 
 @pytest.mark.parametrize("step", STEPS)
 def test_step_was_journaled_before_the_end(killed: Killed, step: str) -> None:
-    """The record of the killed controller reaches as far as it saw, in the order of the protocol."""
+    """The journal of the killed controller has all parts up to this step, in the protocol's order."""
     expected = list(STEPS[: STEPS.index(step) + 1])
     assert killed.journaled[step][: len(expected)] == expected
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_host_tidies_up_by_itself(killed: Killed, step: str) -> None:
-    """Where the controller is gone the host ends what it began, and leaves nothing of it."""
+def test_host_cleans_up_by_itself(killed: Killed, step: str) -> None:
+    """Without its controller the host finishes or undoes the apply, and leaves no temporary file."""
     assert killed.between[step] == []
 
 
 @pytest.mark.parametrize("step", STEPS)
 def test_host_converges(killed: Killed, step: str) -> None:
-    """Run again, the host is as it should be, without leftovers; unchanged only where it was already."""
+    """The next run enrols the host without leftovers; it reports no change only where the apply was complete."""
     host = killed.host_of[step]
     outcome = killed.again.outcomes()[host]
     assert (outcome in {"enrolled", "unchanged"}, killed.rehearsal.leftovers(host)) == (True, [])
 
 
 def test_last_one_can_be_resumed(killed: Killed) -> None:
-    """A killed rollout goes on from its journal, with its own hosts alone."""
+    """A killed rollout is resumed from its journal, with its own hosts only."""
     done = {"enrolled", "unchanged"}
     assert (killed.resumed.exit_code, list(killed.resumed.outcomes())) == (0, [killed.host_of[STEPS[-1]]])
     assert set(killed.resumed.outcomes().values()) <= done
 
 
-def test_all_is_well_in_the_end(killed: Killed) -> None:
-    """Exit 0, and another run finds nothing to do on any host."""
+def test_all_hosts_are_enrolled_in_the_end(killed: Killed) -> None:
+    """Exit code 0, and another run changes no host."""
     ends = (killed.again.exit_code, killed.thrice.exit_code, set(killed.thrice.outcomes().values()))
     assert ends == (0, 0, {"unchanged"})

@@ -1,4 +1,4 @@
-"""Two rollouts on the same hosts: the catalog's lease tells them apart, and where they share none, the host's lock."""
+"""Two rollouts on the same hosts: refused by the catalog's lease, or by the host's lock where they share no catalog."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.timeout(600)
 
 @dataclass(frozen=True, slots=True)
 class Overlapping:
-    """While ``first`` was at work on the first of two hosts, others tried."""
+    """The results of other rollouts while ``first`` was changing the first of two hosts."""
 
     hosts: list[str]
     started_at: str
@@ -52,7 +52,7 @@ def overlapping(raise_fleet: RaiseFleet, new_admin: NewAdmin) -> Iterator[Overla
 
 
 def test_lease_refuses_before_any_host(overlapping: Overlapping) -> None:
-    """With one catalog the second one ends at once with 7, and its document names owner and start."""
+    """With a shared catalog the second one exits with 7 at once; its document has owner and start time."""
     ended = overlapping.same_state
     error = ended.document["error"]
     assert (ended.exit_code, error["code"], ended.document["hosts"]) == (7, "hosts_locked", [])
@@ -61,7 +61,7 @@ def test_lease_refuses_before_any_host(overlapping: Overlapping) -> None:
 
 
 def test_lock_on_the_host_refuses_where_no_catalog_is_shared(overlapping: Overlapping) -> None:
-    """Exit 7, owner and start named by the host itself; the other host is enrolled."""
+    """Exit code 7; owner and start time come from the host's lock. The other host is enrolled."""
     ended = overlapping.other_state
     locked, free = overlapping.hosts
     error = ended.host(locked)["error"]
@@ -71,11 +71,11 @@ def test_lock_on_the_host_refuses_where_no_catalog_is_shared(overlapping: Overla
 
 
 def test_neither_touches_the_host(overlapping: Overlapping) -> None:
-    """The host at work is as it was before the others tried."""
+    """The host that is being changed is not affected by the others."""
     assert overlapping.after == overlapping.before
 
 
 def test_first_one_is_not_disturbed(overlapping: Overlapping) -> None:
-    """It ends as if nobody else had come."""
+    """It succeeds as it would alone."""
     last = overlapping.first.lines[-1]
     assert (overlapping.first.exit_code, last["summary"]["enrolled"]) == (0, 1)

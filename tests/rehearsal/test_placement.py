@@ -1,4 +1,4 @@
-"""Hosts that leave their region open, between two regions that serve: placed, kept, overfull."""
+"""Hosts without a region in the inventory, and two regions: where they are placed, when they stay, when there is no room."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def admin(new_admin: NewAdmin) -> Admin:
 
 @pytest.fixture
 def us_east(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A second region, as an inventory describes it; of its rehearsal no host is used."""
+    """The inventory entry of a second region, whose rehearsal's hosts are not used."""
     directory = tmp_path_factory.mktemp("us-east")
     lab = lab_up(LabSpec(hosts=1, directory=directory, region="us-east"))
     with contextlib.ExitStack() as stack:
@@ -47,7 +47,7 @@ def fleet(raise_fleet: RaiseFleet) -> Iterator[Rehearsal]:
 
 
 def described(inventory: Path, directory: Path) -> str:
-    """What an inventory says of its one region, with whole paths."""
+    """The inventory's entry of its region, with absolute paths."""
     found = re.search(r"^regions:\n(.*?)\n\n", inventory.read_text(), re.MULTILINE | re.DOTALL)
     assert found is not None
     whole = re.sub(r"(?<=: )(token|pki/[a-z-]+\.pem)", rf"{directory}/\1", found[1])
@@ -57,13 +57,13 @@ def described(inventory: Path, directory: Path) -> str:
 def open_site(
     fleet: Rehearsal, us_east: str, capacity: int, *more: tuple[str, str], name: str = "open"
 ) -> Path:
-    """The fleet's inventory with both regions, the first of so much capacity, and hosts that leave theirs open."""
+    """The fleet's inventory with both regions, the first one with this capacity, and hosts without a region."""
     limited = ("regions:\n  eu-north:\n", f"regions:\n{us_east}  eu-north:\n    capacity: {capacity}\n")
     return fleet.edited(name, limited, OPEN, *more)
 
 
 def only(region: str) -> tuple[str, str]:
-    """Nothing but this region may be chosen."""
+    """Options that allow this region only."""
     return ("  node_pool: gpu\n", f"  node_pool: gpu\n  placement: {{regions: [{region}]}}\n")
 
 
@@ -81,7 +81,7 @@ def error_of(ended: Ended) -> str:
 
 
 def test_hosts_go_where_they_may_and_stay_there(fleet: Rehearsal, us_east: str, admin: Admin) -> None:
-    """The region that took them is kept when it is full and the other one empty; out of it they are not moved."""
+    """Hosts stay in the region where they are enrolled, even when it is full and the other one empty."""
     first = admin.enroll(open_site(fleet, us_east, 10, only("us-east")))
     assert (first.exit_code, regions_of(first)) == (0, {"us-east": HOSTS}), first.stderr
     full = us_east.replace("us-east:\n", f"us-east:\n    capacity: {HOSTS}\n")
@@ -100,7 +100,7 @@ def test_hosts_go_where_they_may_and_stay_there(fleet: Rehearsal, us_east: str, 
 def test_regions_are_filled_and_none_beyond_its_capacity(
     fleet: Rehearsal, us_east: str, admin: Admin
 ) -> None:
-    """Three places here and one there are too few for five hosts: one finds none, four are enrolled."""
+    """With room for three and for one, four of five hosts are enrolled and one is unplaced."""
     small = us_east.replace("us-east:\n", "us-east:\n    capacity: 1\n")
     ended = admin.enroll(open_site(fleet, small, 3), "--max-failures=100%")
     assert (ended.exit_code, codes_of(ended)) == (5, {None: 4, "no_region": 1}), ended.stderr
@@ -108,7 +108,7 @@ def test_regions_are_filled_and_none_beyond_its_capacity(
 
 
 def test_named_region_that_would_overflow_stops_everything(fleet: Rehearsal, admin: Admin) -> None:
-    """Nodes that are there already count: what fits an empty region may not fit this one. No host is touched."""
+    """Existing nodes count towards the capacity. No host is touched."""
     first = admin.enroll(fleet.inventory, "--limit", fleet.hosts[0])
     assert first.exit_code == 0, first.stderr
     gone = next(
@@ -122,7 +122,7 @@ def test_named_region_that_would_overflow_stops_everything(fleet: Rehearsal, adm
 
 
 def test_plan_says_where_hosts_go_and_why(fleet: Rehearsal, us_east: str, admin: Admin) -> None:
-    """A check places hosts too, and tells it to people and to programs."""
+    """``--check`` shows the placement as text and as JSON."""
     inventory = open_site(fleet, us_east, 10, only("us-east"))
     shown = admin.run("enroll", str(inventory), "--check")
     assert (shown.exit_code, f"{HOSTS} hosts to us-east" in shown.stdout) == (9, True), shown.stderr
@@ -135,7 +135,7 @@ def test_plan_says_where_hosts_go_and_why(fleet: Rehearsal, us_east: str, admin:
 def test_regions_are_checked_for_the_hosts_that_may_come(
     fleet: Rehearsal, us_east: str, admin: Admin
 ) -> None:
-    """Each region by itself, in the inventory's order; hosts that leave theirs open may come to both."""
+    """Each region separately, in the inventory's order; hosts without a region count for both."""
     checked = admin.run("region", "check", str(open_site(fleet, us_east, 10)), "-o", "json")
     rows = {row["region"]: (row["is_fit"], row["hosts"]) for row in checked.document["regions"]}
     coming = {"named": 0, "joining": 0, "undecided": HOSTS}
@@ -145,7 +145,7 @@ def test_regions_are_checked_for_the_hosts_that_may_come(
 
 
 def test_region_that_cannot_take_its_hosts_is_told(fleet: Rehearsal, admin: Admin) -> None:
-    """To people with what to do, to programs by the exit code; one that is silent says why."""
+    """As text with a remedy, and by the exit code; a region that does not answer is shown with the reason."""
     pool = fleet.edited("pool", ("  node_pool: gpu\n", "  node_pool: gpus\n"))
     unfit = admin.run("region", "check", str(pool))
     assert (unfit.exit_code, "block node_pool_missing" in unfit.stdout) == (8, True), unfit.stderr

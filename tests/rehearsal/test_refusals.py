@@ -1,4 +1,4 @@
-"""What ends an enrolment before any host is touched, by exit code; the hosts' files are witnesses."""
+"""Errors that end an enrolment before any host is touched, by exit code; the hosts' files are compared."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def fleet(raise_fleet: RaiseFleet) -> Iterator[Rehearsal]:
 
 @pytest.fixture
 def untouched(fleet: Rehearsal) -> Iterator[Rehearsal]:
-    """The fleet, of which no file may have changed afterwards."""
+    """The fleet; fails when a host's file has changed after the test."""
     before = fleet.snapshots()
     yield fleet
     assert fleet.snapshots() == before
@@ -54,20 +54,20 @@ def own_artifacts(untouched: Rehearsal, tmp_path: Path) -> tuple[Path, Path]:
 
 
 def refusal(ended: Ended) -> tuple[int, str]:
-    """Exit code and code of the command's own error; no host may have an outcome of its own."""
+    """Exit code and error code of the command; fails when a host has an outcome."""
     document: Any = ended.document
     assert set(ended.outcomes().values()) <= {"skipped"}
     return ended.exit_code, document["error"]["code"]
 
 
 def test_check_plans_and_changes_nothing(untouched: Rehearsal, admin: Admin) -> None:
-    """Exit 9, and on the hosts not a file."""
+    """Exit code 9, and no file on the hosts."""
     check = admin.enroll(untouched.inventory, "--check", "--diff")
     assert (check.exit_code, set(check.outcomes().values())) == (9, {"skipped"})
 
 
 def test_without_terminal_consent_is_needed(untouched: Rehearsal, admin: Admin) -> None:
-    """Nobody can be asked, so exit 2, with the two ways on."""
+    """No confirmation is possible: exit code 2, with the two options that help."""
     ended = admin.run("enroll", str(untouched.inventory), "-o", "json")
     assert refusal(ended) == (2, "consent_needed")
     assert "--yes" in ended.document["error"]["hint"]
@@ -75,7 +75,7 @@ def test_without_terminal_consent_is_needed(untouched: Rehearsal, admin: Admin) 
 
 
 def test_tampered_release(own_artifacts: tuple[Path, Path], admin: Admin) -> None:
-    """A zip that does not match its checksums is a breach of trust."""
+    """A zip that does not match its checksum is a trust error."""
     site, inventory = own_artifacts
     archive = next((site / "artifacts/nomad").rglob("*amd64.zip"))
     archive.write_bytes(archive.read_bytes()[:-1] + b"?")
@@ -85,7 +85,7 @@ def test_tampered_release(own_artifacts: tuple[Path, Path], admin: Admin) -> Non
 def test_release_that_was_exchanged_with_its_checksums(
     own_artifacts: tuple[Path, Path], new_admin: NewAdmin
 ) -> None:
-    """The lock file binds: a release that is whole but another one is refused where nothing is cached."""
+    """A release that matches its own checksums but not the lock file is refused."""
     site, inventory = own_artifacts
     assert new_admin().enroll(inventory, "--check").exit_code == 9
     shutil.rmtree(site / "artifacts")
@@ -94,14 +94,14 @@ def test_release_that_was_exchanged_with_its_checksums(
 
 
 def test_missing_release(own_artifacts: tuple[Path, Path], admin: Admin) -> None:
-    """What cannot be had is a matter of configuration."""
+    """A release that cannot be downloaded is a configuration error."""
     site, inventory = own_artifacts
     shutil.rmtree(site / "artifacts/nomad")
     assert refusal(admin.enroll(inventory))[0] == 3
 
 
 def test_client_newer_than_its_servers(own_artifacts: tuple[Path, Path], admin: Admin) -> None:
-    """The region's 2.0.5 does not take a 2.0.6."""
+    """A client of 2.0.6 is refused for servers of 2.0.5."""
     site, inventory = own_artifacts
     shutil.rmtree(site / "artifacts")
     write_releases(site / "artifacts", "2.0.6", "1.1.0", 4096)
@@ -110,13 +110,13 @@ def test_client_newer_than_its_servers(own_artifacts: tuple[Path, Path], admin: 
 
 
 def test_missing_node_pool(untouched: Rehearsal, admin: Admin) -> None:
-    """A node in a pool that does not exist would never get ready."""
+    """A node in a missing pool would never become ready."""
     inventory = untouched.edited("no-pool", ("node_pool: gpu", "node_pool: gpus"))
     assert refusal(admin.enroll(inventory)) == (3, "node_pool_missing")
 
 
 def test_foreign_issuer(untouched: Rehearsal, admin: Admin) -> None:
-    """An issuer that the region's CA does not know is found without asking anybody."""
+    """An issuer that does not chain to the region's CA is found without any connection."""
     foreign = certificates.new_authority("Another CA")
     foreign.write(untouched.directory / "pki/foreign.pem", untouched.directory / "pki/foreign-key.pem")
     pair = "{cert: pki/ca.pem, key: {file: pki/ca-key.pem}}"
@@ -125,7 +125,7 @@ def test_foreign_issuer(untouched: Rehearsal, admin: Admin) -> None:
 
 
 def test_ready_pair_of_another_region(untouched: Rehearsal, admin: Admin) -> None:
-    """A pair without ``client.<region>.nomad`` would be refused by the servers, and is by us."""
+    """A certificate without the name ``client.<region>.nomad``, which servers would refuse, is refused beforehand."""
     issuer = "issuer: {cert: pki/ca.pem, key: {file: pki/ca-key.pem}}"
     pair = "node: {cert: pki/cli.pem, key: {file: pki/cli-key.pem}}"
     inventory = untouched.edited("wrong-pair", (issuer, pair))
@@ -133,7 +133,7 @@ def test_ready_pair_of_another_region(untouched: Rehearsal, admin: Admin) -> Non
 
 
 def test_foreign_ca_of_the_api(untouched: Rehearsal, admin: Admin) -> None:
-    """Whoever answers under another CA is told nothing: 6."""
+    """No request is sent to a server with a certificate of another CA: exit code 6."""
     folder = untouched.directory / "pki"
     authority = certificates.new_authority("Another CA")
     authority.write(folder / "strange.pem", folder / "strange-key.pem")
@@ -143,8 +143,8 @@ def test_foreign_ca_of_the_api(untouched: Rehearsal, admin: Admin) -> None:
     assert refusal(admin.enroll(inventory)) == (6, "region_untrusted")
 
 
-def test_region_that_is_not_there(untouched: Rehearsal, admin: Admin) -> None:
-    """Bounded retries, then 8."""
+def test_region_that_cannot_be_reached(untouched: Rehearsal, admin: Admin) -> None:
+    """A bounded number of attempts, then exit code 8."""
     port = json.loads((untouched.directory / "run/region.ready").read_text())["api_port"]
     inventory = untouched.edited("no-region", (f"127.0.0.1:{port}", "127.0.0.1:1"))
     assert refusal(admin.enroll(inventory)) == (8, "region_unreachable")
@@ -159,13 +159,13 @@ def test_region_that_is_not_there(untouched: Rehearsal, admin: Admin) -> None:
     ],
 )
 def test_region_that_fails(untouched: Rehearsal, admin: Admin, mode: str, expected: str) -> None:
-    """Whatever it answers instead of an answer: 8, with the reason, and no host was asked."""
+    """Exit code 8 with the reason for every failure mode, and no host is contacted."""
     with untouched.region_misbehaving(mode):
         assert refusal(admin.enroll(untouched.inventory)) == (8, expected)
 
 
-def test_name_that_another_node_bears(fleet: Rehearsal, new_admin: NewAdmin) -> None:
-    """An error of the host that would take it, before it is changed; nothing is wrong with its bearer."""
+def test_name_that_another_node_has(fleet: Rehearsal, new_admin: NewAdmin) -> None:
+    """An error of the host that would get the name, before it is changed; none of the host that has it."""
     bearer, other = fleet.hosts
     assert new_admin().enroll(fleet.inventory, f"--limit={bearer}").exit_code == 0
     before = fleet.snapshots()

@@ -1,6 +1,6 @@
-"""Secrets stay where they belong: an enrolment that says all it can is searched for them, everywhere it writes.
+"""No secret is printed or written where it does not belong: all output and files of a verbose enrolment are searched.
 
-The searcher is held to find a secret where there is one, in each form in which it looks.
+The control tests show that the search finds a secret that is there, in every form that it looks for.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SSH_PASSWORD: Final = "hunter2-over-ssh"
 SUDO_PASSWORD: Final = "swordfish-for-sudo"
 JWT: Final = re.compile(rb"eyJ[\w-]{20,}\.eyJ[\w-]{20,}\.[\w-]{20,}")
 LOGGING_SUDO: Final = """#!/bin/sh
-# Notes what everybody on the host could see of a command, then is the stand-in for sudo.
+# Logs what every user of the host could see of a command, then runs the stand-in for sudo.
 { printf '%s\\n' "$@"; env; } >>"$IONET_ROOT/run/lab/seen"
 exec "${0%/*}/../real/sudo" "$@"
 """
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.timeout(600)
 
 @dataclass(frozen=True, slots=True)
 class Talkative:
-    """An enrolment with everything switched on that says something."""
+    """An enrolment with all options that produce output."""
 
     admin: Admin
     rehearsal: Rehearsal
@@ -62,7 +62,7 @@ def key_body(path: Path) -> bytes:
 
 
 def logged(rehearsal: Rehearsal) -> None:
-    """Let every host note arguments and environment of what is run as root there."""
+    """Let every host log arguments and environment of the commands that run as root."""
     programs = rehearsal.directory / "bin"
     (programs / "common/sudo").rename(programs / "real/sudo")
     (programs / "common/sudo").write_text(LOGGING_SUDO)
@@ -112,8 +112,8 @@ def talkative(
         yield Talkative(admin, rehearsal, secrets, ends[0], texts)
 
 
-def test_enrolment_said_something(talkative: Talkative) -> None:
-    """The ways in which secrets could come out were gone: logins refused, tokens minted, starts failed."""
+def test_enrolment_had_the_risky_cases(talkative: Talkative) -> None:
+    """The cases that could reveal secrets have occurred: refused logins, minted tokens, failed starts."""
     codes = {(host["error"] or {}).get("code") for host in talkative.first.document["hosts"]}
     assert codes == {None, "auth_failed", "sudo_password_wrong", "start_failed", "servers_unreachable"}
     assert "token_minted" in talkative.admin.journals()[0].read_text()
@@ -127,7 +127,7 @@ def test_nothing_secret_is_printed(talkative: Talkative) -> None:
 
 
 def test_nothing_secret_is_kept_by_the_admin(talkative: Talkative) -> None:
-    """Journal, catalog with its log, cache, known hosts: nothing in the whole home."""
+    """Neither in journal, catalog, cache and known hosts, nor anywhere else in the home directory."""
     kept = [path for path in talkative.admin.home.rglob("*") if path.is_file()]
     assert {path.name: found(path.read_bytes(), talkative.secrets) for path in kept} == {
         path.name: set() for path in kept
@@ -136,7 +136,7 @@ def test_nothing_secret_is_kept_by_the_admin(talkative: Talkative) -> None:
 
 
 def test_hosts_get_nothing_but_their_own_key(talkative: Talkative) -> None:
-    """A host's tree holds its own key, in one file of mode 0600, and its identity where the agent keeps it."""
+    """A host has its own key in one file of mode 0600, and its identity in the agent's state."""
     hits = {
         (host, str(path.relative_to(talkative.rehearsal.tree(host))), name)
         for host in talkative.rehearsal.hosts
@@ -157,8 +157,8 @@ def test_hosts_get_nothing_but_their_own_key(talkative: Talkative) -> None:
     assert modes == {0o600}
 
 
-def test_nobody_on_a_host_sees_a_secret_pass(talkative: Talkative) -> None:
-    """Neither arguments nor environment of what runs there carry one."""
+def test_no_command_on_a_host_shows_a_secret(talkative: Talkative) -> None:
+    """No arguments and no environment of a command there has one."""
     noted = list((talkative.rehearsal.directory / "hosts").glob("*/run/lab/seen"))
     assert [found(path.read_bytes(), talkative.secrets) for path in noted] == [set()] * 4
     assert all(
@@ -171,7 +171,7 @@ def test_nobody_on_a_host_sees_a_secret_pass(talkative: Talkative) -> None:
 )
 @pytest.mark.parametrize("shift", range(3))
 def test_searcher_finds_what_is_there(talkative: Talkative, secret: str, shift: int) -> None:
-    """The control: planted plainly and in base64 at any offset, each is found, and nothing else is."""
+    """The control: each secret is found as it is and in base64 at any offset, and nothing else is."""
     planted = talkative.secrets[secret]
     hidden = base64.b64encode(b"x" * shift + planted + b" and more")
     texts = (b'{"message": "it was ' + planted + b'"}', hidden, b"nothing of the kind")
@@ -179,6 +179,6 @@ def test_searcher_finds_what_is_there(talkative: Talkative, secret: str, shift: 
 
 
 def test_searcher_finds_introductions(talkative: Talkative) -> None:
-    """The control for what has no fixed bytes: a registered node's identity is a JWT and is recognised."""
+    """The control for tokens, which differ each time: a node's identity is recognised as a JWT."""
     state = talkative.rehearsal.tree(talkative.rehearsal.sound[0]) / "opt/nomad/data/client/state.db"
     assert found(state.read_bytes(), talkative.secrets) == {"introduction"}

@@ -1,4 +1,4 @@
-"""Signals in the middle of a rollout: hosts under way are finished, no other is begun, and the way on is told."""
+"""Signals during a rollout: started hosts are finished, no other is started, and the command to resume is printed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def chosen(rehearsal: Rehearsal, share: int) -> list[str]:
 
 
 def resume_command(ended: Ended) -> list[str]:
-    """The command that standard error tells to go on with, without the program's name."""
+    """The command for resuming that standard error shows, without the program's name."""
     told = next(line for line in ended.stderr.splitlines() if "To go on: " in line)
     program, *words = shlex.split(told.partition("To go on: ")[2])
     assert program == "ionetctl"
@@ -49,7 +49,7 @@ def outcomes(ended: Ended) -> dict[str, str]:
 def test_signal_ends_a_rollout_in_order(
     rehearsal: Rehearsal, new_admin: NewAdmin, share: int, number: signal.Signals
 ) -> None:
-    """The host under way is enrolled, the others are skipped, and the printed command does exactly the rest."""
+    """The started host is enrolled, the others are skipped, and the printed command enrols exactly those."""
     admin = new_admin()
     first, *others = chosen(rehearsal, share)
     hold = rehearsal.hold(first)
@@ -74,7 +74,7 @@ def test_signal_ends_a_rollout_in_order(
 
 
 def test_second_signal_ends_it_at_once(rehearsal: Rehearsal, new_admin: NewAdmin) -> None:
-    """No waiting for the host that hangs; it is left to tidy up, and running again converges."""
+    """A host whose start hangs is not waited for; it cleans up by itself, and the next run enrols it."""
     admin: Admin = new_admin()
     hosts = chosen(rehearsal, len(SIGNALS))
     hold = rehearsal.hold(hosts[0])
@@ -93,7 +93,7 @@ def test_second_signal_ends_it_at_once(rehearsal: Rehearsal, new_admin: NewAdmin
 
 
 def test_nothing_is_tried_again_after_a_signal(raise_fleet: RaiseFleet, new_admin: NewAdmin) -> None:
-    """A host that does not answer is waited for once, not three times, before the end that was asked for."""
+    """A host that does not answer is tried once, not three times."""
     with raise_fleet(1, "silent=1") as silent:
         host = silent.hosts[0]
         running = new_admin().start_enroll(silent.inventory, "--timeout=3")

@@ -1,4 +1,4 @@
-"""The rehearsal is no accomplice: whatever is spoiled between the installation and the agent's start keeps the node out.
+"""A file that is spoiled between installation and agent start keeps the node out of the region, as with real servers.
 
 The files are spoiled on the hosts, after ionetctl has installed them and behind its back.
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 TOKEN: Final = "opt/nomad/data/client/intro_token.jwt"
 SPOILS: Final = {
-    # what is spoiled: how (in the host's root), and what the host ends with
+    # what is spoiled: the commands that do it (in the host's root), and the host's outcome
     "certificate-of-a-foreign-ca": (
         "cp $S/foreign.pem etc/nomad.d/tls/client.pem; cp $S/foreign-key.pem etc/nomad.d/tls/client-key.pem",
         "node_certificate_untrusted",
@@ -66,7 +66,7 @@ pytestmark = pytest.mark.timeout(600)
 
 @dataclass(frozen=True, slots=True)
 class Spoiled:
-    """One rollout over hosts of which each was spoiled in its own way."""
+    """One rollout over hosts that were each spoiled in another way."""
 
     rehearsal: Rehearsal
     host_of: dict[str, str]
@@ -95,7 +95,7 @@ def spoiled(raise_fleet: RaiseFleet, new_admin: NewAdmin) -> Iterator[Spoiled]:
 
 
 def write_pairs(material: Path, pki: Path) -> None:
-    """A pair of a foreign CA with the right name, and one of the region's CA with another region's."""
+    """A certificate of another CA with the right name, and one of the region's CA with another region's name."""
     foreign = certificates.new_authority("Another CA")
     foreign.write(material / "foreign-ca.pem", material / "foreign-ca-key.pem")
     certificates.issue(foreign, "client.eu-north.nomad").write(
@@ -110,7 +110,7 @@ def write_pairs(material: Path, pki: Path) -> None:
 
 
 def introduce(rehearsal: Rehearsal, name: str, ttl: str) -> str:
-    """An introduction token as the region mints it for whoever may ask."""
+    """An introduction token, minted by the region."""
     with rehearsal.api() as api:
         body = {"NodeName": name, "NodePool": "gpu", "TTL": ttl}
         answer: httpx.Response = api.post("/v1/acl/identity/client-introduction-token", json=body)
@@ -119,7 +119,7 @@ def introduce(rehearsal: Rehearsal, name: str, ttl: str) -> str:
 
 @pytest.mark.parametrize("spoil", SPOILS)
 def test_spoiled_node_does_not_count_as_enrolled(spoiled: Spoiled, spoil: str) -> None:
-    """Each ends unverified with its cause; an unspoiled one, and one whose token is minted once more, are enrolled."""
+    """Each is unverified, with the cause; a host that is not spoiled, and one whose token is minted again, are enrolled."""
     host = spoiled.ended.host(spoiled.host_of[spoil])
     code = SPOILS[spoil][1]
     expected = ("unverified", code, "confirm") if code else ("enrolled", None, None)
@@ -128,13 +128,13 @@ def test_spoiled_node_does_not_count_as_enrolled(spoiled: Spoiled, spoil: str) -
 
 
 def test_exit_code_says_that_the_region_does_not_confirm(spoiled: Spoiled) -> None:
-    """Installed is not enrolled: 8."""
+    """An installed host whose node is not confirmed is not enrolled: exit code 8."""
     assert spoiled.ended.exit_code == 8
 
 
 @pytest.mark.parametrize("spoil", SPOILS)
-def test_unspoiled_it_converges(spoiled: Spoiled, spoil: str) -> None:
-    """With nobody spoiling it, the next run mends every host."""
+def test_next_run_enrols_the_host(spoiled: Spoiled, spoil: str) -> None:
+    """The next run, without spoiling, enrols every host."""
     host = spoiled.host_of[spoil]
     outcome = spoiled.again.outcomes()[host]
     assert (outcome in {"enrolled", "unchanged"}, spoiled.rehearsal.leftovers(host)) == (True, [])

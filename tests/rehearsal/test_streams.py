@@ -1,4 +1,4 @@
-"""What CI reads: the stream of events, and the reports."""
+"""Output for CI systems: the stream of events, and the reports."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_every_line_is_an_event(streamed: Streamed) -> None:
 
 
 def test_stream_is_the_journal(streamed: Streamed) -> None:
-    """What was streamed is what was recorded, from the first event to the last."""
+    """The streamed events are those of the journal, from first to last."""
     journal = streamed.admin.journals()[0].read_text().splitlines()
     assert [json.loads(line) for line in journal] == streamed.events
     assert [streamed.events[0]["type"], streamed.events[-1]["type"]] == [
@@ -72,7 +72,7 @@ def test_stream_is_the_journal(streamed: Streamed) -> None:
     ]
 
 
-def test_past_rollouts_are_told_from_the_journal(streamed: Streamed) -> None:
+def test_past_rollouts_are_shown_from_the_journal(streamed: Streamed) -> None:
     """``rollouts show`` prints the document that ended the stream."""
     assert streamed.admin.run("rollouts", "show", "-o", "json").document == streamed.document
 

@@ -1,4 +1,4 @@
-"""The agent's stand-in presents what lies on its host, the region judges it, and the log says why as Nomad's does."""
+"""The stand-in for the agent: what it registers, when the region refuses it, and that it logs what Nomad logs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def region(tmp_path: Path) -> AsyncIterator[RunningRegion]:
 
 @pytest.fixture
 async def rig(tmp_path: Path, region: RunningRegion) -> Rig:
-    """A sound rig with a good introduction: every test below that spoils something has this as its control."""
+    """A rig with a valid introduction token, which each test spoils in one way."""
     rig = new_rig(tmp_path, "rig-1", region)
     rig.introduce(await region.introduce("rig-1"))
     return rig
@@ -42,7 +42,7 @@ def only_node(region: RunningRegion) -> dict[str, object]:
 
 
 async def test_a_sound_host_is_ready_with_its_gpus(rig: Rig, region: RunningRegion) -> None:
-    """With everything right the node is ready, in its pool, with its cards: the control of all refusals."""
+    """The node is ready, in its pool and with its GPUs: the control of all refusals."""
     agent = rig.agent()
     await run_until(agent, rig.log, COMPLETE)
     node = only_node(region)
@@ -61,8 +61,8 @@ async def test_a_node_becomes_ready_by_its_first_heartbeat(region: RunningRegion
     assert (before, region.state.nodes["n"]["Status"]) == ("initializing", "ready")
 
 
-async def test_state_files_are_the_owners_alone(rig: Rig) -> None:
-    """The ids and the identity lie in files of mode 0600, as Nomad writes them."""
+async def test_state_files_are_private(rig: Rig) -> None:
+    """Ids and identity are in files of mode 0600, as with Nomad."""
     await rig.run_until(COMPLETE)
     state = rig.tree / "opt/nomad/data/client"
     modes = {
@@ -89,7 +89,7 @@ async def test_a_certificate_of_another_role_is_refused(rig: Rig, region: Runnin
 
 
 async def test_a_wrong_ca_file_on_the_host_refuses_the_region(rig: Rig, tmp_path: Path) -> None:
-    """The agent itself turns away from a server whose CA it does not have."""
+    """The agent refuses a server with a certificate of another CA."""
     certificates.new_authority("somebody else").write(
         rig.tree / "etc/nomad.d/tls/ca.pem", tmp_path / "unused"
     )
@@ -97,7 +97,7 @@ async def test_a_wrong_ca_file_on_the_host_refuses_the_region(rig: Rig, tmp_path
 
 
 async def test_a_region_of_another_name_is_not_its_server(rig: Rig) -> None:
-    """The region that the configuration names must be the one that the server's certificate bears."""
+    """The configured region must be the one in the server's certificate."""
     rig.configure(region="mars")
     await rig.run_until(
         "x509: certificate is valid for server.eu-north.nomad, localhost, not server.mars.nomad"
@@ -105,7 +105,7 @@ async def test_a_region_of_another_name_is_not_its_server(rig: Rig) -> None:
 
 
 async def test_an_expired_certificate_is_refused(rig: Rig, region: RunningRegion) -> None:
-    """A certificate whose time is over gets an alert."""
+    """An expired certificate gets an alert."""
     tls = rig.tree / "etc/nomad.d/tls"
     past = certificates.issue(region.authority, "client.eu-north.nomad", days=0)
     past.write(tls / "client.pem", tls / "client-key.pem")
@@ -150,7 +150,7 @@ async def test_a_known_node_needs_no_introduction(rig: Rig) -> None:
 
 
 async def test_a_known_id_with_another_secret_is_refused(rig: Rig) -> None:
-    """A cloned id is told apart by its secret."""
+    """A cloned id is detected by its secret."""
     await rig.run_until(COMPLETE)
     (rig.tree / "opt/nomad/data/client/secret-id").write_text(str(uuid.uuid4()))
     await rig.run_until("node secret ID does not match. Not registering node.")
@@ -167,7 +167,7 @@ async def test_a_purged_node_comes_back_by_its_identity(rig: Rig, region: Runnin
 
 
 async def test_an_identity_of_another_region_hides_the_introduction(rig: Rig, region: RunningRegion) -> None:
-    """With the state of another region the agent never shows its token, and is denied for ever."""
+    """With a saved identity of another region the agent never presents its token, and is always denied."""
     state = rig.tree / "opt/nomad/data/client"
     foreign = RegionState("us-west").signer.mint_identity("n", "gpu", time.time())
     (state / "state.db").write_text(json.dumps({"identity": foreign}))
@@ -179,7 +179,7 @@ async def test_an_identity_of_another_region_hides_the_introduction(rig: Rig, re
 async def test_a_plugin_label_without_executable_shows_no_gpu(
     rig: Rig, region: RunningRegion, plugin: str
 ) -> None:
-    """With a label that is not the executable's name the agent is active, and there is no GPU."""
+    """With a label that differs from the executable's name the agent runs, and the node has no GPU."""
     rig.configure(plugin=plugin)
     await rig.run_until(COMPLETE)
     node = region.state.nodes[str(only_node(region)["ID"])]
@@ -187,7 +187,7 @@ async def test_a_plugin_label_without_executable_shows_no_gpu(
 
 
 async def test_without_the_plugins_executable_there_is_no_gpu(rig: Rig, region: RunningRegion) -> None:
-    """The block alone shows nothing."""
+    """The ``plugin`` block alone is not enough."""
     (rig.tree / "opt/nomad/plugins/nomad-device-nvidia").unlink()
     await rig.run_until(COMPLETE)
     assert region.state.nodes[str(only_node(region)["ID"])]["NodeResources"]["Devices"] is None
@@ -196,7 +196,7 @@ async def test_without_the_plugins_executable_there_is_no_gpu(rig: Rig, region: 
 async def test_a_pool_that_does_not_exist_leaves_the_node_initializing(
     rig: Rig, region: RunningRegion
 ) -> None:
-    """In a region that is not the authoritative one the log looks good, and the node is never ready."""
+    """In a region that is not authoritative the agent logs no error, and the node never becomes ready."""
     rig.configure(pool="nosuch")
     rig.introduce(await region.introduce("rig-1", "nosuch"))
     await rig.run_until(COMPLETE)
@@ -210,14 +210,14 @@ async def test_a_pool_that_does_not_exist_leaves_the_node_initializing(
         ("nomad.invalid:4647", "no servers available"),
     ],
 )
-async def test_a_region_out_of_reach_is_said_in_gos_words(rig: Rig, servers: str, line: str) -> None:
-    """Refused connections and names that do not resolve are logged as the original logs them."""
+async def test_an_unreachable_region_is_logged_in_gos_words(rig: Rig, servers: str, line: str) -> None:
+    """Refused connections and unresolved names are logged as Nomad logs them."""
     rig.configure(servers=servers)
     await rig.run_until(line)
 
 
-async def test_a_host_without_a_way_out_has_no_route(rig: Rig) -> None:
-    """The fault of having no way to the region looks like a missing route."""
+async def test_a_host_without_a_route_logs_it(rig: Rig) -> None:
+    """The fault ``no-route`` is logged as a missing route."""
     agent = rig.agent()
     agent.has_route = False
     await run_until(agent, rig.log, "connect: no route to host")
@@ -226,7 +226,7 @@ async def test_a_host_without_a_way_out_has_no_route(rig: Rig) -> None:
 async def test_a_key_of_another_certificate_ends_the_start(
     rig: Rig, region: RunningRegion, tmp_path: Path
 ) -> None:
-    """A pair that does not match is found at the start, with the original's words."""
+    """A key that does not match its certificate ends the start, with Nomad's message."""
     other = certificates.issue(region.authority, "client.eu-north.nomad")
     other.write(tmp_path / "unused.pem", rig.tree / "etc/nomad.d/tls/client-key.pem")
     with pytest.raises(
@@ -236,14 +236,14 @@ async def test_a_key_of_another_certificate_ends_the_start(
 
 
 async def test_a_missing_tls_file_ends_the_start(rig: Rig) -> None:
-    """What validation only warns of keeps the agent from starting."""
+    """Validation only warns of it, but the agent does not start."""
     (rig.tree / "etc/nomad.d/tls/client.pem").unlink()
     with pytest.raises(AgentStartError, match="Failed to load cert/key pair"):
         rig.agent()
 
 
 async def test_a_silent_agent_is_marked_down_after_its_ttl(rig: Rig, region: RunningRegion) -> None:
-    """Ready is a memory until the heartbeat's time and grace are over."""
+    """The node stays ready until the heartbeat's TTL and grace period have passed."""
     await rig.run_until(COMPLETE)
     region.state.update(time.time() + 1)
     soon = only_node(region)["Status"]

@@ -1,4 +1,4 @@
-"""The reader of HCL 1: what an agent's configuration means, and what HCL 1 refuses where HCL 2 would not."""
+"""The parser of HCL 1: values, strings, and what HCL 1 refuses although HCL 2 accepts it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_what_a_text_means(text: str, expected: dict[str, hcl.Value]) -> None:
     ],
 )
 def test_what_a_string_means(literal: str, expected: str) -> None:
-    """Escapes, interpolations with quotes inside, and surrogates that come out wrong."""
+    """Escapes, interpolations with quotes inside, and surrogates, which are replaced."""
     assert hcl.read(f"a = {literal}") == {"a": expected}
 
 
@@ -72,7 +72,7 @@ def test_what_a_string_means(literal: str, expected: str) -> None:
     ],
 )
 def test_what_is_refused(text: str, message: str | None) -> None:
-    """Every refusal says where."""
+    """Every error has line and column."""
     if message is None:
         assert hcl.read(text) == {"a": "\ufffd"}
         return
@@ -80,8 +80,8 @@ def test_what_is_refused(text: str, message: str | None) -> None:
         hcl.read(text)
 
 
-def test_merging_lays_mappings_over_each_other() -> None:
-    """As the agent merges its files: keys one by one, everything else replaced."""
+def test_mappings_are_merged_key_by_key() -> None:
+    """As Nomad merges its files: mappings key by key, other values are replaced."""
     first: dict[str, hcl.Value] = {"a": {"x": 1, "y": [1]}, "b": 1}
     hcl.merge(first, {"a": {"y": [2], "z": 3}, "b": {"c": 1}})
     assert first == {"a": {"x": 1, "y": [2], "z": 3}, "b": {"c": 1}}

@@ -1,4 +1,4 @@
-"""Programs that stand for a host's own: Docker, nvidia-smi, uname, df, those that always say the same, and the way out."""
+"""The stand-ins for a host's programs: Docker, nvidia-smi, uname, df, programs with fixed output, and the network."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ASK = "--query-gpu=index,name,memory.total,pci.bus_id,ecc.mode.current,persisten
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A host's tree, and all the environment that its commands get."""
+    """A host's tree, and the whole environment of its commands."""
 
     tree: Path
     environment: dict[str, str]
@@ -42,7 +42,7 @@ class Host:
 
 
 class Builder:
-    """Makes hosts that share their programs."""
+    """Builds hosts that share their programs."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -103,13 +103,13 @@ def sound(build: Builder) -> Host:
         ),
     ],
 )
-def test_a_sound_host_says(sound: Host, command: str, said: str) -> None:
-    """What the originals would, field by field."""
+def test_output_on_a_sound_host(sound: Host, command: str, said: str) -> None:
+    """What the original programs print."""
     assert sound.run(command) == (0, said)
 
 
 def test_containers_are_listed(build: Builder) -> None:
-    """By name, which is their image's too."""
+    """By name, which is also their image's name."""
     assert SOUND.docker is not None
     host = build(replace(SOUND, docker=replace(SOUND.docker, containers=("ionet/worker", "redis"))))
     assert host.run("docker ps --format '{{.Names}} of {{.Image}}'") == (
@@ -133,7 +133,7 @@ def test_containers_are_listed(build: Builder) -> None:
     ],
 )
 def test_what_is_missing_fails(build: Builder, condition: str, command: str, status: int) -> None:
-    """As it does on a host that has it; none of this machine's programs takes its place. A sound host has them all."""
+    """It fails, even when the machine has such a program. On a sound host it works: the control."""
     assert (build(CONDITIONS[condition].change(SOUND)).run(command)[0], build().run(command)[0]) == (
         status,
         0,
@@ -161,6 +161,6 @@ except OSError as error:
         ("same-address", "from 10.77.255.254\n"),
     ],
 )
-def test_the_way_out_is_the_hosts(build: Builder, condition: str, said: str) -> None:
-    """Connections fail as its network lets them, or come from its own address by its own account."""
+def test_connections_use_the_hosts_network(build: Builder, condition: str, said: str) -> None:
+    """Connections fail in the host's way, or show the host's own address as their source."""
     assert build(CONDITIONS[condition].change(SOUND)).run(CONNECT) == (0, said)

@@ -1,4 +1,4 @@
-"""Paths of a host inside its tree: links stay inside, whatever they say."""
+"""Paths of a host inside its tree: no link leads out of it."""
 
 from __future__ import annotations
 
@@ -43,23 +43,23 @@ def tree(tmp_path: Path) -> Path:
     ],
 )
 def test_a_path_is_found_inside_the_tree(tree: Path, path: str, expected: str) -> None:
-    """Absolute, relative and escaping links alike."""
+    """With absolute links, relative links, and links with too many ``..``."""
     assert locate(tree, path) == tree / expected
 
 
 def test_a_path_that_has_the_trees_prefix_is_taken_as_it_is(tree: Path) -> None:
-    """The scripts write such paths, since they prefix what they make."""
+    """Scripts write links with such targets."""
     assert locate(tree, str(tree / "opt/x")) == tree / "opt/x"
 
 
 def test_a_circle_of_links_is_an_error(tree: Path) -> None:
-    """Not an endless loop."""
+    """It does not loop for ever."""
     with pytest.raises(TooManyLinksError):
         locate(tree, "/bin/circle")
 
 
 def test_a_unit_is_read_with_its_drop_ins(tree: Path) -> None:
-    """An empty value forgets, a drop-in comes last, continued lines are one."""
+    """An empty value discards earlier ones, drop-ins are read last, continued lines are joined."""
     folder = tree / "etc/systemd/system"
     (folder / "nomad.service.d").mkdir(parents=True)
     (folder / "nomad.service").write_text(UNIT)
@@ -75,7 +75,7 @@ def test_a_unit_is_read_with_its_drop_ins(tree: Path) -> None:
 
 @pytest.mark.parametrize("text", [None, "[Service]\nType=simple\n"])
 def test_without_a_command_there_is_no_unit(tree: Path, text: str | None) -> None:
-    """A file that is missing, or starts nothing."""
+    """Without a unit file, or without ``ExecStart`` in it."""
     if text is not None:
         (tree / "etc/systemd/system").mkdir(parents=True)
         (tree / "etc/systemd/system/nomad.service").write_text(text)

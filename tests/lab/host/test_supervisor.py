@@ -1,4 +1,4 @@
-"""What plays systemd on a host: units, starts and their failures, as systemctl and journalctl show them."""
+"""The stand-in for systemd: units, starts and their failures, as systemctl and journalctl show them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def rig(tmp_path: Path, region: RunningRegion) -> Rig:
 
 
 class Machine:
-    """A host's supervisor with its control programs; ``ctl`` is systemctl."""
+    """A host's supervisor with its programs; ``ctl`` is systemctl."""
 
     def __init__(self, rig: Rig, *faults: str) -> None:
         environment = {"PATH": SYSTEM_PATH, "IONET_ROOT": str(rig.tree)}
@@ -86,8 +86,8 @@ async def test_a_stop_ends_it(machine: Machine, rig: Rig) -> None:
     assert not (rig.tree / "proc/4242").exists()
 
 
-async def test_enabling_makes_the_link_and_disabling_takes_it(machine: Machine, rig: Rig) -> None:
-    """is-enabled reads what lies on the host."""
+async def test_enabling_makes_the_link_and_disabling_removes_it(machine: Machine, rig: Rig) -> None:
+    """``is-enabled`` looks for the link on the host."""
     before = await machine.ctl("is-enabled", "nomad")
     enabled = await machine.ctl("enable", "nomad")
     during = await machine.ctl("is-enabled", "nomad")
@@ -101,7 +101,7 @@ async def test_enabling_makes_the_link_and_disabling_takes_it(machine: Machine, 
 
 
 async def test_a_changed_unit_counts_after_daemon_reload_only(machine: Machine, rig: Rig) -> None:
-    """Systemd starts what it has loaded, and says that a reload is due."""
+    """The loaded unit is started, and ``NeedDaemonReload`` is ``yes``."""
     await machine.ctl("start", "nomad")
     await machine.ctl("stop", "nomad")
     (rig.tree / "etc/systemd/system/nomad.service").write_text(UNIT.replace("/usr/local/bin", "/nowhere"))
@@ -113,7 +113,7 @@ async def test_a_changed_unit_counts_after_daemon_reload_only(machine: Machine, 
 
 
 async def test_without_a_unit_nothing_starts(machine: Machine, rig: Rig) -> None:
-    """The original's words and status."""
+    """With systemctl's message and status."""
     (rig.tree / "etc/systemd/system/nomad.service").unlink()
     assert await machine.ctl("start", "nomad") == Reply(
         5, err=("Failed to start nomad.service: Unit nomad.service not found.",)
@@ -138,10 +138,10 @@ async def test_without_a_unit_nothing_starts(machine: Machine, rig: Rig) -> None
         ),
     ],
 )
-async def test_a_failed_start_is_told_by_the_journal(
+async def test_a_failed_start_is_in_the_journal(
     machine: Machine, rig: Rig, path: str, content: str, line: str
 ) -> None:
-    """Systemctl points at the journal, and the journal says why."""
+    """The message of systemctl refers to the journal, which has the reason."""
     (rig.tree / path).write_text(content)
     reply = await machine.ctl("start", "nomad")
     journal = await machine.log("-u", "nomad.service", "-n", "40", "-o", "cat", "--no-pager")
@@ -150,7 +150,7 @@ async def test_a_failed_start_is_told_by_the_journal(
 
 
 async def test_reset_failed_forgets_a_failure(machine: Machine, rig: Rig) -> None:
-    """Afterwards the unit is inactive."""
+    """The unit is inactive afterwards."""
     (rig.tree / "etc/nomad.d/nomad.hcl").write_text("x")
     await machine.ctl("start", "nomad")
     await machine.ctl("reset-failed", "nomad")
@@ -158,7 +158,7 @@ async def test_reset_failed_forgets_a_failure(machine: Machine, rig: Rig) -> Non
 
 
 async def test_a_start_that_hangs_ends_with_a_stop(rig: Rig) -> None:
-    """While it hangs the unit is activating; whoever stops it cancels the start."""
+    """The unit is activating meanwhile, and a stop cancels the start."""
     machine = Machine(rig, "start-hangs")
     starting = asyncio.create_task(machine.ctl("start", "nomad"))
     await asyncio.sleep(0)
@@ -170,16 +170,16 @@ async def test_a_start_that_hangs_ends_with_a_stop(rig: Rig) -> None:
     )
 
 
-async def test_an_agent_that_fails_to_start_says_why(rig: Rig) -> None:
-    """The fault is the missing cgroup of the table of causes."""
+async def test_an_agent_that_fails_to_start_logs_the_reason(rig: Rig) -> None:
+    """The journal has the missing cgroup."""
     machine = Machine(rig, "start-fails")
     reply = await machine.ctl("start", "nomad")
     assert reply.status == 1
     assert [line for line in await machine.log() if "failed to create nomad cgroup" in line] != []
 
 
-async def test_a_foreign_agent_seems_to_run(rig: Rig) -> None:
-    """It is active and in the process table, though nothing was started here."""
+async def test_a_foreign_agent_is_shown_as_running(rig: Rig) -> None:
+    """It is active and in ``/proc``, although nothing was started."""
     machine = Machine(rig)
     machine.supervisor.mark_running()
     assert await machine.ctl("is-active", "nomad") == Reply(0, ("active",))
@@ -216,7 +216,7 @@ async def test_validation_passes_a_sound_configuration(machine: Machine) -> None
 
 
 async def test_validation_only_warns_of_missing_tls_files(machine: Machine, rig: Rig) -> None:
-    """As the original: a warning, and exit status 0."""
+    """A warning and exit status 0, as with Nomad."""
     (rig.tree / "etc/nomad.d/tls/ca.pem").unlink()
     reply = await machine.commands.run("nomad-config-validate", ["2.0.5", "/etc/nomad.d"])
     assert (reply.status, "WARNING" in reply.out[0]) == (0, True)
@@ -241,7 +241,7 @@ async def test_validation_catches_what_the_original_catches(machine: Machine, ri
 
 
 async def test_status_shows_the_journals_end(machine: Machine) -> None:
-    """For people who look."""
+    """Its last lines are printed."""
     await machine.ctl("start", "nomad")
     reply = await machine.ctl("status", "nomad")
     assert (reply.status, reply.out[1]) == (0, "     Active: active")

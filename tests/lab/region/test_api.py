@@ -1,4 +1,4 @@
-"""The region's API where no recording reaches: what it changes, how it misbehaves when told to, and who gets in."""
+"""The region's API beyond the recorded calls: writes, failure modes, access."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def test_without_a_client_certificate_nobody_gets_in(region: RunningRegion
 
 
 async def test_a_right_that_a_token_lacks_is_refused(region: RunningRegion) -> None:
-    """node:read reads nodes, and mints nothing."""
+    """``node:read`` allows reading nodes, and no introduction tokens."""
     token = region.state.add_token("reader", ["node:read"])
     read = await region.call("GET", "/v1/nodes", headers={"X-Nomad-Token": token})
     mint = await region.call(
@@ -62,8 +62,8 @@ async def test_a_purged_node_is_gone(region: RunningRegion) -> None:
     assert (statuses, await (await region.call("GET", "/v1/nodes")).json()) == ([200, 404], [])
 
 
-async def test_an_agent_that_was_purged_hears_so_by_its_heartbeat(region: RunningRegion) -> None:
-    """That is what makes it register again."""
+async def test_a_heartbeat_of_a_purged_node_is_refused(region: RunningRegion) -> None:
+    """The answer makes it register again."""
     found = node_id(region)
     region.state.purge(found)
     with pytest.raises(RegistrationError, match="node not found"):
@@ -71,26 +71,26 @@ async def test_an_agent_that_was_purged_hears_so_by_its_heartbeat(region: Runnin
 
 
 async def test_a_heartbeat_with_another_secret_is_refused(region: RunningRegion) -> None:
-    """An id alone speaks for no node."""
+    """The node id alone is not enough."""
     with pytest.raises(RegistrationError, match="Permission denied"):
         region.state.heartbeat(node_id(region), "another", "", time.time())
 
 
 async def test_eligibility_has_two_values(region: RunningRegion) -> None:
-    """Another one is refused, and changes nothing."""
+    """Any other is refused, and changes nothing."""
     path = f"/v1/node/{node_id(region)}/eligibility"
     refused = await region.call("POST", path, json={"Eligibility": "perhaps"})
     assert (refused.status, region.state.nodes[node_id(region)]["SchedulingEligibility"]) == (500, "eligible")
 
 
 async def test_allocations_of_a_node(region: RunningRegion) -> None:
-    """Nothing runs here."""
+    """There are none."""
     answer = await region.call("GET", f"/v1/node/{node_id(region)}/allocations")
     assert await answer.json() == []
 
 
 async def metadata(region: RunningRegion, node: str, meta: object = None) -> tuple[int, Any]:
-    """Status and answer of a look at a node's metadata, or of a change."""
+    """Status and answer of reading a node's metadata, or of changing it."""
     body = None if meta is None else json.dumps({"NodeID": node, "Meta": meta})
     verb = "GET" if meta is None else "POST"
     answer = await region.call(verb, "/v1/client/metadata", params={"node_id": node}, data=body)
@@ -98,8 +98,8 @@ async def metadata(region: RunningRegion, node: str, meta: object = None) -> tup
     return answer.status, json.loads(text) if answer.content_type == "application/json" else text
 
 
-async def test_changed_metadata_is_the_agents_at_once_and_the_servers_later(region: RunningRegion) -> None:
-    """As in the original, the list of nodes lags behind by some seconds."""
+async def test_changed_metadata_is_in_node_documents_later(region: RunningRegion) -> None:
+    """As with Nomad, the list of nodes shows the change some seconds later."""
     found = node_id(region)
     _, told = await metadata(region, found, {"ionet_admission": "released", "rack": None, "nothing": None})
     before = dict(region.state.nodes[found]["Meta"])
@@ -112,8 +112,8 @@ async def test_changed_metadata_is_the_agents_at_once_and_the_servers_later(regi
     assert (before, region.state.nodes[found]["Meta"]) == ({"rack": "a01"}, {"ionet_admission": "released"})
 
 
-async def test_dynamic_metadata_goes_before_the_configurations(region: RunningRegion) -> None:
-    """It outlives a new registration, and every change of the configuration."""
+async def test_dynamic_metadata_replaces_the_configurations(region: RunningRegion) -> None:
+    """It stays after a new registration and changes of the configuration."""
     found = node_id(region)
     await metadata(region, found, {"rack": "b02"})
     node = {**region.state.nodes[found], "Meta": {"rack": "c03", "tier": "x"}}
@@ -136,25 +136,25 @@ async def test_dynamic_metadata_goes_before_the_configurations(region: RunningRe
 async def test_metadata_that_cannot_be_changed(
     region: RunningRegion, node: str, meta: object, answer: tuple[int, str]
 ) -> None:
-    """The original's words for each refusal."""
+    """With Nomad's text for each refusal."""
     assert await metadata(region, node or node_id(region), meta) == answer
 
 
-async def test_metadata_of_a_node_that_is_down_cannot_be_had(region: RunningRegion) -> None:
-    """Its agent keeps it, and there is no way to the agent."""
+async def test_metadata_of_a_node_that_is_down_is_unavailable(region: RunningRegion) -> None:
+    """Its agent has it and cannot be reached."""
     found = node_id(region)
     region.state.nodes[found]["Status"] = "down"
     assert [(await metadata(region, found, meta))[0] for meta in (None, {"a": "b"})] == [404, 404]
 
 
 async def test_eligibility_of_an_unknown_node(region: RunningRegion) -> None:
-    """Refused in the original's way, which is not that of a look at it."""
+    """Status 500, as with Nomad; reading an unknown node is status 404."""
     answer = await region.call("POST", "/v1/node/none/eligibility", data='{"Eligibility": "eligible"}')
     assert (answer.status, await answer.text()) == (500, "node not found")
 
 
 async def test_gzip_is_honoured(region: RunningRegion) -> None:
-    """Whoever accepts it gets it; whoever does not, does not."""
+    """Only a client that accepts it gets it."""
     encodings = [
         (await region.call("GET", "/v1/nodes", headers={"Accept-Encoding": accepted})).headers.get(
             "Content-Encoding"
@@ -166,7 +166,7 @@ async def test_gzip_is_honoured(region: RunningRegion) -> None:
 
 @pytest.mark.parametrize("mode", sorted(FAILURE_MODES))
 async def test_an_outage_can_be_rehearsed(region: RunningRegion, mode: str) -> None:
-    """Told to misbehave, the API fails every call; told nothing, it is well again."""
+    """With a failure mode every call fails; without it the API works again."""
     apply_control({"api": mode}, region.api, region.rpc)
     broken = await region.call("GET", "/v1/nodes")
     apply_control({}, region.api, region.rpc)
@@ -181,7 +181,7 @@ async def test_an_outage_can_be_rehearsed(region: RunningRegion, mode: str) -> N
 async def test_without_a_leader(
     region: RunningRegion, params: dict[str, str], expected: tuple[int, str]
 ) -> None:
-    """A stale read is refused with other words, as by a real server; registrations fail too."""
+    """A stale read is refused with another text, as with Nomad."""
     apply_control({"has_leader": False}, region.api, region.rpc)
     response = await region.call("GET", "/v1/nodes", params=params)
     leader = await region.call("GET", "/v1/status/leader")
@@ -192,14 +192,14 @@ async def test_without_a_leader(
 async def test_a_missing_introduction_is_a_warning_where_enforcement_warns(
     tmp_path: Path, region: RunningRegion
 ) -> None:
-    """The node gets in, and the servers' log says so."""
+    """The node is registered, and the servers' log has a warning."""
     apply_control({"enforcement": "warn"}, region.api, region.rpc)
     rig = new_rig(tmp_path, "rig-2", region)
     await rig.run_until("node registration complete")
     assert region.state.server_log == ["node rig-2: registered without introduction"]
 
 
-async def test_a_deaf_region_hangs_up(tmp_path: Path, region: RunningRegion) -> None:
+async def test_a_region_that_drops_connections(tmp_path: Path, region: RunningRegion) -> None:
     """Connections are accepted and closed; the agent logs EOF."""
     apply_control({"deaf": True}, region.api, region.rpc)
     rig = new_rig(tmp_path, "rig-2", region)
@@ -211,13 +211,13 @@ async def test_a_deaf_region_hangs_up(tmp_path: Path, region: RunningRegion) -> 
     [("/v1/nodes?filter=Bogus.x==1", 400), ("/v1/nothing", 404), ("/v1/node/pool/gpu", 200)],
 )
 async def test_other_answers(region: RunningRegion, path: str, status: int) -> None:
-    """A field that nodes lack, a path that is none, a pool that is there."""
+    """An unknown field, an unknown path, an existing pool."""
     assert (await region.call("GET", path)).status == status
 
 
 @pytest.mark.parametrize("body", [[1], "text"])
 async def test_a_body_that_is_no_object_is_refused(region: RunningRegion, body: Any) -> None:
-    """With a reason."""
+    """With the reason."""
     response = await region.call("POST", "/v1/acl/identity/client-introduction-token", data=json.dumps(body))
     assert (response.status, (await response.text()).startswith("json: cannot unmarshal")) == (400, True)
 
@@ -232,12 +232,12 @@ async def test_a_body_that_is_no_object_is_refused(region: RunningRegion, body: 
     ],
 )
 def test_gos_words_for_what_is_not_json(text: str, words: str) -> None:
-    """As far as they are worth imitating."""
+    """For errors in the first value."""
     assert go_json_error(text) == words
 
 
-def test_the_control_file_is_obeyed_once_and_its_absence_too(tmp_path: Path) -> None:
-    """New orders come with what is usual; half a file is none; without the file the usual stands again."""
+def test_the_control_file_is_read_when_it_changes(tmp_path: Path) -> None:
+    """Its values are merged with the defaults; incomplete JSON is ignored; without the file the defaults apply again."""
     path = tmp_path / "control.json"
     control = ControlFile(path, {"enforcement": "strict"})
     found = [control.read_changed()]

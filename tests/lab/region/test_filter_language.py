@@ -1,4 +1,4 @@
-"""The filter language: what passes, and what is refused in go-bexpr's words."""
+"""The filter language: which documents match, and go-bexpr's errors."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ NODE = {
         (r'Name == "gpu\"3"', False),
     ],
 )
-def test_what_passes(expression: str, *, expected: bool) -> None:
+def test_matches(expression: str, *, expected: bool) -> None:
     """Comparison, membership, quantifiers; a missing key of a map is no error."""
     assert compile_filter(expression)(NODE) is expected
 
@@ -92,13 +92,13 @@ def test_what_passes(expression: str, *, expected: bool) -> None:
         ('(Name == "x"', r'expected: "\)"'),
     ],
 )
-def test_what_cannot_be_read(expression: str, message: str) -> None:
-    """Every refusal says where."""
+def test_invalid_expressions(expression: str, message: str) -> None:
+    """Every error has line and column."""
     with pytest.raises(FilterError, match=message):
         compile_filter(expression)
 
 
 def test_a_field_that_nodes_do_not_have_is_an_error() -> None:
-    """Unlike a missing key of a map, a missing field of the node itself is a mistake of whoever asks."""
+    """Unlike a missing key of a map, an unknown field of the node itself is refused."""
     with pytest.raises(FilterError, match='struct field with name "Bogus"'):
         compile_filter('Bogus.x == "y"')(NODE)

@@ -1,4 +1,4 @@
-"""Introduction tokens: what a region makes of them, case by case, as a real one did."""
+"""Introduction tokens: how a region checks them, in the cases that were observed at a region of Nomad 2.0.5."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ AWAY = new_signer("us-west")
 
 
 @pytest.mark.parametrize(
-    ("presented", "none", "warn", "strict"),
+    ("verdict", "none", "warn", "strict"),
     [
         (TokenVerdict.NOTHING, True, True, False),
         (TokenVerdict.VALID, True, True, True),
@@ -29,9 +29,9 @@ AWAY = new_signer("us-west")
         (TokenVerdict.FOREIGN, False, False, False),
     ],
 )
-def test_the_table_of_enforcement(presented: TokenVerdict, *, none: bool, warn: bool, strict: bool) -> None:
-    """Every case under every enforcement, as docs and a real region say."""
-    found = [is_allowed(presented, each) for each in _enforcements()]
+def test_the_table_of_enforcement(verdict: TokenVerdict, *, none: bool, warn: bool, strict: bool) -> None:
+    """Every verdict under every enforcement, as documented and observed."""
+    found = [is_allowed(verdict, each) for each in _enforcements()]
     assert found == [none, warn, strict]
 
 
@@ -57,13 +57,13 @@ def _enforcements() -> tuple[Enforcement, ...]:
         (HOME.mint_introduction("a", "gpu", 60, NOW)[:-4] + "AAAA", TokenVerdict.FOREIGN),
     ],
 )
-def test_what_a_token_is_worth(jwt: str, expected: TokenVerdict) -> None:
+def test_check_of_a_token(jwt: str, expected: TokenVerdict) -> None:
     """Name, pool, time with a minute's leeway, and signature decide."""
     assert HOME.check_introduction(jwt, "a", "gpu", NOW) == expected
 
 
 def test_a_ttl_above_the_maximum_is_clamped_silently() -> None:
-    """Whoever asks for days gets half an hour, and must read that off the token."""
+    """A requested TTL of days becomes half an hour; only the token itself shows it."""
     claims = HOME.claims(HOME.mint_introduction("a", "gpu", 99 * 3600, NOW))
     assert claims is not None
     assert claims["exp"] - claims["iat"] == MAX_TTL_S
@@ -87,14 +87,14 @@ def test_durations_are_gos(value: object, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("value", ["bogus", "5", "", "1d", "m", True, None])
-def test_what_is_no_duration_is_refused(value: object) -> None:
-    """With Go's words."""
+def test_an_invalid_duration_is_refused(value: object) -> None:
+    """With the error of Go."""
     with pytest.raises(ValueError, match="time: invalid duration"):
         duration_s(value)
 
 
 def test_an_identity_belongs_to_one_node_for_a_day() -> None:
-    """Another node's, another region's and an old identity are none."""
+    """Another node's, another region's and an expired identity are refused."""
     mine = HOME.mint_identity("n1", "gpu", NOW)
     found = [
         HOME.is_identity_of(mine, "n1", NOW),
@@ -106,5 +106,5 @@ def test_an_identity_belongs_to_one_node_for_a_day() -> None:
 
 
 def test_a_signers_key_is_not_in_its_repr() -> None:
-    """What is printed by accident names the region, and no key."""
+    """The text has the region's name, and no key."""
     assert "key=" not in repr(HOME).replace("_key=", "key=").replace("key_id=", "")

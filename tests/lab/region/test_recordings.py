@@ -1,4 +1,4 @@
-"""The region's stand-in answers as a real one does: its recorded calls, replayed over nodes registered at random."""
+"""Calls recorded at a region of Nomad 2.0.5 are replayed: the stand-in's answers have the same shape."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ NOMAD_HEADERS = (
     "x-nomad-nexttoken",
 )
 CUT = ("agent self", "node: detail while drained")
-"""Recordings that were cut to what matters: they may lack keys that we have."""
+"""Recordings that were shortened: they may lack keys that the stand-in has."""
 FREE = {"Attributes", "Meta", "Drivers"}
 """Mappings whose keys belong to hosts and sites, not to Nomad's schema."""
 
 
 def shape(value: Any, key: str = "") -> Any:
-    """What a value looks like: keys and types, all the way down; lists as the set of their elements' shapes."""
+    """A value's shape: its keys and types, recursively; a list has the set of its elements' shapes."""
     if isinstance(value, dict):
         if key in FREE and all(isinstance(each, str | dict) for each in value.values()):
             return ("mapping of", *sorted({repr(shape(each)) for each in value.values()}))
@@ -49,7 +49,7 @@ def shape(value: Any, key: str = "") -> Any:
 
 
 def test_shapes_tell_a_missing_key_and_a_changed_type() -> None:
-    """The comparison itself would notice drift: the control of everything below."""
+    """The comparison finds a difference: the control of the tests below."""
     recorded = {"ID": "x", "Drain": False, "Devices": [{"Name": "a"}]}
     drifted = [
         {"ID": "x", "Drain": False, "Devices": [{}]},
@@ -60,7 +60,7 @@ def test_shapes_tell_a_missing_key_and_a_changed_type() -> None:
 
 
 async def populate(region: RunningRegion, folder: Path, seed: int) -> None:
-    """Register nodes of random sizes through the RPC, by agents: gpu3 with two kinds of card, the others without."""
+    """Let agents register nodes of random sizes: gpu3 with two GPU models, the others without GPUs."""
     dice = random.Random(seed)  # noqa: S311 - sizes of nodes
     for name in ["gpu3", "gpu4", *(f"gpu{number}" for number in range(5, 5 + dice.randint(2, 5)))]:
         two_kinds = (
@@ -100,7 +100,7 @@ async def body_of(response: aiohttp.ClientResponse) -> Any:
 
 
 def jwt_claims(body: Any) -> Any:
-    """The claims of a token in an answer, so that its inside is compared as well."""
+    """The claims of a token in an answer, so that they are compared as well."""
     if not isinstance(body, dict) or "JWT" not in body:
         return body
     segment = body["JWT"].split(".")[1]
@@ -108,7 +108,7 @@ def jwt_claims(body: Any) -> Any:
 
 
 def cut_to(recorded: Any, ours: Any) -> Any:
-    """``ours`` with those keys only that the recording has."""
+    """``ours`` with only those keys that the recording has."""
     if isinstance(recorded, dict) and isinstance(ours, dict):
         return {key: cut_to(value, ours[key]) for key, value in recorded.items() if key in ours}
     return ours
@@ -116,7 +116,7 @@ def cut_to(recorded: Any, ours: Any) -> Any:
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 async def test_the_region_answers_as_a_real_one(tmp_path: Path, seed: int) -> None:
-    """Same rights, same call: the same status, headers, keys and types; the same words where it refuses."""
+    """The same status, headers, keys and types; the same text of refusals."""
     west = RegionState("us-west")
     async with running_region(tmp_path / "pki", peers={"us-west": west}) as region:
         await populate(region, tmp_path, seed)

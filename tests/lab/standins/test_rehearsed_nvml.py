@@ -1,4 +1,4 @@
-"""The NVML stand-in of rehearsal hosts, asked by pynvml in a process of its own, as the GPU probe asks it."""
+"""The stand-in for NVML, called by pynvml in a process of its own, as the GPU probe calls it."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Rig:
     programs: Path
 
     def ask(self, question: str, driver: NvidiaDriver | None, *options: str) -> Any:
-        """What pynvml makes of an expression about the first ``card``; an error is its name."""
+        """The value of a pynvml expression about the first ``card``, or the name of its error."""
         (self.tree / GPU_FILE).unlink(missing_ok=True)
         if driver is not None:
             write_driver(self.tree / GPU_FILE, driver)
@@ -122,7 +122,7 @@ SOUND = NvidiaDriver(tuple(CONSUMER))
     ],
 )
 def test_a_consumer_card_answers_as_one_does(rig: Rig, question: str, expected: object) -> None:
-    """What it has it says, and of what it lacks that it is not supported."""
+    """Unsupported values are answered by that error."""
     assert rig.ask(question, SOUND) == expected
 
 
@@ -150,7 +150,7 @@ def test_a_consumer_card_answers_as_one_does(rig: Rig, question: str, expected: 
         ),
     ],
 )
-def test_a_data_centre_card_has_more_to_say(rig: Rig, question: str, expected: object) -> None:
+def test_a_data_centre_card_has_more_values(rig: Rig, question: str, expected: object) -> None:
     """ECC, MIG, remapped rows, links and fabric."""
     assert rig.ask(question, NvidiaDriver(tuple(H100))) == expected
 
@@ -197,21 +197,19 @@ ODD = with_first(lambda gpu: replace(gpu, refusals={"nvmlDeviceGetTemperature": 
         (NvidiaDriver(status=DRIVER_NOT_LOADED), "0", "NVMLError_DriverNotLoaded"),
     ],
 )
-def test_what_is_wrong_with_a_card_shows(
-    rig: Rig, driver: NvidiaDriver | None, question: str, expected: object
-) -> None:
-    """Each trouble in the words of NVML."""
+def test_faults_of_a_card(rig: Rig, driver: NvidiaDriver | None, question: str, expected: object) -> None:
+    """Each fault with NVML's error or value."""
     assert rig.ask(question, driver) == expected
 
 
 @pytest.mark.parametrize("option", ["-I", "-S", "-Es"])
 def test_no_option_keeps_a_program_from_the_stand_in(rig: Rig, option: str) -> None:
-    """Not those by which a careful program shuts the world out."""
+    """Not even those for isolated mode."""
     assert rig.ask("nvmlDeviceGetCount()", SOUND, option) == 2
 
 
 def test_a_hanging_driver_does_not_answer(rig: Rig) -> None:
-    """The program waits for it until it is killed."""
+    """The program waits until it is killed."""
     with pytest.raises(subprocess.TimeoutExpired):
         subprocess.run(
             [rig.programs / TOOLS / "python3", "-c", HANG], env=hanging(rig), timeout=1, check=True
