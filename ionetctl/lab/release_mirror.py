@@ -1,6 +1,6 @@
 """Writes a mirror of releases, with the layout of the vendor's site: stand-ins for Nomad and its device plugin.
 
-Each program is a shell script padded with incompressible bytes, so that a transfer moves as many bytes as it says. The
+Each program is a shell script padded with incompressible bytes, so that a transfer costs what that of a real program costs. The
 zip files depend on version and size alone.
 """
 

@@ -1,7 +1,7 @@
 """The stand-in for a Nomad client agent: registers its host's node with the region, and keeps it registered.
 
 Uses nothing but the files of its host: connects with the TLS files that its configuration names, registers, sends
-heartbeats. Failures are logged in Nomad's words, for code that diagnoses logs.
+heartbeats. Failures are logged with Nomad's messages, so that log diagnosis can be tested.
 """
 
 from __future__ import annotations

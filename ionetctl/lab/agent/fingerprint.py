@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from ionetctl.lab.host.rooted_path import locate
+from ionetctl.lab.host.standin_files import DOCKER_FILE, GPU_FILE, LAB_DIR
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from ionetctl.lab.host.nvidia_driver import Gpu
     from ionetctl.lab.json_object import JsonObject
 
-LAB_DIR: Final = "run/lab"
-DOCKER_FILE: Final = "run/lab/docker.json"
-"""What ``docker info`` prints on the host; without the file there is no Docker."""
 _PLUGIN: Final = "nomad-device-nvidia"
 _MHZ_PER_CORE: Final = 2250
 _DISK_MIB: Final = 258_019
@@ -90,7 +88,7 @@ def _gpus(tree: Path) -> list[Gpu]:
     """The GPUs of a rehearsal host. On a real host that runs this stand-in there are none, and no library to read them."""
     if not (tree / LAB_DIR).is_dir():
         return []
-    from ionetctl.lab.host.nvidia_driver import GPU_FILE, read_gpus
+    from ionetctl.lab.host.nvidia_driver import read_gpus
 
     return read_gpus(tree / GPU_FILE)
 

@@ -12,15 +12,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from ionetctl.lab.host.machine import OUTPUTS_DIR
-from ionetctl.lab.host.nvidia_driver import GPU_FILE, write_driver
+from ionetctl.lab.host.nvidia_driver import write_driver
+from ionetctl.lab.host.standin_files import DOCKER_FILE, GPU_FILE, NETWORK_FILE, OUTPUTS_DIR
 
 if TYPE_CHECKING:
     from ionetctl.lab.host.machine import Machine
 
-LAB_DIR: Final = "run/lab"
-DOCKER_FILE: Final = "run/lab/docker.json"
-NETWORK_FILE: Final = "run/lab/network.json"
 BOOT_ID: Final = "proc/sys/kernel/random/boot_id"
 _DIRECTORIES: Final = (
     "etc/systemd/system",

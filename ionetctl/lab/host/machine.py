@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
 from ionetctl.lab.host.nvidia_driver import DRIVER_VERSION, Gpu, NvidiaDriver
+from ionetctl.lab.host.standin_files import FREE_KIB_FILE, SYSTEMD_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,12 +32,7 @@ OS_RELEASE: Final = "etc/os-release"
 MOUNTS: Final = "proc/mounts"
 MODULES: Final = "proc/modules"
 MODULE_VERSION: Final = "proc/driver/nvidia/version"
-SYSTEMD: Final = "run/lab/systemd"
-"""The version, as ``systemctl --version`` prints it after ``systemd``."""
-FREE_KIB: Final = "run/lab/room.kib"
 INTERFACE: Final = "sys/class/net/eth0"
-OUTPUTS_DIR: Final = "run/lab/says"
-"""Has a file for each program that always prints the same, with its output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +141,8 @@ def _system_files(name: str) -> dict[str, str]:
             for module in ("nvidia", "br_netfilter", "bridge", "overlay")
         ),
         "sys/fs/cgroup/cgroup.controllers": "cpuset cpu io memory hugetlb pids rdma misc\n",
-        SYSTEMD: "255 (255.4-1ubuntu8.4)\n",
-        FREE_KIB: f"{800 << 20}\n",
+        SYSTEMD_FILE: "255 (255.4-1ubuntu8.4)\n",
+        FREE_KIB_FILE: f"{800 << 20}\n",
     }
 
 

@@ -18,7 +18,6 @@ from ionetctl.core.observed import GpuMemoryHealth, PcieLink, SeenGpu
 if TYPE_CHECKING:
     from pathlib import Path
 
-GPU_FILE: Final = "run/lab/gpus.json"
 DRIVER_VERSION: Final = "550.54.15"
 HANGS: Final = -1
 """A value of ``NvidiaDriver.status``: no call returns."""

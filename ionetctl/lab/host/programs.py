@@ -12,6 +12,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from ionetctl.lab.host.standin_files import SYSTEM_LINK
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -24,8 +26,6 @@ SYSTEM: Final = "system"
 PYTHON: Final = "python"
 FIXED_OUTPUT: Final = "says"
 """The stand-in for every program that always prints the same."""
-SYSTEM_LINK: Final = "run/lab/system"
-"""On a host: a link to the directory of machine programs that it may run."""
 _STANDINS: Final = Path(__file__).parents[1] / "standins"
 _ALIASES: Final = {"systemctl": ("journalctl", "nomad-config-validate")}
 _PACKAGE_MANAGERS: Final = "apk apt apt-cache apt-get apt-mark dnf dpkg dpkg-query pacman rpm snap yum zypper"

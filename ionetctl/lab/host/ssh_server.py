@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Final
 
 import asyncssh
 
-from ionetctl.lab.host.file_tree import LAB_DIR, hold_lock
+from ionetctl.lab.host.file_tree import hold_lock
 from ionetctl.lab.host.programs import PYTHON, SYSTEM_PATH, search_path
 from ionetctl.lab.host.request_pipe import RequestPipe
 from ionetctl.lab.host.ssh_command import NetworkLink, SshCommand
+from ionetctl.lab.host.standin_files import LAB_DIR
 from ionetctl.lab.host.supervisor import Supervisor
 from ionetctl.lab.host.systemd_commands import SystemdCommands
 

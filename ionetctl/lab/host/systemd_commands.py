@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Final
 
 from ionetctl.lab.agent.config import validate_config
 from ionetctl.lab.host.rooted_path import locate
+from ionetctl.lab.host.standin_files import SYSTEMD_FILE
 from ionetctl.lab.host.supervisor import AGENT_PID, NOT_INSTALLED, UNIT, Reply, Supervisor
 from ionetctl.lab.host.unit_files import load_unit
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-SYSTEMD_FILE: Final = "run/lab/systemd"
-"""Has the version that ``systemctl --version`` prints after ``systemd``."""
 _NO_SUCH_UNIT: Final = 4
 _NOT_ACTIVE: Final = 3
 _LINKS_DIR: Final = "/etc/systemd/system"

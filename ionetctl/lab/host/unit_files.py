@@ -37,9 +37,11 @@ class Unit:
     @property
     def config_paths(self) -> tuple[str, ...]:
         """The values of every ``-config`` of the command."""
-        words = self.exec_start
-        after = [words[at + 1] for at, word in enumerate(words[:-1]) if word in ("-config", "--config")]
-        joined = [word.partition("=")[2] for word in words if word.startswith(("-config=", "--config="))]
+        arguments = self.exec_start
+        after = [
+            arguments[at + 1] for at, each in enumerate(arguments[:-1]) if each in ("-config", "--config")
+        ]
+        joined = [each.partition("=")[2] for each in arguments if each.startswith(("-config=", "--config="))]
         return tuple(after + joined)
 
 

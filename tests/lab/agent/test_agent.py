@@ -12,28 +12,13 @@ import pytest
 from ionetctl.lab import certificates
 from ionetctl.lab.agent.agent import AgentStartError
 from ionetctl.lab.region.state.region_state import RegionState
-from tests.lab.running import Rig, RunningRegion, new_rig, run_until, running_region
+from tests.lab.running import Rig, RunningRegion, run_until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
 COMPLETE = "client: node registration complete"
 DENIED = 'client: error registering: error="rpc error: Permission denied"'
-
-
-@pytest.fixture
-async def region(tmp_path: Path) -> AsyncIterator[RunningRegion]:
-    async with running_region(tmp_path / "pki") as region:
-        yield region
-
-
-@pytest.fixture
-async def rig(tmp_path: Path, region: RunningRegion) -> Rig:
-    """A rig with a valid introduction token, which each test spoils in one way."""
-    rig = new_rig(tmp_path, "rig-1", region)
-    rig.introduce(await region.introduce("rig-1"))
-    return rig
 
 
 def only_node(region: RunningRegion) -> dict[str, object]:

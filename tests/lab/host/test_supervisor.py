@@ -10,11 +10,11 @@ import pytest
 from ionetctl.lab.host.programs import SYSTEM_PATH
 from ionetctl.lab.host.supervisor import Reply, Supervisor
 from ionetctl.lab.host.systemd_commands import SystemdCommands
-from tests.lab.running import Rig, RunningRegion, new_rig, running_region
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
+
+    from tests.lab.running import Rig
 
 UNIT = """\
 [Unit]
@@ -29,15 +29,8 @@ PROGRAM = "#!/bin/sh\necho 'Nomad v2.0.5'\n"
 
 
 @pytest.fixture
-async def region(tmp_path: Path) -> AsyncIterator[RunningRegion]:
-    async with running_region(tmp_path / "pki") as region:
-        yield region
-
-
-@pytest.fixture
-async def rig(tmp_path: Path, region: RunningRegion) -> Rig:
-    rig = new_rig(tmp_path, "rig-1", region)
-    rig.introduce(await region.introduce("rig-1"))
+def rig(rig: Rig) -> Rig:
+    """The rig with a unit and a program."""
     (rig.tree / "etc/systemd/system/nomad.service").write_text(UNIT)
     program = rig.tree / "opt/nomad/releases/2.0.5/nomad"
     program.parent.mkdir(parents=True)

@@ -14,21 +14,19 @@ from ionetctl.lab.region.api.application import FAILURE_MODES
 from ionetctl.lab.region.api.http_responses import go_json_error
 from ionetctl.lab.region.process import ControlFile, apply_control
 from ionetctl.lab.region.state.region_state import METADATA_DELAY_S, RegistrationError
-from tests.lab.running import RunningRegion, new_rig, running_region
+from tests.lab.running import RunningRegion, new_rig
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
 
 @pytest.fixture
-async def region(tmp_path: Path) -> AsyncIterator[RunningRegion]:
-    """A region with one node, ``rig-1``."""
-    async with running_region(tmp_path / "pki") as region:
-        rig = new_rig(tmp_path, "rig-1", region)
-        rig.introduce(await region.introduce("rig-1"))
-        await rig.run_until("node registration complete")
-        yield region
+async def region(tmp_path: Path, region: RunningRegion) -> RunningRegion:
+    """The region with one node, ``rig-1``."""
+    rig = new_rig(tmp_path, "rig-1", region)
+    rig.introduce(await region.introduce("rig-1"))
+    await rig.run_until("node registration complete")
+    return region
 
 
 def node_id(region: RunningRegion) -> str:

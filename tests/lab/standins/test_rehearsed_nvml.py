@@ -15,7 +15,6 @@ import pytest
 from ionetctl.core.observed import GpuMemoryHealth, GpuProcess, MigInstance
 from ionetctl.lab.host.nvidia_driver import (
     DRIVER_NOT_LOADED,
-    GPU_FILE,
     GPU_MODELS,
     Gpu,
     NvidiaDriver,
@@ -23,6 +22,7 @@ from ionetctl.lab.host.nvidia_driver import (
     write_driver,
 )
 from ionetctl.lab.host.programs import PYTHON, TOOLS, install_programs
+from ionetctl.lab.host.standin_files import GPU_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

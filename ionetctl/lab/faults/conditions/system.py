@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from ionetctl.lab.faults.changes import by_standin_program, with_file, with_output, with_text
 from ionetctl.lab.faults.conditions.condition import Condition
-from ionetctl.lab.host.machine import ARCHITECTURE, FREE_KIB, MEMINFO, MOUNTS, OS_KERNEL, OS_RELEASE, SYSTEMD
+from ionetctl.lab.host.machine import ARCHITECTURE, MEMINFO, MOUNTS, OS_KERNEL, OS_RELEASE
+from ionetctl.lab.host.standin_files import FREE_KIB_FILE, SYSTEMD_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +22,7 @@ SYSTEM: Final[Mapping[str, Condition]] = {
         "has a processor without a Nomad", "architecture_unsupported", with_file(ARCHITECTURE, "riscv64\n")
     ),
     "no-systemd": Condition("boots with another init", "systemd_missing", with_file("proc/1/comm", "init\n")),
-    "systemd-old": Condition("has a systemd of 2016", "systemd_old", with_file(SYSTEMD, "229\n")),
+    "systemd-old": Condition("has a systemd of 2016", "systemd_old", with_file(SYSTEMD_FILE, "229\n")),
     "os-untested": Condition(
         "runs a system that nobody tested", "os_untested", with_text(OS_RELEASE, "ubuntu", "slackware")
     ),
@@ -81,13 +82,15 @@ STORAGE: Final[Mapping[str, Condition]] = {
     "root-read-only": Condition(
         "has a root mounted read-only", "disk_read_only", with_text(MOUNTS, "ext4 rw", "ext4 ro")
     ),
-    "root-full": Condition("has hardly any room left", "disk_low", with_file(FREE_KIB, f"{64 << 10}\n")),
+    "root-full": Condition("has hardly any room left", "disk_low", with_file(FREE_KIB_FILE, f"{64 << 10}\n")),
     "root-noexec": Condition(
         "has a root mounted noexec", "disk_noexec", with_text(MOUNTS, "ext4 rw", "ext4 rw,noexec")
     ),
-    "root-small": Condition("has no room for jobs", "jobs_disk_low", with_file(FREE_KIB, f"{4 << 20}\n")),
+    "root-small": Condition(
+        "has no room for jobs", "jobs_disk_low", with_file(FREE_KIB_FILE, f"{4 << 20}\n")
+    ),
     "images-crowded": Condition(
-        "has little room for images", "docker_disk_low", with_file(FREE_KIB, f"{15 << 20}\n")
+        "has little room for images", "docker_disk_low", with_file(FREE_KIB_FILE, f"{15 << 20}\n")
     ),
     "live-image": Condition(
         "runs off a live image",
