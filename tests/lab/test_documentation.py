@@ -29,7 +29,9 @@ def test_faults_are_listed() -> None:
 
 def test_conditions_are_listed() -> None:
     """Each with its description and finding, in the order of ``CONDITIONS``."""
-    expected = [(f"`{name}`", each.what, f"`{each.finding}`") for name, each in conditions.CONDITIONS.items()]
+    expected = [
+        (f"`{name}`", each.description, f"`{each.finding}`") for name, each in conditions.CONDITIONS.items()
+    ]
     assert rows("Conditions") == expected
 
 

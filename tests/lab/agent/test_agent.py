@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 import uuid
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
+import ionetctl
 from ionetctl.lab import certificates
 from ionetctl.lab.agent.agent import AgentStartError
 from ionetctl.lab.region.state.region_state import RegionState
 from tests.lab.running import Rig, RunningRegion, run_until
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 COMPLETE = "client: node registration complete"
 DENIED = 'client: error registering: error="rpc error: Permission denied"'
@@ -234,3 +234,14 @@ async def test_a_silent_agent_is_marked_down_after_its_ttl(rig: Rig, region: Run
     soon = only_node(region)["Status"]
     region.state.update(time.time() + 60)
     assert (soon in ("ready", "initializing"), only_node(region)["Status"]) == (True, "down")
+
+
+@pytest.mark.parametrize(
+    ("modules", "status"),
+    [("ionetctl.lab.agent.agent, ionetctl.lab.agent.config", 0), ("ionetctl.lab.host.ssh_server", 1)],
+)
+def test_the_agent_imports_the_standard_library_only(modules: str, status: int) -> None:
+    """It also runs on hosts without our libraries; a module that needs asyncssh is the control."""
+    program = f"import sys; sys.path.append(sys.argv[1]); import {modules}"
+    command = [sys.executable, "-I", "-S", "-c", program, str(Path(ionetctl.__file__).parents[1])]
+    assert subprocess.run(command, check=False, capture_output=True).returncode == status

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """``what`` describes the host, in words that follow "a host that"; ``finding`` is the code that a survey reports."""
+    """``description`` describes the host, in words that follow "a host that"; ``finding`` is the code that a survey reports."""
 
-    what: str
+    description: str
     finding: str
     change: Change
