@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 PATIENCE_S: Final = 240.0
 """For one run of the command line, on a machine whose cores may be busy."""
 ALL_AT_ONCE: Final = ("--canary=0", "--batch-size=100%")
-RUNS_OF_THE_LAB: Final = "run/lab"
+LAB_DIR: Final = "run/lab"
 """Pipes and files of the stand-ins: the only files of a host that change without an apply."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class CommandResult:
     """The result of a process that has ended."""
 
     exit_code: int
@@ -82,7 +82,7 @@ class Admin:
             "IONETCTL_CACHE_DIR": str(self.home / "cache"),
         } | self.variables
 
-    def run(self, *arguments: str, **variables: str) -> Ended:
+    def run(self, *arguments: str, **variables: str) -> CommandResult:
         """Run a command and wait for its end."""
         done = subprocess.run(
             [sys.executable, "-m", "ionetctl", *arguments],
@@ -93,9 +93,9 @@ class Admin:
             timeout=PATIENCE_S,
             check=False,
         )
-        return Ended(done.returncode, done.stdout, done.stderr)
+        return CommandResult(done.returncode, done.stdout, done.stderr)
 
-    def enroll(self, inventory: Path, *options: str, **variables: str) -> Ended:
+    def enroll(self, inventory: Path, *options: str, **variables: str) -> CommandResult:
         """Run ``enroll`` without confirmation and with JSON output, all hosts in one wave unless ``options`` say otherwise."""
         return self.run("enroll", str(inventory), "--yes", *ALL_AT_ONCE, "-o", "json", *options, **variables)
 
@@ -141,11 +141,11 @@ class Running:
         """Send it a signal."""
         self.process.send_signal(number)
 
-    def end(self) -> Ended:
+    def end(self) -> CommandResult:
         """Wait for its end."""
         out, err = self.process.communicate(timeout=PATIENCE_S)
         lines = [json.dumps(event) for event in self.events]
-        return Ended(self.process.returncode, "\n".join([*lines, out]), err)
+        return CommandResult(self.process.returncode, "\n".join([*lines, out]), err)
 
     def kill(self) -> None:
         """Kill it (SIGKILL)."""
@@ -175,7 +175,7 @@ class Rehearsal:
         """The hosts without a fault."""
         return [host for host in self.hosts if host not in self.faults]
 
-    def having(self, fault: str) -> str:
+    def host_with(self, fault: str) -> str:
         """The host with this fault."""
         return next(host for host, its in self.faults.items() if its == fault)
 
@@ -199,7 +199,7 @@ class Rehearsal:
         The agent's entry in the process table is among them: it is written at its start.
         """
         tree = self.tree(host)
-        return {str(path.relative_to(tree)): _seen(path) for path in _everything(tree)}
+        return {str(path.relative_to(tree)): _seen(path) for path in _all_paths(tree)}
 
     def snapshots(self) -> dict[str, dict[str, tuple[int, int, str]]]:
         """The snapshot of every host."""
@@ -257,26 +257,26 @@ class Rehearsal:
 
     # --- scripts on the hosts ---------------------------------------------------------------------------------------
 
-    def hook(self) -> None:
+    def install_wrapper(self) -> None:
         """Put a wrapper in front of every host's systemctl, which ``before_start`` and ``hold`` need."""
         programs = self.directory / "bin"
         (programs / "real").mkdir()
         (programs / "common/systemctl").rename(programs / "real/systemctl")
-        doorman = programs / "common/systemctl"
-        doorman.write_text(_WRAPPER)
-        doorman.chmod(0o755)
+        wrapper = programs / "common/systemctl"
+        wrapper.write_text(_WRAPPER)
+        wrapper.chmod(0o755)
 
     def before_start(self, host: str, script: str) -> None:
         """Run ``script`` on the host before each start of its agent; when the script fails, so does the start."""
         (self.tree(host) / _BEFORE_START).write_text(script)
 
-    def well_again(self, host: str) -> None:
+    def remove_script(self, host: str) -> None:
         """Remove the host's script again."""
         (self.tree(host) / _BEFORE_START).unlink()
 
     def hold(self, host: str) -> Hold:
         """Block the start of the host's agent until ``release``."""
-        sign = self.tree(host) / RUNS_OF_THE_LAB / "hold"
+        sign = self.tree(host) / LAB_DIR / "hold"
         sign.touch()
         self.before_start(host, _WAIT)
         return Hold(sign)
@@ -297,7 +297,7 @@ class Hold:
         self.sign.unlink()
 
 
-_BEFORE_START: Final = f"{RUNS_OF_THE_LAB}/before-start"
+_BEFORE_START: Final = f"{LAB_DIR}/before-start"
 _WAIT: Final = """cd "$IONET_ROOT/run/lab"
 : >held
 while [ -e hold ]; do sleep 0.1; done
@@ -313,8 +313,8 @@ exec "${{0%/*}}/../real/systemctl" "$@"
 """
 
 
-def _everything(tree: Path) -> Iterator[Path]:
-    skipped = tree / RUNS_OF_THE_LAB
+def _all_paths(tree: Path) -> Iterator[Path]:
+    skipped = tree / LAB_DIR
     for folder, folders, files in os.walk(tree):
         place = Path(folder)
         folders[:] = [name for name in folders if place / name != skipped]

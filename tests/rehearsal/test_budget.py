@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.rehearsal.conftest import NewAdmin, RaiseFleet
-    from tests.rehearsal.site import Ended, Rehearsal
+    from tests.rehearsal.site import CommandResult, Rehearsal
 
 FAILS = 'echo "somebody pulled the plug" >&2; exit 1\n'
 
@@ -21,11 +21,11 @@ pytestmark = pytest.mark.timeout(600)
 @pytest.fixture(scope="module")
 def rehearsal(raise_fleet: RaiseFleet) -> Iterator[Rehearsal]:
     with raise_fleet(10) as rehearsal:
-        rehearsal.hook()
+        rehearsal.install_wrapper()
         yield rehearsal
 
 
-def codes(ended: Ended) -> list[str | None]:
+def codes(ended: CommandResult) -> list[str | None]:
     """The hosts' error codes in the inventory's order, ``None`` for a host without an error."""
     return [(host["error"] or {}).get("code") for host in ended.document["hosts"]]
 
@@ -46,7 +46,7 @@ def test_too_many_failures_stop_it_and_resuming_goes_on(rehearsal: Rehearsal, ne
     )
     before = rehearsal.snapshot(hosts[0])
     for host in hosts[1:3]:
-        rehearsal.well_again(host)
+        rehearsal.remove_script(host)
     resumed = admin.enroll(rehearsal.inventory, *options, "--resume")
     assert (resumed.exit_code, set(resumed.outcomes().values())) == (0, {"enrolled"})
     assert rehearsal.snapshot(hosts[0]) == before
@@ -64,7 +64,7 @@ def test_failing_canary_ends_it(rehearsal: Rehearsal, new_admin: NewAdmin) -> No
 
     assert (stopped.exit_code, codes(stopped)) == (10, ["start_failed", "not_begun", "not_begun"])
     assert [rehearsal.snapshot(host) for host in others] == before
-    rehearsal.well_again(canary)
+    rehearsal.remove_script(canary)
     resumed = admin.enroll(rehearsal.inventory, *options, "--resume")
     assert (resumed.exit_code, set(resumed.outcomes().values())) == (0, {"enrolled"})
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.rehearsal.conftest import NewAdmin, RaiseFleet
-    from tests.rehearsal.site import Admin, Ended, Rehearsal
+    from tests.rehearsal.site import Admin, CommandResult, Rehearsal
 
 SOUND: Final = 2
 LEFT_OUT: Final = frozenset({"slow", "trickle"})
@@ -54,16 +54,16 @@ class Faulty:
     admin: Admin
     rehearsal: Rehearsal
     before: dict[str, dict[str, tuple[int, int, str]]]
-    ended: Ended
+    ended: CommandResult
 
     def end_of(self, fault: str) -> tuple[str, str | None, str | None, int]:
         """Outcome, code, step and attempts of the host with this fault."""
-        host = self.ended.host(self.rehearsal.having(fault))
+        host = self.ended.host(self.rehearsal.host_with(fault))
         error = host["error"] or {"code": None, "step": None}
         return host["outcome"], error["code"], error["step"], host["attempts"]
 
 
-def hurry(rehearsal: Rehearsal) -> None:
+def shorten_start_timeout(rehearsal: Rehearsal) -> None:
     """Shorten the wait for a start that hangs from ninety seconds to five."""
     folder = rehearsal.directory / "bin/start-hangs"
     folder.mkdir()
@@ -77,7 +77,7 @@ def hurry(rehearsal: Rehearsal) -> None:
 def faulty(raise_fleet: RaiseFleet, new_admin: NewAdmin) -> Iterator[Faulty]:
     admin = new_admin(GITHUB_ACTIONS="true", CI="true")
     with raise_fleet(len(TESTED_FAULTS) + SOUND, *(f"{fault}=1" for fault in TESTED_FAULTS)) as rehearsal:
-        hurry(rehearsal)
+        shorten_start_timeout(rehearsal)
         before = rehearsal.snapshots()
         ended = admin.enroll(rehearsal.inventory, "--max-failures=100%", "--timeout=15", "-v")
         yield Faulty(admin, rehearsal, before, ended)
@@ -111,7 +111,7 @@ def test_exit_code_is_the_worst_of_all(faulty: Faulty) -> None:
 )
 def test_exit_code_by_the_hosts_at_hand(faulty: Faulty, faults: tuple[str, ...], expected: int) -> None:
     """The worst outcome decides, beside hosts without a fault."""
-    chosen = [*map(faulty.rehearsal.having, faults), *faulty.rehearsal.sound]
+    chosen = [*map(faulty.rehearsal.host_with, faults), *faulty.rehearsal.sound]
     ended = faulty.admin.enroll(
         faulty.rehearsal.inventory, "--max-failures=100%", f"--limit={','.join(chosen)}"
     )
@@ -121,14 +121,14 @@ def test_exit_code_by_the_hosts_at_hand(faulty: Faulty, faults: tuple[str, ...],
 @pytest.mark.parametrize("fault", UNTOUCHED)
 def test_refused_hosts_are_as_they_were(faulty: Faulty, fault: str) -> None:
     """The fault is found before anything is changed."""
-    host = faulty.rehearsal.having(fault)
+    host = faulty.rehearsal.host_with(fault)
     assert faulty.rehearsal.snapshot(host) == faulty.before[host]
 
 
 @pytest.mark.parametrize("fault", ROLLED_BACK)
 def test_hosts_whose_agent_does_not_start_are_put_back(faulty: Faulty, fault: str) -> None:
     """No configuration, program, unit or temporary file is left."""
-    host = faulty.rehearsal.having(fault)
+    host = faulty.rehearsal.host_with(fault)
     tree = faulty.rehearsal.tree(host)
     places = ("etc/nomad.d", "opt/nomad/releases", "usr/local/bin", "etc/systemd/system")
     left = [path for place in places for path in (tree / place).rglob("*") if not path.is_dir()]
@@ -138,13 +138,13 @@ def test_hosts_whose_agent_does_not_start_are_put_back(faulty: Faulty, fault: st
 @pytest.mark.parametrize("fault", ["noisy", "drop", "no-route", "disk-full"])
 def test_nothing_is_left_of_an_apply(faulty: Faulty, fault: str) -> None:
     """Not after two attempts, a node that was never confirmed, or a full disk."""
-    assert faulty.rehearsal.leftovers(faulty.rehearsal.having(fault)) == []
+    assert faulty.rehearsal.leftovers(faulty.rehearsal.host_with(fault)) == []
 
 
 def test_messages_tell_what_to_look_for(faulty: Faulty) -> None:
     """A lock's owner and time, a foreign agent's version and jobs, the expected and the found number of GPUs."""
     said = {
-        fault: faulty.ended.host(faulty.rehearsal.having(fault))["error"]["message"]
+        fault: faulty.ended.host(faulty.rehearsal.host_with(fault))["error"]["message"]
         for fault in ("locked", "foreign-nomad", "gpu-missing", "start-fails")
     }
     assert "somebody@elsewhere" in said["locked"]
@@ -157,7 +157,7 @@ def test_messages_tell_what_to_look_for(faulty: Faulty) -> None:
 
 def test_nothing_raw_of_a_noisy_host_is_shown(faulty: Faulty) -> None:
     """No escape sequence, no direction mark, no workflow command at the start of a line; the host's output has them."""
-    raw = (faulty.rehearsal.tree(faulty.rehearsal.having("noisy")) / "etc/os-release").read_text()
+    raw = (faulty.rehearsal.tree(faulty.rehearsal.host_with("noisy")) / "etc/os-release").read_text()
     report = faulty.admin.run("rollouts", "show", "-vv")
     shown = [faulty.ended.stdout, faulty.ended.stderr, report.stdout, report.stderr]
     shown += [journal.read_text() for journal in faulty.admin.journals()]
@@ -173,7 +173,7 @@ def is_raw(text: str) -> bool:
 
 def test_foreign_agent_is_replaced_where_that_is_asked_for(faulty: Faulty) -> None:
     """With ``--takeover`` the host is enrolled, and the previous configuration is saved."""
-    host = faulty.rehearsal.having("foreign-nomad")
+    host = faulty.rehearsal.host_with("foreign-nomad")
     tree = faulty.rehearsal.tree(host)
     foreign = (tree / "etc/nomad.d/nomad.hcl").read_text()
     ended = faulty.admin.enroll(faulty.rehearsal.inventory, f"--limit={host}", "--takeover")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.rehearsal.conftest import NewAdmin, RaiseFleet
-    from tests.rehearsal.site import Admin, Ended, Rehearsal
+    from tests.rehearsal.site import Admin, CommandResult, Rehearsal
 
 HOSTS = 24
 
@@ -25,7 +25,7 @@ class Enrolled:
 
     admin: Admin
     rehearsal: Rehearsal
-    ended: Ended
+    ended: CommandResult
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def fleet(raise_fleet: RaiseFleet, new_admin: NewAdmin) -> Iterator[Enrolled]:
         yield Enrolled(admin, rehearsal, ended)
 
 
-def counts(ended: Ended) -> dict[str, int]:
+def counts(ended: CommandResult) -> dict[str, int]:
     """The document's counts that are not zero."""
     return {result: count for result, count in ended.document["summary"].items() if count}
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.rehearsal.conftest import NewAdmin, RaiseFleet
-    from tests.rehearsal.site import Admin, Ended, Rehearsal
+    from tests.rehearsal.site import Admin, CommandResult, Rehearsal
 
 STEPS: Final = (
     "receive",
@@ -38,9 +38,9 @@ class Killed:
     host_of: dict[str, str]
     journaled: dict[str, list[str]]
     between: dict[str, list[str]]
-    resumed: Ended
-    again: Ended
-    thrice: Ended
+    resumed: CommandResult
+    again: CommandResult
+    third: CommandResult
 
 
 def kill_at(admin: Admin, rehearsal: Rehearsal, host: str, step: str) -> list[str]:
@@ -64,8 +64,8 @@ def killed(raise_fleet: RaiseFleet, new_admin: NewAdmin) -> Iterator[Killed]:
         between = {step: rehearsal.leftovers(host) for step, host in host_of.items()}
         resumed = admin.enroll(rehearsal.inventory, "--resume")
         again = admin.enroll(rehearsal.inventory)
-        thrice = admin.enroll(rehearsal.inventory)
-        yield Killed(rehearsal, host_of, journaled, between, resumed, again, thrice)
+        third = admin.enroll(rehearsal.inventory)
+        yield Killed(rehearsal, host_of, journaled, between, resumed, again, third)
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -98,5 +98,5 @@ def test_last_one_can_be_resumed(killed: Killed) -> None:
 
 def test_all_hosts_are_enrolled_in_the_end(killed: Killed) -> None:
     """Exit code 0, and another run changes no host."""
-    ends = (killed.again.exit_code, killed.thrice.exit_code, set(killed.thrice.outcomes().values()))
+    ends = (killed.again.exit_code, killed.third.exit_code, set(killed.third.outcomes().values()))
     assert ends == (0, 0, {"unchanged"})

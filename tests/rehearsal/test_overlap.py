@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.rehearsal.conftest import NewAdmin, RaiseFleet
-    from tests.rehearsal.site import Admin, Ended
+    from tests.rehearsal.site import Admin, CommandResult
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -24,9 +24,9 @@ class Overlapping:
     started_at: str
     before: dict[str, tuple[int, int, str]]
     after: dict[str, tuple[int, int, str]]
-    same_state: Ended
-    other_state: Ended
-    first: Ended
+    same_state: CommandResult
+    other_state: CommandResult
+    first: CommandResult
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def overlapping(raise_fleet: RaiseFleet, new_admin: NewAdmin) -> Iterator[Overla
     admin: Admin = new_admin(USER="first-admin")
     other: Admin = new_admin(USER="second-admin")
     with raise_fleet(2) as rehearsal:
-        rehearsal.hook()
+        rehearsal.install_wrapper()
         host = rehearsal.hosts[0]
         hold = rehearsal.hold(host)
         running = admin.start_enroll(rehearsal.inventory, f"--limit={host}")

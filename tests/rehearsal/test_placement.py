@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.rehearsal.conftest import NewAdmin, RaiseFleet
-    from tests.rehearsal.site import Admin, Ended, Rehearsal
+    from tests.rehearsal.site import Admin, CommandResult, Rehearsal
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -67,15 +67,15 @@ def only(region: str) -> tuple[str, str]:
     return ("  node_pool: gpu\n", f"  node_pool: gpu\n  placement: {{regions: [{region}]}}\n")
 
 
-def codes_of(ended: Ended) -> Counter[str | None]:
+def codes_of(ended: CommandResult) -> Counter[str | None]:
     return Counter((host["error"] or {}).get("code") for host in ended.document["hosts"])
 
 
-def regions_of(ended: Ended) -> Counter[str]:
+def regions_of(ended: CommandResult) -> Counter[str]:
     return Counter(host["region"] for host in ended.document["hosts"])
 
 
-def error_of(ended: Ended) -> str:
+def error_of(ended: CommandResult) -> str:
     document: Any = ended.document
     return str(document["error"]["code"])
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.rehearsal.conftest import NewAdmin, RaiseFleet
-    from tests.rehearsal.site import Admin, Ended, Rehearsal
+    from tests.rehearsal.site import Admin, CommandResult, Rehearsal
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -53,7 +53,7 @@ def own_artifacts(untouched: Rehearsal, tmp_path: Path) -> tuple[Path, Path]:
     return site, site / "inventory.yaml"
 
 
-def refusal(ended: Ended) -> tuple[int, str]:
+def refusal(ended: CommandResult) -> tuple[int, str]:
     """Exit code and error code of the command; fails when a host has an outcome."""
     document: Any = ended.document
     assert set(ended.outcomes().values()) <= {"skipped"}

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.rehearsal.conftest import NewAdmin, RaiseFleet
-    from tests.rehearsal.site import Admin, Ended, Rehearsal
+    from tests.rehearsal.site import Admin, CommandResult, Rehearsal
 
 SSH_PASSWORD: Final = "hunter2-over-ssh"
 SUDO_PASSWORD: Final = "swordfish-for-sudo"
@@ -32,13 +32,13 @@ pytestmark = pytest.mark.timeout(600)
 
 
 @dataclass(frozen=True, slots=True)
-class Talkative:
+class VerboseEnrolment:
     """An enrolment with all options that produce output."""
 
     admin: Admin
     rehearsal: Rehearsal
     secrets: dict[str, bytes]
-    first: Ended
+    first: CommandResult
     texts: list[str]
 
 
@@ -70,17 +70,17 @@ def logged(rehearsal: Rehearsal) -> None:
 
 
 @pytest.fixture(scope="module")
-def talkative(
+def enrolment(
     raise_fleet: RaiseFleet, new_admin: NewAdmin, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Talkative]:
+) -> Iterator[VerboseEnrolment]:
     admin = new_admin(RIG_PASSWORD=SSH_PASSWORD, RIG_SUDO=SUDO_PASSWORD)
     with raise_fleet(6, "auth=1", "sudo=1", "start-fails=1", "no-route=1") as rehearsal:
-        rehearsal.hook()
+        rehearsal.install_wrapper()
         logged(rehearsal)
         reports = tmp_path_factory.mktemp("reports")
         identity = "identity: ./id_ed25519"
         inventory = rehearsal.edited(
-            "talkative",
+            "enrolment",
             (identity, f"{identity}, password: {{env: RIG_PASSWORD}}, become_password: {{env: RIG_SUDO}}"),
         )
         options = ("--max-failures=100%", "--timeout=12", "-vv", "--diff")
@@ -109,58 +109,58 @@ def talkative(
                 secrets[f"key-of-{host}"] = key_body(key)
         texts = [text for end in ends for text in (end.stdout, end.stderr)]
         texts += [path.read_text() for path in reports.iterdir()]
-        yield Talkative(admin, rehearsal, secrets, ends[0], texts)
+        yield VerboseEnrolment(admin, rehearsal, secrets, ends[0], texts)
 
 
-def test_enrolment_had_the_risky_cases(talkative: Talkative) -> None:
+def test_enrolment_had_the_risky_cases(enrolment: VerboseEnrolment) -> None:
     """The cases that could reveal secrets have occurred: refused logins, minted tokens, failed starts."""
-    codes = {(host["error"] or {}).get("code") for host in talkative.first.document["hosts"]}
+    codes = {(host["error"] or {}).get("code") for host in enrolment.first.document["hosts"]}
     assert codes == {None, "auth_failed", "sudo_password_wrong", "start_failed", "servers_unreachable"}
-    assert "token_minted" in talkative.admin.journals()[0].read_text()
-    assert len([name for name in talkative.secrets if name.startswith("key-of")]) == 3
+    assert "token_minted" in enrolment.admin.journals()[0].read_text()
+    assert len([name for name in enrolment.secrets if name.startswith("key-of")]) == 3
 
 
-def test_nothing_secret_is_printed(talkative: Talkative) -> None:
+def test_nothing_secret_is_printed(enrolment: VerboseEnrolment) -> None:
     """Neither on standard output, nor on standard error, nor in reports."""
-    hits = [found(text.encode(), talkative.secrets) for text in talkative.texts]
-    assert hits == [set()] * len(talkative.texts)
+    hits = [found(text.encode(), enrolment.secrets) for text in enrolment.texts]
+    assert hits == [set()] * len(enrolment.texts)
 
 
-def test_nothing_secret_is_kept_by_the_admin(talkative: Talkative) -> None:
+def test_nothing_secret_is_kept_by_the_admin(enrolment: VerboseEnrolment) -> None:
     """Neither in journal, catalog, cache and known hosts, nor anywhere else in the home directory."""
-    kept = [path for path in talkative.admin.home.rglob("*") if path.is_file()]
-    assert {path.name: found(path.read_bytes(), talkative.secrets) for path in kept} == {
+    kept = [path for path in enrolment.admin.home.rglob("*") if path.is_file()]
+    assert {path.name: found(path.read_bytes(), enrolment.secrets) for path in kept} == {
         path.name: set() for path in kept
     }
-    assert {"catalog.sqlite", talkative.admin.journals()[0].name} <= {path.name for path in kept}
+    assert {"catalog.sqlite", enrolment.admin.journals()[0].name} <= {path.name for path in kept}
 
 
-def test_hosts_get_nothing_but_their_own_key(talkative: Talkative) -> None:
+def test_hosts_get_nothing_but_their_own_key(enrolment: VerboseEnrolment) -> None:
     """A host has its own key in one file of mode 0600, and its identity in the agent's state."""
     hits = {
-        (host, str(path.relative_to(talkative.rehearsal.tree(host))), name)
-        for host in talkative.rehearsal.hosts
-        for path in talkative.rehearsal.tree(host).rglob("*")
+        (host, str(path.relative_to(enrolment.rehearsal.tree(host))), name)
+        for host in enrolment.rehearsal.hosts
+        for path in enrolment.rehearsal.tree(host).rglob("*")
         if path.is_file() and not path.is_symlink()
-        for name in found(path.read_bytes(), talkative.secrets)
+        for name in found(path.read_bytes(), enrolment.secrets)
     }
     keys = {
         (name.removeprefix("key-of-"), "etc/nomad.d/tls/client-key.pem", name)
-        for name in talkative.secrets
+        for name in enrolment.secrets
         if name.startswith("key-of-")
     }
     identities = {
-        (host, "opt/nomad/data/client/state.db", "introduction") for host in talkative.rehearsal.sound
+        (host, "opt/nomad/data/client/state.db", "introduction") for host in enrolment.rehearsal.sound
     }
     assert hits == keys | identities
-    modes = {(talkative.rehearsal.tree(host) / path).stat().st_mode & 0o777 for host, path, _ in keys}
+    modes = {(enrolment.rehearsal.tree(host) / path).stat().st_mode & 0o777 for host, path, _ in keys}
     assert modes == {0o600}
 
 
-def test_no_command_on_a_host_shows_a_secret(talkative: Talkative) -> None:
+def test_no_command_on_a_host_shows_a_secret(enrolment: VerboseEnrolment) -> None:
     """No arguments and no environment of a command there has one."""
-    noted = list((talkative.rehearsal.directory / "hosts").glob("*/run/lab/seen"))
-    assert [found(path.read_bytes(), talkative.secrets) for path in noted] == [set()] * 4
+    noted = list((enrolment.rehearsal.directory / "hosts").glob("*/run/lab/seen"))
+    assert [found(path.read_bytes(), enrolment.secrets) for path in noted] == [set()] * 4
     assert all(
         b"IONET_ROOT=" in path.read_bytes() and b"ionetctl-root-" in path.read_bytes() for path in noted
     )
@@ -170,15 +170,15 @@ def test_no_command_on_a_host_shows_a_secret(talkative: Talkative) -> None:
     "secret", ["api-token", "ca-key", "our-key", "ssh-key", "ssh-password", "sudo-password"]
 )
 @pytest.mark.parametrize("shift", range(3))
-def test_searcher_finds_what_is_there(talkative: Talkative, secret: str, shift: int) -> None:
+def test_searcher_finds_what_is_there(enrolment: VerboseEnrolment, secret: str, shift: int) -> None:
     """The control: each secret is found as it is and in base64 at any offset, and nothing else is."""
-    planted = talkative.secrets[secret]
+    planted = enrolment.secrets[secret]
     hidden = base64.b64encode(b"x" * shift + planted + b" and more")
     texts = (b'{"message": "it was ' + planted + b'"}', hidden, b"nothing of the kind")
-    assert [found(text, talkative.secrets) for text in texts] == [{secret}, {secret}, set()]
+    assert [found(text, enrolment.secrets) for text in texts] == [{secret}, {secret}, set()]
 
 
-def test_searcher_finds_introductions(talkative: Talkative) -> None:
+def test_searcher_finds_introductions(enrolment: VerboseEnrolment) -> None:
     """The control for tokens, which differ each time: a node's identity is recognised as a JWT."""
-    state = talkative.rehearsal.tree(talkative.rehearsal.sound[0]) / "opt/nomad/data/client/state.db"
-    assert found(state.read_bytes(), talkative.secrets) == {"introduction"}
+    state = enrolment.rehearsal.tree(enrolment.rehearsal.sound[0]) / "opt/nomad/data/client/state.db"
+    assert found(state.read_bytes(), enrolment.secrets) == {"introduction"}

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.rehearsal.conftest import NewAdmin, RaiseFleet
-    from tests.rehearsal.site import Admin, Ended, Rehearsal
+    from tests.rehearsal.site import Admin, CommandResult, Rehearsal
 
 SIGNALS: Final = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 HOSTS_EACH: Final = 3
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.timeout(600)
 @pytest.fixture(scope="module")
 def rehearsal(raise_fleet: RaiseFleet) -> Iterator[Rehearsal]:
     with raise_fleet(HOSTS_EACH * (len(SIGNALS) + 1)) as rehearsal:
-        rehearsal.hook()
+        rehearsal.install_wrapper()
         yield rehearsal
 
 
@@ -32,7 +32,7 @@ def chosen(rehearsal: Rehearsal, share: int) -> list[str]:
     return rehearsal.hosts[share * HOSTS_EACH : (share + 1) * HOSTS_EACH]
 
 
-def resume_command(ended: Ended) -> list[str]:
+def resume_command(ended: CommandResult) -> list[str]:
     """The command for resuming that standard error shows, without the program's name."""
     told = next(line for line in ended.stderr.splitlines() if "To go on: " in line)
     program, *words = shlex.split(told.partition("To go on: ")[2])
@@ -40,7 +40,7 @@ def resume_command(ended: Ended) -> list[str]:
     return words
 
 
-def outcomes(ended: Ended) -> dict[str, str]:
+def outcomes(ended: CommandResult) -> dict[str, str]:
     """Host → outcome of the document that ends a stream."""
     return {host["name"]: host["outcome"] for host in ended.lines[-1]["hosts"]}
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import httpx
 
     from tests.rehearsal.conftest import NewAdmin, RaiseFleet
-    from tests.rehearsal.site import Ended, Rehearsal
+    from tests.rehearsal.site import CommandResult, Rehearsal
 
 TOKEN: Final = "opt/nomad/data/client/intro_token.jwt"
 SPOILS: Final = {
@@ -70,15 +70,15 @@ class Spoiled:
 
     rehearsal: Rehearsal
     host_of: dict[str, str]
-    ended: Ended
-    again: Ended
+    ended: CommandResult
+    again: CommandResult
 
 
 @pytest.fixture(scope="module")
 def spoiled(raise_fleet: RaiseFleet, new_admin: NewAdmin) -> Iterator[Spoiled]:
     admin = new_admin()
     with raise_fleet(len(SPOILS)) as rehearsal:
-        rehearsal.hook()
+        rehearsal.install_wrapper()
         host_of = dict(zip(SPOILS, rehearsal.hosts, strict=True))
         material = rehearsal.directory / "spoils"
         material.mkdir()
@@ -89,7 +89,7 @@ def spoiled(raise_fleet: RaiseFleet, new_admin: NewAdmin) -> Iterator[Spoiled]:
             rehearsal.before_start(host_of[spoil], f'set -e\nS={material}\ncd "$IONET_ROOT"\n{script}\n')
         ended = admin.enroll(rehearsal.inventory, "--max-failures=100%", "--timeout=15")
         for host in rehearsal.hosts:
-            rehearsal.well_again(host)
+            rehearsal.remove_script(host)
         again = admin.enroll(rehearsal.inventory)
         yield Spoiled(rehearsal, host_of, ended, again)
 

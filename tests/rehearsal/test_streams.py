@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.rehearsal.conftest import NewAdmin, RaiseFleet
-    from tests.rehearsal.site import Admin, Ended, Rehearsal
+    from tests.rehearsal.site import Admin, CommandResult, Rehearsal
 
 HOSTS = 6
 FAULTS = ("gpu-missing=1", "noisy=1", "unreachable=1", "no-route=1")
@@ -29,7 +29,7 @@ class Streamed:
 
     admin: Admin
     rehearsal: Rehearsal
-    ended: Ended
+    ended: CommandResult
     reports: Path
 
     @property
