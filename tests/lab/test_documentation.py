@@ -37,4 +37,4 @@ def test_conditions_are_listed() -> None:
 
 def test_findings_of_conditions_exist() -> None:
     """Each finding is the code of a check."""
-    assert {each.finding for each in conditions.CONDITIONS.values()} <= set(CHECKS)
+    assert {each.finding for each in conditions.CONDITIONS.values()} <= set(CODES)

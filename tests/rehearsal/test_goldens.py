@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tests.rehearsal.conftest import NewAdmin, RaiseFleet
-    from tests.rehearsal.site import Admin, Ended, Rehearsal
+    from tests.rehearsal.site import Admin, CommandResult, Rehearsal
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -38,25 +38,25 @@ STEPS: Final = {
 
 
 @pytest.fixture(scope="module")
-def ended(raise_fleet: RaiseFleet, new_admin: NewAdmin) -> dict[str, Ended]:
+def ended(raise_fleet: RaiseFleet, new_admin: NewAdmin) -> dict[str, CommandResult]:
     """How each step ended, one after the other on the same fleet."""
     admin = new_admin()
     with raise_fleet(7, *FAULTS) as rehearsal:
         return {name: run(admin, rehearsal, arguments) for name, arguments in STEPS.items()}
 
 
-def run(admin: Admin, rehearsal: Rehearsal, arguments: tuple[str, ...]) -> Ended:
+def run(admin: Admin, rehearsal: Rehearsal, arguments: tuple[str, ...]) -> CommandResult:
     inventory = str(rehearsal.inventory)
     return admin.run(*(inventory if word == "INVENTORY" else word for word in arguments))
 
 
 @pytest.mark.parametrize("name", [name for name in STEPS if name != "events"])
-def test_document(ended: dict[str, Ended], name: str) -> None:
+def test_document(ended: dict[str, CommandResult], name: str) -> None:
     """Keys, their order, types and every value that two runs share are those of the golden."""
     compare(f"documents/{name}.json", normalized(ended[name].stdout))
 
 
-def test_event_types(ended: dict[str, Ended]) -> None:
+def test_event_types(ended: dict[str, CommandResult]) -> None:
     """Each type of event that a rollout streams has the keys, in the order, with the types of values that it had."""
     *events, document = ended["events"].lines
     types = sorted({event["type"] for event in events})
@@ -65,7 +65,7 @@ def test_event_types(ended: dict[str, Ended]) -> None:
     assert document["schema"] == "ionetctl.enroll/1"
 
 
-def test_exit_codes(ended: dict[str, Ended]) -> None:
+def test_exit_codes(ended: dict[str, CommandResult]) -> None:
     """Every step ends as it did."""
     codes = {name: step.exit_code for name, step in ended.items()}
     compare("documents/exit-codes.json", json.dumps(codes, indent=2) + "\n")
