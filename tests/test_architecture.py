@@ -79,7 +79,7 @@ OWNERS: Final[dict[str, set[str]]] = {
     "requests": {"nomad", "credentials"},
     "rich": {"cli", "ui"},
     "sqlalchemy": {"history"},
-    "tenacity": {"host", "nomad", "artifacts"},
+    "tenacity": {"artifacts", "host", "nomad", "ssh"},
     "typer": {"cli"},
     "typing_extensions": {"inventory"},
     "yaml": {"inventory"},

@@ -1,21 +1,26 @@
-"""When something is tried again: what may pass, how often, how long apart, and how often over the whole fleet.
+"""Retries of one host's work: which errors are worth one, how many, how far apart, and how many the whole fleet may have.
 
-Knows errors and a clock; never retries what authentication or trust refused, since that would only lock accounts.
+Knows errors and a clock. An error that is not transient ends the work at once: a second try at a refused login or host
+key would only lock accounts.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar, cast
+from itertools import count
+from typing import TYPE_CHECKING, TypeVar
 
-from tenacity import AsyncRetrying, RetryCallState, wait_random_exponential
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception,
+    wait_random_exponential,
+)
 
 from ionetctl.core.errors import HostError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-
-    from tenacity import RetryAction
 
     from ionetctl.core.ports import Clock
 
@@ -28,7 +33,7 @@ def _never() -> bool:
 
 @dataclass(slots=True)
 class RetryBudget:
-    """How many retries the whole fleet has left: a site whose uplink is down is not hammered for an hour."""
+    """How many retries the whole fleet has left, so that a site whose uplink is down is not retried for an hour."""
 
     left: int
 
@@ -42,7 +47,8 @@ class RetryBudget:
 class RetryPolicy:
     """``attempts`` in all, waits of 0 to ``first_wait_s`` seconds that double up to ``longest_wait_s``, at random.
 
-    Nothing is tried again once ``is_stopped`` says so: who asked for the end waits for what is under way, not for more.
+    Nothing is retried once ``is_stopped`` returns true: a rollout that is being stopped ends the work under way and
+    starts no more.
     """
 
     clock: Clock
@@ -57,30 +63,37 @@ class RetryPolicy:
         work: Callable[[int], Awaitable[_Result]],
         before_retry: Callable[[int, HostError, float], Awaitable[None]],
     ) -> _Result:
-        """What ``work(attempt)`` returns, attempts counted from 1; raises what its last attempt raised."""
+        """What ``work(attempt)`` returns, attempts counted from 1; raises what its last attempt raised.
 
-        async def tell(state: RetryCallState) -> None:
-            # Told before a sleep only: there is a next action, and an error that is worth a retry.
-            delay_s = cast("RetryAction", state.next_action).sleep
-            await before_retry(state.attempt_number, cast("HostError", _error_of(state)), delay_s)
+        ``before_retry`` is awaited before each wait, with the attempt that failed, its error and the wait in seconds.
+        """
+        numbers = count(1)
+        failure: HostError
+
+        async def attempt() -> _Result:
+            nonlocal failure
+            try:
+                return await work(next(numbers))
+            except HostError as error:
+                failure = error
+                raise
+
+        async def before_sleep(state: RetryCallState) -> None:
+            await before_retry(state.attempt_number, failure, state.upcoming_sleep)
 
         retrying = AsyncRetrying(
+            retry=retry_if_exception(self._is_worthwhile),
+            stop=self._is_over,
             wait=wait_random_exponential(multiplier=self.first_wait_s, max=self.longest_wait_s),
-            retry=self._is_worthwhile,
-            before_sleep=tell,
+            before_sleep=before_sleep,
             sleep=self.clock.sleep,
+            reraise=True,
         )
-        async for attempt in retrying:
-            with attempt:
-                return await work(attempt.retry_state.attempt_number)
-        raise AssertionError("tenacity ends with a result or an error")  # pragma: no cover
+        return await retrying(attempt)
 
-    def _is_worthwhile(self, state: RetryCallState) -> bool:
-        """Whether what went wrong may pass; asked last, the budget pays for retries that are made and no others."""
-        error = _error_of(state)
-        may_pass = isinstance(error, HostError) and error.transient and not self.is_stopped()
-        return may_pass and state.attempt_number < self.attempts and self.budget.take()
+    def _is_worthwhile(self, error: BaseException) -> bool:
+        return isinstance(error, HostError) and error.transient and not self.is_stopped()
 
-
-def _error_of(state: RetryCallState) -> BaseException | None:
-    return None if state.outcome is None else state.outcome.exception()
+    def _is_over(self, state: RetryCallState) -> bool:
+        """Whether the attempt was the last; the budget pays for retries that are made, not for the last failure."""
+        return state.attempt_number >= self.attempts or not self.budget.take()

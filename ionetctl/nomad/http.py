@@ -155,12 +155,9 @@ class RegionHttp:
             reraise=True,
         )
         try:
-            async for attempt in retrying:
-                with attempt:
-                    return await self._attempt(call, last)
+            return await retrying(self._attempt, call, last)
         except _PassingError as failure:
             raise failure.error from failure
-        raise AssertionError("tenacity ends with a result or an error")  # pragma: no cover
 
     def _wait_s(self, state: RetryCallState) -> float:
         """No wait while there are addresses that were not tried; then longer and longer ones, at random."""

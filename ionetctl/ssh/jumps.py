@@ -12,6 +12,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
+
 from ionetctl.core.errors import HostError, HostTrustError, HostUnreachableError
 
 if TYPE_CHECKING:
@@ -71,10 +73,17 @@ class JumpHost:
 class JumpHosts:
     """All jump hosts of a rollout. ``dial`` opens a connection to one, through another one where that is given."""
 
-    def __init__(self, dial: Dial, handshakes: int, linger_s: float) -> None:
+    def __init__(
+        self,
+        dial: Dial,
+        handshakes: int,
+        linger_s: float,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._dial = dial
         self._handshakes = handshakes
         self._linger_s = linger_s
+        self._sleep = sleep
         self._by_chain: dict[tuple[Endpoint, ...], JumpHost] = {}
 
     @asynccontextmanager
@@ -139,25 +148,35 @@ class JumpHosts:
             if jump.parent is not None:
                 await self._connect(jump.parent)
             try:
-                jump.connection = await self._dial_patiently(jump)
+                jump.connection = await self._dial_jump(jump)
             except HostError as error:
                 jump.failure = _named(error, jump.endpoint)
                 jump.failed_until = loop.time() + (REMEMBERED_S if error.transient else REFUSED_S)
                 raise jump.failure from error
             jump.failure = None
 
-    async def _dial_patiently(self, jump: JumpHost) -> asyncssh.SSHClientConnection:
-        """Dial, and again a little later where sshd dropped us before it spoke (MaxStartups does that at random)."""
-        delay_s = FIRST_DELAY_S
-        for _ in range(ATTEMPTS - 1):
-            try:
-                return await self._dial(jump.endpoint, jump.parent)
-            except HostUnreachableError as error:
-                if error.code != "connection_lost":
-                    raise
-            await asyncio.sleep(delay_s * random.uniform(0.5, 1.5))  # noqa: S311  (jitter, no secret)
-            delay_s *= 2
+    async def _dial_jump(self, jump: JumpHost) -> asyncssh.SSHClientConnection:
+        """Dial, and again a little later where sshd closed the connection (MaxStartups makes it do so at random)."""
+        retrying = AsyncRetrying(
+            retry=retry_if_exception(_is_dropped),
+            stop=stop_after_attempt(ATTEMPTS),
+            wait=_wait_s,
+            sleep=self._sleep,
+            reraise=True,
+        )
+        return await retrying(self._dial_once, jump)
+
+    async def _dial_once(self, jump: JumpHost) -> asyncssh.SSHClientConnection:
         return await self._dial(jump.endpoint, jump.parent)
+
+
+def _is_dropped(error: BaseException) -> bool:
+    return isinstance(error, HostUnreachableError) and error.code == "connection_lost"
+
+
+def _wait_s(state: RetryCallState) -> float:
+    """A wait that doubles, give or take a half."""
+    return FIRST_DELAY_S * 2.0 ** (state.attempt_number - 1) * random.uniform(0.5, 1.5)  # noqa: S311  (jitter, no secret)
 
 
 def _close_unused(jump: JumpHost) -> None:

@@ -12,7 +12,10 @@ import pytest
 from ionetctl.core.errors import HostError, HostFailedError, HostTrustError, HostUnreachableError
 from ionetctl.core.model.host import Jump
 from ionetctl.core.ports import Command
+from ionetctl.ssh.config.resolve import Endpoint
+from ionetctl.ssh.jumps import ATTEMPTS, FIRST_DELAY_S, JumpHost, JumpHosts
 from tests.ssh.servers import PASSWORD, SECRETS, Behaviour, Server, connector, listening, serve
+from tests.support.clock import ManualClock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -213,6 +216,41 @@ async def test_jump_host_that_drops_us_before_it_speaks_is_tried_again(
         async with connector(settings) as ways:
             host = server.host(identities=(identity,), jump=(Jump("127.0.0.1", port, "ops"),))
             assert (await hello(ways, host), dropped) == (b"hello\n", 2)
+
+
+def endpoint() -> Endpoint:
+    return Endpoint("10.0.0.1", 22, "ops", "10.0.0.1", 22, ())
+
+
+@pytest.mark.parametrize(
+    ("error", "dialled"),
+    [
+        (HostUnreachableError("connection_lost", "gone", transient=True), ATTEMPTS),
+        (HostUnreachableError("connect_timeout", "no answer", transient=True), 1),
+        (HostFailedError("auth_failed", "no key fits"), 1),
+        (HostTrustError("host_key_changed", "another key"), 1),
+    ],
+    ids=lambda value: value.code if isinstance(value, HostError) else None,
+)
+async def test_only_a_dropped_jump_connection_is_dialled_again(error: HostError, dialled: int) -> None:
+    """Five times in all, with waits that double give or take a half; then the failure is remembered."""
+    clock, seen = ManualClock(), []
+
+    async def dial(target: Endpoint, parent: JumpHost | None) -> asyncssh.SSHClientConnection:
+        seen.append((target, parent))
+        raise error
+
+    jumps = JumpHosts(dial, handshakes=1, linger_s=60, sleep=clock.sleep)
+    for _ in range(2):
+        with pytest.raises(type(error)):
+            async with jumps.through((endpoint(),)):
+                pass
+    await jumps.close()
+    assert seen == [(endpoint(), None)] * dialled
+    usual_s = [FIRST_DELAY_S * 2**number for number in range(dialled - 1)]
+    assert [0.5 <= slept / usual <= 1.5 for slept, usual in zip(clock.slept, usual_s, strict=True)] == [
+        True
+    ] * (dialled - 1)
 
 
 async def test_chain_that_leads_in_a_circle(
