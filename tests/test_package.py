@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email
 import subprocess
 import sys
 import zipfile
@@ -11,19 +12,25 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")
-def wheel_names(tmp_path_factory: pytest.TempPathFactory) -> frozenset[str]:
-    """The names in a freshly built wheel."""
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[zipfile.ZipFile]:
+    """A freshly built wheel."""
     place = tmp_path_factory.mktemp("wheel")
     argv = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(place)]
     subprocess.run(argv, cwd=ROOT, check=True, capture_output=True)
-    with zipfile.ZipFile(next(place.glob("*.whl"))) as wheel:
-        return frozenset(wheel.namelist())
+    with zipfile.ZipFile(next(place.glob("*.whl"))) as built:
+        yield built
+
+
+@pytest.fixture(scope="module")
+def wheel_names(wheel: zipfile.ZipFile) -> frozenset[str]:
+    """The names in it."""
+    return frozenset(wheel.namelist())
 
 
 def names_below(folder: str, suffixes: Iterable[str]) -> set[str]:
@@ -59,3 +66,15 @@ def test_wheel_is_typed(wheel_names: frozenset[str]) -> None:
 def test_wheel_carries_no_tests(wheel_names: frozenset[str]) -> None:
     """Tests stay in the repository."""
     assert {name for name in wheel_names if name.startswith("tests/")} == set()
+
+
+def test_sources_of_secrets_are_extras(wheel: zipfile.ZipFile, wheel_names: frozenset[str]) -> None:
+    """A keyring and Vault are installed by those who use them; everything else is required."""
+    (name,) = (name for name in wheel_names if name.endswith(".dist-info/METADATA"))
+    metadata = email.message_from_bytes(wheel.read(name))
+    required = metadata.get_all("Requires-Dist", [])
+    assert metadata.get_all("Provides-Extra") == ["keyring", "vault"]
+    assert sorted(line for line in required if "extra" in line) == [
+        "hvac>=2.3; extra == 'vault'",
+        "keyring>=25.5; extra == 'keyring'",
+    ]

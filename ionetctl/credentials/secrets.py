@@ -157,9 +157,11 @@ def _check_private(path: str, status: os.stat_result) -> None:
 
 
 def _from_keyring(ref: SecretRef, _environ: Mapping[str, str]) -> str:
-    import keyring
-    from keyring.errors import KeyringError
-
+    try:
+        import keyring
+        from keyring.errors import KeyringError
+    except ImportError:
+        raise _not_installed("keyring_unavailable", "the keyring library", "keyring") from None
     service, _, user = ref.locator.rpartition("/")
     try:
         value: str | None = keyring.get_password(service, user)
@@ -188,9 +190,8 @@ def _read_vault(ref: SecretRef, environ: Mapping[str, str], mount: str, path: st
     try:
         import hvac
         import requests
-    except ImportError:  # pragma: no cover  (the tests need the extra)
-        hint = "install it with: pip install 'ionetctl[vault]'"
-        raise ConfigurationError("vault_unavailable", "the Vault client is not installed", hint) from None
+    except ImportError:
+        raise _not_installed("vault_unavailable", "the Vault client", "vault") from None
     missing = [name for name in ("VAULT_ADDR", "VAULT_TOKEN") if not environ.get(name)]
     if missing:
         message = f"{ref} needs {' and '.join(missing)} in the environment"
@@ -245,6 +246,11 @@ def _fields(found: object) -> Mapping[str, object]:
     if not isinstance(found, dict):
         raise TypeError("fields are a mapping")
     return found
+
+
+def _not_installed(code: str, what: str, extra: str) -> ConfigurationError:
+    hint = f"install it with: pip install 'ionetctl[{extra}]'"
+    return ConfigurationError(code, f"{what} is not installed", hint)
 
 
 def _unreadable(ref: SecretRef, why: str) -> ConfigurationError:

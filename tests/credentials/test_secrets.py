@@ -7,6 +7,7 @@ import copy
 import logging
 import os
 import pickle
+import sys
 import traceback
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -340,6 +341,30 @@ def test_vault_that_does_not_answer_is_unavailable() -> None:
 def test_vault_needs_address_and_token(environ: dict[str, str], named: str) -> None:
     """What is missing in the environment is named."""
     assert named in refused("vault_unavailable", VAULT_REF, environ).message
+
+
+# --- extras ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("library", "ref", "code", "hint"),
+    [
+        (
+            "keyring",
+            SecretRef("keyring", "io.net/eu/admin"),
+            "keyring_unavailable",
+            "install it with: pip install 'ionetctl[keyring]'",
+        ),
+        ("hvac", VAULT_REF, "vault_unavailable", "install it with: pip install 'ionetctl[vault]'"),
+    ],
+)
+def test_library_that_is_not_installed(
+    monkeypatch: pytest.MonkeyPatch, library: str, ref: SecretRef, code: str, hint: str
+) -> None:
+    """The error names the extra to install; other sources do without it."""
+    monkeypatch.setitem(sys.modules, library, None)
+    assert refused(code, ref).hint == hint
+    assert resolve(SecretRef("env", "TOKEN"), {"TOKEN": VALUE}).reveal() == VALUE
 
 
 # --- the store -------------------------------------------------------------------------------------------------------
