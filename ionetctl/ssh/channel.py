@@ -7,11 +7,12 @@ not know hosts or connections. The first failure wins, aborts the channel and is
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 import asyncssh
 
 from ionetctl.core.errors import HostFailedError, HostUnreachableError
+from ionetctl.ssh.asyncssh_internals import write_view
 from ionetctl.ssh.sudo import no_answer
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
         if self._channel is None or self._channel.is_closing():
             return False
         self._touch()
-        self._channel.write(cast("bytes", data))
+        write_view(self._channel, data)
         return True
 
     async def writable(self) -> None:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Final, Self
 
 from ionetctl.core.errors import ConfigurationError
 from ionetctl.core.model.names import HostName
-from ionetctl.ssh.config.resolve import Endpoint, Routes
-from ionetctl.ssh.connect import Call, Dialer, Tunnel, of_host
-from ionetctl.ssh.host_keys.verify import parse_pins
+from ionetctl.ssh.config.endpoint import Endpoint, EndpointResolver
+from ionetctl.ssh.dialer import Call, Dialer, Tunnel, of_host
+from ionetctl.ssh.host_keys.host_key_check import parse_pins
 from ionetctl.ssh.identities import Identities
 from ionetctl.ssh.jumps import JumpHost, JumpHosts
 from ionetctl.ssh.session import SshSession
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from ionetctl.core.model.host import Host
     from ionetctl.core.model.secret import SecretRef
-    from ionetctl.ssh.connect import OnKeyAccepted
+    from ionetctl.ssh.dialer import OnKeyAccepted
     from ionetctl.ssh.settings import TransportSettings
 
 CLOSE_TIMEOUT_S: Final = 2.0
@@ -48,7 +48,7 @@ class SshConnector:
         on_key_accepted: OnKeyAccepted | None = None,
     ) -> None:
         self._settings = settings
-        self._routes = Routes(settings, pwd.getpwuid(os.getuid()).pw_name)
+        self._endpoints = EndpointResolver(settings, pwd.getpwuid(os.getuid()).pw_name)
         self._identities = Identities(reveal)
         self._dialer = Dialer(settings, self._identities, on_key_accepted)
         self._jumps = JumpHosts(self._dial_jump, settings.handshakes_per_jump, settings.jump_linger_s)
@@ -73,7 +73,7 @@ class SshConnector:
         checked: set[Endpoint] = set()
         for host in hosts:
             parse_pins(host.ssh.host_keys, host.name)
-            endpoint = self._routes.resolve(host)
+            endpoint = self._endpoints.resolve(host)
             for each in (*endpoint.through, endpoint):
                 if each not in checked:
                     checked.add(each)
@@ -84,7 +84,7 @@ class SshConnector:
     async def connect(self, host: Host) -> AsyncIterator[SshSession]:
         """A session, closed at the end of the block; see ``ports.Connector.connect``."""
         try:
-            endpoint = self._routes.resolve(host)
+            endpoint = self._endpoints.resolve(host)
             pins = parse_pins(host.ssh.host_keys, host.name)
             become_password = await self._become_password(host)
         except ConfigurationError as error:

@@ -6,20 +6,26 @@ Private keys and passphrases stay in here. The agent only signs: it is never for
 from __future__ import annotations
 
 import asyncio
-import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import asyncssh
 
 from ionetctl.core.errors import ConfigurationError
+from ionetctl.ssh.asyncssh_internals import (
+    certified_key_data,
+    copy_of_pair,
+    has_certificate,
+    key_data,
+    pair_key_data,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from ionetctl.core.model.secret import SecretRef
-    from ionetctl.ssh.config.resolve import Endpoint
+    from ionetctl.ssh.config.endpoint import Endpoint
 
 CERTIFICATE_SUFFIX: Final = "-cert.pub"
 
@@ -32,8 +38,8 @@ class Offer:
     pair: asyncssh.SSHKeyPair = field(repr=False)
 
     def fresh(self) -> asyncssh.SSHKeyPair:
-        """The pair for one connection: asyncssh keeps the negotiated algorithm in it."""
-        return copy.copy(self.pair)
+        """The pair for one connection, which changes it."""
+        return copy_of_pair(self.pair)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +185,7 @@ def _public(path: Path) -> asyncssh.SSHKey | None:
 def _file_offers(
     path: Path, key: asyncssh.SSHKey, certificates: Sequence[asyncssh.SSHCertificate]
 ) -> list[Offer]:
-    own = [certificate for certificate in certificates if certificate.key.public_data == key.public_data]
+    own = [certificate for certificate in certificates if certified_key_data(certificate) == key_data(key)]
     certified = [
         Offer(f"certificate of {path}", asyncssh.load_keypairs([(key, certificate)])[0])
         for certificate in own
@@ -191,19 +197,19 @@ def _agent_offers(key: asyncssh.SSHKeyPair, certificates: Sequence[asyncssh.SSHC
     comment = key.get_comment("utf-8", "replace") or key.get_algorithm()
     offers = [Offer(f"agent key {comment}", key)]
     for certificate in certificates:
-        if certificate.key.public_data == key.key_public_data and not key.has_cert:
-            certified = copy.copy(key)
+        if certified_key_data(certificate) == pair_key_data(key) and not has_certificate(key):
+            certified = copy_of_pair(key)
             certified.set_certificate(certificate)
             offers.insert(0, Offer(f"certificate of agent key {comment}", certified))
     return offers
 
 
 def _is_held(public: asyncssh.SSHKey | None, agent_keys: Sequence[asyncssh.SSHKeyPair]) -> bool:
-    return public is not None and any(key.key_public_data == public.public_data for key in agent_keys)
+    return public is not None and any(pair_key_data(key) == key_data(public) for key in agent_keys)
 
 
 def _is_named(key: asyncssh.SSHKeyPair, named: Sequence[asyncssh.SSHKey]) -> bool:
-    return any(key.key_public_data == public.public_data for public in named)
+    return any(pair_key_data(key) == key_data(public) for public in named)
 
 
 def _locked(path: Path, *, is_wrong: bool) -> ConfigurationError:

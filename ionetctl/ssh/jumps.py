@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import asyncssh
 
-    from ionetctl.ssh.config.resolve import Endpoint
+    from ionetctl.ssh.config.endpoint import Endpoint
 
     Dial = Callable[[Endpoint, "JumpHost | None"], Awaitable[asyncssh.SSHClientConnection]]
 

@@ -16,9 +16,7 @@ from ionetctl.core.sanitize import harmless
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from asyncssh.auth import KbdIntPrompts, KbdIntResponse, PasswordChangeResponse
-
-    from ionetctl.ssh.host_keys.verify import HostKeyCheck
+    from ionetctl.ssh.host_keys.host_key_check import HostKeyCheck
     from ionetctl.ssh.identities import Offer
 
 BANNER_CHARS: Final = 200
@@ -100,10 +98,10 @@ class Login(asyncssh.SSHClient):
             self._progress.failure = error
             raise
 
-    def password_change_requested(self, prompt: str, lang: str) -> PasswordChangeResponse:  # noqa: ARG002  (asyncssh's signature)
+    def password_change_requested(self, prompt: str, lang: str) -> tuple[str, str]:  # noqa: ARG002  (asyncssh's signature)
         """Changing it is the admin's affair."""
         self._progress.is_password_expired = True
-        return cast("PasswordChangeResponse", NotImplemented)
+        return cast("tuple[str, str]", NotImplemented)
 
     def kbdint_auth_requested(self) -> str | None:
         """Keyboard-interactive is the password by another name (PAM), if it has not been sent yet."""
@@ -114,8 +112,8 @@ class Login(asyncssh.SSHClient):
         name: str,  # noqa: ARG002  (asyncssh's signature)
         instructions: str,  # noqa: ARG002  (likewise)
         lang: str,  # noqa: ARG002  (likewise)
-        prompts: KbdIntPrompts,
-    ) -> KbdIntResponse | None:
+        prompts: Sequence[tuple[str, bool]],
+    ) -> Sequence[str] | None:
         """Answer the one hidden question there is; anything else (a second factor) cannot be answered unattended."""
         if not prompts:
             return []

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Final, Self
 
 from ionetctl.core.errors import HostError, HostFailedError
 from ionetctl.core.ports import Completed
+from ionetctl.ssh.asyncssh_internals import send_window, shrink_send_window
 from ionetctl.ssh.channel import Exchange
-from ionetctl.ssh.failures import LOST, host_error
+from ionetctl.ssh.error_translation import LOST, host_error
 from ionetctl.ssh.quoting import command_line
 from ionetctl.ssh.sudo import NEEDS_PASSWORD, SudoDialogue
 
@@ -198,13 +199,11 @@ class _Place:
 def limit_in_flight(channel: asyncssh.SSHClientChannel[bytes], server_version: str, limit_bytes: int) -> None:
     """Let no more than ``limit_bytes`` be unacknowledged on a channel.
 
-    The peer grants a window once (2 MiB) and then hands back what it consumed; keeping most of the first grant for
-    ourselves bounds what is in flight for good. asyncssh has no public way to say so. OpenSSH hands back after 96 KiB
-    at the latest; others (asyncssh) only when half of their window is used, so they must be left that much.
+    The peer grants a window once (2 MiB) and then grants again what it has taken. OpenSSH does so after 96 KiB at the
+    latest; others (asyncssh) only when half of their window is used, so they need at least that much.
     """
-    granted: int = channel._send_window  # noqa: SLF001  (see above; a test measures that it still bounds)
-    least = 0 if "OpenSSH" in server_version else granted // 2 + BLOCK_BYTES
-    channel._send_window = min(granted, max(limit_bytes, least))  # noqa: SLF001
+    least = 0 if "OpenSSH" in server_version else send_window(channel) // 2 + BLOCK_BYTES
+    shrink_send_window(channel, max(limit_bytes, least))
     channel.set_write_buffer_limits(high=0, low=0)
 
 

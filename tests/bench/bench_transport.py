@@ -25,7 +25,7 @@ from ionetctl.core.model.host import Host, SshSettings
 from ionetctl.core.model.names import HostName, RegionName
 from ionetctl.core.ports import Command
 from ionetctl.ssh import SshConnector, TransportSettings
-from ionetctl.ssh.config.resolve import Routes
+from ionetctl.ssh.config.endpoint import EndpointResolver
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -107,11 +107,11 @@ def _report_routes() -> None:
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "config"
         path.write_text("".join(f"Host rack-{n}-*\n  User miner\n  Port 22\n" for n in range(20)))
-        routes = Routes(TransportSettings(ssh_config=(path,)), "ops")
+        resolver = EndpointResolver(TransportSettings(ssh_config=(path,)), "ops")
         hosts = [Host(HostName(f"h{n}"), f"rack-{n % 20}-{n}", RegionName("r"), "dc") for n in range(1000)]
         started = time.process_time()
         for host in hosts:
-            routes.resolve(host)
+            resolver.resolve(host)
         _say(
             "resolve a host by an ssh_config of 60 lines",
             (time.process_time() - started) * 1e3 / len(hosts),

@@ -12,7 +12,7 @@ import pytest
 from ionetctl.core.errors import HostError, HostFailedError, HostTrustError, HostUnreachableError
 from ionetctl.core.model.host import Jump
 from ionetctl.core.ports import Command
-from ionetctl.ssh.config.resolve import Endpoint
+from ionetctl.ssh.config.endpoint import Endpoint
 from ionetctl.ssh.jumps import ATTEMPTS, FIRST_DELAY_S, JumpHost, JumpHosts
 from tests.ssh.servers import PASSWORD, SECRETS, Behaviour, Server, connector, listening, serve
 from tests.support.clock import ManualClock

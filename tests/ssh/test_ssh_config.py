@@ -11,7 +11,7 @@ import pytest
 from ionetctl.core.errors import ConfigurationError
 from ionetctl.core.model.host import Jump
 from ionetctl.ssh import TransportSettings
-from ionetctl.ssh.config.resolve import Endpoint, Routes, parse_jumps
+from ionetctl.ssh.config.endpoint import Endpoint, EndpointResolver, parse_jumps
 from tests.ssh.servers import PASSPHRASE, PASSWORD, Behaviour, connector, make_host, serve
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def resolve(config: str, tmp_path: Path, address: str = "rig-1.example", **ssh: 
         agent_path="/run/agent",
         default_identities=(Path("/home/ops/id_ed25519"),),
     )
-    return Routes(settings, "ops").resolve(make_host(address, **ssh))
+    return EndpointResolver(settings, "ops").resolve(make_host(address, **ssh))
 
 
 def test_defaults(tmp_path: Path) -> None:
@@ -143,9 +143,9 @@ def test_hosts_of_a_kind_are_answered_alike(tmp_path: Path) -> None:
     """Hosts that match other lines get other answers, those that match the same ones their own address."""
     path = tmp_path / "config"
     path.write_text("Host rack-a-* # first\n User a\nHOST=rack-b-? other\n User b\n")
-    routes = Routes(TransportSettings(ssh_config=(path,)), "ops")
+    resolver = EndpointResolver(TransportSettings(ssh_config=(path,)), "ops")
     names = ("rack-a-1", "rack-a-2", "rack-b-1", "other", "rack-c-1")
-    assert [str(routes.resolve(make_host(name))) for name in names] == [
+    assert [str(resolver.resolve(make_host(name))) for name in names] == [
         "a@rack-a-1",
         "a@rack-a-2",
         "b@rack-b-1",
@@ -158,10 +158,10 @@ def test_files_are_read_once_for_hosts_of_a_kind(tmp_path: Path) -> None:
     """The second host of a kind does not touch the file; it could not."""
     path = tmp_path / "config"
     path.write_text("Host rig-*\n User miner\n")
-    routes = Routes(TransportSettings(ssh_config=(path,)), "ops")
-    routes.resolve(make_host("rig-1"))
+    resolver = EndpointResolver(TransportSettings(ssh_config=(path,)), "ops")
+    resolver.resolve(make_host("rig-1"))
     path.unlink()
-    assert str(routes.resolve(make_host("rig-2"))) == "miner@rig-2"
+    assert str(resolver.resolve(make_host("rig-2"))) == "miner@rig-2"
 
 
 # --- jump hosts ------------------------------------------------------------------------------------------------------

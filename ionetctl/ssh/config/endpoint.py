@@ -1,7 +1,7 @@
-"""How a host is reached: the inventory's word, then ``~/.ssh/config``, then OpenSSH's defaults.
+"""How a host is reached: the inventory, then ``~/.ssh/config``, then OpenSSH's defaults.
 
-Everything is settled here, once per host, into an ``Endpoint`` that asyncssh gets without reading any configuration
-of its own; jump hosts too, so that those of the inventory and of ProxyJump are one and the same.
+Every option is resolved here, once per host, into an ``Endpoint``, and asyncssh is called without any configuration
+file. Jump hosts are resolved likewise, whether the inventory or ProxyJump names them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from ionetctl.core.errors import ConfigurationError
 from ionetctl.core.model.host import Jump, SshSettings
@@ -18,10 +18,9 @@ from ionetctl.ssh.config.files import ConfigFiles
 from ionetctl.ssh.host_keys.known_hosts import DEFAULT_PORT
 
 if TYPE_CHECKING:
-    from asyncssh.config import SSHClientConfig
-
     from ionetctl.core.model.host import Host
     from ionetctl.core.model.secret import SecretRef
+    from ionetctl.ssh.asyncssh_internals import ClientOptions
     from ionetctl.ssh.settings import TransportSettings
 
 LONGEST_CHAIN: Final = 8
@@ -32,11 +31,10 @@ _JUMP: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One SSH server and what to say to it. ``known_name`` and ``known_port`` are what known_hosts calls it.
+    """One SSH server and how to log in to it. ``known_name`` and ``known_port`` are its name in known_hosts.
 
-    ``identities`` that ``must_load`` come from the inventory: one that cannot be used is an error, as opposed to
-    those of the SSH configuration, which are tried where they are there. ``through`` is the chain of jump hosts,
-    nearest first.
+    ``must_load`` is true for ``identities`` of the inventory: one that cannot be used is an error, whereas those of the
+    SSH configuration are used where they exist. ``through`` is the chain of jump hosts, nearest first.
     """
 
     address: str
@@ -63,8 +61,8 @@ class Endpoint:
 
 
 @dataclass(slots=True)
-class Routes:
-    """Resolves hosts. ``local_user`` is the login where nobody names one."""
+class EndpointResolver:
+    """Resolves hosts to endpoints. ``local_user`` is the login user where neither file nor inventory names one."""
 
     settings: TransportSettings
     local_user: str
@@ -76,45 +74,45 @@ class Routes:
     def resolve(self, host: Host) -> Endpoint:
         """The endpoint of an inventory's host.
 
-        Raises ``ConfigurationError`` for an SSH configuration that cannot be read and for a chain of jump hosts that
-        has no end.
+        Raises ``ConfigurationError``: ``ssh_config_invalid`` for an SSH configuration that cannot be used, ``jump_loop``
+        for a chain of jump hosts that leads in a circle or has more than ``LONGEST_CHAIN`` hops.
         """
         return self._resolve(host.address, host.ssh, _user(host.ssh), ())
 
     def _resolve(self, address: str, ssh: SshSettings, user: str | None, seen: tuple[str, ...]) -> Endpoint:
         config = self._files.look_up(address, user, ssh.port)
         jumps = _proxy_jumps(config) if ssh.jump is None else ssh.jump
-        alias = cast("str | None", config.get("HostKeyAlias"))
-        name = cast("str", config.get("Hostname", address))
-        port = ssh.port or cast("int", config.get("Port", DEFAULT_PORT))
+        alias = config.text("HostKeyAlias")
+        name = config.text("Hostname") or address
+        port = ssh.port or config.number("Port", DEFAULT_PORT)
         place = f"{name}:{port}"
         if place in seen or len(seen) > LONGEST_CHAIN:
-            raise _endless((*seen, place))
-        identities = tuple(Path(path) for path in ssh.identities) or self._identities(config)
-        certificate = (ssh.certificate,) if ssh.certificate else config.get("CertificateFile", ())
+            raise _jump_loop((*seen, place))
+        identities = ssh.identities or config.texts("IdentityFile") or ()
+        certificates = (ssh.certificate,) if ssh.certificate else config.texts("CertificateFile") or ()
         return Endpoint(
             address=name,
             port=port,
-            user=user or cast("str", config.get("User", self.local_user)),
+            user=user or config.text("User") or self.local_user,
             known_name=(alias or name).lower(),
             known_port=DEFAULT_PORT if alias else port,
             known_hosts=_paths(config, "UserKnownHostsFile", self.settings.known_hosts),
             system_known_hosts=_paths(config, "GlobalKnownHostsFile", self.settings.system_known_hosts),
-            identities=tuple(path.expanduser() for path in identities),
+            identities=_expanded(identities) or self.settings.default_identities,
             must_load=bool(ssh.identities),
-            certificates=tuple(Path(path).expanduser() for path in cast("tuple[str, ...]", certificate)),
+            certificates=_expanded(certificates),
             passphrase=ssh.passphrase,
             password=ssh.password,
             agent_path=self._agent_path(config) if ssh.agent else None,
-            is_agent_limited=bool(config.get("IdentitiesOnly")),
-            proxy_command=None if jumps else cast("str | None", config.get("ProxyCommand")),
+            is_agent_limited=config.is_set("IdentitiesOnly"),
+            proxy_command=None if jumps else config.text("ProxyCommand"),
             through=self._chain(jumps, ssh, (*seen, place)),
         )
 
     def _chain(
         self, jumps: tuple[Jump, ...], ssh: SshSettings, seen: tuple[str, ...]
     ) -> tuple[Endpoint, ...]:
-        """The whole chain: as with ``ssh -J``, only the nearest hop may bring jump hosts of its own."""
+        """The whole chain: as with ``ssh -J``, only the nearest hop may have jump hosts of its own in the files."""
         chain: tuple[Endpoint, ...] = ()
         for jump in jumps:
             own_jumps = None if not chain else ()
@@ -122,13 +120,9 @@ class Routes:
             chain = (*chain, *hop.through, _without_chain(hop))
         return chain
 
-    def _identities(self, config: SSHClientConfig) -> tuple[Path, ...]:
-        named = cast("list[str]", config.get("IdentityFile", []))
-        return tuple(Path(path) for path in named) or self.settings.default_identities
-
-    def _agent_path(self, config: SSHClientConfig) -> str | None:
+    def _agent_path(self, config: ClientOptions) -> str | None:
         """IdentityAgent may name a socket, ``none`` or ``SSH_AUTH_SOCK`` (ssh_config(5))."""
-        named = cast("str | None", config.get("IdentityAgent", "SSH_AUTH_SOCK"))
+        named = config.text("IdentityAgent", "SSH_AUTH_SOCK")
         if named == "SSH_AUTH_SOCK":
             return self.settings.agent_path
         return str(Path(named).expanduser()) if named and named.lower() != "none" else None
@@ -152,8 +146,8 @@ def _parse_jump(text: str) -> Jump:
     return Jump(match["address"].strip("[]"), port, match["user"])
 
 
-def _proxy_jumps(config: SSHClientConfig) -> tuple[Jump, ...]:
-    named = cast("str | None", config.get("ProxyJump"))
+def _proxy_jumps(config: ClientOptions) -> tuple[Jump, ...]:
+    named = config.text("ProxyJump")
     try:
         return parse_jumps(named) if named else ()
     except ValueError as error:
@@ -161,7 +155,7 @@ def _proxy_jumps(config: SSHClientConfig) -> tuple[Jump, ...]:
         raise ConfigurationError("ssh_config_invalid", message, "write [user@]host[:port],…") from error
 
 
-def _endless(places: tuple[str, ...]) -> ConfigurationError:
+def _jump_loop(places: tuple[str, ...]) -> ConfigurationError:
     return ConfigurationError(
         "jump_loop",
         f"the jump hosts of {places[0]} lead in a circle: {' → '.join(places)}",
@@ -169,13 +163,17 @@ def _endless(places: tuple[str, ...]) -> ConfigurationError:
     )
 
 
-def _paths(config: SSHClientConfig, option: str, default: tuple[Path, ...]) -> tuple[Path, ...]:
-    named = cast("list[str] | None", config.get(option))
-    return default if named is None else tuple(Path(path).expanduser() for path in named)
+def _paths(config: ClientOptions, option: str, default: tuple[Path, ...]) -> tuple[Path, ...]:
+    named = config.texts(option)
+    return default if named is None else _expanded(named)
+
+
+def _expanded(paths: tuple[str, ...]) -> tuple[Path, ...]:
+    return tuple(Path(path).expanduser() for path in paths)
 
 
 def _for_jump(jump: Jump, ssh: SshSettings, own_jumps: tuple[Jump, ...] | None) -> SshSettings:
-    """What a jump host is told: the host's keys may be offered to it, its password never."""
+    """The settings for a jump host: the host's keys may be offered to it, the host's password never."""
     return SshSettings(
         user=jump.user,
         port=jump.port,

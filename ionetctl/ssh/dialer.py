@@ -14,9 +14,9 @@ import asyncssh
 
 from ionetctl.core.errors import ConfigurationError, HostError, HostFailedError
 from ionetctl.core.sanitize import harmless
-from ionetctl.ssh.failures import AUTH, PROTOCOL, TIMED_OUT, fault_of, host_error, tunnel_error
+from ionetctl.ssh.error_translation import AUTH, PROTOCOL, TIMED_OUT, fault_of, host_error, tunnel_error
+from ionetctl.ssh.host_keys.host_key_check import HostKeyCheck, Pins, signature_algorithms
 from ionetctl.ssh.host_keys.known_hosts import KnownHosts
-from ionetctl.ssh.host_keys.verify import HostKeyCheck, Pins, signature_algorithms
 from ionetctl.ssh.login import Login, Progress
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ionetctl.core.model.names import HostName
-    from ionetctl.ssh.config.resolve import Endpoint
+    from ionetctl.ssh.config.endpoint import Endpoint
     from ionetctl.ssh.identities import Identities, Offer
     from ionetctl.ssh.settings import TransportSettings
 

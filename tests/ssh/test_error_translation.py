@@ -12,7 +12,7 @@ import asyncssh
 import pytest
 
 from ionetctl.core.errors import HostError, HostUnreachableError
-from ionetctl.ssh.failures import BY_TYPE, fault_of, host_error, tunnel_error
+from ionetctl.ssh.error_translation import BY_TYPE, fault_of, host_error, tunnel_error
 from tests.ssh.servers import Behaviour, connector, listening, make_host, serve
 
 if TYPE_CHECKING:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import asyncssh
-from asyncssh.misc import SoftEOFReceived
 
 from ionetctl.core.errors import HostError, HostFailedError, HostTrustError, HostUnreachableError
 from ionetctl.core.sanitize import harmless
@@ -139,7 +138,6 @@ BY_TYPE: Final[Mapping[type[BaseException], Fault]] = {
     asyncssh.SFTPError: PROTOCOL,
     asyncssh.BreakReceived: PROTOCOL,
     asyncssh.SignalReceived: PROTOCOL,
-    SoftEOFReceived: PROTOCOL,
     asyncssh.TerminalSizeChanged: PROTOCOL,
     asyncssh.ConfigParseError: LOCAL,
     asyncssh.KeyEncryptionError: LOCAL,
