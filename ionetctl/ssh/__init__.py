@@ -1,7 +1,7 @@
 """SSH: the only package that imports asyncssh.
 
-``SshConnector`` and ``SshSession`` are the ``Connector`` and ``Session`` of ``ports``; everything else in here is
-theirs. Every failure leaves as one of ``errors``, with host text made harmless and no secret in it.
+``SshConnector`` and ``SshSession`` implement ``Connector`` and ``Session`` of ``ports``. Every exception that leaves this
+package is one of ``errors``; text from hosts is sanitized in it, and it holds no secret.
 """
 
 from __future__ import annotations

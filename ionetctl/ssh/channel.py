@@ -1,7 +1,7 @@
-"""One command's channel: what comes back, within its bounds, and whether more may be sent.
+"""One command's channel: its output within its limits, its deadlines, and whether more may be sent.
 
-Called by asyncssh as bytes come in, so nothing here waits. It knows the command's limits and sudo's dialogue; it must
-not know hosts or connections. The first failure wins, aborts the channel and is what the caller sees.
+asyncssh calls it as bytes arrive, so nothing here waits. It knows the command's limits and sudo's dialogue; it must not
+know hosts or connections. The first failure aborts the channel and is the one that the caller gets.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LINE_BYTES: Final = 4096
 
 
 class Exchange(asyncssh.SSHClientSession[bytes]):
-    """What asyncssh calls back for one channel; ``ended`` is done when nothing more will come."""
+    """asyncssh's callbacks for one channel; ``ended`` is done when nothing more will arrive."""
 
     def __init__(
         self,
@@ -43,13 +43,13 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
         self._exit_grace_s = settings.exit_grace_s
         self._channel: asyncssh.SSHClientChannel[bytes] | None = None
         self._partial = b""
-        self._watch: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._started_at = self._last_byte_at = self._loop.time()
         self._deadline = self._started_at + command.timeout_s
         self._exited_at: float | None = None
         self._writable: asyncio.Future[None] | None = None
         self._is_stderr_open = sudo is None
-        self._passed_over_bytes = 0
+        self._discarded_bytes = 0
         self.opened = asyncio.Event()
         self.ended: asyncio.Future[None] = self._loop.create_future()
         self.stdout = bytearray()
@@ -62,19 +62,19 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
     # --- called by asyncssh ------------------------------------------------------------------------------------------
 
     def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
-        """The channel is open; the command has not been asked for yet."""
+        """The channel is open; the command has not been requested yet."""
         self._channel = chan
 
     def session_started(self) -> None:
         """The host accepted the command."""
-        self._touch()
+        self._note_activity()
         self._check_time()
         if self._sudo is None:
             self.opened.set()
 
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
-        """Bytes came, on standard output unless ``datatype`` says otherwise."""
-        self._touch()
+        """Bytes arrived, of standard error where ``datatype`` is so, else of standard output."""
+        self._note_activity()
         if self.failure is not None:
             return
         try:
@@ -82,16 +82,16 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
                 self._take_stderr(data)
             else:
                 self._take_stdout(data)
-        except Exception as error:  # noqa: BLE001  (asyncssh would end the connection with it; it is the caller's)
+        except Exception as error:  # noqa: BLE001  (asyncssh would end the connection with it; the caller gets it instead)
             self.fail(error)
 
     def eof_received(self) -> bool:
-        """The host says no more; standard input stays open, for a command may go on reading."""
+        """The output has ended; standard input stays open, as a command may go on reading."""
         self.has_eof = True
         return True
 
     def exit_status_received(self, status: int) -> None:
-        """The command ended; output may still be on its way."""
+        """The command ended; output may still arrive."""
         self.exit_status = status
         self._exited_at = self._loop.time()
         self._check_time()
@@ -102,29 +102,29 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
         self.fail(HostFailedError("killed_by_signal", f"the command was ended by SIG{signal[:16]}", hint))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The channel is closed, or its whole connection gone."""
+        """The channel was closed, or its connection lost."""
         self.lost = exc
         self._finish()
 
     def pause_writing(self) -> None:
-        """As many bytes are unacknowledged as may be."""
+        """The limit of unacknowledged bytes is reached."""
         if self._writable is None:
             self._writable = self._loop.create_future()
 
     def resume_writing(self) -> None:
-        """The host took what was sent."""
-        self._touch()
+        """The host acknowledged what was sent."""
+        self._note_activity()
         if self._writable is not None:
-            _settle(self._writable)
+            _set_done(self._writable)
             self._writable = None
 
     # --- called by the session ---------------------------------------------------------------------------------------
 
     def write(self, data: memoryview) -> bool:
-        """Hand over bytes to be sent; false when the host has closed its end."""
+        """Send bytes; false when the host has closed the channel."""
         if self._channel is None or self._channel.is_closing():
             return False
-        self._touch()
+        self._note_activity()
         write_view(self._channel, data)
         return True
 
@@ -139,20 +139,20 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
             self._channel.write_eof()
 
     def fail(self, error: Exception) -> None:
-        """End with ``error``, unless there was one before."""
+        """End with ``error``, unless it has ended already."""
         if not self.ended.done():
             self.failure = error
             self._finish()
             if self._channel is not None:
                 self._channel.abort()
 
-    def forgive(self, seconds: float) -> None:
-        """Take time off the clocks that the command spent waiting for us."""
+    def exclude_wait(self, seconds: float) -> None:
+        """Extend the deadlines by time that the command spent waiting for ionetctl."""
         self._deadline += seconds
-        self._touch()
+        self._note_activity()
 
     def close(self) -> None:
-        """Give up the channel and all timers."""
+        """Abort the channel, where it has not ended, and stop all timers."""
         if not self.ended.done():
             self._finish()
             if self._channel is not None:
@@ -160,7 +160,7 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
 
     @property
     def is_complete(self) -> bool:
-        """Whether the command ran to its end and all of its output came."""
+        """Whether the command ran to its end and all of its output arrived."""
         return self.exit_status is not None and (self.lost is None or self.has_eof)
 
     # --- inside ------------------------------------------------------------------------------------------------------
@@ -169,7 +169,7 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
         if self._sudo is not None and not self.opened.is_set():
             rest = self._sudo.take_stdout(data)
             if rest is None:
-                self._pass_over(data)
+                self._discard(data)
                 return
             self.opened.set()
             data = rest
@@ -181,7 +181,7 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
         if self._sudo is not None and not self._is_stderr_open:
             rest = self._sudo.take_stderr(data)
             if rest is None:
-                self._pass_over(data)
+                self._discard(data)
                 self._reply(self._sudo)
                 return
             self._is_stderr_open = True
@@ -193,10 +193,10 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
         if reply is not None:
             self.write(memoryview(reply))
 
-    def _pass_over(self, data: bytes) -> None:
-        """Take note of what a login or sudo says before root's shell answers: not kept, and bounded all the same."""
-        self._passed_over_bytes += len(data)
-        self._check_size(self._passed_over_bytes, "login's output")
+    def _discard(self, data: bytes) -> None:
+        """Count output of the login or sudo from before root's shell runs: it is not kept, but limited."""
+        self._discarded_bytes += len(data)
+        self._check_size(self._discarded_bytes, "login's output")
 
     def _keep(self, buffer: bytearray, data: bytes, name: str) -> None:
         self._check_size(len(buffer) + len(data), f"command's {name}")
@@ -216,18 +216,18 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
             on_line(line)
         self._partial = (self._partial + rest)[:LINE_BYTES]
 
-    def _touch(self) -> None:
+    def _note_activity(self) -> None:
         self._last_byte_at = self._loop.time()
 
     def _check_time(self) -> None:
-        """End what is over time, or look again when the next bound is due."""
-        if self._watch is not None:
-            self._watch.cancel()
+        """End a command that is over time, or call again when its next deadline is due."""
+        if self._timer is not None:
+            self._timer.cancel()
         if self.ended.done():
             return
         now, due = self._loop.time(), self._due()
         if now < due:
-            self._watch = self._loop.call_at(due, self._check_time)
+            self._timer = self._loop.call_at(due, self._check_time)
         elif self._exited_at is not None:
             self.close()
         else:
@@ -250,12 +250,12 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
         return HostUnreachableError("step_timeout", f"the command {what}", hint, transient=True)
 
     def _finish(self) -> None:
-        if self._watch is not None:
-            self._watch.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         self.resume_writing()
-        _settle(self.ended)
+        _set_done(self.ended)
 
 
-def _settle(future: asyncio.Future[None]) -> None:
+def _set_done(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)

@@ -1,7 +1,7 @@
-"""The way to every host of a rollout: the ``Connector`` port over asyncssh.
+"""Sessions on the hosts of a rollout: the ``Connector`` port over asyncssh.
 
-Constructed once and used within one event loop. It shares what is the same for all hosts: keys, the agent, known
-hosts, jump connections, limits.
+Constructed once and used within one event loop. Keys, the agent, known hosts, jump connections and limits are shared by
+all hosts.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Self
 from ionetctl.core.errors import ConfigurationError
 from ionetctl.core.model.names import HostName
 from ionetctl.ssh.config.endpoint import Endpoint, EndpointResolver
-from ionetctl.ssh.dialer import Call, Dialer, Tunnel, of_host
+from ionetctl.ssh.dialer import Dialer, DialRequest, Tunnel, as_host_error
 from ionetctl.ssh.host_keys.host_key_check import parse_pins
 from ionetctl.ssh.identities import Identities
 from ionetctl.ssh.jumps import JumpHost, JumpHosts
@@ -37,8 +37,8 @@ CLOSE_TIMEOUT_S: Final = 2.0
 class SshConnector:
     """Opens sessions. ``reveal`` resolves a secret reference; it may block and raises ``ConfigurationError``.
 
-    ``on_key_accepted`` is awaited with the host's name, the fingerprint and the name in known_hosts whenever
-    ``--accept-new`` took a key, before the session can be used.
+    ``on_key_accepted`` is awaited with the host's name, the fingerprint and the name in known_hosts for each new key that
+    ``--accept-new`` accepts, before the session can be used.
     """
 
     def __init__(
@@ -61,24 +61,24 @@ class SshConnector:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close jump connections and let go of the agent."""
+        """Close the connections to jump hosts and to the agent."""
         await self._jumps.close()
         await self._identities.close()
 
     async def check(self, hosts: Iterable[Host]) -> None:
-        """Find out, before any host is touched, whether pins, keys, passphrases and SSH configuration can be used.
+        """Check that pins, keys, passphrases and SSH configuration can be used, before any host is connected to.
 
-        Raises ``ConfigurationError``; connecting tells the same as ``HostFailedError`` of one host.
+        Raises ``ConfigurationError``; ``connect`` raises the same mistake as the ``HostFailedError`` of its host.
         """
         checked: set[Endpoint] = set()
         for host in hosts:
             parse_pins(host.ssh.host_keys, host.name)
             endpoint = self._endpoints.resolve(host)
-            for each in (*endpoint.through, endpoint):
-                if each not in checked:
-                    checked.add(each)
-                    self._dialer.known_hosts(each)
-                    await self._identities.offers(each)
+            for hop in (*endpoint.through, endpoint):
+                if hop not in checked:
+                    checked.add(hop)
+                    self._dialer.known_hosts(hop)
+                    await self._identities.offers(hop)
 
     @asynccontextmanager
     async def connect(self, host: Host) -> AsyncIterator[SshSession]:
@@ -88,9 +88,9 @@ class SshConnector:
             pins = parse_pins(host.ssh.host_keys, host.name)
             become_password = await self._become_password(host)
         except ConfigurationError as error:
-            raise of_host(error) from error
+            raise as_host_error(error) from error
         async with self._jumps.through(endpoint.through) as jump:
-            connection = await self._dial(Call(endpoint, host.name, pins), jump)
+            connection = await self._dial(DialRequest(endpoint, host.name, pins), jump)
             try:
                 yield self._session(host, endpoint, connection, become_password)
             finally:
@@ -116,20 +116,20 @@ class SshConnector:
         reference = host.ssh.become_password
         return None if reference is None else await self._identities.secret(reference)
 
-    async def _dial(self, call: Call, jump: JumpHost | None) -> asyncssh.SSHClientConnection:
+    async def _dial(self, request: DialRequest, jump: JumpHost | None) -> asyncssh.SSHClientConnection:
         if jump is None:
-            return await self._dialer.dial(call)
+            return await self._dialer.dial(request)
         async with jump.handshakes:
             tunnel = Tunnel(jump.connected, str(jump.endpoint))
-            return await self._dialer.dial(Call(call.endpoint, call.name, call.pins, tunnel))
+            return await self._dialer.dial(DialRequest(request.endpoint, request.name, request.pins, tunnel))
 
     async def _dial_jump(self, endpoint: Endpoint, parent: JumpHost | None) -> asyncssh.SSHClientConnection:
-        call = Call(endpoint, HostName(endpoint.address))
-        return await self._dial(call, parent)
+        request = DialRequest(endpoint, HostName(endpoint.address))
+        return await self._dial(request, parent)
 
 
 async def _close(connection: asyncssh.SSHClientConnection) -> None:
-    """Close within bounds: a host that is gone answers nothing."""
+    """Close, within ``CLOSE_TIMEOUT_S``: a host that is gone does not answer."""
     connection.close()
     try:
         async with asyncio.timeout(CLOSE_TIMEOUT_S):

@@ -1,7 +1,7 @@
-"""One connection to one SSH server: host key, login, deadlines, and a good account of whatever went wrong.
+"""Making one connection to one SSH server: host key, login, deadlines, and the error where it fails.
 
-It is given an ``Endpoint`` in which everything is settled, and a tunnel where the way leads through a jump host. Agent
-and X11 forwarding are never asked for, and no variable is sent.
+It is given an ``Endpoint`` with every option resolved, and a tunnel where the connection goes through a jump host. Agent
+and X11 forwarding are never requested, and no environment variable is sent.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ionetctl.core.sanitize import harmless
 from ionetctl.ssh.error_translation import AUTH, PROTOCOL, TIMED_OUT, fault_of, host_error, tunnel_error
 from ionetctl.ssh.host_keys.host_key_check import HostKeyCheck, Pins, signature_algorithms
 from ionetctl.ssh.host_keys.known_hosts import KnownHosts
-from ionetctl.ssh.login import Login, Progress
+from ionetctl.ssh.login import Login, LoginProgress
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -62,8 +62,8 @@ class Tunnel:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """Whom to call: the server, the pins of the inventory, the host it is for, and the way there."""
+class DialRequest:
+    """A connection to make: the server, the host's name for events, the inventory's pins, the tunnel to go through."""
 
     endpoint: Endpoint
     name: HostName
@@ -72,7 +72,7 @@ class Call:
 
 
 class Dialer:
-    """Makes connections. Keys, known hosts and what was learnt of pinned hosts are shared by all of them."""
+    """Makes connections. They share keys, known hosts, and the key types that pinned hosts turned out not to use."""
 
     def __init__(
         self, settings: TransportSettings, identities: Identities, on_key_accepted: OnKeyAccepted | None
@@ -81,28 +81,28 @@ class Dialer:
         self._identities = identities
         self._on_key_accepted = on_key_accepted
         self._known_hosts: dict[tuple[Path, ...], KnownHosts] = {}
-        self._other_types: dict[tuple[str, int], tuple[str, ...]] = {}
+        self._excluded_algorithms: dict[tuple[str, int], tuple[str, ...]] = {}
         self._options = _options(settings)
 
-    async def dial(self, call: Call) -> asyncssh.SSHClientConnection:
-        """A connection, logged in.
+    async def dial(self, request: DialRequest) -> asyncssh.SSHClientConnection:
+        """A connection, logged in. Raises ``HostError``.
 
-        A fingerprint names no key type, so the host is asked again for its other types while the key that it shows
-        is not the pinned one.
+        A pinned fingerprint names no key type. Where a host presents another key than the pinned one, it is dialled
+        again without that key's type, until it has no other.
         """
         refusal: HostError | None = None
         while True:
-            check = self._check(call)
+            check = self._check(request)
             try:
-                connection = await self._attempt(call, check)
+                connection = await self._attempt(request, check)
             except HostError as error:
                 refusal = self._after_mismatch(check, refusal, error)
             else:
-                await self._accept(call, check)
+                await self._accept(request, check)
                 return connection
 
     def known_hosts(self, endpoint: Endpoint) -> KnownHosts:
-        """The index of the files that hold for an endpoint; read once.
+        """The index of an endpoint's known_hosts files; read once.
 
         Raises ``ConfigurationError`` (``known_hosts_unreadable``).
         """
@@ -116,32 +116,33 @@ class Dialer:
             self._known_hosts[paths] = index
         return self._known_hosts[paths]
 
-    def _check(self, call: Call) -> HostKeyCheck:
-        name, port = call.endpoint.known_name, call.endpoint.known_port
-        known = self.known_hosts(call.endpoint).find(name, port)
-        without = self._other_types.get((name, port), ()) if call.pins.fingerprints else ()
-        return HostKeyCheck(name, port, call.pins, known, self._settings.accept_new, without)
+    def _check(self, request: DialRequest) -> HostKeyCheck:
+        name, port = request.endpoint.known_name, request.endpoint.known_port
+        known = self.known_hosts(request.endpoint).find(name, port)
+        excluded = self._excluded_algorithms.get((name, port), ()) if request.pins.fingerprints else ()
+        return HostKeyCheck(name, port, request.pins, known, self._settings.accept_new, excluded)
 
     def _after_mismatch(self, check: HostKeyCheck, first: HostError | None, error: HostError) -> HostError:
-        """The refusal to end with, if no other key type of the host fits its pinned fingerprint either.
+        """The error to raise if none of the host's other keys matches a pinned fingerprint either.
 
-        Raises it once there is no other type, and any other error at once.
+        Excludes the type of the key that the host presented. Raises that error once no type is left, and any error that
+        is not about the pinned fingerprint at once.
         """
         if first is not None and error.code == "no_common_algorithm":
             raise first from error
         if error.code != "host_key_changed" or not check.pins.fingerprints or check.presented is None:
             raise error
-        check.without = (*check.without, *signature_algorithms(check.presented.get_algorithm()))
+        check.excluded = (*check.excluded, *signature_algorithms(check.presented.get_algorithm()))
         if not check.algorithms():
             raise first or error
-        self._other_types[check.host, check.port] = check.without
+        self._excluded_algorithms[check.host, check.port] = check.excluded
         return first or error
 
-    async def _accept(self, call: Call, check: HostKeyCheck) -> None:
-        """Record a key that was taken on first sight, then tell of it."""
+    async def _accept(self, request: DialRequest, check: HostKeyCheck) -> None:
+        """Record a key that was accepted on first use, then report it."""
         if not check.is_new or check.presented is None:
             return
-        known_hosts = self.known_hosts(call.endpoint)
+        known_hosts = self.known_hosts(request.endpoint)
         try:
             known_as = await asyncio.to_thread(known_hosts.record, check.host, check.port, check.presented)
         except OSError as error:
@@ -150,10 +151,10 @@ class Dialer:
             )
             raise HostFailedError("known_hosts_unwritable", message, "make the file writable") from error
         if self._on_key_accepted is not None:
-            await self._on_key_accepted(call.name, check.presented.get_fingerprint(), known_as)
+            await self._on_key_accepted(request.name, check.presented.get_fingerprint(), known_as)
 
-    async def _attempt(self, call: Call, check: HostKeyCheck) -> asyncssh.SSHClientConnection:
-        endpoint, progress, loop = call.endpoint, Progress(), asyncio.get_running_loop()
+    async def _attempt(self, request: DialRequest, check: HostKeyCheck) -> asyncssh.SSHClientConnection:
+        endpoint, progress, loop = request.endpoint, LoginProgress(), asyncio.get_running_loop()
         end = loop.time() + self._settings.connect_timeout_s
         deadline = asyncio.timeout_at(end)
 
@@ -167,44 +168,50 @@ class Dialer:
                     endpoint.port,
                     options=self._options,
                     config=None,
-                    tunnel=call.tunnel.connection if call.tunnel else (),
+                    tunnel=request.tunnel.connection if request.tunnel else (),
                     proxy_command=endpoint.proxy_command,
                     username=endpoint.user,
-                    client_factory=lambda: self._login(call, check, progress, on_connected),
+                    client_factory=lambda: self._login(request, check, progress, on_connected),
                     host_key_alias=check.host,
                     known_hosts=([], [], list(check.known.revoked)),
                     server_host_key_algs=check.algorithms(),
                 )
         except Exception as error:
-            raise self._told(call, check, progress, error) from error
+            raise self._failure(request, check, progress, error) from error
 
     def _login(
-        self, call: Call, check: HostKeyCheck, progress: Progress, on_connected: Callable[[], None]
+        self,
+        request: DialRequest,
+        check: HostKeyCheck,
+        progress: LoginProgress,
+        on_connected: Callable[[], None],
     ) -> Login:
         async def offers() -> list[Offer]:
-            return await self._identities.offers(call.endpoint)
+            return await self._identities.offers(request.endpoint)
 
-        reference = call.endpoint.password
+        reference = request.endpoint.password
         password = None if reference is None else (lambda: self._identities.secret(reference))
         return Login(check, progress, offers, password, on_connected)
 
-    def _told(self, call: Call, check: HostKeyCheck, progress: Progress, error: Exception) -> HostError:
-        """Why a connection did not come about, by the error and by how far it came."""
-        where = str(call.endpoint)
+    def _failure(
+        self, request: DialRequest, check: HostKeyCheck, progress: LoginProgress, error: Exception
+    ) -> HostError:
+        """The error for a connection that failed, by the exception and by how far the login came."""
+        where = str(request.endpoint)
         if isinstance(progress.failure, ConfigurationError):
-            return of_host(progress.failure)
+            return as_host_error(progress.failure)
         if isinstance(error, asyncssh.HostKeyNotVerifiable):
             return check.refusal(error.reason)
         if isinstance(error, TimeoutError):
-            return TIMED_OUT.error(where, self._too_slow(progress))
-        if isinstance(error, asyncssh.ChannelOpenError) and call.tunnel is not None:
-            return tunnel_error(error, where, call.tunnel.jump)
+            return TIMED_OUT.error(where, self._timeout_reason(progress))
+        if isinstance(error, asyncssh.ChannelOpenError) and request.tunnel is not None:
+            return tunnel_error(error, where, request.tunnel.jump)
         is_refusal = fault_of(error) in (PROTOCOL, AUTH) or isinstance(error, ValueError)
         if progress.is_authenticating and is_refusal:
-            return AUTH.error(where, _refused_login(progress, error))
+            return AUTH.error(where, _refusal_reason(progress, error))
         return host_error(error, where)
 
-    def _too_slow(self, progress: Progress) -> str:
+    def _timeout_reason(self, progress: LoginProgress) -> str:
         if not progress.is_connected:
             return f"no connection within {self._settings.connect_timeout_s:g} s"
         stage = "login" if progress.is_authenticating else "SSH handshake"
@@ -212,13 +219,13 @@ class Dialer:
         return f"it accepts connections, but the {stage} did not end within {seconds:g} s"
 
 
-def of_host(error: ConfigurationError) -> HostFailedError:
-    """A mistake in what the user gave us, told as the failure of the host that it keeps us from."""
+def as_host_error(error: ConfigurationError) -> HostFailedError:
+    """A configuration error as the failure of the host whose connection it prevents."""
     return HostFailedError(error.code, error.message, error.hint)
 
 
 def _options(settings: TransportSettings) -> asyncssh.SSHClientConnectionOptions:
-    """What is the same for all connections. asyncssh reads no file of its own choosing."""
+    """The options that all connections share. With them, asyncssh reads no file by itself."""
     return asyncssh.SSHClientConnectionOptions(
         config=None,
         client_keys=None,
@@ -246,10 +253,10 @@ def _options(settings: TransportSettings) -> asyncssh.SSHClientConnectionOptions
     )
 
 
-def _refused_login(progress: Progress, error: Exception) -> str:
+def _refusal_reason(progress: LoginProgress, error: Exception) -> str:
     if progress.is_password_expired:
         return "the password has expired and must be changed by hand"
     tried = ", ".join(progress.offered) or "nothing: no key, agent or password is at hand"
-    said = f"; it says: {progress.banner}" if progress.banner else ""
+    banner = f"; it says: {progress.banner}" if progress.banner else ""
     reason = error.reason if isinstance(error, asyncssh.Error) else str(error)
-    return f"{harmless(reason, 200)}; tried {tried}{said}"
+    return f"{harmless(reason, 200)}; tried {tried}{banner}"

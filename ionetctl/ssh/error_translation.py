@@ -1,7 +1,7 @@
-"""What asyncssh, the resolver and the sockets raise, as errors of ours: the only place that translates them.
+"""Exceptions of asyncssh, the resolver and sockets, translated to ``HostError``: the only place that does so.
 
-The table is by type, the most specific one first in an exception's line of descent; a test holds it against
-everything that asyncssh exports. Texts that came from a host are made harmless here.
+A table by type has a row for each; the most specific base class of an exception that has a row counts, and a test checks
+that every exception that asyncssh exports has one. Texts that came from a host are sanitized here.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ REASON_CHARS: Final = 300
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """How one kind of exception is told: ``message`` may name ``{where}`` and ``{reason}``."""
+    """The error for one kind of exception; ``message`` may contain ``{where}`` and ``{reason}``."""
 
     kind: type[HostError]
     code: str
@@ -173,19 +173,19 @@ _TUNNEL_REASONS: Final = (
 
 
 def fault_of(error: BaseException) -> Fault:
-    """The row of the table that fits ``error``; whatever has none is a server that broke the protocol."""
+    """The row of the table for ``error``; an exception without one is a violation of the protocol by the server."""
     if isinstance(error, OSError) and not isinstance(error, (socket.gaierror, TimeoutError)):
         return _BY_ERRNO.get(_errno(error), _by_type(error))
     return _by_type(error)
 
 
 def host_error(error: BaseException, where: str) -> HostError:
-    """``error`` as one of ours, about ``where`` (``user@host:port``)."""
+    """``error`` as a ``HostError`` about ``where`` (``user@host:port``)."""
     return fault_of(error).error(where, _reason(error))
 
 
 def tunnel_error(error: asyncssh.ChannelOpenError, where: str, jump: str) -> HostError:
-    """Why a jump host could not open the way to ``where`` (its words decide: RFC 4254 has one code for all of them)."""
+    """The error for a jump host that could not connect to ``where``, by its text: RFC 4254, 5.1 has one code for all."""
     reason = f"{error.reason} (through {jump})"
     if error.code == asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED:
         return HostUnreachableError(
@@ -200,7 +200,7 @@ def _tunnel_fault(reason: str) -> Fault:
     found = _ERRNO.search(reason)
     if found is not None and int(found[1]) in _BY_ERRNO:
         return _BY_ERRNO[int(found[1])]
-    return next((fault for words, fault in _TUNNEL_REASONS if words in reason), NETWORK)
+    return next((fault for phrase, fault in _TUNNEL_REASONS if phrase in reason), NETWORK)
 
 
 def _by_type(error: BaseException) -> Fault:
@@ -208,7 +208,7 @@ def _by_type(error: BaseException) -> Fault:
 
 
 def _errno(error: OSError) -> int:
-    """The error's number; asyncio folds those of several addresses into the text of one error."""
+    """The error's number; asyncio reports the errors of several addresses in the text of one."""
     if error.errno is not None:
         return error.errno
     found = _ERRNO.search(str(error))

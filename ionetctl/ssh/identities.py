@@ -1,6 +1,6 @@
 """The keys that a login may offer: identity files, loaded and decrypted once for the whole fleet, and the SSH agent's.
 
-Private keys and passphrases stay in here. The agent only signs: it is never forwarded to a host.
+Nothing else holds private keys or passphrases. The agent only signs: it is never forwarded to a host.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CERTIFICATE_SUFFIX: Final = "-cert.pub"
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A key to log in with, and what to call it in a message."""
+    """A key to log in with, and its name in messages."""
 
     label: str
     pair: asyncssh.SSHKeyPair = field(repr=False)
@@ -44,7 +44,7 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """An identity file: its private key, or ``None`` and the reason why only an agent can use it."""
+    """An identity file: its private key, or ``None`` and the ``problem`` for which only an agent can use it."""
 
     public: asyncssh.SSHKey | None
     private: asyncssh.SSHKey | None = field(repr=False)
@@ -64,12 +64,14 @@ class Identities:
     _secrets: dict[SecretRef, asyncio.Task[Callable[[], str]]] = field(default_factory=dict, repr=False)
 
     async def secret(self, reference: SecretRef) -> Callable[[], str]:
-        """The secret, resolved once, behind a call: no task, frame or log then shows it by its repr.
+        """A function that returns the secret, resolved once: so no repr of a task, frame or log record shows it.
 
         Raises what ``reveal`` raises.
         """
         if reference not in self._secrets:
-            self._secrets[reference] = asyncio.create_task(asyncio.to_thread(_hidden, self.reveal, reference))
+            self._secrets[reference] = asyncio.create_task(
+                asyncio.to_thread(_reveal_later, self.reveal, reference)
+            )
         return await asyncio.shield(self._secrets[reference])
 
     async def offers(self, endpoint: Endpoint) -> list[Offer]:
@@ -91,13 +93,13 @@ class Identities:
                 named.append(file.public)
             if file.private is not None:
                 found += _file_offers(path, file.private, own)
-            elif endpoint.must_load and not _is_held(file.public, agent_keys):
+            elif endpoint.must_load and not _is_in_agent(file.public, agent_keys):
                 raise file.problem or _unreadable(path, "it holds no private key")
         wanted = [key for key in agent_keys if not endpoint.is_agent_limited or _is_named(key, named)]
         return found + [offer for key in wanted for offer in _agent_offers(key, certificates)]
 
     async def close(self) -> None:
-        """Let go of the agents."""
+        """Close the connections to agents."""
         tasks = [*self._files.values(), *self._agents.values(), *self._secrets.values()]
         for task in tasks:
             task.cancel()
@@ -121,7 +123,7 @@ class Identities:
             try:
                 self._certificates[path] = asyncssh.read_certificate(path)
             except (OSError, ValueError) as error:
-                message = f"the SSH certificate {path} cannot be used: {_why(error)}"
+                message = f"the SSH certificate {path} cannot be used: {_reason(error)}"
                 hint = "ssh: {certificate: …} names the -cert.pub file that belongs to the identity"
                 raise ConfigurationError("certificate_unreadable", message, hint) from error
         return self._certificates[path]
@@ -134,7 +136,7 @@ class Identities:
         return await asyncio.shield(self._agents[path])
 
     async def _list_agent(self, path: str) -> Sequence[asyncssh.SSHKeyPair]:
-        """The agent's keys; one that does not answer has none, as with OpenSSH."""
+        """The agent's keys; none where it does not answer, as with OpenSSH."""
         client = asyncssh.SSHAgentClient(path)
         self._clients.append(client)
         try:
@@ -143,40 +145,42 @@ class Identities:
             return ()
 
 
-def _hidden(reveal: Callable[[SecretRef], str], reference: SecretRef) -> Callable[[], str]:
+def _reveal_later(reveal: Callable[[SecretRef], str], reference: SecretRef) -> Callable[[], str]:
     secret = reveal(reference)
     return lambda: secret
 
 
 def _read(path: Path, passphrase: Callable[[], str] | None) -> _File:
-    """Read an identity file, its public half and its certificate beside it. Decrypting may take a second."""
-    certificate = _beside(path)
-    public = _public(path)
+    """Read an identity file, its public key and the certificate next to it. Decrypting may take a second."""
+    certificate = _adjacent_certificate(path)
+    public = _public_key(path)
     try:
         private = asyncssh.read_private_key(path, passphrase() if passphrase else None)
     except asyncssh.KeyEncryptionError:
-        return _File(public, None, certificate, _locked(path, is_wrong=passphrase is not None))
+        return _File(public, None, certificate, _encrypted(path, is_wrong=passphrase is not None))
     except (OSError, ValueError) as error:
-        is_locked = "assphrase" in str(error)
+        is_encrypted = "assphrase" in str(error)
         problem = (
-            _locked(path, is_wrong=passphrase is not None) if is_locked else _unreadable(path, _why(error))
+            _encrypted(path, is_wrong=passphrase is not None)
+            if is_encrypted
+            else _unreadable(path, _reason(error))
         )
         return _File(public, None, certificate, problem)
     return _File(private.convert_to_public(), private, certificate)
 
 
-def _beside(path: Path) -> asyncssh.SSHCertificate | None:
+def _adjacent_certificate(path: Path) -> asyncssh.SSHCertificate | None:
     try:
         return asyncssh.read_certificate(path.with_name(path.name + CERTIFICATE_SUFFIX))
     except (OSError, ValueError):
         return None
 
 
-def _public(path: Path) -> asyncssh.SSHKey | None:
-    """The public key that ``path`` is, or that lies beside it: enough to find it in an agent."""
-    for place in (path.with_name(path.name + ".pub"), path):
+def _public_key(path: Path) -> asyncssh.SSHKey | None:
+    """The public key in ``PATH.pub`` or in the file itself: enough to find its pair in an agent."""
+    for candidate in (path.with_name(path.name + ".pub"), path):
         try:
-            return asyncssh.read_public_key(place)
+            return asyncssh.read_public_key(candidate)
         except (OSError, ValueError):
             continue
     return None
@@ -204,7 +208,7 @@ def _agent_offers(key: asyncssh.SSHKeyPair, certificates: Sequence[asyncssh.SSHC
     return offers
 
 
-def _is_held(public: asyncssh.SSHKey | None, agent_keys: Sequence[asyncssh.SSHKeyPair]) -> bool:
+def _is_in_agent(public: asyncssh.SSHKey | None, agent_keys: Sequence[asyncssh.SSHKeyPair]) -> bool:
     return public is not None and any(pair_key_data(key) == key_data(public) for key in agent_keys)
 
 
@@ -212,7 +216,7 @@ def _is_named(key: asyncssh.SSHKeyPair, named: Sequence[asyncssh.SSHKey]) -> boo
     return any(pair_key_data(key) == key_data(public) for public in named)
 
 
-def _locked(path: Path, *, is_wrong: bool) -> ConfigurationError:
+def _encrypted(path: Path, *, is_wrong: bool) -> ConfigurationError:
     if is_wrong:
         message = f"the passphrase does not open the identity {path}"
         return ConfigurationError("passphrase_wrong", message, "correct what ssh: {passphrase: …} refers to")
@@ -221,10 +225,10 @@ def _locked(path: Path, *, is_wrong: bool) -> ConfigurationError:
     return ConfigurationError("identity_encrypted", message, hint)
 
 
-def _unreadable(path: Path, why: str) -> ConfigurationError:
-    message = f"the identity {path} cannot be used: {why}"
+def _unreadable(path: Path, reason: str) -> ConfigurationError:
+    message = f"the identity {path} cannot be used: {reason}"
     return ConfigurationError("identity_unreadable", message, "ssh: {identity: …} names a private key file")
 
 
-def _why(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)

@@ -1,7 +1,7 @@
-"""Jump hosts: one shared connection each, opened when the first host needs it, reopened when it broke.
+"""Connections to jump hosts: one each, shared by all hosts behind it, opened at first use and again after a loss.
 
-asyncssh would open one per target. A failure is remembered for a moment, so that thousands of waiting hosts neither
-hammer a dead jump host nor lock an account there. How a connection is made is the connector's business.
+asyncssh would open one for each target. A failure is remembered for some seconds, so that thousands of hosts do not
+repeat it, nor lock an account on the jump host. Connections are made by the ``dial`` that it is given.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ ATTEMPTS: Final = 5
 FIRST_DELAY_S: Final = 0.25
 REMEMBERED_S: Final = 5.0
 REFUSED_S: Final = 300.0
-"""How long a refused login or host key is remembered: trying again would only lock the account."""
+"""How long a refused login or host key is remembered: further attempts could lock the account."""
 _OWN_CODES: Final = frozenset({"auth_failed", "no_common_algorithm"})
 
 
 @dataclass(slots=True, eq=False)
 class JumpHost:
-    """One jump host. ``users`` are the connections and further jump hosts that go through it now."""
+    """One jump host. ``users`` is the number of connections through it, those to further jump hosts included."""
 
     endpoint: Endpoint
     parent: JumpHost | None
@@ -49,17 +49,14 @@ class JumpHost:
 
     @property
     def live(self) -> asyncssh.SSHClientConnection | None:
-        """The connection, where there is one that works."""
+        """The connection, or ``None`` where there is none or it was closed."""
         if self.connection is None or self.connection.is_closed():
             return None
         return self.connection
 
     @property
     def connected(self) -> asyncssh.SSHClientConnection:
-        """The connection, for something that must go through it.
-
-        Raises ``HostUnreachableError`` (``jump_failed``) where it broke: there is no going around a jump host.
-        """
+        """The connection. Raises ``HostUnreachableError`` (``jump_failed``) where it was lost."""
         if self.live is None:
             raise HostUnreachableError(
                 "jump_failed",
@@ -90,7 +87,7 @@ class JumpHosts:
     async def through(self, chain: tuple[Endpoint, ...]) -> AsyncIterator[JumpHost | None]:
         """The last jump host of a chain, connected, for as long as the block lasts; ``None`` for an empty chain.
 
-        Raises ``HostUnreachableError`` (``jump_failed``), or the trust or login error of a jump host under its name.
+        Raises ``HostUnreachableError`` (``jump_failed``), or the host key or login error of a jump host, which names it.
         """
         if not chain:
             yield None
@@ -104,7 +101,7 @@ class JumpHosts:
             self._release(jump)
 
     async def close(self) -> None:
-        """Close all connections, the farthest first."""
+        """Close all connections, those through other jump hosts first."""
         for chain in sorted(self._by_chain, key=len, reverse=True):
             jump = self._by_chain[chain]
             if jump.linger is not None:
@@ -121,22 +118,22 @@ class JumpHosts:
         return self._by_chain[chain]
 
     def _hold(self, jump: JumpHost) -> None:
-        """One user more, of this jump host and of those before it."""
-        each: JumpHost | None = jump
-        while each is not None:
-            each.users += 1
-            if each.linger is not None:
-                each.linger.cancel()
-                each.linger = None
-            each = each.parent
+        """Count a user of this jump host and of those on the way to it."""
+        hop: JumpHost | None = jump
+        while hop is not None:
+            hop.users += 1
+            if hop.linger is not None:
+                hop.linger.cancel()
+                hop.linger = None
+            hop = hop.parent
 
     def _release(self, jump: JumpHost) -> None:
-        each: JumpHost | None = jump
-        while each is not None:
-            each.users -= 1
-            if each.users == 0:
-                each.linger = asyncio.get_running_loop().call_later(self._linger_s, _close_unused, each)
-            each = each.parent
+        hop: JumpHost | None = jump
+        while hop is not None:
+            hop.users -= 1
+            if hop.users == 0:
+                hop.linger = asyncio.get_running_loop().call_later(self._linger_s, _close_unused, hop)
+            hop = hop.parent
 
     async def _connect(self, jump: JumpHost) -> None:
         async with jump.lock:
@@ -144,13 +141,13 @@ class JumpHosts:
                 return
             loop = asyncio.get_running_loop()
             if jump.failure is not None and loop.time() < jump.failed_until:
-                raise _again(jump.failure)
+                raise _copied(jump.failure)
             if jump.parent is not None:
                 await self._connect(jump.parent)
             try:
                 jump.connection = await self._dial_jump(jump)
             except HostError as error:
-                jump.failure = _named(error, jump.endpoint)
+                jump.failure = _of_jump_host(error, jump.endpoint)
                 jump.failed_until = loop.time() + (REMEMBERED_S if error.transient else REFUSED_S)
                 raise jump.failure from error
             jump.failure = None
@@ -186,14 +183,14 @@ def _close_unused(jump: JumpHost) -> None:
         jump.connection = None
 
 
-def _named(error: HostError, jump: Endpoint) -> HostError:
-    """``error`` as one of a jump host: a refusal keeps its code and remedy, the rest is one kind."""
+def _of_jump_host(error: HostError, jump: Endpoint) -> HostError:
+    """``error`` with the jump host named: refusals of key or login keep their code, all others are ``jump_failed``."""
     message = f"jump host {jump}: {error.message}"
     if isinstance(error, HostTrustError) or error.code in _OWN_CODES:
         return type(error)(error.code, message, error.hint, transient=False)
     return type(error)("jump_failed", message, error.hint, transient=error.transient)
 
 
-def _again(error: HostError) -> HostError:
-    """A fresh copy: an exception that is raised many times would gather every traceback."""
+def _copied(error: HostError) -> HostError:
+    """A copy: an exception that is raised many times collects every traceback."""
     return type(error)(error.code, error.message, error.hint, transient=error.transient)

@@ -1,7 +1,7 @@
-"""One login as asyncssh drives it: judge the host key, offer keys, say the password once.
+"""asyncssh's callbacks during one login: check the host key, offer keys, send the password once.
 
-It keeps count of how far the login came and of what was offered, so that a failure can be told well. The password is
-fetched when the server asks for it and not before.
+They record how far the login came and what was offered, for the error message. The password is resolved when the server
+requests it and not before.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ BANNER_CHARS: Final = 200
 
 
 @dataclass(slots=True)
-class Progress:
-    """How far a connection came, told as it happens."""
+class LoginProgress:
+    """How far a login came; updated as it proceeds."""
 
     is_connected: bool = False
     is_authenticating: bool = False
@@ -40,7 +40,7 @@ class Login(asyncssh.SSHClient):
     def __init__(
         self,
         check: HostKeyCheck,
-        progress: Progress,
+        progress: LoginProgress,
         offers: Callable[[], Awaitable[Sequence[Offer]]],
         password: Callable[[], Awaitable[Callable[[], str]]] | None,
         on_connected: Callable[[], None],
@@ -58,23 +58,23 @@ class Login(asyncssh.SSHClient):
         self._on_connected()
 
     def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:  # noqa: ARG002  (asyncssh's signature)
-        """Whether the host may be talked to at all."""
+        """Whether the host key is accepted."""
         return self._check.accepts(key)
 
     def validate_host_ca_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:  # noqa: ARG002  (asyncssh's signature)
-        """Whether the CA that signed the host's certificate is one of ours."""
+        """Whether the CA that signed the host's certificate is accepted for this host."""
         return key in self._check.authorities
 
     def begin_auth(self, username: str) -> None:  # noqa: ARG002  (asyncssh's signature)
-        """The host has proved who it is."""
+        """The host key was accepted and proved."""
         self._progress.is_authenticating = True
 
     def auth_banner_received(self, msg: str, lang: str) -> None:  # noqa: ARG002  (asyncssh's signature)
-        """Keep what the host says before the login: it may say why there will be none."""
+        """Keep the banner: it may explain why a login is refused."""
         self._progress.banner = harmless(msg, BANNER_CHARS)
 
     async def public_key_auth_requested(self) -> list[asyncssh.SSHKeyPair] | None:
-        """All keys, once."""
+        """All keys at the first request, then ``None``: there are no more."""
         if self._are_keys_offered:
             return None
         self._are_keys_offered = True
@@ -87,7 +87,7 @@ class Login(asyncssh.SSHClient):
         return [offer.fresh() for offer in offers]
 
     async def password_auth_requested(self) -> str | None:
-        """The password, once: a wrong one is not repeated, lest the account be locked."""
+        """The password, once: repeating a wrong one could lock the account."""
         if self._password is None:
             return None
         password, self._password = self._password, None
@@ -99,12 +99,12 @@ class Login(asyncssh.SSHClient):
             raise
 
     def password_change_requested(self, prompt: str, lang: str) -> tuple[str, str]:  # noqa: ARG002  (asyncssh's signature)
-        """Changing it is the admin's affair."""
+        """Refuse: an expired password is changed by an admin."""
         self._progress.is_password_expired = True
         return cast("tuple[str, str]", NotImplemented)
 
     def kbdint_auth_requested(self) -> str | None:
-        """Keyboard-interactive is the password by another name (PAM), if it has not been sent yet."""
+        """Accept keyboard-interactive, by which PAM asks for the password, if that has not been sent yet."""
         return None if self._password is None else ""
 
     async def kbdint_challenge_received(
@@ -114,7 +114,7 @@ class Login(asyncssh.SSHClient):
         lang: str,  # noqa: ARG002  (likewise)
         prompts: Sequence[tuple[str, bool]],
     ) -> Sequence[str] | None:
-        """Answer the one hidden question there is; anything else (a second factor) cannot be answered unattended."""
+        """The password for a single hidden prompt; ``None`` for others (a second factor): nobody is there to answer."""
         if not prompts:
             return []
         is_hidden = len(prompts) == 1 and not prompts[0][1]

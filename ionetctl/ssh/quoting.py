@@ -1,8 +1,8 @@
-r"""A command line that arrives as it was meant, whatever the login shell.
+r"""Quoting of a command line so that every login shell passes it on unchanged.
 
-sshd hands the command to the user's login shell, which may be fish or csh. Their single quotes do not mean what POSIX
-says: fish undoes ``\\`` inside, csh expands ``!`` and ends at a line break. So anything but plain words travels in
-octal, which all of them pass on untouched, and ``/bin/sh`` on the host turns it back.
+sshd passes the command to the user's login shell, which may be fish or csh. Their single quotes differ from POSIX: fish
+processes ``\\`` inside, csh expands ``!`` and ends at a line break. So anything but plain arguments is encoded in octal,
+which all of them leave alone, and ``/bin/sh`` on the host decodes it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 LIMIT_CHARS: Final = 120 * 1024
-"""Linux takes no argument longer than 128 KiB (MAX_ARG_STRLEN), and the whole line is one argument."""
+"""Linux accepts no argument longer than 128 KiB (MAX_ARG_STRLEN), and the whole line is one argument."""
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_./:,@+-]+")
 _UNSAFE: Final = re.compile(rb"[^A-Za-z0-9_./:,@+= \"$()|&;<>{}#*?\[\]~%^-]")
@@ -25,11 +25,11 @@ _DECODE: Final = """exec sh -c 'eval "exec $(printf %b "$1")"' sh """
 def command_line(argv: Sequence[str]) -> str:
     """The text of an SSH ``exec`` request that runs ``argv``.
 
-    Raises ``ValueError`` for an empty ``argv``, for a NUL in it, and when the text is longer than a host takes.
+    Raises ``ValueError`` for an empty ``argv``, for a NUL in it, and for a text longer than ``LIMIT_CHARS``.
     """
-    if not argv or any("\0" in word for word in argv):
-        raise ValueError("a command is at least one word, none with a NUL in it")
-    if all(_PLAIN.fullmatch(word) for word in argv):
+    if not argv or any("\0" in argument for argument in argv):
+        raise ValueError("a command is at least one argument, none with a NUL in it")
+    if all(_PLAIN.fullmatch(argument) for argument in argv):
         return " ".join(argv)
     quoted = shlex.join(argv).encode("utf-8", "surrogateescape")
     encoded = _UNSAFE.sub(lambda match: b"\\0%03o" % match[0][0], quoted).decode("ascii")

@@ -1,7 +1,7 @@
 """Commands on one host over an authenticated connection: the ``Session`` port.
 
-It feeds standard input within the bounds of flow control, finds the way to root, and says how a command ended. How the
-connection came about is not its business.
+It sends standard input within flow control, runs commands as root by sudo where the login is not root's, and returns or
+raises how a command ended. It knows nothing of how the connection was made.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
 BLOCK_BYTES: Final = 64 * 1024
 SMALL_BYTES: Final = 4 * BLOCK_BYTES
-"""Standard input up to this size is no transfer: it need not queue behind those of other hosts."""
+"""Standard input up to this size does not wait for the transfers of other hosts."""
 PAUSE_S: Final = 0.05
-"""A payload that has nothing to send for this long gives its place among the transfers to another host."""
+"""A transfer that has had nothing to send for this long releases its slot to another host."""
 
 
 @dataclass(slots=True)
 class SshSession:
-    """One connection. ``is_root`` says that the login is root's already; ``transfers`` is shared by all hosts."""
+    """One connection. ``is_root`` is true for a login as root; ``transfers`` is shared by all hosts."""
 
     connection: asyncssh.SSHClientConnection = field(repr=False)
     where: str
@@ -55,7 +55,7 @@ class SshSession:
     ) -> Completed:
         """The completed command; see ``ports.Session.run``.
 
-        Time spent queueing behind other hosts' transfers is not counted against the command.
+        Time spent waiting for other hosts' transfers does not count against the command's deadlines.
         """
         if self.is_root or not command.as_root:
             return await self._execute(command, stdin, on_line, None)
@@ -106,35 +106,35 @@ class SshSession:
         return str(self.connection.get_extra_info("server_version", ""))
 
     async def _feed(self, exchange: Exchange, stdin: bytes | AsyncIterable[bytes | memoryview]) -> None:
-        """Send standard input once the command runs. An error of the iterable becomes the command's."""
+        """Send standard input once the command runs. An exception of the iterable ends the command and is raised by it."""
         await exchange.opened.wait()
         try:
             if isinstance(stdin, bytes):
-                await self._feed_blocks(exchange, _once(stdin))
+                await self._feed_blocks(exchange, _single_block(stdin))
             else:
                 await self._feed_blocks(exchange, stdin)
             exchange.write_eof()
-        except Exception as error:  # noqa: BLE001  (whatever a caller's iterable raises is the caller's again)
+        except Exception as error:  # noqa: BLE001  (any exception of the caller's iterable is raised to the caller)
             exchange.fail(error)
 
     async def _feed_blocks(self, exchange: Exchange, stdin: AsyncIterable[bytes | memoryview]) -> None:
-        place = _Place(self.transfers)
+        slot = _TransferSlot(self.transfers)
         sent_bytes = 0
-        async with _closing(stdin) as blocks, place:
+        async with _closing(stdin) as blocks, slot:
             async for block in blocks:
-                place.keep()
+                slot.keep()
                 for piece in _pieces(block):
                     sent_bytes += len(piece)
                     if sent_bytes > SMALL_BYTES:
-                        exchange.forgive(await place.take())
+                        exchange.exclude_wait(await slot.acquire())
                     if not exchange.write(piece):
                         return
                     await exchange.writable()
-                place.give_up_soon()
+                slot.release_soon()
 
     def _completed(self, exchange: Exchange, sudo: SudoDialogue | None) -> Completed:
         if exchange.failure is not None:
-            raise self._located(exchange.failure)
+            raise self._with_host(exchange.failure)
         if not exchange.is_complete or exchange.exit_status is None:
             lost = exchange.lost
             raise (
@@ -143,27 +143,27 @@ class SshSession:
                 else LOST.error(self.where, "it closed without an exit status")
             )
         if sudo is not None and not exchange.opened.is_set():
-            raise self._located(sudo.refusal())
+            raise self._with_host(sudo.refusal())
         return Completed(exchange.exit_status, bytes(exchange.stdout), bytes(exchange.stderr))
 
-    def _located(self, error: Exception) -> Exception:
-        """``error`` with the host named, where it is one of ours and about the host."""
+    def _with_host(self, error: Exception) -> Exception:
+        """``error`` with the host named in its message, where it is a ``HostError``."""
         if not isinstance(error, HostError):
             return error
         message = f"{self.where}: {error.message}"
         return type(error)(error.code, message, error.hint, transient=error.transient)
 
 
-class _Place:
-    """One host's place among the transfers: held while there is something to send, given up while there is not."""
+class _TransferSlot:
+    """A slot among the concurrent transfers: held while there is something to send, released while there is not."""
 
     def __init__(self, transfers: asyncio.Semaphore) -> None:
         self._transfers = transfers
         self._is_held = False
         self._timer: asyncio.TimerHandle | None = None
 
-    async def take(self) -> float:
-        """Hold a place; returns the seconds that it took to get one."""
+    async def acquire(self) -> float:
+        """Hold a slot; returns the seconds that were spent waiting for it."""
         if self._is_held:
             return 0.0
         loop = asyncio.get_running_loop()
@@ -172,13 +172,13 @@ class _Place:
         self._is_held = True
         return loop.time() - started_at
 
-    def give_up_soon(self) -> None:
-        """Give the place up unless there is something to send again very soon."""
+    def release_soon(self) -> None:
+        """Release the slot after ``PAUSE_S``, unless ``keep`` is called before."""
         if self._is_held:
-            self._timer = asyncio.get_running_loop().call_later(PAUSE_S, self._give_up)
+            self._timer = asyncio.get_running_loop().call_later(PAUSE_S, self._release)
 
     def keep(self) -> None:
-        """There is something to send again."""
+        """Cancel a release that is due."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -188,9 +188,9 @@ class _Place:
 
     async def __aexit__(self, *_: object) -> None:
         self.keep()
-        self._give_up()
+        self._release()
 
-    def _give_up(self) -> None:
+    def _release(self) -> None:
         if self._is_held:
             self._is_held = False
             self._transfers.release()
@@ -212,7 +212,7 @@ def _pieces(block: bytes | memoryview) -> list[memoryview]:
     return [view[at : at + BLOCK_BYTES] for at in range(0, len(view), BLOCK_BYTES)]
 
 
-async def _once(content: bytes) -> AsyncIterator[bytes]:
+async def _single_block(content: bytes) -> AsyncIterator[bytes]:
     yield content
 
 
@@ -220,7 +220,7 @@ async def _once(content: bytes) -> AsyncIterator[bytes]:
 async def _closing(
     blocks: AsyncIterable[bytes | memoryview],
 ) -> AsyncIterator[AsyncIterable[bytes | memoryview]]:
-    """``blocks``, its generator closed at the end where it is one."""
+    """``blocks``, closed at the end where it is a generator."""
     if isinstance(blocks, AsyncGenerator):
         async with aclosing(blocks):
             yield blocks

@@ -1,4 +1,4 @@
-"""How SSH connections are made for a whole rollout: deadlines, limits and files. No default reads the environment."""
+"""Settings of the SSH connections of a rollout: deadlines, limits and files. No default reads the environment."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ class TransportSettings:
     """Deadlines in seconds, sizes in bytes.
 
     ``connect_timeout_s`` bounds everything from the first packet to a login, ``login_timeout_s`` the part of it after
-    TCP is up. ``known_hosts`` are the user's files, the first of which ``accept_new`` writes to. ``ssh_config`` is
-    ``None`` where no SSH configuration is to be read. ``agent_path`` is the SSH agent's socket (``SSH_AUTH_SOCK``).
-    ``exit_grace_s`` is how long output may still come after the exit status, since a background process can hold a
-    channel open for ever. ``in_flight_bytes`` may be unacknowledged per channel: more makes sshd grow its buffers and burn the host's CPU.
-    ``transfers`` is how many hosts may be sent something large at the same time.
+    TCP is up. ``known_hosts`` are the user's files; with ``accept_new``, new keys are appended to the first. ``ssh_config``
+    is ``None`` where no SSH configuration is to be read. ``agent_path`` is the SSH agent's socket (``SSH_AUTH_SOCK``).
+    ``jump_linger_s`` is how long an unused connection to a jump host stays open. ``exit_grace_s`` is how long output may
+    still arrive after the exit status: a background process can hold a channel open for ever. ``in_flight_bytes`` may be
+    unacknowledged per channel: with more, sshd grows its buffers and costs the host CPU time. ``transfers`` is the number
+    of hosts that large payloads are sent to at the same time.
     """
 
     connect_timeout_s: float = 30.0

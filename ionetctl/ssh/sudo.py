@@ -1,8 +1,8 @@
-"""How a command becomes root's: the dialogue with sudo, without any I/O of its own.
+"""Running a command as root: the dialogue with sudo, without any I/O of its own.
 
-Output before the root shell's answer belongs to sudo: its lecture, its prompt, a login's noise. The prompt carries a
-nonce and is answered once; the answer of the root shell carries another. Until that one came, nothing else is sent, so
-that a payload never lands in a password prompt and a password never in a payload.
+Root's shell starts by printing a marker with a nonce. Output before the marker is sudo's or the login's: a lecture, the
+prompt, a greeting. The prompt carries another nonce and is answered once. Nothing else is sent before the marker has
+arrived, so that a payload never reaches a password prompt and a password never a payload.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 NEEDS_PASSWORD: Final = "sudo_needs_password"  # noqa: S105  (an error code)
-CHATTER_BYTES: Final = 64 * 1024
-_ANSWER: Final = """printf '%s\\n' "$1" >&2; printf '%s\\n' "$1"; shift; exec "$@\""""
+STDERR_KEPT_BYTES: Final = 64 * 1024
+_PRINT_MARKER: Final = """printf '%s\\n' "$1" >&2; printf '%s\\n' "$1"; shift; exec "$@\""""
 _REASONS: Final = (
     (
         "must have a tty",
@@ -60,7 +60,7 @@ _UNEXPLAINED: Final = "run `sudo -n true` on the host by hand to see what it say
 
 @dataclass(slots=True)
 class SudoDialogue:
-    """One command's way through sudo. ``password`` is asked for at most once; ``None`` means ``sudo -n``."""
+    """The dialogue for one command. ``password`` is called at most once; ``None`` means ``sudo -n``."""
 
     password: Callable[[], str] | None
     _nonce: str = field(default_factory=lambda: secrets.token_hex(16))
@@ -70,56 +70,68 @@ class SudoDialogue:
     _is_answered: bool = False
 
     def wrap(self, argv: Sequence[str]) -> tuple[str, ...]:
-        """``argv`` run by root behind the answer that ``take_stdout`` waits for.
+        """The command line that runs ``argv`` as root, after the marker that ``take_stdout`` waits for.
 
-        English messages are asked for, because they are what tells a wrong password from a refusal.
+        With English messages (``LC_ALL=C``): they alone tell a wrong password from a refusal.
         """
-        ask = ("-n",) if self.password is None else ("-S", "-p", self._prompt)
-        return ("env", "LC_ALL=C", "sudo", *ask, "--", "sh", "-c", _ANSWER, "sh", self._started, *argv)
+        options = ("-n",) if self.password is None else ("-S", "-p", self._prompt)
+        return (
+            "env",
+            "LC_ALL=C",
+            "sudo",
+            *options,
+            "--",
+            "sh",
+            "-c",
+            _PRINT_MARKER,
+            "sh",
+            self._started,
+            *argv,
+        )
 
     def take_stdout(self, data: bytes) -> bytes | None:
-        """What follows the root shell's answer, or ``None`` while it has not come."""
+        """What follows the marker on standard output, or ``None`` before it has arrived."""
         self._stdout += data
-        rest = self._after_answer(self._stdout)
+        rest = self._after_marker(self._stdout)
         if rest is None:
-            del self._stdout[: -len(self._answer)]
+            del self._stdout[: -len(self._marker)]
         return rest
 
     def take_stderr(self, data: bytes) -> bytes | None:
-        """What follows the root shell's answer there, or ``None`` while it has not come.
+        """What follows the marker on standard error, or ``None`` before it has arrived.
 
-        Raises ``HostFailedError`` (``sudo_password_wrong``) when the prompt comes a second time.
+        Raises ``HostFailedError`` (``sudo_password_wrong``) when the prompt is shown a second time.
         """
         self._stderr += data
-        rest = self._after_answer(self._stderr)
+        rest = self._after_marker(self._stderr)
         if rest is None:
-            del self._stderr[:-CHATTER_BYTES]
+            del self._stderr[:-STDERR_KEPT_BYTES]
         if self._stderr.count(self._prompt.encode()) > 1:
             raise _refusal("sudo_password_wrong", "asks for the password again", _hint_for("try again"))
         return rest
 
     def take_reply(self) -> bytes | None:
-        """What is to be written now: the password, once, when the prompt is there."""
+        """What to write now: the password, once, when the prompt was shown; else ``None``."""
         if self.password is None or self._is_answered or self._prompt.encode() not in self._stderr:
             return None
         self._is_answered = True
         return self.password().encode() + b"\n"
 
     def refusal(self) -> HostFailedError:
-        """Why the root shell never answered, by what sudo said."""
-        said = self._stderr.decode("utf-8", "replace")
-        lowered = said.lower()
-        for words, code, hint in _REASONS:
-            if words in lowered:
-                return _refusal(code, f"says: {_last_line(said)}", hint)
-        return _refusal("sudo_refused", f"says: {_last_line(said) or 'nothing'}", _UNEXPLAINED)
+        """The error for a root shell that did not start, by sudo's output."""
+        output = self._stderr.decode("utf-8", "replace")
+        lowered = output.lower()
+        for phrase, code, hint in _REASONS:
+            if phrase in lowered:
+                return _refusal(code, f"says: {_last_line(output)}", hint)
+        return _refusal("sudo_refused", f"says: {_last_line(output) or 'nothing'}", _UNEXPLAINED)
 
-    def _after_answer(self, said: bytearray) -> bytes | None:
-        at = said.find(self._answer)
-        return None if at < 0 else bytes(said[at + len(self._answer) :])
+    def _after_marker(self, output: bytearray) -> bytes | None:
+        at = output.find(self._marker)
+        return None if at < 0 else bytes(output[at + len(self._marker) :])
 
     @property
-    def _answer(self) -> bytes:
+    def _marker(self) -> bytes:
         return f"{self._started}\n".encode()
 
     @property
@@ -128,7 +140,7 @@ class SudoDialogue:
 
 
 def no_answer(timeout_s: float) -> HostFailedError:
-    """The error for a sudo that neither asks, nor refuses, nor runs anything."""
+    """The error for a sudo that neither prompts, nor refuses, nor runs the command."""
     return _refusal("sudo_refused", f"did not answer within {timeout_s:g} s", _UNEXPLAINED)
 
 
@@ -136,8 +148,8 @@ def _refusal(code: str, what: str, hint: str) -> HostFailedError:
     return HostFailedError(code, f"sudo {what}", hint)
 
 
-def _hint_for(words: str) -> str:
-    return next(hint for known, _, hint in _REASONS if known == words)
+def _hint_for(phrase: str) -> str:
+    return next(hint for known, _, hint in _REASONS if known == phrase)
 
 
 def _last_line(text: str) -> str:

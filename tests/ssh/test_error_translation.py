@@ -1,4 +1,4 @@
-"""Whatever goes wrong below has a stable code, a kind and words; nothing foreign comes through."""
+"""Every failure below has a stable code, a kind and a message; no exception of a library comes through."""
 
 from __future__ import annotations
 

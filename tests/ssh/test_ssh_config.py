@@ -1,4 +1,4 @@
-"""The inventory's word first, then ~/.ssh/config as OpenSSH reads it, then the defaults."""
+"""The inventory first, then ~/.ssh/config as OpenSSH reads it, then the defaults."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Whether a host is who it should be: the inventory's pin first, then known_hosts and its CAs; strict in every case.
+"""Host key checking: the inventory's pins, or else known_hosts with its CAs; strict in every case.
 
-Nothing is sent to a host before its key has been judged here. asyncssh verifies that the host holds the private key
-and that a host certificate is valid; this module says which keys and CAs count.
+Nothing is sent to a host before its key was accepted here. asyncssh verifies that the host holds the private key and that
+a host certificate is valid; this module decides which keys and CAs are accepted.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _CERT_SUFFIX: Final = "-cert-v01@openssh.com"
 
 @dataclass(frozen=True, slots=True)
 class Pins:
-    """The inventory's ``host_key`` values of one host: whole keys, and fingerprints that name no type."""
+    """The inventory's ``host_key`` values of one host: whole keys, and fingerprints, which name no key type."""
 
     keys: tuple[asyncssh.SSHKey, ...] = ()
     fingerprints: tuple[str, ...] = ()
@@ -42,7 +42,7 @@ class Pins:
 
 
 def parse_pins(values: Iterable[str], host: str) -> Pins:
-    """The pins that ``values`` spell out.
+    """The pins in ``host_key`` values of the inventory.
 
     Raises ``ConfigurationError`` (``host_key_invalid``) for a value that is neither a public key nor a fingerprint.
     """
@@ -64,10 +64,10 @@ def parse_pins(values: Iterable[str], host: str) -> Pins:
 
 @dataclass(slots=True)
 class HostKeyCheck:
-    """Judges the keys that one host presents during one connection, and remembers what it saw.
+    """Checks the key that a host presents during one connection.
 
-    ``without`` are signature algorithms by which the host showed another key than the pinned fingerprint's;
-    ``presented`` is the key that was refused or accepted, ``is_new`` says that it was taken on first sight.
+    ``excluded`` are signature algorithms of keys that the host presented and that are not the pinned fingerprint's;
+    ``presented`` is the key that was refused or accepted, ``is_new`` is true where it was accepted on first use.
     """
 
     host: str
@@ -75,7 +75,7 @@ class HostKeyCheck:
     pins: Pins
     known: Known
     accept_new: bool = False
-    without: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
     presented: asyncssh.SSHKey | None = None
     is_new: bool = False
 
@@ -86,21 +86,21 @@ class HostKeyCheck:
 
     @property
     def authorities(self) -> tuple[asyncssh.SSHKey, ...]:
-        """The CAs that may vouch for this host: none where the inventory pins a key."""
+        """The CAs whose certificates are accepted for this host: none where the inventory pins a key."""
         return () if self.pins else self.known.authorities
 
     def algorithms(self) -> list[str]:
         """Host key algorithms to offer: those of the expected keys first, so that the host presents one of them.
 
-        The others follow, so that a changed key can be shown rather than ending in "no common algorithm".
+        The others follow, so that a changed key is reported as such and not as "no common algorithm".
         """
         expected = [name for key in self.trusted for name in signature_algorithms(key.get_algorithm())]
         plain = list(dict.fromkeys([*expected, *KEY_ALGORITHMS]))
         certified = [name + _CERT_SUFFIX for name in KEY_ALGORITHMS] if self.authorities else []
-        return certified + [name for name in plain if name not in self.without]
+        return certified + [name for name in plain if name not in self.excluded]
 
     def accepts(self, key: asyncssh.SSHKey) -> bool:
-        """Whether a host may go on that presents ``key``."""
+        """Whether ``key`` is accepted for this host; remembers it in ``presented``."""
         self.presented = key
         if key in self.known.revoked:
             return False
@@ -112,7 +112,7 @@ class HostKeyCheck:
         return self.is_new
 
     def refusal(self, reason: str) -> HostTrustError:
-        """The error for a connection that ended with the host key refused, ``reason`` being asyncssh's."""
+        """The error for a host key or certificate that was refused; ``reason`` is asyncssh's."""
         where = known_as(self.host, self.port)
         if self.presented is not None and self.presented in self.known.revoked:
             return self._revoked(where, f"key {self.presented.get_fingerprint()}")
@@ -150,7 +150,7 @@ class HostKeyCheck:
 
 
 def signature_algorithms(key_algorithm: str) -> tuple[str, ...]:
-    """The signature algorithms by which a key of a type may prove itself (RFC 8332 for RSA)."""
+    """The signature algorithms for a type of key (RFC 8332 for RSA)."""
     return _RSA if key_algorithm == "ssh-rsa" else (key_algorithm,)
 
 

@@ -1,8 +1,8 @@
 """The known_hosts files of user and system, read once and indexed by host (format: sshd(8), SSH_KNOWN_HOSTS FILE FORMAT).
 
-A look-up costs nothing for plain lines, however many there are; hashed lines cost one HMAC each, since every one has a
-salt of its own, so answers are remembered. Keys are parsed only when their line is asked for. It knows nothing of
-pins or of what happens to a host whose key is not here.
+A look-up takes constant time for plain lines; hashed lines cost one HMAC each, as every line has its own salt, so results
+are kept. Keys are parsed only when a host with their line is looked up. It knows nothing of the inventory's pins, nor of
+what follows from a key that is not in the files.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _AUTHORITY: Final = "@cert-authority"
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the files say of one host: its keys, the CAs that may vouch for it, and what is revoked.
+    """The entries for one host: its keys, the CAs whose certificates are accepted for it, and revoked keys.
 
-    ``is_portless`` says that a host on another port than 22 is known by its name alone: a key that differs from
-    that one is a new key and not a changed one, as OpenSSH sees it.
+    ``is_portless`` is true for a host on another port than 22 that the files have by its name alone. Another key than
+    those is then a new key and not a changed one, as with OpenSSH.
     """
 
     keys: tuple[asyncssh.SSHKey, ...] = ()
@@ -67,7 +67,7 @@ class _Pattern:
 
 
 def known_as(host: str, port: int) -> str:
-    """How known_hosts names a host: in lower case, with its port where that is not 22."""
+    """A host's name in known_hosts: in lower case, with its port where that is not 22."""
     name = host.lower()
     return name if port == DEFAULT_PORT else f"[{name}]:{port}"
 
@@ -80,13 +80,13 @@ class KnownHosts:
     _plain: dict[str, list[_Line]] = field(default_factory=dict)
     _hashed: list[_Hashed] = field(default_factory=list)
     _patterns: list[_Pattern] = field(default_factory=list)
-    _answers: dict[str, Known] = field(default_factory=dict)
+    _found: dict[str, Known] = field(default_factory=dict)
 
     @classmethod
     def read(cls, users: Sequence[Path], systems: Sequence[Path] = ()) -> KnownHosts:
-        """The index of all files that are there; the user's first one is where new keys are recorded.
+        """The index of all files that exist; new keys are recorded in the first of the user's.
 
-        Raises ``OSError`` for a file that is there but cannot be read.
+        Raises ``OSError`` for a file that exists but cannot be read.
         """
         index = cls(record_in=users[0] if users else None)
         for path in (*users, *systems):
@@ -95,28 +95,28 @@ class KnownHosts:
         return index
 
     def add(self, text: str) -> None:
-        """Take the lines of a file; those that make no sense are passed over, as OpenSSH does."""
+        """Add the lines of a file; malformed ones are skipped, as with OpenSSH."""
         for raw in text.splitlines():
-            words = raw.split()
-            marker = words.pop(0) if words and words[0].startswith("@") else ""
-            is_entry = len(words) >= 3 and not words[0].startswith("#")  # noqa: PLR2004  (hosts, type, key)
+            fields = raw.split()
+            marker = fields.pop(0) if fields and fields[0].startswith("@") else ""
+            is_entry = len(fields) >= 3 and not fields[0].startswith("#")  # noqa: PLR2004  (hosts, type, key)
             if is_entry and marker in ("", _REVOKED, _AUTHORITY):
-                self._add_line(words[0], _Line(marker, f"{words[1]} {words[2]}"))
-        self._answers.clear()
+                self._add_line(fields[0], _Line(marker, f"{fields[1]} {fields[2]}"))
+        self._found.clear()
 
     def find(self, host: str, port: int) -> Known:
-        """What is known of ``host`` on ``port``; looked up by name alone where the port has no line of its own."""
+        """The entries for ``host`` on ``port``; those for the name alone where none has the port."""
         name = known_as(host, port)
-        answer = self._answers.get(name)
-        if answer is None:
-            answer = self._collect(name)
-            if port != DEFAULT_PORT and not (answer.keys or answer.authorities):
-                answer = self._portless(host.lower(), answer)
-            self._answers[name] = answer
-        return answer
+        known = self._found.get(name)
+        if known is None:
+            known = self._collect(name)
+            if port != DEFAULT_PORT and not (known.keys or known.authorities):
+                known = self._portless(host.lower(), known)
+            self._found[name] = known
+        return known
 
     def record(self, host: str, port: int, key: asyncssh.SSHKey) -> str:
-        """Append a key for ``host`` to the user's file in one write; returns the name it is known by.
+        """Append a key for ``host`` to the user's file in one write; returns the host's name there.
 
         Does nothing where the key is known already. Raises ``OSError`` where the file cannot be written.
         """
@@ -126,7 +126,7 @@ class KnownHosts:
             if self.record_in is not None:
                 _append(self.record_in, f"{name} {exported}\n")
             self._add_line(name, _Line("", exported))
-            self._answers.pop(name, None)
+            self._found.pop(name, None)
         return name
 
     def _add_line(self, hosts: str, line: _Line) -> None:
@@ -155,7 +155,7 @@ class KnownHosts:
 
 
 def _keys(lines: Iterable[_Line], marker: str) -> tuple[asyncssh.SSHKey, ...]:
-    """The keys of the lines so marked; types that we do not know are passed over."""
+    """The keys of the lines with a marker; those of unknown types are skipped."""
     keys = []
     for line in lines:
         if line.marker == marker:
@@ -182,7 +182,7 @@ def _pattern(hosts: str, line: _Line) -> _Pattern:
 
 
 def _expression(pattern: str) -> re.Pattern[str]:
-    """OpenSSH's own two wildcards; brackets stand for themselves, unlike in a shell."""
+    """OpenSSH's two wildcards; unlike in a shell, brackets are plain characters."""
     return re.compile(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."))
 
 
