@@ -18,7 +18,7 @@ from ionetctl.credentials.certificates import read_chain
 from ionetctl.credentials.pki import check_client_pair
 from ionetctl.credentials.secrets import SecretStore
 from ionetctl.inventory.load import load_inventory
-from ionetctl.nomad import NomadRegion, Patience
+from ionetctl.nomad import CallLimits, NomadRegion
 from ionetctl.placement.readiness import Certificate, Inspection, Silence, guests
 from ionetctl.placement.region_choice import candidates
 from ionetctl.plan.bundle import SUFFIX_CHARACTERS
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ionetctl.core.ports import Clock
     from ionetctl.core.settings import Settings
 
-PATIENCE: Final = Patience(attempts=4, deadline_s=30.0)
+PATIENCE: Final = CallLimits(attempts=4, deadline_s=30.0)
 """Somebody sits and waits for the answer, and asks again."""
 _SUFFIX: Final = re.compile(rf"-[0-9a-f]{{{SUFFIX_CHARACTERS}}}\Z")
 

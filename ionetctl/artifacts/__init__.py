@@ -1,4 +1,4 @@
-"""Pinned releases: where they come from, what proves them, and the cache that hosts are served from.
+"""Pinned releases: their sources, their verification, and the cache that they are sent to hosts from.
 
 It knows the vendor's release site, digests and archives; it must not know hosts, plans or what an executable is for.
 """

@@ -1,7 +1,7 @@
-"""From a release's zip to the gzip form that hosts are sent: the same compressed bytes in another wrapping.
+"""From a release's zip to the gzip file that hosts are sent: the same compressed bytes in another container.
 
-Both formats hold raw deflate data (RFC 1951), so nothing is compressed twice; it is inflated once here, to prove it and
-to learn the executable's digest. It knows zip (APPNOTE 6.3) and gzip (RFC 1952); it must not know where files come from.
+Both formats hold raw deflate data (RFC 1951), so nothing is compressed twice; it is inflated once here, to verify it and
+to compute the executable's digest. It knows zip (APPNOTE 6.3) and gzip (RFC 1952); it must not know where archives come from.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 EXECUTABLE_LIMIT_BYTES: Final = 1 << 30
 BLOCK_BYTES: Final = 1 << 20
 
-_BESIDE: Final = frozenset({"LICENSE", "LICENSE.txt", "README.md"})
+_ACCOMPANYING: Final = frozenset({"LICENSE", "LICENSE.txt", "README.md"})
 _LOCAL_SIGNATURE: Final = b"PK\x03\x04"
 _LOCAL_HEADER: Final = struct.Struct("<4s22xHH")
 _GZIP_HEADER: Final = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\xff"
@@ -44,10 +44,10 @@ class Packed:
 
 
 def repack(archive: Path, member: str, packed: Path, limit_bytes: int = EXECUTABLE_LIMIT_BYTES) -> Packed:
-    """Write ``member`` of the zip ``archive`` to ``packed`` in gzip form and say what it is.
+    """Write ``member`` of the zip ``archive`` to ``packed`` in gzip form; returns digests and sizes.
 
     Raises ``TrustError`` (``artifact_malformed``) for an archive that is broken, that holds anything but the
-    executable and the papers beside it, or whose executable inflates beyond its declared size or ``limit_bytes``.
+    executable, a licence and a readme, or whose executable inflates beyond its declared size or ``limit_bytes``.
     """
     try:
         with zipfile.ZipFile(archive) as directory:
@@ -68,7 +68,7 @@ def digest_of(path: Path) -> tuple[Digest, int]:
 
 
 def digest_inside(packed: Path) -> tuple[Digest, int]:
-    """SHA-256 and size of what a gzip file holds; raises ``TrustError`` (``artifact_malformed``)."""
+    """SHA-256 and size in bytes of a gzip file's content; raises ``TrustError`` (``artifact_malformed``)."""
     hashed = hashlib.sha256()
     size = 0
     try:
@@ -82,7 +82,7 @@ def digest_inside(packed: Path) -> tuple[Digest, int]:
 
 
 def malformed(name: str, reason: str) -> TrustError:
-    """The error for an archive that is not what it should be."""
+    """The error for an archive that is broken or not a release."""
     return TrustError("artifact_malformed", f"{name}: {reason}", "it is no release as the vendor makes them")
 
 
@@ -90,9 +90,9 @@ def _only_member(
     archive: Path, infos: list[zipfile.ZipInfo], member: str, limit_bytes: int
 ) -> zipfile.ZipInfo:
     names = [info.orig_filename for info in infos]
-    strange = sorted(set(names) - _BESIDE - {member})
-    if strange:
-        raise malformed(archive.name, f"holds {strange[0][:80]!r}, which no release does")
+    unexpected = sorted(set(names) - _ACCOMPANYING - {member})
+    if unexpected:
+        raise malformed(archive.name, f"holds {unexpected[0][:80]!r}, which no release does")
     if len(set(names)) != len(names) or member not in names:
         raise malformed(archive.name, f"does not hold {member!r} exactly once")
     info = infos[names.index(member)]
@@ -124,7 +124,7 @@ def _repack_member(
 
 
 def _digest(blocks: Iterator[bytes], info: zipfile.ZipInfo) -> Digest:
-    """The digest of ``blocks``, which must be what the archive's directory says: no byte more, and the same CRC."""
+    """The digest of ``blocks``, whose size and CRC must be those in the archive's directory."""
     hashed = hashlib.sha256()
     size = crc = 0
     for block in blocks:
@@ -145,7 +145,7 @@ def _copied(member: IO[bytes], target: gzip.GzipFile) -> Iterator[bytes]:
 
 
 def _raw_data(source: IO[bytes], info: zipfile.ZipInfo) -> Iterator[bytes]:
-    """The member's bytes as they lie in the archive, found by its local header: names and extras may differ there."""
+    """The member's bytes as in the archive, found by its local header: its name and extra field may differ in length."""
     source.seek(info.header_offset)
     signature, name_bytes, extra_bytes = _LOCAL_HEADER.unpack(source.read(_LOCAL_HEADER.size))
     if signature != _LOCAL_SIGNATURE:
@@ -161,7 +161,7 @@ def _raw_data(source: IO[bytes], info: zipfile.ZipInfo) -> Iterator[bytes]:
 
 
 def _inflated(raw: Iterator[bytes], target: IO[bytes], info: zipfile.ZipInfo) -> Iterator[bytes]:
-    """What ``raw`` inflates to, in bounded blocks, while ``raw`` itself goes to ``target``."""
+    """``raw`` inflated, in bounded blocks, while ``raw`` itself is written to ``target``."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     for block in raw:
         target.write(block)

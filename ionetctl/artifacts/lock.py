@@ -1,7 +1,7 @@
-"""The lock file beside the inventory: which archive is which, by digest, binding once written.
+"""The lock file beside the inventory: the SHA-256 of every archive, binding once written.
 
-It belongs under version control. It knows names and digests; where an archive comes from is not written in it, so that a
-mirror can serve what the vendor's site was pinned for.
+It belongs under version control. It has names and digests; where an archive came from is not in it, so that a mirror can
+serve archives that were pinned from the vendor's site.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ class _Document(msgspec.Struct, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class LockFile:
-    """The pins of one site."""
+    """The pins of one site, in the file ``path``."""
 
     path: Path
 
     def read(self) -> Mapping[str, Digest]:
         """Archive name → SHA-256; empty where there is no lock file yet.
 
-        Raises ``ConfigurationError`` (``lock_invalid``) for a file that is none.
+        Raises ``ConfigurationError`` (``lock_invalid``) for a file that cannot be read or is no lock file.
         """
         try:
             with self.path.open("rb") as file:
@@ -59,28 +59,28 @@ class LockFile:
         return {name: Digest(digest) for name, digest in document.artifacts.items()}
 
     def add(self, pins: Mapping[str, Digest]) -> None:
-        """Write ``pins`` beside those that stand there; a second process's are kept. Writes nothing without need.
+        """Add ``pins`` to the file, keeping those that another process has added. Nothing is written for no pins.
 
-        Raises ``TrustError`` (``artifact_digest_mismatch``) against a pin that stands, ``ConfigurationError``
-        (``lock_unwritable``).
+        Raises ``TrustError`` (``artifact_digest_mismatch``) for an archive that is pinned to another digest,
+        ``ConfigurationError`` (``lock_unwritable``).
         """
         if not pins:
             return
         try:
             with self._exclusive():
-                standing = self.read()
+                present = self.read()
                 for name, digest in pins.items():
-                    self.check(standing, name, digest, "another process's fetch")
-                self._write({**standing, **pins})
+                    self.check(present, name, digest, "another process's fetch")
+                self._write({**present, **pins})
         except OSError as error:
             message = f"cannot write the lock file {self.path}: {error.strerror}"
             raise ConfigurationError(
                 "lock_unwritable", message, "it pins what the fleet gets, so it must be kept"
             ) from error
 
-    def check(self, standing: Mapping[str, Digest], name: str, digest: Digest, origin: str) -> None:
+    def check(self, present: Mapping[str, Digest], name: str, digest: Digest, origin: str) -> None:
         """Raise ``TrustError`` (``artifact_digest_mismatch``) where ``name`` is pinned to another digest."""
-        pinned = standing.get(name, digest)
+        pinned = present.get(name, digest)
         if pinned != digest:
             message = f"{name} is pinned to sha256:{pinned} by {self.path}, but {origin} has sha256:{digest}"
             hint = "find out why a release changed before you remove the pin"
@@ -88,7 +88,7 @@ class LockFile:
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
-        """Held on the directory, so that no lock of the lock file lies about."""
+        """A lock on the directory, so that no file is left for it."""
         descriptor = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -1,7 +1,7 @@
-"""Where releases are read from: the vendor's site, a mirror of it, or a directory laid out the same way.
+"""Sources of releases: the vendor's site, a mirror of it, or a directory with the same layout.
 
-It knows HTTP and files, retries what may pass, and bounds what it takes; it must not know what makes an archive
-trustworthy. The only import of httpx for artifacts.
+It knows HTTP and files, retries transient failures, and limits sizes; it must not know how an archive is verified. The
+only import of httpx for artifacts.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ _TIMEOUT: Final = httpx.Timeout(30.0, connect=10.0)
 
 
 class Mirror(Protocol):
-    """A place laid out as the vendor's release site. Paths are relative, with ``/``."""
+    """A source with the layout of the vendor's release site. Paths are relative, with ``/``."""
 
     @property
     def is_authentic(self) -> bool:
-        """Whether what it says may be believed on first sight."""
+        """Whether a digest from it may be pinned."""
         ...
 
     def locate(self, path: str) -> str:
@@ -50,9 +50,9 @@ class Mirror(Protocol):
     ) -> Digest:
         """Write a file to ``target`` (from its beginning) and return its SHA-256.
 
-        ``on_bytes`` hears bytes so far and in all, the latter ``None`` when unknown. Raises ``ConfigurationError``
+        ``on_bytes`` is called with the bytes so far and in total, the latter ``None`` when unknown. Raises ``ConfigurationError``
         (``artifact_missing``, ``artifact_unreachable``, ``artifact_too_large``) or ``TrustError``
-        (``mirror_untrusted``) where its certificate does not hold.
+        (``mirror_untrusted``) where its certificate is not valid.
         """
         ...
 
@@ -88,7 +88,7 @@ def _url(text: str) -> httpx.URL:
     except httpx.InvalidURL as error:
         raise ConfigurationError("mirror_invalid", f"the mirror's URL is malformed: {error}") from error
     if url.userinfo:
-        # Not shown: what stands there is a password.
+        # Not shown: it may hold a password.
         raise ConfigurationError(
             "mirror_invalid", f"the mirror's URL for {url.host} carries a user", "leave it out"
         )
@@ -101,13 +101,13 @@ def _url(text: str) -> httpx.URL:
 
 @dataclass(frozen=True, slots=True)
 class DirectoryMirror:
-    """A directory, for sites without a way out."""
+    """A directory, for sites without access to the network."""
 
     root: Path
 
     @property
     def is_authentic(self) -> bool:
-        """The admin's own disk is believed."""
+        """True: it is the admin's own disk."""
         return True
 
     def locate(self, path: str) -> str:
@@ -120,35 +120,35 @@ class DirectoryMirror:
         """See ``Mirror``."""
         loop = asyncio.get_running_loop()
 
-        def tell(done: int, total: int | None) -> None:
+        def report(done: int, total: int | None) -> None:
             loop.call_soon_threadsafe(on_bytes, done, total)
 
-        return await asyncio.to_thread(self._copy, path, target, limit_bytes, tell)
+        return await asyncio.to_thread(self._copy, path, target, limit_bytes, report)
 
     def _copy(
         self, path: str, target: IO[bytes], limit_bytes: int, on_bytes: Callable[[int, int | None], None]
     ) -> Digest:
         with self._open(path) as source:
             total = os.fstat(source.fileno()).st_size
-            intake = _Intake(self.locate(path), target, limit_bytes)
+            writer = _BoundedWriter(self.locate(path), target, limit_bytes)
             on_bytes(0, total)
             while block := source.read(BLOCK_BYTES):
-                intake.add(block)
-                on_bytes(intake.taken_bytes, total)
-        return intake.digest()
+                writer.add(block)
+                on_bytes(writer.written_bytes, total)
+        return writer.digest()
 
     def _open(self, path: str) -> IO[bytes]:
-        place = self.locate(path)
+        location = self.locate(path)
         try:
-            # Not blocking, since a FIFO in its place would hold us for ever.
-            descriptor = os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            # Not blocking: a FIFO of that name would block for ever.
+            descriptor = os.open(location, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError as error:
-            raise missing(place) from error
+            raise missing(location) from error
         except OSError as error:
-            raise _unreachable(place, error.strerror or "unreadable") from error
+            raise _unreachable(location, error.strerror or "unreadable") from error
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
-            raise _unreachable(place, "not a regular file")
+            raise _unreachable(location, "not a regular file")
         return os.fdopen(descriptor, "rb")
 
 
@@ -162,7 +162,7 @@ class WebMirror:
 
     @property
     def is_authentic(self) -> bool:
-        """Plain HTTP may serve what is pinned, and pins nothing itself."""
+        """True for HTTPS; plain HTTP may serve pinned archives only."""
         return self.base.scheme == "https"
 
     def locate(self, path: str) -> str:
@@ -178,7 +178,7 @@ class WebMirror:
             sleep=self.sleep,
             stop=stop_after_attempt(ATTEMPTS),
             wait=wait_random_exponential(multiplier=0.5, max=8),
-            retry=retry_if_exception_type((httpx.TransportError, _TryAgainError)),
+            retry=retry_if_exception_type((httpx.TransportError, _TransientError)),
             reraise=True,
         )
         try:
@@ -186,7 +186,7 @@ class WebMirror:
                 return await retrying(self._copy_once, url, target, limit_bytes, on_bytes)
         except TimeoutError as error:
             raise _unreachable(url, f"not through within {DEADLINE_S:.0f} s") from error
-        except (httpx.HTTPError, _TryAgainError) as error:
+        except (httpx.HTTPError, _TransientError) as error:
             raise _unreachable(url, str(error) or type(error).__name__) from error
 
     async def _copy_once(
@@ -197,17 +197,17 @@ class WebMirror:
         try:
             async with self.client.stream("GET", url, headers={"Accept-Encoding": "identity"}) as response:
                 self._check(url, response)
-                intake = _Intake(url, target, limit_bytes)
+                writer = _BoundedWriter(url, target, limit_bytes)
                 total = _content_length(response)
                 on_bytes(0, total)
                 async for block in response.aiter_bytes(BLOCK_BYTES):
-                    intake.add(block)
-                    on_bytes(intake.taken_bytes, total)
+                    writer.add(block)
+                    on_bytes(writer.written_bytes, total)
         except httpx.ConnectError as error:
             if (reason := _certificate_refusal(error)) is not None:
                 raise _untrusted(url, reason) from error
             raise
-        return intake.digest()
+        return writer.digest()
 
     def _check(self, url: str, response: httpx.Response) -> None:
         schemes = {hop.url.scheme for hop in (*response.history, response)}
@@ -216,31 +216,31 @@ class WebMirror:
         if response.status_code in (httpx.codes.NOT_FOUND, httpx.codes.GONE):
             raise missing(url)
         if response.status_code == httpx.codes.TOO_MANY_REQUESTS or response.is_server_error:
-            raise _TryAgainError(f"answered {response.status_code}")
+            raise _TransientError(f"answered {response.status_code}")
         if response.status_code != httpx.codes.OK:
             raise _unreachable(url, f"answered {response.status_code}")
 
 
-class _TryAgainError(Exception):
-    """The server is there, but not now."""
+class _TransientError(Exception):
+    """A response after which the request is repeated: 429 or 5xx."""
 
 
-class _Intake:
-    """Takes blocks into a file, counts and hashes them, and stops at a limit."""
+class _BoundedWriter:
+    """Writes blocks to a file, counts and hashes them, and raises at a limit."""
 
     def __init__(self, origin: str, target: IO[bytes], limit_bytes: int) -> None:
         self._origin = origin
         self._target = target
         self._limit_bytes = limit_bytes
         self._hashed = hashlib.sha256()
-        self.taken_bytes = 0
+        self.written_bytes = 0
 
     def add(self, block: bytes) -> None:
-        self.taken_bytes += len(block)
-        if self.taken_bytes > self._limit_bytes:
+        self.written_bytes += len(block)
+        if self.written_bytes > self._limit_bytes:
             message = f"{self._origin} is larger than {self._limit_bytes} bytes"
             raise ConfigurationError(
-                "artifact_too_large", message, "no release is; something else answers there"
+                "artifact_too_large", message, "no release is that large: the server is probably not a mirror"
             )
         self._hashed.update(block)
         self._target.write(block)
@@ -249,19 +249,19 @@ class _Intake:
         return Digest(self._hashed.hexdigest())
 
 
-def missing(place: str) -> ConfigurationError:
+def missing(location: str) -> ConfigurationError:
     """The error for a file that a mirror does not have."""
     hint = "check the version; where there is a network, `ionetctl artifacts fetch INVENTORY` fetches what it pins"
-    return ConfigurationError("artifact_missing", f"there is no {place}", hint)
+    return ConfigurationError("artifact_missing", f"there is no {location}", hint)
 
 
-def _unreachable(place: str, reason: str) -> ConfigurationError:
+def _unreachable(location: str, reason: str) -> ConfigurationError:
     hint = "try `ionetctl artifacts fetch INVENTORY` again, or give a mirror with --artifacts"
-    return ConfigurationError("artifact_unreachable", f"cannot read {place}: {reason}", hint)
+    return ConfigurationError("artifact_unreachable", f"cannot read {location}: {reason}", hint)
 
 
-def _untrusted(place: str, reason: str) -> TrustError:
-    return TrustError("mirror_untrusted", f"{place}: {reason}", "nothing was taken from there")
+def _untrusted(location: str, reason: str) -> TrustError:
+    return TrustError("mirror_untrusted", f"{location}: {reason}", "nothing was taken from there")
 
 
 def _content_length(response: httpx.Response) -> int | None:
@@ -270,7 +270,7 @@ def _content_length(response: httpx.Response) -> int | None:
 
 
 def _certificate_refusal(error: BaseException | None) -> str | None:
-    """What certificate verification said, where that is behind ``error``."""
+    """The reason why a certificate was refused, where that caused ``error``."""
     while error is not None:
         if isinstance(error, ssl.SSLCertVerificationError):
             return f"its certificate does not hold ({error.verify_message})"

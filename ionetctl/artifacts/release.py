@@ -1,4 +1,4 @@
-"""How a release is named and listed: files, folders, SHA256SUMS. Pure text; no files, no network."""
+"""The names of a release's files and folders, and its SHA256SUMS. Pure: no files, no network."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _SUMS_LINE: Final = re.compile(r"([0-9a-f]{64})  ([0-9A-Za-z._+-]+)")
 class ArtifactKey:
     """One executable of one release for one architecture (Linux).
 
-    Raises ``ConfigurationError`` (``artifact_invalid``) where name or version could be no release's: both become
-    parts of paths and addresses.
+    Raises ``ConfigurationError`` (``artifact_invalid``) for a malformed name or version: both become parts of
+    paths and URLs.
     """
 
     name: str
@@ -41,7 +41,7 @@ class ArtifactKey:
 
     @property
     def stem(self) -> str:
-        """What identifies it among the release's files: ``nomad_2.0.5_linux_amd64``."""
+        """Its part of the names of the release's files: ``nomad_2.0.5_linux_amd64``."""
         return f"{self.name}_{self.version}_linux_{self.architecture}"
 
     @property
@@ -51,12 +51,12 @@ class ArtifactKey:
 
     @property
     def zip_path(self) -> str:
-        """The archive's place below a mirror's base."""
+        """The archive's path below a mirror's base."""
         return f"{self.name}/{self.version}/{self.file_name}"
 
     @property
     def sums_path(self) -> str:
-        """The place of the release's checksums below a mirror's base."""
+        """The path of the release's checksums below a mirror's base."""
         return f"{self.name}/{self.version}/{self.name}_{self.version}_SHA256SUMS"
 
     @classmethod

@@ -1,7 +1,7 @@
-"""The cache of releases, and the one way into it: pinned, listed in SHA256SUMS, hashed, unpacked, renamed into place.
+"""The cache of releases. An archive enters it pinned, listed in SHA256SUMS, hashed, unpacked, and by one rename.
 
 An entry is ``<cache>/artifacts/<release>/<SHA-256 of the zip>/`` and appears whole or not at all, so that processes
-need no lock among them. It knows digests and places; it must not know hosts.
+need no lock among them. It knows digests and paths; it must not know hosts.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _ABANDONED_S: Final = 24 * 3600
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a download is; ``total_bytes`` is ``None`` when the mirror does not say."""
+    """How far a download is; ``total_bytes`` is ``None`` when the mirror does not send it."""
 
     key: ArtifactKey
     done_bytes: int
@@ -52,7 +52,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class CachedArtifact:
-    """An entry of the cache; ``zip_digest`` is what it is pinned by."""
+    """An entry of the cache; ``zip_digest`` is the digest in the lock file."""
 
     key: ArtifactKey
     zip_digest: Digest
@@ -61,21 +61,21 @@ class CachedArtifact:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What a full check of one entry found; ``problem`` is ``None`` where all is well."""
+    """The result of a full check of one entry; ``problem`` is ``None`` for an intact one."""
 
     artifact: CachedArtifact
     problem: IonetctlError | None
 
 
 def _ignore(_: Progress) -> None:
-    """For callers who do not watch."""
+    """For callers without a progress display."""
 
 
 class ArtifactStore:
     """The releases of one site: its cache, its mirror, its lock file.
 
-    ``mirror`` is a directory or a base URL laid out as the vendor's site, ``None`` that site itself; ``tls`` is for
-    mirrors under a CA of their own; ``sleep`` passes the time between retries.
+    ``mirror`` is a directory or a base URL with the layout of the vendor's site, or ``None`` for that site; ``tls`` is for
+    mirrors with a CA of their own; ``sleep`` waits between retries.
     """
 
     def __init__(
@@ -97,13 +97,13 @@ class ArtifactStore:
     async def ensure(
         self, needs: AbstractSet[ArtifactKey], on_progress: Callable[[Progress], None] = _ignore
     ) -> Mapping[ArtifactKey, Program]:
-        """The programs asked for, from the cache where it has them, else fetched, checked, and pinned.
+        """The programs in ``needs``, from the cache where it has them, else downloaded, verified and pinned.
 
-        The network is touched only for what the lock file does not pin or the cache does not hold.
+        The network is used only for programs that the lock file does not pin or the cache does not have.
 
-        Raises ``TrustError`` where anything differs from its digest (``artifact_digest_mismatch``) or is no release
-        (``artifact_malformed``, ``artifact_sums_malformed``); ``ConfigurationError`` where it cannot be had
-        (``artifact_missing``, ``artifact_unreachable`` …) or kept (``cache_unwritable``, ``lock_unwritable``).
+        Raises ``TrustError`` for a file that differs from its digest (``artifact_digest_mismatch``) or is no release
+        (``artifact_malformed``, ``artifact_sums_malformed``); ``ConfigurationError`` where a download fails
+        (``artifact_missing``, ``artifact_unreachable`` …) or cannot be stored (``cache_unwritable``, ``lock_unwritable``).
         """
         try:
             return await self._ensure(needs, on_progress)
@@ -128,7 +128,7 @@ class ArtifactStore:
         return self._lock.read()
 
     async def verify(self) -> tuple[Verification, ...]:
-        """Every entry, hashed packed and unpacked, and held against the lock file."""
+        """Every entry, its packed and unpacked digests checked, and compared with the lock file."""
         pinned = self.pinned()
         return tuple([await asyncio.to_thread(self._verify, artifact, pinned) for artifact in self.cached()])
 
@@ -150,10 +150,10 @@ class ArtifactStore:
     def _entry(self, key: ArtifactKey, zip_digest: Digest | None) -> Path | None:
         if zip_digest is None:
             return None
-        directory = self._place(key, zip_digest)
+        directory = self._path(key, zip_digest)
         return directory if directory.is_dir() else None
 
-    def _place(self, key: ArtifactKey, zip_digest: Digest) -> Path:
+    def _path(self, key: ArtifactKey, zip_digest: Digest) -> Path:
         return self._root / key.stem / zip_digest
 
     async def _fetch_all(
@@ -163,18 +163,20 @@ class ArtifactStore:
         _remove_abandoned(self._root)
         async with open_mirror(self._mirror, self._tls, self._sleep) as mirror:
             for key in absent:
-                zip_digest = await self._listed(mirror, key, pinned)
+                zip_digest = await self._expected_digest(mirror, key, pinned)
                 directory = self._entry(key, zip_digest)
                 if directory is None:
                     directory = await self._fetch(mirror, key, zip_digest, on_progress)
                 self._ready[key] = await asyncio.to_thread(_program, key, directory)
                 self._lock.add({key.file_name: zip_digest} if key.file_name not in pinned else {})
 
-    async def _listed(self, mirror: Mirror, key: ArtifactKey, pinned: Mapping[str, Digest]) -> Digest:
-        """What the archive's digest must be: SHA256SUMS and the lock file have to agree."""
+    async def _expected_digest(
+        self, mirror: Mirror, key: ArtifactKey, pinned: Mapping[str, Digest]
+    ) -> Digest:
+        """The digest that the archive must have: SHA256SUMS and the lock file have to agree."""
         origin = mirror.locate(key.sums_path)
         if key.file_name not in pinned and not mirror.is_authentic:
-            message = f"{key.file_name} is not pinned yet, and {origin} could be anyone's word"
+            message = f"{key.file_name} is not pinned yet, and {origin} is not authenticated"
             raise ConfigurationError(
                 "mirror_insecure", message, "fetch it once over https, then plain HTTP will do"
             )
@@ -201,27 +203,27 @@ class ArtifactStore:
                 )
             if digest != zip_digest:
                 raise _mismatch(mirror.locate(key.zip_path), zip_digest, digest)
-            return await asyncio.to_thread(self._admit, key, zip_digest, archive)
+            return await asyncio.to_thread(self._unpack, key, zip_digest, archive)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 
-    def _admit(self, key: ArtifactKey, zip_digest: Digest, archive: Path) -> Path:
-        """Unpack a proven archive into an entry of its own, which appears whole."""
+    def _unpack(self, key: ArtifactKey, zip_digest: Digest, archive: Path) -> Path:
+        """Unpack a verified archive into an entry of its own, which appears by one rename."""
         entry = archive.parent / "entry"
         entry.mkdir(mode=0o700)
         packed = repack(archive, key.name, entry / _PACKED)
         (entry / _RECORD).write_bytes(msgspec.json.encode(packed))
         for name in (_PACKED, _RECORD):
-            _settle(entry / name)
-        place = self._place(key, zip_digest)
-        place.parent.mkdir(mode=0o700, exist_ok=True)
+            _sync_private(entry / name)
+        path = self._path(key, zip_digest)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
         try:
-            entry.rename(place)
+            entry.rename(path)
         except OSError:
             # Another process was first; its entry has the same name, so the same content.
-            if not place.is_dir():
+            if not path.is_dir():
                 raise
-        return place
+        return path
 
     def _verify(self, artifact: CachedArtifact, pinned: Mapping[str, Digest]) -> Verification:
         try:
@@ -236,7 +238,7 @@ class ArtifactStore:
 
 
 def _program(key: ArtifactKey, directory: Path) -> Program:
-    """The program of an entry, its packed form hashed again: disks rot, and hosts are sent what lies there."""
+    """The program of an entry, its packed file hashed again: the disk may have damaged it since."""
     path = directory / _PACKED
     try:
         packed = msgspec.json.decode((directory / _RECORD).read_bytes(), type=Packed)
@@ -261,8 +263,8 @@ def _remedy(directory: Path) -> str:
     return f"remove {directory}, then run `ionetctl artifacts fetch INVENTORY`"
 
 
-def _mismatch(place: str, expected: Digest, found: Digest, hint: str = "") -> TrustError:
-    message = f"{place} has sha256:{found}, but should have sha256:{expected}"
+def _mismatch(location: str, expected: Digest, found: Digest, hint: str = "") -> TrustError:
+    message = f"{location} has sha256:{found}, but should have sha256:{expected}"
     return TrustError(
         "artifact_digest_mismatch",
         message,
@@ -270,18 +272,18 @@ def _mismatch(place: str, expected: Digest, found: Digest, hint: str = "") -> Tr
     )
 
 
-def _settle(path: Path) -> None:
-    """Private and on disk, before its name can be seen."""
+def _sync_private(path: Path) -> None:
+    """Set mode 0600 and sync, before the file's entry appears."""
     path.chmod(0o600)
     with path.open("rb") as file:
         os.fsync(file.fileno())
 
 
 def _remove_abandoned(root: Path) -> None:
-    """Clear away what processes that were killed left behind, a day later: until then it may be one at work."""
+    """Remove partial entries of killed processes after a day: younger ones may belong to a running one."""
     oldest = time.time() - _ABANDONED_S
     for path in list(root.glob(f"{_PARTIAL}*")):
-        # It may go away under us: that is what partial entries do.
+        # Its own process may remove it meanwhile.
         with suppress(FileNotFoundError):
             if path.stat().st_mtime < oldest:
                 shutil.rmtree(path, ignore_errors=True)

@@ -1,7 +1,7 @@
-"""X.509 as far as a region needs it: reading chains and keys, and judging whether they fit together and hold.
+"""X.509 certificates of a region: reading chains and keys, and checking that they belong together and are valid.
 
-It knows PEM, signatures and validity; it must not know where keys come from or what becomes of them. No error carries
-any part of a key.
+It knows PEM, signatures and validity; it must not know where keys come from or what they are used for. No error has any
+part of a key in it.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 Chain = tuple[x509.Certificate, ...]
-"""Certificates in the order of a PEM file: the one it is about first."""
+"""Certificates in the order of a PEM file: the leaf (or the issuing CA) first."""
 SigningKey = (
     ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey
 )
 
 CLOCK_TOLERANCE: Final = timedelta(minutes=5)
-"""Clocks differ: what begins within it counts as begun, and what we issue begins that much earlier."""
+"""For clocks that differ: certificates that begin within it count as valid, and issued ones begin that much earlier."""
 CA_MARGIN: Final = timedelta(hours=1)
-"""A CA that ends sooner cannot issue anything that outlives a rollout."""
+"""A CA that expires sooner may expire during the rollout."""
 CHAIN_LIMIT: Final = 8
 NAME_LIMIT: Final = 200
 
@@ -66,7 +66,7 @@ def parse_key(pem: str, source: str) -> SigningKey:
 def _load_key(pem: str) -> object:
     try:
         return serialization.load_pem_private_key(pem.encode(), None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):  # TypeError: it wants a passphrase
+    except (ValueError, TypeError, UnsupportedAlgorithm):  # TypeError: it has a passphrase
         return None
 
 
@@ -77,7 +77,10 @@ def check_ca(
     now: datetime,
     path: str,
 ) -> None:
-    """Hold that certificates signed with ``key`` will be good ones in the region whose CA file is ``anchors``."""
+    """Check that certificates signed with ``key`` will be valid in the region whose CA file is ``anchors``.
+
+    Raises ``ConfigurationError``: ``ca_key_mismatch``, ``ca_cannot_sign``, ``ca_expired`` or ``ca_chain_broken``.
+    """
     ca = chain[0]
     if ca.public_key() != key.public_key():
         hint = f"the first certificate of {path} must be the one that the key belongs to"
@@ -100,7 +103,10 @@ def check_pair(
     now: datetime,
     path: str,
 ) -> None:
-    """Hold that key and certificate belong together, that it is valid now, and that it leads to ``anchors``."""
+    """Check that key and certificate belong together, and that it is valid at ``now`` and issued under ``anchors``.
+
+    Raises ``ConfigurationError``: ``pair_mismatch``, ``pair_expired`` or ``pair_chain_broken``.
+    """
     check_match(chain, key, path)
     _check_time(chain[0], now, timedelta(0), "pair_expired", path)
     if not _reaches(chain, anchors):
@@ -109,7 +115,7 @@ def check_pair(
 
 
 def check_match(chain: Chain, key: SigningKey, path: str) -> None:
-    """Hold that the key belongs to the first certificate. Raises ``ConfigurationError`` (``pair_mismatch``)."""
+    """Check that the key belongs to the first certificate. Raises ``ConfigurationError`` (``pair_mismatch``)."""
     if chain[0].public_key() != key.public_key():
         hint = "export certificate and key from the same place once more"
         raise ConfigurationError("pair_mismatch", f"the private key does not belong to {path}", hint)
@@ -123,24 +129,24 @@ def _check_time(
         hint = "look at this machine's clock"
         raise ConfigurationError(code, f"{path} is valid from {begins:%Y-%m-%d %H:%M} UTC only", hint)
     if now >= ends - margin:
-        word = "has expired" if now >= ends else "expires within the hour"
-        raise ConfigurationError(code, f"{path} {word} ({ends:%Y-%m-%d %H:%M} UTC)", "renew it")
+        status = "has expired" if now >= ends else "expires within the hour"
+        raise ConfigurationError(code, f"{path} {status} ({ends:%Y-%m-%d %H:%M} UTC)", "renew it")
 
 
 def may_sign(certificate: x509.Certificate) -> bool:
-    """Whether a certificate is a CA's. Raises ``ValueError`` for a broken extension."""
+    """Whether a certificate is a CA's. Raises ``ValueError`` for a malformed extension."""
     constraints = extension(certificate, x509.BasicConstraints)
     usage = extension(certificate, x509.KeyUsage)
     return constraints is not None and constraints.ca and (usage is None or usage.key_cert_sign)
 
 
 def _reaches(chain: Chain, anchors: Chain) -> bool:
-    """Whether the first certificate leads, issuer by issuer, to one of the anchors."""
+    """Whether the first certificate is issued, by way of others in the chain, by one of the anchors."""
     current = chain[0]
     for _ in range(CHAIN_LIMIT):
         if current in anchors or any(is_issued_by(current, anchor) for anchor in anchors):
             return True
-        issuer = next((one for one in chain[1:] if one != current and is_issued_by(current, one)), None)
+        issuer = next((ca for ca in chain[1:] if ca != current and is_issued_by(current, ca)), None)
         if issuer is None:
             return False
         current = issuer
@@ -148,7 +154,7 @@ def _reaches(chain: Chain, anchors: Chain) -> bool:
 
 
 def is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
-    """Whether ``issuer`` is a CA, bears the issuer's name, and its key made the signature."""
+    """Whether ``issuer`` is a CA with the name of the certificate's issuer, and its key made the signature."""
     try:
         if not may_sign(issuer):
             return False
@@ -159,7 +165,7 @@ def is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> boo
 
 
 def extension(certificate: x509.Certificate, kind: type[_Extension]) -> _Extension | None:
-    """An extension's value, or ``None`` where the certificate has no such. Raises ``ValueError`` for a broken one."""
+    """An extension's value, or ``None`` where the certificate does not have it. Raises ``ValueError`` for a malformed one."""
     try:
         return certificate.extensions.get_extension_for_class(kind).value
     except x509.ExtensionNotFound:
@@ -169,7 +175,7 @@ def extension(certificate: x509.Certificate, kind: type[_Extension]) -> _Extensi
 
 
 def dns_names(certificate: x509.Certificate) -> frozenset[str]:
-    """The DNS names that a certificate bears, its common name among them, as Nomad counts them."""
+    """The DNS names of a certificate, its common name included, as Nomad accepts either."""
     alternative = extension(certificate, x509.SubjectAlternativeName)
     names = alternative.get_values_for_type(x509.DNSName) if alternative else []
     common = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
@@ -177,6 +183,6 @@ def dns_names(certificate: x509.Certificate) -> frozenset[str]:
 
 
 def display_name(name: x509.Name) -> str:
-    """A distinguished name for people, harmless whatever stands in it."""
+    """A distinguished name for messages: characters that cannot be printed are replaced, and it is cut."""
     text = name.rfc4514_string() or "no name"
     return "".join(letter if letter.isprintable() else "?" for letter in text)[:NAME_LIMIT]

@@ -1,9 +1,9 @@
-"""Node certificates of a region: issuing them, and saying which found on a host must be replaced.
+"""Node certificates of a region: issuing them, and deciding which of those on hosts must be replaced.
 
-It knows what Nomad wants in a client's certificate; it must not know how one travels. Keys live in memory only: a
-node's from its making to its sending, the CA's as long as the rollout.
+It knows what Nomad requires of a client's certificate; it must not know how one gets to a host. Keys are in memory only:
+a node's until it is sent, the CA's for the whole rollout.
 
-A client's certificate bears ``client.<region>.nomad``, both key usages and both extended ones:
+A client's certificate has the name ``client.<region>.nomad``, both key usages and both extended ones:
 https://developer.hashicorp.com/nomad/docs/secure/traffic/tls
 """
 
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from ionetctl.credentials.certificates import Chain, SigningKey
 
 _COMMON_NAME_LIMIT: Final = 64
-_PARTS_OF_LIFE: Final = 3
+_VALIDITY_PARTS: Final = 3
 _LOOPBACK: Final = x509.IPAddress(ipaddress.IPv4Address("127.0.0.1"))
 _KEY_USAGE: Final = x509.KeyUsage(
     digital_signature=True,
@@ -63,12 +63,12 @@ _PURPOSES: Final = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, Exten
 
 
 def client_role(region: RegionName) -> str:
-    """The name that a region's servers want to see in the certificate of a client of theirs."""
+    """The DNS name that a region's servers require in the certificate of a client."""
     return f"client.{region}.nomad"
 
 
 def open_issuer(region: RegionSettings, reveal: Callable[[SecretRef], str], clock: Clock) -> Issuer:
-    """What makes, or hands out, the certificates of a region's nodes.
+    """The issuer of a region's node certificates: its CA, or the one pair that the inventory names.
 
     Raises ``ConfigurationError``: ``certificate_unreadable``, ``key_unreadable``, ``ca_key_mismatch``,
     ``ca_cannot_sign``, ``ca_expired``, ``ca_chain_broken``, ``pair_mismatch``, ``pair_expired``, ``pair_wrong_role``
@@ -84,7 +84,7 @@ def open_issuer(region: RegionSettings, reveal: Callable[[SecretRef], str], cloc
 
 
 def check_client_pair(region: RegionSettings, reveal: Callable[[SecretRef], str], now: datetime) -> None:
-    """Hold that our own pair for a region's API is whole and valid; where there is none, there is nothing to check.
+    """Check that the client pair for a region's API is complete and valid; nothing is checked where it has none.
 
     Raises ``ConfigurationError``: ``certificate_unreadable``, ``key_unreadable``, ``pair_mismatch``, ``pair_expired``
     or ``pair_chain_broken``.
@@ -96,8 +96,8 @@ def check_client_pair(region: RegionSettings, reveal: Callable[[SecretRef], str]
 class RegionIssuer:
     """Issues a certificate per node with the region's CA; implements ``ports.Issuer``.
 
-    ``chain`` is the CA's certificate and the intermediates above it; they go along with every certificate, self-signed
-    roots excepted. Certificates live as long as ``validity``, but not beyond the CA.
+    ``chain`` is the CA's certificate and the intermediates above it; they are appended to every certificate, except
+    self-signed roots. Certificates are valid for ``validity``, but not beyond the CA's expiry.
     """
 
     def __init__(
@@ -108,14 +108,14 @@ class RegionIssuer:
         self._key = key
         self._validity = validity
         self._clock = clock
-        self._tail = tuple(one for one in chain if one.subject != one.issuer)
-        self._tail_pem = b"".join(one.public_bytes(serialization.Encoding.PEM) for one in self._tail)
+        self._tail = tuple(ca for ca in chain if ca.subject != ca.issuer)
+        self._tail_pem = b"".join(ca.public_bytes(serialization.Encoding.PEM) for ca in self._tail)
         self._hash = (
             None if isinstance(key, ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey) else hashes.SHA256()
         )
 
-    def issue(self, host: Host) -> NodeCertificate:  # noqa: ARG002  (a region's clients all bear the same names)
-        """A new key and its certificate. Raises ``ConfigurationError`` (``ca_expired``) past the CA's end."""
+    def issue(self, host: Host) -> NodeCertificate:  # noqa: ARG002  (all clients of a region have the same names)
+        """A new key and its certificate. Raises ``ConfigurationError`` (``ca_expired``) after the CA's expiry."""
         key = ec.generate_private_key(ec.SECP256R1())
         leaf = self._certificate(key.public_key())
         key_pem = key.private_bytes(
@@ -124,11 +124,11 @@ class RegionIssuer:
         return NodeCertificate(leaf.public_bytes(serialization.Encoding.PEM) + self._tail_pem, key_pem)
 
     def explain_unfit(self, chain_pem: str | None, host: Host, now: datetime) -> str | None:  # noqa: ARG002  (likewise)
-        """Why a certificate found on a host must be replaced, or ``None``: issuer, role, chain, a third of its life."""
+        """Why a host's certificate must be replaced (issuer, name, chain, less than a third of its validity left), or ``None``."""
         chain = _parsed(chain_pem)
         if isinstance(chain, str):
             return chain
-        return self._wrong_origin(chain) or _wrong_time(chain[0], now)
+        return self._issuer_mismatch(chain) or _expiry_problem(chain[0], now)
 
     def _certificate(self, public_key: ec.EllipticCurvePublicKey) -> x509.Certificate:
         now = self._clock.now()
@@ -157,13 +157,13 @@ class RegionIssuer:
         )
 
     def _authority_key(self) -> x509.AuthorityKeyIdentifier:
-        """The CA's own key identifier where it has one: others look for exactly that (RFC 5280, 4.2.1.1)."""
+        """The CA's own key identifier where it has one, as RFC 5280, 4.2.1.1 requires."""
         identifier = extension(self._ca, x509.SubjectKeyIdentifier)
         if identifier is None:
             return x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
 
-    def _wrong_origin(self, chain: Chain) -> str | None:
+    def _issuer_mismatch(self, chain: Chain) -> str | None:
         if not is_issued_by(chain[0], self._ca):
             return f"is issued by {display_name(chain[0].issuer)}, not by {display_name(self._ca.subject)}"
         if self._role not in dns_names(chain[0]):
@@ -174,11 +174,11 @@ class RegionIssuer:
 
 
 class ReadyPairIssuer:
-    """Hands out the one pair that the inventory names; implements ``ports.Issuer``."""
+    """Gives every node the one pair that the inventory names; implements ``ports.Issuer``."""
 
     def __init__(self, chain: Chain, key_pem: str) -> None:
         self._chain = chain
-        chain_pem = b"".join(one.public_bytes(serialization.Encoding.PEM) for one in chain)
+        chain_pem = b"".join(certificate.public_bytes(serialization.Encoding.PEM) for certificate in chain)
         self._pair = NodeCertificate(chain_pem, key_pem.encode())
 
     def issue(self, host: Host) -> NodeCertificate:  # noqa: ARG002  (every node gets the same)
@@ -186,7 +186,7 @@ class ReadyPairIssuer:
         return self._pair
 
     def explain_unfit(self, chain_pem: str | None, host: Host, now: datetime) -> str | None:  # noqa: ARG002  (likewise)
-        """Why a certificate found on a host must be replaced: it is another one than the inventory's."""
+        """Why a host's certificate must be replaced (it is not the inventory's), or ``None``."""
         chain = _parsed(chain_pem)
         if isinstance(chain, str):
             return chain
@@ -213,7 +213,7 @@ def _checked_pair(
 
 
 def _parsed(chain_pem: str | None) -> Chain | str:
-    """The chain found on a host, its extensions readable too, or what is wrong with it."""
+    """The chain found on a host, with readable extensions, or the reason why it cannot be used."""
     if chain_pem is None:
         return "is missing"
     try:
@@ -224,10 +224,10 @@ def _parsed(chain_pem: str | None) -> Chain | str:
     return chain
 
 
-def _wrong_time(certificate: x509.Certificate, now: datetime) -> str | None:
+def _expiry_problem(certificate: x509.Certificate, now: datetime) -> str | None:
     begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     if now >= ends:
         return f"has expired on {ends:%Y-%m-%d}"
-    if ends - now < (ends - begins) / _PARTS_OF_LIFE:
+    if ends - now < (ends - begins) / _VALIDITY_PARTS:
         return f"expires on {ends:%Y-%m-%d}, less than a third of its life is left"
     return None

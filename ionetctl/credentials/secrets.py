@@ -1,7 +1,7 @@
-"""Where secrets come from, and what keeps them from being seen. The only place that reveals one.
+"""Resolving references to secrets, and the type that keeps a secret out of logs and messages.
 
-It knows environment variables, files, keyrings and Vault; it must not know what a secret is for. No error here ever
-carries a value, and no value is written anywhere.
+It knows environment variables, files, keyrings and Vault; it must not know what a secret is for. No error has a secret
+in it, and no secret is written anywhere.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _OTHERS: Final = 0o077
 
 @final
 class Secret:
-    """A text that shows itself only when asked to: ``reveal()``. Cannot be pickled, copied or hashed."""
+    """A text that only ``reveal()`` returns; as text it is a mask. It cannot be pickled, copied or hashed."""
 
     __slots__ = ("_value",)
     __hash__ = None  # type: ignore[assignment]
@@ -37,7 +37,7 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """The secret itself: for what must present it, and nothing else."""
+        """The secret as text: for the library that sends it, and nothing else."""
         return self._value
 
     def __repr__(self) -> str:
@@ -59,7 +59,7 @@ class Secret:
 
 
 class SecretStore:
-    """The secrets of one run, each asked for once. ``environ`` is what the settings read."""
+    """The secrets of one run, each resolved once. ``environ`` is the environment as the settings read it."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
@@ -72,7 +72,7 @@ class SecretStore:
         return self._known[ref]
 
     def resolve_all(self, refs: Iterable[SecretRef]) -> None:
-        """Ask all sources now, so that nothing blocks later.
+        """Resolve all references now, so that nothing blocks later.
 
         Raises the ``ConfigurationError`` of the first that fails, naming the others in its message.
         """
@@ -87,7 +87,7 @@ class SecretStore:
             raise ConfigurationError(failures[0].code, message, failures[0].hint)
 
     def reveal(self, ref: SecretRef) -> str:
-        """The secret itself, for adapters that take a callable. Raises as ``resolve`` does."""
+        """The secret as text, for adapters that take a function. Raises as ``resolve`` does."""
         return self.resolve(ref).reveal()
 
 
@@ -107,7 +107,7 @@ def resolve(ref: SecretRef, environ: Mapping[str, str]) -> Secret:
         refusal = ("secret_missing", f"the secret {ref} is empty", "put a value there")
     raise ConfigurationError(
         *refusal
-    )  # anew: a library's error, still its context, may hold what it was given
+    )  # raised anew: the exception of a library, its context otherwise, may hold the secret
 
 
 def _from_environ(ref: SecretRef, environ: Mapping[str, str]) -> str:
@@ -128,7 +128,7 @@ def _from_file(ref: SecretRef, _environ: Mapping[str, str]) -> str:
 
 
 def _read_private(path: str) -> bytes:
-    """The content of a regular file that its owner alone may read; opened once, so what is checked is what is read."""
+    """The content of a regular file that only its owner may read; opened once, so that the file checked is the one read."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -204,7 +204,7 @@ def _read_vault(ref: SecretRef, environ: Mapping[str, str], mount: str, path: st
             token=environ["VAULT_TOKEN"],
             namespace=environ.get("VAULT_NAMESPACE"),
             timeout=VAULT_TIMEOUT_S,
-            allow_redirects=False,  # a redirect would take the token along
+            allow_redirects=False,  # a redirect would be sent the token
             session=session,
         )
         return _read_kv(client, environ["VAULT_ADDR"], mount, path)

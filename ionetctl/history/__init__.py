@@ -1,1 +1,1 @@
-"""What past rollouts did: journals, and the catalog made from them."""
+"""The records of rollouts: journals, and the catalog made from them."""

@@ -1,8 +1,8 @@
-"""The record that comes first: one NDJSON file a rollout, appended to, synced, and readable with a pager.
+"""The journal of a rollout: one NDJSON file, appended to and synced before an event counts as recorded.
 
-It knows files, lines and locks; it must not know what an event means. A line counts once it ends in a line break and is
-on disk. What follows the last line break is a write that was cut off: nobody was told of it, so readers skip it and the
-next writer removes it.
+It knows files, lines and locks; it must not know what an event means. A line is an event once it ends in a line break and
+is on disk. What follows the last line break is an interrupted write, which was never reported as recorded: readers skip
+it and the next writer removes it.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 SUFFIX: Final = ".ndjson"
 _READABLE: Final = (
-    "23456789abcdefghjkmnpqrstuvwxyz"  # without what is mistaken for one another when read aloud
+    "23456789abcdefghjkmnpqrstuvwxyz"  # without characters that are confused with others when read aloud
 )
 _ROLLOUT_ID: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,63}")
 _TAIL_BLOCK: Final = 64 * 1024
 
 
 def new_rollout_id(clock: Clock, random: random.Random) -> RolloutId:
-    """An id that sorts by time and can be read out: ``20261123T011226-k3f9qa``, time in UTC."""
+    """An id that sorts by time and can be read aloud: ``20261123T011226-k3f9qa``, time in UTC."""
     time = clock.now().astimezone(UTC).strftime("%Y%m%dT%H%M%S")
     return RolloutId(f"{time}-{''.join(random.choices(_READABLE, k=6))}")
 
@@ -48,11 +48,11 @@ class JournalFile:
     path: Path
 
     def envelopes(self) -> Iterator[Envelope]:
-        """What it holds; see ``read_journal``."""
+        """Its events; see ``read_journal``."""
         return read_journal(self.path)
 
     def last_seq(self) -> int:
-        """The number of its last event, read off its end alone; 0 where it has none.
+        """The number of its last event, found by reading the end of the file only; 0 where it has none.
 
         Raises ``ConfigurationError`` (``journal_unreadable``, ``journal_corrupt``).
         """
@@ -65,7 +65,7 @@ class JournalFile:
 
 
 def journal_path(directory: Path, rollout: str) -> Path:
-    """Where a rollout's journal lies; raises ``UsageError`` (``rollout_unknown``) for what can be no rollout's id."""
+    """The path of a rollout's journal; raises ``UsageError`` (``rollout_unknown``) for a malformed rollout id."""
     if _ROLLOUT_ID.fullmatch(rollout) is None:
         raise UsageError("rollout_unknown", f"{rollout!r} is no rollout", "see `ionetctl rollouts list`")
     return directory / f"{rollout}{SUFFIX}"
@@ -80,7 +80,7 @@ def list_journals(directory: Path) -> tuple[JournalFile, ...]:
 def read_journal(path: Path) -> Iterator[Envelope]:
     """The journal's envelopes in order, without a torn last line; may be read while it is being written.
 
-    Raises ``ConfigurationError``: ``journal_unreadable``, or ``journal_corrupt`` where a whole line is no event or out
+    Raises ``ConfigurationError``: ``journal_unreadable``, or ``journal_corrupt`` where a complete line is no event or out
     of order.
     """
     try:
@@ -113,7 +113,7 @@ def _corrupt(path: Path, number: int, reason: str) -> ConfigurationError:
 
 
 class Journal:
-    """A journal open for appending, held by this process alone; a sink, and the first of them."""
+    """A journal open for appending, locked by this process; the first sink of events."""
 
     def __init__(self, descriptor: int, path: Path, size_bytes: int, last_seq: int) -> None:
         self._descriptor = descriptor
@@ -126,7 +126,7 @@ class Journal:
     def create(cls, directory: Path, rollout: str) -> Self:
         """A new rollout's journal, 0600 in a directory of 0700.
 
-        Raises ``ConfigurationError`` (``journal_broken``) where it cannot be made.
+        Raises ``ConfigurationError`` (``journal_broken``) where it cannot be created.
         """
         path = journal_path(directory, rollout)
         try:
@@ -137,7 +137,7 @@ class Journal:
 
     @classmethod
     def resume(cls, directory: Path, rollout: str) -> Self:
-        """An earlier rollout's journal, its torn last line cut off; ``last_seq`` says how far it got.
+        """An earlier rollout's journal, its torn last line cut off; ``last_seq`` is the number of its last event.
 
         Raises ``UsageError`` (``rollout_unknown``), ``LockedError`` (``rollout_running``) while another process
         writes it, ``ConfigurationError`` (``journal_broken``, ``journal_corrupt``).
@@ -164,10 +164,10 @@ class Journal:
         return cls(descriptor, path, size_bytes, last_seq)
 
     async def take(self, envelopes: Sequence[Envelope]) -> None:
-        """Append a batch with one write and one fsync; on disk when this returns.
+        """Append a batch with one write and one fsync; it is on disk when this returns.
 
-        Raises ``ConfigurationError`` (``journal_broken``) when the disk refuses, and ever after: what a failed fsync
-        left on disk cannot be known.
+        Raises ``ConfigurationError`` (``journal_broken``) when a write or fsync fails, and for every batch after it:
+        what a failed fsync left on disk is unknown.
         """
         text = b"".join(encode(envelope) + b"\n" for envelope in envelopes)
         await asyncio.to_thread(self._append, text)
@@ -175,7 +175,7 @@ class Journal:
             self.last_seq = envelopes[-1].seq
 
     async def close(self) -> None:
-        """Let go of the file and its lock."""
+        """Close the file, which releases its lock."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -188,12 +188,12 @@ class Journal:
             os.fsync(self._descriptor)
         except OSError as error:
             self._is_broken = True
-            self._take_back()
+            self._truncate_failed_write()
             raise _broken(self.path, error) from error
         self._size_bytes += len(text)
 
-    def _take_back(self) -> None:
-        """Cut off what the failed write left, as nobody was told of it. Where that fails too, readers skip it."""
+    def _truncate_failed_write(self) -> None:
+        """Cut off what the failed write left; it was not reported as recorded. Where that fails too, readers skip it."""
         try:
             os.ftruncate(self._descriptor, self._size_bytes)
         except OSError:
@@ -222,7 +222,7 @@ def _write_all(descriptor: int, text: bytes) -> None:
 
 
 def _repair(descriptor: int, path: Path) -> tuple[int, int]:
-    """The journal's size and last event number after its torn tail was cut off."""
+    """Cut off an interrupted last write; returns the journal's size in bytes and the number of its last event."""
     end, seq = _last_event(descriptor, path)
     if end < os.fstat(descriptor).st_size:
         os.ftruncate(descriptor, end)
@@ -231,7 +231,7 @@ def _repair(descriptor: int, path: Path) -> tuple[int, int]:
 
 
 def _last_event(descriptor: int, path: Path) -> tuple[int, int]:
-    """Where the last whole line ends, and its event's number; zeros where there is none."""
+    """The offset of the end of the last complete line, and its event's number; zeros where there is none."""
     end = _last_line_break(descriptor, os.fstat(descriptor).st_size)
     if end == 0:
         return 0, 0
@@ -258,7 +258,7 @@ def _read(descriptor: int, begin: int, end: int) -> bytes:
 
 
 def _sync_directory(directory: Path) -> None:
-    """Make the file's name as durable as its content."""
+    """Sync the directory, so that the file's name is on disk as its content is."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -1,6 +1,6 @@
-"""The adapter of a regional Nomad API: nothing else imports an HTTP or Nomad client for it."""
+"""The adapter to a region's Nomad API: nothing else imports an HTTP or Nomad client for it."""
 
 from ionetctl.nomad.api import NomadRegion
-from ionetctl.nomad.http import Patience
+from ionetctl.nomad.http import CallLimits
 
-__all__ = ["NomadRegion", "Patience"]
+__all__ = ["CallLimits", "NomadRegion"]

@@ -1,7 +1,8 @@
-"""One Nomad region as the rest of ionetctl sees it: the calls, their paging, and what they need and mean.
+"""One Nomad region: the API calls that ionetctl makes, the capabilities they need, and their paging.
 
 Implements ``ports.Region``. It knows Nomad's API (https://developer.hashicorp.com/nomad/api-docs) and nothing of hosts
-or rollouts. Lists are read stale, by pages; what a server without a leader then answers (403) is asked again without.
+or rollouts. Lists are stale reads, in pages; a server without a leader answers these with 403, and they are repeated
+without ``stale``.
 """
 
 from __future__ import annotations
@@ -14,20 +15,20 @@ import msgspec
 from ionetctl.core.errors import RegionError
 from ionetctl.core.model.node import RegionStatus
 from ionetctl.core.versions import precedence
-from ionetctl.nomad.http import Call, Endpoint, Patience, RegionHttp, Reply
+from ionetctl.nomad.http import Call, CallLimits, Endpoint, RegionHttp, Reply
 from ionetctl.nomad.responses import (
     AgentSelf,
     Allocation,
     Members,
-    Minted,
+    MintedToken,
     NodeStub,
     Pool,
     WholeNode,
     decoded,
-    introduction,
+    introduction_token,
+    malformed,
     node_detail,
     node_view,
-    nonsense,
 )
 from ionetctl.nomad.tls import client_context, expiry
 
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
 PAGE_SIZE: Final = 1000
 PAGE_LIMIT: Final = 100
-"""A region carries 10,000 nodes; a server that goes on for ever is no Nomad."""
+"""A region has up to 10,000 nodes; a list without end is not Nomad's."""
 RUNNING: Final = frozenset({"pending", "running"})
 _FORBIDDEN: Final = "region_forbidden"
 
@@ -59,7 +60,7 @@ class NomadRegion:
         cls,
         settings: RegionSettings,
         reveal: Callable[[SecretRef], str],
-        patience: Patience | None = None,
+        limits: CallLimits | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> Self:
         """The region of some settings; connects at the first call.
@@ -73,7 +74,7 @@ class NomadRegion:
             context=client_context(settings.tls, reveal),
             token=reveal(settings.token),
         )
-        return cls(settings.name, RegionHttp(endpoint, patience or Patience(), sleep))
+        return cls(settings.name, RegionHttp(endpoint, limits or CallLimits(), sleep))
 
     async def __aenter__(self) -> Self:
         return self
@@ -84,10 +85,10 @@ class NomadRegion:
         await self._http.close()
 
     async def status(self) -> RegionStatus:
-        """What a rollout must know of the region before it touches a host.
+        """The region's servers, node pools and client settings, read before a rollout touches a host.
 
-        ``server_version`` is the oldest among its servers. Needs node:read (or agent:read) and node_pool:read;
-        what one server knows of its own configuration stays ``None`` without agent:read. Raises ``RegionError`` and ``TrustError``.
+        ``server_version`` is the oldest among its servers. Needs node:read (or agent:read) and node_pool:read; fields
+        that come from a server's own configuration are ``None`` without agent:read. Raises ``RegionError`` and ``TrustError``.
         """
         agent = await self._agent()
         members = await self._members()
@@ -121,11 +122,11 @@ class NomadRegion:
         ]
 
     async def introduce(self, name: str, pool: str, ttl_s: int) -> IntroductionToken:
-        """A new introduction token, with the end that the region gave it. Needs node:write and Nomad 1.11.
+        """A new introduction token, with the expiry that the region gave it. Needs node:write and Nomad 1.11.
 
         Raises ``RegionError`` (``introduction_unsupported`` from an older region, among others) and ``TrustError``.
         """
-        # A number would be taken for nanoseconds.
+        # Nomad reads a number as nanoseconds.
         body = {"NodeName": name, "NodePool": pool, "TTL": f"{ttl_s}s"}
         path = "/v1/acl/identity/client-introduction-token"
         call = self._call("POST", path, "node:write", body=msgspec.json.encode(body))
@@ -137,7 +138,7 @@ class NomadRegion:
             message = f"{self._name} does not know introduction tokens: they came with Nomad 1.11"
             hint = "upgrade the servers, or set introduction: off for the region"
             raise RegionError("introduction_unsupported", message, hint) from error
-        return introduction(decoded(Minted, reply.body, path).jwt)
+        return introduction_token(decoded(MintedToken, reply.body, path).jwt)
 
     async def node(self, node: NodeId) -> NodeDetail | None:
         """One node, its static and dynamic meta merged; ``None`` where it is not known. Needs node:read.
@@ -153,7 +154,7 @@ class NomadRegion:
         return node_detail(decoded(WholeNode, reply.body, "/v1/node/:id"))
 
     async def set_eligibility(self, node: NodeId, *, is_eligible: bool) -> None:
-        """Let a node have new allocations, or keep them from it. Needs node:write.
+        """Make a node eligible or ineligible for new allocations. Needs node:write.
 
         Raises ``RegionError`` and ``TrustError``.
         """
@@ -164,8 +165,8 @@ class NomadRegion:
     async def annotate(self, node: NodeId, meta: Mapping[str, str | None]) -> None:
         """Change a node's dynamic metadata, by way of its servers. Needs node:write and a connected node.
 
-        Its agent has it at once and keeps it across restarts; the servers hear of it up to ten seconds later.
-        Raises ``RegionError`` (``node_disconnected`` where the servers have no way to it) and ``TrustError``.
+        Its agent has it at once and keeps it across restarts; the servers have it up to ten seconds later.
+        Raises ``RegionError`` (``node_disconnected`` where no server is connected to it) and ``TrustError``.
         """
         body = msgspec.json.encode({"NodeID": node, "Meta": dict(meta)})
         call = self._call("POST", "/v1/client/metadata", "node:write", {"node_id": node}, body)
@@ -178,7 +179,7 @@ class NomadRegion:
             raise RegionError("node_disconnected", message, "is its Nomad running? Then run again") from error
 
     async def allocations(self, node: NodeId) -> Sequence[str]:
-        """The names of a node's allocations that run or are about to. Needs read-job in their namespaces.
+        """The names of a node's running and pending allocations. Needs read-job in their namespaces.
 
         Raises ``RegionError`` and ``TrustError``.
         """
@@ -186,20 +187,20 @@ class NomadRegion:
 
         body = await node_allocations(self._http, self._name, node)
         found = decoded(list[Allocation], body, "the list of allocations")
-        return [one.name for one in found if one.client_status in RUNNING]
+        return [allocation.name for allocation in found if allocation.client_status in RUNNING]
 
     async def _node_pages(self, params: dict[str, str]) -> AsyncIterator[list[NodeStub]]:
         for _ in range(PAGE_LIMIT):
-            reply = await self._stale_or_not(params)
+            reply = await self._nodes_page(params)
             yield decoded(list[NodeStub], reply.body, "the list of nodes")
             following = reply.headers.get("X-Nomad-NextToken")
             if not following:
                 return
             params = {**params, "next_token": following}
-        raise nonsense("the list of nodes", f"it has more than {PAGE_LIMIT} pages")
+        raise malformed("the list of nodes", f"it has more than {PAGE_LIMIT} pages")
 
-    async def _stale_or_not(self, params: Mapping[str, str]) -> Reply:
-        """A page by a stale read. A server without a leader refuses those with 403, so that has to be asked again."""
+    async def _nodes_page(self, params: Mapping[str, str]) -> Reply:
+        """A page of nodes by a stale read, or by a consistent one where the server has no leader and answers 403."""
         try:
             return await self._get("/v1/nodes", "node:read", {**params, "stale": "true"})
         except RegionError as error:
@@ -208,7 +209,7 @@ class NomadRegion:
             return await self._get("/v1/nodes", "node:read", params)
 
     async def _agent(self) -> AgentSelf | None:
-        """The configuration of the server that answers, or ``None`` where we may not look or it is another region's."""
+        """The configuration of the server that answers; ``None`` without agent:read, and for a server of another region."""
         try:
             reply = await self._get("/v1/agent/self", "agent:read")
         except RegionError as error:
@@ -223,7 +224,7 @@ class NomadRegion:
         return decoded(Members, reply.body, "/v1/agent/members")
 
     async def _leader(self) -> str:
-        """The RPC address of the region's leader; asking for it needs no right."""
+        """The RPC address of the region's leader; needs no capability."""
         reply = await self._get("/v1/status/leader", "no right")
         return decoded(str, reply.body, "/v1/status/leader")
 
@@ -237,7 +238,7 @@ class NomadRegion:
             return min(builds, key=precedence)
         except ValueError as error:
             why = str(error)
-        raise nonsense("/v1/agent/members", why)
+        raise malformed("/v1/agent/members", why)
 
     async def _pools(self) -> list[Pool]:
         reply = await self._get("/v1/node/pools", "node_pool:read")
@@ -249,6 +250,6 @@ class NomadRegion:
     def _call(
         self, method: str, path: str, right: str, params: Mapping[str, str] | None = None, body: bytes = b""
     ) -> Call:
-        """A call to this region, whichever region's server the address leads to. An agent speaks for itself alone."""
+        """A call to this region, whose requests any federated server forwards; ``/v1/agent`` is about the server that answers."""
         target = {} if path.startswith("/v1/agent/") else {"region": self._name}
         return Call(method, path, right, {**(params or {}), **target}, body)

@@ -1,7 +1,7 @@
-"""HTTP towards one region: its addresses, failover, retries, deadlines and bounds, and what an answer's status means.
+"""HTTP requests to one region: its addresses, failover, retries, deadlines, limits, and the errors of each status.
 
-It knows httpx and Nomad's way of refusing; it must not know what is asked. A call is tried on the address that
-answered last; what may pass (no connection, 429, 5xx, an answer that is not JSON) goes on to the next one.
+It knows httpx and Nomad's error responses; it must not know what is requested. A request goes to the address that
+answered last; after a transient failure (no connection, 429, 5xx, a response that is not JSON) to the next one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tenacity.wait import wait_random_exponential
 
 from ionetctl import __version__
 from ionetctl.core.errors import ConfigurationError, RegionError
-from ionetctl.nomad.responses import nonsense, printable
+from ionetctl.nomad.responses import malformed, printable
 from ionetctl.nomad.tls import explain_tls_failure
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 
 CONNECTIONS: Final = 4
-"""A server refuses the 101st connection of an address, and other tools of the site ask it too."""
+"""A server refuses the 101st connection from an address (``http_max_conns_per_client``), and ionetctl may not be alone."""
 BODY_LIMIT_BYTES: Final = 64 << 20
 """A thousand nodes with the device lists of many GPUs and cores are about 20 MB."""
 _REFUSAL_LIMIT_BYTES: Final = 4096
@@ -32,8 +32,8 @@ _EXCERPT: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
-    """How long a region is asked. ``deadline_s`` bounds a whole call, its retries and its waiting for a turn."""
+class CallLimits:
+    """Attempts and timeouts of one call; ``deadline_s`` bounds all of it, retries and waits included."""
 
     attempts: int = 8
     first_wait_s: float = 0.5
@@ -45,7 +45,7 @@ class Patience:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request. ``right`` is what the token needs for it, in Nomad's words."""
+    """One request. ``right`` is the ACL capability that the token needs for it, for example ``node:read``."""
 
     method: str
     path: str
@@ -59,14 +59,14 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer of status 2xx whose content is JSON."""
+    """A response of status 2xx whose content is JSON."""
 
     body: bytes
     headers: httpx.Headers
 
 
-class _PassingError(Exception):
-    """A failure that another address or another moment may not have."""
+class _TransientError(Exception):
+    """A failure that may not occur again, or not on another address."""
 
     def __init__(self, error: RegionError) -> None:
         super().__init__(error.message)
@@ -86,7 +86,7 @@ class _TokenAuth(httpx.Auth):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a region's API is, what its certificate must bear, and how we present ourselves there."""
+    """A region's API: its addresses, the DNS name that its certificate must have, the TLS context and the token."""
 
     addresses: Sequence[str]
     server_name: str
@@ -97,21 +97,21 @@ class Endpoint:
 class RegionHttp:
     """The connections to one region's API; ``send`` makes one call.
 
-    Raises ``ConfigurationError`` (``region_api_invalid``, ``secret_malformed``) where no call could ever be made.
+    Raises ``ConfigurationError``: ``region_api_invalid`` for a malformed address, ``secret_malformed`` for a malformed token.
     """
 
     def __init__(
-        self, endpoint: Endpoint, patience: Patience, sleep: Callable[[float], Awaitable[None]]
+        self, endpoint: Endpoint, limits: CallLimits, sleep: Callable[[float], Awaitable[None]]
     ) -> None:
         self._addresses = [_checked_address(address) for address in endpoint.addresses]
         self._server_name = endpoint.server_name
         self._token = _checked_token(endpoint.token)
-        self._patience = patience
+        self._limits = limits
         self._sleep = sleep
         self.certificate: bytes | None = None
-        """The certificate (DER) that the API showed last."""
+        """The certificate (DER) that the API presented last."""
         self._preferred = 0
-        self._turns = asyncio.Semaphore(CONNECTIONS)
+        self._slots = asyncio.Semaphore(CONNECTIONS)
         self._client = httpx.AsyncClient(
             verify=endpoint.context,
             auth=_TokenAuth(self._token),
@@ -120,7 +120,7 @@ class RegionHttp:
                 "Accept-Encoding": "gzip",
                 "User-Agent": f"ionetctl/{__version__}",
             },
-            timeout=httpx.Timeout(patience.silence_s, connect=patience.connect_s),
+            timeout=httpx.Timeout(limits.silence_s, connect=limits.connect_s),
             limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS),
             trust_env=False,
         )
@@ -130,55 +130,53 @@ class RegionHttp:
         await self._client.aclose()
 
     async def send(self, call: Call) -> Reply:
-        """The region's answer, from whichever address gives one.
+        """The region's response, from any of its addresses.
 
-        Raises ``TrustError`` (``region_untrusted``) at the first certificate that does not hold, and ``RegionError``:
+        Raises ``TrustError`` (``region_untrusted``) at the first certificate that is not valid, and ``RegionError``:
         at once for ``client_certificate_refused``, ``region_forbidden``, ``region_not_found``, ``region_refused``; after the retries for
         ``region_unreachable``, ``region_no_leader``, ``region_no_path``, ``region_rate_limited``, ``region_failing``
         and ``region_nonsense``.
         """
-        last: list[RegionError] = []
+        failures: list[RegionError] = []
         try:
-            async with asyncio.timeout(self._patience.deadline_s):
-                return await self._retried(call, last)
+            async with asyncio.timeout(self._limits.deadline_s):
+                return await self._send_with_retries(call, failures)
         except TimeoutError:
             pass
-        message = f"{call} had no answer within {self._patience.deadline_s:g} s"
-        raise last[-1] if last else RegionError("region_unreachable", message, _WAY_HINT)
+        message = f"{call} had no answer within {self._limits.deadline_s:g} s"
+        raise failures[-1] if failures else RegionError("region_unreachable", message, _NETWORK_HINT)
 
-    async def _retried(self, call: Call, last: list[RegionError]) -> Reply:
+    async def _send_with_retries(self, call: Call, failures: list[RegionError]) -> Reply:
         retrying = AsyncRetrying(
-            stop=stop_after_attempt(self._patience.attempts),
+            stop=stop_after_attempt(self._limits.attempts),
             wait=self._wait_s,
-            retry=retry_if_exception_type(_PassingError),
+            retry=retry_if_exception_type(_TransientError),
             sleep=self._sleep,
             reraise=True,
         )
         try:
-            return await retrying(self._attempt, call, last)
-        except _PassingError as failure:
+            return await retrying(self._attempt, call, failures)
+        except _TransientError as failure:
             raise failure.error from failure
 
     def _wait_s(self, state: RetryCallState) -> float:
-        """No wait while there are addresses that were not tried; then longer and longer ones, at random."""
-        tried = len(self._addresses)
-        if state.attempt_number < tried:
+        """No wait while there are untried addresses; then at random, below a bound that doubles."""
+        if state.attempt_number < len(self._addresses):
             return 0.0
-        waiting = wait_random_exponential(self._patience.first_wait_s, self._patience.longest_wait_s)
-        return waiting(state)
+        return wait_random_exponential(self._limits.first_wait_s, self._limits.longest_wait_s)(state)
 
-    async def _attempt(self, call: Call, last: list[RegionError]) -> Reply:
-        async with self._turns:
+    async def _attempt(self, call: Call, failures: list[RegionError]) -> Reply:
+        async with self._slots:
             chosen = self._preferred
             try:
-                return await self._ask(self._addresses[chosen], call)
-            except _PassingError as failure:
-                last.append(failure.error)
+                return await self._request(self._addresses[chosen], call)
+            except _TransientError as failure:
+                failures.append(failure.error)
                 if self._preferred == chosen:
                     self._preferred = (chosen + 1) % len(self._addresses)
                 raise
 
-    async def _ask(self, address: str, call: Call) -> Reply:
+    async def _request(self, address: str, call: Call) -> Reply:
         try:
             async with self._client.stream(
                 call.method,
@@ -195,66 +193,68 @@ class RegionHttp:
             raise self._translated(error, address) from error
 
     async def _read(self, address: str, call: Call, response: httpx.Response) -> Reply:
-        self.certificate = shown_certificate(response) or self.certificate
+        self.certificate = peer_certificate(response) or self.certificate
         if not response.is_success:
             body = await _body(response, _REFUSAL_LIMIT_BYTES, cut=True)
             text = printable(body.decode(errors="replace").strip().replace(self._token, "***")[:_EXCERPT])
             raise _refusal(address, call, response.status_code, text)
         if not response.headers.get("content-type", "").startswith("application/json"):
-            raise _PassingError(nonsense(f"{call} at {address}", "the answer is not JSON"))
+            raise _TransientError(malformed(f"{call} at {address}", "the answer is not JSON"))
         return Reply(await _body(response, BODY_LIMIT_BYTES), response.headers)
 
     def _translated(self, error: Exception, address: str) -> Exception:
         if trust := explain_tls_failure(error, address, self._server_name):
             return trust
         if isinstance(error, httpx.DecodingError):
-            return _PassingError(nonsense(address, "its compression is broken"))
+            return _TransientError(malformed(address, "its compression is broken"))
         why = printable(str(error)) or type(error).__name__
-        return _PassingError(
-            RegionError("region_unreachable", f"{address} cannot be reached: {why}", _WAY_HINT)
+        return _TransientError(
+            RegionError("region_unreachable", f"{address} cannot be reached: {why}", _NETWORK_HINT)
         )
 
 
-_WAY_HINT: Final = "look at the way from here to the API's port (4646): routes, firewall, load balancer"
+_NETWORK_HINT: Final = "look at the way from here to the API's port (4646): routes, firewall, load balancer"
 _LEADER_HINT: Final = "its servers are electing a leader, or have lost their quorum: nomad server members"
 
 
 def _refusal(address: str, call: Call, status: int, text: str) -> Exception:
-    """What a status other than 2xx means (https://developer.hashicorp.com/nomad/api-docs and tried on a real region)."""
-    said = f"{call} at {address} was answered {status}: {text}"
+    """The error for a status other than 2xx (https://developer.hashicorp.com/nomad/api-docs, checked with a real region)."""
+    message = f"{call} at {address} was answered {status}: {text}"
     match status:
         case 403:
-            message = f"the region's token may not {call} (it needs {call.right})"
+            denied = f"the region's token may not {call} (it needs {call.right})"
             hint = f"give its policy {call.right}, and look whether the token is this region's and has not expired"
-            return RegionError("region_forbidden", message, hint)
+            return RegionError("region_forbidden", denied, hint)
         case 404:
-            return RegionError("region_not_found", said, "is the region older than what is asked of it?")
+            return RegionError(
+                "region_not_found", message, "the region's Nomad may be too old to have this endpoint"
+            )
         case 429:
             hint = "too many connections come from this address: run fewer rollouts at once"
-            return _PassingError(RegionError("region_rate_limited", said, hint))
+            return _TransientError(RegionError("region_rate_limited", message, hint))
         case _ if status >= 500:  # noqa: PLR2004  (the class of server errors)
-            return _PassingError(_server_error(said, text))
+            return _TransientError(_server_error(message, text))
         case _:
-            return RegionError("region_refused", said, "this should not happen: please report it")
+            return RegionError("region_refused", message, "this should not happen: please report it")
 
 
-def _server_error(said: str, text: str) -> RegionError:
+def _server_error(message: str, text: str) -> RegionError:
     if "No cluster leader" in text:
-        return RegionError("region_no_leader", said, _LEADER_HINT)
+        return RegionError("region_no_leader", message, _LEADER_HINT)
     if "No path to region" in text:
         hint = "the region's name in the inventory must be Nomad's own: nomad server members shows it"
-        return RegionError("region_no_path", said, hint)
-    return RegionError("region_failing", said, "look at the servers' logs")
+        return RegionError("region_no_path", message, hint)
+    return RegionError("region_failing", message, "look at the servers' logs")
 
 
-def shown_certificate(response: httpx.Response) -> bytes | None:
-    """The certificate (DER) of the connection that an answer came by; ``None`` where it is gone already."""
+def peer_certificate(response: httpx.Response) -> bytes | None:
+    """The certificate (DER) of a response's connection; ``None`` where that is closed already."""
     connection = response.extensions["network_stream"].get_extra_info("ssl_object")
     return connection.getpeercert(binary_form=True) if connection else None
 
 
 async def _body(response: httpx.Response, limit: int, *, cut: bool = False) -> bytes:
-    """The content, unpacked. Past ``limit`` bytes it is cut, or an error (``region_nonsense``)."""
+    """The content, decompressed. Past ``limit`` bytes it is cut, or ``RegionError`` (``region_nonsense``) is raised."""
     blocks: list[bytes] = []
     size = 0
     async for block in response.aiter_bytes():
@@ -263,7 +263,7 @@ async def _body(response: httpx.Response, limit: int, *, cut: bool = False) -> b
         if size > limit:
             if cut:
                 break
-            raise nonsense(str(response.url.path), f"the answer has more than {limit >> 20} MB")
+            raise malformed(str(response.url.path), f"the answer has more than {limit >> 20} MB")
     return b"".join(blocks)
 
 
@@ -279,7 +279,7 @@ def _checked_address(address: str) -> str:
 
 
 def _checked_token(token: str) -> str:
-    """The token, fit for a header: a library's error about it would show it."""
+    """The token, which can be sent in a header; a library's error about it would show it."""
     if token.isascii() and token.isprintable() and " " not in token:
         return token
     hint = "it is one line of ASCII, as nomad acl token create prints it under Secret ID"

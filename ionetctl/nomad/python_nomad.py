@@ -1,8 +1,8 @@
-"""The occasional calls, by python-nomad: what it covers well enough not to be written again.
+"""Calls by python-nomad, for endpoints that it covers.
 
-Its own HTTP is not used. It would read the environment, check no certificate unless told to, know one address only and
-print the token in its repr; so it gets a ``requests`` session whose only way out is the region's own HTTP, and never
-sees the token. It blocks, so it runs in a thread.
+Its own HTTP is not used: it reads the environment, verifies certificates only on request, has one address only and shows
+the token in its repr. It gets a ``requests`` session whose adapter sends every request by ``RegionHttp``, and never has
+the token. It blocks, so it runs in a thread.
 """
 
 from __future__ import annotations
@@ -21,27 +21,29 @@ if TYPE_CHECKING:
     from ionetctl.core.model.names import NodeId, RegionName
     from ionetctl.nomad.http import RegionHttp
 
-_SOMEWHERE: Final = "https://region.invalid"
-"""python-nomad wants an address; which server is asked is for the region's own HTTP to choose."""
+_PLACEHOLDER: Final = "https://region.invalid"
+"""python-nomad requires an address; ``RegionHttp`` chooses the server."""
 
 
 async def node_allocations(http: RegionHttp, region: RegionName, node: NodeId) -> bytes:
     """The JSON of ``GET /v1/node/:id/allocations``. Raises as ``RegionHttp.send`` does."""
     loop = asyncio.get_running_loop()
-    return await asyncio.to_thread(_ask_allocations, _RegionAdapter(http, loop, "node:read"), region, node)
+    return await asyncio.to_thread(
+        _request_allocations, _RegionAdapter(http, loop, "node:read"), region, node
+    )
 
 
-def _ask_allocations(adapter: _RegionAdapter, region: RegionName, node: NodeId) -> bytes:
+def _request_allocations(adapter: _RegionAdapter, region: RegionName, node: NodeId) -> bytes:
     with Session() as session:
         session.trust_env = False
         session.mount("https://", adapter)
-        nodes = Node(address=_SOMEWHERE, verify=True, region=region, session=session)
+        nodes = Node(address=_PLACEHOLDER, verify=True, region=region, session=session)
         content: bytes = nodes.request(node, "allocations", method="get").content
         return content
 
 
 class _RegionAdapter(BaseAdapter):
-    """Sends what python-nomad asks for through the region's own HTTP, on the loop that owns it."""
+    """Sends python-nomad's requests by ``RegionHttp``, on the event loop that it belongs to."""
 
     def __init__(self, http: RegionHttp, loop: asyncio.AbstractEventLoop, right: str) -> None:
         super().__init__()

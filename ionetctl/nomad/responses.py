@@ -1,7 +1,7 @@
-"""What Nomad's API says, from bytes to records: strict in types, generous to fields it does not know.
+"""Nomad's API responses, from JSON to records: strict in the types of known fields, ignoring unknown ones.
 
-It knows the JSON of Nomad's answers and nothing of HTTP. Texts in them come from hosts in the end (names, devices),
-so that they are made printable and short here, once.
+It knows the JSON of Nomad's responses and nothing of HTTP. Names and devices in them come from hosts, so they are made
+printable and cut to ``TEXT_LIMIT`` characters here.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _RUNTIMES: Final = "driver.docker.runtimes"
 DEFAULT_HEARTBEATS: Final = Heartbeats(
     min_ttl_s=10.0, max_per_second=50.0, failover_ttl_s=300.0, grace_s=10.0
 )
-"""What Nomad's servers do unless told otherwise (nomad/config.go, ``DefaultConfig``)."""
+"""The defaults of Nomad's servers (nomad/config.go, ``DefaultConfig``)."""
 _JWT: Final = re.compile(r"[A-Za-z0-9_-]+\.([A-Za-z0-9_-]+)\.[A-Za-z0-9_-]+")
 
 _Document = TypeVar("_Document")
@@ -85,7 +85,7 @@ class NodeStub(msgspec.Struct, rename="pascal"):
 
 
 class WholeNode(NodeStub, rename="pascal"):
-    """The part of ``GET /v1/node/:id`` that matters; ``meta`` is static and dynamic merged."""
+    """The part of ``GET /v1/node/:id`` that ionetctl uses; ``meta`` is static and dynamic metadata merged."""
 
     meta: dict[str, str] | None = None
     attributes: dict[str, str] | None = None
@@ -97,7 +97,7 @@ class Pool(msgspec.Struct, rename="pascal"):
     name: str
 
 
-class Minted(msgspec.Struct):
+class MintedToken(msgspec.Struct):
     """The answer of ``POST /v1/acl/identity/client-introduction-token``."""
 
     jwt: str = msgspec.field(name="JWT")
@@ -138,21 +138,21 @@ class AgentSelf(msgspec.Struct):
 
     @property
     def connections_per_client(self) -> int | None:
-        """How many connections the server takes from one address, or ``None`` where it does not say."""
+        """How many connections the server accepts from one address; ``None`` where the response has no limits."""
         return self.config.limits.rpc_max_conns_per_client if self.config.limits else None
 
     @property
     def heartbeats(self) -> Heartbeats | None:
-        """How clients are to beat, Nomad's defaults where nothing is set (0); ``None`` where it does not say."""
+        """The heartbeat settings, with Nomad's defaults for those that are 0; ``None`` where the response has none."""
         server = self.config.server
         if server is None:
             return None
-        usual = DEFAULT_HEARTBEATS
+        default = DEFAULT_HEARTBEATS
         return Heartbeats(
-            server.min_heartbeat_ttl_ns / _NS_PER_S or usual.min_ttl_s,
-            server.max_heartbeats_per_second or usual.max_per_second,
-            server.failover_heartbeat_ttl_ns / _NS_PER_S or usual.failover_ttl_s,
-            server.heartbeat_grace_ns / _NS_PER_S or usual.grace_s,
+            server.min_heartbeat_ttl_ns / _NS_PER_S or default.min_ttl_s,
+            server.max_heartbeats_per_second or default.max_per_second,
+            server.failover_heartbeat_ttl_ns / _NS_PER_S or default.failover_ttl_s,
+            server.heartbeat_grace_ns / _NS_PER_S or default.grace_s,
         )
 
 
@@ -216,17 +216,17 @@ def decoded(kind: type[_Document], body: bytes, what: str) -> _Document:
         why = printable(str(error))
     except RecursionError:
         why = "it is nested too deep"
-    raise nonsense(what, why)
+    raise malformed(what, why)
 
 
-def nonsense(what: str, why: str) -> RegionError:
-    """The error of an answer that is not Nomad's."""
+def malformed(what: str, why: str) -> RegionError:
+    """The error (``region_nonsense``) for a response that is not Nomad's."""
     hint = "regions.….api must name the region's Nomad servers, or a load balancer that passes TLS through to them"
     return RegionError("region_nonsense", f"{what} was not answered as Nomad does: {why}", hint)
 
 
 def node_view(stub: NodeStub, *, with_devices: bool) -> NodeView:
-    """A row of the node list as the record that flows."""
+    """A row of the node list as a record of the model."""
     return NodeView(
         id=NodeId(printable(stub.id)),
         name=printable(stub.name),
@@ -246,14 +246,14 @@ def node_view(stub: NodeStub, *, with_devices: bool) -> NodeView:
 
 
 def node_detail(node: WholeNode) -> NodeDetail:
-    """A whole node as the record that flows."""
+    """A whole node as a record of the model."""
     return NodeDetail(
         node_view(node, with_devices=True), _printable_map(node.meta), _printable_map(node.attributes)
     )
 
 
-def _printable_map(given: dict[str, str] | None) -> dict[str, str]:
-    return {printable(key): printable(value) for key, value in (given or {}).items()}
+def _printable_map(entries: dict[str, str] | None) -> dict[str, str]:
+    return {printable(key): printable(value) for key, value in (entries or {}).items()}
 
 
 def _docker_runtimes(drivers: dict[str, _Driver]) -> tuple[str, ...] | None:
@@ -287,14 +287,14 @@ def _mib(measure: _Measure | None) -> int | None:
     return measure.number * _MIB_PER[measure.unit]
 
 
-def introduction(jwt: str) -> IntroductionToken:
-    """A minted token with its real end: the region may have clamped what was asked for.
+def introduction_token(jwt: str) -> IntroductionToken:
+    """An introduction token with its actual expiry: the region may have shortened the requested one.
 
     Raises ``RegionError`` (``region_nonsense``); its message shows nothing of the token.
     """
     match = _JWT.fullmatch(jwt)
     if match is None:
-        raise nonsense("the introduction token", "it is no JWT")
+        raise malformed("the introduction token", "it is no JWT")
     payload = match.group(1)
     try:
         claims = msgspec.json.decode(
@@ -302,10 +302,10 @@ def introduction(jwt: str) -> IntroductionToken:
         )
         return IntroductionToken(jwt, datetime.fromtimestamp(claims.exp, UTC))
     except (msgspec.DecodeError, RecursionError, OverflowError, ValueError, OSError):
-        pass  # out here, so that the error keeps no context with the claims in it
-    raise nonsense("the introduction token", "its claims cannot be read")
+        pass  # raised below, so that the error has no context with the claims in it
+    raise malformed("the introduction token", "its claims cannot be read")
 
 
 def printable(text: str) -> str:
-    """A host's or a server's text, fit to be shown."""
+    """A host's or a server's text, sanitized and cut for display."""
     return harmless(text, TEXT_LIMIT)

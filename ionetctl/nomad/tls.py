@@ -1,7 +1,7 @@
-"""TLS towards a region's API: the context that trusts one CA and presents one pair, and what a failure of it means.
+"""TLS to a region's API: the context that trusts one CA and presents one client pair, and the errors of handshakes.
 
-It knows ssl; it must not know Nomad. The client's private key comes from a secret source and reaches OpenSSL through
-a pipe, since ``ssl`` reads keys from file names only and a key has no business in a temporary file.
+It knows ssl; it must not know Nomad. The client's private key comes from a secret source and is passed to OpenSSL by a
+pipe: ``ssl`` reads keys from file names only, and a key must not be written to a temporary file.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def client_context(tls: RegionTls, reveal: Callable[[SecretRef], str]) -> ssl.SS
     Raises ``ConfigurationError``: ``certificate_unreadable``, ``key_unreadable`` or ``pair_mismatch``.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    anchors = (one.public_bytes(serialization.Encoding.DER) for one in _anchors(tls))
+    anchors = (ca.public_bytes(serialization.Encoding.DER) for ca in _anchors(tls))
     context.load_verify_locations(cadata=b"".join(anchors))
     if tls.client is not None:
         _load_pair(context, tls.client, reveal(tls.client.key))
@@ -54,12 +54,12 @@ def _anchors(tls: RegionTls) -> Chain:
 
 
 def expiry(certificate: bytes | None) -> datetime | None:
-    """The end of a certificate in DER that a TLS handshake has accepted; ``None`` where there was none."""
+    """When a certificate (DER) that a TLS handshake has accepted expires; ``None`` where there was none."""
     return x509.load_der_x509_certificate(certificate).not_valid_after_utc if certificate else None
 
 
 def explain_tls_failure(error: BaseException, address: str, server_name: str) -> IonetctlError | None:
-    """What a failed connection says about trust, or ``None`` where TLS is not to blame."""
+    """The error for a connection that TLS failed; ``None`` for one that failed for another reason."""
     failure = _ssl_error(error)
     if isinstance(failure, ssl.SSLCertVerificationError):
         message = f"the certificate of {address} does not hold: {failure.verify_message}"
@@ -110,7 +110,7 @@ def _load_pair(context: ssl.SSLContext, pair: ReadyPair, key_pem: str) -> None:
 
 @contextmanager
 def _as_path(content: bytes) -> Iterator[str]:
-    """A file name under which ``content`` can be read once, without any file. A pipe holds 16 KiB at least."""
+    """A file name from which ``content`` can be read once, without a file: a pipe, which holds 16 KiB at least."""
     reading, writing = os.pipe()
     try:
         try:

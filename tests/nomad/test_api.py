@@ -22,9 +22,9 @@ from ionetctl.core.errors import ConfigurationError, IonetctlError, RegionError,
 from ionetctl.core.model.names import NodeId, RegionName
 from ionetctl.core.model.node import Device, Heartbeats, NodeView, RegionServer, RegionStatus
 from ionetctl.core.model.secret import SecretRef
-from ionetctl.nomad import NomadRegion, Patience
+from ionetctl.nomad import CallLimits, NomadRegion
 from ionetctl.nomad.http import BODY_LIMIT_BYTES, CONNECTIONS, Endpoint, RegionHttp
-from ionetctl.nomad.responses import introduction
+from ionetctl.nomad.responses import introduction_token
 from ionetctl.nomad.tls import client_context
 from tests.support import pki
 from tests.support.clock import ManualClock
@@ -67,15 +67,13 @@ async def asking(
     site: RegionSite,
     answers: Mapping[str, Sequence[Answer]],
     clock: ManualClock | None = None,
-    patience: Patience | None = None,
+    limits: CallLimits | None = None,
     name: RegionName = EU,
 ) -> AsyncIterator[tuple[NomadRegion, ScriptedApi]]:
     """A region that answers so, and what it saw."""
     async with site.serving(answers) as (url, api):
         settings = site.settings(url, name=name)
-        async with NomadRegion.open(
-            settings, site.reveal, patience, (clock or ManualClock()).sleep
-        ) as region:
+        async with NomadRegion.open(settings, site.reveal, limits, (clock or ManualClock()).sleep) as region:
             yield region, api
 
 
@@ -333,7 +331,7 @@ async def test_introduction_without_the_right_names_it(site: RegionSite) -> None
 def test_token_that_is_none_is_nonsense(jwt: str) -> None:
     """It goes into a line of a conversation and a file: nothing else may come through, and nothing of it is shown."""
     with pytest.raises(RegionError) as caught:
-        introduction(jwt)
+        introduction_token(jwt)
     shown = caught.value.message.replace("introduction token", "")
     assert (caught.value.code, jwt in shown and jwt != "") == ("region_nonsense", False)
 
@@ -553,9 +551,9 @@ async def test_address_that_failed_gets_its_turn_again(site: RegionSite, clock: 
 async def test_what_may_pass_is_tried_again_within_bounds(
     site: RegionSite, clock: ManualClock, answer: Answer, code: str
 ) -> None:
-    """As often as the patience says, the waits growing and bounded."""
-    patience = Patience(attempts=4, first_wait_s=1, longest_wait_s=2)
-    async with asking(site, {NODES: [answer]}, clock, patience) as (region, api):
+    """As often as the limits says, the waits growing and bounded."""
+    limits = CallLimits(attempts=4, first_wait_s=1, longest_wait_s=2)
+    async with asking(site, {NODES: [answer]}, clock, limits) as (region, api):
         await refused(code, region.nodes())
     assert (len(api.seen), len(clock.slept), all(0 <= wait <= 2 for wait in clock.slept)) == (4, 3, True)
 
@@ -608,7 +606,7 @@ async def test_leaderless_server_that_says_403_is_seen_through(site: RegionSite,
 async def test_unreachable_region_is_said_to_be_so(site: RegionSite, clock: ManualClock) -> None:
     """After the retries."""
     settings = site.settings(NOBODY)
-    async with NomadRegion.open(settings, site.reveal, Patience(attempts=3), clock.sleep) as region:
+    async with NomadRegion.open(settings, site.reveal, CallLimits(attempts=3), clock.sleep) as region:
         error = await refused("region_unreachable", region.nodes())
     assert (NOBODY in error.message, len(clock.slept)) == (True, 2)
 
@@ -628,10 +626,10 @@ async def hanging_up(*, at_once: bool) -> AsyncIterator[str]:
 
 
 async def ask_once(site: RegionSite, *, at_once: bool) -> None:
-    patience = Patience(attempts=2, connect_s=0.05)
+    limits = CallLimits(attempts=2, connect_s=0.05)
     async with (
         hanging_up(at_once=at_once) as url,
-        NomadRegion.open(site.settings(url), site.reveal, patience, ManualClock().sleep) as region,
+        NomadRegion.open(site.settings(url), site.reveal, limits, ManualClock().sleep) as region,
     ):
         await refused("region_unreachable", region.nodes())
 
@@ -660,11 +658,13 @@ def test_recorded_ca_that_is_none_is_refused(site: RegionSite) -> None:
 
 
 @pytest.mark.parametrize(
-    "patience", [Patience(attempts=2, silence_s=0.05), Patience(deadline_s=1.5)], ids=["silence", "deadline"]
+    "limits",
+    [CallLimits(attempts=2, silence_s=0.05), CallLimits(deadline_s=1.5)],
+    ids=["silence", "deadline"],
 )
-async def test_request_that_is_not_answered_ends(site: RegionSite, patience: Patience) -> None:
+async def test_request_that_is_not_answered_ends(site: RegionSite, limits: CallLimits) -> None:
     """Whichever bound comes first."""
-    async with asking(site, {NODES: [Answer(status=0)]}, patience=patience) as (region, _):
+    async with asking(site, {NODES: [Answer(status=0)]}, limits=limits) as (region, _):
         await refused("region_unreachable", region.nodes())
 
 
@@ -844,7 +844,7 @@ async def test_every_error_of_the_library_is_translated(
     """Those that a later version adds, too."""
     site_http = RegionHttp(
         Endpoint((NOBODY,), SERVER_NAME, ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), TOKEN),
-        Patience(),
+        CallLimits(),
         ManualClock().sleep,
     )
     async with asking(site, {NODES: [NO_NODES]}):

@@ -1,4 +1,4 @@
-"""Hosts behind jump hosts: one shared connection each, strict, and never gone around."""
+"""Hosts behind jump hosts: one shared connection each, strict, and never bypassed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every way to log in, and what is said when none of them works."""
+"""Every login method, and the error when none works."""
 
 from __future__ import annotations
 

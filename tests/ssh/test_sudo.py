@@ -1,4 +1,4 @@
-"""The way to root: sudo of every temper, played by a script on the server's PATH, over real SSH."""
+"""Commands as root: sudo in all its variants, imitated by a script on the server's PATH, over real SSH."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The fleet as its rollouts left it, in one SQL database: nodes, regions, past rollouts, and who holds which host.
+"""The catalog: nodes, regions and rollouts in one SQL database, and the leases by which rollouts hold hosts.
 
-All but the leases is a fold of the journals and can be made again from them. It holds no secret: regions stand in it
-with references to theirs. It knows events and SQL; it must not know how a rollout works.
+All but the leases is folded from the journals and can be rebuilt from them. It holds no secret: regions have references
+to secrets. It knows events and SQL; it must not know how a rollout works.
 """
 
 from ionetctl.history.catalog.leases import Lease

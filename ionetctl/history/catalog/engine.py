@@ -1,6 +1,6 @@
-"""Connections to the catalog's database: private, durable enough, and with errors that users can act on.
+"""Connections to the catalog's database: SQLite's file mode, locking and durability, and the translation of errors.
 
-The only place that knows SQLite's peculiarities and SQLAlchemy's exceptions.
+The only place that knows SQLite's settings and SQLAlchemy's exceptions.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _CORRUPT: Final = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_ERROR", "SQLITE_FO
 
 
 class ConflictError(ConfigurationError):
-    """What was to be written is there already, from another writer or another life."""
+    """Rows with the same keys exist already: another process wrote them, or the catalog does not match the journals."""
 
 
 def parse_location(location: str | Path) -> URL:
@@ -51,7 +51,7 @@ def sqlite_path(url: URL) -> Path | None:
 
 
 def make_engine(url: URL) -> Engine:
-    """An engine for ``url``; a SQLite file is made where there is none, for its owner's eyes only.
+    """An engine for ``url``; a SQLite file is created where there is none, with mode 0600.
 
     Raises ``ConfigurationError`` (``catalog_unwritable``, ``catalog_invalid``).
     """
@@ -71,16 +71,16 @@ def make_engine(url: URL) -> Engine:
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """A transaction that only reads; foreign errors come out as ours."""
+    """A transaction that only reads; errors of the database are raised as ``ConfigurationError``."""
     with _translated(engine.url), engine.connect() as connection:
         yield connection
 
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
-    """A transaction that writes, committed at the end of the block; foreign errors come out as ours.
+    """A transaction that writes, committed at the end of the block; errors are raised as by ``reading``.
 
-    Writers take SQLite's lock at once: a reader that turns writer half way may find that it has lost.
+    Writers take SQLite's lock at once: a transaction that began with reads may fail at its first write.
     """
     writer = engine.execution_options(is_writer=True)
     with _translated(engine.url), writer.begin() as connection:
@@ -108,7 +108,7 @@ def _explained(url: URL, error: BaseException | None) -> ConfigurationError:
 
 
 def corrupt(url: URL, reason: str) -> ConfigurationError:
-    """The error for a database that is no catalog, or a broken one."""
+    """The error for a database that is no catalog, or a damaged one."""
     message = f"the catalog {shown(url)} is damaged: {reason}"
     return ConfigurationError("catalog_corrupt", message, REBUILD_HINT)
 
@@ -119,7 +119,7 @@ def _unwritable(url: URL, reason: str) -> ConfigurationError:
 
 
 def check_integrity(engine: Engine) -> None:
-    """Have SQLite look through its file: damage met half way through a rollout would be met too late.
+    """Have SQLite check its file, so that damage is found before a rollout starts and not during it.
 
     Raises ``ConfigurationError`` (``catalog_corrupt``, ``catalog_unwritable``).
     """
@@ -132,7 +132,7 @@ def check_integrity(engine: Engine) -> None:
 
 
 def move_aside(url: URL) -> bool:
-    """Rename a SQLite database out of the way, side files and all; false where it is none."""
+    """Rename a SQLite database to ``.corrupt`` and remove its WAL files; false where there is no file."""
     path = sqlite_path(url)
     if path is None or not path.exists():
         return False
@@ -149,7 +149,7 @@ def shown(url: URL) -> str:
 
 
 def _make_private(path: Path) -> None:
-    """Made before SQLite does, since its side files take over the mode."""
+    """Create the file before SQLite does: its WAL files get the same mode."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
@@ -159,12 +159,12 @@ def _make_private(path: Path) -> None:
 
 
 def _configure_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401  a driver's connection
-    """Transactions are begun by us, not by Python's driver, which would begin them late and reading."""
+    """Set up a connection. ``_begin_sqlite`` begins transactions: the driver would do so late, and as readers."""
     connection.isolation_level = None
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000}")
     cursor.execute("PRAGMA journal_mode = WAL")
-    # A power cut may take the last transactions, whole ones only; the journals still have them.
+    # A power failure may lose the last transactions, but only whole ones; the journals still have them.
     cursor.execute("PRAGMA synchronous = NORMAL")
     cursor.close()
 

@@ -1,7 +1,7 @@
-"""Events into rows. Every batch of a rollout is folded once, however often it comes, by its numbers.
+"""Folding events into rows. An event of a rollout is folded once, by its number, however often it is passed.
 
-What the rows become depends on the events and their times alone, not on when or in which order rollouts are folded:
-that is what makes a catalog built again the same catalog.
+The rows depend on the events and their times alone, not on when or in which order rollouts are folded: so a rebuilt
+catalog is the same.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ionetctl.core.events import (
     RolloutStarted,
     RolloutStopped,
 )
-from ionetctl.history.catalog.nodes import settle_nodes
+from ionetctl.history.catalog.nodes import update_nodes
 from ionetctl.history.catalog.schema import hosts, outcomes, regions, rollouts
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ionetctl.core.model.names import RolloutId
 
 DECISIVE: Final = (RolloutStarted, RolloutResumed, RolloutStopped, RolloutFinished)
-"""The events that others should see at once; the rest may come in larger helpings."""
+"""Events that are folded at once, for others to see; the rest is folded in larger batches."""
 
 _ENTRY_COLUMNS: Final = (
     "address",
@@ -44,7 +44,7 @@ _ENTRY_COLUMNS: Final = (
     "gpus_expected",
 )
 
-_UNDESCRIBED: Final = {"machine_id": None, "gpu_model": None}
+_NOT_SURVEYED: Final = {"machine_id": None, "gpu_model": None}
 
 _SET_MACHINE: Final = (
     update(hosts)
@@ -54,10 +54,10 @@ _SET_MACHINE: Final = (
 
 
 def fold(connection: Connection, rollout: RolloutId, envelopes: Sequence[Envelope]) -> None:
-    """Fold a batch of one rollout's events; those already folded are passed over.
+    """Fold a batch of one rollout's events; those already folded are skipped.
 
     Raises ``ConfigurationError``: ``catalog_behind`` where events before the batch are missing,
-    ``rollout_malformed`` where a rollout does not begin with its start.
+    ``rollout_malformed`` where its first event is not its start.
     """
     statement = select(rollouts.c.last_seq).where(rollouts.c.id == rollout)
     last_seq = connection.execute(statement).scalar() or 0
@@ -68,7 +68,7 @@ def fold(connection: Connection, rollout: RolloutId, envelopes: Sequence[Envelop
         message = f"the catalog has rollout {rollout} up to event {last_seq}, and got event {fresh[0].seq}"
         raise ConfigurationError("catalog_behind", message, "open it with the journals, or rebuild it")
     if last_seq == 0:
-        _check_beginning(rollout, fresh[0])
+        _check_first_event(rollout, fresh[0])
     for envelope in fresh:
         _fold_rollout(connection, rollout, envelope)
     _fold_outcomes(connection, rollout, fresh)
@@ -81,7 +81,7 @@ def folded_until(connection: Connection) -> Mapping[str, int]:
     return {row.id: row.last_seq for row in connection.execute(select(rollouts.c.id, rollouts.c.last_seq))}
 
 
-def _check_beginning(rollout: RolloutId, envelope: Envelope) -> None:
+def _check_first_event(rollout: RolloutId, envelope: Envelope) -> None:
     event = envelope.event
     if not isinstance(event, RolloutStarted) or event.rollout != rollout:
         message = f"the record of rollout {rollout} does not begin with its start"
@@ -136,7 +136,7 @@ def _start(connection: Connection, event: RolloutStarted, envelope: Envelope) ->
 
 
 def _fold_regions(connection: Connection, event: RolloutStarted, time: str) -> None:
-    """The latest word on a region stands, whichever rollout is folded last."""
+    """Keep the entry of the latest rollout for each region, whichever is folded last."""
     known = {
         row.name: row.updated_at for row in connection.execute(select(regions.c.name, regions.c.updated_at))
     }
@@ -162,34 +162,34 @@ def _fold_outcomes(connection: Connection, rollout: RolloutId, envelopes: Sequen
     names = {envelope.event.host for envelope in envelopes if isinstance(envelope.event, HostFinished)}
     if not names:
         return
-    described = _described(connection, rollout, names)
+    host_columns = _host_columns(connection, rollout, names)
     is_check = connection.execute(select(rollouts.c.is_check).where(rollouts.c.id == rollout)).scalar_one()
     rows: list[dict[str, Any]] = []
     for envelope in envelopes:
         match envelope.event:
-            case HostSurveyed(host=host, machine_id=machine_id) if host in described:
-                described[host]["machine_id"] = machine_id
+            case HostSurveyed(host=host, machine_id=machine_id) if host in host_columns:
+                host_columns[host]["machine_id"] = machine_id
             case HostFinished() as event:
                 place = {"rollout": rollout, "seq": envelope.seq, "finished_at": envelope.time}
                 rows.append(
                     place
                     | _outcome(event)
-                    | described.get(event.outcome.host, _UNDESCRIBED)
+                    | host_columns.get(event.outcome.host, _NOT_SURVEYED)
                     | {"is_check": is_check}
                 )
             case _:
                 continue
     connection.execute(insert(outcomes), rows)
-    # A check changes nothing and asks for no confirmation, so it says nothing about nodes.
+    # A check changes nothing and has no confirmation by the region, so nodes do not follow from it.
     if not is_check:
         node_ids = {row["node_id"] for row in rows} - {None}
-        settle_nodes(connection, {row["host"] for row in rows}, node_ids)
+        update_nodes(connection, {row["host"] for row in rows}, node_ids)
 
 
-def _described(
+def _host_columns(
     connection: Connection, rollout: RolloutId, names: Iterable[str | None]
 ) -> dict[str | None, dict[str, Any]]:
-    """Host → what its outcome does not repeat, before this batch."""
+    """Host → columns of its survey and inventory entry, as folded before this batch."""
     statement = select(hosts.c.name, hosts.c.machine_id, hosts.c.gpu_model)
     rows = connection.execute(statement.where(hosts.c.rollout == rollout, hosts.c.name.in_(names)))
     return {row.name: {"machine_id": row.machine_id, "gpu_model": row.gpu_model} for row in rows}

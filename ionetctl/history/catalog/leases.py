@@ -1,7 +1,7 @@
-"""Who holds which host: the polite half of mutual exclusion, so that a second rollout is told before it starts.
+"""Leases on hosts: a second rollout that wants one of them is refused before it starts.
 
-The strict half is the lock on the host. A lease whose process is gone is void; one from another machine, whose
-processes cannot be seen, is void once it expires, so its holder renews it.
+They are advisory; the lock on the host is what excludes another rollout. A lease is void when its process has ended. For a
+process on another machine that cannot be determined: such a lease is void once it expires, so its holder renews it.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ _REMOVE: Final = delete(leases).where(
 
 
 def rfc3339(time: datetime) -> str:
-    """``time`` as the catalog keeps it."""
+    """``time`` as RFC 3339 text in UTC with milliseconds, as the catalog stores it."""
     return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Whose a lease is, for whoever finds it in the way."""
+    """The rollout that takes leases, its owner and its start, for the error message of others."""
 
     rollout: RolloutId
     owner: str
@@ -51,27 +51,27 @@ class Claim:
 
 
 def claim_hosts(connection: Connection, hosts: Sequence[Host], claim: Claim, now: datetime) -> None:
-    """Take all hosts or none; what this process holds for the same rollout is taken anew.
+    """Lease all hosts or none; leases of this process for the same rollout are replaced.
 
     Raises ``LockedError`` (``hosts_locked``), which names the other rollout, its owner and its start.
     """
     wanted: set[tuple[str, str]] = {(host.name, host.address) for host in hosts}
     here = ProcessIdentity.current()
-    standing = [
+    present = [
         row
         for row in connection.execute(select(leases)).mappings()
         if (row["name"], row["address"]) in wanted
     ]
-    foreign = [row for row in standing if (row["rollout"], _holder(row)) != (claim.rollout, here)]
+    foreign = [row for row in present if (row["rollout"], _holder(row)) != (claim.rollout, here)]
     held = [row for row in foreign if _is_held(row, now)]
     if held:
         raise _locked(held)
-    _remove(connection, standing)
+    _remove(connection, present)
     _insert(connection, wanted, {**asdict(claim), **_columns(here), "expires_at": _expiry(now)})
 
 
 def renew_leases(connection: Connection, rollout: RolloutId, now: datetime) -> None:
-    """Put off the end of a rollout's leases."""
+    """Extend this process's leases for a rollout by ``LEASE_S``."""
     statement = update(leases).where(
         leases.c.rollout == rollout, leases.c.pid == ProcessIdentity.current().pid
     )
@@ -79,7 +79,7 @@ def renew_leases(connection: Connection, rollout: RolloutId, now: datetime) -> N
 
 
 def release_leases(connection: Connection, rollout: RolloutId) -> None:
-    """Give back what this process holds for a rollout."""
+    """Remove this process's leases for a rollout."""
     here = ProcessIdentity.current()
     connection.execute(
         delete(leases).where(
@@ -134,7 +134,7 @@ def _locked(held: Sequence[RowMapping]) -> LockedError:
 
 
 class _Leases(Protocol):
-    """The part of a catalog that a lease needs."""
+    """The methods of the catalog that a lease calls."""
 
     def claim(self, hosts: Sequence[Host], rollout: RolloutId, owner: str, started_at: str) -> None: ...
 
@@ -144,7 +144,7 @@ class _Leases(Protocol):
 
 
 class Lease:
-    """A rollout's hold on its hosts for the length of an ``async with`` block, renewed while it lasts."""
+    """Leases of a rollout on its hosts for the length of an ``async with`` block, renewed every ``RENEW_S``."""
 
     def __init__(
         self, catalog: _Leases, clock: Clock, hosts: Sequence[Host], rollout: RolloutId, owner: str
@@ -168,13 +168,13 @@ class Lease:
         if self._renewal is not None:
             self._renewal.cancel()
             await asyncio.wait({self._renewal})
-        # A lease that cannot be given back dies with its process; the rollout's own end matters more.
+        # A lease that cannot be removed is void when this process ends; the rollout's own result matters more.
         with suppress(ConfigurationError):
             await asyncio.to_thread(self._catalog.release, self._rollout)
 
     async def _keep_renewing(self) -> None:
         while True:
             await self._clock.sleep(RENEW_S)
-            # One renewal missed is no loss: a lease outlives several.
+            # A renewal may fail: a lease lasts for several.
             with suppress(ConfigurationError):
                 await asyncio.to_thread(self._catalog.renew, self._rollout)

@@ -1,8 +1,8 @@
-"""Which nodes there are, as it follows from how hosts ended: only what a region confirmed is a node.
+"""The nodes, computed from the outcomes of hosts: a node is what a region has confirmed.
 
-A node is known by region and name. Its node id stays with the machine, so the same id confirmed later under another name
-or in another region is a node that was renamed or moved, and it is no longer where it was. All of it is worked out from
-the outcomes and their times, so that the order in which they were folded cannot show.
+A node is identified by region and name. Its node id stays with the machine: the same id confirmed later under another name
+or in another region is a node that was renamed or moved, and the earlier entry is removed. Everything is computed from the
+outcomes and their times, so that the order in which they were folded has no influence.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _REMOVE: Final = delete(nodes).where(
 
 
 class NodeKey(NamedTuple):
-    """How a node is known."""
+    """A node's identity in the catalog."""
 
     region: RegionName
     name: HostName
 
 
-class Ending(NamedTuple):
-    """An outcome with a node id, as far as nodes follow from it."""
+class NodeOutcome(NamedTuple):
+    """An outcome with a node id: the columns that nodes are computed from, sorted by time."""
 
     finished_at: str
     rollout: RolloutId
@@ -60,54 +60,54 @@ class Ending(NamedTuple):
 
     @property
     def key(self) -> NodeKey:
-        """The node it is about."""
+        """The identity of its node."""
         return NodeKey(self.region, self.host)
 
     @property
     def is_confirmed(self) -> bool:
-        """Whether a region showed the node."""
+        """Whether the region confirmed the node."""
         return self.result in _CONFIRMED
 
 
-def settle_nodes(connection: Connection, names: AbstractSet[str], node_ids: AbstractSet[str]) -> None:
-    """Work out anew every node that outcomes of these hosts and node ids could have changed."""
+def update_nodes(connection: Connection, names: AbstractSet[str], node_ids: AbstractSet[str]) -> None:
+    """Compute again every node that outcomes of these hosts and node ids may have changed."""
     known = _known(connection, names, node_ids)
     touched = names | {key.name for key in known}
-    endings = _endings(connection, outcomes.c.host.in_(touched))
-    ids = {ending.node_id for ending in endings}
-    elsewhere = _endings(connection, outcomes.c.node_id.in_(ids))
-    settled = current_nodes({*endings, *elsewhere}, touched)
-    _replace(connection, known, {key: _sighted(node, known.get(key)) for key, node in settled.items()})
+    by_name = _node_outcomes(connection, outcomes.c.host.in_(touched))
+    ids = {outcome.node_id for outcome in by_name}
+    by_id = _node_outcomes(connection, outcomes.c.node_id.in_(ids))
+    current = current_nodes({*by_name, *by_id}, touched)
+    _replace(connection, known, {key: _with_last_seen(node, known.get(key)) for key, node in current.items()})
 
 
-def current_nodes(endings: Iterable[Ending], names: Iterable[str]) -> Mapping[NodeKey, NodeRecord]:
-    """The nodes of these names, from all endings of theirs and of their node ids, in any order."""
-    history: dict[NodeKey, list[Ending]] = {}
-    whereabouts: dict[NodeId, NodeKey] = {}
-    for ending in sorted(endings):
-        history.setdefault(ending.key, []).append(ending)
-        if ending.is_confirmed:
-            whereabouts[ending.node_id] = ending.key
+def current_nodes(all_outcomes: Iterable[NodeOutcome], names: Iterable[str]) -> Mapping[NodeKey, NodeRecord]:
+    """The nodes of these names, from all outcomes of these names and of their node ids, in any order."""
+    history: dict[NodeKey, list[NodeOutcome]] = {}
+    last_key: dict[NodeId, NodeKey] = {}
+    for outcome in sorted(all_outcomes):
+        history.setdefault(outcome.key, []).append(outcome)
+        if outcome.is_confirmed:
+            last_key[outcome.node_id] = outcome.key
     wanted = set(names)
-    found = (_node(events) for key, events in history.items() if key.name in wanted)
-    there = (node for node in found if node is not None)
+    found = (_node(own) for key, own in history.items() if key.name in wanted)
+    confirmed = (node for node in found if node is not None)
     return {
         NodeKey(node.region, node.name): node
-        for node in there
-        if whereabouts[node.node_id] == (node.region, node.name)
+        for node in confirmed
+        if last_key[node.node_id] == (node.region, node.name)
     }
 
 
-def _node(history: Sequence[Ending]) -> NodeRecord | None:
-    """The node that a name's history, oldest first, makes."""
-    confirmed = [ending for ending in history if ending.is_confirmed]
+def _node(history: Sequence[NodeOutcome]) -> NodeRecord | None:
+    """The node that follows from a name's outcomes, oldest first; ``None`` where none is confirmed."""
+    confirmed = [outcome for outcome in history if outcome.is_confirmed]
     if not confirmed:
         return None
     last = confirmed[-1]
-    same = [ending for ending in history if ending.node_id == last.node_id]
-    first = next(ending for ending in same if ending.is_confirmed)
-    # A later apply that was not confirmed has given the agent a new stamp, by which alone it can be confirmed now.
-    stamped = [ending for ending in same if ending.is_confirmed or ending.result is Result.UNVERIFIED]
+    same = [outcome for outcome in history if outcome.node_id == last.node_id]
+    first = next(outcome for outcome in same if outcome.is_confirmed)
+    # A later apply that was not confirmed has given the agent a new stamp, and only that stamp can confirm it now.
+    stamped = [outcome for outcome in same if outcome.is_confirmed or outcome.result is Result.UNVERIFIED]
     return NodeRecord(
         region=last.region,
         name=last.host,
@@ -127,8 +127,8 @@ def _node(history: Sequence[Ending]) -> NodeRecord | None:
     )
 
 
-def _sighted(node: NodeRecord, known: NodeRecord | None) -> NodeRecord:
-    """The node with its latest sighting, which need not have come from an outcome."""
+def _with_last_seen(node: NodeRecord, known: NodeRecord | None) -> NodeRecord:
+    """The node with the later ``last_seen_at`` of both: ``mark_seen`` sets it too, without an outcome."""
     if known is None or known.node_id != node.node_id:
         return node
     return replace(node, last_seen_at=max(node.last_seen_at, known.last_seen_at))
@@ -143,18 +143,18 @@ def _known(
     return {NodeKey(node.region, node.name): node for node in found}
 
 
-def _endings(connection: Connection, which: ColumnElement[bool]) -> list[Ending]:
-    columns = [outcomes.c[name] for name in Ending._fields]
+def _node_outcomes(connection: Connection, which: ColumnElement[bool]) -> list[NodeOutcome]:
+    columns = [outcomes.c[name] for name in NodeOutcome._fields]
     statement = select(*columns).where(which, outcomes.c.node_id.is_not(None), outcomes.c.is_check.is_(False))
     rows = connection.execute(statement).mappings()
-    return [Ending(**{**row, "result": Result(row["result"])}) for row in rows]
+    return [NodeOutcome(**{**row, "result": Result(row["result"])}) for row in rows]
 
 
 def _replace(
-    connection: Connection, known: Mapping[NodeKey, NodeRecord], settled: Mapping[NodeKey, NodeRecord]
+    connection: Connection, known: Mapping[NodeKey, NodeRecord], current: Mapping[NodeKey, NodeRecord]
 ) -> None:
-    gone = [key for key, node in known.items() if settled.get(key) != node]
-    fresh = [node for key, node in settled.items() if known.get(key) != node]
+    gone = [key for key, node in known.items() if current.get(key) != node]
+    fresh = [node for key, node in current.items() if known.get(key) != node]
     if gone:
         connection.execute(_REMOVE, [{"of_region": key.region, "of_name": key.name} for key in gone])
     if fresh:

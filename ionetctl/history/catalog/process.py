@@ -1,7 +1,7 @@
-"""Who a process is, so that what it left behind can be told from what it still holds.
+"""The identity of a process, by which leases of ended processes are distinguished from those of running ones.
 
-A process id alone is not enough: ids are used again, and mean nothing after a reboot or in another container. It reads
-``/proc`` where there is one (proc(5)) and makes do with the id elsewhere.
+A process id alone is not enough: ids are reused, and have no meaning after a reboot or in another container. It reads
+``/proc`` (proc(5)) where it exists; elsewhere only the id counts.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class ProcessIdentity:
-    """A process, told apart from every other that ever ran.
+    """A process, distinguished from every other, ended ones included.
 
     ``machine`` names the host and the namespace in which ``pid`` counts; ``boot_id`` and ``started`` (clock ticks
-    since boot) are empty where the system does not tell.
+    since boot) are empty where the system has no ``/proc``.
     """
 
     machine: str
@@ -32,7 +32,7 @@ class ProcessIdentity:
         return cls(_machine(), _boot_id(), pid, _started(pid))
 
     def is_alive(self) -> bool | None:
-        """Whether it still runs; ``None`` when that cannot be known from here."""
+        """Whether it still runs; ``None`` for a process of another machine or PID namespace."""
         if self.machine != _machine():
             return None
         if self.boot_id != _boot_id() or not _exists(self.pid):
@@ -66,7 +66,7 @@ def _exists(pid: int) -> bool:
 
 
 def _started(pid: int) -> str:
-    """Field 22 of ``/proc/PID/stat``; the program's name before it may hold anything, brackets and blanks included."""
+    """Field 22 of ``/proc/PID/stat``; the program's name before it may contain any characters, brackets and blanks too."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -1,4 +1,4 @@
-"""Rows into records: every question that the catalog answers."""
+"""Queries of the catalog: rows to records."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def all_regions(connection: Connection) -> tuple[RegionEntry, ...]:
 
 
 def find_rollouts(connection: Connection, rollout: str | None = None) -> tuple[RolloutRecord, ...]:
-    """Every rollout, newest first, or the one asked for."""
+    """Every rollout, newest first, or only ``rollout``."""
     statement = select(rollouts).order_by(rollouts.c.started_at.desc(), rollouts.c.id.desc())
     if rollout is not None:
         statement = statement.where(rollouts.c.id == rollout)
@@ -41,15 +41,15 @@ def find_rollouts(connection: Connection, rollout: str | None = None) -> tuple[R
 
 
 def hosts_of(connection: Connection, rollout: str) -> tuple[HostRecord, ...]:
-    """A rollout's hosts, in the inventory's order, each with how it ended last."""
-    ended = select(outcomes).where(outcomes.c.rollout == rollout).order_by(outcomes.c.seq)
-    last = {row["host"]: row for row in connection.execute(ended).mappings()}
+    """A rollout's hosts, in the inventory's order, each with its last outcome."""
+    in_order = select(outcomes).where(outcomes.c.rollout == rollout).order_by(outcomes.c.seq)
+    last = {row["host"]: row for row in connection.execute(in_order).mappings()}
     statement = select(hosts).where(hosts.c.rollout == rollout).order_by(hosts.c.position)
     return tuple(_host(row, last.get(row["name"])) for row in connection.execute(statement).mappings())
 
 
 def _results(connection: Connection, rollout: str | None) -> Mapping[str, Mapping[Result | None, int]]:
-    """How many hosts of each rollout ended how, by their last ending."""
+    """Rollout → result → number of hosts, by each host's last outcome; ``None`` counts hosts without one."""
     last = (
         select(outcomes.c.rollout, outcomes.c.host, func.max(outcomes.c.seq).label("seq"))
         .group_by(outcomes.c.rollout, outcomes.c.host)
@@ -76,7 +76,7 @@ def _rollout(row: RowMapping, results: Mapping[str, Mapping[Result | None, int]]
     return RolloutRecord(**fields, results=results.get(row["id"], {}))
 
 
-def _host(row: RowMapping, ended: RowMapping | None) -> HostRecord:
+def _host(row: RowMapping, last_outcome: RowMapping | None) -> HostRecord:
     entry = HostEntry(
         name=row["name"],
         address=row["address"],
@@ -87,9 +87,9 @@ def _host(row: RowMapping, ended: RowMapping | None) -> HostRecord:
         gpus_expected=row["gpus_expected"],
         gpu_model=row["gpu_model"],
     )
-    if ended is None:
+    if last_outcome is None:
         return HostRecord(entry, None, None, None)
-    return HostRecord(entry, _outcome(ended), ended["finished_at"], ended["stamp"])
+    return HostRecord(entry, _outcome(last_outcome), last_outcome["finished_at"], last_outcome["stamp"])
 
 
 def _outcome(row: RowMapping) -> Outcome:

@@ -1,4 +1,4 @@
-"""What the catalog answers with. Times are RFC 3339 text in UTC."""
+"""The records that the catalog returns. Times are RFC 3339 text in UTC."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class NodeRecord:
 class RolloutRecord:
     """A past or present rollout; ``results`` counts its hosts by outcome, ``None`` those without one so far.
 
-    ``finished_at`` and ``exit_code`` are ``None`` while it runs, and after it was killed. ``stop_code`` says what
-    ended it early.
+    ``finished_at`` and ``exit_code`` are ``None`` while it runs, and after it was killed. ``stop_code`` is the reason for
+    which it was stopped early.
     """
 
     id: RolloutId
@@ -63,7 +63,7 @@ class RolloutRecord:
 
     @property
     def host_count(self) -> int:
-        """How many hosts it was about."""
+        """The number of its hosts."""
         return sum(self.results.values())
 
 

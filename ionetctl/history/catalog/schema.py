@@ -1,6 +1,6 @@
-"""The catalog's tables. Plain SQL types only: teams keep it on other databases than SQLite.
+"""The catalog's tables. Plain SQL types only, as it may be on other databases than SQLite.
 
-Times are RFC 3339 text in UTC with milliseconds, so that they compare as they sort; lists are JSON text.
+Times are RFC 3339 text in UTC with milliseconds, so that text order is time order; lists are JSON text.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ nodes: Final = Table(
     Column("enrolled_at", String(32), nullable=False),
     Column("last_seen_at", String(32), nullable=False),
 )
-"""What follows from the outcomes, kept because it is asked for most, and when each node was last seen."""
+"""The current nodes, computed from the outcomes and stored as they are read most, and when each was last seen."""
 
 regions: Final = Table(
     "regions",
@@ -125,4 +125,4 @@ leases: Final = Table(
 )
 
 FOLDED: Final = (hosts, outcomes, nodes, regions, rollouts)
-"""What the journals can make again."""
+"""The tables that are rebuilt from the journals."""

@@ -1,4 +1,4 @@
-"""The catalog itself: opened, checked, caught up with the journals, asked and told.
+"""The catalog: opening, checking and rebuilding it, folding events into it, reading it, leasing hosts.
 
 All calls block, and may be made from any thread; in a running event loop use a thread for them, as ``CatalogSink`` does.
 """
@@ -36,11 +36,11 @@ _T = TypeVar("_T")
 
 
 class RecordedRollout(Protocol):
-    """A rollout's journal, as far as the catalog needs to know it."""
+    """A rollout's journal, as the catalog reads it."""
 
     @property
     def rollout(self) -> RolloutId:
-        """Whose it is."""
+        """Its rollout."""
         ...
 
     def last_seq(self) -> int:
@@ -48,14 +48,14 @@ class RecordedRollout(Protocol):
         ...
 
     def envelopes(self) -> Iterable[Envelope]:
-        """Everything it holds, in order. Raises ``ConfigurationError`` where it is damaged."""
+        """Its events, in order. Raises ``ConfigurationError`` where it is damaged."""
         ...
 
 
 class Catalog:
-    """The fleet, its regions, its rollouts and who holds which host. Close it, or use it as a context manager.
+    """Nodes, regions, rollouts and leases. Close it, or use it as a context manager.
 
-    ``problems`` are the journals that could not be read when it was opened or rebuilt.
+    ``problems`` are the errors of journals that could not be read when it was opened or rebuilt.
     """
 
     def __init__(self, engine: Engine, clock: Clock) -> None:
@@ -65,9 +65,9 @@ class Catalog:
 
     @classmethod
     def open(cls, location: str | Path, clock: Clock, journals: Sequence[RecordedRollout] = ()) -> Self:
-        """The catalog at a path or SQLAlchemy URL, made where there is none, and caught up with ``journals``.
+        """The catalog at a path or SQLAlchemy URL, created where there is none; folds what it lacks of ``journals``.
 
-        Catching up covers a process that was killed between journal and catalog, and a catalog that was removed.
+        It lacks events after a process was killed between journal and catalog, and all of them after it was removed.
 
         Raises ``ConfigurationError``: ``catalog_corrupt``, ``catalog_newer``, ``catalog_unwritable``,
         ``catalog_invalid``.
@@ -83,10 +83,10 @@ class Catalog:
 
     @classmethod
     def rebuild(cls, location: str | Path, clock: Clock, journals: Sequence[RecordedRollout]) -> Self:
-        """The catalog made again from ``journals``. Leases are kept where they can be read.
+        """The catalog, rebuilt from ``journals``. Leases are kept where they can be read.
 
         A damaged SQLite file is moved aside (``.corrupt``). Raises as ``open`` does, ``catalog_newer`` included:
-        an older ionetctl cannot know what a newer one wrote.
+        an older ionetctl does not know the tables of a newer one.
         """
         try:
             return cls._rebuilt(location, clock, journals)
@@ -106,7 +106,7 @@ class Catalog:
         return catalog
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the connections to the database."""
         self._engine.dispose()
 
     def __enter__(self) -> Self:
@@ -120,14 +120,14 @@ class Catalog:
     def __repr__(self) -> str:
         return f"Catalog({database.shown(self._engine.url)!r})"
 
-    # --- what happens ---
+    # --- writing ---
 
     def sink(self, rollout: RolloutId) -> CatalogSink:
-        """What the recorder of a rollout hands its events to."""
+        """The sink for the events of a rollout."""
         return CatalogSink(self, rollout, self._clock)
 
     def record(self, rollout: RolloutId, envelopes: Sequence[Envelope]) -> None:
-        """Fold a batch of a rollout's events, all or nothing; what was folded before is passed over.
+        """Fold a batch of a rollout's events, all or nothing; those folded before are skipped.
 
         Raises ``ConfigurationError`` (``catalog_unwritable``, ``catalog_behind`` …).
         """
@@ -135,13 +135,13 @@ class Catalog:
             fold(connection, rollout, envelopes)
 
     def mark_seen(self, region: RegionName, names: Iterable[HostName], at: str) -> None:
-        """Note that a region shows these nodes ready; the only thing about nodes that no journal has."""
+        """Set when a region last listed these nodes as ready; of all columns of nodes, only this is in no journal."""
         statement = update(nodes).where(nodes.c.region == region, nodes.c.last_seen_at < at)
         with database.writing(self._engine) as connection:
             for batch in _batches(names):
                 connection.execute(statement.where(nodes.c.name.in_(batch)).values(last_seen_at=at))
 
-    # --- what is known ---
+    # --- reading ---
 
     def nodes(self) -> tuple[NodeRecord, ...]:
         """Every confirmed node, by region, datacenter, rack and name."""
@@ -149,7 +149,7 @@ class Catalog:
             return queries.all_nodes(connection)
 
     def regions(self) -> tuple[RegionEntry, ...]:
-        """Every region that a rollout dealt with, as last described, by name."""
+        """Every region of any rollout, as the latest one described it, by name."""
         with database.reading(self._engine) as connection:
             return queries.all_regions(connection)
 
@@ -171,7 +171,7 @@ class Catalog:
         with database.reading(self._engine) as connection:
             return queries.hosts_of(connection, rollout)
 
-    # --- who holds what ---
+    # --- leases ---
 
     def claim(self, hosts: Sequence[Host], rollout: RolloutId, owner: str, started_at: str) -> None:
         """Lease all of these hosts or none, by name and address; leases of dead processes are void.
@@ -184,16 +184,16 @@ class Catalog:
                 claim = leases.Claim(rollout, owner, started_at)
                 leases.claim_hosts(connection, hosts, claim, self._clock.now())
         except database.ConflictError as error:
-            # Databases that let two writers in at once settle it by the primary key.
+            # On databases with concurrent writers, the primary key decides.
             raise LockedError("hosts_locked", "another rollout has just taken some of these hosts") from error
 
     def renew(self, rollout: RolloutId) -> None:
-        """Put off the end of this process's leases for a rollout."""
+        """Extend this process's leases for a rollout."""
         with database.writing(self._engine) as connection:
             leases.renew_leases(connection, rollout, self._clock.now())
 
     def release(self, rollout: RolloutId) -> None:
-        """Give back this process's leases for a rollout."""
+        """Remove this process's leases for a rollout."""
         with database.writing(self._engine) as connection:
             leases.release_leases(connection, rollout)
 
@@ -217,7 +217,7 @@ class Catalog:
             )
 
     def refold(self, journals: Sequence[RecordedRollout]) -> None:
-        """Make all but the leases again from ``journals``, in one transaction."""
+        """Rebuild all but the leases from ``journals``, in one transaction."""
         with database.writing(self._engine) as connection:
             for table in FOLDED:
                 connection.execute(delete(table))
@@ -249,10 +249,10 @@ class Catalog:
 
 
 class CatalogSink:
-    """One rollout's way into the catalog; a sink.
+    """Folds the events of one rollout into the catalog; a sink.
 
-    A transaction costs more than what is in it, so it takes a second's events in one. Nobody misses what it holds
-    back: whoever opens the catalog has it catch up with the journals.
+    A transaction costs more than its events, so those of a second are folded in one. Other processes miss nothing
+    meanwhile: opening the catalog folds the rest of the journals.
     """
 
     def __init__(self, catalog: Catalog, rollout: RolloutId, clock: Clock) -> None:
@@ -263,7 +263,7 @@ class CatalogSink:
         self._held: list[Envelope] = []
 
     async def take(self, envelopes: Sequence[Envelope]) -> None:
-        """Fold what is due, in a thread; raises ``ConfigurationError`` as ``Catalog.record`` does."""
+        """Fold the events that are due, in a thread; raises ``ConfigurationError`` as ``Catalog.record`` does."""
         self._held.extend(envelopes)
         is_decisive = any(isinstance(envelope.event, DECISIVE) for envelope in envelopes)
         is_late = self._clock.monotonic() - self._flushed_at >= _FLUSH_S
@@ -271,7 +271,7 @@ class CatalogSink:
             await self._flush()
 
     async def close(self) -> None:
-        """Fold what was kept back. The catalog itself stays open: it outlives its sinks."""
+        """Fold the remaining events. The catalog itself stays open."""
         if self._held:
             await self._flush()
 
@@ -289,7 +289,7 @@ def _create(connection: Connection) -> int:
 
 @contextmanager
 def _collected(problems: list[IonetctlError]) -> Iterator[None]:
-    """One damaged journal must not keep the others out."""
+    """Add a ``ConfigurationError`` to ``problems``: one damaged journal does not exclude the others."""
     try:
         yield
     except ConfigurationError as error:
@@ -314,7 +314,7 @@ def _batches(items: Iterable[_T]) -> Iterator[list[_T]]:
                 yield batch
                 batch = []
     except ConfigurationError:
-        # What stands before the damage counts.
+        # Events before the damage are folded.
         yield batch
         raise
     yield batch

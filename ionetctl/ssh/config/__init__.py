@@ -1,1 +1,1 @@
-"""``~/.ssh/config``: which files, and what they say of a host."""
+"""OpenSSH configuration files, and the endpoint that follows from them and the inventory for each host."""

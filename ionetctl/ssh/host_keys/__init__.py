@@ -1,1 +1,1 @@
-"""Whether a host is who it should be."""
+"""Host key checking: known_hosts files, and the decision on a host's key."""
