@@ -50,8 +50,8 @@ class Mirror(Protocol):
     ) -> Digest:
         """Write a file to ``target`` (from its beginning) and return its SHA-256.
 
-        ``on_bytes`` is called with the bytes so far and in total, the latter ``None`` when unknown. Raises ``ConfigurationError``
-        (``artifact_missing``, ``artifact_unreachable``, ``artifact_too_large``) or ``TrustError``
+        ``on_bytes`` is called with the bytes so far and in total, the latter ``None`` when unknown. Raises
+        ``ConfigurationError`` (``artifact_missing``, ``artifact_unreachable``, ``artifact_too_large``) or ``TrustError``
         (``mirror_untrusted``) where its certificate is not valid.
         """
         ...

@@ -82,6 +82,8 @@ def parse_sums(text: bytes, origin: str) -> Mapping[str, Digest]:
         match = _SUMS_LINE.fullmatch(line)
         if match is None or match[2] in listed:
             message = f"{origin}:{number}: not a list of SHA-256 checksums"
-            raise TrustError("artifact_sums_malformed", message, "something else answered in its place")
+            raise TrustError(
+                "artifact_sums_malformed", message, "the server sent something else, perhaps a login page"
+            )
         listed[match[2]] = Digest(match[1])
     return listed

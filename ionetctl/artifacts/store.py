@@ -180,9 +180,9 @@ class ArtifactStore:
             raise ConfigurationError(
                 "mirror_insecure", message, "fetch it once over https, then plain HTTP will do"
             )
-        text = io.BytesIO()
-        await mirror.copy(key.sums_path, text, SUMS_LIMIT_BYTES, lambda _done, _total: None)
-        listed = parse_sums(text.getvalue(), origin).get(key.file_name)
+        sums = io.BytesIO()
+        await mirror.copy(key.sums_path, sums, SUMS_LIMIT_BYTES, lambda _done, _total: None)
+        listed = parse_sums(sums.getvalue(), origin).get(key.file_name)
         if listed is None:
             raise missing(f"{key.file_name} in {origin}")
         self._lock.check(pinned, key.file_name, listed, origin)

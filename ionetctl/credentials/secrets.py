@@ -167,7 +167,7 @@ def _from_keyring(ref: SecretRef, _environ: Mapping[str, str]) -> str:
         value: str | None = keyring.get_password(service, user)
     except KeyringError as error:
         hint = "unlock the keyring, or use an env or file reference where there is no desktop session"
-        message = f"the keyring cannot be asked for {ref.locator} ({type(error).__name__})"
+        message = f"cannot read {ref.locator} from the keyring ({type(error).__name__})"
         raise ConfigurationError("keyring_unavailable", message, hint) from None
     if value is None:
         hint = f"keyring set {service} {user}"

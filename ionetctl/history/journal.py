@@ -99,7 +99,7 @@ def _decoded(path: Path, number: int, line: bytes) -> Envelope:
     except ValueError as error:
         raise _corrupt(path, number, str(error)) from error
     if envelope.seq != number:
-        raise _corrupt(path, number, f"event {envelope.seq} stands where {number} should")
+        raise _corrupt(path, number, f"event {envelope.seq} is where event {number} should be")
     return envelope
 
 

@@ -213,7 +213,7 @@ class RegionHttp:
         )
 
 
-_NETWORK_HINT: Final = "look at the way from here to the API's port (4646): routes, firewall, load balancer"
+_NETWORK_HINT: Final = "check the network from here to the API's port (4646): routes, firewall, load balancer"
 _LEADER_HINT: Final = "its servers are electing a leader, or have lost their quorum: nomad server members"
 
 

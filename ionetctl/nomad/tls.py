@@ -81,7 +81,7 @@ def _trust_hint(verify_code: int, server_name: str) -> str:
         return f"it must bear {server_name}; look at api and tls.server_name: is this the right region?"
     if verify_code in _OUT_OF_TIME:
         return "renew the server's certificate, and look at this machine's clock"
-    return "tls.ca must hold the CA of this region; if it does, somebody else answers there"
+    return "tls.ca must hold the CA of this region; if it does, another server answers there"
 
 
 def _ssl_error(error: BaseException | None) -> ssl.SSLError | None:

@@ -42,7 +42,7 @@ class ClientOptions:
         return cls(cast("SSHClientConfig", loaded))  # annotated as its base class
 
     def text(self, option: str, default: str | None = None) -> str | None:
-        """The value of an option that takes one."""
+        """The value of an option that takes a single value."""
         value = self._config.get(option, default)
         return value if isinstance(value, str) else None
 
@@ -62,9 +62,9 @@ class ClientOptions:
 
 
 def host_line_matcher(patterns: str) -> Callable[[str], bool]:
-    """What tells whether a name matches the patterns of a ``Host`` line (``asyncssh.pattern.WildcardPatternList``).
+    """A function that returns whether a name matches the patterns of a ``Host`` line (``asyncssh.pattern.WildcardPatternList``).
 
-    The parser's own class, so that the answer is the parser's.
+    The parser's own class, so that the result is the parser's.
     """
     return WildcardPatternList(",".join(patterns.split())).matches
 
@@ -85,7 +85,7 @@ def certified_key_data(certificate: asyncssh.SSHCertificate) -> bytes:
 
 
 def has_certificate(pair: asyncssh.SSHKeyPair) -> bool:
-    """Whether a key pair, an agent's for one, comes with a certificate (``SSHKeyPair.has_cert``)."""
+    """Whether a key pair, such as an agent's, has a certificate (``SSHKeyPair.has_cert``)."""
     return pair.has_cert
 
 

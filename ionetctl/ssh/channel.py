@@ -98,7 +98,7 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
 
     def exit_signal_received(self, signal: str, core_dumped: bool, msg: str, lang: str) -> None:  # noqa: ARG002, FBT001  (asyncssh's signature)
         """A signal ended the command."""
-        hint = "out of memory, a shutdown, or somebody's kill: see the host's journal"
+        hint = "out of memory, a shutdown, or a kill by hand: see the host's journal"
         self.fail(HostFailedError("killed_by_signal", f"the command was ended by SIG{signal[:16]}", hint))
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -245,7 +245,7 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
         if now >= self._deadline:
             what = f"did not end within {self._command.timeout_s:g} s"
         else:
-            what = f"neither said nor took a byte for {self._command.idle_s:g} s"
+            what = f"neither wrote nor read a byte for {self._command.idle_s:g} s"
         hint = "the host may hang or be overloaded: look by hand; --timeout allows more time"
         return HostUnreachableError("step_timeout", f"the command {what}", hint, transient=True)
 

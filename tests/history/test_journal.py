@@ -136,8 +136,8 @@ async def test_resuming_cuts_off_a_torn_line(tmp_path: Path, text: bytes, last: 
 
 CORRUPT = [
     pytest.param(lines(1, 1) + b"{}\n" + lines(3, 3), ":2: not an event", id="no-event"),
-    pytest.param(lines(1, 1) + lines(3, 3), ":2: event 3 stands where 2 should", id="gap"),
-    pytest.param(lines(1, 1) + lines(1, 1), ":2: event 1 stands where 2 should", id="twice"),
+    pytest.param(lines(1, 1) + lines(3, 3), ":2: event 3 is where event 2 should be", id="gap"),
+    pytest.param(lines(1, 1) + lines(1, 1), ":2: event 1 is where event 2 should be", id="twice"),
     pytest.param(lines(1, 1).replace(b"event/1", b"event/2"), ":1: an event of another schema", id="schema"),
     pytest.param(b"\xff\n", ":1: not an event", id="bytes"),
 ]

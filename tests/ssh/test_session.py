@@ -239,7 +239,7 @@ async def test_silence_is_bounded(rig: Rig) -> None:
     async with rig.session() as (session, _):
         error = await failure(session, shell("echo one; exec sleep 30", idle_s=0.3))
     assert (error.code, error.exit_code, error.transient) == ("step_timeout", 4, True)
-    assert "neither said nor took a byte for 0.3 s" in error.message
+    assert "neither wrote nor read a byte for 0.3 s" in error.message
 
 
 async def test_trickle_is_bounded(rig: Rig) -> None:

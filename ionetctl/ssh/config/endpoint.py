@@ -85,9 +85,9 @@ class EndpointResolver:
         alias = config.text("HostKeyAlias")
         name = config.text("Hostname") or address
         port = ssh.port or config.number("Port", DEFAULT_PORT)
-        place = f"{name}:{port}"
-        if place in seen or len(seen) > LONGEST_CHAIN:
-            raise _jump_loop((*seen, place))
+        address_and_port = f"{name}:{port}"
+        if address_and_port in seen or len(seen) > LONGEST_CHAIN:
+            raise _jump_loop((*seen, address_and_port))
         identities = ssh.identities or config.texts("IdentityFile") or ()
         certificates = (ssh.certificate,) if ssh.certificate else config.texts("CertificateFile") or ()
         return Endpoint(
@@ -106,7 +106,7 @@ class EndpointResolver:
             agent_path=self._agent_path(config) if ssh.agent else None,
             is_agent_limited=config.is_set("IdentitiesOnly"),
             proxy_command=None if jumps else config.text("ProxyCommand"),
-            through=self._chain(jumps, ssh, (*seen, place)),
+            through=self._chain(jumps, ssh, (*seen, address_and_port)),
         )
 
     def _chain(
@@ -155,10 +155,10 @@ def _proxy_jumps(config: ClientOptions) -> tuple[Jump, ...]:
         raise ConfigurationError("ssh_config_invalid", message, "write [user@]host[:port],…") from error
 
 
-def _jump_loop(places: tuple[str, ...]) -> ConfigurationError:
+def _jump_loop(visited: tuple[str, ...]) -> ConfigurationError:
     return ConfigurationError(
         "jump_loop",
-        f"the jump hosts of {places[0]} lead in a circle: {' → '.join(places)}",
+        f"the jump hosts of {visited[0]} lead in a circle: {' → '.join(visited)}",
         "correct ssh: {jump: …} in the inventory, or ProxyJump in ~/.ssh/config",
     )
 
