@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from ionetctl.core.errors import HostError, HostFailedError
 from ionetctl.facts.report_lines import APPLY_REPORTS, Failed, LogLine, NodeReported, Report, Step
-from ionetctl.host.dialogue import DialogueKind, HostDialogue, Opening, hold_dialogue
+from ionetctl.host.dialogue import DialogueKind, HostDialogue, hold_dialogue
 from ionetctl.verification.log_diagnosis import diagnose
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from ionetctl.core.model.names import NodeId
     from ionetctl.core.ports import Session
+    from ionetctl.host.dependencies import Dependencies
     from ionetctl.plan.payload import Payload
 
 LOG_LINES: Final = 40
@@ -43,6 +44,7 @@ KIND: Final = DialogueKind(
     reports=APPLY_REPORTS,
     hints=HINTS,
     awaits_answers=True,
+    idle_s=lambda limits: limits.idle_s + 2 * limits.step_s,  # while the region is asked
     limit_bytes=1024 * 1024,
 )
 
@@ -99,7 +101,7 @@ class ApplyDialogue:
 
 async def apply_payload(
     session: Session,
-    opening: Opening,
+    dependencies: Dependencies,
     payload: Payload,
     on_step: Callable[[str], Awaitable[None]],
     lead: Callable[[ApplyDialogue], Awaitable[_Result]],
@@ -110,7 +112,7 @@ async def apply_payload(
     ``lead``, the host or the connection raise.
     """
     return await hold_dialogue(
-        session, opening, KIND, payload, lambda dialogue: lead(ApplyDialogue(dialogue, on_step))
+        session, dependencies, KIND, payload, lambda dialogue: lead(ApplyDialogue(dialogue, on_step))
     )
 
 

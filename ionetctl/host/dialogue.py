@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from ionetctl.core.errors import HostError, HostFailedError, HostLockedError, IonetctlError
 from ionetctl.core.ports import Command
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 
     from ionetctl.core.ports import Completed, Session
-    from ionetctl.host.dependencies import Dependencies
+    from ionetctl.host.dependencies import Deadlines, Dependencies
 
 ERROR_LINE_CHARS: Final = 200
 
@@ -41,36 +41,10 @@ class Archive(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Opening:
-    """How the exec begins: the script that takes the lock, who takes it, and the deadlines in seconds."""
-
-    receive_script: str
-    nonce: str
-    rollout: str
-    owner: str
-    started_at: str
-    timeout_s: float
-    idle_s: float
-
-    @classmethod
-    def of(cls, dependencies: Dependencies, idle_s: float) -> Self:
-        """The opening of a new dialogue in this rollout; ``idle_s`` bounds the host's silence."""
-        return cls(
-            dependencies.scripts.receive,
-            secrets.token_hex(NONCE_BYTES),
-            dependencies.rollout,
-            dependencies.owner,
-            dependencies.started_at,
-            timeout_s=dependencies.deadlines.apply_s,
-            idle_s=idle_s,
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class DialogueKind:
     """What is not the same in an apply and a preparation: reports, hints, and whether the host awaits answers.
 
-    ``code`` stands for a failure that has no code of its own. A host that awaits answers is given the time to tidy up
+    ``code`` stands for a failure that has no code of its own, ``idle_s`` is how long the host may be silent. A host that awaits answers is given the time to tidy up
     when the controller fails; one that awaits none has its input closed after the archive, and is left at once.
     """
 
@@ -79,6 +53,7 @@ class DialogueKind:
     reports: ReportTable
     hints: Mapping[str, str]
     awaits_answers: bool
+    idle_s: Callable[[Deadlines], float]
     limit_bytes: int
 
     def failure(self, code: str, message: str) -> HostError:
@@ -145,16 +120,21 @@ class HostDialogue:
 
 async def hold_dialogue(
     session: Session,
-    opening: Opening,
+    dependencies: Dependencies,
     kind: DialogueKind,
     archive: Archive,
     lead: Callable[[HostDialogue], Awaitable[_Result]],
 ) -> _Result:
     """What ``lead`` returns, having led the dialogue to its end. Raises what ``lead``, the host or the connection raise."""
-    dialogue = HostDialogue(kind, opening.nonce, archive)
+    nonce = secrets.token_hex(NONCE_BYTES)
+    dialogue = HostDialogue(kind, nonce, archive)
+    identity = (nonce, dependencies.rollout, dependencies.owner, dependencies.started_at)
+    argv = ("sh", "-c", dependencies.scripts.receive, "sh", *identity, str(archive.size_bytes))
+    limits = dependencies.deadlines
+    command = Command(argv, limits.apply_s, kind.idle_s(limits), kind.limit_bytes)
     outcome: _Result | IonetctlError
     async with asyncio.TaskGroup() as tasks:
-        running = tasks.create_task(_run(session, opening, kind, archive.size_bytes, dialogue))
+        running = tasks.create_task(_run(session, command, kind, dialogue))
         try:
             outcome = await lead(dialogue)
         except IonetctlError as error:
@@ -168,12 +148,7 @@ async def hold_dialogue(
     return outcome
 
 
-async def _run(
-    session: Session, opening: Opening, kind: DialogueKind, size_bytes: int, dialogue: HostDialogue
-) -> None:
-    identity = (opening.nonce, opening.rollout, opening.owner, opening.started_at, str(size_bytes))
-    argv = ("sh", "-c", opening.receive_script, "sh", *identity)
-    command = Command(argv, opening.timeout_s, opening.idle_s, kind.limit_bytes)
+async def _run(session: Session, command: Command, kind: DialogueKind, dialogue: HostDialogue) -> None:
     try:
         completed = await session.run(command, dialogue.stdin(), dialogue.take_line)
     except IonetctlError as error:  # of the host, the connection, or the archive on this side

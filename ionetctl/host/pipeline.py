@@ -18,7 +18,6 @@ from ionetctl.core.model.outcome import Outcome, Result
 from ionetctl.host import outcomes
 from ionetctl.host.apply_session import apply_payload
 from ionetctl.host.confirm_node import NodeConfirmation, confirm_node
-from ionetctl.host.dialogue import Opening
 from ionetctl.host.planned_host import Mark, PlannedHost
 from ionetctl.host.planner import Planner
 from ionetctl.host.prepare import Preparer
@@ -203,9 +202,7 @@ class Pipeline:
         async def on_step(name: str) -> None:
             await self._deps.emit(StepStarted(host=host.name, step="apply", attempt=attempt, detail=name))
 
-        limits = self._deps.deadlines
-        opening = Opening.of(self._deps, limits.idle_s + 2 * limits.step_s)
-        return await apply_payload(session, opening, payload, on_step, confirmation.lead)
+        return await apply_payload(session, self._deps, payload, on_step, confirmation.lead)
 
     async def _retried(
         self, host: Host, step: str, attempts: _Attempts, work: Callable[[int], Awaitable[_Result]]

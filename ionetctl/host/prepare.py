@@ -20,7 +20,7 @@ from ionetctl.core.events import HostPrepared, HostRebooting, StepStarted
 from ionetctl.core.ports import Command
 from ionetctl.facts.report_lines import PREPARE_REPORTS, Changed, Done, Failed, RebootNeeded, Step
 from ionetctl.host import apply_session
-from ionetctl.host.dialogue import DialogueKind, Opening, hold_dialogue, last_error_line
+from ionetctl.host.dialogue import DialogueKind, hold_dialogue, last_error_line
 from ionetctl.plan.packages import packages_for
 from ionetctl.plan.payload import record_line
 from ionetctl.plan.prepare_steps import needed, steps
@@ -64,6 +64,7 @@ KIND: Final = DialogueKind(
     reports=PREPARE_REPORTS,
     hints=apply_session.HINTS | HINTS,
     awaits_answers=False,
+    idle_s=lambda limits: INSTALL_LIMIT_S + limits.idle_s,
     limit_bytes=LIMIT_BYTES,
 )
 
@@ -135,11 +136,10 @@ class Preparer:
         self, session: Session, surveyed: Surveyed, changes: Sequence[Change], attempt: int
     ) -> str | None:
         """Why the host must be rebooted, or ``None`` where it need not."""
-        opening = Opening.of(self._deps, INSTALL_LIMIT_S + self._deps.deadlines.idle_s)
         payload = self._payload(surveyed, changes)
         host = surveyed.host
         return await hold_dialogue(
-            session, opening, KIND, payload, lambda dialogue: self._follow(dialogue, host, attempt)
+            session, self._deps, KIND, payload, lambda dialogue: self._follow(dialogue, host, attempt)
         )
 
     def _payload(self, surveyed: Surveyed, changes: Sequence[Change]) -> PreparePayload:

@@ -21,7 +21,6 @@ from ionetctl.core.model.names import RolloutId
 from ionetctl.core.model.plan import BundleFile, Kind
 from ionetctl.facts.report_lines import AwaitToken, AwaitVerdict, Done
 from ionetctl.host.apply_session import HINTS, LOG_LINES, ApplyDialogue, apply_payload
-from ionetctl.host.dialogue import Opening
 from ionetctl.plan.bundle import sha256
 from ionetctl.plan.payload import Payload
 from tests.support.fakes import (
@@ -32,8 +31,13 @@ from tests.support.fakes import (
     VERDICT,
     WITH_TOKEN,
     WITHOUT_TOKEN,
+    Emitted,
+    FakeConnector,
     FakeHost,
+    FakeIssuer,
+    FakeRegion,
     Line,
+    dependencies,
 )
 from tests.support.sample import NODE_ID, NOMAD
 
@@ -42,7 +46,7 @@ if TYPE_CHECKING:
 
     from ionetctl.core.ports import Completed
 
-OPENING = Opening("# receive.sh\n", "abcdef", "r-1", "ops@ctl", "2026-11-23T01:00:00Z", 3600.0, 300.0)
+DEPENDENCIES = dependencies(RolloutId("r-1"), FakeConnector({}), FakeRegion(), FakeIssuer(), Emitted())
 CONTENT = b"plugin\n" * 30_000
 PAYLOAD = Payload(
     RolloutId("r-1"),
@@ -80,7 +84,7 @@ class Apply:
         return dialogue.node_id
 
     async def run(self) -> str | None:
-        return await apply_payload(self.host, OPENING, self.payload, self.on_step, self.confirm)
+        return await apply_payload(self.host, DEPENDENCIES, self.payload, self.on_step, self.confirm)
 
     async def failure(self) -> IonetctlError:
         with pytest.raises(IonetctlError) as caught:
@@ -99,20 +103,10 @@ async def test_host_is_addressed_with_lock_and_size() -> None:
     """The command names who holds the lock and how many bytes will come."""
     apply = Apply(*WITHOUT_TOKEN)
     await apply.run()
-    command = apply.host.commands[0]
-    size = str(PAYLOAD.size_bytes)
-    assert command.argv == (
-        "sh",
-        "-c",
-        "# receive.sh\n",
-        "sh",
-        "abcdef",
-        "r-1",
-        "ops@ctl",
-        "2026-11-23T01:00:00Z",
-        size,
-    )
-    assert (command.timeout_s, command.idle_s) == (3600.0, 300.0)
+    (command,) = apply.host.commands
+    identity = ("r-1", "ops@ctl", "2026-11-23T01:12:26+00:00", str(PAYLOAD.size_bytes))
+    assert command.argv == ("sh", "-c", "# receive.sh\n", "sh", command.argv[4], *identity)
+    assert (command.timeout_s, command.idle_s, command.limit_bytes) == (3600.0, 300.0, 1024 * 1024)
 
 
 async def test_payload_arrives_whole() -> None:
@@ -248,7 +242,7 @@ async def test_host_tidies_up_before_the_error_goes_on(error: IonetctlError) -> 
         raise error
 
     with pytest.raises(IonetctlError) as caught:
-        await apply_payload(apply.host, OPENING, PAYLOAD, apply.on_step, lead)
+        await apply_payload(apply.host, DEPENDENCIES, PAYLOAD, apply.on_step, lead)
     assert (caught.value, apply.host.heard) == (error, [None])
 
 
@@ -272,7 +266,9 @@ async def test_cancelled_apply_ends_its_run() -> None:
             raise AssertionError
 
     apply = Apply()
-    task = asyncio.create_task(apply_payload(Hanging(()), OPENING, PAYLOAD, apply.on_step, apply.confirm))
+    task = asyncio.create_task(
+        apply_payload(Hanging(()), DEPENDENCIES, PAYLOAD, apply.on_step, apply.confirm)
+    )
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

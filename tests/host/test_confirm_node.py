@@ -14,7 +14,6 @@ from ionetctl.core.model.plan import Plan
 from ionetctl.host.apply_session import apply_payload
 from ionetctl.host.confirm_node import FIRST_TIMEOUT_S, NodeConfirmation
 from ionetctl.host.dependencies import Deadlines
-from ionetctl.host.dialogue import Opening
 from ionetctl.host.planned_host import Mark, PlannedHost
 from ionetctl.host.survey import Surveyed
 from ionetctl.plan.payload import Payload
@@ -87,9 +86,9 @@ class Stage:
         return await NodeConfirmation(deps, planned).lead(dialogue)
 
     async def run(self) -> NodeView:
-        opening = Opening("", "abcdef", "r-1", "ops@ctl", "now", 1.0, 1.0)
-        payload = Payload(RolloutId("r-1"), b"#")
-        return await apply_payload(self.fake, opening, payload, self.on_step, self.lead)
+        rollout = RolloutId("r-1")
+        made = dependencies(rollout, FakeConnector({}), self.region, FakeIssuer(), self.emit)
+        return await apply_payload(self.fake, made, Payload(rollout, b"#"), self.on_step, self.lead)
 
     async def on_step(self, name: str) -> None:
         pass
