@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from ionetctl.gpu import standard_name
-from ionetctl.gpu.models import MODELS
+from ionetctl.gpu.model_table import MODELS
 from ionetctl.gpu.short_forms import VARIANTS
 
 ROOT: Final = Path(__file__).parents[1]

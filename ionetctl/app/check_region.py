@@ -19,7 +19,7 @@ from ionetctl.credentials.pki import check_client_pair
 from ionetctl.credentials.secrets import SecretStore
 from ionetctl.inventory.load import load_inventory
 from ionetctl.nomad import CallLimits, NomadRegion
-from ionetctl.placement.readiness import Certificate, Inspection, Silence, guests
+from ionetctl.placement.readiness import Certificate, Inspection, UnansweredRegion, region_hosts
 from ionetctl.placement.region_choice import candidates
 from ionetctl.plan.bundle import SUFFIX_CHARACTERS
 
@@ -40,7 +40,7 @@ _SUFFIX: Final = re.compile(rf"-[0-9a-f]{{{SUFFIX_CHARACTERS}}}\Z")
 
 async def inspect_regions(
     source: str, chosen: Sequence[str], settings: Settings
-) -> tuple[Inspection | Silence, ...]:
+) -> tuple[Inspection | UnansweredRegion, ...]:
     """What is found of each region of an inventory, or of those ``chosen``, in the inventory's order.
 
     Raises ``ConfigurationError`` for inventory and secrets, ``UsageError`` (``region_unknown``).
@@ -62,14 +62,14 @@ def _chosen(inventory: Inventory, chosen: Sequence[str]) -> list[RegionName]:
 
 async def _inspect(
     inventory: Inventory, settings: RegionSettings, secrets: SecretStore, clock: Clock
-) -> Inspection | Silence:
+) -> Inspection | UnansweredRegion:
     check_client_pair(settings, secrets.reveal, clock.now())
     try:
         async with NomadRegion.open(settings, secrets.reveal, PATIENCE) as region:
             status = await region.status()
             nodes = await region.nodes()
     except (RegionError, TrustError) as error:
-        return Silence(settings.name, error.code, error.message, error.hint, error.exit_code)
+        return UnansweredRegion(settings.name, error.code, error.message, error.hint, error.exit_code)
     return _inspection(inventory, settings, status, nodes, clock)
 
 
@@ -88,7 +88,7 @@ def _inspection(
         settings=settings,
         status=status,
         nodes=Counter(view.status for view in nodes),
-        guests=guests(hosts, settings.name, _undecided(inventory, settings.name), frozenset(known)),
+        hosts=region_hosts(hosts, settings.name, _undecided(inventory, settings.name), frozenset(known)),
         certificates=tuple(_certificates(settings, status)),
         nomad_version=inventory.nomad.version,
         at=clock.now(),

@@ -31,7 +31,8 @@ from ionetctl.placement.region_choice import candidates
 from ionetctl.plan.bundle import SUFFIX_CHARACTERS
 from ionetctl.summary.fleet import READY, UNKNOWN, NodeStatus, StatusReport, Verdict, VerifyReport
 from ionetctl.verification import gpu_evidence
-from ionetctl.verification.registrar import ELIGIBLE, Expectation, find_stamped, judge
+from ionetctl.verification.expectation import ELIGIBLE, Expectation, check_node
+from ionetctl.verification.stamped_nodes import find_stamped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -266,8 +267,10 @@ async def _verdict(region: NomadRegion, found: _Found, holding: _Holding, *, rel
         message = "the region has no node of this name"
         return found.verdict(HostUnverifiedError("not_registered", message, "enrol the host"))
     is_held = view is not None and view.eligibility != ELIGIBLE and view.id in holding.nodes
-    due = Expectation(host.node_pool, host.datacenter, gpu_evidence.gpus_due(host), may_be_ineligible=is_held)
-    word = judge(view, due)
+    due = Expectation(
+        host.node_pool, host.datacenter, gpu_evidence.expected_gpu_count(host), may_be_ineligible=is_held
+    )
+    word = check_node(view, due)
     reason = word if isinstance(word, HostUnverifiedError) else gpu_evidence.shortfall(host, word)
     if reason is not None or isinstance(word, HostUnverifiedError):
         return found.verdict(reason)

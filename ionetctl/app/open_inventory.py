@@ -22,9 +22,10 @@ from ionetctl.host.dependencies import RegionTools
 from ionetctl.inventory.load import load_inventory
 from ionetctl.inventory.select import select_hosts
 from ionetctl.nomad import NomadRegion
+from ionetctl.placement.compatibility import check_region
 from ionetctl.placement.region_choice import candidates
 from ionetctl.plan.bundle import Subject, wants_gpus
-from ionetctl.verification.registrar import Registrar, check_region
+from ionetctl.verification.registrar import Registrar
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Mapping

@@ -12,7 +12,7 @@ from ionetctl.cli.output import CommandResult, failure_of
 from ionetctl.core.errors import ExitCode, IonetctlError, UsageError
 from ionetctl.core.events import encode
 from ionetctl.report.json import document
-from ionetctl.summary.rollout_summary import SummaryFold
+from ionetctl.summary.summary_fold import SummaryFold
 from ionetctl.ui import phrases
 from ionetctl.ui.console import can_redraw
 from ionetctl.ui.live.plain import PlainLines

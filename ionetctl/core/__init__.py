@@ -1,1 +1,1 @@
-"""What everything speaks in: records, events, errors, ports, settings."""
+"""Records, events, errors, ports and settings that all folders share."""

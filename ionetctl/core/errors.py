@@ -1,4 +1,4 @@
-"""Everything that can go wrong, as one tree, and the exit code that each kind earns.
+"""All errors, as one tree, and the exit code of each kind.
 
     IonetctlError
     ├── UsageError                 exit 2   the command line cannot be carried out
@@ -6,11 +6,11 @@
     ├── TrustError                 exit 6   a host key, certificate, signature or checksum does not match
     ├── RegionError                exit 8   a region's API refused or did not answer
     ├── LockedError                exit 7   another rollout holds these hosts
-    └── HostError                           what went wrong with one host; becomes an Outcome
-        ├── HostUnreachableError   exit 4   no conversation could be had
-        ├── HostFailedError        exit 5   the host said no, or what it did was wrong
+    └── HostError                           an error of one host; becomes an Outcome
+        ├── HostUnreachableError   exit 4   no connection, or it was lost
+        ├── HostFailedError        exit 5   the host refused, or a program on it failed
         ├── HostTrustError         exit 6   its key is unknown or another one
-        ├── HostLockedError        exit 7   another rollout is at work on it
+        ├── HostLockedError        exit 7   another rollout is changing it
         └── HostUnverifiedError    exit 8   installed, but the region does not confirm it
 
 Adapters translate foreign exceptions into these, and nobody else does. A code is stable snake_case that users
@@ -49,16 +49,16 @@ WORST_FIRST: tuple[ExitCode, ...] = (
     ExitCode.UNVERIFIED,
     ExitCode.UNREACHABLE,
 )
-"""Which code a rollout ends with when its hosts end differently (contract: 6, then 10, 7, 5, 8, 4)."""
+"""The order in which a rollout takes its exit code from its hosts' (6, then 10, 7, 5, 8, 4)."""
 
 
 def worst(codes: set[ExitCode]) -> ExitCode:
-    """The code to end with when hosts ended with ``codes``; 0 when none of them is a failure."""
+    """The exit code for hosts with ``codes``; 0 where none of them is a failure."""
     return next((code for code in WORST_FIRST if code in codes), ExitCode.OK)
 
 
 class IonetctlError(Exception):
-    """A mistake or misfortune that has a name, as opposed to a bug in ionetctl."""
+    """An expected error with a code, as opposed to a bug in ionetctl."""
 
     exit_code: ExitCode = ExitCode.BUG
 
@@ -79,19 +79,19 @@ class UsageError(IonetctlError):
 
 
 class ConfigurationError(IonetctlError):
-    """What the user gave us is wrong, and no host was touched."""
+    """Inventory, settings, templates or artifacts are wrong; no host was changed."""
 
     exit_code = ExitCode.CONFIGURATION
 
 
 class TrustError(IonetctlError):
-    """Something is not what it was pinned, signed or hashed to be."""
+    """A key, certificate, signature or digest does not match."""
 
     exit_code = ExitCode.TRUST
 
 
 class RegionError(IonetctlError):
-    """A region's API refused, answered nonsense, or did not answer within its retries."""
+    """A region's API refused, gave an invalid answer, or did not answer within the retries."""
 
     exit_code = ExitCode.UNVERIFIED
 
@@ -103,11 +103,10 @@ class LockedError(IonetctlError):
 
 
 class HostError(IonetctlError):
-    """What went wrong with one host.
+    """An error of one host.
 
-    ``transient`` says that the same step may well succeed a moment later, so that a retry is worth its cost;
-    it is never set where authentication was refused. ``step`` is set where a part of the pipeline knows
-    better than its caller in which step the error happened.
+    ``transient``: the step may succeed when it is retried; never set where authentication was refused. ``step`` is set
+    where the error belongs to another step than the one that its caller carries out.
     """
 
     exit_code = ExitCode.FAILED
@@ -122,13 +121,13 @@ class HostError(IonetctlError):
 
 
 class HostUnreachableError(HostError):
-    """No conversation with the host could be had or kept up."""
+    """The host could not be connected to, or the connection was lost."""
 
     exit_code = ExitCode.UNREACHABLE
 
 
 class HostFailedError(HostError):
-    """The host refused, or what ran on it failed."""
+    """The host refused, or a program on it failed."""
 
     exit_code = ExitCode.FAILED
 
@@ -140,7 +139,7 @@ class HostTrustError(HostError):
 
 
 class HostLockedError(HostError):
-    """Another rollout is at work on this host."""
+    """Another rollout is changing this host."""
 
     exit_code = ExitCode.LOCKED
 

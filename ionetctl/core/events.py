@@ -1,8 +1,8 @@
-"""What happens in a rollout, as one union of small records, to and from JSON.
+"""The events of a rollout, as one union of small records, to and from JSON.
 
-Events are the only account of a rollout: journal, catalog, screen, reports and ``rollouts show`` are folds of them,
-live or replayed. They are written before what they announce is done, they carry no secret, and every text of a host
-in them has been made harmless already. The JSON form of ``Envelope`` is the contract's ``ionetctl.event/1``.
+Journal, catalog, screen, reports and ``rollouts show`` are all made from events, live or replayed. An event is written
+before the action that it announces; it has no secret, and texts of hosts in it are sanitized. The JSON form of
+``Envelope`` is the schema ``ionetctl.event/1``.
 """
 
 from __future__ import annotations
@@ -73,14 +73,14 @@ class RolloutStarted(Event, tag="rollout_started", frozen=True, kw_only=True):
 
 
 class RolloutResumed(Event, tag="rollout_resumed", frozen=True, kw_only=True):
-    """The rollout goes on in another process; ``done`` hosts are not looked at again."""
+    """The rollout is resumed in another process; the ``done`` hosts are not surveyed again."""
 
     owner: str
     done: int
 
 
 class RegionChecked(Event, tag="region_checked", frozen=True, kw_only=True):
-    """A region answered; ``enforcement`` is ``None`` where we may not look."""
+    """A region answered; ``enforcement`` is ``None`` where our token may not read it."""
 
     region: RegionName
     server_version: str
@@ -88,7 +88,7 @@ class RegionChecked(Event, tag="region_checked", frozen=True, kw_only=True):
 
 
 class HostKeyAccepted(Event, tag="host_key_accepted", frozen=True, kw_only=True):
-    """``--accept-new`` took a key on first sight."""
+    """``--accept-new`` accepted the key of a host that was unknown."""
 
     fingerprint: str
     known_as: str
@@ -106,7 +106,7 @@ class StepStarted(Event, tag="step_started", frozen=True, kw_only=True):
 
 
 class StepFinished(Event, tag="step_finished", frozen=True, kw_only=True):
-    """A host left a step well."""
+    """A host completed a step."""
 
     step: str
     attempt: int
@@ -114,7 +114,7 @@ class StepFinished(Event, tag="step_finished", frozen=True, kw_only=True):
 
 
 class StepRetried(Event, tag="step_retried", frozen=True, kw_only=True):
-    """A step failed in a way that may pass; it is tried again after ``delay_s`` seconds."""
+    """A step failed with a transient error; it is retried after ``delay_s`` seconds."""
 
     step: str
     attempt: int
@@ -124,7 +124,7 @@ class StepRetried(Event, tag="step_retried", frozen=True, kw_only=True):
 
 
 class HostSurveyed(Event, tag="host_surveyed", frozen=True, kw_only=True):
-    """The survey's short form, with what it makes us say."""
+    """The survey's result in short, and the findings of the checks."""
 
     os: str
     architecture: str
@@ -139,13 +139,13 @@ class HostSurveyed(Event, tag="host_surveyed", frozen=True, kw_only=True):
 
 
 class HostJudged(Event, tag="host_judged", frozen=True, kw_only=True):
-    """What only the whole fleet, or its region, shows of a host: doubles, odd clocks, names taken."""
+    """Findings of a host that only the whole fleet or its region shows: duplicates, deviating clocks, names in use."""
 
     findings: tuple[Finding, ...]
 
 
 class HostPlaced(Event, tag="host_placed", frozen=True, kw_only=True):
-    """``region: auto`` was settled for a host; ``reasons`` are for people, the decisive one first."""
+    """A host with ``region: auto`` was placed in a region; ``reasons`` are text, the decisive one first."""
 
     region: RegionName
     reasons: tuple[str, ...]
@@ -159,13 +159,13 @@ class HostPrepared(Event, tag="host_prepared", frozen=True, kw_only=True):
 
 
 class HostRebooting(Event, tag="host_rebooting", frozen=True, kw_only=True):
-    """A host reboots because a preparation needs it; it is waited for."""
+    """A host reboots because a preparation requires it; the rollout waits for it."""
 
     reason: str
 
 
 class NodeHeld(Event, tag="node_held", frozen=True, kw_only=True):
-    """A node stays ineligible because it falls short of what was promised."""
+    """A node stays ineligible because it does not show what the inventory promises."""
 
     node_id: NodeId
     code: str
@@ -173,22 +173,22 @@ class NodeHeld(Event, tag="node_held", frozen=True, kw_only=True):
 
 
 class NodeReleased(Event, tag="node_released", frozen=True, kw_only=True):
-    """A node that ionetctl held proved its GPUs and was made eligible."""
+    """A node that ionetctl held shows its GPUs and was made eligible."""
 
     node_id: NodeId
 
 
 class HostPlanned(Event, tag="host_planned", frozen=True, kw_only=True):
-    """What would be, or will be, done on a host."""
+    """The changes that will be made on a host, or would be with ``--check``."""
 
     changes: tuple[Change, ...]
     stamp: str
     diffs: tuple[FileDiff, ...] = ()
-    """Only where ``--diff`` asked for them."""
+    """Only with ``--diff``."""
 
 
 class TokenMinted(Event, tag="token_minted", frozen=True, kw_only=True):
-    """An introduction token was minted for a host; ``expires_at`` is RFC 3339."""
+    """An introduction token was issued for a host; ``expires_at`` is RFC 3339."""
 
     expires_at: str
 
@@ -202,7 +202,7 @@ class HostConfirmed(Event, tag="host_confirmed", frozen=True, kw_only=True):
 
 
 class HostFinished(Event, tag="host_finished", frozen=True, kw_only=True):
-    """How a host ended. The last event about it, unless the rollout is resumed."""
+    """A host's outcome. The last event about it, unless the rollout is resumed."""
 
     outcome: Outcome
     node_pool: str = "default"
@@ -220,7 +220,7 @@ class WaveStarted(Event, tag="wave_started", frozen=True, kw_only=True):
 
 
 class WaveFinished(Event, tag="wave_finished", frozen=True, kw_only=True):
-    """A wave is through."""
+    """A wave ended."""
 
     index: int
     of: int
@@ -228,20 +228,20 @@ class WaveFinished(Event, tag="wave_finished", frozen=True, kw_only=True):
 
 
 class RolloutStopped(Event, tag="rollout_stopped", frozen=True, kw_only=True):
-    """The rollout ends before its hosts do: too many failures, a signal, a broken region."""
+    """The rollout stopped before all hosts were done: too many failures, a signal, a broken region."""
 
     code: str
     message: str
 
 
 class RolloutFinished(Event, tag="rollout_finished", frozen=True, kw_only=True):
-    """The last event of a process's part in a rollout."""
+    """The last event of a process that carries out a rollout."""
 
     exit_code: int
 
 
 class Warned(Event, tag="warned", frozen=True, kw_only=True):
-    """Something the admin should know and that stops nothing."""
+    """A warning; the rollout goes on."""
 
     code: str
     message: str
@@ -297,7 +297,7 @@ _head_decoder = msgspec.json.Decoder(_Head)
 
 
 def encode(envelope: Envelope) -> bytes:
-    """The envelope as one line of JSON without the line break, flat as the contract has it."""
+    """The envelope as one line of JSON without line break: one flat object."""
     head = _encoder.encode(_Head(SCHEMA, envelope.seq, envelope.time))
     body = _encoder.encode(envelope.event)
     return head[:-1] + b"," + body[1:]
@@ -306,7 +306,7 @@ def encode(envelope: Envelope) -> bytes:
 def decode(line: bytes) -> Envelope:
     """The envelope of one line of a journal.
 
-    Raises ``ValueError`` for anything that is no event of this schema, a torn line included.
+    Raises ``ValueError`` for anything that is not an event of this schema, an incomplete line included.
     """
     try:
         head = _head_decoder.decode(line)

@@ -1,7 +1,7 @@
-"""Where things lie on a host, as the contract fixes it: where an admin who knows Nomad looks.
+"""Paths on hosts, where an admin who knows Nomad expects them; users rely on them.
 
-The scripts in ``remote/`` carry the same paths; a test holds the two together. Every path is taken below
-``$IONET_ROOT`` there, which is empty on a real host and a folder on a rehearsal one.
+The scripts in ``remote/`` have the same paths; a test compares both. There every path is below ``$IONET_ROOT``, which is
+empty on a real host and a directory in a rehearsal.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ UNIT: Final = f"/etc/systemd/system/{UNIT_NAME}"
 OUR_DIR: Final = "/var/lib/ionet"
 MANIFEST: Final = f"{OUR_DIR}/manifest"
 STAMP_KEY: Final = "unique.ionet_bundle"
-"""Nomad leaves meta that begins with ``unique.`` out of a node's computed class: else each node would be a class of its own."""
+"""Nomad leaves meta with the prefix ``unique.`` out of a node's computed class; otherwise each node would have its own class."""
 ADMISSION_KEY: Final = "ionet_admission"
-"""In a node's meta: whether ionetctl keeps the node from having jobs. Static it says ``HELD``, for new nodes."""
+"""In a node's meta: whether ionetctl keeps jobs from the node. The static value is ``HELD``, for new nodes."""
 ADMISSION_REASON_KEY: Final = "ionet_admission_reason"
 HELD: Final = "held"
 RELEASED: Final = "released"
 
 
 def nomad_program(version: str) -> str:
-    """Where a Nomad release's executable lies."""
+    """The path of a Nomad release's executable."""
     return f"{RELEASES_DIR}/{version}/nomad"
 
 
 def device_plugin_program(version: str) -> str:
-    """Where a device plugin release's executable lies; its file name must be the plugin block's label."""
+    """The path of a device plugin release's executable; the file name must be the plugin block's label."""
     return f"{RELEASES_DIR}/{DEVICE_PLUGIN}-{version}/{DEVICE_PLUGIN}"

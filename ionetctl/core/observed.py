@@ -1,7 +1,6 @@
-"""What a host was seen to have, piece by piece: the records that ``model.Facts`` is made of. No I/O, no parsing.
+"""Hardware and software found on a host: the records that ``model.facts.Facts`` is made of. No I/O, no parsing.
 
-Sizes and units stand in the names. ``None`` means that nobody could say, never zero, none or off; an empty tuple means
-that somebody looked and found nothing.
+Units are in the names. ``None`` means unknown, never zero, none or off; an empty tuple means that there is nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ ReachFailure = Literal["unresolved", "refused", "timeout", "unreachable", "no_to
 
 @dataclass(frozen=True, slots=True)
 class GpuProcess:
-    """A process that computes on a GPU; ``name`` is its program's base name, empty where it could not be read."""
+    """A compute process on a GPU; ``name`` is its program's base name, empty where it could not be read."""
 
     pid: int
     name: str
@@ -37,7 +36,7 @@ class MigInstance:
 
 @dataclass(frozen=True, slots=True)
 class PcieLink:
-    """Generation and width of a card's link, now and at most. An idle card lowers its generation, never its width."""
+    """Generation and width of a GPU's PCIe link, now and at most. An idle GPU lowers the generation, never the width."""
 
     generation: int | None = None
     generation_max: int | None = None
@@ -47,10 +46,10 @@ class PcieLink:
 
 @dataclass(frozen=True, slots=True)
 class GpuMemoryHealth:
-    """ECC and what it has had to put out of use.
+    """ECC errors, retired pages and remapped rows, counted over the GPU's life.
 
-    Counts are aggregate over the card's life. ``pending_repair``: a retired page or a remapped row waits for a reset;
-    ``has_remap_failed``: a row could not be remapped, the card is to be replaced.
+    ``pending_repair``: a retired page or a remapped row takes effect at the next reset; ``has_remap_failed``: a row could
+    not be remapped, the GPU must be replaced.
     """
 
     is_ecc_on: bool | None = None
@@ -65,10 +64,10 @@ class GpuMemoryHealth:
 
 @dataclass(frozen=True, slots=True)
 class SeenGpu:
-    """A GPU as the driver names it. All beyond the identity is known only where NVML was asked.
+    """A GPU as the driver reports it. All beyond the identity is known only through NVML.
 
-    ``is_lost``: NVML knows the card and cannot talk to it any more. ``nvlinks``: active links of those that the card
-    has. ``fabric_state`` is NVML's word (``completed``, ``in_progress`` …) where the card has a fabric at all.
+    ``is_lost``: NVML lists the GPU and cannot access it any more. ``nvlinks``: the number of active links, of
+    ``nvlinks_max``. ``fabric_state`` is NVML's (``completed``, ``in_progress`` …) where the GPU is in a fabric.
     """
 
     index: int
@@ -99,11 +98,11 @@ class SeenGpu:
 
 @dataclass(frozen=True, slots=True)
 class GpuReading:
-    """What a probe says: ``gpus`` is ``None`` when nobody could count, and ``source`` then says why.
+    """A probe's result; ``gpus`` is ``None`` where they could not be counted.
 
-    ``source`` is ``nvml``, ``nvidia-smi`` (with what it complained of), ``pci`` (the bus has no NVIDIA device) or the
-    reason why nobody could say. ``is_hanging``: the driver did not answer in time. ``driver_version`` is the loaded
-    driver's word through NVML, ``cuda_version`` the newest CUDA that it runs (``12.4``).
+    ``source`` is ``nvml``, ``nvidia-smi`` (with its error), ``pci`` (the bus has no NVIDIA device) or the reason why
+    ``gpus`` is unknown. ``is_hanging``: the driver did not answer in time. ``driver_version`` is the loaded driver's, by
+    NVML; ``cuda_version`` the newest CUDA version that it supports (``12.4``).
     """
 
     gpus: tuple[SeenGpu, ...] | None
@@ -117,7 +116,7 @@ class GpuReading:
 
 @dataclass(frozen=True, slots=True)
 class Xid:
-    """An NVIDIA driver error in this boot's kernel log (``NVRM: Xid``): 79 is a card that fell off its bus."""
+    """An NVIDIA driver error in this boot's kernel log (``NVRM: Xid``): 79 is a GPU that has fallen off the bus."""
 
     code: int
     pci_bus_id: str
@@ -126,11 +125,11 @@ class Xid:
 
 @dataclass(frozen=True, slots=True)
 class Driver:
-    """The NVIDIA driver as far as files and kernel tell.
+    """The NVIDIA driver, from files and kernel.
 
     ``module_version`` is the loaded module's (``/proc/driver/nvidia/version``), ``library_version`` that of the
     libnvidia-ml that programs would load; the two differ after an upgrade without a reboot. ``is_nouveau_loaded``:
-    the free driver has the cards.
+    the free driver is loaded, and may use the GPUs.
     """
 
     module_version: str | None = None
@@ -173,7 +172,7 @@ class Interface:
 
 @dataclass(frozen=True, slots=True)
 class Docker:
-    """The Docker daemon. ``version`` ``None``: the client is there and the daemon did not answer."""
+    """The Docker daemon. ``version`` ``None``: the client is installed and the daemon did not answer."""
 
     version: str | None
     cgroup_driver: str | None = None
@@ -186,7 +185,7 @@ class Docker:
 
 @dataclass(frozen=True, slots=True)
 class Firewall:
-    """A firewall that is in force. ``blocks_outbound``: its policy for what leaves is to drop or reject."""
+    """An active firewall. ``blocks_outbound``: its policy for outbound traffic is to drop or reject."""
 
     kind: FirewallKind
     blocks_outbound: bool | None = None
@@ -196,7 +195,7 @@ class Firewall:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """A process, unit or container that the host works for already; ``unit`` is the systemd unit it runs in."""
+    """A miner or io.net worker found on the host: a process, unit or container; ``unit`` is its systemd unit."""
 
     name: str
     pid: int | None = None
@@ -205,7 +204,7 @@ class Workload:
 
 @dataclass(frozen=True, slots=True)
 class MachineFacts:
-    """All that surrounds the GPUs on a host: what the checks beyond the bare enrolment look at."""
+    """Facts of the machine beyond those that an enrolment needs; the checks use them."""
 
     hostname: str | None = None
     systemd_version: int | None = None
@@ -216,7 +215,7 @@ class MachineFacts:
     product: str | None = None
     """The machine's name in DMI, vendor first."""
     virtualization: str | None = None
-    """systemd-detect-virt's word; ``none`` on bare metal."""
+    """As systemd-detect-virt reports it; ``none`` on bare metal."""
     swap_mib: int | None = None
     hugepages_mib: int | None = None
     is_time_synchronized: bool | None = None
@@ -227,7 +226,7 @@ class MachineFacts:
     """``apt``, ``dnf`` or another that was found."""
     needs_reboot: bool | None = None
     modules: tuple[str, ...] | None = None
-    """Of the kernel modules that matter here (bridge, br_netfilter, overlay, nvidia, nouveau) those loaded or built in."""
+    """Those of bridge, br_netfilter, overlay, nvidia and nouveau that are loaded or built into the kernel."""
     docker: Docker | None = None
     """``None``: no docker program."""
     toolkit_version: str | None = None

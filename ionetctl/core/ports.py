@@ -1,6 +1,6 @@
-"""The seams: what the core asks of the world, as Protocols. Adapters implement them, tests fake them.
+"""Interfaces to SSH, regions, certificates, events and time, as Protocols. Adapters implement them, tests fake them.
 
-No implementation stands here. Everything may raise the errors named, and nothing else that a user or a host caused.
+Implementations raise the errors that are named here, and no others that a user or a host can cause.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _Item = TypeVar("_Item")
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """A command that ran to its end on a host. Output is bytes, cut at the command's limit (``is_cut``)."""
+    """A command that ended on a host. Output is bytes, cut at the command's limit (``is_cut``)."""
 
     exit_status: int
     stdout: bytes
@@ -40,10 +40,10 @@ class Completed:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """Something to run on a host, as root unless ``as_root`` is off.
+    """A command to be run on a host, as root unless ``as_root`` is off.
 
     ``argv`` is quoted by the transport, never spliced. ``timeout_s`` bounds the whole command, ``idle_s`` the time
-    without a byte in either direction, ``limit_bytes`` each of the two outputs; passing a bound is an error
+    without a byte in either direction, ``limit_bytes`` each of the two outputs; exceeding a limit is an error
     (``HostFailedError`` code ``output_limit``, ``HostUnreachableError`` code ``step_timeout``).
     """
 
@@ -65,8 +65,8 @@ class Session(Protocol):
     ) -> Completed:
         """The completed command, whatever its exit status.
 
-        ``stdin`` is sent whole, in blocks of at most 64 KiB with bounded bytes in flight, then closed; a host that
-        closes its end early is no error by itself. ``on_line`` gets every whole line of standard output as it comes,
+        ``stdin`` is sent whole, in blocks of at most 64 KiB with bounded bytes in flight, then closed; it is no
+        error where the host closes it early. ``on_line`` gets every whole line of standard output as it comes,
         without its line break, at most 4 KiB of it.
 
         Raises ``HostUnreachableError`` when the connection is lost (transient) or a deadline passes,
@@ -76,7 +76,7 @@ class Session(Protocol):
 
 
 class Connector(Protocol):
-    """What opens sessions."""
+    """Opens sessions."""
 
     def connect(self, host: Host) -> AbstractAsyncContextManager[Session]:
         """A session, closed at the end of the block.
@@ -90,12 +90,12 @@ class Connector(Protocol):
 class Region(Protocol):
     """A regional Nomad API.
 
-    All calls retry what is transient within bounds and raise ``RegionError`` after that, ``TrustError`` where the
-    API's certificate does not hold.
+    All calls retry transient errors a bounded number of times and raise ``RegionError`` after that, ``TrustError``
+    where the API's certificate is not valid.
     """
 
     async def status(self) -> RegionStatus:
-        """The servers' version, the enforcement of introductions where we may look, and the node pools."""
+        """The servers' version and settings, as far as our token may read them, and the node pools."""
         ...
 
     async def nodes(
@@ -117,7 +117,7 @@ class Region(Protocol):
         ...
 
     async def annotate(self, node: NodeId, meta: Mapping[str, str | None]) -> None:
-        """Change a node's dynamic metadata; ``None`` takes a key away. The node must be connected to its servers."""
+        """Change a node's dynamic metadata; ``None`` removes a key. The node must be connected to its servers."""
         ...
 
     async def allocations(self, node: NodeId) -> Sequence[str]:
@@ -126,49 +126,49 @@ class Region(Protocol):
 
 
 class Issuer(Protocol):
-    """What makes node certificates for a region."""
+    """Issues node certificates for a region."""
 
     def issue(self, host: Host) -> NodeCertificate:
-        """A certificate for the host's Nomad client; raises ``ConfigurationError`` where the CA cannot."""
+        """A certificate for the host's Nomad client; raises ``ConfigurationError`` where the CA cannot issue it."""
         ...
 
     def explain_unfit(self, chain_pem: str | None, host: Host, now: datetime) -> str | None:
-        """Why a certificate found on a host must be replaced, or ``None`` where it may stay.
+        """Why a certificate found on a host must be replaced, or ``None`` where it can stay.
 
-        Compared by meaning: issuer, role, region, and a third of its life left.
+        It must have the issuer, role and region, and a third of its lifetime left.
         """
         ...
 
 
 class Emit(Protocol):
-    """How steps tell what happens; returns when the event is in the journal."""
+    """Records an event; returns when it is in the journal."""
 
     async def __call__(self, event: AnyEvent) -> None:
-        """Hand over one event. Raises ``ConfigurationError`` when it cannot be recorded: then nothing may follow."""
+        """Record one event. Raises ``ConfigurationError`` when that fails: then nothing more may be done."""
         ...
 
 
 class Sink(Protocol):
-    """Something that takes the numbered events, in order, in batches."""
+    """A consumer of the numbered events, in order, in batches."""
 
     async def take(self, envelopes: Sequence[Envelope]) -> None:
-        """Take a batch; when this returns, the batch is as safe as this sink makes it."""
+        """Process a batch; on return it is stored as durably as this sink stores events."""
         ...
 
     async def close(self) -> None:
-        """Finish what is buffered."""
+        """Write what is buffered."""
         ...
 
 
 class Clock(Protocol):
-    """Time, so that tests own it."""
+    """Time, so that tests can control it."""
 
     def now(self) -> datetime:
         """The wall clock, aware, UTC."""
         ...
 
     def monotonic(self) -> float:
-        """Seconds that only grow."""
+        """Seconds that never decrease."""
         ...
 
     async def sleep(self, seconds: float) -> None:
@@ -177,10 +177,10 @@ class Clock(Protocol):
 
 
 class Engine(Protocol):
-    """Where pipelines run."""
+    """Runs the work of many hosts concurrently."""
 
     async def run(
         self, items: Iterable[_Item], work: Callable[[_Item], Awaitable[None]], is_stopped: Callable[[], bool]
     ) -> tuple[_Item, ...]:
-        """Do the work on all items, in order of beginning; the items not begun when ``is_stopped`` became true."""
+        """Start the work on all items in their order; returns the items not started when ``is_stopped`` became true."""
         ...

@@ -1,8 +1,7 @@
-"""What a host says, made fit to be shown: one line, visible characters only, of bounded length.
+"""Sanitizes text from hosts for output: one line, visible characters only, of bounded length.
 
-Applied once, where a host's text comes in, so that no terminal, log or report has to think of escape sequences,
-text that runs backwards, or commands to a CI system. It must not know where the text is going: markup of a screen
-(rich), a page (HTML) or a sheet (CSV) is for whoever writes those.
+Applied once, where a host's text is received, so that terminals, logs and reports need not deal with escape sequences,
+bidirectional text or commands to a CI system. Escaping for a certain output (rich, HTML, CSV) is done by its writer.
 """
 
 from __future__ import annotations
@@ -29,8 +28,8 @@ _NO_CHARACTER: Final = frozenset({"Cs", "Co", "Cn"})
 def harmless(text: str, limit_chars: int = LIMIT_CHARS) -> str:
     """``text`` as one line without escape sequences, control, bidirectional or zero-width characters.
 
-    Printable Unicode stays as it is. Any run of white space becomes one space, what is no character U+FFFD, and a
-    line that a CI system would obey (``::error``) is set off by a bar. At most ``limit_chars`` characters come back.
+    Printable Unicode is kept. A run of white space becomes one space, an unassigned code point U+FFFD, and a line that
+    is a command to a CI system (``::error``) gets ``| `` in front. The result has at most ``limit_chars`` characters.
     """
     kept = text[: limit_chars * 8]
     if not (kept.isascii() and kept.isprintable()):

@@ -1,7 +1,7 @@
-"""What the environment says, read once: directories, user, terminal wishes. Nothing else reads the environment.
+"""Settings from the environment: directories, user, terminal. No other module reads the environment.
 
-It knows variables and where the platform keeps state and caches; it must not know what is stored there. Secrets in the
-environment stay in ``environ``, which only ``secrets`` looks into and which no repr shows.
+Must not know what is stored in the directories. Secrets in the environment stay in ``environ``, which only
+``credentials.secrets`` reads and which no repr shows.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PRIVATE_DIR_MODE: Final = 0o700
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The process's surroundings. ``user`` and ``hostname`` are free of white space and control characters."""
+    """Settings of this process. ``user`` and ``hostname`` are free of white space and control characters."""
 
     state_dir: Path
     cache_dir: Path
@@ -42,9 +42,9 @@ class Settings:
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None) -> Settings:
-        """The settings that ``environ`` makes (``None``: this process's own). Touches no file.
+        """The settings from ``environ`` (``None``: this process's own). Accesses no file.
 
-        Raises ``ConfigurationError`` (``setting_invalid``) for a variable whose value cannot be meant.
+        Raises ``ConfigurationError`` (``setting_invalid``) for a variable with an invalid value.
         """
         variables = os.environ if environ is None else environ
         home = Path(variables.get("HOME") or Path.home())
@@ -68,33 +68,33 @@ class Settings:
 
     @property
     def rollouts_dir(self) -> Path:
-        """Where the journals lie."""
+        """The directory of the journals."""
         return self.state_dir / "rollouts"
 
     @property
     def catalog_path(self) -> Path:
-        """Where the catalog lies unless the user names a database."""
+        """The catalog's file."""
         return self.state_dir / "catalog.sqlite"
 
     def prepare_state(self) -> Path:
-        """The state directory, made and found writable.
+        """The state directory, created where it is missing.
 
-        Raises ``ConfigurationError`` (``state_unwritable``) where it cannot be made, entered or written to.
+        Raises ``ConfigurationError`` (``state_unwritable``) where it cannot be created, entered or written to.
         """
         return private_directory(self.state_dir, "state_unwritable", "--state-dir or IONETCTL_STATE_DIR")
 
     def prepare_cache(self) -> Path:
-        """The cache directory, made and found writable.
+        """The cache directory, created where it is missing.
 
-        Raises ``ConfigurationError`` (``cache_unwritable``) where it cannot be made, entered or written to.
+        Raises ``ConfigurationError`` (``cache_unwritable``) where it cannot be created, entered or written to.
         """
         return private_directory(self.cache_dir, "cache_unwritable", "IONETCTL_CACHE_DIR")
 
 
 def private_directory(path: Path, code: str, setting: str) -> Path:
-    """``path`` as a directory of ours alone (0700), parents made as needed.
+    """``path``, created with its parents where it is missing; mode 0700 where it belongs to this user.
 
-    Raises ``ConfigurationError`` with ``code``; its hint names ``setting`` as the way to another place.
+    Raises ``ConfigurationError`` with ``code`` where it cannot be used; its hint names ``setting``, which chooses another directory.
     """
     try:
         path.mkdir(mode=PRIVATE_DIR_MODE, parents=True, exist_ok=True)
@@ -129,9 +129,9 @@ def _own_dir(environ: Mapping[str, str], variable: str) -> Path | None:
 
 
 def _base_dir(environ: Mapping[str, str], variable: str, kind: str, fallback: Path) -> Path:
-    """Where the platform keeps ``kind``. The XDG specification has relative values ignored.
+    """The platform's directory for ``kind``. By the XDG specification relative values are ignored.
 
-    platformdirs reads the process's environment itself, so it is asked only where XDG is not the platform's custom.
+    platformdirs reads the process's environment itself, so it is used only on macOS.
     """
     value = Path(environ.get(variable, ""))
     if value.is_absolute():
@@ -154,7 +154,7 @@ def _user(environ: Mapping[str, str]) -> str:
 
 
 def _color(environ: Mapping[str, str]) -> Color:
-    """The wish for colour: our own variable, then the conventions NO_COLOR and FORCE_COLOR (non-empty counts)."""
+    """Whether to use colour: our own variable, then NO_COLOR and FORCE_COLOR (set and not empty)."""
     chosen = environ.get("IONETCTL_COLOR")
     if chosen:
         if chosen not in ("auto", "always", "never"):
@@ -174,5 +174,5 @@ def _is_set(environ: Mapping[str, str], variable: str) -> bool:
 
 
 def _printable(text: str) -> str:
-    """``text`` fit for tab-separated records and terminals: names come from an environment that anyone may set."""
+    """``text`` with ``?`` for white space and control characters, which would break tab-separated records."""
     return "".join(letter if letter.isprintable() and not letter.isspace() else "?" for letter in text) or "?"

@@ -1,4 +1,4 @@
-"""Nomad's version numbers: which of two comes first. No I/O."""
+"""Order of Nomad's version numbers. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 _VERSION: Final = re.compile(r"v?(\d{1,6})\.(\d{1,6})(?:\.(\d{1,6}))?(-[0-9A-Za-z.-]+)?(?:\+[0-9A-Za-z.-]+)?")
 
 FIRST_WITH_DEFAULT_INELIGIBLE: Final = "2.0.3"
-"""The first release whose clients know ``default_ineligible``; older ones refuse a configuration with it."""
+"""The first Nomad release with the client option ``default_ineligible``; older ones refuse a configuration with it."""
 
 Precedence = tuple[int, int, int, bool]
 """Major, minor, patch, and whether it is a release: a pre-release comes before its release."""
@@ -27,5 +27,5 @@ def precedence(version: str) -> Precedence:
 
 
 def starts_ineligible(version: str) -> bool:
-    """Whether new nodes of a release can be kept from jobs by their own configuration. Raises as ``precedence``."""
+    """Whether a release's nodes can register as ineligible by their configuration. Raises as ``precedence``."""
     return precedence(version) >= precedence(FIRST_WITH_DEFAULT_INELIGIBLE)

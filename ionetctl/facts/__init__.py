@@ -1,1 +1,1 @@
-"""From what a host prints to what is known of it. Pure."""
+"""Parses what surveys, probes and applies print on hosts. Pure."""

@@ -1,7 +1,7 @@
-"""What a probe's output means: a ``GpuReading``. Pure; nothing that a host says is believed to be well-formed.
+"""Parses a GPU probe's output to a ``GpuReading``. Pure; the input is not trusted.
 
-The format stands in ``docs/explanation/gpu-probe.md``: one record tells who could say what, and rows of nvidia-smi come before it where
-NVML could not be asked. Counts, sizes and characters are bounded, and every text is made harmless.
+The format is described in ``docs/explanation/gpu-probe.md``: the last record has the probe's result and its source, rows of nvidia-smi
+come before it where NVML was not available. Counts, sizes and characters are bounded, every text is sanitized.
 """
 
 from __future__ import annotations
@@ -36,37 +36,37 @@ _NUMBER: Final = re.compile(r"[0-9]{1,9}")
 
 
 def needs_probe(host: Host, facts: Facts) -> bool:
-    """Whether it is worth asking a host: not where its PCI bus has no NVIDIA device and the inventory promises none.
+    """Whether a host is probed: not where its PCI bus has no NVIDIA device and the inventory promises none.
 
-    Promised GPUs are looked for in any case: a virtual machine may have them beside its PCI bus.
+    Promised GPUs are always probed for: a virtual machine may have GPUs that are not on its PCI bus.
     """
     is_promised = host.gpus.model is not None if host.gpus.count is None else host.gpus.count > 0
     return facts.machine.gpus_on_bus != 0 or is_promised
 
 
 def without_probe(_facts: Facts) -> GpuReading:
-    """The reading of a host that needs no probe: the kernel looked at its PCI bus, and there is no NVIDIA device."""
+    """The reading of a host that needs no probe: its PCI bus has no NVIDIA device."""
     return GpuReading((), "pci")
 
 
 def parse_probe(output: bytes, nonce: str) -> GpuReading:
-    """The reading that a probe's standard output holds.
+    """The reading in a probe's standard output.
 
-    Whatever comes before the opening line is a login's noise, whatever comes after the closing one is not read.
+    Lines before the opening one (a login's greeting) and after the closing one are ignored.
 
-    Raises ``HostFailedError`` (``probe_malformed``), naming the field, where the output is not what the format allows;
+    Raises ``HostFailedError`` (``probe_malformed``), naming the field, where the output violates the format;
     ``HostUnreachableError`` (``probe_incomplete``, transient) where its beginning or its end is missing.
     """
     if len(output) > PROBE_LIMIT_BYTES:
         raise _malformed("output", f"more than {PROBE_LIMIT_BYTES} bytes")
-    *rows, verdict = _records(output, nonce) or [""]
-    word, _, value = verdict.partition("\t")
-    if word not in _VERDICTS:
-        raise _malformed(word, "no such record can be the last one")
+    *rows, result = _records(output, nonce) or [""]
+    kind, _, value = result.partition("\t")
+    if kind not in _RESULTS:
+        raise _malformed(kind, "no such record can be the last one")
     gpus = _gpus(rows)
-    if gpus and word != "source":
-        raise _malformed(word, "there are GPUs, and yet nobody who counted them")
-    return _VERDICTS[word](value, gpus)
+    if gpus and kind != "source":
+        raise _malformed(kind, "there are GPUs, and yet nobody who counted them")
+    return _RESULTS[kind](value, gpus)
 
 
 def _records(output: bytes, nonce: str) -> list[str]:
@@ -92,11 +92,11 @@ def _clean(text: str) -> str:
     return harmless(text, _TEXT_LIMIT)
 
 
-# --- who could say what: the last record -----------------------------------------------------------------------------
+# --- the last record: the result and its source ----------------------------------------------------------------------
 
 
 def _source(value: str, gpus: tuple[SeenGpu, ...]) -> GpuReading:
-    """Not NVML but nvidia-smi has counted."""
+    """The GPUs were counted by nvidia-smi, not by NVML."""
     return GpuReading(gpus, _clean(value))
 
 
@@ -109,7 +109,7 @@ def _hanging(value: str, _: tuple[SeenGpu, ...]) -> GpuReading:
 
 
 def _empty(value: str, _: tuple[SeenGpu, ...]) -> GpuReading:
-    """There is nobody to ask, but the kernel has looked: the bus has no NVIDIA device."""
+    """Neither NVML nor nvidia-smi is there, and the kernel shows no NVIDIA device on the bus."""
     if value:
         raise _malformed("empty", "it has a value")
     return GpuReading((), "pci")
@@ -134,7 +134,7 @@ def _nvml(value: str, _: tuple[SeenGpu, ...]) -> GpuReading:
     )
 
 
-_VERDICTS: Final[dict[str, Callable[[str, tuple[SeenGpu, ...]], GpuReading]]] = {
+_RESULTS: Final[dict[str, Callable[[str, tuple[SeenGpu, ...]], GpuReading]]] = {
     "nvml": _nvml,
     "source": _source,
     "unknown": _unknown,
@@ -147,11 +147,11 @@ REFUSALS: Final = {
     "NVML_ERROR_LIB_RM_VERSION_MISMATCH": "the loaded driver and its library are of different versions",
     "NVML_ERROR_NO_PERMISSION": "the driver's devices may not be opened",
 }
-"""What NVML's refusals mean, for people; the error's own name always stands beside it."""
+"""Explanations of NVML's errors; they are shown together with the error's name."""
 
 
 def _refused(answer: _Answer) -> GpuReading:
-    """The reading where NVML is there and its driver is not."""
+    """The reading where NVML is installed and cannot be used."""
     if answer.error is None:
         raise _malformed("nvml.gpus", "neither GPUs nor an error")
     if answer.devices_on_bus == 0 and answer.error == "NVML_ERROR_DRIVER_NOT_LOADED":
@@ -162,7 +162,7 @@ def _refused(answer: _Answer) -> GpuReading:
     return GpuReading(None, reason, took_ms=answer.took_ms)
 
 
-# --- NVML's own word, as gpu_probe.py writes it ----------------------------------------------------------------------
+# --- NVML's answers, as gpu_probe.py writes them ---------------------------------------------------------------------
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
 _Small = Annotated[int, msgspec.Meta(ge=0, le=100_000)]
@@ -173,7 +173,7 @@ _Text = Annotated[str, msgspec.Meta(max_length=1024)]
 
 
 class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The program and this module are of one release: what is not known here was not written by it."""
+    """The probe and this module are of one release, so unknown fields were not written by the probe."""
 
 
 class _Process(_Strict, frozen=True):
@@ -246,7 +246,7 @@ _decoder = msgspec.json.Decoder(_Answer)
 
 
 def _seen(gpu: _Gpu) -> SeenGpu:
-    """The card with every text made harmless; its UUID must be one, or empty where the card could not say."""
+    """The GPU with every text sanitized; its UUID must be valid, or empty where the GPU did not report one."""
     plain = msgspec.structs.asdict(gpu)
     return SeenGpu(
         **plain
@@ -290,13 +290,13 @@ def _gpus(rows: list[str]) -> tuple[SeenGpu, ...]:
 
 def _row(row: str) -> SeenGpu:
     try:
-        word, index, name, uuid, memory, bus = row.split("\t")
+        kind, index, name, uuid, memory, bus = row.split("\t")
     except ValueError:
         raise _malformed(row.partition("\t")[0], "it has not the values that it must have") from None
-    if word != "gpu":
-        raise _malformed(word, "nothing is known by that name, or not in that place")
-    memory_mib = _int(word, memory) if memory else None
-    return SeenGpu(_int(word, index), _clean(name), _uuid(uuid), memory_mib, _clean(bus) or None)
+    if kind != "gpu":
+        raise _malformed(kind, "nothing is known by that name, or not in that place")
+    memory_mib = _int(kind, memory) if memory else None
+    return SeenGpu(_int(kind, index), _clean(name), _uuid(uuid), memory_mib, _clean(bus) or None)
 
 
 def _int(name: str, value: str) -> int:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from ionetctl.core.errors import HostFailedError
 from ionetctl.core.model.names import NodeId
 from ionetctl.core.sanitize import harmless
-from ionetctl.facts.records import LINE_LIMIT, UUID
+from ionetctl.facts.survey_records import LINE_LIMIT, UUID
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

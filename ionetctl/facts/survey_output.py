@@ -1,7 +1,7 @@
 """What a survey's output means: its records as ``Facts``.
 
-Pure. Nothing a host says is believed to be well-formed or of reasonable size. ``records`` reads the single records,
-``machine`` and this module make facts of them. The grammar stands in ``docs/explanation/host-protocol.md``.
+Pure. Nothing a host says is believed to be well-formed or of reasonable size. ``survey_records`` reads the single
+records, ``machine_facts`` and this module make facts of them. The grammar stands in ``docs/explanation/host-protocol.md``.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from typing import Final
 from ionetctl.core.errors import HostUnreachableError
 from ionetctl.core.model.facts import Facts, NomadState
 from ionetctl.core.model.names import NodeId
-from ionetctl.facts.draft import Draft, malformed
-from ionetctl.facts.machine import machine_facts, mebibytes
-from ionetctl.facts.records import UUID, take
+from ionetctl.facts.machine_facts import machine_facts, mebibytes
+from ionetctl.facts.survey_draft import Draft, malformed
+from ionetctl.facts.survey_records import UUID, take
 
 SURVEY_LIMIT_BYTES: Final = 512 * 1024
 
 
 def parse_survey(output: bytes, nonce: str, *, controller_time: float) -> Facts:
-    """The facts of a survey's standard output; ``controller_time`` is when it was asked for, in epoch seconds.
+    """The facts in a survey's standard output; ``controller_time`` is when the survey began, in epoch seconds.
 
-    Whatever comes before the opening line is a login's noise, whatever comes after the closing one is not read.
+    Lines before the opening one (a login's greeting) and after the closing one are ignored.
 
-    Raises ``HostFailedError`` (``survey_malformed``), naming the field, where the output is not what the protocol
-    allows; ``HostUnreachableError`` (``survey_incomplete``, transient) where its beginning or its end is missing.
+    Raises ``HostFailedError`` (``survey_malformed``), naming the field, where the output violates the
+    protocol; ``HostUnreachableError`` (``survey_incomplete``, transient) where its beginning or its end is missing.
     """
     if len(output) > SURVEY_LIMIT_BYTES:
         raise malformed("output", f"more than {SURVEY_LIMIT_BYTES} bytes")

@@ -1,9 +1,5 @@
-"""GPU names: NVML's product names to standard names (``nvidia.rtx.4090.24gb``), and what short forms mean.
+"""GPU names: NVML's product names to standard names (``nvidia.rtx.4090.24gb``), matching of short forms. Pure."""
 
-Pure text and a table; knows nothing of hosts, regions or inventories.
-"""
-
-from ionetctl.gpu.names import Product, is_known, product, standard_name, with_mig
 from ionetctl.gpu.short_forms import (
     is_meant_by,
     matches_any_known,
@@ -11,6 +7,7 @@ from ionetctl.gpu.short_forms import (
     nearest_known,
     standard_name_of,
 )
+from ionetctl.gpu.standard_names import Product, is_known, product, standard_name, with_mig
 
 __all__ = [
     "Product",

@@ -14,7 +14,7 @@ from ionetctl.core.events import StepStarted, TokenMinted
 from ionetctl.facts.report_lines import AwaitToken, AwaitVerdict, Done
 from ionetctl.host.planned_host import Mark
 from ionetctl.verification.expectation import expected_node
-from ionetctl.verification.registrar import diagnose
+from ionetctl.verification.log_diagnosis import diagnose
 
 if TYPE_CHECKING:
     from ionetctl.core.model.names import NodeId

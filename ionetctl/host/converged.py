@@ -11,8 +11,8 @@ from ionetctl.host.confirm_node import confirm_node
 from ionetctl.host.planned_host import Mark
 from ionetctl.host.release_node import Admission
 from ionetctl.verification import gpu_evidence
-from ionetctl.verification.expectation import expected_node
-from ionetctl.verification.registrar import ELIGIBLE, find_stamped, judge
+from ionetctl.verification.expectation import ELIGIBLE, check_node, expected_node
+from ionetctl.verification.stamped_nodes import find_stamped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,14 +71,14 @@ Converged = Verified | Held | Unfit | Unconfirmed
 async def judge_converged(tools: RegionTools, hosts: Sequence[PlannedHost]) -> list[Converged]:
     """One case for each host, in order; all are hosts of the region, with an empty plan. Raises what the region raises."""
     stamps = {node_id: one.plan.stamp for one in hosts if (node_id := one.facts.nomad.node_id)}
-    with_devices = any(gpu_evidence.gpus_due(one.host, one.facts) is not None for one in hosts)
+    with_devices = any(gpu_evidence.expected_gpu_count(one.host, one.facts) is not None for one in hosts)
     stamped = await find_stamped(tools.api, stamps, with_devices=with_devices)
     return [_judge(one, stamped.get(one.facts.nomad.node_id or NodeId(""))) for one in hosts]
 
 
 def _judge(planned: PlannedHost, view: NodeView | None) -> Converged:
     host, facts = planned.host, planned.facts
-    verdict = judge(view, expected_node(host, facts, may_be_ineligible=planned.mark.is_ours))
+    verdict = check_node(view, expected_node(host, facts, may_be_ineligible=planned.mark.is_ours))
     if not isinstance(verdict, HostUnverifiedError):
         verdict = gpu_evidence.shortfall(host, verdict, facts) or verdict
     if not isinstance(verdict, HostUnverifiedError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from ionetctl.verification.registrar import introduces
+from ionetctl.placement.compatibility import uses_introduction
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -65,7 +65,7 @@ class RegionTools:
     @property
     def introduces(self) -> bool:
         """Whether new nodes of the region are given introduction tokens."""
-        return self.status is not None and introduces(self.status, self.settings)
+        return self.status is not None and uses_introduction(self.status, self.settings)
 
 
 @dataclass(frozen=True, slots=True)

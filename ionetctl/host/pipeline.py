@@ -23,8 +23,8 @@ from ionetctl.host.planner import Planner
 from ionetctl.host.prepare import Preparer
 from ionetctl.host.release_node import Admission
 from ionetctl.host.survey import Surveyed, Surveyor
+from ionetctl.plan.payload import build_payload
 from ionetctl.plan.prepare_steps import SEEN_AT_START
-from ionetctl.plan.shipment import pack
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -189,7 +189,7 @@ class Pipeline:
     async def _apply(self, planned: PlannedHost, session: Session, attempt: int) -> NodeView:
         host = planned.host
         confirmation = NodeConfirmation(self._deps, planned, attempt)
-        payload = pack(
+        payload = build_payload(
             planned.bundle,
             planned.plan,
             planned.facts,

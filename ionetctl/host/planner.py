@@ -14,8 +14,8 @@ from ionetctl.host.dependencies import NONCE_BYTES
 from ionetctl.host.planned_host import Mark, PlannedHost
 from ionetctl.plan.bundle import build_bundle
 from ionetctl.plan.diff import compared_paths, file_diffs, parse_texts
-from ionetctl.plan.plan import Circumstances, make_plan
-from ionetctl.plan.prepare_steps import needed
+from ionetctl.plan.plan import PlanContext, make_plan
+from ionetctl.plan.prepare_steps import needed_preparations
 
 if TYPE_CHECKING:
     from ionetctl.core.model.host import Host
@@ -38,9 +38,9 @@ class Planner:
         bundle = build_bundle(self._deps.subject_of(host, surveyed.node_name, facts))
         issuer = self._deps.regions[host.region].issuer
         unfit = issuer.explain_unfit(facts.node_certificate, host, self._deps.clock.now())
-        circumstances = Circumstances(nonce, unfit, is_known=mark is not Mark.NEW, unconfirmed=unconfirmed)
-        plan = make_plan(bundle, facts, circumstances)
-        plan = replace(plan, changes=(*needed(host, facts), *plan.changes))
+        context = PlanContext(nonce, unfit, is_known=mark is not Mark.NEW, unconfirmed=unconfirmed)
+        plan = make_plan(bundle, facts, context)
+        plan = replace(plan, changes=(*needed_preparations(host, facts), *plan.changes))
         return PlannedHost(surveyed, bundle, plan, mark, unconfirmed)
 
     async def announce(self, planned: PlannedHost) -> None:

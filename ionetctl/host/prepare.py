@@ -23,7 +23,7 @@ from ionetctl.host import apply_session
 from ionetctl.host.dialogue import DialogueKind, hold_dialogue, last_error_line
 from ionetctl.plan.packages import packages_for
 from ionetctl.plan.payload import record_line
-from ionetctl.plan.prepare_steps import needed, steps
+from ionetctl.plan.prepare_steps import needed_preparations, step_records
 from ionetctl.plan.ustar import archive, archive_bytes
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class Preparer:
         async with AsyncExitStack() as stack:
             session = await stack.enter_async_context(self._deps.connector.connect(host))
             surveyed = await survey(session)
-            while changes := needed(host, surveyed.facts):
+            while changes := needed_preparations(host, surveyed.facts):
                 _refuse_again(changes, done)
                 with _in_step():
                     reboot_reason = await self._carry_out(session, surveyed, changes, attempt)
@@ -149,7 +149,7 @@ class Preparer:
         records = (
             ("limit", str(INSTALL_LIMIT_S)),
             ("reboot", allowed),
-            *steps(host, facts, changes),
+            *step_records(host, facts, changes),
         )
         packages = packages_for(host.prepare.packages, names, facts.architecture)
         return PreparePayload(scripts.prepare, scripts.restore_miner, records, packages)

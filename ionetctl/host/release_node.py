@@ -17,8 +17,7 @@ from ionetctl.core.events import NodeHeld, NodeReleased, Warned
 from ionetctl.host.outcomes import finding_error
 from ionetctl.host.planned_host import Mark
 from ionetctl.verification import gpu_evidence
-from ionetctl.verification.expectation import expected_node
-from ionetctl.verification.registrar import ELIGIBLE, ineligible
+from ionetctl.verification.expectation import ELIGIBLE, expected_node, ineligible
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -101,7 +100,7 @@ class Admission:
         except HostError as error:
             await self.refuse(planned, view, error)
             raise
-        for caution in gpu_evidence.cautions(planned.host, proved, planned.facts):
+        for caution in gpu_evidence.docker_warnings(planned.host, proved, planned.facts):
             event = Warned(
                 host=planned.host.name, code=caution.code, message=caution.message, hint=caution.hint
             )

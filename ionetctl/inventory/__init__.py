@@ -1,5 +1,5 @@
-"""The site's inventory: from YAML text to frozen hosts, with places for every error.
+"""The site's inventory: from YAML text to frozen hosts; every error has its place in the text.
 
-``load.load_inventory`` is the way in, ``select.select_hosts`` narrows it down, ``describe`` shows it. Nothing is imported
-here, so that ``ionetctl --help`` does not wait for pydantic.
+``load.load_inventory`` loads it, ``select.select_hosts`` selects hosts, ``describe`` prepares it for output. Nothing is
+imported here, so that ``ionetctl --help`` does not import pydantic.
 """

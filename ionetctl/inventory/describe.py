@@ -1,7 +1,7 @@
-"""An inventory as plain mappings, lists and scalars: what ``inventory show`` prints.
+"""An inventory as plain mappings, lists and scalars, for ``inventory show``.
 
-The description is an inventory again: read back, it gives the same hosts and regions, with everything expanded and
-merged. Secrets stand in it as their sources, which is all that an ``Inventory`` knows of them.
+The result is an inventory again, expanded and merged: loaded, it gives the same hosts and regions. Of secrets it has
+the sources, never the values.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import fields as record_fields
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ionetctl.core.model.inventory import Issuer
-from ionetctl.inventory.schema.models import json_schema
+from ionetctl.inventory.schema.structure import json_schema
 
 if TYPE_CHECKING:
     from ionetctl.core.model.host import (
@@ -34,7 +34,7 @@ __all__ = ["describe_host", "describe_inventory", "json_schema"]
 
 
 def describe_inventory(inventory: Inventory) -> Description:
-    """The whole inventory: each host by itself, below its group where it has one."""
+    """The whole inventory: each host on its own, below its group where it has one."""
     groups: dict[str, Description] = {}
     hosts = []
     for host in inventory.hosts:
@@ -46,14 +46,14 @@ def describe_inventory(inventory: Inventory) -> Description:
         "version": 1,
         "naming": inventory.naming,
         "regions": {name: _region(region) for name, region in inventory.regions.items()},
-        "nomad": _said(inventory.nomad),
+        "nomad": _known_fields(inventory.nomad),
         **({"groups": groups} if groups else {}),
         **({"hosts": hosts} if hosts else {}),
     }
 
 
 def describe_host(host: Host) -> Description:
-    """One host with all that defaults and group say of it; what nobody says is left out."""
+    """One host with the fields of defaults and group; fields without a value are left out."""
     described = {
         "name": host.name,
         "address": host.address,
@@ -70,22 +70,22 @@ def describe_host(host: Host) -> Description:
             code: {"severity": rule.severity.value, "reason": rule.reason}
             for code, rule in host.checks.items()
         },
-        "prepare": {name: value for name, value in _said(host.prepare).items() if value is not False},
-        "placement": _said(host.placement),
-        "gpus": _said(host.gpus),
-        "expect": _said(host.expect),
-        "reserve": _said(host.reserve),
-        "location": _said(host.location),
-        "network": _said(host.network),
+        "prepare": {name: value for name, value in _known_fields(host.prepare).items() if value is not False},
+        "placement": _known_fields(host.placement),
+        "gpus": _known_fields(host.gpus),
+        "expect": _known_fields(host.expect),
+        "reserve": _known_fields(host.reserve),
+        "location": _known_fields(host.location),
+        "network": _known_fields(host.network),
         "ssh": _ssh(host.ssh),
     }
     return described | {key: value for key, value in plain.items() if value not in (None, [], {})}
 
 
-def _said(
+def _known_fields(
     record: NomadSettings | Prepare | Placement | GpuPromise | Expect | Reserve | Location | Network,
 ) -> Description:
-    """What a flat record holds, without what is unknown."""
+    """The fields of a flat record that have a value."""
     values = {field.name: getattr(record, field.name) for field in record_fields(record)}
     return {
         name: list(value) if isinstance(value, tuple) else value

@@ -1,6 +1,6 @@
-"""From an entry with ranges to one set of fields per host, all ranges in step with the name's.
+"""Expands a host's entry with ranges to one set of fields per host; all ranges go in step with the name's.
 
-Knows entries and ranges; precedence and uniqueness stand in ``resolve``.
+Precedence and uniqueness are in ``merge`` and ``consistency``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from ionetctl.inventory import ranges
-from ionetctl.inventory.schema.fields import FieldError, Folded
+from ionetctl.inventory.schema.field_checks import FieldError, Folded
 from ionetctl.inventory.validation_errors import problem_at
 
 if TYPE_CHECKING:
@@ -19,39 +19,39 @@ if TYPE_CHECKING:
     from ionetctl.inventory.yaml.tree import Document, Loc
 
 Fields: TypeAlias = "dict[str, Any]"
-"""Checked fields of a host by key, as ``schema.HostEntry`` has them."""
+"""Checked fields of a host by key, those of ``structure.HostEntry``."""
 
 HOSTS_MAX: Final = 100_000
-"""How many hosts an inventory may have in all."""
+"""The most hosts of an inventory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What an inventory says of a host, or of several at once, and where it says so."""
+    """Fields of a host, or of several hosts at once, and their path in the inventory."""
 
     loc: Loc
     fields: Mapping[str, Any]
 
 
-def folded_in(fields: Mapping[str, Any], way: Loc = ()) -> Iterator[tuple[Loc, Folded]]:
-    """Every value of ``fields`` that has ranges, with the way to it."""
+def folded_in(fields: Mapping[str, Any], path: Loc = ()) -> Iterator[tuple[Loc, Folded]]:
+    """Every value of ``fields`` that has ranges, with its path."""
     for key, value in fields.items():
         if isinstance(value, Folded):
-            yield (*way, key), value
+            yield (*path, key), value
         elif isinstance(value, dict):
-            yield from folded_in(value, (*way, key))
+            yield from folded_in(value, (*path, key))
 
 
 def refuse_ranges(statement: Statement, document: Document) -> list[Problem]:
-    """The problems of a statement that is no single host's and has ranges nevertheless."""
+    """A problem for each range in defaults or a group, where ranges are not allowed."""
     message, hint = "has a range outside of a host's entry", "ranges expand in step with a host's name"
     return [
-        problem_at(document, statement.loc + way, message, hint) for way, _ in folded_in(statement.fields)
+        problem_at(document, statement.loc + path, message, hint) for path, _ in folded_in(statement.fields)
     ]
 
 
 class Expansion:
-    """Expands statements one after the other, within the limit for all of them; collects what is wrong."""
+    """Expands statements one after the other, up to ``HOSTS_MAX`` hosts in all; collects the problems."""
 
     def __init__(self, document: Document) -> None:
         self.problems: list[Problem] = []
@@ -59,7 +59,7 @@ class Expansion:
         self._left = HOSTS_MAX
 
     def hosts(self, statement: Statement) -> Sequence[Mapping[str, Any]]:
-        """The fields of each host that the statement stands for; none where its ranges are wrong."""
+        """The fields of each host of the statement; none where its ranges are invalid."""
         folded = dict(folded_in(statement.fields))
         count = ranges.parse(folded[("name",)].text).count if ("name",) in folded else 1
         self._left -= count
@@ -69,13 +69,13 @@ class Expansion:
             return ()
         if not folded:
             return (statement.fields,)
-        columns = {way: self._column(statement.loc + way, value, count) for way, value in folded.items()}
+        columns = {path: self._column(statement.loc + path, value, count) for path, value in folded.items()}
         if not all(columns.values()):
             return ()
         return [_with_values(statement.fields, columns, index) for index in range(count)]
 
     def _column(self, loc: Loc, folded: Folded, count: int) -> list[object]:
-        """The value of one field for each host, or nothing where it is wrong."""
+        """The value of one field for each host; empty where it is invalid."""
         pattern = ranges.parse(folded.text)
         if pattern.count != count:
             self._note(loc, f"stands for {pattern.count:,} values, the host's name for {count:,}")

@@ -1,4 +1,4 @@
-"""What is allowed in an inventory and probably not meant. Pure; an error is never found here."""
+"""Hints about an inventory that is valid and probably not as intended. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def hints_for(inventory: Inventory) -> tuple[str, ...]:
-    """A line for each GPU model that no known model fits, sorted; a card newer than the table may be meant."""
+    """A line for each GPU model that matches no known one, sorted; it may be a model newer than the table."""
     models = Counter(host.gpus.model for host in inventory.hosts if host.gpus.model)
     return tuple(_hint(model, models[model]) for model in sorted(models) if not gpu.matches_any_known(model))
 

@@ -1,6 +1,6 @@
-"""From a file or standard input to an ``Inventory``, or to one error that names everything that is wrong with it.
+"""Loads an inventory from a file or standard input, or raises one error with everything that is wrong with it.
 
-The only part of the inventory that reads a file; what a device, a pipe or a very large file would do is bounded here.
+The only module of the inventory that reads files; it refuses devices and pipes and bounds the size.
 """
 
 from __future__ import annotations
@@ -15,16 +15,11 @@ from pydantic import ValidationError
 
 from ionetctl.core.model.inventory import Inventory
 from ionetctl.core.model.names import Digest
+from ionetctl.inventory.consistency import entries, overfull_regions, repeated_names, unknown_regions
 from ionetctl.inventory.expand import Expansion, Statement
-from ionetctl.inventory.resolve import (
-    entries,
-    overfull_regions,
-    repeated_names,
-    resolve_hosts,
-    unknown_regions,
-)
-from ionetctl.inventory.schema import models
-from ionetctl.inventory.schema.regions import resolve_nomad, resolve_regions
+from ionetctl.inventory.merge import merge_hosts
+from ionetctl.inventory.schema import structure
+from ionetctl.inventory.schema.regions import nomad_settings, region_settings
 from ionetctl.inventory.validation_errors import explain, problem_at
 from ionetctl.inventory.yaml.problems import InventoryError, Place, Problem
 from ionetctl.inventory.yaml.tree import SIZE_MAX, parse
@@ -37,7 +32,7 @@ def load_inventory(source: str, *, stdin: BinaryIO | None = None) -> Inventory:
     """The inventory in the file ``source``, or on ``stdin`` (standard input by default) where that is ``-``.
 
     Paths in it are relative to the file's directory, or to the working directory.
-    Raises ``InventoryError`` with all problems at once; a file that cannot be read is one too.
+    Raises ``InventoryError`` with all problems at once; also for a file that cannot be read.
     """
     if source == "-":
         return load_text((stdin or sys.stdin.buffer).read(SIZE_MAX + 1), source, os.getcwd())  # noqa: PTH109
@@ -57,7 +52,7 @@ def _read(path: str) -> bytes:
 
 
 def _open_at_once(path: str, flags: int) -> int:
-    """Open without waiting: a FIFO would, for somebody to write to it."""
+    """Open without blocking: opening a FIFO would wait for a writer."""
     return os.open(path, flags | os.O_NONBLOCK)
 
 
@@ -66,19 +61,19 @@ def _unreadable(source: str, message: str, hint: str = "") -> InventoryError:
 
 
 def load_text(text: bytes, source: str, directory: str) -> Inventory:
-    """The inventory that ``text`` describes; ``source`` names it in errors, ``directory`` is what paths start from.
+    """The inventory that ``text`` describes; ``source`` names it in errors, relative paths start from ``directory``.
 
     Raises ``InventoryError`` with all problems at once.
     """
     document = parse(text, source)
     problems = [*document.problems, *unknown_regions(document)]
     try:
-        given = models.WHOLE.validate_python(document.root, context=directory)
+        given = structure.WHOLE.validate_python(document.root, context=directory)
     except ValidationError as error:
-        problems += [*explain(error, document), *_names_alone(document, directory)]
+        problems += [*explain(error, document), *_name_problems(document, directory)]
         raise InventoryError(problems) from None
-    regions = resolve_regions(given["regions"])
-    hosts, found = resolve_hosts(given, document)
+    regions = region_settings(given["regions"])
+    hosts, found = merge_hosts(given, document)
     problems += [*found, *overfull_regions(hosts, regions, document)]
     if not hosts and not problems:
         problems = [problem_at(document, ("hosts",), "there is no host", "list hosts here or in groups")]
@@ -90,18 +85,18 @@ def load_text(text: bytes, source: str, directory: str) -> Inventory:
         digest=Digest(hashlib.sha256(text).hexdigest()),
         naming=given.get("naming", "as-written"),
         regions=regions,
-        nomad=resolve_nomad(given["nomad"]),
+        nomad=nomad_settings(given["nomad"]),
         hosts=hosts,
     )
 
 
-def _names_alone(document: Document, directory: str) -> list[Problem]:
-    """What is wrong with names and ranges where the inventory as a whole does not hold, so that it is said at once."""
+def _name_problems(document: Document, directory: str) -> list[Problem]:
+    """Problems of names and ranges in an inventory that is invalid otherwise, so that all are reported at once."""
     expansion = Expansion(document)
     named: list[tuple[str, Loc]] = []
     for loc, node in entries(document.root):
         try:
-            fields = models.entry().validate_python(node, context=directory)
+            fields = structure.entry().validate_python(node, context=directory)
         except ValidationError:
             continue
         named += [(host["name"], loc) for host in expansion.hosts(Statement(loc, fields))]

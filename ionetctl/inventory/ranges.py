@@ -1,8 +1,7 @@
 """The folded names of Slurm and ClusterShell: ``rey1-a[01-03]-g[1-8]``, expanded and folded again.
 
-Knows brackets, lists, steps and zero padding; knows nothing of hosts. Sizes are reckoned before anything is
-expanded, so that no text, however short, can ask for more than the limit. Several brackets expand as a product,
-leftmost slowest.
+Brackets, lists, steps and zero padding. The number of results is computed before anything is expanded, so that no text
+can produce more than the limit. Several brackets expand as a product, leftmost slowest.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 LIMIT: Final = 100_000
-"""How many texts one folded text may stand for."""
+"""The most texts that a folded text may expand to."""
 
 _BRACKET = re.compile(r"\[([^\[\]]*)\]")
 _SPAN = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18})(?:/([0-9]{1,18}))?)?")
@@ -25,7 +24,7 @@ _NUMBER = re.compile(r"((?<![0-9])[0-9]{1,18}(?![0-9]))")
 
 
 class RangeError(ValueError):
-    """A folded text that cannot be expanded; the message says why and quotes nothing but its brackets."""
+    """A folded text that cannot be expanded; the message quotes nothing but its brackets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,28 +38,28 @@ class Span:
 
     @property
     def size(self) -> int:
-        """How many numbers there are."""
+        """How many numbers it has."""
         return (self.last - self.first) // self.step + 1
 
     def texts(self) -> Iterator[str]:
-        """The numbers as they are written."""
+        """The numbers as text."""
         return (str(number).zfill(self.width) for number in range(self.first, self.last + 1, self.step))
 
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """A folded text taken apart: ``literals`` has one more element than ``axes``, and they alternate."""
+    """A parsed folded text: ``literals`` and ``axes`` (the brackets) alternate, beginning and ending with a literal."""
 
     literals: tuple[str, ...]
     axes: tuple[tuple[Span, ...], ...]
 
     @property
     def count(self) -> int:
-        """How many texts it stands for."""
+        """How many texts it expands to."""
         return math.prod(sum(span.size for span in axis) for axis in self.axes)
 
     def texts(self) -> Iterator[str]:
-        """All of them, leftmost bracket slowest."""
+        """All texts, leftmost bracket slowest."""
         axes = [[text for span in axis for text in span.texts()] for axis in self.axes]
         for numbers in itertools.product(*axes):
             yield self.literals[0] + "".join(
@@ -69,7 +68,7 @@ class Pattern:
 
 
 def parse(text: str, limit: int = LIMIT) -> Pattern:
-    """The pattern that ``text`` folds; a text without brackets stands for itself.
+    """The parsed pattern of ``text``; a text without brackets expands to itself.
 
     Raises ``RangeError`` for brackets that are no ranges, and for more than ``limit`` texts.
     """
@@ -83,12 +82,12 @@ def parse(text: str, limit: int = LIMIT) -> Pattern:
 
 
 def expand(text: str, limit: int = LIMIT) -> list[str]:
-    """All texts that ``text`` folds, in order; raises ``RangeError`` as ``parse`` does."""
+    """All texts that ``text`` expands to, in order; raises ``RangeError`` as ``parse`` does."""
     return list(parse(text, limit).texts())
 
 
 def has_range(text: str) -> bool:
-    """Whether ``text`` has brackets, and all of them look like ranges."""
+    """Whether ``text`` has brackets, and all of them are ranges in form."""
     parts = [part for found in _BRACKET.findall(text) for part in found.split(",")]
     return bool(parts) and all(map(_SPAN.fullmatch, parts))
 
@@ -120,7 +119,7 @@ def _padded(number: int, width: int) -> str:
 
 
 def fold(names: Iterable[str]) -> tuple[str, ...]:
-    """The fewest folded texts found by merging one number at a time; together they stand for exactly ``names``.
+    """Folded texts that expand to exactly ``names``; few, but not always the fewest: numbers are merged one position at a time.
 
     Repeated names count once. Names must hold no brackets. The result is in natural order: ``g2`` before ``g10``.
     """
@@ -135,7 +134,7 @@ _Box = tuple[tuple[str, ...], ...]
 
 
 def _boxes(rows: set[tuple[str, ...]]) -> list[_Box]:
-    """The rows as products of sets: rows alike in all numbers but one become one, from the last number on."""
+    """The rows as products of sets: rows that differ in one number only are merged, from the last position on."""
     boxes: list[_Box] = [tuple((number,) for number in row) for row in rows]
     for axis in reversed(range(len(boxes[0]))):
         alike: dict[_Box, list[str]] = {}
@@ -160,7 +159,7 @@ def _render(literals: tuple[str, ...], box: _Box) -> str:
 
 
 def _runs(numbers: tuple[str, ...]) -> Iterator[str]:
-    """Sorted numbers as ``01-03`` and ``7``: a run goes on while the next number is padded alike."""
+    """Sorted numbers as ``01-03`` and ``7``; the numbers of a run have the same padding."""
     first = last = numbers[0]
     for number in numbers[1:]:
         if number == _padded(int(last) + 1, len(first) if _is_padded(first) else 0):

@@ -1,8 +1,8 @@
-"""Which hosts ``--limit`` means. Pure: hosts in, hosts out, in the inventory's order.
+"""Selects hosts by a ``--limit`` expression. Pure: hosts in, hosts out, in the inventory's order.
 
-The expression is a list with commas. Each term names hosts (``rey1-a01-g1``), folds them (``rey1-a[01-03]-g7``), matches
-them (``rey1-*``), a group (``@rack-a01``) or a property (``rack:a01``); a leading ``!`` takes hosts away from what the other
-terms chose, or from all hosts where no term chooses.
+The expression is a list of terms with commas. A term is a name (``rey1-a01-g1``), a range (``rey1-a[01-03]-g7``), a
+wildcard (``rey1-*``), a group (``@rack-a01``) or a property (``rack:a01``); a leading ``!`` excludes hosts from those that the
+other terms select, or from all hosts where there is no other term.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ _BRACKET = re.compile(r"\[[^\[\]]*\]")
 
 
 def select_hosts(inventory: Inventory, expression: str) -> tuple[Host, ...]:
-    """The hosts that ``expression`` chooses.
+    """The hosts that ``expression`` selects.
 
-    Raises ``UsageError`` (``limit_invalid``) for a term that matches nothing, taken away or not, for a property or
-    range that is none, and for an expression that leaves no host.
+    Raises ``UsageError`` (``limit_invalid``) for a term that matches nothing, with ``!`` or without, for an unknown
+    property, an invalid range, and for an expression that leaves no host.
     """
     terms = _terms(expression)
     if not all(term.removeprefix("!") for term in terms):
@@ -56,7 +56,7 @@ def select_hosts(inventory: Inventory, expression: str) -> tuple[Host, ...]:
 
 
 def _terms(expression: str) -> list[str]:
-    """What stands between the commas, those within brackets left alone."""
+    """The terms between the commas; commas within brackets do not separate."""
     hidden = _BRACKET.sub(lambda bracket: bracket[0].replace(",", "\0"), expression)
     return [term.strip().replace("\0", ",") for term in hidden.split(",")]
 
@@ -80,7 +80,7 @@ class _Index:
         )
 
     def find(self, term: str) -> frozenset[int]:
-        """The positions of the hosts that a term without ``!`` means."""
+        """The positions of the hosts that a term without ``!`` selects."""
         if term.startswith("@"):
             return _matching(self.groups, term[1:], "group")
         kind, colon, value = term.partition(":")
@@ -101,14 +101,14 @@ def _positions(hosts: tuple[Host, ...], words: Callable[[Host], Iterable[str]]) 
 
 
 def _matching(known: dict[str, frozenset[int]], written: str, what: str) -> frozenset[int]:
-    """The positions of all words that ``written`` means; each word of a range must be known."""
+    """The positions of all words that ``written`` matches; each word of a range must be known."""
     words = _expanded(written.casefold())
-    missing = [word for word in words if not _meant(known, word)]
+    missing = [word for word in words if not _matches(known, word)]
     if missing:
         others = f" (and {len(missing) - 1:,} more of {quoted(written)})" if len(missing) > 1 else ""
         hint = did_you_mean(missing[0], known) or "ionetctl inventory show lists what there is"
         raise _refused(f"there is no {what} {quoted(missing[0])}{others}", hint)
-    return frozenset().union(*(positions for word in words for positions in _meant(known, word)))
+    return frozenset().union(*(positions for word in words for positions in _matches(known, word)))
 
 
 def _expanded(written: str) -> list[str]:
@@ -120,7 +120,7 @@ def _expanded(written: str) -> list[str]:
         ) from None
 
 
-def _meant(known: dict[str, frozenset[int]], word: str) -> list[frozenset[int]]:
+def _matches(known: dict[str, frozenset[int]], word: str) -> list[frozenset[int]]:
     if "*" not in word and "?" not in word:
         return [known[word]] if word in known else []
     matches = re.compile(translate(word)).match

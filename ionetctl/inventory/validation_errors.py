@@ -1,7 +1,6 @@
-"""What pydantic found, in a user's words: each error with its place in the text, its field and a hint.
+"""Pydantic's validation errors as problems for users: each with its place in the text, its field and a hint.
 
-Looks only at an error's kind, its way through the tree and our own messages; never at the input that pydantic
-carries along, which may be a secret.
+Uses only an error's type, its path and our own messages; never the input in it, which may be a secret.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
-from ionetctl.inventory.schema.models import json_schema
+from ionetctl.inventory.schema.structure import json_schema
 from ionetctl.inventory.yaml.problems import Problem, quoted
 from ionetctl.inventory.yaml.tree import PROBLEMS_MAX, MarkedList, MarkedMapping
 
@@ -42,11 +41,11 @@ _SYNONYMS: Final = {
     "ansible_port": "port",
     "ansible_user": "user",
 }
-"""Words that other tools use for what we call otherwise."""
+"""Names that other tools use for fields of ours."""
 
 
 def explain(error: ValidationError, document: Document, base: Loc = ()) -> list[Problem]:
-    """The problems that make up ``error``; ``base`` is the way to the node that was checked."""
+    """The problems that make up ``error``; ``base`` is the path of the node that was validated."""
     return [
         _explain_one(found["type"], base + found["loc"], found, document)
         for found in error.errors(include_input=False, include_url=False)[:PROBLEMS_MAX]
@@ -54,13 +53,13 @@ def explain(error: ValidationError, document: Document, base: Loc = ()) -> list[
 
 
 def problem_at(document: Document, loc: Loc, message: str, hint: str = "") -> Problem:
-    """A problem with what stands at ``loc``, or would stand there."""
+    """A problem with the node at ``loc``, which may be missing."""
     place, _ = document.locate(loc)
     return Problem(place, field_name(loc), message, hint)
 
 
 def field_name(loc: Iterable[str | int]) -> str:
-    """The way to a field as people write it: ``groups.rack-a01.hosts[0].ssh.port``."""
+    """The path of a field as text: ``groups.rack-a01.hosts[0].ssh.port``."""
     name = "".join(f"[{step}]" if isinstance(step, int) else f".{_step(step)}" for step in loc)
     return name.removeprefix(".")
 
@@ -86,7 +85,7 @@ def _explain_one(kind: str, loc: Loc, found: Any, document: Document) -> Problem
 
 
 def _explain_shape(kind: str, problem: Problem, node: Node) -> Problem:
-    """A mapping, list or text where another of them belongs."""
+    """The problem of a mapping, list or text where another of them is required."""
     if node is None:
         return Problem(problem.place, problem.field, "has no value", "leave the key out, or give it a value")
     is_what = {MarkedMapping: "a mapping", MarkedList: "a list"}.get(type(node), "a text")
@@ -104,7 +103,7 @@ def _schema() -> dict[str, Any]:
 
 
 def _hint_for_key(loc: Loc) -> str:
-    """What the unknown key at the end of ``loc`` was probably meant to be."""
+    """A suggestion for the unknown key at the end of ``loc``, or the keys that are known there."""
     properties = _properties(loc[:-1])
     key = str(loc[-1]).lower().replace("-", "_")
     known = {
@@ -133,7 +132,7 @@ def _properties(loc: Iterable[str | int]) -> dict[str, Any]:
 
 
 def _resolved(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema that stands behind a reference, or behind the mapping among several forms."""
+    """The schema that a reference points to; of several alternatives the mapping's."""
     for form in schema.get("anyOf", ()):
         if "$ref" in form:
             schema = form

@@ -1,8 +1,8 @@
-"""How often a region's clients beat, and what its servers must be set to so that none is given up too soon. Pure.
+"""How often a region's clients send heartbeats, and the server settings with which none counts as down too soon. Pure.
 
-From Nomad's nomad/heartbeat.go: a client is told max(min_heartbeat_ttl, nodes / max_heartbeats_per_second), stretched
-at random up to twice that; it counts as down when a grace beyond it has passed without a beat. A new leader knows of no
-promises and gives every client failover_heartbeat_ttl instead, which must outlast the longest of them.
+From Nomad's nomad/heartbeat.go: a client's TTL is max(min_heartbeat_ttl, nodes / max_heartbeats_per_second), times a
+random factor between 1 and 2; the node counts as down when the TTL and heartbeat_grace have passed without a heartbeat.
+A new leader does not know the TTLs and gives every client failover_heartbeat_ttl, which must be longer than any of them.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 DEFAULT_FAILOVER_S: Final = 300.0
 MARGIN_S: Final = 100.0
-"""For an election, and for beats that come late while a new leader takes up its work."""
+"""Time for an election, and for heartbeats that are late while a new leader starts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """What holds for a region of ``nodes`` nodes. A client beats every ``ttl_s`` to twice that.
+    """Heartbeats in a region of ``nodes`` nodes. A client sends one every ``ttl_s`` to twice that, in seconds.
 
-    ``down_after_s`` is the longest time until a dead node shows, ``failover_ttl_s`` what should be set;
-    ``is_short`` says that what is set is less.
+    ``down_after_s`` is the longest time until a dead node counts as down, ``failover_ttl_s`` the value to be set;
+    ``is_short``: the present value is less.
     """
 
     nodes: int
@@ -34,9 +34,9 @@ class Advice:
     is_short: bool
 
 
-def advise(set_now: Heartbeats, nodes: int) -> Advice:
-    """What the settings come to in a region of that many nodes; Nomad's own are short beyond 5,000."""
-    ttl_s = max(set_now.min_ttl_s, nodes / set_now.max_per_second)
+def advise(settings: Heartbeats, nodes: int) -> Advice:
+    """What follows from the settings in a region of that many nodes; Nomad's defaults are too short beyond 5,000."""
+    ttl_s = max(settings.min_ttl_s, nodes / settings.max_per_second)
     wanted_s = max(DEFAULT_FAILOVER_S, float(ceil(2 * ttl_s + MARGIN_S)))
-    is_short = set_now.failover_ttl_s < wanted_s
-    return Advice(nodes, ttl_s, 2 * ttl_s + set_now.grace_s, wanted_s, is_short)
+    is_short = settings.failover_ttl_s < wanted_s
+    return Advice(nodes, ttl_s, 2 * ttl_s + settings.grace_s, wanted_s, is_short)

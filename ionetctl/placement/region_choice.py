@@ -1,8 +1,8 @@
-"""Which region a host joins that leaves the choice to the survey (``region: auto``). Pure.
+"""Which region a host with ``region: auto`` joins. Pure.
 
-A region may be chosen where the inventory allows it, its node pool exists, one of its servers can be reached from the
-host, near enough, and there is room. Of those the nearest is taken; where several are about equally near, the one with
-the most room. Hosts are placed one after the other, in the inventory's order, each counting against the room of the next.
+A region can be chosen where the inventory allows it, it has the host's node pool and free capacity, and the host reaches
+one of its servers within ``max_rtt_ms``. Of those the nearest is taken; of several about equally near ones the one with
+the most free capacity. Hosts are placed one after the other, in the inventory's order; each takes up capacity.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
 
 NEAR_MS: Final = 5.0
 NEAR_SHARE: Final = 0.1
-"""Round trips that differ by less than this are about equal: what a handshake takes varies by as much."""
+"""Round trips that differ by less than this count as equal: TCP handshakes vary by as much."""
 
 
 @dataclass(slots=True)
-class Room:
-    """A region that hosts may join. ``known`` are the ids of its nodes, down ones too: they take its room until purged.
+class CandidateRegion:
+    """A region that hosts may join. ``known`` are the ids of its nodes; down ones count until they are purged.
 
-    ``joining`` counts the hosts that were placed there and that it does not know yet.
+    ``joining`` counts the hosts placed there that it does not know yet.
     """
 
     settings: RegionSettings
     known: frozenset[NodeId]
     pools: frozenset[str] | None = None
-    """``None`` where nobody asked."""
+    """``None`` where they are unknown: then every pool counts as there."""
     joining: int = 0
 
     @property
@@ -47,7 +47,7 @@ class Room:
 
     @property
     def taken(self) -> int:
-        """How many nodes it has, and is about to have."""
+        """How many nodes it has, those of placed hosts included."""
         return len(self.known) + self.joining
 
     @property
@@ -56,37 +56,37 @@ class Room:
         return self.settings.capacity - self.taken
 
     def takes(self, node_id: NodeId | None) -> bool:
-        """Whether there is room for a node; one that is there already needs none."""
+        """Whether there is capacity for a node; one that is there already needs none."""
         return node_id in self.known or self.left > 0
 
     def count(self, node_id: NodeId | None) -> None:
-        """Take a node's joining into account."""
+        """Count a node that will join."""
         if node_id not in self.known:
             self.joining += 1
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The region that a host joins, and why: for people, the decisive reason first."""
+    """The region that a host joins, and the reasons as text, the decisive one first."""
 
     region: RegionName
     reasons: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class _Offer:
-    """A region as one host sees it: how far it is, and what speaks against it."""
+class _Option:
+    """A region for one host: its round-trip time in milliseconds, and why it cannot be chosen."""
 
-    room: Room
+    region: CandidateRegion
     rtt_ms: float | None
     refusal: str | None = None
 
     def __str__(self) -> str:
         if self.refusal or self.rtt_ms is None:
-            return f"{self.room.name}: {self.refusal}"
+            return f"{self.region.name}: {self.refusal}"
         return (
-            f"{self.room.name}: {self.rtt_ms:.0f} ms, "
-            f"{self.room.taken:,} of {self.room.settings.capacity:,} nodes"
+            f"{self.region.name}: {self.rtt_ms:.0f} ms, "
+            f"{self.region.taken:,} of {self.region.settings.capacity:,} nodes"
         )
 
 
@@ -112,35 +112,35 @@ def _address(host: str, port: int) -> str:
 
 
 @dataclass(slots=True)
-class Places:
-    """The rooms of a rollout's regions, filled as hosts are placed."""
+class RegionChooser:
+    """Chooses regions for a rollout's hosts; every placed host takes up capacity."""
 
-    rooms: Mapping[RegionName, Room]
+    regions: Mapping[RegionName, CandidateRegion]
 
     def place(self, host: Host, facts: Facts) -> Choice | Finding:
-        """The region that a host joins, or the finding that there is none; counts it against that region's room."""
+        """The region that a host joins, or the finding that there is none; the region's capacity shrinks by it."""
         chosen = self._choose(host, facts)
         if isinstance(chosen, Choice):
-            self.rooms[chosen.region].count(facts.nomad.node_id)
+            self.regions[chosen.region].count(facts.nomad.node_id)
         return chosen
 
     def _choose(self, host: Host, facts: Facts) -> Choice | Finding:
-        allowed = candidates(host, self.rooms)
+        allowed = candidates(host, self.regions)
         if host.region != AUTO_REGION:
             return Choice(host.region, ("the inventory says so",))
         if facts.nomad.is_ours and facts.machine.nomad_region:
             return _stay(facts.machine.nomad_region, allowed)
-        offers = [_offer(self.rooms[name], host, facts) for name in allowed]
-        open_ones = [offer for offer in offers if offer.refusal is None]
-        if not open_ones:
-            return _nowhere(offers)
-        best = _best(open_ones)
-        others = sorted((offer for offer in offers if offer is not best), key=_distance)
-        return Choice(best.room.name, tuple(str(offer) for offer in (best, *others)))
+        options = [_option(self.regions[name], host, facts) for name in allowed]
+        allowed_options = [option for option in options if option.refusal is None]
+        if not allowed_options:
+            return _no_region(options)
+        best = _best(allowed_options)
+        others = sorted((option for option in options if option is not best), key=_distance)
+        return Choice(best.region.name, tuple(str(option) for option in (best, *others)))
 
 
 def _stay(region: str, allowed: tuple[RegionName, ...]) -> Choice | Finding:
-    """A host that is a region's already stays there: a move needs a plan of its own."""
+    """A host that is enrolled already stays in its region: moving it is another operation."""
     for name in allowed:
         if name == region:
             return Choice(name, ("the host is enrolled there already",))
@@ -149,33 +149,35 @@ def _stay(region: str, allowed: tuple[RegionName, ...]) -> Choice | Finding:
     return Finding("region_left", Severity.BLOCK, message, hint)
 
 
-def _offer(room: Room, host: Host, facts: Facts) -> _Offer:
-    distance = rtt_ms(room.settings, facts)
+def _option(region: CandidateRegion, host: Host, facts: Facts) -> _Option:
+    distance = rtt_ms(region.settings, facts)
     limit = host.placement.max_rtt_ms
     refusal = None
     if distance is None:
         refusal = "none of its servers can be reached"
     elif limit is not None and distance > limit:
         refusal = f"{distance:.0f} ms away, {limit:g} allowed"
-    elif room.pools is not None and host.node_pool not in room.pools:
+    elif region.pools is not None and host.node_pool not in region.pools:
         refusal = f"it has no node pool {host.node_pool}"
-    elif not room.takes(facts.nomad.node_id):
-        refusal = f"full: {room.taken:,} of {room.settings.capacity:,} nodes"
-    return _Offer(room, distance, refusal)
+    elif not region.takes(facts.nomad.node_id):
+        refusal = f"full: {region.taken:,} of {region.settings.capacity:,} nodes"
+    return _Option(region, distance, refusal)
 
 
-def _distance(offer: _Offer) -> tuple[float, str]:
-    return (float("inf") if offer.rtt_ms is None else offer.rtt_ms, offer.room.name)
+def _distance(option: _Option) -> tuple[float, str]:
+    return (float("inf") if option.rtt_ms is None else option.rtt_ms, option.region.name)
 
 
-def _best(offers: list[_Offer]) -> _Offer:
-    """Of those about as near as the nearest the one with the most room; of equals the first by name, not by noise."""
-    nearest = min(_distance(offer)[0] for offer in offers)
-    near = [o for o in offers if _distance(o)[0] <= max(nearest + NEAR_MS, nearest * (1 + NEAR_SHARE))]
-    return min(near, key=lambda offer: (-offer.room.left / offer.room.settings.capacity, offer.room.name))
+def _best(options: list[_Option]) -> _Option:
+    """Of the options about as near as the nearest the one with the most free capacity, the first by name among equals."""
+    nearest = min(_distance(option)[0] for option in options)
+    near = [o for o in options if _distance(o)[0] <= max(nearest + NEAR_MS, nearest * (1 + NEAR_SHARE))]
+    return min(
+        near, key=lambda option: (-option.region.left / option.region.settings.capacity, option.region.name)
+    )
 
 
-def _nowhere(offers: list[_Offer]) -> Finding:
-    message = f"no region can take the host: {'; '.join(map(str, offers)) or 'none may be chosen'}"
+def _no_region(options: list[_Option]) -> Finding:
+    message = f"no region can take the host: {'; '.join(map(str, options)) or 'none may be chosen'}"
     hint = "let TCP 4647 out to the regions' servers, widen placement, or name a region"
     return Finding("no_region", Severity.BLOCK, message, hint)

@@ -1,1 +1,1 @@
-"""What a host should have, and the difference to what it has."""
+"""What a host should have, the changes that bring it there, and what is sent for them."""

@@ -1,7 +1,8 @@
 """What a host should have: every managed path with its content.
 
-Made from host, region, releases and templates; no I/O but the reading of templates. A new file on the host is a template and a row in ``TEXT_FILES``. The client configuration carries ``STAMP`` where the
-stamp belongs; the bundle's digest is taken without it, over everything that the agent must be restarted for.
+Made from host, region, releases and templates; no I/O but reading templates. For a new file on the host, add a template
+and a row in ``TEXT_FILES``. The client configuration has the placeholder ``STAMP``, so that the bundle's digest does not
+depend on the stamp; the digest covers every file whose change requires a restart of the agent.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ if TYPE_CHECKING:
 
 STAMP: Final = "@ionet-stamp@"
 DIGEST_CHARACTERS: Final = 16
-"""How much of the bundle's digest goes into the stamp: 64 bits, ample against chance."""
+"""How many digits of the bundle's digest the stamp has: 64 bits are enough to tell bundles apart."""
 
 SUFFIX_CHARACTERS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """All that one host's bundle is made of. ``node_name`` may differ from the host's (``naming: unique``)."""
+    """The input of one host's bundle. ``node_name`` may differ from the host's name (``naming: unique``)."""
 
     host: Host
     node_name: str
@@ -49,7 +50,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class TextFile:
-    """A row of the table: template, destination, mode, and whether the agent must be restarted to see it."""
+    """A row of the table: template, destination, mode, and whether a change requires a restart of the agent."""
 
     template: str
     path: str
@@ -68,7 +69,7 @@ TEXT_FILES: Final[tuple[TextFile, ...]] = (
 
 
 def managed_paths(nomad_version: str, device_plugin_version: str) -> tuple[str, ...]:
-    """Every path that a bundle of these releases may hold: what a survey has to look at."""
+    """Every path that a bundle of these releases may have: the paths that a survey looks at."""
     programs = (
         host_paths.nomad_program(nomad_version),
         host_paths.device_plugin_program(device_plugin_version),
@@ -79,10 +80,10 @@ def managed_paths(nomad_version: str, device_plugin_version: str) -> tuple[str, 
 
 
 def node_name(host: Host, facts: Facts, naming: Naming) -> str:
-    """What the host's node is called in its region; with ``unique`` a suffix tells apart hosts of one name.
+    """The node's name in its region; with ``unique`` a suffix tells apart hosts of the same name.
 
-    The suffix is taken from the machine-id, so that it stays as long as the installation does. Raises
-    ``HostFailedError`` (``machine_id_missing``) where there is none to take it from.
+    The suffix is derived from the machine-id, so it stays the same until the host is reinstalled. Raises
+    ``HostFailedError`` (``machine_id_missing``) for a host without one.
     """
     if naming == "as-written":
         return host.name
@@ -120,7 +121,7 @@ def new_stamp(bundle: Bundle, nonce: str) -> str:
 
 
 def wants_gpus(host: Host, facts: Facts) -> bool:
-    """Whether the host is to offer GPUs: as promised, else as seen."""
+    """Whether the host should offer GPUs: by the inventory, else by the probe."""
     return bool(facts.gpus) if host.gpus.count is None else host.gpus.count > 0
 
 
@@ -132,21 +133,21 @@ def ignored_gpus(host: Host, facts: Facts) -> tuple[str, ...]:
 
 
 def ignored_devices(host: Host, facts: Facts) -> tuple[str, ...]:
-    """What the device plugin must not offer: cards held back, and their MIG instances, which it lists in their place."""
+    """The UUIDs that the device plugin must not offer: GPUs held back from jobs, and their MIG instances, which the plugin lists instead."""
     held_back = ignored_gpus(host, facts)
-    cut = (seen for seen in facts.gpus or () if seen.uuid in held_back)
-    return (*held_back, *(instance.uuid for seen in cut for instance in seen.mig))
+    sliced = (seen for seen in facts.gpus or () if seen.uuid in held_back)
+    return (*held_back, *(instance.uuid for seen in sliced for instance in seen.mig))
 
 
 def offered_gpus(host: Host, facts: Facts) -> tuple[SeenGpu, ...]:
-    """The GPUs seen that jobs may get: none where none are wanted, and none of those that are held back."""
+    """The GPUs of the probe that jobs may get: without those that are held back, none where the inventory promises none."""
     held_back = ignored_gpus(host, facts)
     wanted = facts.gpus if wants_gpus(host, facts) else ()
     return tuple(seen for seen in wanted or () if seen.uuid not in held_back)
 
 
 def meta_of(host: Host, facts: Facts) -> dict[str, str]:
-    """The client's meta: what the site wrote, and what ionetctl adds under ``ionet_`` (documented in docs/reference/host-meta.md)."""
+    """The client's meta: the inventory's keys, and those that ionetctl adds under ``ionet_``."""
     ours = node_meta.meta_of(host, facts, offered_gpus(host, facts))
     return {**host.meta, host_paths.STAMP_KEY: STAMP, host_paths.ADMISSION_KEY: host_paths.HELD, **ours}
 

@@ -1,6 +1,6 @@
 """What ``--diff`` shows: the lines that a plan changes in text files. Pure.
 
-Secrets and minted material have no place here: only files whose whole content the bundle knows are compared.
+Only text files whose content is in the bundle are compared; never secrets, certificates or keys.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from ionetctl.plan.bundle import with_stamp
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-LINES: Final = 200
-"""As many as a diff shows; a file that is not ours can be of any length."""
+MAX_LINES: Final = 200
+"""The most lines that a diff shows; a file that is not ours can have any length."""
 _CONTENT: Final = frozenset({Action.CREATE, Action.UPDATE})
 
 
 def compared_paths(bundle: Bundle, plan: Plan) -> tuple[str, ...]:
-    """The paths whose present content is needed to show what ``plan`` changes."""
+    """The paths whose content on the host is needed to show what ``plan`` changes."""
     updated = {change.path for change in plan.changes if change.action is Action.UPDATE}
     return tuple(file.path for file in bundle.files if file.path in updated and _is_text(file))
 
@@ -39,7 +39,7 @@ def parse_texts(output: bytes, nonce: str) -> dict[str, str]:
     """Path → content, as ``remote/read.sh`` prints them; characters that are not text are replaced.
 
     Raises ``HostUnreachableError`` (``survey_incomplete``, transient) where the output is not whole,
-    ``HostFailedError`` (``survey_malformed``) where it is not of its form.
+    ``HostFailedError`` (``survey_malformed``) where a record is malformed.
     """
     lines = output.decode(errors="replace").split("\n")
     try:
@@ -76,9 +76,9 @@ def _diff(file: BundleFile, stamp: str, present: str | None) -> FileDiff:
         file.path,
         lineterm="",
     )
-    return FileDiff(file.path, tuple(lines)[:LINES])
+    return FileDiff(file.path, tuple(lines)[:MAX_LINES])
 
 
 def _visible(line: str) -> str:
-    """A host's line with its indentation, without anything that a terminal would act upon."""
+    """A host's line with its indentation; characters that a terminal could interpret become question marks."""
     return "".join(letter if letter.isprintable() else "?" for letter in line.expandtabs(4))

@@ -1,7 +1,7 @@
-"""What a node says of itself: the client's meta and its class, from the inventory and the survey. Pure.
+"""The node's metadata and node class, from the inventory and the survey. Pure.
 
-All of it is part of the bundle, and a change of it restarts the agent. So only what stays as it is between two surveys
-of an untouched host may be in here, rounded where a kernel or a reboot would make it waver.
+Both are part of the bundle, and a change of them restarts the agent. So only values that are the same in two surveys of
+an unchanged host belong here; those that vary with the kernel or after a reboot are rounded.
 """
 
 from __future__ import annotations
@@ -39,21 +39,21 @@ _LINE_CLASSES: Final = {
 }
 """Speeds in Mbit/s that Ethernet comes in, ascending."""
 _ROLLING: Final = frozenset(["almalinux", "centos", "fedora", "ol", "rhel", "rocky"])
-"""Distributions whose minor version moves with every day's updates."""
+"""Distributions whose minor version changes with ordinary updates."""
 _ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
 _PLACEHOLDERS: Final = re.compile(
     r"to be filled by o\.e\.m\.?|system (manufacturer|product name|version)|default string|not specified|o\.e\.m\.?",
     re.IGNORECASE,
 )
-"""What boards say in DMI whose maker wrote nothing."""
+"""Placeholders in DMI of boards whose vendor entered no name."""
 _MIB_PER_GIB: Final = 1024
 _STEPS: Final = 16
-"""Memory is told in sixteenths of the power of two below it: kernel and firmware take less than one."""
+"""Memory is rounded up to sixteenths of the power of two below it; kernel and firmware take less than one of them."""
 _POWER_STEP_W: Final = 10
 
 
 def meta_of(host: Host, facts: Facts, offered: Sequence[SeenGpu]) -> dict[str, str]:
-    """Every key of ours but the stamp that is known of a host; ``offered`` are the GPUs that jobs may get.
+    """Every ``ionet_`` key whose value is known; ``offered`` are the GPUs that jobs may get.
 
     Documented in docs/reference/host-meta.md.
     """
@@ -83,7 +83,7 @@ def meta_of(host: Host, facts: Facts, offered: Sequence[SeenGpu]) -> dict[str, s
 def node_class_of(host: Host, facts: Facts, offered: Sequence[SeenGpu]) -> str | None:
     """The node's class: the inventory's, else the standard name of the GPUs that jobs may get.
 
-    ``cpu`` where there are none to be had, ``mixed-gpu`` where they differ, ``None`` where nobody could say.
+    ``cpu`` where there are none, ``mixed-gpu`` where they differ, ``None`` where the GPUs are unknown.
     """
     if host.node_class:
         return host.node_class
@@ -97,12 +97,12 @@ def node_class_of(host: Host, facts: Facts, offered: Sequence[SeenGpu]) -> str |
 
 def network_class(mbps: int | None) -> str | None:
     """The fastest Ethernet that a line of this speed fills, ``10g`` for 12,000 Mbit/s; ``None`` below 10 Mbit/s."""
-    filled = [word for speed, word in _LINE_CLASSES.items() if mbps is not None and speed <= mbps]
+    filled = [name for speed, name in _LINE_CLASSES.items() if mbps is not None and speed <= mbps]
     return filled[-1] if filled else None
 
 
 def memory_gib(seen_mib: int | None) -> int | None:
-    """The memory that was built in, in GiB, from what the kernel has left of it (64 from 62.7)."""
+    """The installed memory in GiB, from what the kernel reports as total (64 from 62.7)."""
     if not seen_mib:
         return None
     seen = seen_mib / _MIB_PER_GIB
@@ -111,17 +111,17 @@ def memory_gib(seen_mib: int | None) -> int | None:
 
 
 def power_w(gpus: Iterable[SeenGpu]) -> int | None:
-    """What the GPUs draw together at their default limits, in W; ``None`` where one of them does not say.
+    """The sum of the GPUs' default power limits in W, rounded to tens; ``None`` where one of them is unknown.
 
-    The limit in force is a matter of tuning and is gone after a reboot, so it is not what a node is known by.
+    The limit in force is a tuning that a reboot resets, so it is used only where there is no default.
     """
     limits = [seen.power_default_w or seen.power_limit_w for seen in gpus]
-    told = [limit for limit in limits if limit]
-    return round(sum(told) / _POWER_STEP_W) * _POWER_STEP_W if told and len(told) == len(limits) else None
+    known = [limit for limit in limits if limit]
+    return round(sum(known) / _POWER_STEP_W) * _POWER_STEP_W if known and len(known) == len(limits) else None
 
 
 def _names(gpus: Iterable[SeenGpu]) -> Iterable[str]:
-    """Standard names, of the slices where a GPU is sliced."""
+    """Standard names; those of the MIG devices where a GPU has some."""
     for seen in gpus:
         if seen.name:
             whole = gpu.standard_name(seen.name, seen.memory_mib)
@@ -129,7 +129,7 @@ def _names(gpus: Iterable[SeenGpu]) -> Iterable[str]:
 
 
 def _count(host: Host, offered: Sequence[SeenGpu]) -> int | None:
-    """How many GPUs jobs may get: as promised, so that a card that is lost for a while restarts nobody."""
+    """How many GPUs jobs may get: the promised number, so that a GPU that is lost for a while causes no restart."""
     if host.gpus.count is None:
         return len(offered) or None
     return max(0, host.gpus.count - len(host.reserve.gpus)) or None

@@ -1,7 +1,7 @@
-"""Directories of ``.deb`` files, for sites without a way out: which of them a preparation brings along.
+"""Directories of ``.deb`` files for sites without internet access: which files a preparation installs.
 
-Such a directory has a folder for each preparation that installs something (``docker``, ``driver`` …); what lies in the
-folder is what is installed, dependencies included. Reads directories and file sizes; the content is only mapped.
+Such a directory has a folder for each preparation that installs packages (``docker``, ``driver`` …), with all files to
+be installed, dependencies included. Reads directories and file sizes; the content is memory-mapped.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 _NAME: Final = re.compile(r"[a-z0-9][A-Za-z0-9.+~%:_-]{0,150}\.deb")
 _ARCHITECTURE: Final = re.compile(r"_([a-z0-9]+)\.deb$")
 _ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
-"""``uname -m`` → Debian's word."""
-_HINT: Final = "see docs/how-to/air-gapped-site.md for how the directory is laid out"
+"""``uname -m`` → Debian's name."""
+_HINT: Final = "see docs/reference/preparations.md for how the directory is laid out"
 
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A package file and the preparation that brings it along."""
+    """A package file and the preparation that installs it."""
 
     preparation: str
     path: str
@@ -37,11 +37,11 @@ class Package:
 
     @property
     def member(self) -> str:
-        """Where it lies on the host, below the staging directory."""
+        """Its path on the host, relative to the staging directory."""
         return f"packages/{self.preparation}/{Path(self.path).name}"
 
     def content(self) -> memoryview:
-        """The file; raises ``ConfigurationError`` (``packages_changed``) where it is no longer as it was."""
+        """The file; raises ``ConfigurationError`` (``packages_changed``) where the file is missing or its size has changed."""
         try:
             content = mapped(self.path)
         except (OSError, ValueError) as error:
@@ -52,10 +52,10 @@ class Package:
 
 
 def check_packages(hosts: Iterable[Host]) -> None:
-    """Whether every directory that the hosts name can be used, before any of them is touched.
+    """Check every directory that the hosts name, before any host is changed.
 
-    Raises ``ConfigurationError``: ``packages_missing`` where there is none, or nothing in it, ``packages_invalid``
-    where something in it has no place there.
+    Raises ``ConfigurationError``: ``packages_missing`` where it cannot be read or has no package, ``packages_invalid``
+    where a ``.deb`` file is outside a folder, empty, or not named ``name_version_architecture.deb``.
     """
     for directory in dict.fromkeys(host.prepare.packages for host in hosts):
         if directory is not None and not _all_of(Path(directory)):
@@ -64,7 +64,7 @@ def check_packages(hosts: Iterable[Host]) -> None:
 
 
 def packages_for(directory: str | None, preparations: Iterable[str], machine: str) -> tuple[Package, ...]:
-    """What the preparations bring along to a host whose ``uname -m`` is ``machine``; nothing without a directory.
+    """The packages that the preparations install on a host whose ``uname -m`` is ``machine``; none without a directory.
 
     Raises as ``check_packages`` does.
     """
@@ -89,7 +89,7 @@ def _all_of(directory: Path) -> tuple[Package, ...]:
 
 
 def _of_folder(folder: Path) -> tuple[Package, ...]:
-    """The packages of one preparation, by name; notes and lists beside them are left alone."""
+    """The packages of one preparation, sorted by name; other files in the folder are ignored."""
     if folder.suffix == ".deb":
         message = f"{folder} lies in no folder: nobody can tell which preparation needs it"
         raise ConfigurationError("packages_invalid", message, _HINT)

@@ -1,39 +1,48 @@
-"""What one apply sends to a host: a tar archive of a size known beforehand, made block by block.
+"""What one apply sends to a host: built from its plan, sent as a tar archive whose size is known beforehand.
 
-It knows the records of ``steps`` in ``docs/explanation/host-protocol.md``; it must not know plans, sessions or
-secrets' sources. Programs are read through one shared map of their file, so that thousands of hosts read the same
-pages; private keys pass through and are never shown.
+Pure, but for the certificate that the plan may ask to be issued and the programs, whose files are memory-mapped so that
+thousands of hosts share the same pages. The records of the member ``steps`` are those of ``docs/explanation/host-protocol.md``.
+The manifest goes with every payload: it lists the digest of each installed file, so that the next survey can tell which
+files ionetctl has installed.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Literal
 
+from ionetctl.core import host_paths
 from ionetctl.core.errors import ConfigurationError, TrustError
+from ionetctl.core.model.plan import Action, Bundle, BundleFile, Kind, Plan, Program
+from ionetctl.plan.bundle import sha256, with_stamp
 from ionetctl.plan.ustar import archive, archive_bytes, mapped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from ionetctl.core.model.facts import Facts
     from ionetctl.core.model.names import RolloutId
-    from ionetctl.core.model.plan import BundleFile, Program
+    from ionetctl.core.model.node import NodeCertificate
 
 _FIELD_LIMIT: Final = 4096
-_UNFIT: Final = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL_CHARACTER: Final = re.compile(r"[\x00-\x1f\x7f]")
+_SENDING: Final = frozenset({Action.CREATE, Action.UPDATE, Action.RENEW})
+"""The actions for which a file is sent."""
+_CONFIGURATION: Final = frozenset({Kind.FILE, Kind.CERTIFICATE, Kind.KEY})
 
 Start = Literal["restart", "start", "no"]
 
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """All that one apply brings to one host, in the order in which it is carried out.
+    """Everything that one apply sends to one host, in the order in which it is applied.
 
-    ``apply_script`` is what carries it out there (``remote.apply_script``). ``files`` have their content (and digest) filled in, ``programs`` name their release; ``links`` have a target;
-    ``chmods`` are right but for mode or owner. ``asides`` and ``keeps`` are paths: files moved out of the agent's way,
-    and unchanged parts of the configuration that the candidate needs to be judged. ``validate_with`` is the path of the
-    Nomad program that judges it, ``None`` where the configuration stays as it is.
+    ``apply_script`` is the program that applies it there (``remote.apply_script``). ``files`` have content and digest,
+    ``programs`` a release, ``links`` a target; ``chmods`` differ in mode or owner only. ``asides`` are paths of files
+    that the agent would read and must not, ``keeps`` paths of unchanged configuration files that are validated
+    together with the new ones. ``validate_with`` is the path of the Nomad program that validates the configuration,
+    ``None`` where it does not change.
     """
 
     rollout: RolloutId
@@ -50,33 +59,127 @@ class Payload:
 
     @property
     def size_bytes(self) -> int:
-        """The size of the whole archive: what the host is told to expect."""
-        contents = [len(self.apply_script), len(steps_text(self))]
+        """The size of the whole archive, which is sent to the host before it."""
+        contents = [len(self.apply_script), len(steps_member(self))]
         contents += [len(file.content) for file in self.files]
-        contents += [_program(file).packed_bytes for file in self.programs]
+        contents += [_program_of(file).packed_bytes for file in self.programs]
         return archive_bytes(contents)
 
     def blocks(self) -> Iterator[bytes | memoryview]:
         """The archive in blocks of at most 64 KiB, ``size_bytes`` in all.
 
         Raises ``ConfigurationError`` (``artifact_missing``) or ``TrustError`` (``artifact_digest_mismatch``) where a
-        packed program is gone or no longer as long as it was.
+        compressed program is missing or its size has changed.
         """
         yield from archive(self._members())
 
     def _members(self) -> Iterator[tuple[str, memoryview]]:
         yield "apply.sh", memoryview(self.apply_script)
-        yield "steps", memoryview(steps_text(self))
+        yield "steps", memoryview(steps_member(self))
         for number, file in enumerate(self.files, 1):
             yield f"f/{number}", memoryview(file.content)
         for number, file in enumerate(self.programs, 1 + len(self.files)):
-            yield f"f/{number}", _packed(_program(file))
+            yield f"f/{number}", _compressed(_program_of(file))
 
 
-def steps_text(payload: Payload) -> bytes:
+# --- from plan to payload ---------------------------------------------------------------------------------------------
+
+
+def build_payload(
+    bundle: Bundle,
+    plan: Plan,
+    facts: Facts,
+    issue: Callable[[], NodeCertificate],
+    *,
+    rollout: RolloutId,
+    apply_script: bytes,
+    needs_token: bool,
+) -> Payload:
+    """The payload that applies ``plan``; ``issue`` is called where the plan renews the certificate.
+
+    Raises what ``issue`` raises.
+    """
+    files_to_install = _files_to_install(bundle, plan, issue)
+    sent = {change.path for change in plan.changes if change.action in _SENDING}
+    if host_paths.NODE_CERT in sent:
+        sent.add(host_paths.NODE_KEY)
+    files = [file for file in files_to_install if file.path in sent and file.kind in _CONFIGURATION]
+    return Payload(
+        rollout=rollout,
+        apply_script=apply_script,
+        files=(*files, _manifest(files_to_install, facts)),
+        programs=tuple(file for file in files_to_install if file.path in sent and file.kind is Kind.PROGRAM),
+        links=tuple(file for file in files_to_install if file.path in sent and file.kind is Kind.LINK),
+        chmods=tuple(file for file in files_to_install if file.path in _paths(plan, Action.CHMOD) - sent),
+        asides=tuple(sorted(_paths(plan, Action.MOVE_ASIDE))),
+        keeps=tuple(
+            file.path for file in files_to_install if file.kind in _CONFIGURATION and file.path not in sent
+        ),
+        needs_token=needs_token,
+        start=_start(plan),
+        validate_with=_nomad_program(bundle),
+    )
+
+
+def _files_to_install(
+    bundle: Bundle, plan: Plan, issue: Callable[[], NodeCertificate]
+) -> tuple[BundleFile, ...]:
+    """The bundle's files with the stamp, and the certificate and key where they are renewed, filled in."""
+    issued: dict[Kind, bytes] = {}
+    if host_paths.NODE_CERT in _paths(plan, Action.RENEW):
+        certificate = issue()
+        issued = {Kind.CERTIFICATE: certificate.chain_pem, Kind.KEY: certificate.key_pem}
+    return tuple(_with_content(file, plan.stamp, issued) for file in bundle.files)
+
+
+def _with_content(file: BundleFile, stamp: str, issued: dict[Kind, bytes]) -> BundleFile:
+    content = (
+        issued.get(file.kind, b"")
+        if file.kind in {Kind.CERTIFICATE, Kind.KEY}
+        else with_stamp(file.content, stamp)
+    )
+    if not content:
+        return file
+    return replace(file, content=content, digest=sha256(content))
+
+
+def _paths(plan: Plan, action: Action) -> set[str]:
+    return {change.path for change in plan.changes if change.action is action}
+
+
+def _nomad_program(bundle: Bundle) -> str:
+    """The path of the Nomad program that the bundle installs, else of the one on the host."""
+    paths = (file.path for file in bundle.files if file.program is not None and file.program.name == "nomad")
+    return next(paths, host_paths.NOMAD_LINK)
+
+
+def _manifest(files_to_install: tuple[BundleFile, ...], facts: Facts) -> BundleFile:
+    """One line a file, ``<digest>  <path>`` in the format of sha256sum; a file that is not sent keeps its recorded digest."""
+    digests = (
+        (file.digest or facts.manifest.get(file.path), file)
+        for file in files_to_install
+        if file.kind is not Kind.LINK
+    )
+    content = "".join(f"{digest}  {file.path}\n" for digest, file in digests).encode()
+    return BundleFile(
+        host_paths.MANIFEST, Kind.FILE, 0o600, restarts=False, content=content, digest=sha256(content)
+    )
+
+
+def _start(plan: Plan) -> Start:
+    actions = {change.action for change in plan.changes}
+    if Action.RESTART in actions:
+        return "restart"
+    return "start" if Action.START in actions else "no"
+
+
+# --- the member ``steps`` ---------------------------------------------------------------------------------------------
+
+
+def steps_member(payload: Payload) -> bytes:
     """The member ``steps``: one record a line.
 
-    Raises ``ValueError`` for a value that would break its record: paths and owners are checked where they come in.
+    Raises ``ValueError`` for a value that a record cannot hold, which is a bug: paths and owners are validated on input.
     """
     records: list[tuple[str, ...]] = [
         ("rollout", payload.rollout),
@@ -101,7 +204,7 @@ def _file_record(number: int, file: BundleFile) -> tuple[str, ...]:
 
 
 def _program_record(number: int, file: BundleFile) -> tuple[str, ...]:
-    program = _program(file)
+    program = _program_of(file)
     return (
         "program",
         str(number),
@@ -114,7 +217,7 @@ def _program_record(number: int, file: BundleFile) -> tuple[str, ...]:
     )
 
 
-def _program(file: BundleFile) -> Program:
+def _program_of(file: BundleFile) -> Program:
     if file.program is None:
         raise ValueError(f"{file.path} is no program")
     return file.program
@@ -125,15 +228,15 @@ def _mode(file: BundleFile) -> str:
 
 
 def record_line(record: tuple[str, ...]) -> str:
-    """One record of ``steps``; raises ``ValueError`` for a value that would break it."""
+    """One record of ``steps``: fields separated by tabs. Raises ``ValueError`` for a field that is empty, longer than 4 KiB or has a control character."""
     for value in record:
-        if not value or len(value) > _FIELD_LIMIT or _UNFIT.search(value):
+        if not value or len(value) > _FIELD_LIMIT or _CONTROL_CHARACTER.search(value):
             raise ValueError(f"a {record[0]} record cannot hold {value!r}")
     return "\t".join(record) + "\n"
 
 
-def _packed(program: Program) -> memoryview:
-    """A packed program's content; raises as ``Payload.blocks`` does."""
+def _compressed(program: Program) -> memoryview:
+    """The content of a program's gzip file; raises as ``Payload.blocks`` does."""
     try:
         content = mapped(program.packed_path)
     except (OSError, ValueError) as error:

@@ -1,8 +1,8 @@
-"""What is to be done on a host: the bundle minus what the survey found. Pure; changes nothing, mints nothing.
+"""The changes that a host needs: its bundle compared with what the survey found. Pure.
 
 Converged means that a new survey gives an empty plan. Files are compared by digest, links by target, a certificate by
-what the issuer says of it, its key by the manifest's word that both were installed together, and the introduction by
-the region's knowing the node.
+the issuer's check, its key by the manifest, which shows that both were installed together. A registration is needed
+where the region does not know the node.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ RUNNING: Final = frozenset({"active"})
 
 
 @dataclass(frozen=True, slots=True)
-class Circumstances:
-    """What the plan needs to know beside the host itself.
+class PlanContext:
+    """What a plan depends on besides bundle and survey.
 
-    ``nonce`` goes into a new stamp. ``certificate_unfit`` is the issuer's reason against the certificate found.
-    ``is_known`` says whether the region knows the node's id, ``unconfirmed`` why it does not show the node as it
-    should be although nothing differs.
+    ``nonce`` goes into a new stamp. ``certificate_unfit`` is why the certificate that was found must be replaced.
+    ``is_known``: whether the region knows the node's id. ``unconfirmed``: why the region does not confirm the node
+    although nothing differs on the host.
     """
 
     nonce: str
@@ -37,22 +37,22 @@ class Circumstances:
     unconfirmed: str | None = None
 
 
-def make_plan(bundle: Bundle, facts: Facts, circumstances: Circumstances) -> Plan:
-    """The changes that bring a host to its bundle, in the order in which people want to read them."""
+def make_plan(bundle: Bundle, facts: Facts, context: PlanContext) -> Plan:
+    """The plan that brings a host to its bundle; its changes stand in the order in which they are shown."""
     stamp = facts.nomad.stamp or ""
     if stamp[:DIGEST_CHARACTERS] != bundle.digest[:DIGEST_CHARACTERS]:
         stamp = ""
-    changes = [change for file in bundle.files for change in _compare(file, facts, circumstances, stamp)]
-    changes += _strays(bundle, facts) + _others(changes, facts)
-    changes += _service(bundle, facts, circumstances, changes)
+    changes = [change for file in bundle.files for change in _compare(file, facts, context, stamp)]
+    changes += _foreign_config(bundle, facts) + _overwritten_files(changes, facts)
+    changes += _service(bundle, facts, context, changes)
     if not stamp or any(change.action in {Action.RESTART, Action.START} for change in changes):
-        stamp = new_stamp(bundle, circumstances.nonce)
+        stamp = new_stamp(bundle, context.nonce)
         changes = _with_stamped_config(changes)
     return Plan(bundle.host, stamp, tuple(changes))
 
 
 def _with_stamped_config(changes: list[Change]) -> list[Change]:
-    """A new stamp changes the client configuration, unless it changes anyway."""
+    """The changes, with one of the client configuration: a new stamp changes that file."""
     if any(change.path == host_paths.CLIENT_CONFIG for change in changes):
         return changes
     return [
@@ -63,14 +63,14 @@ def _with_stamped_config(changes: list[Change]) -> list[Change]:
     ]
 
 
-def _compare(file: BundleFile, facts: Facts, circumstances: Circumstances, stamp: str) -> Iterator[Change]:
+def _compare(file: BundleFile, facts: Facts, context: PlanContext, stamp: str) -> Iterator[Change]:
     match file.kind:
         case Kind.LINK:
             yield from _compare_link(file, facts)
         case Kind.CERTIFICATE:
-            yield from _compare_certificate(file, facts, circumstances)
+            yield from _compare_certificate(file, facts, context)
         case Kind.KEY:
-            yield from _compare_rights(file, facts)
+            yield from _compare_permissions(file, facts)
         case _:
             yield from _compare_content(file, facts, stamp)
 
@@ -92,7 +92,7 @@ def _compare_content(file: BundleFile, facts: Facts, stamp: str) -> Iterator[Cha
     elif found.digest != expected_digest(file, stamp):
         yield Change(Action.UPDATE, file.path, "differs", file.is_secret)
     else:
-        yield from _compare_rights(file, facts)
+        yield from _compare_permissions(file, facts)
 
 
 def expected_digest(file: BundleFile, stamp: str) -> str:
@@ -100,22 +100,22 @@ def expected_digest(file: BundleFile, stamp: str) -> str:
     return sha256(with_stamp(file.content, stamp)) if file.kind is Kind.FILE else file.digest
 
 
-def _compare_rights(file: BundleFile, facts: Facts) -> Iterator[Change]:
+def _compare_permissions(file: BundleFile, facts: Facts) -> Iterator[Change]:
     found = facts.files.get(file.path)
     if found is not None and (found.mode, found.owner) != (file.mode, file.owner):
         reason = f"is {found.mode:04o} {found.owner}, not {file.mode:04o} {file.owner}"
         yield Change(Action.CHMOD, file.path, reason, file.is_secret)
 
 
-def _compare_certificate(file: BundleFile, facts: Facts, circumstances: Circumstances) -> Iterator[Change]:
-    if reason := circumstances.certificate_unfit or _pair_doubt(facts):
+def _compare_certificate(file: BundleFile, facts: Facts, context: PlanContext) -> Iterator[Change]:
+    if reason := context.certificate_unfit or _pair_mismatch(facts):
         yield Change(Action.RENEW, file.path, reason)
     else:
-        yield from _compare_rights(file, facts)
+        yield from _compare_permissions(file, facts)
 
 
-def _pair_doubt(facts: Facts) -> str | None:
-    """Why certificate and key may not belong together: they do when both are as we installed them."""
+def _pair_mismatch(facts: Facts) -> str | None:
+    """Why certificate and key may not be a pair, or ``None`` where both are the files that were installed together."""
     for path, what in ((host_paths.NODE_CERT, "the certificate"), (host_paths.NODE_KEY, "the private key")):
         found = facts.files.get(path)
         if found is None:
@@ -125,8 +125,8 @@ def _pair_doubt(facts: Facts) -> str | None:
     return None
 
 
-def _strays(bundle: Bundle, facts: Facts) -> list[Change]:
-    """Configuration that is not ours: the agent merges every file of its directory, so it cannot stay."""
+def _foreign_config(bundle: Bundle, facts: Facts) -> list[Change]:
+    """Moves of configuration files that are not ours: a Nomad agent merges all files of its directory."""
     ours = {file.path for file in bundle.files}
     reason = "is not ionetctl's, and the agent would read it"
     return [
@@ -136,8 +136,8 @@ def _strays(bundle: Bundle, facts: Facts) -> list[Change]:
     ]
 
 
-def _others(changes: list[Change], facts: Facts) -> list[Change]:
-    """What somebody else has written where ours goes: on a host that was never ours it is kept, not just replaced."""
+def _overwritten_files(changes: list[Change], facts: Facts) -> list[Change]:
+    """Moves of files of others at paths of ours, on a host that was never enrolled: they are kept, not just replaced."""
     if facts.nomad.is_ours or facts.nomad.is_interrupted:
         return []
     replaced = [
@@ -146,34 +146,30 @@ def _others(changes: list[Change], facts: Facts) -> list[Change]:
     return [Change(Action.MOVE_ASIDE, path, "is not ionetctl's") for path in replaced]
 
 
-def _service(
-    bundle: Bundle, facts: Facts, circumstances: Circumstances, changes: list[Change]
-) -> list[Change]:
+def _service(bundle: Bundle, facts: Facts, context: PlanContext, changes: list[Change]) -> list[Change]:
     service = []
-    if not circumstances.is_known:
+    if not context.is_known:
         service.append(Change(Action.REGISTER, host_paths.UNIT_NAME, "the region does not know this node"))
-    if reason := _restart_reason(bundle, facts, circumstances, [*changes, *service]):
+    if reason := _restart_reason(bundle, facts, context, [*changes, *service]):
         is_running = facts.nomad.active in RUNNING
         service.append(Change(Action.RESTART if is_running else Action.START, host_paths.UNIT_NAME, reason))
     return service
 
 
-def _restart_reason(
-    bundle: Bundle, facts: Facts, circumstances: Circumstances, changes: list[Change]
-) -> str | None:
+def _restart_reason(bundle: Bundle, facts: Facts, context: PlanContext, changes: list[Change]) -> str | None:
     restarting = {file.path for file in bundle.files if file.restarts}
     if facts.nomad.is_interrupted:
         return "an earlier enrolment was cut off"
     if facts.nomad.active not in RUNNING:
         return f"the service is {facts.nomad.active}"
-    if any(_matters(change, restarting) for change in changes):
+    if any(_needs_restart(change, restarting) for change in changes):
         return "what it reads at its start changes"
     if not facts.nomad.is_enabled:
         return "the service does not start at boot"
-    return circumstances.unconfirmed
+    return context.unconfirmed
 
 
-def _matters(change: Change, restarting: set[str]) -> bool:
+def _needs_restart(change: Change, restarting: set[str]) -> bool:
     if change.action is Action.CHMOD:
         return False
     return change.path in restarting or change.action in {Action.MOVE_ASIDE, Action.REGISTER}

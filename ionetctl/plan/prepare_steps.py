@@ -1,8 +1,8 @@
-"""What has to be prepared on a host so that it can be enrolled: what the inventory asks for, minus what the host has.
+"""Preparations that a host needs before it can be enrolled: what the inventory asks for, minus what the host has.
 
-Pure. A prepared host needs nothing, so that a second run changes nothing. What nobody could see is not prepared: a
-change is made for what the survey found, never for what it could not find out. How it is done stands in
-``remote/prepare.sh``, the records that ask for it in ``docs/reference/preparations.md``.
+Pure. For a prepared host there are none, so that a second run changes nothing. A preparation is planned only for what
+the survey found; where a fact is unknown nothing is changed. ``remote/prepare.sh`` carries the preparations out, its
+input records are described in ``docs/reference/preparations.md``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FIREWALL: Final = "firewall"
 PERSISTENCE: Final = "persistence"
 
 SEEN_AT_START: Final = frozenset({MODULES, DRIVER, CONTAINER_TOOLKIT, CNI})
-"""What a Nomad agent looks at only when it starts: its fingerprint of bridge and CNI, and the plugin's NVML."""
+"""Preparations whose effect a Nomad agent sees only after a restart: it fingerprints bridge, CNI and NVML at its start."""
 INSTALLING: Final = frozenset({TIME_SYNC, DOCKER, DRIVER, CONTAINER_TOOLKIT, CNI})
 """The preparations that may install packages."""
 KERNEL_MODULES: Final = ("bridge", "br_netfilter", "overlay")
@@ -46,10 +46,10 @@ RPC_PORT: Final = 4647
 NVIDIA_RUNTIME: Final = "nvidia"
 
 MINERS_UNDO: Final = f"{host_paths.OUR_DIR}/miners/undo"
-"""What was done to stop miners; ``restore-miner`` takes it away."""
+"""The record of how miners were stopped; ``restore-miner`` removes it."""
 
 Record = tuple[str, ...]
-"""A line of the member ``steps``: what is to be done, and its parameters."""
+"""A line of the archive's member ``steps``: the step and its parameters."""
 
 
 def surveyed_paths() -> tuple[str, ...]:
@@ -57,14 +57,14 @@ def surveyed_paths() -> tuple[str, ...]:
     return MODULES_FILE, MINERS_UNDO
 
 
-def needed(host: Host, facts: Facts) -> tuple[Change, ...]:
+def needed_preparations(host: Host, facts: Facts) -> tuple[Change, ...]:
     """The preparations that the inventory asks for and the host lacks, in the order in which they are done."""
     reasons = ((name, reason_of(host, facts)) for name, reason_of in _REASONS.items())
     return tuple(Change(Action.PREPARE, name, reason) for name, reason in reasons if reason)
 
 
-def steps(host: Host, facts: Facts, changes: Iterable[Change]) -> tuple[Record, ...]:
-    """The records that carry out ``changes``; a name or unit of the host that a record cannot hold is left out."""
+def step_records(host: Host, facts: Facts, changes: Iterable[Change]) -> tuple[Record, ...]:
+    """The records that carry out ``changes``; miners whose name has control characters are left out."""
     return tuple(record for change in changes for record in _records(change.path, host, facts))
 
 
@@ -82,11 +82,11 @@ def _records(name: str, host: Host, facts: Facts) -> tuple[Record, ...]:
             return ((name,),)
 
 
-# --- why each of them is needed; empty where it is not ---------------------------------------------------------------
+# --- the reason why each of them is needed; empty where it is not ---------------------------------------------------------------
 
 
 def _stop_miner(host: Host, facts: Facts) -> str:
-    """A system made for mining is seen as long as it is installed: once it was stopped, only what runs counts."""
+    """A mining system is listed as long as it is installed, so after it was stopped only running processes count."""
     is_stopped = MINERS_UNDO in facts.files
     mining = [miner for miner in facts.machine.miners or () if miner.pid is not None or not is_stopped]
     if not host.prepare.stop_miner or not mining:
@@ -126,7 +126,7 @@ def _docker(host: Host, facts: Facts) -> str:
 
 def _driver(host: Host, facts: Facts) -> str:
     wanted = host.prepare.driver
-    if wanted is None or not _has_cards(host, facts):
+    if wanted is None or not _has_gpus(host, facts):
         return ""
     driver = facts.machine.driver
     loaded = driver.module_version
@@ -140,7 +140,7 @@ def _driver(host: Host, facts: Facts) -> str:
 
 
 def _container_toolkit(host: Host, facts: Facts) -> str:
-    if not host.prepare.container_toolkit or not _has_cards(host, facts):
+    if not host.prepare.container_toolkit or not _has_gpus(host, facts):
         return ""
     if facts.machine.toolkit_version is None:
         return "is not installed"
@@ -169,8 +169,8 @@ def _persistence(host: Host, facts: Facts) -> str:
 
 
 _REASONS: Final[dict[str, Callable[[Host, Facts], str]]] = {
-    # The cards are free before their driver is changed, the clock is right before packages are judged by their dates,
-    # and Docker is there before a runtime is entered into its configuration.
+    # In this order: no process uses the GPUs when the driver is changed, the clock is right when package signatures are
+    # verified, and Docker is installed before a runtime is added to its configuration.
     STOP_MINER: _stop_miner,
     TIME_SYNC: _time_sync,
     FIREWALL: _firewall,
@@ -188,8 +188,8 @@ def _blocking(facts: Facts) -> list[Firewall]:
     return [each for each in firewalls if each.blocks_outbound and each.allows_rpc is False]
 
 
-def _has_cards(host: Host, facts: Facts) -> bool:
-    """Whether there are cards to be driven, as promised; where nothing is promised, as the bus shows them."""
+def _has_gpus(host: Host, facts: Facts) -> bool:
+    """Whether the host has GPUs: by the inventory, else by its PCI bus or the probe."""
     if host.gpus.count is not None:
         return host.gpus.count > 0
     return bool(facts.machine.gpus_on_bus or facts.gpus)

@@ -1,7 +1,7 @@
-"""Templates and how values get into them: one Jinja environment per kind of file. Knows no host and no inventory.
+"""Rendering of templates: one Jinja environment for HCL, one for other text.
 
-In HCL templates every ``{{ value }}`` comes out as a complete HCL 1 literal, so that no value can become syntax. A
-name that the context lacks is an error, never an empty text. Inventory values are data and never templates.
+In HCL templates every ``{{ value }}`` is rendered as a complete HCL 1 literal, so that no value can become syntax. A
+name that the context lacks is an error, never an empty text. Values of the inventory are never rendered as templates.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from jinja2 import (
     ChoiceLoader,
@@ -26,14 +26,14 @@ from ionetctl.core.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-type_error = "a template may print text, numbers, booleans, lists and mappings, not {}"
+_TYPE_ERROR: Final = "a template may print text, numbers, booleans, lists and mappings, not {}"
 
 
 def hcl_literal(value: object) -> str:
     r"""The HCL 1 literal of a value.
 
-    Strings are JSON strings in UTF-8 with ``${`` written ``\u0024{``: HCL 1 reads those right for every character
-    (escaped surrogate pairs it does not), and an unbalanced ``${`` would be a syntax error. Mappings become blocks
+    Strings are JSON strings in UTF-8 with ``${`` written ``\u0024{``: HCL 1 parses those correctly for every character
+    (but not escaped surrogate pairs), and an unbalanced ``${`` would be a syntax error. Mappings become blocks
     with a key a line. Raises ``ConfigurationError`` for anything that HCL 1 has no literal for, null included.
     """
     match value:
@@ -51,13 +51,13 @@ def hcl_literal(value: object) -> str:
             lines = (f"    {hcl_literal(str(key))} = {hcl_literal(item)}\n" for key, item in value.items())
             return "{\n" + "".join(lines) + "  }"
         case _:
-            raise ConfigurationError("template_invalid", type_error.format(type(value).__name__))
+            raise ConfigurationError("template_invalid", _TYPE_ERROR.format(type(value).__name__))
 
 
 def _plain(value: object) -> object:
-    """What a text template may print: nothing that is missing, and no null that would read ``None``."""
+    """The value, as text templates print it; raises for null, which would be printed as ``None``."""
     if value is None:
-        raise ConfigurationError("template_invalid", type_error.format("null"))
+        raise ConfigurationError("template_invalid", _TYPE_ERROR.format("null"))
     return value
 
 
@@ -85,12 +85,12 @@ def hcl_environment() -> Environment:
 
 @cache
 def text_environment() -> Environment:
-    """The environment of units and prose; made once."""
+    """The environment of all other templates; made once."""
     return _environment(_plain)
 
 
 def render(name: str, context: Mapping[str, object]) -> bytes:
-    """The rendered template ``name`` in UTF-8; its kind is told by the ending before ``.j2``.
+    """The rendered template ``name`` in UTF-8; the ending before ``.j2`` selects the environment.
 
     Raises ``ConfigurationError`` with code ``template_invalid``, naming template and line where there is one.
     """

@@ -1,7 +1,6 @@
-"""The ustar format as hosts unpack it (POSIX pax, "ustar Interchange Format"), made block by block.
+"""Archives in the ustar format (POSIX pax, "ustar Interchange Format"), made block by block.
 
-Sizes are known before anything is read, since the host is told how much will come. It knows no files but those it is
-handed as memory.
+The size is known before any content is read, since the host gets it first. The members' content is handed in as memory.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ if TYPE_CHECKING:
 
 BLOCK_BYTES: Final = 64 * 1024
 RECORD_BYTES: Final = 10_240
-"""Tar reads its input in records of twenty blocks; a whole number of them leaves nothing behind in the pipe."""
+"""Tar reads records of twenty blocks; with a whole number of them it reads the pipe to its end."""
 _BLOCK: Final = tarfile.BLOCKSIZE
 
 
 def archive_bytes(sizes: Iterable[int]) -> int:
-    """The size of a whole archive whose members have these sizes."""
+    """The size in bytes of an archive whose members have these sizes."""
     return padded(sum(_BLOCK + padded(size, _BLOCK) for size in sizes) + 2 * _BLOCK, RECORD_BYTES)
 
 
@@ -37,7 +36,7 @@ def archive(members: Iterable[tuple[str, memoryview]]) -> Iterator[bytes | memor
 
 
 def padded(size_bytes: int, unit: int) -> int:
-    """The size, made up to a whole number of units."""
+    """The size rounded up to a multiple of ``unit``."""
     return -(-size_bytes // unit) * unit
 
 
@@ -54,7 +53,7 @@ def _member(name: str, content: memoryview) -> Iterator[bytes | memoryview]:
 
 @lru_cache(maxsize=16)
 def mapped(path: str) -> memoryview:
-    """A file as a read-only map that everyone shares, for files that never change in place.
+    """A file as a read-only memory map that all callers share; only for files that are never changed in place.
 
     Raises ``OSError``, and ``ValueError`` for an empty file.
     """

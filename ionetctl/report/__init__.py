@@ -1,1 +1,1 @@
-"""What a finished rollout looks like in files for other tools."""
+"""Reports for other tools: JSON, CSV and JUnit."""

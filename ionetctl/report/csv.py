@@ -1,4 +1,4 @@
-"""A rollout as CSV (RFC 4180, UTF-8): one row a host, for spreadsheets, so no cell may be taken for a formula."""
+"""A rollout as CSV (RFC 4180, UTF-8): one row for each host; no cell can be read as a formula."""
 
 from __future__ import annotations
 
@@ -27,23 +27,25 @@ COLUMNS: Final = (
     "error_hint",
 )
 _FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-"""ASCII, and the full-width forms that spreadsheets in East Asian locales take for the same."""
+"""ASCII, and the full-width forms that spreadsheets in East Asian locales accept too."""
 
 
 def render(summary: Summary) -> bytes:
-    """The table with its head; a command that failed as a whole adds a row that names no host."""
+    """The table with its header; a command that failed as a whole adds a row that names no host."""
     out = io.StringIO(newline="")
     writer = csv.writer(out)
     writer.writerow(COLUMNS)
-    writer.writerows([neutral(cell) for cell in _row(outcome)] for outcome in summary.outcomes)
+    writer.writerows([formula_free(cell) for cell in _row(outcome)] for outcome in summary.outcomes)
     failure = summary.error or summary.stopped
     if failure is not None:
         blank: list[object] = [""] * (len(COLUMNS) - 4)
-        writer.writerow([neutral(cell) for cell in [*blank, failure.code, "", failure.message, failure.hint]])
+        writer.writerow(
+            [formula_free(cell) for cell in [*blank, failure.code, "", failure.message, failure.hint]]
+        )
     return out.getvalue().encode()
 
 
-def neutral(cell: object) -> str:
+def formula_free(cell: object) -> str:
     """The cell as text that no spreadsheet evaluates: an apostrophe before what would begin a formula (CWE-1236)."""
     text = "" if cell is None else str(cell)
     return f"'{text}" if text.lstrip(" ").startswith(_FORMULA_STARTS) else text

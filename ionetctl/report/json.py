@@ -1,6 +1,6 @@
-"""The contract's ``enroll -o json`` document and its error object. Knows a summary; reads and writes nothing.
+"""The ``enroll -o json`` document and its error object. Pure.
 
-Users' scripts read these keys, so none is left out, renamed or added here without the contract.
+Users' scripts read these keys: none may be removed or renamed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def render(summary: Summary) -> bytes:
 
 
 def encode(value: object) -> bytes:
-    """Any JSON document of ours as people and scripts get it: UTF-8, indented, one line break at the end."""
+    """A JSON document in UTF-8, indented, with a line break at its end."""
     return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
 
 
@@ -74,7 +74,7 @@ def _problem(problem: Problem | None) -> dict[str, str] | None:
 
 
 def failure(ended: Failure | None) -> dict[str, str] | None:
-    """What ended the command as a whole."""
+    """The error object of a command that failed as a whole, or ``None``."""
     if ended is None:
         return None
     return {"code": ended.code, "message": ended.message, "hint": ended.hint}

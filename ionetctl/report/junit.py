@@ -1,4 +1,4 @@
-"""A rollout as JUnit XML, so that CI systems show a host like a test: one suite a datacenter, one case a host."""
+"""A rollout as JUnit XML, for CI systems: one suite for each datacenter, one case for each host."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from ionetctl.summary.rollout_summary import Failure, Summary
 
 _ILLEGAL: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What XML 1.0 cannot carry even when escaped."""
+"""Characters that XML 1.0 does not allow, even escaped."""
 _BROKEN: Final = frozenset({Result.UNREACHABLE, Result.UNVERIFIED})
-"""Shown as errors: nothing is known to be wrong with the host itself."""
+"""Shown as errors, not failures: the host itself may be right."""
 
 
 def render(summary: Summary) -> bytes:
-    """The document. A command that failed as a whole is a case of its own, so that no CI shows it green."""
+    """The document. A command that failed as a whole is a case of its own, so that CI shows a failure."""
     root = ET.Element("testsuites", name="ionetctl enroll")
     for datacenter in dict.fromkeys(outcome.datacenter for outcome in summary.outcomes):
         members = [outcome for outcome in summary.outcomes if outcome.datacenter == datacenter]

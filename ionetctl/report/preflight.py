@@ -1,4 +1,4 @@
-"""The document of ``preflight -o json``: every finding, over the fleet and host by host. Reads and writes nothing."""
+"""The document of ``preflight -o json``: every finding, over the fleet and host by host. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ionetctl.report.json import failure, host
 if TYPE_CHECKING:
     from ionetctl.core.model.outcome import Finding, Outcome
     from ionetctl.summary.grouping import FindingGroup
-    from ionetctl.summary.rollout_summary import Sight, Summary
+    from ionetctl.summary.rollout_summary import Summary, SurveySummary
 
 SCHEMA: Final = "ionetctl.preflight/1"
 
@@ -20,24 +20,26 @@ SCHEMA: Final = "ionetctl.preflight/1"
 def preflight_document(summary: Summary) -> dict[str, Any]:
     """The document as plain data; ``hosts`` is empty where the command failed before it knew any."""
     fitness = Counter(_fitness(outcome) for outcome in summary.outcomes)
-    severities = Counter(finding.severity for sight in summary.sights.values() for finding in sight.findings)
+    severities = Counter(
+        finding.severity for survey in summary.surveys.values() for finding in survey.findings
+    )
     return {
         "schema": SCHEMA,
         "rollout": summary.rollout,
         "exit_code": int(summary.exit_code),
         "summary": {
             "hosts": len(summary.outcomes),
-            **{word: fitness[word] for word in ("fit", "unfit", "unreachable", "unseen")},
+            **{name: fitness[name] for name in ("fit", "unfit", "unreachable", "unseen")},
             "findings": {severity.value: severities[severity] for severity in Severity},
         },
         "findings": [_group(group) for group in summary.findings],
-        "hosts": [_host(outcome, summary.sights[outcome.host]) for outcome in summary.outcomes],
+        "hosts": [_host(outcome, summary.surveys[outcome.host]) for outcome in summary.outcomes],
         "error": failure(summary.error or summary.stopped),
     }
 
 
 def _fitness(outcome: Outcome) -> str:
-    """``unseen`` is a host that the preflight ended before."""
+    """``fit``, ``unfit``, ``unreachable``, or ``unseen`` for a host that was not surveyed before the preflight ended."""
     if outcome.result is not Result.SKIPPED:
         return "unreachable" if outcome.result is Result.UNREACHABLE else "unfit"
     return "fit" if outcome.problem and outcome.problem.code == SURVEYED else "unseen"
@@ -54,22 +56,22 @@ def _group(group: FindingGroup) -> dict[str, Any]:
     }
 
 
-def _host(outcome: Outcome, sight: Sight) -> dict[str, Any]:
-    told = host(outcome)
+def _host(outcome: Outcome, survey: SurveySummary) -> dict[str, Any]:
+    row = host(outcome)
     return {
-        **{key: told[key] for key in ("name", "address", "region", "datacenter")},
-        "rack": sight.rack,
+        **{key: row[key] for key in ("name", "address", "region", "datacenter")},
+        "rack": survey.rack,
         "outcome": _fitness(outcome),
-        "os": sight.os or None,
-        "architecture": sight.architecture or None,
-        "driver": sight.driver_version,
+        "os": survey.os or None,
+        "architecture": survey.architecture or None,
+        "driver": survey.driver_version,
         "gpus": {
             "expected": outcome.gpus_expected,
-            "seen": sight.gpus_seen,
-            "models": dict(Counter(sight.gpus)),
+            "seen": survey.gpus_seen,
+            "models": dict(Counter(survey.gpus)),
         },
-        "findings": [_finding(finding) for finding in sight.findings],
-        "error": None if _fitness(outcome) == "fit" else told["error"],
+        "findings": [_finding(finding) for finding in survey.findings],
+        "error": None if _fitness(outcome) == "fit" else row["error"],
     }
 
 

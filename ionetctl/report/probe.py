@@ -1,4 +1,4 @@
-"""The document of ``probe -o json``: NVML's words with standard names beside them. Knows a reading; reads and writes nothing."""
+"""The document of ``probe -o json``: the reading, with standard names added. Pure."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ SCHEMA: Final = "ionetctl.probe/1"
 
 
 def exit_code_of(reading: GpuReading) -> ExitCode:
-    """Failed where nobody could say what GPUs there are; none at all is an answer."""
+    """``FAILED`` where the GPUs could not be counted; a machine without GPUs is ``OK``."""
     return ExitCode.FAILED if reading.gpus is None else ExitCode.OK
 
 
 def document(
     reading: GpuReading, exit_code: ExitCode | None = None, failure: Failure | None = None
 ) -> dict[str, Any]:
-    """The document: every field of the reading, ``gpus`` null where nobody could say."""
+    """The document: every field of the reading, ``gpus`` is null where they could not be counted."""
     error = failure and {"code": failure.code, "message": failure.message, "hint": failure.hint}
     return {
         "schema": SCHEMA,
@@ -42,5 +42,5 @@ def gpu_row(gpu: SeenGpu) -> dict[str, Any]:
 
 
 def standard_name_of(gpu: SeenGpu) -> str | None:
-    """The standard name of a GPU; ``None`` for a lost one that could not say its name."""
+    """The standard name of a GPU; ``None`` for a lost GPU without a name."""
     return standard_name(gpu.name, gpu.memory_mib) if gpu.name else None

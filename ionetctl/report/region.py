@@ -7,34 +7,36 @@ from typing import TYPE_CHECKING, Any, Final
 from ionetctl.core.errors import ExitCode, worst
 from ionetctl.core.model.outcome import Severity
 from ionetctl.placement import heartbeats
-from ionetctl.placement.readiness import Inspection, judge
+from ionetctl.placement.readiness import Inspection, region_findings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ionetctl.placement.readiness import Silence
+    from ionetctl.placement.readiness import UnansweredRegion
     from ionetctl.summary.rollout_summary import Failure
 
 SCHEMA: Final = "ionetctl.region-check/1"
 
 
-def exit_code_of(found: Sequence[Inspection | Silence]) -> ExitCode:
-    """0 where every region answered and can take its hosts, 6 where one is not to be trusted, else 8."""
+def exit_code_of(found: Sequence[Inspection | UnansweredRegion]) -> ExitCode:
+    """0 where every region answered and can take its hosts, 6 where one cannot be trusted, else 8."""
     codes = {one.exit_code for one in found if not isinstance(one, Inspection)}
     if any(
         finding.severity is Severity.BLOCK
         for one in found
         if isinstance(one, Inspection)
-        for finding in judge(one)
+        for finding in region_findings(one)
     ):
         codes.add(ExitCode.UNVERIFIED)
     return worst(codes)
 
 
 def document(
-    found: Sequence[Inspection | Silence], exit_code: ExitCode | None = None, failure: Failure | None = None
+    found: Sequence[Inspection | UnansweredRegion],
+    exit_code: ExitCode | None = None,
+    failure: Failure | None = None,
 ) -> dict[str, Any]:
-    """All regions; ``failure`` is what kept the check itself from being made."""
+    """All regions; ``failure`` is why the check could not be made at all."""
     error = (
         None if failure is None else {"code": failure.code, "message": failure.message, "hint": failure.hint}
     )
@@ -46,13 +48,13 @@ def document(
     }
 
 
-def region_row(one: Inspection | Silence) -> dict[str, Any]:
-    """One region; what nobody could say of it is ``null``."""
+def region_row(one: Inspection | UnansweredRegion) -> dict[str, Any]:
+    """One region; what is unknown is ``null``."""
     if not isinstance(one, Inspection):
         error = {"code": one.code, "message": one.message, "hint": one.hint}
         return {"region": one.name, "is_fit": False, "error": error}
-    findings = judge(one)
-    status, come = one.status, one.guests
+    findings = region_findings(one)
+    status, hosts = one.status, one.hosts
     return {
         "region": status.name,
         "is_fit": all(finding.severity is not Severity.BLOCK for finding in findings),
@@ -70,16 +72,16 @@ def region_row(one: Inspection | Silence) -> dict[str, Any]:
         ],
         "pools": {
             "known": sorted(status.pools),
-            "needed": sorted(come.pools),
-            "missing": sorted(come.pools - status.pools),
+            "needed": sorted(hosts.pools),
+            "missing": sorted(hosts.pools - status.pools),
         },
         "nodes": dict(sorted(one.nodes.items())),
         "capacity": {"limit": one.settings.capacity, "taken": one.known, "left": one.left},
-        "hosts": {"named": come.named, "joining": come.joining, "undecided": come.undecided},
+        "hosts": {"named": hosts.named, "joining": hosts.joining, "undecided": hosts.undecided},
         "connections": {
             "per_client": status.connections_per_client,
-            "behind_one": come.behind_one,
-            "datacenter": come.site or None,
+            "behind_one": hosts.sharing_address,
+            "datacenter": hosts.datacenter or None,
         },
         "heartbeats": _heartbeats(one),
         "certificates": [
@@ -95,7 +97,7 @@ def region_row(one: Inspection | Silence) -> dict[str, Any]:
 
 
 def _heartbeats(one: Inspection) -> dict[str, Any] | None:
-    """What is set, and what it comes to with the nodes there are and in a full region."""
+    """The settings, and what follows from them for the expected nodes and for a full region."""
     now = one.status.heartbeats
     if now is None:
         return None

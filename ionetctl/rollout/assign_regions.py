@@ -12,7 +12,7 @@ from ionetctl.core.errors import ConfigurationError
 from ionetctl.core.events import HostPlaced
 from ionetctl.core.model.host import AUTO_REGION
 from ionetctl.core.model.outcome import Finding, Severity
-from ionetctl.placement.region_choice import Places, Room
+from ionetctl.placement.region_choice import CandidateRegion, RegionChooser
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -44,12 +44,12 @@ async def place(
     Hosts whose region the inventory names count first, so that the others find what room there is.
     """
     rooms = {name: _room(regions[name], nodes[name]) for name in regions if name in nodes}
-    places, placed, unplaced = Places(rooms), {}, []
+    chooser, placed, unplaced = RegionChooser(rooms), {}, []
     for each in sorted(surveyed, key=lambda found: found.host.region == AUTO_REGION):
         if each.host.region != AUTO_REGION and each.host.region not in rooms:
             placed[each.host.name] = each
             continue
-        choice = _silent_region(each, regions, rooms) or places.place(each.host, each.facts)
+        choice = _silent_region(each, regions, rooms) or chooser.place(each.host, each.facts)
         if isinstance(choice, Finding):
             unplaced.append((each, choice))
             continue
@@ -61,7 +61,7 @@ async def place(
 
 
 def _silent_region(
-    each: Surveyed, regions: Mapping[RegionName, RegionTools], rooms: Mapping[RegionName, Room]
+    each: Surveyed, regions: Mapping[RegionName, RegionTools], rooms: Mapping[RegionName, CandidateRegion]
 ) -> Finding | None:
     """Why a host cannot be placed whose own region does not answer: it must not be taken for each that left."""
     home = each.facts.machine.nomad_region
@@ -72,12 +72,12 @@ def _silent_region(
     return Finding("region_unreachable", Severity.BLOCK, message, hint)
 
 
-def _room(tools: RegionTools, nodes: Sequence[NodeView]) -> Room:
+def _room(tools: RegionTools, nodes: Sequence[NodeView]) -> CandidateRegion:
     pools = tools.status.pools if tools.status else None
-    return Room(tools.settings, frozenset(view.id for view in nodes), pools)
+    return CandidateRegion(tools.settings, frozenset(view.id for view in nodes), pools)
 
 
-def _overfull(rooms: Iterable[Room]) -> ConfigurationError | None:
+def _overfull(rooms: Iterable[CandidateRegion]) -> ConfigurationError | None:
     """The error of a region that would have more nodes than it carries; each that is too full already is none."""
     full = [room for room in rooms if room.joining and room.left < 0]
     if not full:

@@ -36,7 +36,7 @@ from ionetctl.rollout.assign_regions import place
 from ionetctl.rollout.options import Goal
 from ionetctl.rollout.stop import FailureBudget, Stop
 from ionetctl.rollout.waves import Rollout, waves
-from ionetctl.summary.rollout_summary import decide_exit_code
+from ionetctl.summary.exit_code import decide_exit_code
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence

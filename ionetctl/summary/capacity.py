@@ -1,7 +1,4 @@
-"""What the fleet has to offer, summed by standard name: as a document, as lines, and as a virtual node's resources.
-
-Pure records and sums over the fleet as ``fleet`` knows it; must not know where nodes were read.
-"""
+"""The fleet's GPUs, summed by standard name: as a document, as lines, and as a virtual node's resources. Pure."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ CAPACITY_SCHEMA: Final = "ionetctl.capacity/1"
 ELIGIBLE: Final = "eligible"
 RESOURCE_PREFIX: Final = "ionet.io/"
 NVIDIA_PREFIX: Final = "nvidia.com/"
-"""What NVIDIA's device plugin for Kubernetes calls its resources by, so that pods written for it find them."""
+"""The resource prefix of NVIDIA's device plugin for Kubernetes, so that pods written for it fit."""
 
 _LABEL_MAX: Final = 63
 _LABEL_HEAD: Final = 54
@@ -41,16 +38,16 @@ class Standing(StrEnum):
     """What may be done with a node's GPUs."""
 
     SCHEDULABLE = "schedulable"
-    """Ready and eligible: jobs may be placed there."""
+    """Ready and eligible: jobs can be placed there."""
     UNSCHEDULABLE = "unschedulable"
-    """The region knows the node, and places nothing there."""
+    """The region knows the node and places no jobs there."""
     RECORDED = "recorded"
-    """The region was not asked or did not answer: as it was when the node was enrolled."""
+    """The region was not asked or did not answer: as last recorded in the catalog."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Nodes, and their GPUs that are well."""
+    """A number of nodes, and their healthy GPUs."""
 
     nodes: int
     gpus: Gpus
@@ -69,7 +66,7 @@ class Capacity:
 
     @property
     def available(self) -> Gpus:
-        """What can be counted on: what is schedulable, or where no region was asked, what was recorded."""
+        """The GPUs that jobs can get: the schedulable ones, or the recorded ones where no region was asked."""
         return self.total[Standing.RECORDED if self.is_offline else Standing.SCHEDULABLE].gpus
 
     @property
@@ -79,25 +76,26 @@ class Capacity:
 
     @property
     def unknown_products(self) -> tuple[str, ...]:
-        """Standard names of what stands in no table, or not with this size."""
+        """Standard names that are not in the table of models, or not with this memory size."""
         return tuple(name for name in self.all_gpus if not gpu.is_known(name))
 
 
 def capacity_of(report: StatusReport, *, is_offline: bool) -> Capacity:
     """The capacity of a fleet; ``is_offline`` says that no region was asked for the report."""
-    unheard = {node.region for node in report.nodes} if is_offline else set(report.silent)
+    unanswered = {node.region for node in report.nodes} if is_offline else set(report.silent)
     names = dict.fromkeys(sorted(node.region for node in report.nodes))
     return Capacity(
-        total=_tallies(report.nodes, unheard),
+        total=_tallies(report.nodes, unanswered),
         regions={
-            name: _tallies([node for node in report.nodes if node.region == name], unheard) for name in names
+            name: _tallies([node for node in report.nodes if node.region == name], unanswered)
+            for name in names
         },
         is_offline=is_offline,
     )
 
 
 def capacity_document(capacity: Capacity) -> dict[str, Any]:
-    """What ``capacity -o json`` says."""
+    """The ``capacity -o json`` document."""
     return {
         "schema": CAPACITY_SCHEMA,
         "total": _tallies_document(capacity.total),
@@ -117,12 +115,12 @@ def capacity_rows(capacity: Capacity) -> list[dict[str, Any]]:
 
 
 def capacity_lines(capacity: Capacity) -> list[str]:
-    """``nvidia.rtx.3090.24gb: 2`` for each model that can be counted on."""
+    """``nvidia.rtx.3090.24gb: 2`` for each available model."""
     return [f"{name}: {count}" for name, count in capacity.available.items()]
 
 
 def virtual_node(capacity: Capacity) -> dict[str, dict[str, str]]:
-    """``capacity`` and ``allocatable`` of one virtual node that stands for the fleet, as its status in Kubernetes has them.
+    """``capacity`` and ``allocatable`` of one virtual node for the whole fleet, in the form of a Kubernetes node's status.
 
     Amounts of extended resources are whole numbers written as text
     (kubernetes.io/docs/concepts/configuration/manage-resources-containers, "Extended resources").
@@ -140,7 +138,7 @@ def virtual_node_lines(capacity: Capacity) -> list[str]:
 
 
 def resource_name(standard: str) -> str:
-    """The extended resource of a standard name: prefix, slash, and at most 63 characters that stay distinct."""
+    """The extended resource for a standard name: a prefix, and at most 63 characters, with a digest where it is longer."""
     if len(standard) > _LABEL_MAX:
         digest = hashlib.sha256(standard.encode()).hexdigest()[:_DIGEST]
         standard = f"{standard[:_LABEL_HEAD].rstrip('.')}-{digest}"
@@ -151,35 +149,35 @@ def _resources(gpus: Gpus) -> dict[str, str]:
     amounts: Counter[str] = Counter()
     for name, count in gpus.items():
         amounts[resource_name(name)] += count
-        amounts[NVIDIA_PREFIX + _nvidia_word(name)] += count
+        amounts[NVIDIA_PREFIX + _nvidia_resource(name)] += count
     return {name: str(count) for name, count in sorted(amounts.items())}
 
 
-def _nvidia_word(standard: str) -> str:
-    """``gpu``, or ``mig-1g.5gb`` for slices, as NVIDIA's device plugin names them in its mixed strategy."""
+def _nvidia_resource(standard: str) -> str:
+    """``gpu``, or ``mig-1g.5gb`` for MIG devices, as NVIDIA's device plugin names them in its mixed strategy."""
     sliced = re.search(r"\.mig\.(.+)$", standard)
     return f"mig-{sliced[1]}"[:_LABEL_MAX].rstrip(".") if sliced else "gpu"
 
 
-def _tallies(nodes: Iterable[NodeStatus], unheard: AbstractSet[RegionName]) -> Tallies:
+def _tallies(nodes: Iterable[NodeStatus], unanswered: AbstractSet[RegionName]) -> Tallies:
     groups: dict[Standing, list[NodeStatus]] = {standing: [] for standing in Standing}
     for node in nodes:
-        groups[_standing(node, unheard)].append(node)
+        groups[_standing(node, unanswered)].append(node)
     return {
         standing: Tally(len(group), _sum(_gpus(node, standing) for node in group))
         for standing, group in groups.items()
     }
 
 
-def _standing(node: NodeStatus, unheard: AbstractSet[RegionName]) -> Standing:
-    if node.status == UNKNOWN and node.region in unheard:
+def _standing(node: NodeStatus, unanswered: AbstractSet[RegionName]) -> Standing:
+    if node.status == UNKNOWN and node.region in unanswered:
         return Standing.RECORDED
     is_schedulable = node.status == READY and node.eligibility == ELIGIBLE
     return Standing.SCHEDULABLE if is_schedulable else Standing.UNSCHEDULABLE
 
 
 def _gpus(node: NodeStatus, standing: Standing) -> Gpus:
-    """A node's GPUs; of one that nobody was asked about, those last seen under the name that the inventory has."""
+    """A node's GPUs; of one whose region was not asked those last seen, with the inventory's model."""
     if standing is not Standing.RECORDED:
         return node.gpus
     count = node.gpus_expected if node.gpus_seen is None else node.gpus_seen

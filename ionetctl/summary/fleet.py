@@ -1,6 +1,6 @@
-"""The fleet as catalog and regions show it together: what ``status`` and ``verify`` say. Pure records and sums.
+"""The fleet's state, from catalog and regions: the records and JSON documents of ``status`` and ``verify``. Pure.
 
-Knows nodes; must not know where they were read or how they are shown.
+Must not know where nodes are read from or how they are shown.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ VERIFY_SCHEMA: Final = "ionetctl.verify/1"
 
 @dataclass(frozen=True, slots=True)
 class NodeStatus:
-    """One node. ``status`` and ``eligibility`` are the region's words, ``gpus`` its healthy GPUs by standard name."""
+    """One node. ``status`` and ``eligibility`` are what the region reports, ``gpus`` its healthy GPUs by standard name."""
 
     name: HostName
     node_id: NodeId | None
@@ -47,7 +47,7 @@ class NodeStatus:
 
 @dataclass(frozen=True, slots=True)
 class StatusReport:
-    """The fleet. ``silent`` are regions that did not answer, with the reason: their nodes stand as last recorded."""
+    """The fleet. ``silent`` are regions that did not answer, with the reason: their nodes are as last recorded."""
 
     nodes: tuple[NodeStatus, ...]
     silent: Mapping[RegionName, str]
@@ -65,7 +65,7 @@ class StatusReport:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a region says of one host of an inventory; ``code`` is ``None`` where it is as it should be.
+    """Whether a region shows an inventory's host as it should be; ``code`` is ``None`` where it does.
 
     ``is_by_name`` says that the node was found by name, pool and datacenter alone, which is weaker than by its id.
     """
@@ -87,7 +87,7 @@ class VerifyReport:
 
     @property
     def exit_code(self) -> ExitCode:
-        """0 where every host is there as it should be, else 8."""
+        """0 where every host is as it should be, else 8."""
         return ExitCode.OK if all(verdict.code is None for verdict in self.verdicts) else ExitCode.UNVERIFIED
 
 
@@ -164,7 +164,7 @@ def node_row(node: NodeStatus) -> dict[str, Any]:
 
 
 def verify_document(report: VerifyReport) -> dict[str, Any]:
-    """What ``verify -o json`` says."""
+    """The ``verify -o json`` document."""
     confirmed = sum(verdict.code is None for verdict in report.verdicts)
     return {
         "schema": VERIFY_SCHEMA,

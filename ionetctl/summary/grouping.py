@@ -1,7 +1,6 @@
-"""What many hosts share, said once: problems and findings grouped by code and by the shape of the message.
+"""Problems and findings of many hosts, grouped by code and by the shape of the message.
 
-Knows outcomes and findings and nothing of how they are shown; what differs from host to host (numbers, addresses, quoted names)
-is what a message's shape leaves out.
+The shape of a message leaves out what differs from host to host: numbers, addresses, quoted names.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _PARTICULAR: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """One reason that ``hosts`` share; ``message`` has blanks where theirs differ, ``hint`` is the first one's."""
+    """A problem that ``hosts`` share; ``message`` has ``…`` where their messages differ, ``hint`` is the first host's."""
 
     result: Result
     code: str
@@ -37,9 +36,9 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class FindingGroup:
-    """One finding that ``hosts`` share; ``message`` has blanks where theirs differ, ``hint`` is the first one's.
+    """A finding that ``hosts`` share; ``message`` has ``…`` where their messages differ, ``hint`` is the first host's.
 
-    ``reasons`` are the site's words where it changed the severity.
+    ``reasons`` are those of the inventory where it changed the severity.
     """
 
     severity: Severity
@@ -51,14 +50,14 @@ class FindingGroup:
 
 
 def shape(message: str, *particulars: str) -> str:
-    """The message with ``particulars`` (the host's own names), numbers, digests and quoted text blanked."""
+    """The message with ``particulars`` (the host's own names), numbers, digests and quoted text replaced by ``…``."""
     for particular in filter(None, particulars):
         message = message.replace(particular, BLANK)
     return _PARTICULAR.sub(BLANK, message)
 
 
 def group_problems(outcomes: Iterable[Outcome]) -> tuple[Cause, ...]:
-    """The causes of all outcomes that have a problem."""
+    """The causes of all outcomes with a problem: most hosts first, then in order of appearance."""
     causes = Causes()
     for outcome in outcomes:
         causes.put(outcome)
@@ -66,7 +65,7 @@ def group_problems(outcomes: Iterable[Outcome]) -> tuple[Cause, ...]:
 
 
 def group_findings(findings: Mapping[HostName, Iterable[Finding]]) -> tuple[FindingGroup, ...]:
-    """What was found, by code and shape: most hosts first, then in the order of appearance."""
+    """The findings by severity, code and shape: most hosts first, then in order of appearance."""
     alike: dict[tuple[str, str, str], list[tuple[HostName, Finding]]] = {}
     for host, found in findings.items():
         for finding in found:
@@ -96,12 +95,12 @@ class _Group:
     messages: dict[HostName, str] = field(default_factory=dict)
 
     def frozen(self) -> Cause:
-        said = set(self.messages.values())
+        messages = set(self.messages.values())
         return Cause(
             result=self.result,
             code=self.first.code,
             step=self.first.step,
-            message=said.pop() if len(said) == 1 else self.form,
+            message=messages.pop() if len(messages) == 1 else self.form,
             hint=self.first.hint,
             exit_code=self.first.exit_code,
             hosts=tuple(self.messages),
@@ -117,7 +116,7 @@ class Causes:
         self._frozen: dict[_Key, Cause] = {}
 
     def put(self, outcome: Outcome) -> None:
-        """Take one host's end into account."""
+        """Take one host's outcome into account."""
         self._forget(outcome.host)
         problem = outcome.problem
         if problem is None:
@@ -130,7 +129,7 @@ class Causes:
         self._frozen.pop(key, None)
 
     def causes(self) -> tuple[Cause, ...]:
-        """The causes: most hosts first, then in the order of appearance. What did not change is not built again."""
+        """The causes: most hosts first, then in the order of appearance. Unchanged groups are not built again."""
         for key, group in self._groups.items():
             if key not in self._frozen:
                 self._frozen[key] = group.frozen()

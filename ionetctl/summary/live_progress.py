@@ -1,13 +1,12 @@
-"""A rollout's events folded into what is going on right now: hosts per stage, waves, pace, hosts in trouble.
+"""The progress of a running rollout, from its events: hosts by stage, waves, rate, hosts that are retried or slow.
 
-Knows events only; the display asks for a snapshot when it wants to draw one. What it keeps grows with the number
-of hosts, never with the number of events.
+Its memory grows with the number of hosts, never with the number of events.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
@@ -28,7 +27,7 @@ from ionetctl.core.events import (
     WaveStarted,
 )
 from ionetctl.core.model.outcome import Result
-from ionetctl.summary.rate import Pace
+from ionetctl.summary.rate import RecentRate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,7 +39,7 @@ SLOW_AFTER_S: Final = 60.0
 
 
 class Stage(StrEnum):
-    """Where a host stands that has not ended."""
+    """The stage of a host that has no outcome yet."""
 
     WAITING = "waiting"
     SURVEY = "survey"
@@ -50,7 +49,7 @@ class Stage(StrEnum):
 
 
 class Phase(StrEnum):
-    """What the rollout as a whole is doing; pace and remaining time are about this phase."""
+    """The phase of the whole rollout; rate and remaining time are those of the phase."""
 
     SURVEY = "survey"
     ROLLOUT = "rollout"
@@ -63,7 +62,7 @@ _STAGES: Final[dict[str, Stage]] = {
     "confirm": Stage.CONFIRM,
     "finish": Stage.CONFIRM,
 }
-"""By step, or by the part of it that the host reports: the end of an apply comes after the region's word."""
+"""The stage by step, or by the part of an apply that the host reports: ``finish`` follows the confirmation by the region."""
 _FAILURES: Final = frozenset({Result.FAILED, Result.UNREACHABLE, Result.UNVERIFIED})
 _STAGES_AFTER: Final[dict[str, Stage]] = {"survey": Stage.PLANNED, "plan": Stage.PLANNED}
 
@@ -75,10 +74,10 @@ class Wave:
     index: int
     of: int
     hosts: int
-    finished: int
-    failed: int
-    is_canary: bool
-    is_through: bool
+    finished: int = 0
+    failed: int = 0
+    is_canary: bool = False
+    is_through: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +105,8 @@ class Slow:
 class Progress:
     """The state of a rollout at one moment.
 
-    ``done`` of ``total`` hosts are through the present phase, ``per_minute`` of them lately; ``remaining_s`` is an
-    estimate for that phase, ``None`` before there is ground for one. ``slow`` is longest first.
+    ``done`` of ``total`` hosts are through the present phase, ``per_minute`` of them in the last two minutes; ``remaining_s`` is
+    an estimate for that phase, ``None`` before any host is through. ``slow`` is sorted, longest first.
     """
 
     rollout: RolloutId | None
@@ -124,22 +123,6 @@ class Progress:
     retries: tuple[Retry, ...]
     slow: tuple[Slow, ...]
     is_over: bool
-
-
-@dataclass(slots=True)
-class _Wave:
-    index: int
-    of: int
-    hosts: int
-    is_canary: bool
-    finished: int = 0
-    failed: int = 0
-    is_through: bool = False
-
-    def frozen(self) -> Wave:
-        return Wave(
-            self.index, self.of, self.hosts, self.finished, self.failed, self.is_canary, self.is_through
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,15 +145,15 @@ class ProgressFold:
         self._results: dict[HostName, Result] = {}
         self._result_counts: Counter[Result] = Counter()
         self._surveyed: set[HostName] = set()
-        self._waves: list[_Wave] = []
-        self._wave_of: dict[HostName, _Wave] = {}
+        self._waves: list[Wave] = []
+        self._wave_of: dict[HostName, int] = {}
         self._retries: dict[HostName, Retry] = {}
         self._active: dict[HostName, _Activity] = {}
-        self._pace = Pace()
+        self._rate = RecentRate()
         self._is_over = False
 
     def take(self, envelope: Envelope) -> None:  # noqa: C901  (one flat table of events reads best whole)
-        """Fold one event in."""
+        """Take one event into account."""
         self._now = now = datetime.fromisoformat(envelope.time)
         match envelope.event:
             case RolloutStarted() as event:
@@ -204,7 +187,7 @@ class ProgressFold:
         moment = now or self._now
         total = len(self._stages) + len(self._results)
         done = len(self._surveyed) if self._phase is Phase.SURVEY else len(self._results)
-        pace = self._pace.per_second(moment) if moment else None
+        rate = self._rate.per_second(moment) if moment else None
         return Progress(
             rollout=self._rollout,
             phase=self._phase,
@@ -213,10 +196,10 @@ class ProgressFold:
             finished=len(self._results),
             stages={stage: self._stage_counts[stage] for stage in Stage},
             results={result: self._result_counts[result] for result in Result},
-            waves=tuple(wave.frozen() for wave in self._waves),
+            waves=tuple(self._waves),
             elapsed_s=(moment - self._began).total_seconds() if moment and self._began else 0.0,
-            per_minute=None if pace is None else pace * 60,
-            remaining_s=None if pace is None else (total - done) / pace,
+            per_minute=None if rate is None else rate * 60,
+            remaining_s=None if rate is None else (total - done) / rate,
             retries=tuple(self._retries.values()),
             slow=self._slow(moment) if moment else (),
             is_over=self._is_over,
@@ -225,14 +208,14 @@ class ProgressFold:
     def _begin(self, event: RolloutStarted, now: datetime) -> None:
         self._rollout = event.rollout
         self._began = now
-        self._pace.begin(now)
+        self._rate.begin(now)
         for entry in event.hosts:
             self._move(entry.name, Stage.WAITING)
 
     def _resume(self, now: datetime) -> None:
         self._began = now
         self._phase = Phase.SURVEY
-        self._pace.begin(now)
+        self._rate.begin(now)
         self._waves.clear()
         self._wave_of.clear()
         self._retries.clear()
@@ -259,7 +242,7 @@ class ProgressFold:
             return
         self._surveyed.add(host)
         if self._phase is Phase.SURVEY:
-            self._pace.count(now)
+            self._rate.count(now)
 
     def _finish(self, host: HostName, result: Result, now: datetime) -> None:
         self._reopen(host)
@@ -272,11 +255,12 @@ class ProgressFold:
         self._retries.pop(host, None)
         self._active.pop(host, None)
         if self._phase is Phase.ROLLOUT:
-            self._pace.count(now)
-        wave = self._wave_of.pop(host, None)
-        if wave is not None:
-            wave.finished += 1
-            wave.failed += result in _FAILURES
+            self._rate.count(now)
+        position = self._wave_of.pop(host, None)
+        if position is not None:
+            wave = self._waves[position]
+            failed = wave.failed + (result in _FAILURES)
+            self._waves[position] = replace(wave, finished=wave.finished + 1, failed=failed)
 
     def _reopen(self, host: HostName) -> None:
         earlier = self._results.pop(host, None)
@@ -297,16 +281,14 @@ class ProgressFold:
     def _start_wave(self, event: WaveStarted, now: datetime) -> None:
         if self._phase is Phase.SURVEY:
             self._phase = Phase.ROLLOUT
-            self._pace.begin(now)
-        wave = _Wave(event.index, event.of, len(event.hosts), event.is_canary)
-        self._waves.append(wave)
-        self._wave_of.update(dict.fromkeys(event.hosts, wave))
+            self._rate.begin(now)
+        self._wave_of.update(dict.fromkeys(event.hosts, len(self._waves)))
+        self._waves.append(Wave(event.index, event.of, len(event.hosts), is_canary=event.is_canary))
 
     def _end_wave(self, index: int) -> None:
-        for wave in reversed(self._waves):
-            if wave.index == index:
-                wave.is_through = True
-                return
+        self._waves = [
+            replace(wave, is_through=True) if wave.index == index else wave for wave in self._waves
+        ]
 
     def _slow(self, now: datetime) -> tuple[Slow, ...]:
         horizon = now - timedelta(seconds=SLOW_AFTER_S)

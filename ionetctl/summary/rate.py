@@ -1,4 +1,4 @@
-"""How fast things get done, of late: counts in one-second bins over a window. Pure; time is handed in."""
+"""The rate at which items are done, over a sliding window. Pure: the time is passed in."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 WINDOW_S: Final = 120
-"""How far back the pace looks: long enough to bridge the end of a wave, short enough to notice a slow rack."""
+"""The length of the window: long enough to bridge the end of a wave, short enough to show a slow rack."""
 
 
-class Pace:
-    """How many things were done lately, in one-second bins over ``WINDOW_S``."""
+class RecentRate:
+    """Counts items in one-second bins over ``WINDOW_S``."""
 
     def __init__(self) -> None:
         self._bins: deque[tuple[int, int]] = deque()
         self._began: datetime | None = None
 
     def begin(self, now: datetime) -> None:
-        """Forget what was; a new phase has a pace of its own."""
+        """Start anew, for another phase."""
         self._bins.clear()
         self._began = now
 
     def count(self, now: datetime) -> None:
-        """One more is done."""
+        """Count one item."""
         second = int(now.timestamp())
         if self._bins and self._bins[-1][0] == second:
             self._bins[-1] = (second, self._bins[-1][1] + 1)
@@ -35,7 +35,7 @@ class Pace:
             self._bins.popleft()
 
     def per_second(self, now: datetime) -> float | None:
-        """The mean over the window, or since the beginning where that is shorter; ``None`` before anything is done."""
+        """Items a second, averaged over the window, or since ``begin`` where that is shorter; ``None`` before the first item."""
         horizon = now.timestamp() - WINDOW_S
         done = sum(count for second, count in self._bins if second > horizon)
         if self._began is None or not done:

@@ -1,1 +1,1 @@
-"""What people see while a rollout runs and when it is over. Takes events; knows terminals and nothing of hosts."""
+"""Output for people: progress of a rollout, summaries, tables. Takes events and records; does no other I/O."""

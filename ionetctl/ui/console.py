@@ -1,4 +1,4 @@
-"""Consoles for standard output and standard error: colour as wished, markup off, no fixed width into pipes."""
+"""Consoles for standard output and standard error: colour as configured, no markup, no wrapping in pipes."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 Color = Literal["auto", "always", "never"]
 
 PIPE_WIDTH: Final = 10_000
-"""Wide enough that nothing is wrapped or cut where a program reads along."""
+"""Wide enough that no line is wrapped or cut where a program reads the output."""
 MIN_WIDTH: Final = 20
-"""A terminal that claims less is taken to have this much; what does not fit wraps there."""
+"""The width used for a terminal that reports less; it wraps longer lines itself."""
 LIVE_WIDTH: Final = 40
 LIVE_HEIGHT: Final = 8
-"""Below these a redrawn display says less than plain lines do."""
+"""Below this size plain lines are used instead of a redrawn display."""
 
 
 def make_console(stream: TextIO | None, color: Color = "auto") -> Console:
-    """A console on ``stream`` (``None``: closed already) that survives its reader and takes no text for markup."""
+    """A console on ``stream`` (``None``: already closed) that ignores a closed pipe and does not interpret markup."""
     surviving = SurvivingStream(stream)
     is_terminal = surviving.isatty()
     console = Console(
@@ -44,7 +44,7 @@ def make_console(stream: TextIO | None, color: Color = "auto") -> Console:
 
 
 def can_redraw(console: Console) -> bool:
-    """Whether a live display makes sense: a real terminal with some room that can move its cursor."""
+    """Whether a live display can be used: a terminal that is large enough and can move its cursor."""
     return (
         console.file.isatty()
         and not console.is_dumb_terminal
@@ -54,7 +54,7 @@ def can_redraw(console: Console) -> bool:
 
 
 def print_lines(console: Console, lines: Iterable[Text]) -> None:
-    """The lines, wrapped where people read them and whole where programs do."""
+    """Print the lines: wrapped on a terminal, whole into pipes and files."""
     for line in lines:
         console.print(line, soft_wrap=not console.file.isatty())
 

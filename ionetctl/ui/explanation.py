@@ -1,4 +1,4 @@
-"""A code's explanation, and the list of all codes, as people read them. Pure: records to text."""
+"""The output of ``explain``: one code, or the list of all codes. Pure: records to text."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ def check_view(check: Code, waiver: str) -> Iterator[Text]:
         (check.severity.value, SEVERITY_STYLES[check.severity]),
         f"  {check.title}",
     )
-    yield from _chapter("It looks at", check.looks_at)
-    yield from _chapter("Why it matters", check.matters)
-    yield from _chapter("What to do", check.remedy)
+    yield from _section("It looks at", check.looks_at)
+    yield from _section("Why it matters", check.matters)
+    yield from _section("What to do", check.remedy)
     if check.may_be_waived:
-        yield from _chapter("Where it does no harm", "In defaults, a group or a host of the inventory:")
+        yield from _section("Where it does no harm", "In defaults, a group or a host of the inventory:")
         yield Text(textwrap.indent(waiver.rstrip(), INDENT * 2), style="dim")
     else:
-        yield from _chapter(
+        yield from _section(
             "It cannot be waived", f"An enrolment cannot do without it. Exit {int(check.exit_code)}."
         )
 
 
 def error_view(code: str, chapter: str, exits: Iterable[int], means: str, remedy: str) -> Iterator[Text]:
-    """What an error means and what to do, with the chapter of the documentation that has it."""
+    """What an error means and what to do, with its chapter in the documentation."""
     codes = ", ".join(str(number) for number in exits)
     head = f"  exit {codes}" if codes else ""
     yield Text.assemble((code, "bold"), (head, "red"), (f"  {chapter}", "dim"))
-    yield from _chapter("It means", means)
-    yield from _chapter("What to do", remedy)
+    yield from _section("It means", means)
+    yield from _section("What to do", remedy)
 
 
 def codes_view(rows: Iterable[tuple[str, Severity | None, Iterable[int], str]]) -> Iterator[Text]:
@@ -63,7 +63,7 @@ def codes_view(rows: Iterable[tuple[str, Severity | None, Iterable[int], str]]) 
     return table(("CODE", "SEVERITY", "EXIT", "MEANS"), cells)
 
 
-def _chapter(heading: str, text: str) -> Iterator[Text]:
+def _section(heading: str, text: str) -> Iterator[Text]:
     yield Text("")
     yield Text(heading, style="bold")
     yield Text(textwrap.fill(text, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT))

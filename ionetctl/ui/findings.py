@@ -1,4 +1,4 @@
-"""What a preflight found, in three views: by cause over the fleet, host by host, and rack by rack. Pure: summary to text."""
+"""The output of ``preflight`` in three views: by finding, by host, by rack. Pure: summary to text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ionetctl.core.model.names import HostName
     from ionetctl.core.model.outcome import Finding, Outcome
-    from ionetctl.summary.rollout_summary import Sight, Summary
+    from ionetctl.summary.rollout_summary import Summary, SurveySummary
 
 WORST_FIRST: Final = tuple(SEVERITY_STYLES)
 MAX_COLUMNS: Final = len(ascii_uppercase)
@@ -28,7 +28,7 @@ _UNFIT: Final = frozenset({Result.FAILED, Result.UNREACHABLE, Result.UNVERIFIED}
 
 
 def by_cause(summary: Summary) -> Iterator[Text]:
-    """Everything that was found, hosts with the same finding together; the worst comes last, where one looks first."""
+    """Every finding with its hosts; the most severe come last, next to the prompt."""
     for severity in reversed(WORST_FIRST[1:]):
         yield from finding_lines([found for found in summary.findings if found.severity is severity])
     yield from cause_lines([cause for cause in summary.causes if cause.result is not Result.SKIPPED])
@@ -36,21 +36,21 @@ def by_cause(summary: Summary) -> Iterator[Text]:
 
 
 def by_host(summary: Summary) -> Iterator[Text]:
-    """Every host with all that was found there, in the inventory's order."""
+    """Every host with its findings, in the inventory's order."""
     outcomes = {outcome.host: outcome for outcome in summary.outcomes}
-    for name, sight in summary.sights.items():
-        yield from _host_lines(name, sight, outcomes.get(name))
+    for name, survey in summary.surveys.items():
+        yield from _host_lines(name, survey, outcomes.get(name))
     yield _total(summary)
 
 
 def by_rack(summary: Summary) -> Iterator[Text]:
-    """A matrix: a row for each rack, a lettered column for each finding, the number of hosts where they meet."""
+    """A matrix: a row for each rack, a lettered column for each code, and in each cell the number of hosts."""
     columns = _columns(summary)
     letters = dict(zip(columns, ascii_uppercase, strict=False))
     racks = _racks(summary)
     unfit = {outcome.host for outcome in summary.outcomes if outcome.result in _UNFIT}
     rows = [
-        _row(rack, [summary.sights[host] for host in hosts], len(unfit.intersection(hosts)), columns)
+        _row(rack, [summary.surveys[host] for host in hosts], len(unfit.intersection(hosts)), columns)
         for rack, hosts in racks.items()
     ]
     head = ("RACK", "HOSTS", "FIT", *letters.values())
@@ -62,14 +62,14 @@ def by_rack(summary: Summary) -> Iterator[Text]:
     yield _total(summary)
 
 
-def _host_lines(name: HostName, sight: Sight, outcome: Outcome | None) -> Iterator[Text]:
+def _host_lines(name: HostName, survey: SurveySummary, outcome: Outcome | None) -> Iterator[Text]:
     line = Text(phrases.plain(name), style="bold")
-    for part in _traits(sight):
+    for part in _traits(survey):
         line.append(f"  {phrases.plain(part)}", style="dim")
     yield line
-    for finding in sorted(sight.findings, key=lambda found: WORST_FIRST.index(found.severity)):
+    for finding in sorted(survey.findings, key=lambda found: WORST_FIRST.index(found.severity)):
         yield from _finding_lines(finding)
-    if outcome and outcome.problem and outcome.result in _UNFIT and not _is_told(outcome, sight):
+    if outcome and outcome.problem and outcome.result in _UNFIT and not _is_finding(outcome, survey):
         problem = outcome.problem
         yield Text.assemble(
             "  ",
@@ -79,22 +79,22 @@ def _host_lines(name: HostName, sight: Sight, outcome: Outcome | None) -> Iterat
         )
 
 
-def _is_told(outcome: Outcome, sight: Sight) -> bool:
+def _is_finding(outcome: Outcome, survey: SurveySummary) -> bool:
     """Whether the host's problem is one of its findings."""
     return outcome.problem is not None and any(
-        finding.code == outcome.problem.code for finding in sight.findings
+        finding.code == outcome.problem.code for finding in survey.findings
     )
 
 
-def _traits(sight: Sight) -> Iterator[str]:
-    counts = Counter(sight.gpus)
-    if sight.rack:
-        yield f"rack {sight.rack}"
-    if sight.os:
-        yield sight.os
+def _traits(survey: SurveySummary) -> Iterator[str]:
+    counts = Counter(survey.gpus)
+    if survey.rack:
+        yield f"rack {survey.rack}"
+    if survey.os:
+        yield survey.os
     yield from (f"{count} x {gpu}" for gpu, count in counts.items())
-    if sight.driver_version:
-        yield f"driver {sight.driver_version}"
+    if survey.driver_version:
+        yield f"driver {survey.driver_version}"
 
 
 def _finding_lines(finding: Finding) -> Iterator[Text]:
@@ -109,12 +109,12 @@ def _finding_lines(finding: Finding) -> Iterator[Text]:
 
 
 def _columns(summary: Summary) -> Mapping[str, Severity]:
-    """The codes that get a column, the worst and commonest first; each with the worst severity that it had."""
+    """The codes that get a column, the most severe and most frequent first; each with its highest severity."""
     worst: dict[str, Severity] = {}
     hosts: Counter[str] = Counter()
-    for sight in summary.sights.values():
-        hosts.update({finding.code for finding in sight.findings})
-        for finding in sight.findings:
+    for survey in summary.surveys.values():
+        hosts.update({finding.code for finding in survey.findings})
+        for finding in survey.findings:
             worst[finding.code] = min(
                 worst.get(finding.code, Severity.WAIVED), finding.severity, key=WORST_FIRST.index
             )
@@ -124,14 +124,16 @@ def _columns(summary: Summary) -> Mapping[str, Severity]:
 
 def _racks(summary: Summary) -> Mapping[str, Sequence[HostName]]:
     racks: dict[str, list[HostName]] = {}
-    for name, sight in summary.sights.items():
-        racks.setdefault(sight.rack or NO_RACK, []).append(name)
+    for name, survey in summary.surveys.items():
+        racks.setdefault(survey.rack or NO_RACK, []).append(name)
     return racks
 
 
-def _row(rack: str, sights: Sequence[Sight], unfit: int, columns: Mapping[str, Severity]) -> list[str | Text]:
-    cells: list[str | Text] = [rack, f"{len(sights):,}", f"{len(sights) - unfit:,}"]
-    counts = Counter(code for sight in sights for code in {finding.code for finding in sight.findings})
+def _row(
+    rack: str, surveys: Sequence[SurveySummary], unfit: int, columns: Mapping[str, Severity]
+) -> list[str | Text]:
+    cells: list[str | Text] = [rack, f"{len(surveys):,}", f"{len(surveys) - unfit:,}"]
+    counts = Counter(code for survey in surveys for code in {finding.code for finding in survey.findings})
     return cells + [_count(counts[code], SEVERITY_STYLES[severity]) for code, severity in columns.items()]
 
 

@@ -1,4 +1,4 @@
-"""The fleet as tables: racks with their GPU totals, then the nodes. Pure: report in, tables out."""
+"""The output of ``status`` and ``verify``: racks with their GPU totals, then the nodes. Pure: report in, tables out."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def verify_view(report: VerifyReport) -> Iterator[Text]:
     """What ``verify`` shows: the hosts that are not as they should be, and how many are."""
     wrong = [verdict for verdict in report.verdicts if verdict.code is not None]
     if wrong:
-        rows = [[one.host, one.region, one.code or "", one.message, one.hint] for one in wrong]
+        rows = [[each.host, each.region, each.code or "", each.message, each.hint] for each in wrong]
         yield from table(["host", "region", "problem", "why", "do"], rows)
     confirmed = len(report.verdicts) - len(wrong)
     yield Text(f"{confirmed:,} of {phrases.hosts(len(report.verdicts))} confirmed by their regions")

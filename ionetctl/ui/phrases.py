@@ -1,4 +1,4 @@
-"""Numbers, times and host lists in words. Pure; the same phrase for the same thing everywhere."""
+"""Formats numbers, durations and lists of hosts, the same way everywhere. Pure."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from ionetctl.core.model.outcome import Result
 
 MAX_FOLDED: Final = 400
-"""Characters of a folded host list shown at most; the count beside it stays true."""
+"""The most characters of a folded host list that are shown."""
 _MINUTE_S: Final = 60
 _HOUR_S: Final = 3600
 
 
 def duration(seconds: float) -> str:
-    """A length of time as people say it: ``0.4 s``, ``42 s``, ``3 min 05 s``, ``2 h 10 min``."""
+    """A duration as text: ``0.4 s``, ``42 s``, ``3 min 05 s``, ``2 h 10 min``."""
     if seconds < 1:
         return f"{max(0.0, seconds):.1f} s"
     whole = round(seconds)
@@ -31,9 +31,9 @@ def duration(seconds: float) -> str:
 
 
 def plain(text: str) -> str:
-    """``text`` as one harmless line.
+    """``text`` as one sanitized line.
 
-    What hosts say was made harmless where it came in; this holds for what users, their files and old journals say.
+    Texts of hosts are sanitized when they are received; this is for texts from users, their files and old journals.
     """
     return text if text.isprintable() else harmless(text)
 
@@ -53,7 +53,7 @@ def folded(names: Sequence[str], limit: int = MAX_FOLDED) -> str:
 
 
 def results(counts: Mapping[Result, int]) -> str:
-    """``37 enrolled, 1 failed``: the results that occurred, in the contract's order."""
+    """``37 enrolled, 1 failed``: the results that occurred, in the order of ``Result``."""
     return ", ".join(f"{count:,} {result.value}" for result, count in counts.items() if count) or "none yet"
 
 

@@ -20,7 +20,7 @@ UNKNOWN = "-"
 
 
 def probe_view(reading: GpuReading) -> Iterator[Text]:
-    """What ``probe`` shows: a row for each GPU and MIG device, then who said so."""
+    """What ``probe`` shows: a row for each GPU and MIG device, then the total and its source."""
     if reading.gpus is None:
         yield Text.assemble(("nobody can say", "bold red"), f": {phrases.plain(reading.source)}")
         return
@@ -68,7 +68,7 @@ def _mig_row(gpu: SeenGpu, number: int, device: MigInstance, whole: str) -> list
 
 
 def notes(gpu: SeenGpu) -> Iterator[str]:
-    """What an admin should look at, in few words."""
+    """Short notes on what an admin should look at."""
     health = gpu.memory_health
     if gpu.is_lost:
         yield "lost"

@@ -1,4 +1,4 @@
-"""Regions as ``region check`` shows them: a few lines each, then what speaks against it. Pure: inspections in, lines out."""
+"""The output of ``region check``: a few lines for each region, then its findings. Pure: inspections in, lines out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rich.text import Text
 
 from ionetctl.core.model.outcome import Severity
 from ionetctl.placement import heartbeats
-from ionetctl.placement.readiness import Inspection, judge
+from ionetctl.placement.readiness import Inspection, region_findings
 from ionetctl.ui import phrases
 from ionetctl.ui.tables import table
 
@@ -16,67 +16,67 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ionetctl.core.model.outcome import Finding
-    from ionetctl.placement.readiness import Silence
+    from ionetctl.placement.readiness import UnansweredRegion
 
 STYLES = {Severity.BLOCK: "bold red", Severity.WARN: "yellow", Severity.INFO: "dim"}
 NAME_WIDTH = 13
 
 
-def regions_view(found: Sequence[Inspection | Silence]) -> Iterator[Text]:
+def regions_view(found: Sequence[Inspection | UnansweredRegion]) -> Iterator[Text]:
     """What ``region check`` shows."""
-    for place, one in enumerate(found):
-        if place:
+    for index, region in enumerate(found):
+        if index:
             yield Text("")
-        if isinstance(one, Inspection):
-            yield from _region(one)
+        if isinstance(region, Inspection):
+            yield from _region(region)
         else:
             yield Text.assemble(
-                (one.name, "bold"), ": ", (one.code, "bold red"), f" {phrases.plain(one.message)}"
+                (region.name, "bold"), ": ", (region.code, "bold red"), f" {phrases.plain(region.message)}"
             )
-            yield from _hint(one.hint)
+            yield from _hint(region.hint)
 
 
-def _region(one: Inspection) -> Iterator[Text]:
-    findings = judge(one)
+def _region(region: Inspection) -> Iterator[Text]:
+    findings = region_findings(region)
     is_fit = all(finding.severity is not Severity.BLOCK for finding in findings)
     verdict = ("can take its hosts", "green") if is_fit else ("cannot take its hosts", "bold red")
-    yield Text.assemble((one.settings.name, "bold"), ": ", verdict)
-    for line in table(["server", "address", "version", "status", "leader"], _servers(one)):
+    yield Text.assemble((region.settings.name, "bold"), ": ", verdict)
+    for line in table(["server", "address", "version", "status", "leader"], _servers(region)):
         yield Text("  ").append_text(line)
-    for name, text in _facts(one).items():
+    for name, text in _facts(region).items():
         yield Text.assemble("  ", (f"{name:{NAME_WIDTH}}", "dim"), phrases.plain(text))
     for finding in findings:
         yield from _finding(finding)
 
 
-def _servers(one: Inspection) -> list[list[str]]:
+def _servers(region: Inspection) -> list[list[str]]:
     return [
         [server.name, server.address, server.version, server.status, "yes" if server.is_leader else "-"]
-        for server in one.status.servers
+        for server in region.status.servers
     ]
 
 
-def _facts(one: Inspection) -> dict[str, str]:
-    status, come = one.status, one.guests
-    statuses = ", ".join(f"{count:,} {name}" for name, count in sorted(one.nodes.items())) or "none"
-    undecided = f", {come.undecided:,} of region: auto may come" if come.undecided else ""
+def _facts(region: Inspection) -> dict[str, str]:
+    status, hosts = region.status, region.hosts
+    statuses = ", ".join(f"{count:,} {name}" for name, count in sorted(region.nodes.items())) or "none"
+    undecided = f", {hosts.undecided:,} of region: auto may come" if hosts.undecided else ""
     limit = "unknown" if status.connections_per_client is None else f"{status.connections_per_client:,}"
     return {
         "introduction": status.enforcement or "unknown",
-        "node pools": ", ".join(sorted(come.pools)) or "none needed",
-        "nodes": f"{statuses}; {one.known:,} of {one.settings.capacity:,}, room for {max(0, one.left):,}",
-        "hosts": f"{phrases.hosts(come.named)} of the inventory, {come.joining:,} yet to join{undecided}",
-        "connections": f"{limit} from one address; most hosts that seem to share one: {come.behind_one:,}",
-        "heartbeats": _heartbeats(one),
-        "certificates": ", ".join(f"{c.what} until {c.ends_at:%Y-%m-%d}" for c in one.certificates),
+        "node pools": ", ".join(sorted(hosts.pools)) or "none needed",
+        "nodes": f"{statuses}; {region.known:,} of {region.settings.capacity:,}, room for {max(0, region.left):,}",
+        "hosts": f"{phrases.hosts(hosts.named)} of the inventory, {hosts.joining:,} yet to join{undecided}",
+        "connections": f"{limit} from one address; most hosts that seem to share one: {hosts.sharing_address:,}",
+        "heartbeats": _heartbeats(region),
+        "certificates": ", ".join(f"{c.what} until {c.ends_at:%Y-%m-%d}" for c in region.certificates),
     }
 
 
-def _heartbeats(one: Inspection) -> str:
-    now = one.status.heartbeats
+def _heartbeats(region: Inspection) -> str:
+    now = region.status.heartbeats
     if now is None:
         return "unknown"
-    full = heartbeats.advise(now, one.settings.capacity)
+    full = heartbeats.advise(now, region.settings.capacity)
     wanted = f"needs {full.failover_ttl_s:.0f} s" if full.is_short else "is enough"
     return (
         f"when full every {full.ttl_s:.0f} to {2 * full.ttl_s:.0f} s, a dead node shows within {full.down_after_s:.0f} s; "

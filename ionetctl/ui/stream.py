@@ -1,6 +1,6 @@
-"""A text stream that outlives its reader: when the other end of a pipe closes, the rest goes nowhere, quietly.
+"""A text stream that ignores a closed pipe: what is written after that is discarded.
 
-A rollout must not end because somebody piped its output into ``head``.
+A rollout must not end because its output is piped into ``head``.
 """
 
 from __future__ import annotations
@@ -10,27 +10,27 @@ from typing import TextIO
 
 
 class SurvivingStream:
-    """Writes to ``stream`` until that fails for good; ``None`` stands for a descriptor that was closed already."""
+    """Writes to ``stream`` until a write fails; ``None`` is a descriptor that is closed already."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
 
     @property
     def is_open(self) -> bool:
-        """Whether somebody may still be reading."""
+        """Whether no write has failed yet."""
         return self._stream is not None
 
     @property
     def encoding(self) -> str:
-        """The encoding that readers are taken to expect."""
+        """The stream's encoding, else UTF-8."""
         return (self._stream.encoding if self._stream else None) or "utf-8"
 
     def isatty(self) -> bool:
-        """Whether a terminal is at the other end."""
+        """Whether the stream is a terminal."""
         return self._stream is not None and self._stream.isatty()
 
     def fileno(self) -> int:
-        """The descriptor, where there is one; raises ``OSError`` otherwise, as files without one do."""
+        """The file descriptor; raises ``OSError`` where there is none."""
         if self._stream is None:
             raise io.UnsupportedOperation("fileno")
         return self._stream.fileno()
@@ -46,7 +46,7 @@ class SurvivingStream:
         return len(text)
 
     def flush(self) -> None:
-        """Push out what is buffered."""
+        """Write what is buffered."""
         if self._stream is not None:
             try:
                 self._stream.flush()

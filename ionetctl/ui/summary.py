@@ -1,4 +1,4 @@
-"""The end of a rollout in words: counts, failures grouped by cause, what to do next. Pure: summary in, text out."""
+"""The summary of a rollout as text: counts, failures grouped by cause, what to do next. Pure."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SEVERITY_STYLES: Final[dict[Severity, str]] = {
     Severity.INFO: "cyan",
     Severity.WAIVED: "dim",
 }
-"""From the worst to the least, with how each is shown."""
+"""Severities from the highest to the lowest, with their styles."""
 MAX_CAUSES: Final = 20
 _SIGNS: Final[dict[Action, tuple[str, str]]] = {
     Action.CREATE: ("+", "green"),
@@ -53,7 +53,7 @@ _RESUMABLE: Final = frozenset(
 
 
 def lines(summary: Summary) -> Iterator[Text]:
-    """What stands under a finished rollout, line by line."""
+    """The lines that are printed at the end of a rollout."""
     if summary.is_check:
         yield from placement_lines(summary.placements)
         yield from plan_lines(summary.plans)
@@ -80,7 +80,7 @@ def finding_lines(findings: Sequence[FindingGroup]) -> Iterator[Text]:
 
 
 def cause_lines(causes: Sequence[Cause]) -> Iterator[Text]:
-    """Each cause with its hosts, the commonest first."""
+    """Each cause with its hosts, the most frequent first."""
     for cause in causes[:MAX_CAUSES]:
         yield Text.assemble(
             (cause.result.value, STYLES[cause.result]),
@@ -98,7 +98,7 @@ def cause_lines(causes: Sequence[Cause]) -> Iterator[Text]:
 def _reason_lines(
     message: str, hosts: Sequence[str], hint: str, reasons: Sequence[str] = ()
 ) -> Iterator[Text]:
-    """Labels also keep a host's words off the beginning of a line, where CI systems read commands."""
+    """Messages are indented behind labels, since CI systems read commands at the beginning of a line."""
     yield Text(f"  why    {phrases.plain(message)}")
     yield Text(f"  hosts  {phrases.folded(hosts)}", style="cyan")
     for reason in reasons:
@@ -109,7 +109,7 @@ def _reason_lines(
 
 
 def placement_lines(placements: Sequence[PlacementGroup]) -> Iterator[Text]:
-    """Which regions were chosen for hosts that leave it open, and why for the first of each."""
+    """The regions chosen for hosts with ``region: auto``, with the reasons for the first host of each."""
     for group in placements:
         yield Text.assemble(
             (f"{phrases.hosts(len(group.hosts))} to {phrases.plain(group.region)}", "bold"),
@@ -121,7 +121,7 @@ def placement_lines(placements: Sequence[PlacementGroup]) -> Iterator[Text]:
 
 
 def plan_lines(plans: Sequence[PlanGroup]) -> Iterator[Text]:
-    """What is to be done, hosts with the same plan together."""
+    """The planned changes; hosts with the same changes are grouped."""
     for group in plans:
         if not group.changes:
             yield Text(f"{phrases.hosts(len(group.hosts))} as planned already: {phrases.folded(group.hosts)}")
@@ -136,13 +136,13 @@ _DIFF_STYLES: Final = {"+": "green", "-": "red", "@": "cyan"}
 
 
 def _diff_lines(diff: FileDiff) -> Iterator[Text]:
-    """A file's diff, indented: a line of a host must not begin a line of ours."""
+    """A file's diff, indented, since CI systems read commands at the beginning of a line."""
     for line in diff.lines:
         yield Text(f"      {phrases.plain(line)}", style=_DIFF_STYLES.get(line[:1], ""))
 
 
 def resume_command(summary: Summary) -> str:
-    """The command that goes on with the rollout, ready for a shell."""
+    """The command that resumes the rollout, quoted for a shell."""
     return shlex.join(
         ["ionetctl", "enroll", summary.inventory, "--resume", "--rollout", str(summary.rollout)]
     )

@@ -1,4 +1,4 @@
-"""Tables as kubectl and gh print them: no frame, one line a row, nothing behind the last cell."""
+"""Tables as kubectl and gh print them: no frame, one line a row, no trailing spaces."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GAP: Final = 2
 def table(
     columns: Sequence[str], rows: Sequence[Sequence[str | Text]], right: frozenset[str] = frozenset()
 ) -> Iterator[Text]:
-    """The head and the rows as lines; columns named in ``right`` hold numbers. Plain cells are made harmless."""
+    """The header and the rows as lines; columns named in ``right`` are right-aligned. Plain cells are sanitized."""
     cells = [[_cell(cell) for cell in row] for row in rows]
     widths = [max([len(name), *(row[place].cell_len for row in cells)]) for place, name in enumerate(columns)]
     for row in [[Text(name, style="bold") for name in columns], *cells]:

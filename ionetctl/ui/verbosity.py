@@ -1,4 +1,4 @@
-"""How much a user wants to hear."""
+"""How much output a user asks for."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ class Verbosity(IntEnum):
     """``-q``, nothing, ``-v``, ``-vv``."""
 
     QUIET = 0
-    """Only what went wrong."""
+    """Only problems."""
     NORMAL = 1
     VERBOSE = 2
-    """Every host's end and every retry."""
+    """Every host's outcome and every retry."""
     DEBUG = 3
     """Every step of every host, and tracebacks of bugs."""

@@ -1,7 +1,7 @@
-"""Whether a node proves what its host was enrolled for: the region's view against inventory and probe. Pure.
+"""Whether a node may have jobs: the GPUs and Docker that the region shows, compared with inventory and probe. Pure.
 
-The device plugin's word on health is no proof by itself: it lists a card that was lost while it ran, and after a
-restart one lost card hides all. So what the region shows must be, UUID by UUID, what a probe has seen since.
+The device plugin's health alone is not enough: the plugin still lists a card that was lost while it ran, and after a
+restart one lost card hides all others. So the UUIDs that the region shows must be those of a probe made since.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ DOCKER: Final = "docker"
 NVIDIA: Final = "nvidia"
 _MIG: Final = "MIG-"
 _NAMED: Final = 3
-"""How many UUIDs a message names."""
+"""The most UUIDs that a message names."""
 
 DOCKER_RULES: Final = ("docker_missing", "docker_down")
-"""Checks of the survey whose rules in the inventory say how much a node without Docker matters."""
+"""Checks of the survey whose rules in the inventory set the severity of a node without Docker."""
 
 
-def gpus_due(host: Host, facts: Facts | None = None) -> int | None:
+def expected_gpu_count(host: Host, facts: Facts | None = None) -> int | None:
     """How many GPUs the region must show; ``None`` where neither inventory nor probe can say.
 
-    The probe's word goes first: the checks have held it against the inventory, which may have waived a difference.
+    The probe's count comes first: the checks have compared it with the inventory, which may waive a difference.
     """
-    if facts is not None and (ids := ids_due(host, facts)) is not None:
+    if facts is not None and (ids := expected_gpu_ids(host, facts)) is not None:
         return len(ids)
     return None if host.gpus.count is None else max(0, host.gpus.count - len(host.reserve.gpus))
 
 
-def ids_due(host: Host, facts: Facts) -> frozenset[str] | None:
-    """The UUIDs that the region must show, ``None`` where no probe can say; instances of MIG stand for their card."""
+def expected_gpu_ids(host: Host, facts: Facts) -> frozenset[str] | None:
+    """The UUIDs that the region must show; of a card in MIG mode those of its instances. ``None`` where the probe could not count."""
     if facts.gpus is None:
         return None
     found = [uuid for seen in offered_gpus(host, facts) if not seen.is_lost for uuid in _schedulable(seen)]
@@ -54,7 +54,7 @@ def _schedulable(seen: SeenGpu) -> tuple[str, ...]:
 
 
 def shortfall(host: Host, view: NodeView, facts: Facts | None = None) -> HostUnverifiedError | None:
-    """The first reason why the node must not have jobs, or ``None`` where it proves itself.
+    """The first reason why the node must not have jobs, or ``None`` where it may.
 
     ``view`` must have been asked for with devices. ``facts`` are those of a probe made since the node came up, or
     ``None`` where there is none: then UUIDs are not compared.
@@ -64,12 +64,12 @@ def shortfall(host: Host, view: NodeView, facts: Facts | None = None) -> HostUnv
 
 
 def gpus_of(view: NodeView) -> tuple[Device, ...]:
-    """The groups of GPUs that a node was asked for with."""
+    """The node's groups of GPUs; empty where the view was asked for without devices."""
     return tuple(device for device in view.devices or () if device.type == "gpu")
 
 
-def cautions(host: Host, view: NodeView, facts: Facts | None = None) -> tuple[Finding, ...]:
-    """What is wrong with a node's Docker, and keeps no jobs from it."""
+def docker_warnings(host: Host, view: NodeView, facts: Facts | None = None) -> tuple[Finding, ...]:
+    """What is wrong with a node's Docker and does not keep jobs from it."""
     return tuple(_unfit(host, view, facts, Severity.WARN))
 
 
@@ -82,34 +82,34 @@ def _error(finding: Finding) -> HostUnverifiedError:
 
 def _of_gpus(host: Host, cards: Sequence[Device], facts: Facts | None) -> Iterator[HostUnverifiedError]:
     shown = [uuid for card in cards for uuid in card.ids]
-    due = None if facts is None else ids_due(host, facts)
-    if due is not None:
-        yield from _wrong_ids(due, shown)
-    elif (count := gpus_due(host, facts)) is not None:
+    ids = None if facts is None else expected_gpu_ids(host, facts)
+    if ids is not None:
+        yield from _wrong_ids(ids, shown)
+    elif (count := expected_gpu_count(host, facts)) is not None:
         yield from wrong_count(cards, count)
     yield from _wrong_models(host.gpus.model, cards)
     yield from unhealthy(cards)
 
 
-def wrong_count(cards: Sequence[Device], due: int) -> Iterator[HostUnverifiedError]:
-    """The error of a region that shows another number of GPUs; without a probe nobody counts instances of MIG."""
+def wrong_count(cards: Sequence[Device], expected: int) -> Iterator[HostUnverifiedError]:
+    """The error where the region shows another number of GPUs; MIG instances are not counted, as only a probe knows their number."""
     shown = [uuid for card in cards for uuid in card.ids]
-    is_cut = any(uuid.startswith(_MIG) for uuid in shown)
-    if len(shown) != due and not (is_cut and due):
-        yield _count_mismatch(len(shown), due)
+    has_mig = any(uuid.startswith(_MIG) for uuid in shown)
+    if len(shown) != expected and not (has_mig and expected):
+        yield _count_mismatch(len(shown), expected)
 
 
-def _count_mismatch(shown: int, due: int) -> HostUnverifiedError:
-    message = f"the region sees {shown} GPUs, {due} are expected"
+def _count_mismatch(shown: int, expected: int) -> HostUnverifiedError:
+    message = f"the region sees {shown} GPUs, {expected} are expected"
     hint = "look for a lost card (nvidia-smi -L, dmesg): after a restart one lost card hides all others"
     return HostUnverifiedError("gpu_count_mismatch", message, hint)
 
 
-def _wrong_ids(due: frozenset[str], shown: Collection[str]) -> Iterator[HostUnverifiedError]:
-    if len(shown) != len(due):
-        yield _count_mismatch(len(shown), len(due))
-    elif missing := due - set(shown):
-        others = set(shown) - due
+def _wrong_ids(expected: frozenset[str], shown: Collection[str]) -> Iterator[HostUnverifiedError]:
+    if len(shown) != len(expected):
+        yield _count_mismatch(len(shown), len(expected))
+    elif missing := expected - set(shown):
+        others = set(shown) - expected
         message = f"the host has {_listed(missing)}, and the region shows {_listed(others)} instead"
         hint = "cards were changed since Nomad started: restart it (systemctl restart nomad), then run again"
         yield HostUnverifiedError("gpu_uuid_mismatch", message, hint)
@@ -132,7 +132,7 @@ def _wrong_models(promised: str | None, cards: Sequence[Device]) -> Iterator[Hos
 
 
 def unhealthy(cards: Sequence[Device]) -> Iterator[HostUnverifiedError]:
-    """The error of GPUs that the region shows and calls unhealthy."""
+    """The error where the region shows GPUs that the device plugin reports as unhealthy."""
     count = sum(len(card.ids) - card.healthy for card in cards)
     if count:
         message = (
@@ -146,8 +146,8 @@ def unhealthy(cards: Sequence[Device]) -> Iterator[HostUnverifiedError]:
 
 
 def _unfit(host: Host, view: NodeView, facts: Facts | None, wanted: Severity) -> Iterator[Finding]:
-    """What is wrong with Docker on a node that offers GPUs, where it weighs as much as ``wanted``."""
-    if gpus_due(host, facts):
+    """What is wrong with Docker on a node that offers GPUs, of severity ``wanted``."""
+    if expected_gpu_count(host, facts):
         yield from (finding for finding in _of_docker(host, view) if finding.severity is wanted)
 
 
@@ -155,13 +155,13 @@ def _of_docker(host: Host, view: NodeView) -> Iterator[Finding]:
     if DOCKER not in view.drivers_healthy:
         message = "the node's Docker driver is not healthy: it can run no containers"
         hint = "install or start Docker; journalctl -u docker says why it does not start"
-        yield Finding("docker_unhealthy", _weight(host, *DOCKER_RULES), message, hint)
+        yield Finding("docker_unhealthy", _severity(host, *DOCKER_RULES), message, hint)
     elif view.docker_runtimes is not None and NVIDIA not in view.docker_runtimes:
         message = "the node's Docker has no runtime nvidia: jobs cannot use its GPUs"
         hint = "nvidia-ctk runtime configure --runtime=docker, then restart Docker"
-        yield Finding("nvidia_runtime_missing", _weight(host, "nvidia_runtime_missing"), message, hint)
+        yield Finding("nvidia_runtime_missing", _severity(host, "nvidia_runtime_missing"), message, hint)
 
 
-def _weight(host: Host, *checks: str) -> Severity:
+def _severity(host: Host, *checks: str) -> Severity:
     rules = [host.checks[check].severity for check in checks if check in host.checks]
     return rules[0] if rules else Severity.WARN

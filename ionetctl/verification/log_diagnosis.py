@@ -1,6 +1,6 @@
-"""What a node's own log says about why its region does not show it. Pure: lines in, a cause and its remedy out.
+"""Why a node does not register, as read from its agent's log. Pure: lines in, a cause and its remedy out.
 
-The table comes from a real region and real agents (Nomad 2.0.5) that were broken one way at a time.
+The patterns are log lines of real agents (Nomad 2.0.5), each misconfigured in one way.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import pytest
 from ionetctl.app.check_region import inspect_regions
 from ionetctl.core.errors import ConfigurationError, ExitCode, UsageError
 from ionetctl.core.settings import Settings
-from ionetctl.placement.readiness import Guests, Inspection, Silence, judge
+from ionetctl.placement.readiness import Inspection, RegionHosts, UnansweredRegion, region_findings
 from ionetctl.report.region import region_row
 from tests.e2e.real_region import Address, nomad_binary
 from tests.lab.running import RunningRegion, running_region
@@ -114,7 +114,7 @@ async def test_region_and_hosts_are_held_against_each_other(site: Site, region: 
     known(region, h1="ready", other="down")
     found = await inspected(site.inventory(h1="eu-north", h2="eu-north", h3="auto"))
     assert (found.nodes, found.known, found.left) == ({"ready": 1, "down": 1}, 2, 98)
-    assert found.guests == Guests(2, 1, 1, frozenset({"gpu"}), 2, "rey1")
+    assert found.hosts == RegionHosts(2, 1, 1, frozenset({"gpu"}), 2, "rey1")
 
 
 @pytest.mark.parametrize(("naming", "joining"), [("unique", 1), ("as-written", 2)])
@@ -125,7 +125,7 @@ async def test_suffix_is_part_of_a_name_where_names_are_unique(
     site.naming = naming
     known(region, h1_0a1b2c3d="ready")
     found = await inspected(site.inventory(h1="eu-north", h2="eu-north"))
-    assert found.guests.joining == joining
+    assert found.hosts.joining == joining
 
 
 @pytest.mark.usefixtures("region")
@@ -134,7 +134,7 @@ async def test_certificates_are_those_of_the_api_and_of_the_files(site: Site) ->
     found = await inspected(site.inventory(h1="eu-north"))
     lasting = {one.what: one.ends_at - found.at > timedelta(days=1_000) for one in found.certificates}
     assert lasting == {"API": False, "CA": True, "issuer": True, "client": False}
-    assert judge(found)[1:] == ()
+    assert region_findings(found)[1:] == ()
 
 
 async def test_ready_pair_is_named_as_one(site: Site, tmp_path: Path) -> None:
@@ -149,12 +149,12 @@ async def test_regions_that_answer_stand_beside_those_that_do_not(site: Site, re
     """In the inventory's order; one that hosts are not meant for is checked too."""
     site.describe("us-east", region.pki, region.api_url, region.token)
     found = await inspect_regions(site.inventory(h1="eu-north"), (), SETTINGS)
-    assert [(region_row(one)["region"], isinstance(one, Silence)) for one in found] == [
+    assert [(region_row(one)["region"], isinstance(one, UnansweredRegion)) for one in found] == [
         ("eu-north", False),
         ("us-east", True),
     ]
     silence = found[1]
-    assert isinstance(silence, Silence)
+    assert isinstance(silence, UnansweredRegion)
     assert (silence.code, silence.exit_code) == ("region_untrusted", ExitCode.TRUST)
 
 

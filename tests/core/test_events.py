@@ -165,6 +165,6 @@ def test_fields_of_later_versions_are_passed_over() -> None:
     ],
 )
 def test_what_is_no_event_is_refused(torn: bytes, reason: str) -> None:
-    """Torn, foreign and future lines are told apart from events."""
+    """Torn, foreign and future lines are distinguished from events."""
     with pytest.raises(ValueError, match=reason):
         decode(torn)

@@ -54,7 +54,7 @@ def complaint(output: bytes) -> str:
 
 
 def test_every_field_ends_in_its_place() -> None:
-    """A card that tells everything is told whole."""
+    """A GPU with every field is parsed in full."""
     output = nvml(
         {
             **LEAST,
@@ -125,7 +125,7 @@ def test_what_was_not_said_is_unknown() -> None:
     assert read(output) == GpuReading((lost,), "nvml", took_ms=7)
 
 
-def test_cards_are_told_in_their_order() -> None:
+def test_cards_are_sorted_by_index() -> None:
     """The index decides, not the order of arrival."""
     output = nvml({**LEAST, "index": 2}, {**LEAST, "index": 0}, {**LEAST, "index": 1})
     assert [gpu.index for gpu in read(output).gpus or ()] == [0, 1, 2]
@@ -161,7 +161,7 @@ def test_no_cards_are_no_cards() -> None:
         ("NVML_ERROR_\u001b[31m4711", 0, None, "NVML cannot be asked (NVML_ERROR_4711)"),
     ],
 )
-def test_a_refusal_is_told(error: str, on_bus: int | None, gpus: tuple[()] | None, source: str) -> None:
+def test_a_refusal_is_reported(error: str, on_bus: int | None, gpus: tuple[()] | None, source: str) -> None:
     """Without a driver the number is unknown, unless there is nothing that a driver could drive."""
     output = framed("nvml\t" + json.dumps({"took_ms": 7, "devices_on_bus": on_bus, "error": error}))
     assert read(output) == GpuReading(gpus, source, took_ms=7)
@@ -353,5 +353,5 @@ def test_hosts_are_probed_where_gpus_may_be(
 
 
 def test_a_host_without_devices_has_no_gpus() -> None:
-    """The kernel's word is as good as a probe's."""
+    """The PCI bus is as reliable as a probe."""
     assert without_probe(BARE) == GpuReading((), "pci")

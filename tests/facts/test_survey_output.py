@@ -24,8 +24,8 @@ from ionetctl.core.observed import (
     Workload,
     Xid,
 )
-from ionetctl.facts.records import RECORD_NAMES
 from ionetctl.facts.survey_output import SURVEY_LIMIT_BYTES, parse_survey
+from ionetctl.facts.survey_records import RECORD_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable

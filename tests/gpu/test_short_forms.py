@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ionetctl.gpu import is_meant_by, matches_any_known, meant_products, nearest_known
-from ionetctl.gpu.models import MODELS
+from ionetctl.gpu.model_table import MODELS
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_every_model_can_be_meant(model: str) -> None:
     ],
 )
 def test_short_form_of_no_known_model_shows(short_form: str, expected: bool) -> None:  # noqa: FBT001
-    """What no model of the table fits can be told from what one fits."""
+    """What no model of the table fits can be distinguished from what one fits."""
     assert matches_any_known(short_form) is expected
 
 

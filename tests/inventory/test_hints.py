@@ -30,6 +30,8 @@ def inventory(*models: str | None) -> Inventory:
         (("zzzz",), ("gpus.model 'zzzz' (1 host) fits no GPU that ionetctl knows",)),
     ],
 )
-def test_models_that_nobody_knows_are_told(models: tuple[str | None, ...], expected: tuple[str, ...]) -> None:
-    """A model that no known one fits is told once with its hosts and its nearest; known ones are not."""
+def test_models_that_nobody_knows_are_reported(
+    models: tuple[str | None, ...], expected: tuple[str, ...]
+) -> None:
+    """A model that no known one fits is reported once with its hosts and its nearest; known ones are not."""
     assert hints_for(inventory(*models)) == expected

@@ -83,7 +83,7 @@ def test_the_limit_itself_is_allowed() -> None:
         ("g[1", False),
     ],
 )
-def test_ranges_are_told_from_other_brackets(text: str, *, expected: bool) -> None:
+def test_ranges_are_distinguished_from_other_brackets(text: str, *, expected: bool) -> None:
     """Only a text whose brackets are all ranges has a range."""
     assert has_range(text) == expected
 

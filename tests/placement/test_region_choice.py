@@ -14,7 +14,7 @@ from ionetctl.core.model.outcome import Finding
 from ionetctl.core.observed import MachineFacts, Reach
 from ionetctl.host.dependencies import RegionTools
 from ionetctl.host.survey import Surveyed
-from ionetctl.placement.region_choice import Choice, Places, Room, candidates, rtt_ms
+from ionetctl.placement.region_choice import CandidateRegion, Choice, RegionChooser, candidates, rtt_ms
 from ionetctl.rollout.assign_regions import place
 from ionetctl.verification.registrar import Registrar
 from tests.support.fakes import STRICT, Emitted, FakeIssuer, FakeRegion
@@ -33,9 +33,11 @@ def settings(name: RegionName, capacity: int = 100) -> RegionSettings:
     return replace(REGION, name=name, servers=(f"{name}-1:4647", f"{name}-2:4647"), capacity=capacity)
 
 
-def room(name: RegionName, nodes: int = 0, capacity: int = 100, pools: frozenset[str] | None = None) -> Room:
+def room(
+    name: RegionName, nodes: int = 0, capacity: int = 100, pools: frozenset[str] | None = None
+) -> CandidateRegion:
     known = frozenset(NodeId(f"{name}-{number}") for number in range(nodes))
-    return Room(settings(name, capacity), known, pools)
+    return CandidateRegion(settings(name, capacity), known, pools)
 
 
 def facts_at(**rtts_ms: float | None) -> Facts:
@@ -50,8 +52,8 @@ def facts_at(**rtts_ms: float | None) -> Facts:
     return replace(BARE, machine=MachineFacts(reaches=reaches))
 
 
-def places(*rooms: Room) -> Places:
-    return Places({one.name: one for one in rooms})
+def places(*rooms: CandidateRegion) -> RegionChooser:
+    return RegionChooser({one.name: one for one in rooms})
 
 
 def placed(choice: Choice | Finding) -> str:
@@ -72,7 +74,7 @@ def test_candidates_are_what_the_inventory_leaves_open(host: Host, expected: tup
 
 
 def test_distance_is_the_median_of_the_servers_that_answer() -> None:
-    """Servers of other regions and those that do not answer say nothing; IPv6 addresses are told apart."""
+    """Servers of other regions and those that do not answer say nothing; IPv6 addresses are reported apart."""
     reaches = (
         Reach("::1", 4647, rtt_ms=10.0),
         Reach("b", 4647, rtt_ms=30.0),
@@ -130,7 +132,7 @@ def test_hosts_fill_a_region_and_go_on_to_the_next() -> None:
 
 def test_a_node_that_the_region_knows_needs_no_room() -> None:
     """A full region takes back what it has already."""
-    full = Room(settings(EU_NORTH, 1), frozenset({NODE_ID}), None)
+    full = CandidateRegion(settings(EU_NORTH, 1), frozenset({NODE_ID}), None)
     known = replace(facts_at(eu_north=10), nomad=replace(BARE.nomad, node_id=NODE_ID))
     assert (placed(places(full).place(AUTO, known)), full.taken) == (EU_NORTH, 1)
 
@@ -150,8 +152,8 @@ def test_a_node_that_the_region_knows_needs_no_room() -> None:
         (Placement(regions=(US_EAST,)), [room(EU_NORTH)], 10, "none may be chosen"),
     ],
 )
-def test_a_host_that_no_region_takes_is_told_why(
-    limits: Placement, rooms: list[Room], rtt: float | None, reason: str
+def test_finding_says_why_no_region_takes_a_host(
+    limits: Placement, rooms: list[CandidateRegion], rtt: float | None, reason: str
 ) -> None:
     """What speaks against each region is said."""
     found = places(*rooms).place(replace(AUTO, placement=limits), facts_at(eu_north=rtt))
@@ -198,9 +200,9 @@ def surveyed(name: str, region: RegionName, facts: Facts | None = None) -> Surve
     return Surveyed(host, name, facts or facts_at(eu_north=10, us_east=90), ())
 
 
-def tools(name: RegionName, capacity: int, *, is_told: bool = True) -> RegionTools:
+def tools(name: RegionName, capacity: int, *, is_reported: bool = True) -> RegionTools:
     region = FakeRegion()
-    status = replace(STRICT, name=name) if is_told else None
+    status = replace(STRICT, name=name) if is_reported else None
     registrar = Registrar(region, region.clock)
     return RegionTools(settings(name, capacity), region, registrar, FakeIssuer(), b"CA PEM\n", status)
 
@@ -208,7 +210,7 @@ def tools(name: RegionName, capacity: int, *, is_told: bool = True) -> RegionToo
 async def test_named_regions_count_before_the_choice_is_made() -> None:
     """Hosts that leave it open take the room that is left, and keep the inventory's order."""
     emit = Emitted()
-    regions = {EU_NORTH: tools(EU_NORTH, 2), US_EAST: tools(US_EAST, 9, is_told=False)}
+    regions = {EU_NORTH: tools(EU_NORTH, 2), US_EAST: tools(US_EAST, 9, is_reported=False)}
     hosts = [surveyed("a", AUTO_REGION), surveyed("b", EU_NORTH), surveyed("c", AUTO_REGION)]
     found = await place(hosts, regions, {EU_NORTH: (), US_EAST: ()}, emit)
     assert [(one.host.name, one.host.region) for one in found.hosts] == [
@@ -239,7 +241,7 @@ async def test_a_rollout_that_would_overfill_a_region_is_named() -> None:
 
 
 async def test_hosts_of_a_silent_region_are_left_as_they_are() -> None:
-    """A survey goes on without the region's word; hosts that leave the choice open have none to make."""
+    """A survey goes on without the region's answer; hosts with ``region: auto`` have no region to choose."""
     hosts = [surveyed("a", EU_NORTH), surveyed("b", AUTO_REGION)]
     found = await place(hosts, {EU_NORTH: tools(EU_NORTH, 2)}, {}, Emitted())
     assert [one.host.name for one in found.hosts] == ["a"]
@@ -248,7 +250,7 @@ async def test_hosts_of_a_silent_region_are_left_as_they_are() -> None:
 
 async def test_an_enrolled_host_whose_region_is_silent_is_left_alone() -> None:
     """It did not leave its region, and is not given another."""
-    regions = {EU_NORTH: tools(EU_NORTH, 9), US_EAST: tools(US_EAST, 9, is_told=False)}
+    regions = {EU_NORTH: tools(EU_NORTH, 9), US_EAST: tools(US_EAST, 9, is_reported=False)}
     found = await place([surveyed("a", AUTO_REGION, enrolled("us-east"))], regions, {EU_NORTH: ()}, Emitted())
     assert [(finding.code, finding.message) for _, finding in found.unplaced] == [
         ("region_unreachable", "the host is enrolled in us-east, which does not answer")

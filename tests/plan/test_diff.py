@@ -11,7 +11,7 @@ from ionetctl.core import host_paths
 from ionetctl.core.errors import HostError
 from ionetctl.core.model.plan import Action, Change, Kind, Plan
 from ionetctl.plan.bundle import with_stamp
-from ionetctl.plan.diff import LINES, compared_paths, file_diffs, parse_texts
+from ionetctl.plan.diff import MAX_LINES, compared_paths, file_diffs, parse_texts
 from tests.support.sample import HOST, bundle
 
 BUNDLE = bundle()
@@ -78,7 +78,7 @@ def test_what_the_host_has_is_shown_harmless() -> None:
 
 def test_long_files_are_cut() -> None:
     """A file that is not ours can be of any length, a diff cannot."""
-    assert len(lines(host_paths.DOCKER_CONFIG, "x\n" * 10_000)) == LINES
+    assert len(lines(host_paths.DOCKER_CONFIG, "x\n" * 10_000)) == MAX_LINES
 
 
 def test_texts_are_read_between_the_nonces() -> None:

@@ -57,13 +57,13 @@ def test_gpus_are_counted(host: Host, expected: str | None) -> None:
     assert meta_of(host, seeing(A100, RTX_3090)).get("ionet_gpu_count") == expected
 
 
-def test_gpus_that_nobody_gets_are_not_told() -> None:
+def test_gpus_that_nobody_gets_are_not_reported() -> None:
     """A host that is to offer none says nothing of its GPUs, its driver and their power; one that is to, does."""
     facts = replace(
         BARE, driver_version="550.54.15", cuda_version="12.4", gpus=(replace(A100, power_limit_w=250),)
     )
-    told = {key for key in meta_of(HOST, facts) if key not in meta_of(promised(None, 0), facts)}
-    assert told == {"ionet_gpus", "ionet_gpu_count", "ionet_driver", "ionet_cuda", "ionet_power_w"}
+    reported = {key for key in meta_of(HOST, facts) if key not in meta_of(promised(None, 0), facts)}
+    assert reported == {"ionet_gpus", "ionet_gpu_count", "ionet_driver", "ionet_cuda", "ionet_power_w"}
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_gpus_that_nobody_gets_are_not_told() -> None:
     [("550.54.15", None, "550.54.15"), (None, "550.90", "550.90"), ("550.54.15", "550.90", "550.54.15")],
 )
 def test_driver_is_the_loaded_one(module: str | None, nvml: str | None, expected: str) -> None:
-    """The kernel's word comes first, since it is there when NVML does not answer."""
+    """The kernel's version comes first, since it is there when NVML does not answer."""
     facts = replace(BARE, driver_version=nvml, machine=MachineFacts(driver=Driver(module)))
     assert meta_of(HOST, facts)["ionet_driver"] == expected
 
@@ -135,7 +135,7 @@ def test_power_is_by_default_limits(
         ("arch", "", "arch"),
     ],
 )
-def test_os_is_told_as_far_as_it_stays(os_id: str, version: str, expected: str | None) -> None:
+def test_os_is_reported_as_far_as_it_stays(os_id: str, version: str, expected: str | None) -> None:
     """The Red Hat family's minor version moves with daily updates, and is left out."""
     assert meta_of(HOST, replace(BARE, os_id=os_id, os_version=version)).get("ionet_os") == expected
 

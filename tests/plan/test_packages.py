@@ -104,7 +104,7 @@ def test_content_is_the_file_s(tmp_path: Path) -> None:
 
 
 def test_a_file_that_changed_since_is_not_sent(tmp_path: Path) -> None:
-    """The host was told its size."""
+    """The host knows the size beforehand."""
     lay(tmp_path, "docker/docker.io_24_amd64.deb")
     (package,) = packages_for(str(tmp_path), ["docker"], "x86_64")
     gone = replace(package, path=f"{tmp_path}/gone.deb")

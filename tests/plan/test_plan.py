@@ -9,7 +9,7 @@ import pytest
 
 from ionetctl.core import host_paths
 from ionetctl.core.model.plan import Action, Plan
-from ionetctl.plan.plan import Circumstances, make_plan
+from ionetctl.plan.plan import PlanContext, make_plan
 from tests.support.sample import BARE, HOST, NONCE, bundle, converged
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ NEW_NONCE = "ffffffffffff"
 def plan_of(
     facts: Facts, *, unfit: str | None = None, is_known: bool = True, unconfirmed: str | None = None
 ) -> Plan:
-    return make_plan(BUNDLE, facts, Circumstances(NEW_NONCE, unfit, is_known, unconfirmed))
+    return make_plan(BUNDLE, facts, PlanContext(NEW_NONCE, unfit, is_known, unconfirmed))
 
 
 def actions(plan: Plan) -> set[tuple[str, str]]:

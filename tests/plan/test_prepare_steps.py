@@ -17,8 +17,8 @@ from ionetctl.plan.prepare_steps import (
     MODULES_FILE,
     MODULES_TEXT,
     SEEN_AT_START,
-    needed,
-    steps,
+    needed_preparations,
+    step_records,
     surveyed_paths,
 )
 from tests.support.sample import BARE, HOST
@@ -67,18 +67,18 @@ def asking(prepare: Prepare = ALL, count: int | None = 2) -> Host:
 
 def test_prepared_host_needs_nothing() -> None:
     """What is there is not prepared again."""
-    assert needed(asking(), seen()) == ()
+    assert needed_preparations(asking(), seen()) == ()
 
 
 def test_nothing_is_prepared_that_nobody_asked_for() -> None:
     """However bare the host is."""
-    assert needed(asking(Prepare()), BARE) == ()
+    assert needed_preparations(asking(Prepare()), BARE) == ()
 
 
 def test_what_nobody_could_see_is_not_prepared() -> None:
     """Unknown is not missing: of a survey that could not look, only absent programs ask for something."""
     unknown = replace(BARE, machine=MachineFacts(), gpus=None)
-    names = [change.path for change in needed(asking(), unknown)]
+    names = [change.path for change in needed_preparations(asking(), unknown)]
     assert names == ["driver", "docker", "container_toolkit", "cni"]
 
 
@@ -96,7 +96,7 @@ def test_bare_host_needs_all_in_order() -> None:
         firewalls=(Firewall("nftables", blocks_outbound=True, allows_rpc=False),),
         miners=(T_REX,),
     )
-    changes = needed(asking(), bare)
+    changes = needed_preparations(asking(), bare)
     assert {change.action for change in changes} == {Action.PREPARE}
     assert [change.path for change in changes] == [
         *("stop_miner", "time_sync", "firewall", "modules", "driver", "docker", "container_toolkit", "cni"),
@@ -164,14 +164,14 @@ CASES: Final[list[tuple[Facts, Change]]] = [
 @pytest.mark.parametrize(("facts", "change"), CASES, ids=lambda value: getattr(value, "path", ""))
 def test_what_is_missing_is_prepared(facts: Facts, change: Change) -> None:
     """With the reason that a person reads in the plan."""
-    assert needed(asking(), facts) == (change,)
+    assert needed_preparations(asking(), facts) == (change,)
 
 
 @pytest.mark.parametrize(("facts", "change"), CASES, ids=lambda value: getattr(value, "path", ""))
 def test_what_is_missing_and_not_asked_for_stays_missing(facts: Facts, change: Change) -> None:
     """The control: every preparation has a switch of its own."""
     off: Any = {change.path: None if change.path == "driver" else False}
-    assert needed(asking(replace(ALL, **off)), facts) == ()
+    assert needed_preparations(asking(replace(ALL, **off)), facts) == ()
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_what_is_missing_and_not_asked_for_stays_missing(facts: Facts, change: C
 )
 def test_what_is_well_enough_is_left_alone(facts: Facts) -> None:
     """A mining system that was stopped, a clock that is being set, a newer driver, an open firewall."""
-    assert needed(asking(replace(ALL, docker=False)), facts) == ()
+    assert needed_preparations(asking(replace(ALL, docker=False)), facts) == ()
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_what_is_well_enough_is_left_alone(facts: Facts) -> None:
 def test_a_driver_is_for_hosts_with_cards(count: int | None, on_bus: int | None, *, is_needed: bool) -> None:
     """As promised; where nothing is promised, as the bus shows."""
     facts = seen(driver=Driver(), gpus_on_bus=on_bus, toolkit_version=None)
-    names = [change.path for change in needed(asking(count=count), facts)]
+    names = [change.path for change in needed_preparations(asking(count=count), facts)]
     assert names == (["driver", "container_toolkit"] if is_needed else [])
 
 
@@ -215,7 +215,7 @@ def test_records_carry_what_the_script_cannot_know() -> None:
         driver=Driver(),
     )
     host = asking()
-    assert steps(host, facts, needed(host, facts)) == (
+    assert step_records(host, facts, needed_preparations(host, facts)) == (
         ("miner", "t-rex", "rig.service"),
         ("miner", "miner", "-"),
         ("stop_miner",),

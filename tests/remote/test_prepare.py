@@ -28,8 +28,8 @@ from ionetctl.plan.prepare_steps import (
     MINERS_UNDO,
     MODULES_FILE,
     MODULES_TEXT,
-    needed,
-    steps,
+    needed_preparations,
+    step_records,
     surveyed_paths,
 )
 from ionetctl.remote import prepare_script, receive_script, restore_miner_script
@@ -163,14 +163,17 @@ def prepare(
     """Do what the survey shows to be needed."""
     site = replace(SITE, prepare=asked)
     seen = facts or look(host)
-    changes = needed(site, seen)
+    changes = needed_preparations(site, seen)
     allowed = ("reboot", "yes" if asked.reboot else "no")
-    return run(host, (("limit", "20"), allowed, *steps(site, seen, changes)), packages)
+    return run(host, (("limit", "20"), allowed, *step_records(site, seen, changes)), packages)
 
 
 def still_needed(host: Host, asked: Prepare) -> list[tuple[str, str]]:
     """What the survey shows to be needed."""
-    return [(change.path, change.reason) for change in needed(replace(SITE, prepare=asked), look(host))]
+    return [
+        (change.path, change.reason)
+        for change in needed_preparations(replace(SITE, prepare=asked), look(host))
+    ]
 
 
 def calls(host: Host, program: str) -> list[str]:
@@ -193,7 +196,7 @@ def assert_lasting(host: Host, asked: Prepare) -> None:
         for name in ("modules", "docker", "container_toolkit", "cni", "time_sync")
         if getattr(asked, name)
     ]
-    again = run(host, steps(site, look(host), changes_for(*names)))
+    again = run(host, step_records(site, look(host), changes_for(*names)))
     assert (again.changes, again.is_done) == ([], True)
     assert host.tree(besides=("standin",)) == before
 

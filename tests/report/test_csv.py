@@ -9,8 +9,9 @@ from dataclasses import replace
 import pytest
 
 from ionetctl.core.errors import ExitCode
-from ionetctl.report.csv import COLUMNS, neutral, render
-from ionetctl.summary.rollout_summary import Failure, Summary, summarize
+from ionetctl.report.csv import COLUMNS, formula_free, render
+from ionetctl.summary.rollout_summary import Failure, Summary
+from ionetctl.summary.summary_fold import summarize
 from tests.support.streams import GPU_MISSING, Rollout
 
 
@@ -39,7 +40,7 @@ def rows(summary: Summary) -> list[dict[str, str]]:
 )
 def test_no_cell_begins_a_formula(cell: object, expected: str) -> None:
     """What a spreadsheet would evaluate gets an apostrophe in front; everything else stays as it is."""
-    assert neutral(cell) == expected
+    assert formula_free(cell) == expected
 
 
 def test_rows_are_the_hosts() -> None:

@@ -11,7 +11,8 @@ import pytest
 from ionetctl.core.errors import ExitCode
 from ionetctl.core.events import RolloutStopped
 from ionetctl.report.json import render
-from ionetctl.summary.rollout_summary import Failure, Summary, summarize
+from ionetctl.summary.rollout_summary import Failure, Summary
+from ionetctl.summary.summary_fold import summarize
 from tests.support.streams import GPU_MISSING, TIMEOUT, UNCONFIRMED, Rollout
 
 TEXT = {"type": "string"}

@@ -7,7 +7,8 @@ from xml.etree import ElementTree as ET
 
 from ionetctl.core.errors import ExitCode
 from ionetctl.report.junit import render
-from ionetctl.summary.rollout_summary import Failure, Summary, summarize
+from ionetctl.summary.rollout_summary import Failure, Summary
+from ionetctl.summary.summary_fold import summarize
 from tests.support import streams
 from tests.support.streams import GPU_MISSING, TIMEOUT, UNCONFIRMED, Rollout
 

@@ -16,11 +16,11 @@ CARD = SeenGpu(0, "NVIDIA A100-PCIE-40GB", "GPU-1", 40536, mig=(MigInstance("MIG
 
 def test_the_document_has_every_field_of_a_reading() -> None:
     """Nothing that the probe found out is kept back."""
-    told = document(GpuReading((CARD,), "nvml", driver_version="570.86.15"))
+    reported = document(GpuReading((CARD,), "nvml", driver_version="570.86.15"))
     names = {field.name for field in fields(GpuReading)}
-    assert set(told) == names | {"schema", "exit_code", "error"}
-    assert (told["schema"], told["exit_code"], told["error"]) == ("ionetctl.probe/1", 0, None)
-    assert (told["source"], told["driver_version"], len(told["gpus"])) == ("nvml", "570.86.15", 1)
+    assert set(reported) == names | {"schema", "exit_code", "error"}
+    assert (reported["schema"], reported["exit_code"], reported["error"]) == ("ionetctl.probe/1", 0, None)
+    assert (reported["source"], reported["driver_version"], len(reported["gpus"])) == ("nvml", "570.86.15", 1)
 
 
 def test_standard_names_stand_beside_those_of_nvml() -> None:
@@ -54,6 +54,6 @@ def test_what_nobody_can_say_fails(reading: GpuReading, expected: ExitCode) -> N
 def test_a_failed_probe_has_the_same_keys() -> None:
     """Scripts find the error where they look for it, and no GPUs."""
     failure = Failure("probe_incomplete", "torn", "again")
-    told = document(GpuReading(None, ""), ExitCode.UNREACHABLE, failure)
-    assert (told["exit_code"], told["gpus"]) == (4, None)
-    assert told["error"] == {"code": "probe_incomplete", "message": "torn", "hint": "again"}
+    reported = document(GpuReading(None, ""), ExitCode.UNREACHABLE, failure)
+    assert (reported["exit_code"], reported["gpus"]) == (4, None)
+    assert reported["error"] == {"code": "probe_incomplete", "message": "torn", "hint": "again"}

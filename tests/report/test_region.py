@@ -13,30 +13,30 @@ from ionetctl.summary.rollout_summary import Failure
 from tests.support.inspections import SILENT, SOUND, inspection
 
 if TYPE_CHECKING:
-    from ionetctl.placement.readiness import Inspection, Silence
+    from ionetctl.placement.readiness import Inspection, UnansweredRegion
 
 UNTRUSTED = replace(SILENT, code="region_untrusted", exit_code=ExitCode.TRUST)
-UNFIT = inspection(guests={"joining": 9_999})
+UNFIT = inspection(hosts={"joining": 9_999})
 
 
 @pytest.mark.parametrize(
     ("found", "expected"),
     [
         ((SOUND,), ExitCode.OK),
-        ((inspection(guests={"behind_one": 200}),), ExitCode.OK),
+        ((inspection(hosts={"sharing_address": 200}),), ExitCode.OK),
         ((SOUND, SILENT), ExitCode.UNVERIFIED),
         ((SOUND, UNFIT), ExitCode.UNVERIFIED),
         ((UNFIT, UNTRUSTED, SILENT), ExitCode.TRUST),
     ],
 )
-def test_worst_region_decides(found: tuple[Inspection | Silence, ...], expected: ExitCode) -> None:
+def test_worst_region_decides(found: tuple[Inspection | UnansweredRegion, ...], expected: ExitCode) -> None:
     """Warnings end nothing; a foreign certificate is worse than silence."""
     assert (exit_code_of(found), document(found)["exit_code"]) == (expected, expected)
 
 
-def test_region_is_told_whole() -> None:
+def test_region_is_reported_whole() -> None:
     """Every part of the contract, with numbers as numbers."""
-    row = region_row(inspection(guests={"undecided": 2}))
+    row = region_row(inspection(hosts={"undecided": 2}))
     assert row.pop("servers")[0] == {
         "name": "srv-1.eu-north",
         "address": "10.77.0.1:4647",
@@ -96,8 +96,8 @@ def test_what_nobody_may_see_is_null() -> None:
 def test_flaws_are_findings() -> None:
     """The region is unfit where one of them blocks."""
     row = region_row(UNFIT)
-    told = [(finding["code"], finding["severity"]) for finding in row["findings"]]
-    assert (row["is_fit"], told) == (False, [("region_overfull", "block")])
+    reported = [(finding["code"], finding["severity"]) for finding in row["findings"]]
+    assert (row["is_fit"], reported) == (False, [("region_overfull", "block")])
 
 
 def test_silent_region_says_why() -> None:

@@ -14,7 +14,7 @@ from ionetctl.core.model.names import HostName
 from ionetctl.core.model.outcome import Outcome, Problem, Result
 from ionetctl.host.planned_host import Mark, PlannedHost
 from ionetctl.host.survey import Surveyed
-from ionetctl.plan.plan import Circumstances, make_plan
+from ionetctl.plan.plan import PlanContext, make_plan
 from ionetctl.rollout.engines.inline import InlineEngine
 from ionetctl.rollout.options import Size, Strategy
 from ionetctl.rollout.stop import FailureBudget, Stop
@@ -32,7 +32,7 @@ BUNDLE = bundle()
 
 def planned(name: str) -> PlannedHost:
     host = replace(HOST, name=HostName(name))
-    plan = make_plan(BUNDLE, BARE, Circumstances("f" * 12, None, is_known=False))
+    plan = make_plan(BUNDLE, BARE, PlanContext("f" * 12, None, is_known=False))
     return PlannedHost(Surveyed(host, name, BARE, ()), BUNDLE, plan, Mark.NEW, unconfirmed=None)
 
 

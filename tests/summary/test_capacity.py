@@ -62,7 +62,7 @@ def recorded(*models: tuple[str | None, int | None, int | None]) -> tuple[NodeSt
 
 
 def test_only_ready_and_eligible_nodes_count() -> None:
-    """What is down or ineligible stands apart; what can be scheduled is told line by line."""
+    """What is down or ineligible stands apart; what can be scheduled is reported line by line."""
     capacity = online(*SITE)
     assert capacity_lines(capacity) == [f"{SLICE}: 7", f"{RTX}: 12"]
     assert capacity.total[Standing.UNSCHEDULABLE].gpus == {RTX: 15}
@@ -174,7 +174,7 @@ def test_resource_names_are_qualified(standard: str) -> None:
 
 
 def test_long_resource_names_stay_distinct() -> None:
-    """Names that differ beyond the length that Kubernetes takes are still told apart; short ones are untouched."""
+    """Names that differ beyond the length that Kubernetes takes are still distinguished; short ones are untouched."""
     long = "nvidia." + "x" * 80
     assert resource_name(f"{long}.1gb") != resource_name(f"{long}.2gb")
     assert resource_name(RTX) == f"ionet.io/{RTX}"

@@ -11,7 +11,7 @@ from ionetctl.core import events
 from ionetctl.core.events import Envelope, WaveStarted
 from ionetctl.core.model.outcome import Result
 from ionetctl.summary.live_progress import Phase, Progress, ProgressFold, Retry, Slow, Stage, Wave
-from ionetctl.summary.rate import WINDOW_S, Pace
+from ionetctl.summary.rate import WINDOW_S, RecentRate
 from tests.support import streams
 from tests.support.streams import GPU_MISSING, START, TIMEOUT, UNCONFIRMED, Rollout, Stream
 
@@ -132,7 +132,7 @@ def test_pace_and_estimate_follow_the_hosts_of_late() -> None:
 
 def test_pace_forgets_what_is_long_ago() -> None:
     """Only what was done within the window counts."""
-    pace = Pace()
+    pace = RecentRate()
     pace.begin(START)
     for second in range(10):
         pace.count(START + timedelta(seconds=second))
@@ -144,7 +144,7 @@ def test_pace_forgets_what_is_long_ago() -> None:
 
 def test_several_a_second_share_a_bin() -> None:
     """A thousand hosts in a second cost the memory of one."""
-    pace = Pace()
+    pace = RecentRate()
     pace.begin(START)
     for _ in range(1000):
         pace.count(START)
@@ -162,7 +162,7 @@ def test_retried_host_is_in_trouble() -> None:
 
 
 def test_end_of_an_apply_does_not_look_like_its_beginning() -> None:
-    """The host tidies up after the region's word, within its apply: it stays where it was."""
+    """The host tidies up after the region's confirmation, within its apply: it stays in its stage."""
     steps = [("apply", "install"), ("confirm", ""), ("apply", "finish")]
     stream = one_host(*(events.StepStarted(host=HOST, step=s, attempt=1, detail=d) for s, d in steps))
     assert snapshot(stream).stages[Stage.CONFIRM] == 1

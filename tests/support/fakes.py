@@ -127,7 +127,7 @@ class FakeHost:
     ``NONCE`` and ``ID`` in a line stand for the apply's nonce and the node's id; ``view`` is what the agent registers as,
     ``texts`` what its files hold, ``probed_after`` what probes see once an apply was begun.
     A line of an apply that is an error is raised: the connection is gone. ``heard`` is what the controller answered,
-    ``None`` for the end of its speech, on which the host abandons as the real one does.
+    ``None`` for the end of its standard input, on which the host gives up as a real one does.
     """
 
     facts: Sequence[Facts | BaseException]
@@ -157,8 +157,8 @@ class FakeHost:
         assert isinstance(stdin, AsyncGenerator)
         script = self.applies[min(self._applies, len(self.applies) - 1)]
         self._applies += 1
-        async with aclosing(stdin) as speech:
-            return await self._play(command, deque(script), speech, on_line)
+        async with aclosing(stdin) as blocks:
+            return await self._play(command, deque(script), blocks, on_line)
 
     def _look(self, command: Command, stdin: bytes) -> Completed:
         if stdin == READ:
@@ -190,7 +190,7 @@ class FakeHost:
         self,
         command: Command,
         script: deque[Line],
-        speech: AsyncGenerator[bytes | memoryview],
+        blocks: AsyncGenerator[bytes | memoryview],
         on_line: Callable[[bytes], None],
     ) -> Completed:
         nonce, size = command.argv[4], int(command.argv[8])
@@ -201,21 +201,21 @@ class FakeHost:
             on_line(line.replace("NONCE", nonce).replace("\tID", f"\t{self.view.id}").encode())
             await _heard()
             if line == "ready\tNONCE":
-                if not await self._receive(speech, size):
+                if not await self._receive(blocks, size):
                     script = deque(["error\tpayload_corrupt\tit is cut short"])
             elif line.startswith("node"):
                 self._come_up()
             elif line.startswith("await"):
-                self.heard.append(await self._answer(speech))
+                self.heard.append(await self._answer(blocks))
                 if self.heard[-1] is None:
                     script = deque(["error\tabandoned\tthe controller gave up"])
         is_failed = isinstance(line, str) and line.startswith("error")
         return Completed(1 if is_failed else self.exit_status, b"", self.stderr)
 
-    async def _receive(self, speech: AsyncGenerator[bytes | memoryview], size: int) -> bool:
+    async def _receive(self, blocks: AsyncGenerator[bytes | memoryview], size: int) -> bool:
         received = bytearray()
         while len(received) < size:
-            block = await anext(speech, None)
+            block = await anext(blocks, None)
             if block is None:
                 return False
             received += block
@@ -223,8 +223,8 @@ class FakeHost:
         self.payloads.append(bytes(received))
         return True
 
-    async def _answer(self, speech: AsyncGenerator[bytes | memoryview]) -> str | None:
-        answer = await anext(speech, None)
+    async def _answer(self, blocks: AsyncGenerator[bytes | memoryview]) -> str | None:
+        answer = await anext(blocks, None)
         return None if answer is None else bytes(answer).decode().removesuffix("\n")
 
     def _come_up(self) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ionetctl.core.errors import ExitCode
 from ionetctl.core.model.names import RegionName
 from ionetctl.core.model.node import Heartbeats, RegionServer, RegionStatus
-from ionetctl.placement.readiness import Certificate, Guests, Inspection, Silence
+from ionetctl.placement.readiness import Certificate, Inspection, RegionHosts, UnansweredRegion
 from tests.support.clock import START
 from tests.support.sample import EU_NORTH, REGION
 
@@ -31,12 +31,14 @@ STATUS: Final = RegionStatus(
     servers=SERVERS,
     heartbeats=Heartbeats(min_ttl_s=10, max_per_second=50, failover_ttl_s=500, grace_s=10),
 )
-GUESTS: Final = Guests(named=40, joining=38, pools=frozenset({"gpu"}), behind_one=40, site="rey1")
+HOSTS: Final = RegionHosts(
+    named=40, joining=38, pools=frozenset({"gpu"}), sharing_address=40, datacenter="rey1"
+)
 SOUND: Final = Inspection(
     settings=SETTINGS,
     status=STATUS,
     nodes=Counter(ready=3_108, down=12),
-    guests=GUESTS,
+    hosts=HOSTS,
     certificates=(
         Certificate("API", START + timedelta(days=365)),
         Certificate("CA", START + timedelta(days=3_650)),
@@ -44,17 +46,17 @@ SOUND: Final = Inspection(
     nomad_version="2.0.5",
     at=START,
 )
-SILENT: Final = Silence(
+SILENT: Final = UnansweredRegion(
     RegionName("us-east"), "region_unreachable", "nobody answers", "look at the way", ExitCode.UNVERIFIED
 )
 
 
 def inspection(
-    *, status: dict[str, Any] | None = None, guests: dict[str, Any] | None = None, **changes: Any
+    *, status: dict[str, Any] | None = None, hosts: dict[str, Any] | None = None, **changes: Any
 ) -> Inspection:
-    """The sound region with changes, to its status and its guests too."""
+    """The sound region with changes, to its status and its hosts too."""
     return replace(
-        SOUND, status=replace(STATUS, **(status or {})), guests=replace(GUESTS, **(guests or {})), **changes
+        SOUND, status=replace(STATUS, **(status or {})), hosts=replace(HOSTS, **(hosts or {})), **changes
     )
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ionetctl.core import events
 from ionetctl.core.errors import ExitCode
 from ionetctl.core.model.names import HostName, RegionName
 from ionetctl.core.model.outcome import Finding, Outcome, Problem, Result, Severity
-from ionetctl.summary.rollout_summary import Summary, summarize
+from ionetctl.summary.summary_fold import summarize
 from tests.support.streams import Stream
+
+if TYPE_CHECKING:
+    from ionetctl.summary.rollout_summary import Summary
 
 BLOCKED = Finding("gpu_count_mismatch", Severity.BLOCK, "7 GPUs seen, 8 promised", "reseat the card")
 RISER = Finding("pcie_width_low", Severity.WARN, "GPU 3 runs at x1", "look at the riser")
@@ -69,7 +74,7 @@ def preflight() -> Summary:
         regions=(),
         is_check=True,
     )
-    told: list[events.AnyEvent] = [
+    happened: list[events.AnyEvent] = [
         started,
         _surveyed("g1", GPUS, RISER, WAIVED),
         _surveyed("g2", GPUS[:7], BLOCKED),
@@ -77,4 +82,4 @@ def preflight() -> Summary:
         *(_finished(name) for name in _ENDINGS),
         events.RolloutFinished(exit_code=int(ExitCode.FAILED)),
     ]
-    return summarize(say(event) for event in told)
+    return summarize(say(event) for event in happened)

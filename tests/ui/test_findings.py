@@ -10,7 +10,7 @@ from rich.console import Console
 from ionetctl.core.errors import ExitCode
 from ionetctl.core.model.names import HostName
 from ionetctl.core.model.outcome import Finding, Severity
-from ionetctl.summary.rollout_summary import Sight, Summary
+from ionetctl.summary.rollout_summary import Summary, SurveySummary
 from ionetctl.ui.findings import MAX_COLUMNS, by_cause, by_host, by_rack
 from tests.support.preflights import preflight
 
@@ -101,6 +101,6 @@ def test_by_rack_has_letters_for_the_worst_only() -> None:
         Finding(f"c{number:02}", Severity.BLOCK if number == 40 else Severity.INFO, "m", "")
         for number in range(41)
     )
-    summary = Summary(exit_code=ExitCode.OK, sights={HostName("g1"): Sight("a01", findings)})
+    summary = Summary(exit_code=ExitCode.OK, surveys={HostName("g1"): SurveySummary("a01", findings)})
     legend = [line for line in shown(by_rack(summary)) if line.startswith("  ")]
     assert (len(legend), legend[0], legend[-1]) == (MAX_COLUMNS, "  A  block  c40", "  Z  info  c24")

@@ -35,7 +35,7 @@ def test_hosts_are_counted(count: int, expected: str) -> None:
 
 @pytest.mark.parametrize(("pace", "expected"), [(3.14, "3.1 hosts/min"), (1234.5, "1,234 hosts/min")])
 def test_pace_has_a_decimal_where_it_is_slow(pace: float, expected: str) -> None:
-    """Few hosts a minute are told more exactly."""
+    """Few hosts a minute are reported more exactly."""
     assert phrases.rate(pace) == expected
 
 

@@ -35,7 +35,7 @@ def shown(reading: GpuReading) -> list[str]:
 
 
 def test_cards_are_rows() -> None:
-    """What is known stands in the row, what is not as a dash; the last line says who told it."""
+    """What is known stands in the row, what is not as a dash; the last line says who reported it."""
     lost = SeenGpu(1, "", "", is_lost=True)
     reading = GpuReading((CARD, lost), "nvml", driver_version="570.86.15", cuda_version="12.8", took_ms=12)
     assert [line.split("  ") for line in map(_squeezed, shown(reading))] == [
@@ -80,7 +80,7 @@ def test_parts_of_a_card_without_a_name_have_none() -> None:
     assert shown(GpuReading((card,), "nvml"))[2].split() == ["0:0", "MIG", "1g.5gb", *["-"] * 6]
 
 
-def test_no_cards_are_told_in_one_line() -> None:
+def test_no_cards_are_reported_in_one_line() -> None:
     """There is no table where there is nothing to list."""
     assert shown(GpuReading((), "pci")) == ["0 GPUs by pci"]
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from ionetctl.placement.readiness import Inspection, Silence
+from ionetctl.placement.readiness import Inspection, UnansweredRegion
 from ionetctl.ui.region import regions_view
 from tests.support.inspections import SILENT, SOUND, inspection
 
 WHEN_FULL = "when full every 200 to 400 s, a dead node shows within 410 s; failover_heartbeat_ttl"
 
 
-def shown(*found: Inspection | Silence) -> list[str]:
+def shown(*found: Inspection | UnansweredRegion) -> list[str]:
     return [line.plain for line in regions_view(found)]
 
 
-def test_region_is_told_in_a_few_lines() -> None:
+def test_region_is_reported_in_a_few_lines() -> None:
     """Servers, then what there is room for, then how long it holds."""
     assert shown(SOUND) == [
         "eu-north: can take its hosts",
@@ -33,7 +33,7 @@ def test_region_is_told_in_a_few_lines() -> None:
 
 def test_flaws_follow_with_what_to_do() -> None:
     """The verdict stands first, the remedy below each flaw."""
-    lines = shown(inspection(guests={"joining": 6_881, "undecided": 3}))
+    lines = shown(inspection(hosts={"joining": 6_881, "undecided": 3}))
     assert lines[0] == "eu-north: cannot take its hosts"
     assert "  hosts        40 hosts of the inventory, 6,881 yet to join, 3 of region: auto may come" in lines
     assert lines[-2:] == [
@@ -56,14 +56,14 @@ def test_what_nobody_may_see_is_said_to_be_unknown() -> None:
 
 def test_empty_region_that_nobody_needs_is_said_to_be_so() -> None:
     """No nodes, no pools."""
-    lines = shown(inspection(nodes={}, guests={"pools": frozenset()}))
+    lines = shown(inspection(nodes={}, hosts={"pools": frozenset()}))
     assert {
         "  node pools   none needed",
         "  nodes        none; 0 of 10,000, room for 10,000",
     } < set(lines)
 
 
-def test_settings_that_will_not_do_are_told_before_the_region_is_full() -> None:
+def test_settings_that_will_not_do_are_reported_before_the_region_is_full() -> None:
     """There is no finding yet, and the line says what will be needed."""
     beats = SOUND.status.heartbeats
     assert beats is not None
@@ -79,4 +79,4 @@ def test_silent_region_is_one_reason() -> None:
 
 def test_no_hint_is_no_line() -> None:
     """Where nobody knows what to do, nothing is advised."""
-    assert shown(Silence(SILENT.name, "x_y", "no", "", SILENT.exit_code)) == ["us-east: x_y no"]
+    assert shown(UnansweredRegion(SILENT.name, "x_y", "no", "", SILENT.exit_code)) == ["us-east: x_y no"]

@@ -15,7 +15,8 @@ from ionetctl.core.model.names import HostName, NodeId, RegionName
 from ionetctl.core.model.outcome import Finding, Problem, Result, Severity
 from ionetctl.core.model.plan import Action, Change
 from ionetctl.summary.fleet import StatusReport, Verdict, VerifyReport
-from ionetctl.summary.rollout_summary import Failure, Summary, summarize
+from ionetctl.summary.rollout_summary import Failure, Summary
+from ionetctl.summary.summary_fold import summarize
 from ionetctl.ui.findings import by_cause
 from ionetctl.ui.fleet import status_view, verify_view
 from ionetctl.ui.summary import MAX_CAUSES, lines, resume_command

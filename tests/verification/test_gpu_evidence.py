@@ -1,4 +1,4 @@
-"""What a region must show of a node's GPUs and Docker, and what it is told to be where it does not."""
+"""What a region must show of a node's GPUs and Docker, and the error that is reported where it does not."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ from ionetctl.core.model.host import CheckRule, GpuPromise, Host, Reserve
 from ionetctl.core.model.node import Device, NodeView
 from ionetctl.core.model.outcome import Severity
 from ionetctl.core.observed import MigInstance, SeenGpu
-from ionetctl.verification.gpu_evidence import cautions, gpus_due, ids_due, shortfall
+from ionetctl.verification.gpu_evidence import (
+    docker_warnings,
+    expected_gpu_count,
+    expected_gpu_ids,
+    shortfall,
+)
 from tests.support.sample import BARE, CARDS, HOST, view
 
 PROMISED = replace(HOST, gpus=GpuPromise("rtx-4090", 2))
@@ -100,27 +105,35 @@ def test_unhealthy_gpus_are_counted_in_words() -> None:
 def test_held_back_cards_are_not_due() -> None:
     """By index with a probe, by number without."""
     host = replace(PROMISED, reserve=Reserve(gpus=("0",)))
-    assert (ids_due(host, BARE), gpus_due(host, BARE), gpus_due(host)) == (frozenset({"GPU-2"}), 1, 1)
+    assert (expected_gpu_ids(host, BARE), expected_gpu_count(host, BARE), expected_gpu_count(host)) == (
+        frozenset({"GPU-2"}),
+        1,
+        1,
+    )
 
 
 def test_lost_cards_are_not_due() -> None:
     """The checks have spoken of them; where the site waived that, the others are due."""
     first, second = BARE.gpus or ()
     facts = replace(BARE, gpus=(replace(first, is_lost=True), second))
-    assert ids_due(PROMISED, facts) == frozenset({"GPU-2"})
+    assert expected_gpu_ids(PROMISED, facts) == frozenset({"GPU-2"})
 
 
 def test_unreadable_uuids_are_not_compared() -> None:
     """The promise is then all that there is."""
     first, second = BARE.gpus or ()
     facts = replace(BARE, gpus=(replace(first, uuid=""), second))
-    assert (ids_due(PROMISED, facts), gpus_due(PROMISED, facts)) == (None, 2)
+    assert (expected_gpu_ids(PROMISED, facts), expected_gpu_count(PROMISED, facts)) == (None, 2)
 
 
 def test_nobody_who_counted_leaves_the_promise() -> None:
     """And where there is none either, nothing is due."""
     blind = replace(BARE, gpus=None)
-    assert (gpus_due(PROMISED, blind), gpus_due(HOST, blind), gpus_due(HOST)) == (2, None, None)
+    assert (
+        expected_gpu_count(PROMISED, blind),
+        expected_gpu_count(HOST, blind),
+        expected_gpu_count(HOST),
+    ) == (2, None, None)
     assert shortfall(HOST, view(devices=None), blind) is None
 
 
@@ -132,7 +145,7 @@ def test_promise_of_none_is_kept() -> None:
 
 def test_instances_of_mig_stand_for_their_card() -> None:
     """The plugin skips the card that was cut, and lists its instances."""
-    assert ids_due(HOST, CUT) == frozenset({"MIG-1", "GPU-2"})
+    assert expected_gpu_ids(HOST, CUT) == frozenset({"MIG-1", "GPU-2"})
     both = (
         Device("nvidia", "gpu", "NVIDIA A100-SXM4-40GB MIG 1g.5gb", ("MIG-1",), 1, 4864),
         Device("nvidia", "gpu", "NVIDIA A100-SXM4-40GB", ("GPU-2",), 1, 40_960),
@@ -171,8 +184,8 @@ def ruled(code: str, severity: Severity) -> Host:
     ],
 )
 def test_docker_is_a_caution(node: NodeView, expected: list[str]) -> None:
-    """Hosts without it enrol well, and are told of."""
-    assert [finding.code for finding in cautions(PROMISED, node, BARE)] == expected
+    """Hosts without it are enrolled, with a warning."""
+    assert [finding.code for finding in docker_warnings(PROMISED, node, BARE)] == expected
     assert code(PROMISED, node) is None
 
 
@@ -193,11 +206,11 @@ def test_site_may_insist_on_docker(node: NodeView, rule: str, expected: str | No
 
 @pytest.mark.parametrize("severity", [Severity.WAIVED, Severity.INFO])
 def test_site_may_do_without_docker(severity: Severity) -> None:
-    """What was waived is not told again."""
-    assert cautions(ruled("docker_missing", severity), WITHOUT_DOCKER, BARE) == ()
+    """What was waived is not reported again."""
+    assert docker_warnings(ruled("docker_missing", severity), WITHOUT_DOCKER, BARE) == ()
 
 
 def test_docker_matters_where_gpus_are_offered() -> None:
-    """A host without GPUs is not told of a runtime for them."""
+    """A host without GPUs needs no runtime for them."""
     host = replace(HOST, gpus=GpuPromise(None, 0))
-    assert cautions(host, replace(WITHOUT_DOCKER, devices=()), replace(BARE, gpus=())) == ()
+    assert docker_warnings(host, replace(WITHOUT_DOCKER, devices=()), replace(BARE, gpus=())) == ()

@@ -158,7 +158,7 @@ def _list_view(records: Sequence[RolloutRecord]) -> Iterable[RenderableType]:
 
 
 def _summary(rollout: str | None, settings: Settings) -> Summary:
-    from ionetctl.summary.rollout_summary import summarize
+    from ionetctl.summary.summary_fold import summarize
 
     return summarize(find_journal(rollout, settings).envelopes())
 

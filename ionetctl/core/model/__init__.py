@@ -1,1 +1,1 @@
-"""The frozen records that flow from inventory to outcome. No I/O, no parsing, no defaults that hide a decision."""
+"""Frozen records shared by all parts, from the inventory to the outcome. No I/O and no parsing."""

@@ -27,7 +27,7 @@ class RemoteFile:
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """Room and rights where we write. ``path`` is the place asked for, ``kind`` its file system's type."""
+    """Free space and mount options of a path. ``path`` is the path that was asked for, ``kind`` the file system's type."""
 
     path: str
     available_mib: int
@@ -38,11 +38,11 @@ class Disk:
 
 @dataclass(frozen=True, slots=True)
 class NomadState:
-    """The Nomad agent a host runs or has.
+    """The host's Nomad agent, running or installed.
 
-    ``is_ours`` is true when our manifest is there. ``agent_version`` is what the installed program says,
-    ``active`` systemd's word (``active``, ``inactive``, ``failed``, ``activating`` …), ``is_running`` whether any
-    Nomad agent process was seen, whoever started it. ``allocations`` is the number of allocation directories.
+    ``is_ours``: our manifest is there. ``agent_version`` is the installed program's, ``active`` systemd's ActiveState
+    (``active``, ``inactive``, ``failed``, ``activating`` …), ``is_running``: there is a Nomad agent process, whoever
+    started it. ``allocations`` is the number of allocation directories.
     """
 
     is_ours: bool
@@ -55,7 +55,7 @@ class NomadState:
     has_introduction_token: bool
     allocations: int
     is_interrupted: bool
-    """An apply was cut off between its first change and its last."""
+    """An apply was interrupted between its first change and its last."""
     config_files: tuple[str, ...] = ()
     """Every file in the configuration directory that the agent would read."""
 
@@ -80,22 +80,22 @@ class Facts:
     memory_mib: int | None
     disks: tuple[Disk, ...]
     gpus: tuple[SeenGpu, ...] | None
-    """``None`` when nothing on the host could say."""
+    """``None`` where they could not be counted."""
     gpu_source: str
-    """Who said it, or why nobody could."""
+    """How ``gpus`` was found out, or why it is unknown: see ``GpuReading.source``."""
     nomad: NomadState
     files: Mapping[str, RemoteFile]
     links: Mapping[str, str]
     manifest: Mapping[str, Digest]
-    """Path → digest as we last installed it; empty where nothing of ours is."""
+    """Path → digest as last installed by ionetctl; empty where nothing was."""
     node_certificate: str | None
     """The PEM chain that the node presents (public)."""
     lock_owner: str | None = None
     lock_started_at: str | None = None
     has_gzip: bool = True
     has_tar: bool = True
-    machine: MachineFacts = MachineFacts()  # noqa: RUF009  (frozen, and shared by all that know nothing of it)
+    machine: MachineFacts = MachineFacts()  # noqa: RUF009  (frozen, so it can be shared)
     is_driver_hanging: bool = False
     driver_version: str | None = None
-    """As NVML says it; ``machine.driver`` is what files and kernel say."""
+    """As NVML reports it; ``machine.driver`` has what files and kernel report."""
     cuda_version: str | None = None

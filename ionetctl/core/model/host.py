@@ -27,10 +27,10 @@ class Jump:
 
 @dataclass(frozen=True, slots=True)
 class SshSettings:
-    """How a host is reached. ``None`` (or empty) means: the inventory is silent, so ``~/.ssh/config`` decides.
+    """How a host is reached. ``None`` (or empty) means: not in the inventory, so ``~/.ssh/config`` decides.
 
     ``host_keys`` are full public keys (``ssh-ed25519 AAAA…``) or ``SHA256:`` fingerprints; where there is one,
-    known_hosts is not asked. ``jump`` is a chain, nearest hop first; an empty chain means "directly", ``None``
+    known_hosts is not used. ``jump`` is a chain, nearest hop first; an empty chain means "directly", ``None``
     leaves it to the SSH configuration. ``become``: ``root`` logs in as root, ``sudo`` insists on sudo, ``auto``
     uses sudo unless the login is root already.
     """
@@ -50,7 +50,7 @@ class SshSettings:
 
 @dataclass(frozen=True, slots=True)
 class GpuPromise:
-    """What the inventory says of GPUs: ``model`` as written (a short form), ``count`` ``None`` when unknown."""
+    """The GPUs that the inventory promises: ``model`` as written (a short form), ``count`` ``None`` when unknown."""
 
     model: str | None = None
     count: int | None = None
@@ -58,7 +58,7 @@ class GpuPromise:
 
 @dataclass(frozen=True, slots=True)
 class Expect:
-    """What the host was promised to have; confirmed by the survey."""
+    """The least CPU and memory of the host; checked by the survey."""
 
     cpu_cores: int | None = None
     memory_gib: float | None = None
@@ -76,7 +76,7 @@ class Reserve:
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where the host stands; becomes client meta."""
+    """Where the host is located; becomes client meta."""
 
     country: str | None = None
     city: str | None = None
@@ -84,14 +84,14 @@ class Location:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """What the host's line carries; becomes client meta."""
+    """The bandwidth of the host's network connection; becomes client meta."""
 
     mbps: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class CheckRule:
-    """What the site says of one check: another severity, or a waiver. ``reason`` is recorded with every finding."""
+    """The inventory's rule for one check: another severity, or a waiver. ``reason`` is recorded with every finding."""
 
     severity: Severity
     reason: str
@@ -102,7 +102,7 @@ class Prepare:
     """What an apply may do to a host so that it can be enrolled. All off unless the inventory asks.
 
     ``driver`` is a driver branch of the distribution (``550``); ``packages`` a directory (absolute) of ``.deb`` files
-    for sites without a way out; ``reboot`` allows the reboot that a new driver needs.
+    for sites without internet access; ``reboot`` allows the reboot that a new driver needs.
     """
 
     docker: bool = False
@@ -120,14 +120,14 @@ class Prepare:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """What limits ``region: auto``: the regions that may be chosen (all where empty) and the longest way there."""
+    """Limits of ``region: auto``: the regions that may be chosen (all where empty) and the longest round trip."""
 
     regions: tuple[RegionName, ...] = ()
     max_rtt_ms: float | None = None
 
 
 AUTO_REGION = RegionName("auto")
-"""A host's region as the inventory has it when the survey is to choose."""
+"""A host's region in the inventory where the survey chooses it."""
 
 
 @dataclass(frozen=True, slots=True)

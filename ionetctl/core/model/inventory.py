@@ -1,7 +1,4 @@
-"""A whole site as its inventory describes it: regions, releases, hosts, and where secrets are to be had.
-
-Never a secret itself.
-"""
+"""A site as its inventory describes it: regions, releases, hosts, and where secrets are stored; never a secret itself."""
 
 from __future__ import annotations
 
@@ -24,7 +21,7 @@ Naming = Literal["as-written", "unique"]
 
 @dataclass(frozen=True, slots=True)
 class ReadyPair:
-    """A certificate file and where its private key is to be had."""
+    """A certificate file and where its private key is stored."""
 
     cert: str
     key: SecretRef
@@ -32,7 +29,7 @@ class ReadyPair:
 
 @dataclass(frozen=True, slots=True)
 class Issuer:
-    """The region's CA, by which node certificates are issued here, each ``validity_days`` long at most."""
+    """The region's CA; ionetctl issues node certificates with it, valid for ``validity_days`` at most."""
 
     cert: str
     key: SecretRef
@@ -44,8 +41,8 @@ class RegionTls:
     """TLS material of a region: paths are absolute once loaded.
 
     ``node`` is either an ``Issuer`` (a certificate per node) or a ``ReadyPair`` (the same for every node).
-    ``server_name`` is what the API's certificate must bear. ``ca_pem`` is the CA's certificate itself where it is at
-    hand already, as in the catalog; else the file ``ca`` is read.
+    ``server_name`` is the name that the API's certificate must have. ``ca_pem`` is the CA's certificate itself where it is
+    known already, as in the catalog; otherwise the file ``ca`` is read.
     """
 
     ca: str
@@ -70,9 +67,9 @@ class RegionSettings:
 
 @dataclass(frozen=True, slots=True)
 class NomadSettings:
-    """Which releases the fleet gets, and where they come from.
+    """The releases that the fleet gets, and their source.
 
-    ``mirror`` is a directory (absolute) or base URL laid out as the vendor's release site; ``None`` is that site.
+    ``mirror`` is a directory (absolute) or base URL with the layout of releases.hashicorp.com; ``None`` is that site.
     """
 
     version: str
@@ -82,7 +79,7 @@ class NomadSettings:
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """A whole site. ``source`` is what the user named it (a path or ``-``), ``directory`` what paths are relative to.
+    """A whole site. ``source`` is the user's argument (a path or ``-``), relative paths start from ``directory``.
 
     ``digest`` is the SHA-256 of the text it was read from.
     """

@@ -1,4 +1,4 @@
-"""The names and identifiers that records bear, as types of their own."""
+"""Types of names and identifiers."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class NodeView:
 
     @property
     def gpu_count(self) -> int | None:
-        """How many GPUs the region sees, or ``None`` where devices were not asked for."""
+        """How many GPUs the region shows, or ``None`` where devices were not asked for."""
         if self.devices is None:
             return None
         return sum(len(device.ids) for device in self.devices if device.type == "gpu")
@@ -52,7 +52,7 @@ class NodeView:
 
 @dataclass(frozen=True, slots=True)
 class NodeDetail:
-    """One node, whole (``GET /v1/node/:id``): static and dynamic meta merged, and when it registered first."""
+    """One node in full (``GET /v1/node/:id``); ``meta`` is static and dynamic metadata merged."""
 
     view: NodeView
     meta: Mapping[str, str]
@@ -61,7 +61,7 @@ class NodeDetail:
 
 @dataclass(frozen=True, slots=True)
 class RegionServer:
-    """A server of a region as its members list it; ``status`` is Serf's word (``alive``, ``failed``, ``left``)."""
+    """A server of a region as its members list it; ``status`` is Serf's (``alive``, ``failed``, ``left``)."""
 
     name: str
     address: str
@@ -72,7 +72,7 @@ class RegionServer:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeats:
-    """How a region's servers have their clients beat: seconds, and beats a second over the whole region."""
+    """The heartbeat settings of a region's servers: times in seconds, ``max_per_second`` for the whole region."""
 
     min_ttl_s: float
     max_per_second: float
@@ -82,10 +82,10 @@ class Heartbeats:
 
 @dataclass(frozen=True, slots=True)
 class RegionStatus:
-    """What a region's preflight found. ``enforcement`` is ``None`` where our token may not look.
+    """The state of a region's servers.
 
-    So are ``connections_per_client`` and ``heartbeats``. ``certificate_expires_at`` is the end of the certificate
-    that the API showed.
+    ``enforcement``, ``connections_per_client`` and ``heartbeats`` are ``None`` where our token may not read the agent's
+    configuration. ``certificate_expires_at`` is that of the API's certificate.
     """
 
     name: RegionName
@@ -100,7 +100,7 @@ class RegionStatus:
 
 @dataclass(frozen=True, slots=True)
 class IntroductionToken:
-    """A node's introduction: opaque to us but for its end. ``jwt`` is a secret; see ``secrets.Secret``."""
+    """A node's introduction token (``POST /v1/acl/identity/client-introduction-token``). ``jwt`` is a secret."""
 
     jwt: str = field(repr=False)
     expires_at: datetime

@@ -1,4 +1,4 @@
-"""What a check found on a host, and how a host ended."""
+"""Findings of checks, and the outcome of a host."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from ionetctl.core.model.names import HostName, NodeId, RegionName
 
 
 class Severity(StrEnum):
-    """How much a finding weighs."""
+    """The severity of a finding."""
 
     WAIVED = "waived"
-    """The site knows of it and said why it does not matter."""
+    """Waived in the inventory, with a reason."""
     INFO = "info"
     WARN = "warn"
     BLOCK = "block"
@@ -20,10 +20,10 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something the survey shows that an admin should know; ``BLOCK`` keeps the host from being touched.
+    """A check's result that an admin should know; with ``BLOCK`` the host is not changed.
 
-    ``exit_code`` is what a blocking finding earns its host. Where the inventory changed the severity, ``declared`` is
-    the check's own and ``reason`` the site's words.
+    ``exit_code`` is that of a host with the finding, where it blocks. Where the inventory changed the severity,
+    ``declared`` is the check's own and ``reason`` the inventory's reason.
     """
 
     code: str
@@ -48,7 +48,7 @@ class Result(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why a host did not make it, and where it happened. ``exit_code`` is the one this problem earns."""
+    """Why a host was not enrolled, and in which step. ``exit_code`` is that of the host."""
 
     code: str
     step: str
@@ -59,7 +59,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one host ended. Durations in seconds; ``gpus_seen`` ``None`` when nobody could say."""
+    """The result of one host. Durations in seconds; ``gpus_seen`` is ``None`` where unknown."""
 
     host: HostName
     address: str
@@ -73,4 +73,4 @@ class Outcome:
     attempts: int = 0
     problem: Problem | None = None
     stamp: str = ""
-    """The one that the region shows, where it confirmed the host."""
+    """The stamp that the region shows, where it confirmed the node."""

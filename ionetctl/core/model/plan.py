@@ -1,4 +1,4 @@
-"""What a host should have, and what has to be done for it."""
+"""What a host should have, and the changes that it needs."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from ionetctl.core.model.names import Architecture, Digest, HostName
 
 
 class Kind(StrEnum):
-    """What a managed path is; each kind is compared and installed in its own way."""
+    """The kind of a managed path; each kind is compared and installed differently."""
 
     FILE = "file"
     """Small text; compared by digest, sent whole."""
     PROGRAM = "program"
     """A release's executable; compared by digest, sent compressed."""
     CERTIFICATE = "certificate"
-    """Minted per node; compared by meaning."""
+    """Issued per node; checked by the issuer: role, region, lifetime."""
     KEY = "key"
-    """Belongs to the certificate beside it."""
+    """The private key of the certificate."""
     LINK = "link"
     """A symbolic link; compared by target."""
 
@@ -44,8 +44,8 @@ class Program:
 class BundleFile:
     """One path that the host should have.
 
-    ``content`` is the file's bytes (kind FILE), or empty where it is minted or streamed; ``target`` is a link's
-    target; ``restarts`` says that the agent must be restarted to see a change of it.
+    ``content`` is the file's bytes (kind FILE), empty for certificates, keys and programs; ``target`` is a link's
+    target; ``restarts``: a change of the file requires a restart of the agent.
     """
 
     path: str
@@ -62,10 +62,9 @@ class BundleFile:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """All that a host should have. ``digest`` identifies it without stamp and minted material.
+    """All files that a host should have. ``digest`` covers neither the stamp nor certificate and key.
 
-    The client configuration in ``files`` carries the placeholder of the stamp until the plan settles it:
-    ``with_stamp`` in ``bundle`` fills it in.
+    The client configuration in ``files`` has a placeholder for the stamp, which ``plan.bundle.with_stamp`` fills in.
     """
 
     host: HostName
@@ -74,28 +73,28 @@ class Bundle:
 
 
 class Action(StrEnum):
-    """What a change does."""
+    """The kind of a change."""
 
     CREATE = "create"
     UPDATE = "update"
     CHMOD = "chmod"
     MOVE_ASIDE = "move-aside"
-    """A file that is not ours and that the agent would read: kept, out of its way."""
+    """A file that is not ours and that the agent would read is moved to another directory."""
     RENEW = "renew"
     """A certificate with its key."""
     START = "start"
     RESTART = "restart"
     REGISTER = "register"
-    """The region does not know the node: an introduction is needed."""
+    """The region does not know the node: it registers, with an introduction token where the region uses them."""
     RELEASE = "release"
-    """The node was held, and proves its GPUs: it may have jobs."""
+    """The node was held and now shows its GPUs: it is made eligible for jobs."""
     PREPARE = "prepare"
-    """The inventory's ``prepare`` asks for it; ``path`` names the preparation."""
+    """A preparation that the inventory asks for; ``path`` is its name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One difference between what a host should have and what it has; ``reason`` is for people."""
+    """One difference between what a host should have and what it has; ``reason`` is text to be shown."""
 
     action: Action
     path: str
@@ -113,9 +112,9 @@ class FileDiff:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything to be done on one host. Empty means converged.
+    """All changes of one host; empty means converged.
 
-    ``stamp`` is the one the client configuration carries after the plan was applied (or carries already).
+    ``stamp`` is that of the client configuration after the plan is applied.
     """
 
     host: HostName

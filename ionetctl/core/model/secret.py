@@ -10,7 +10,7 @@ SecretSource = Literal["env", "file", "keyring", "vault"]
 
 @dataclass(frozen=True, slots=True)
 class SecretRef:
-    """Where a secret is to be had; never the secret.
+    """Where a secret is stored; never the secret itself.
 
     ``locator`` is the variable's name (env), the path (file; absolute once loaded), ``service/user`` (keyring) or
     ``mount/path#field`` (vault).

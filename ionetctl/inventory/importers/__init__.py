@@ -1,1 +1,1 @@
-"""Inventories of other tools, turned into ours."""
+"""Converts inventories of other tools."""

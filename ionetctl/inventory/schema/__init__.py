@@ -1,1 +1,1 @@
-"""What an inventory may hold: fields, their types, and the JSON Schema made from them."""
+"""The format of an inventory: its structure, the checks of its fields, and the JSON Schema."""

@@ -1,7 +1,4 @@
-"""Where things are to be reached: addresses, jump hosts, servers, URLs, paths and host keys, checked as fields are.
-
-Nothing is resolved, contacted or opened here.
-"""
+"""Checks of addresses, jump hosts, servers, URLs, paths and host keys. Nothing is resolved, contacted or opened here."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 from ionetctl.core.model.host import Jump
-from ionetctl.inventory.schema.fields import FieldError, number, text, user
+from ionetctl.inventory.schema.field_checks import FieldError, number, text, user
 from ionetctl.inventory.yaml.problems import quoted
 
 _LABEL = r"(?![-_])[A-Za-z0-9_-]{1,63}(?<!-)"
@@ -22,7 +19,7 @@ _DNS_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*\.?")
 
 
 def address(value: object) -> str:
-    """An IPv4 or IPv6 address (brackets taken away, shortest form) or a DNS name."""
+    """An IPv4 or IPv6 address (without brackets, shortest form) or a DNS name."""
     written = text(value)
     bare = written[1:-1] if written.startswith("[") and written.endswith("]") else written
     if ":" in bare or re.fullmatch(r"[0-9.]+", bare):
@@ -56,7 +53,7 @@ def jump(value: object) -> Jump:
 
 
 def jump_chain(value: object) -> object:
-    """The single jumps of a chain: ``a,b`` is a then b, as OpenSSH's ProxyJump has it; ``none`` is no jump."""
+    """The jump hosts of a chain: ``a,b`` is a then b, as OpenSSH's ProxyJump has it; ``none`` is no jump."""
     if isinstance(value, str):
         return [] if value == "none" else value.split(",")
     return value
@@ -76,7 +73,7 @@ def server(value: object) -> str:
 
 
 def api_url(value: object) -> str:
-    """The https URL of a Nomad API, without path; a trailing slash is taken away."""
+    """The https URL of a Nomad API, without path and trailing slash."""
     parts = _https(value, "write https://host:4646; the region's API is only spoken to over TLS")
     if parts.path.strip("/"):
         raise FieldError("must be a URL without path", "write https://host:4646")
@@ -84,7 +81,7 @@ def api_url(value: object) -> str:
 
 
 def _https(value: object, why: str) -> SplitResult:
-    """The parts of an https URL; never quoted in errors, since people write passwords into URLs."""
+    """The parts of an https URL; never quoted in errors, since URLs may have a password."""
     try:
         parts = urlsplit(text(value))
         is_whole = bool(parts.hostname) and parts.port != 0 and " " not in text(value)
@@ -129,13 +126,13 @@ _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}=?")
 
 
 def host_key(value: object) -> str:
-    """A host's public key (``type base64``, its comment taken away) or its ``SHA256:`` fingerprint."""
+    """A host's public key (``type base64``, without its comment) or its ``SHA256:`` fingerprint."""
     written = text(value)
     if _FINGERPRINT.fullmatch(written):
         return written.rstrip("=")
     kind, _, rest = written.partition(" ")
     blob = rest.split(" ", 1)[0]
-    if kind not in _KEY_TYPES or not _bears_type(blob, kind):
+    if kind not in _KEY_TYPES or not _has_type(blob, kind):
         raise FieldError(
             "is neither a whole public key nor a SHA256: fingerprint",
             "write 'ssh-ed25519 AAAA…' as ssh-keyscan prints it, or 'SHA256:…' as ssh-keygen -l does",
@@ -143,8 +140,8 @@ def host_key(value: object) -> str:
     return f"{kind} {blob}"
 
 
-def _bears_type(blob: str, kind: str) -> bool:
-    """Whether a key's blob starts with its own type, as RFC 4253 section 6.6 has it."""
+def _has_type(blob: str, kind: str) -> bool:
+    """Whether a key's blob starts with its type (RFC 4253, section 6.6)."""
     try:
         decoded = base64.b64decode(blob, validate=True)
     except binascii.Error:

@@ -1,4 +1,4 @@
-"""From what an inventory says of regions and releases to the records that flow. No I/O."""
+"""Builds the records of regions and releases from an inventory's validated fields. Pure."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from ionetctl.core.model.names import RegionName
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ionetctl.inventory.schema.models import NomadFields, RegionFields, TlsFields
+    from ionetctl.inventory.schema.structure import NomadFields, RegionFields, TlsFields
 
 
-def resolve_nomad(given: NomadFields) -> NomadSettings:
-    """The releases that the fleet gets."""
+def nomad_settings(given: NomadFields) -> NomadSettings:
+    """The Nomad releases that the fleet gets."""
     return NomadSettings(**given)
 
 
-def resolve_regions(given: Mapping[str, RegionFields]) -> dict[RegionName, RegionSettings]:
+def region_settings(given: Mapping[str, RegionFields]) -> dict[RegionName, RegionSettings]:
     """The regions by name."""
     return {RegionName(name): _region(RegionName(name), fields) for name, fields in given.items()}
 

@@ -1,1 +1,1 @@
-"""YAML text to plain values that remember where they stood, and problems with their places."""
+"""Parses YAML text to plain values with their places in the text; problems with places."""

@@ -1,7 +1,6 @@
-"""What can be wrong with an inventory, as records with a place, and the one error that carries all of them.
+"""Problems of an inventory, each with its place in the text, and the error that carries all of them.
 
-Knows how a problem is worded and rendered. Never holds the value of a secret: whoever makes a problem quotes only
-what may be printed, through ``quoted``.
+A problem never has the value of a secret: its message quotes only text that may be printed, through ``quoted``.
 """
 
 from __future__ import annotations
@@ -16,12 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 RENDERED: Final = 100
-"""How many problems a message spells out before it counts the rest."""
+"""The most problems that a message lists; it counts the rest."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Place:
-    """Where in which text: line and column count characters from 1."""
+    """A place in a text: line and column count from 1, columns in characters."""
 
     source: str
     line: int
@@ -72,11 +71,11 @@ def _render(problems: tuple[Problem, ...]) -> str:
 
 
 def quoted(text: str) -> str:
-    """``text`` in quotes, cut to 60 characters, with everything that could disturb a terminal escaped."""
+    """``text`` in quotes, cut to 60 characters, with everything escaped that a terminal could interpret."""
     return repr(text if len(text) <= 60 else text[:59] + "…")  # noqa: PLR2004  (said in the docstring)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A hint that names the known word nearest to ``word``, or an empty text."""
+    """A hint that names the known word most similar to ``word``, or an empty text."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"did you mean {near[0]}?" if near else ""

@@ -1,8 +1,8 @@
-"""YAML text to plain mappings, lists and texts that remember where they stood. Knows nothing of inventories.
+"""Parses YAML text to plain mappings, lists and texts that have their places in the text.
 
-Built from the parser's events in one pass, so that size, depth, nodes and aliases are bounded before anything grows.
+Built from the parser's events in one pass, so that size, depth, nodes and aliases are bounded before memory is used.
 Scalars stay the text that was written; an empty plain scalar is ``None``. Tags, merge keys, duplicate keys, keys that
-are no text and second documents are refused, as the YAML 1.2 specification lets an application do.
+are not text and second documents are refused, as the YAML 1.2 specification allows.
 """
 
 from __future__ import annotations
@@ -23,35 +23,35 @@ SIZE_MAX: Final = 16 << 20
 """Bytes of an inventory's text."""
 DEPTH_MAX: Final = 32
 NODES_MAX: Final = 1_000_000
-"""Mappings, lists and texts, every alias counted as often as it stands for something."""
+"""Mappings, lists and texts; an alias counts as many nodes as it stands for."""
 ALIASES_MAX: Final = 100_000
 PROBLEMS_MAX: Final = 1_000
 
 Loc: TypeAlias = tuple[str | int, ...]
-"""The way to a node: keys and indices."""
+"""The path of a node: keys and indices."""
 
 
 class Parser(Protocol):
-    """One of PyYAML's parsers, at work on a text."""
+    """One of PyYAML's parsers, with a text."""
 
     def get_event(self) -> yaml.Event:
-        """The next event; raises ``yaml.MarkedYAMLError`` where there can be none."""
+        """The next event; raises ``yaml.MarkedYAMLError`` for invalid YAML."""
         ...
 
     def dispose(self) -> None:
-        """Let go of the text."""
+        """Release the text."""
         ...
 
 
 FastLoader: Final[Callable[[str], Parser]] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""libyaml's parser where PyYAML was built with it; the pure one is some twenty times slower."""
+"""libyaml's parser where PyYAML was built with it; PyYAML's own is about twenty times slower."""
 
-# What YAML lets stand in a text (YAML 1.1, section 5.1), less the byte order mark inside of it.
+# Characters outside those that YAML allows in a text (YAML 1.1, section 5.1), and byte order marks.
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 
 
 Mark = NewType("Mark", int)
-"""Line and column from 0 in one number: some 200,000 of them cost the garbage collector nothing."""
+"""Line and column from 0 in one number: unlike 200,000 objects these cost no time in garbage collection."""
 
 
 class MarkedMapping(dict[str, "Node"]):
@@ -81,14 +81,14 @@ Node: TypeAlias = str | MarkedMapping | MarkedList | None
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A text's tree, and what was wrong in it without keeping it from being read."""
+    """The tree of a text, and the problems that did not prevent parsing it."""
 
     source: str
     root: MarkedMapping
     problems: tuple[Problem, ...]
 
     def locate(self, loc: Loc, *, at_key: bool = False) -> tuple[Place, Loc]:
-        """The place of the node at ``loc``, or of the deepest one on the way that exists, and the way to it.
+        """The place and the path of the node at ``loc``, or of its nearest ancestor that exists.
 
         With ``at_key`` it is the place of the node's key, where it has one.
         """
@@ -105,10 +105,10 @@ class Document:
         return _place(mark, self.source), loc
 
     def node(self, loc: Loc) -> Node:
-        """The node at ``loc``, or the deepest one on the way that exists."""
+        """The node at ``loc``, or its nearest ancestor that exists."""
         node: Node = self.root
         for step in self.locate(loc)[1]:
-            node = node[step]  # type: ignore[index]  # locate has just walked this way
+            node = node[step]  # type: ignore[index]  # locate returned a path that exists
         return node
 
 
@@ -123,8 +123,8 @@ def _place(mark: Mark, source: str) -> Place:
 def parse(text: bytes, source: str, loader: Callable[[str], Parser] = FastLoader) -> Document:
     """The tree of a YAML text whose root is a mapping; ``source`` names it in problems.
 
-    Raises ``InventoryError`` for what cannot be read at all: bytes that are no UTF-8, control characters, broken
-    syntax, a passed bound, an alias to nothing or to itself, a second document, another root than a mapping.
+    Raises ``InventoryError`` for what cannot be parsed at all: bytes that are not UTF-8, control characters, syntax
+    errors, a limit that is exceeded, an alias without anchor or within its own, a second document, a root that is not a mapping.
     """
     builder = _Builder(source)
     try:
@@ -185,11 +185,12 @@ def _rootless(root: Node, source: str) -> Problem:
 @dataclass(frozen=True, slots=True)
 class _Anchored:
     node: Node
-    weight: int
+    size: int
+    """How many nodes it has."""
 
 
 class _Builder:
-    """Takes the events of one document and holds what they have built so far."""
+    """Builds the tree of one document from its events."""
 
     def __init__(self, source: str) -> None:
         self.problems: list[Problem] = []
@@ -197,7 +198,7 @@ class _Builder:
         self._source = source
         self._open: list[MarkedMapping | MarkedList] = []
         self._keys: list[tuple[str | None, Mark] | None] = []
-        """For each open container: the key that waits for its value; one of ``None`` is dropped with its value."""
+        """For each open container: the key whose value comes next; a key of ``None`` is dropped with its value."""
         self._starts: list[tuple[str | None, int]] = []
         """For each open container: its anchor, and how many nodes there were before it."""
         self._anchors: dict[str, _Anchored] = {}
@@ -215,7 +216,7 @@ class _Builder:
         }
 
     def take(self, event: yaml.Event) -> None:
-        """Go on by one event; raises ``InventoryError`` when a bound is passed or the text cannot be meant."""
+        """Take one event; raises ``InventoryError`` where a limit is exceeded or the text cannot be interpreted."""
         if take := self._take.get(type(event)):
             take(event, _mark(event.start_mark))
 
@@ -263,7 +264,7 @@ class _Builder:
             is_inside = any(anchor == event.anchor for anchor, _ in self._starts)
             says = "refers to what it stands in" if is_inside else "refers to no anchor before it"
             self._stop(mark, f"the alias *{event.anchor} {says}")
-        self._count(anchored.weight, mark)
+        self._count(anchored.size, mark)
         self._add(anchored.node, mark)
 
     def _add(self, node: Node, mark: Mark) -> None:
@@ -284,7 +285,7 @@ class _Builder:
                 container.marks[key] = (key_mark, mark)
 
     def _key(self, node: Node, mark: Mark, container: MarkedMapping) -> str | None:
-        """The key that may be used, or ``None`` after its problem was noted."""
+        """The key, or ``None`` where it has a problem, which is noted."""
         if not isinstance(node, str):
             self._note(mark, "a key must be a text")
         elif node == "<<":

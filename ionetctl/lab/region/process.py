@@ -1,7 +1,7 @@
 """The process of the region: ``python -m ionetctl.lab.region.process DIR``. Serves API and RPC until it is ended.
 
 Reads its plan from the rehearsal's directory, writes its ports to its ready file, and applies the control file whenever
-that changes: the file makes the region fail in the ways that docs/lab.md lists.
+that changes: the file makes the region fail in the ways that docs/reference/lab.md lists.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A rollout as plain lines, for logs and pipes: one per wave and per failure, and now and then how far it is."""
+"""A rollout as plain lines, for logs and pipes: one for each wave and failure, and the progress at intervals."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _GOOD: Final = frozenset({Result.ENROLLED, Result.UNCHANGED, Result.SKIPPED})
 
 
 class PlainLines:
-    """A sink that hands finished lines to ``write``, as many as ``verbosity`` asks for."""
+    """A sink that passes lines to ``write``, according to ``verbosity``."""
 
     def __init__(
         self, write: Callable[[str], None], verbosity: Verbosity = Verbosity.NORMAL, *, has_past: bool = False
@@ -45,10 +45,10 @@ class PlainLines:
         self._has_past = has_past
         self._verbosity = verbosity
         self._progress = ProgressFold()
-        self._said_at: datetime | None = None
+        self._written_at: datetime | None = None
 
     async def take(self, envelopes: Sequence[Envelope]) -> None:
-        """Say what the events are worth saying; a resumed rollout's first batch is its past, which was said."""
+        """Write a line for each event that is shown; not for a resumed rollout's first batch, which is its history."""
         is_past, self._has_past = self._has_past, False
         for envelope in envelopes:
             self._progress.take(envelope)
@@ -58,21 +58,21 @@ class PlainLines:
             if line is not None:
                 self._write(line)
         if envelopes and not is_past and self._verbosity >= Verbosity.NORMAL:
-            self._say_progress(datetime.fromisoformat(envelopes[-1].time))
+            self._write_progress(datetime.fromisoformat(envelopes[-1].time))
 
     async def close(self) -> None:
-        """Nothing is held back."""
+        """Nothing is buffered."""
 
-    def _say_progress(self, now: datetime) -> None:
-        if self._said_at is None:
-            self._said_at = now
-        if now - self._said_at >= EVERY:
-            self._said_at = now
+    def _write_progress(self, now: datetime) -> None:
+        if self._written_at is None:
+            self._written_at = now
+        if now - self._written_at >= EVERY:
+            self._written_at = now
             self._write(progress_line(self._progress.snapshot(now)))
 
 
 def progress_line(progress: Progress) -> str:
-    """How far a rollout is, in one line."""
+    """The progress of a rollout in one line."""
     name = "survey" if progress.phase is Phase.SURVEY else "rollout"
     parts = [f"{name}: {progress.done:,} of {phrases.hosts(progress.total)}"]
     if progress.finished:
@@ -85,19 +85,19 @@ def progress_line(progress: Progress) -> str:
 
 
 def describe(event: AnyEvent, verbosity: Verbosity) -> str | None:
-    """The event in a line, or ``None`` where it is not worth one at this verbosity."""
+    """The event as a line, or ``None`` where it is not shown at this verbosity."""
     if verbosity >= Verbosity.QUIET:
-        line = _describe_trouble(event)
+        line = _describe_problem(event)
         if line is not None:
             return line
     if verbosity >= Verbosity.NORMAL:
-        line = _describe_course(event)
+        line = _describe_progress(event)
         if line is not None:
             return line
     return _describe_detail(event, verbosity)
 
 
-def _describe_trouble(event: AnyEvent) -> str | None:
+def _describe_problem(event: AnyEvent) -> str | None:
     match event:
         case HostFinished(outcome=outcome) if outcome.result not in _GOOD:
             problem = outcome.problem
@@ -117,7 +117,7 @@ def _describe_trouble(event: AnyEvent) -> str | None:
             return None
 
 
-def _describe_course(event: AnyEvent) -> str | None:
+def _describe_progress(event: AnyEvent) -> str | None:
     match event:
         case RolloutStarted():
             verb = "checking" if event.is_check else "enrolling"

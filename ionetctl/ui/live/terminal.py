@@ -1,7 +1,7 @@
-"""A rollout on a terminal: one redrawn block that stays the same size for five hosts and five thousand.
+"""The live display on a terminal: one redrawn block, of the same size for five hosts and for five thousand.
 
-The sink only folds; a ticker draws at most four times a second, and less when nothing happens. Every text is plain:
-nothing that a host says is markup.
+Taking events does not draw; a task redraws at most four times a second, and less often when nothing happens. Texts are
+never interpreted as markup.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 
 INTERVAL_S: Final = 0.25
 IDLE_TICKS: Final = 4
-"""When nothing happens the clock is still redrawn, every this many intervals."""
+"""Without events the block is redrawn every this many intervals, for its clock."""
 BAR_WIDTH: Final = 30
 FOLDED_WIDTH: Final = 60
 SAMPLE: Final = 200
-"""Hosts of a cause that are folded for its line; more would not fit and cost time at every drawing."""
+"""The most hosts of a cause that are folded for its line: more do not fit and would cost time at every redraw."""
 STAGE_STYLES: Final[dict[Stage, str]] = {
     Stage.WAITING: "dim",
     Stage.SURVEY: "cyan",
@@ -48,7 +48,7 @@ STAGE_STYLES: Final[dict[Stage, str]] = {
 
 
 class LiveScreen:
-    """A sink that keeps the block up to date; ``stop`` takes it off the screen, also after an error."""
+    """A sink that keeps the block up to date; ``stop`` removes it, also after an error."""
 
     def __init__(
         self,
@@ -69,20 +69,20 @@ class LiveScreen:
         self._ticker: asyncio.Task[None] | None = None
 
     async def take(self, envelopes: Sequence[Envelope]) -> None:
-        """Fold the events in; the next tick shows them. A resumed rollout's first batch is its past."""
+        """Take the events into account; the next redraw shows them. A resumed rollout's first batch is its history."""
         is_past, self._has_past = self._has_past, False
         for envelope in envelopes:
             self._progress.take(envelope)
             if isinstance(envelope.event, HostFinished):
                 self._causes.put(envelope.event.outcome)
             if self._verbosity >= Verbosity.VERBOSE and not is_past:
-                self._say(envelope)
+                self._print_line(envelope)
         self._is_stale = self._is_stale or bool(envelopes)
         if self._ticker is None and envelopes:
             self._start()
 
     async def close(self) -> None:
-        """Take the block away."""
+        """Remove the block."""
         if self._ticker is not None:
             self._ticker.cancel()
             with suppress(asyncio.CancelledError):
@@ -91,7 +91,7 @@ class LiveScreen:
         self.stop()
 
     def stop(self) -> None:
-        """Give the terminal back, cursor and all; a prompt may follow. The next event brings the block back."""
+        """Remove the block and restore the terminal, so that a prompt can follow. The next event shows the block again."""
         if self._live is not None:
             self._live.stop()
             self._live = None
@@ -121,14 +121,14 @@ class LiveScreen:
             idle += 1
             await asyncio.sleep(INTERVAL_S)
 
-    def _say(self, envelope: Envelope) -> None:
+    def _print_line(self, envelope: Envelope) -> None:
         line = describe(envelope.event, self._verbosity)
         if line is not None:
             self._console.print(Text(line), soft_wrap=True)
 
 
 class Block:
-    """One drawing of a rollout, cut to the room there is."""
+    """One drawing of a rollout, cut to the space that there is."""
 
     def __init__(self, progress: Progress, causes: Sequence[Cause]) -> None:
         self._progress = progress
@@ -144,17 +144,17 @@ class Block:
     def _lines(self, room: int) -> Iterator[Text]:
         head = [
             _head_line(self._progress),
-            _pace_line(self._progress),
+            _rate_line(self._progress),
             _stage_line(self._progress),
             _result_line(self._progress),
         ]
         head += [_wave_line(wave) for wave in current_waves(self._progress.waves)]
         yield from head
-        yield from _trouble_lines(self._progress, self._causes, room - len(head))
+        yield from _problem_lines(self._progress, self._causes, room - len(head))
 
 
 def current_waves(waves: Sequence[Wave]) -> list[Wave]:
-    """The waves that are worth a line: those under way, else the last one."""
+    """The waves to be shown: the last two that are running, else the last one."""
     return [wave for wave in waves if not wave.is_through][-2:] or list(waves[-1:])
 
 
@@ -167,7 +167,7 @@ def _head_line(progress: Progress) -> Text:
     return line
 
 
-def _pace_line(progress: Progress) -> Text:
+def _rate_line(progress: Progress) -> Text:
     line = bar(progress.done, progress.total)
     line.append(f" {progress.done:,}/{progress.total:,}")
     if progress.per_minute is not None:
@@ -211,17 +211,17 @@ def _wave_line(wave: Wave) -> Text:
     return line
 
 
-def _trouble_lines(progress: Progress, causes: Sequence[Cause], room: int) -> Iterator[Text]:
-    """The hosts in trouble, ended ones by cause first; the last line says how many did not fit."""
+def _problem_lines(progress: Progress, causes: Sequence[Cause], room: int) -> Iterator[Text]:
+    """The causes of failed hosts, then retries, then slow hosts; the last line has the number of lines that do not fit."""
     total = len(causes) + len(progress.retries) + len(progress.slow)
     shown = total if total <= room else max(0, room - 1)
-    for _, line in zip(range(shown), _all_troubles(progress, causes), strict=False):
+    for _, line in zip(range(shown), _all_problems(progress, causes), strict=False):
         yield line
     if shown < total:
         yield Text(f"and {total - shown:,} more", style="dim")
 
 
-def _all_troubles(progress: Progress, causes: Sequence[Cause]) -> Iterator[Text]:
+def _all_problems(progress: Progress, causes: Sequence[Cause]) -> Iterator[Text]:
     for cause in causes:
         names = phrases.folded(cause.hosts[:SAMPLE], FOLDED_WIDTH)
         yield Text.assemble(

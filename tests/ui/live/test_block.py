@@ -13,7 +13,7 @@ from ionetctl.core import events
 from ionetctl.core.events import HostFinished
 from ionetctl.summary.grouping import group_problems
 from ionetctl.summary.live_progress import ProgressFold
-from ionetctl.summary.rollout_summary import summarize
+from ionetctl.summary.summary_fold import summarize
 from ionetctl.ui.live.terminal import Block, bar
 from tests.support import streams
 from tests.support.streams import GPU_MISSING, TIMEOUT, UNCONFIRMED, Rollout, Stream

@@ -27,7 +27,7 @@ async def said(stream: list[events.Envelope], verbosity: Verbosity = Verbosity.N
 
 
 async def test_a_line_per_wave_and_per_failure() -> None:
-    """Without a terminal a rollout is told wave by wave, and every failure when it happens."""
+    """Without a terminal a rollout is reported wave by wave, and every failure when it happens."""
     stream = Rollout(hosts=5, problems={1: GPU_MISSING}, batch=2).play()
     assert await said(stream) == [
         "rollout 20260301T120000Z-7f3a: enrolling 5 hosts",

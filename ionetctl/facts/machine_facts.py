@@ -1,6 +1,6 @@
-"""What a survey's draft says of the machine around the GPUs. Pure.
+"""Builds ``MachineFacts`` from a survey's draft. Pure.
 
-What no record speaks of is ``None``, never zero or none; a list is empty only where the survey said that it looked.
+A value without a record is ``None``, never zero; a list is empty only where the survey reported it as complete.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from ionetctl.core.observed import CgroupVersion, Driver, MachineFacts
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ionetctl.facts.draft import Draft
+    from ionetctl.facts.survey_draft import Draft
 
 _KIB_PER_MIB: Final = 1024
 _CGROUPS: Final[tuple[CgroupVersion, ...]] = get_args(CgroupVersion)
@@ -20,7 +20,7 @@ _Item = TypeVar("_Item")
 
 
 def machine_facts(draft: Draft) -> MachineFacts:
-    """All that the draft says of the machine, its network and what it works for."""
+    """The facts of the machine, its network and its workloads."""
     texts, flags = draft.texts, draft.flags
     return MachineFacts(
         hostname=texts.get("hostname"),
@@ -43,18 +43,18 @@ def machine_facts(draft: Draft) -> MachineFacts:
         cni_plugins=draft.words.get("cni"),
         driver=_driver(draft),
         gpus_on_bus=draft.numbers.get("gpu.bus"),
-        xids=_whole(draft, "xids", draft.xids.values()),
-        interfaces=_whole(draft, "interfaces", draft.interfaces.values()),
+        xids=_complete(draft, "xids", draft.xids.values()),
+        interfaces=_complete(draft, "interfaces", draft.interfaces.values()),
         reaches=tuple(draft.reaches.values()),
-        firewalls=_whole(draft, "firewalls", draft.firewalls.values()),
-        miners=_whole(draft, "miners", draft.miners),
-        ionet_workers=_whole(draft, "ionet", draft.ionet_workers),
+        firewalls=_complete(draft, "firewalls", draft.firewalls.values()),
+        miners=_complete(draft, "miners", draft.miners),
+        ionet_workers=_complete(draft, "ionet", draft.ionet_workers),
         nomad_region=texts.get("nomad.region"),
     )
 
 
 def mebibytes(draft: Draft, key: str) -> int | None:
-    """A number of KiB in MiB, rounded down; ``None`` where it was not told."""
+    """A number of KiB in MiB, rounded down; ``None`` where there is no record of it."""
     kib = draft.numbers.get(key)
     return None if kib is None else kib // _KIB_PER_MIB
 
@@ -71,7 +71,7 @@ def _driver(draft: Draft) -> Driver:
     )
 
 
-def _whole(draft: Draft, name: str, items: Iterable[_Item]) -> tuple[_Item, ...] | None:
-    """The items, or ``None`` where nobody looked and found none."""
+def _complete(draft: Draft, name: str, items: Iterable[_Item]) -> tuple[_Item, ...] | None:
+    """The items, or ``None`` where there are none and the list was not reported as complete."""
     found = tuple(items)
     return found if found or name in draft.looked else None

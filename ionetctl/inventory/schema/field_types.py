@@ -1,6 +1,6 @@
-"""The single fields of the format as types that pydantic and editors understand, secrets' sources among them.
+"""Types of the inventory's fields, sources of secrets included, for pydantic and for the JSON Schema.
 
-Binds the checks of ``fields`` and ``endpoints`` to pydantic; which of them stands where is for ``schema`` to say.
+Binds the checks of ``field_checks`` and ``endpoints`` to pydantic; ``structure`` uses the types.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing_extensions import TypedDict
 
 from ionetctl.core.model.host import Jump
 from ionetctl.core.model.secret import SecretRef, SecretSource
-from ionetctl.inventory.schema import endpoints, fields
-from ionetctl.inventory.schema.fields import FieldError, Folded
+from ionetctl.inventory.schema import endpoints, field_checks
+from ionetctl.inventory.schema.field_checks import FieldError, Folded
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -26,12 +26,12 @@ _Sized = TypeVar("_Sized")
 Check = Callable[..., object]
 STRICT: Final = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 _TEXT: Final[dict[str, Any]] = {"type": ["string", "number", "boolean"]}
-"""What an editor's YAML makes of a text: ``NO`` is a boolean to some, ``010`` a number to all."""
+"""The types that an editor's YAML parser may give to a text: ``NO`` may be a boolean, ``010`` a number."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Leaf:
-    """A field's check and what editors may expect there; ``in_directory`` hands the inventory's folder to the check."""
+    """A field's check and its JSON Schema; with ``in_directory`` the check gets the inventory's directory too."""
 
     check: Check
     schema: dict[str, Any] = field(default_factory=_TEXT.copy)
@@ -51,12 +51,12 @@ class Leaf:
 
 def whole(least: int, most: int) -> Leaf:
     """A whole number between the two, both included."""
-    return Leaf(fields.number(least, most), {"type": "integer", "minimum": least, "maximum": most})
+    return Leaf(field_checks.number(least, most), {"type": "integer", "minimum": least, "maximum": most})
 
 
 def one_of(*words: str) -> Leaf:
     """One of the words."""
-    return Leaf(fields.choice(*words), {"enum": list(words)})
+    return Leaf(field_checks.choice(*words), {"enum": list(words)})
 
 
 def as_list(value: object) -> object:
@@ -71,11 +71,11 @@ def _not_empty(value: _Sized) -> _Sized:
 
 
 NOT_EMPTY: Final = AfterValidator(_not_empty)
-Text = Annotated[str, Leaf(fields.text)]
-Word = Annotated[str, Leaf(fields.word)]
-Datacenter = Annotated[str, Leaf(fields.datacenter)]
-Region = Annotated[str, Leaf(fields.region_name)]
-HostRegion = Annotated[str, Leaf(fields.host_region)]
+Text = Annotated[str, Leaf(field_checks.text)]
+Word = Annotated[str, Leaf(field_checks.word)]
+Datacenter = Annotated[str, Leaf(field_checks.datacenter)]
+Region = Annotated[str, Leaf(field_checks.region_name)]
+HostRegion = Annotated[str, Leaf(field_checks.host_region)]
 Path = Annotated[str, Leaf(endpoints.path, in_directory=True)]
 HostKey = Annotated[str, Leaf(endpoints.host_key)]
 JumpHost = Annotated[Jump, Leaf(endpoints.jump)]
@@ -83,7 +83,7 @@ Server = Annotated[str, Leaf(endpoints.server)]
 ApiUrl = Annotated[str, Leaf(endpoints.api_url, {"type": "string", "pattern": "^https://"})]
 Port = Annotated[
     int | Folded,
-    Leaf(fields.folded(fields.number(1, 65535), strict=True), {"type": ["integer", "string"]}),
+    Leaf(field_checks.folded(field_checks.number(1, 65535), strict=True), {"type": ["integer", "string"]}),
 ]
 
 
@@ -91,20 +91,20 @@ Port = Annotated[
 
 
 def _folded_path(value: object, directory: str) -> object:
-    return fields.folded(partial(endpoints.path, directory=directory))(value)
+    return field_checks.folded(partial(endpoints.path, directory=directory))(value)
 
 
 @with_config(STRICT)
 class SecretFields(TypedDict, total=False):
     """Where a secret is to be had; exactly one of these."""
 
-    env: Annotated[str, Leaf(fields.folded(fields.environment_variable))]
+    env: Annotated[str, Leaf(field_checks.folded(field_checks.environment_variable))]
     """The name of an environment variable."""
     file: Annotated[str, Leaf(_folded_path, in_directory=True)]
     """A file that holds nothing but the secret."""
-    keyring: Annotated[str, Leaf(fields.folded(fields.keyring_entry))]
+    keyring: Annotated[str, Leaf(field_checks.folded(field_checks.keyring_entry))]
     """service/user in the desktop's or system's keyring."""
-    vault: Annotated[str, Leaf(fields.folded(fields.vault_field))]
+    vault: Annotated[str, Leaf(field_checks.folded(field_checks.vault_field))]
     """mount/path#field of a HashiCorp Vault KV store."""
 
 
@@ -128,7 +128,7 @@ def _secret_ref(given: SecretFields) -> SecretRef | Folded:
 
 
 class SecretLeaf:
-    """Makes a ``SecretRef`` of the mapping that names a secret's source, and refuses the secret itself."""
+    """Converts the mapping that names a secret's source to a ``SecretRef``; refuses a literal secret."""
 
     def __get_pydantic_core_schema__(
         self, _: object, handler: GetCoreSchemaHandler

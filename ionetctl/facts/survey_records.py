@@ -1,7 +1,7 @@
-"""The survey's records, one at a time, into a draft of what a host says of itself. Pure; it trusts nothing.
+"""Parses the survey's records, one at a time, into a ``Draft``. Pure; the input is not trusted.
 
-A new kind of record is a function and a row in ``_RECORDS``, or a name in one of the lists before it; what the records
-mean together is the concern of ``facts`` and ``machine_facts``.
+A new kind of record is a function and a row in ``_RECORDS``, or a name in one of the lists before it; ``survey_output``
+and ``machine_facts`` build the facts from the draft.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ionetctl.core.observed import (
     Workload,
     Xid,
 )
-from ionetctl.facts.draft import (
+from ionetctl.facts.survey_draft import (
     add,
     chosen,
     clean,
@@ -41,7 +41,7 @@ from ionetctl.facts.draft import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ionetctl.facts.draft import Draft
+    from ionetctl.facts.survey_draft import Draft
 
 LINE_LIMIT: Final = 4096
 UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -103,7 +103,7 @@ def _disk(draft: Draft, key: str, values: list[str]) -> None:
     place, available, kind, options = values
     flags = options.split(",")
     disk = Disk(path(key, place), number(key, available), clean(kind), "ro" in flags, "noexec" in flags)
-    # Docker's own directory may be one of those that are looked at anyway.
+    # Docker's directory may be one of the paths that are surveyed anyway.
     draft.disks.setdefault(disk.path, disk)
     if len(draft.disks) > _DISK_LIMIT:
         raise malformed(key, f"more than {_DISK_LIMIT} of them")
@@ -231,7 +231,7 @@ def _ionet(draft: Draft, key: str, values: list[str]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Record:
-    """How a record is taken, and how many values it has."""
+    """The parser of a record, and its number of values."""
 
     take: Callable[[Draft, str, list[str]], None]
     fields: int
@@ -249,7 +249,7 @@ _NUMBERS: Final = (
 _FLAGS: Final = "time.synchronized time.service python reboot driver.held secure-boot"
 _WORDS: Final = "cgroup.controllers modules cni"
 _LISTS: Final = ("xids", "interfaces", "firewalls", "miners", "ionet")
-"""What ``looked`` may name."""
+"""The values that ``looked`` may have."""
 
 _DISK_LIMIT: Final = 16
 _WORKLOAD_LIMIT: Final = 96

@@ -1,8 +1,7 @@
-"""What a survey says as far as it has been read, and what one value of a record may be. Pure.
+"""The survey while it is parsed, and the parsers of single values. Pure.
 
-Everything a host says is bounded here: numbers have at most 15 digits, texts are cut and made harmless, collections
-have a most. What does not fit is an error that names the field. Which records there are is known to
-``survey_records``.
+Input from hosts is bounded here: numbers have at most 15 digits, texts are sanitized and cut, collections have a
+maximum size. Anything else is an error that names the field. ``survey_records`` has the kinds of records.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ _Choice = TypeVar("_Choice", bound=str)
 
 @dataclass(slots=True)
 class Draft:
-    """The survey as far as it has been read. ``looked`` names the lists that are whole, even where they are empty."""
+    """The survey as far as it is parsed. ``looked`` names the lists that are complete, even where they are empty."""
 
     texts: dict[str, str] = field(default_factory=dict)
     numbers: dict[str, int] = field(default_factory=dict)
@@ -58,14 +57,14 @@ class Draft:
 
 
 def malformed(name: str, reason: str) -> HostFailedError:
-    """The error for a field that is not what the protocol allows."""
+    """The error (``survey_malformed``) for a field that violates the protocol."""
     message = f"the survey's field {harmless(name)[:60]!r} is malformed: {reason}"
     hint = "run the survey by hand to see what the host prints: a wrapper around sh, or a tampered host?"
     return HostFailedError("survey_malformed", message, hint)
 
 
 def put(into: dict[_K, _V], at: _K, key: str, value: _V, limit: int = 64) -> None:
-    """Keep a value that may come once, and be one of ``limit`` at most."""
+    """Store a value; raises where the key has one already or there are ``limit`` values."""
     if at in into:
         raise malformed(key, "given twice")
     if len(into) >= limit:
@@ -74,14 +73,14 @@ def put(into: dict[_K, _V], at: _K, key: str, value: _V, limit: int = 64) -> Non
 
 
 def add(into: list[_V], key: str, value: _V, limit: int) -> None:
-    """Keep a value that may come again, ``limit`` times at most."""
+    """Append a value; raises where there are ``limit`` values already."""
     if len(into) >= limit:
         raise malformed(key, f"more than {limit} of them")
     into.append(value)
 
 
 def matched(key: str, value: str, pattern: re.Pattern[str]) -> str:
-    """The value, which must be of that form as a whole."""
+    """The value, all of which must match the pattern."""
     if not pattern.fullmatch(value):
         raise malformed(key, f"{harmless(value)[:60]!r} is not of the form that it must have")
     return value
@@ -96,12 +95,12 @@ def chosen(key: str, value: str, choices: Iterable[_Choice]) -> _Choice:
 
 
 def number(key: str, value: str) -> int:
-    """A whole number without a sign."""
+    """An integer of 1 to 15 digits without a sign."""
     return int(matched(key, value, _NUMBER))
 
 
 def number_or_none(key: str, value: str) -> int | None:
-    """A number, or nothing where the host could not say."""
+    """An integer, or ``None`` for an empty value: unknown on the host."""
     return number(key, value) if value else None
 
 
@@ -111,17 +110,17 @@ def flag(key: str, value: str) -> bool:
 
 
 def flag_or_none(key: str, value: str) -> bool | None:
-    """``1`` or ``0``, or nothing where the host could not say."""
+    """``1`` or ``0``, or ``None`` for an empty value: unknown on the host."""
     return flag(key, value) if value else None
 
 
 def clean(value: str) -> str:
-    """A text for people, harmless and cut."""
+    """A text to be shown, sanitized and cut to ``TEXT_LIMIT``."""
     return harmless(value, TEXT_LIMIT)
 
 
 def words(key: str, value: str) -> tuple[str, ...]:
-    """Names with spaces between."""
+    """Names separated by spaces."""
     found = tuple(clean(word) for word in value.split(" ") if word)
     if len(found) > _WORDS_LIMIT:
         raise malformed(key, f"more than {_WORDS_LIMIT} of them")
@@ -129,7 +128,7 @@ def words(key: str, value: str) -> tuple[str, ...]:
 
 
 def path(key: str, value: str) -> str:
-    """An absolute path of printable characters: what is named here may be acted upon, so it is not altered."""
+    """An absolute path of printable characters; it is not sanitized, since it may be used on the host."""
     if not value.startswith("/") or len(value) > _PATH_LIMIT or not value.isprintable():
         raise malformed(key, f"{harmless(value)[:60]!r} is no path that can be handled")
     return value

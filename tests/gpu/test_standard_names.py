@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ionetctl.gpu import is_known, product, standard_name, with_mig
-from ionetctl.gpu.models import ALIASES, FOREIGN_SIZES, MODELS
+from ionetctl.gpu.model_table import ALIASES, FOREIGN_SIZES, MODELS
 from ionetctl.gpu.short_forms import known_products
 
 TABLE: Final = Path(__file__).parents[1] / "data" / "gpu_names.csv"

@@ -1,7 +1,7 @@
-"""What one field may hold: each check takes what was written and returns the value, or says why not.
+"""Checks of single fields: each takes the text that was written and returns the value, or raises ``FieldError``.
 
-Everything arrives as text, since YAML's own guesses (``NO``, ``010``, ``12:30``) are not to be trusted. A check never
-quotes what could be a secret. Knows no structure: which field has which check stands in ``schema``.
+All values are text, since YAML's own types (``NO``, ``010``, ``12:30``) cannot be relied on. A check never quotes what
+could be a secret. Which field has which check is in ``structure``.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 TEXT_MAX: Final = 4096
 _IN_BRACKETS = re.compile(r"\[[^\]]*:")
-"""An IPv6 address in brackets, which is no range."""
+"""An IPv6 address in brackets, which is not a range."""
 
 
 class FieldError(ValueError):
-    """Why a value cannot be had from what was written, and what to write instead."""
+    """What is wrong with a value as written, and a hint what to write instead."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -34,14 +34,14 @@ class FieldError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """A text with ranges, to be expanded in step with its host's name; ``check`` judges each expanded text."""
+    """A text with ranges, to be expanded in step with its host's name; ``check`` is applied to each expanded text."""
 
     text: str
     check: Callable[[str], object]
 
 
 def text(value: object) -> str:
-    """What was written, as long as it is one line of text."""
+    """The value, which must be one line of printable text."""
     if value is None:
         raise FieldError("has no value", "leave the key out, or give it a value")
     if not isinstance(value, str):
@@ -65,8 +65,8 @@ def matching(pattern: str, what: str, hint: str) -> Callable[[object], str]:
     return check
 
 
-def discreet(pattern: str, what: str) -> Callable[[object], str]:
-    """As ``matching``, for places in which people leave secrets: what was written is never quoted."""
+def matching_unquoted(pattern: str, what: str) -> Callable[[object], str]:
+    """As ``matching``, but never quotes the value: users may write a secret there by mistake."""
     matches = re.compile(pattern).fullmatch
 
     def check(value: object) -> str:
@@ -114,10 +114,10 @@ def amount(most: float) -> Callable[[object], float]:
 
 
 def folded(check: Callable[[object], object], *, strict: bool = False) -> Callable[[object], object]:
-    """``check``, or ``Folded`` where ranges stand in the text.
+    """``check``, or for a text with ranges ``Folded``.
 
-    With ``strict`` every bracket must be a range (or enclose an IPv6 address); otherwise brackets that are no
-    ranges are text like any other.
+    With ``strict`` every bracket must be a range (or enclose an IPv6 address); otherwise brackets that are not
+    ranges are plain text.
     """
 
     def check_folded(value: object) -> object:
@@ -180,10 +180,10 @@ driver_branch = matching(
     "write the branch as the distribution's packages name it, such as 550 or 550-server",
 )
 country_code = matching(r"[A-Za-z]{2}", "country", "write the two letters of ISO 3166, such as IS or NO")
-user = discreet(r"[A-Za-z0-9_][A-Za-z0-9._@+-]{0,63}", "a user name")
-environment_variable = discreet(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")
-keyring_entry = discreet(r"[^/\s]+/\S+", "service/user")
-vault_field = discreet(r"[^/#\s]+/[^#\s]+#[^#\s]+", "mount/path#field")
+user = matching_unquoted(r"[A-Za-z0-9_][A-Za-z0-9._@+-]{0,63}", "a user name")
+environment_variable = matching_unquoted(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")
+keyring_entry = matching_unquoted(r"[^/\s]+/\S+", "service/user")
+vault_field = matching_unquoted(r"[^/#\s]+/[^#\s]+#[^#\s]+", "mount/path#field")
 
 
 def node_pool(value: object) -> str:
@@ -206,7 +206,7 @@ def region_name(value: object) -> str:
 
 
 def host_region(value: object) -> str:
-    """The region that a host joins, or ``auto`` for the one that the survey will choose."""
+    """The region that a host joins, or ``auto`` where the survey chooses one."""
     return _region(value)
 
 

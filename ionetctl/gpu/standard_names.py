@@ -1,7 +1,7 @@
-"""From NVML's product names to standard names (``nvidia.rtx.4090.24gb``). Pure text.
+"""Converts NVML's product names to standard names (``nvidia.rtx.4090.24gb``). Pure.
 
-The memory part comes from the table of models, since ECC and firmware lower what the driver reads. What is not in the
-table keeps a readable name of its own, and says that it is not known.
+The memory size comes from the table of models, since ECC and firmware reduce what the driver reports. Products that are
+not in the table get a name made from their own, and are marked as unknown.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from ionetctl.gpu.models import ALIASES, FOREIGN_SIZES, MODELS
+from ionetctl.gpu.model_table import ALIASES, FOREIGN_SIZES, MODELS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ionetctl.gpu.models import Generation
+    from ionetctl.gpu.model_table import Generation
 
 _MIB_PER_GB: Final = 1024
 _LEAST_SHARE: Final = 0.85
-"""Of the size that was sold: ECC takes 1/16, firmware and rounding to GiB or 10⁹ bytes some more (B300: 0.93)."""
+"""Of the size as sold: ECC takes 1/16, firmware and rounding to GiB or 10⁹ bytes some more (B300: 0.93)."""
 _MOST_SHARE: Final = 1.05
 _WORDS_MAX: Final = 8
 _WORD_LENGTH_MAX: Final = 16
@@ -41,17 +41,17 @@ _NOISE: Final = frozenset(
         "hbm3e",
     ]
 )
-"""Words of product names that tell no model apart."""
+"""Words of product names that do not distinguish models."""
 _SAME: Final = {"sxm2": "sxm", "sxm3": "sxm", "sxm4": "sxm", "sxm5": "sxm", "sxm6": "sxm"}
 _MIG: Final = re.compile(r"\bmig[\s.]+(?P<profile>\S+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """A GPU as one can buy it, or a slice of one.
+    """A GPU model with its memory size, or a MIG device of one.
 
-    ``is_known``: the model stands in the table, and with this size where one is known. ``generation`` is known for every known model, whatever its size;
-    ``mig_profile`` is what NVML calls a slice (``1g.5gb``).
+    ``is_known``: the model is in the table, with this size where the size is known. ``generation`` is set for every
+    model of the table, whatever its size; ``mig_profile`` is NVML's name of a MIG profile (``1g.5gb``).
     """
 
     model: str
@@ -62,7 +62,7 @@ class Product:
 
     @property
     def standard_name(self) -> str:
-        """The name by which the product is counted: ``nvidia.<model>[.<n>gb][.mig.<profile>]``."""
+        """The standard name: ``nvidia.<model>[.<n>gb][.mig.<profile>]``."""
         whole = f"nvidia.{self.model}" + (f".{self.memory_gb}gb" if self.memory_gb else "")
         return with_mig(whole, self.mig_profile) if self.mig_profile else whole
 
@@ -70,16 +70,16 @@ class Product:
 def product(name: str, memory_mib: int | None = None) -> Product:
     """The product of an NVML name; never raises, whatever the name.
 
-    ``memory_mib`` is the driver's figure: it chooses among the sizes that the model was sold with, and stands by itself
-    where the model is unknown or the card was fitted with another size.
+    ``memory_mib`` is the size that the driver reports: it selects one of the sizes that the model was sold with, and is
+    used itself where the model is unknown or the card has a size that was never sold.
     """
     mig = _MIG.search(name)
-    words, told = told_apart(name[: mig.start()] if mig else name)
+    words, named_gb = model_words(name[: mig.start()] if mig else name)
     model = model_of(words)
-    told = FOREIGN_SIZES.get(model, {}).get(told or 0, told)
+    named_gb = FOREIGN_SIZES.get(model, {}).get(named_gb or 0, named_gb)
     known = MODELS.get(model)
     sizes = known.sizes_gb if known else ()
-    size = told or _size(sizes, memory_mib)
+    size = named_gb or _size(sizes, memory_mib)
     return Product(
         model=model,
         memory_gb=size,
@@ -95,18 +95,18 @@ def standard_name(name: str, memory_mib: int | None = None) -> str:
 
 
 def is_known(name: str, memory_mib: int | None = None) -> bool:
-    """Whether a product stands in the table, with this size."""
+    """Whether a product is in the table, with this size."""
     return product(name, memory_mib).is_known
 
 
 def with_mig(standard: str, profile: str) -> str:
-    """The standard name of a slice: ``nvidia.a100.pcie.40gb`` and ``1g.5gb`` to ``….mig.1g.5gb``, ``+me`` to ``.me``."""
+    """The standard name of a MIG device: ``nvidia.a100.pcie.40gb`` and ``1g.5gb`` to ``….mig.1g.5gb``, ``+me`` to ``.me``."""
     parts = re.findall(r"[a-z0-9]+", profile.lower())
     return ".".join([standard, "mig", *(part[:_WORD_LENGTH_MAX] for part in parts[:_WORDS_MAX])])
 
 
-def told_apart(text: str) -> tuple[list[str], int | None]:
-    """The words of a name that tell models apart, in lower case, and the size in GB that stands among them."""
+def model_words(text: str) -> tuple[list[str], int | None]:
+    """The words of a name that distinguish models, in lower case, and the memory size in GB in the name, if any."""
     spaced = re.sub(r"\bmax-?q\b", " maxq ", text.lower())
     spaced = re.sub(r"\b(rtx|gtx|gt)(\d)", r"\1 \2", spaced)
     spaced = re.sub(r"(\d)(ti|super)\b", r"\1 \2", spaced)
@@ -119,13 +119,13 @@ def told_apart(text: str) -> tuple[list[str], int | None]:
 
 
 def model_of(words: Sequence[str]) -> str:
-    """The model that the telling words of a name mean, as it stands in standard names."""
+    """The model for the words of ``model_words``, as in standard names."""
     model = ".".join(words) or "unknown"
     return ALIASES.get(model, model)
 
 
 def _size(sold_gb: Sequence[int], memory_mib: int | None) -> int | None:
-    """The size that was sold nearest to what the driver reads, else the reading itself."""
+    """The size as sold that is nearest to what the driver reports, else the reported size, in GB."""
     if not memory_mib or memory_mib < 0:
         return sold_gb[0] if len(sold_gb) == 1 else None
     read_gb = memory_mib / _MIB_PER_GB

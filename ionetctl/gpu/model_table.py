@@ -1,7 +1,7 @@
-"""NVIDIA's models from Pascal to Blackwell, each with the memory sizes it was sold with. A table, and nothing else.
+"""Table of NVIDIA's models from Pascal to Blackwell, each with the memory sizes that it was sold with.
 
-Models are written as they stand in standard names. Sizes are in GB as sold, by NVIDIA's product pages and data sheets;
-what board partners and tinkerers changed afterwards is not in here.
+Models are written as in standard names. Sizes are in GB as sold, from NVIDIA's product pages and data sheets; modified
+cards are not included.
 """
 
 from __future__ import annotations
@@ -321,7 +321,7 @@ ALIASES: Final[Mapping[str, str]] = {
     "titan.v.jhh.special": "titan.v.jhh",
     "titan.xp.collectors": "titan.xp",
 }
-"""What a product name makes of some models → the model. The driver names the SXM boards of Hopper without the word."""
+"""Model as it results from the product name → model. The driver's names of Hopper's SXM boards do not say SXM."""
 
 FOREIGN_SIZES: Final[Mapping[str, Mapping[int, int]]] = {"gh200": {120: 96, 480: 96}}
-"""Where a product name tells another memory's size, the CPU's: that size → the GPU's."""
+"""Products whose name has the size of the CPU's memory: that size → the GPU's size, in GB."""

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
-
 from ionetctl.core import events
 from ionetctl.core.errors import ExitCode
 from ionetctl.core.model.names import HostName
-from ionetctl.core.model.outcome import Finding, Outcome, Problem, Result, Severity
+from ionetctl.core.model.outcome import Finding, Outcome, Result, Severity
 from ionetctl.summary.rollout_summary import (
-    MAX_WARNINGS,
     Failure,
-    Sight,
     Summary,
-    SummaryFold,
-    decide_exit_code,
-    summarize,
+    SurveySummary,
 )
+from ionetctl.summary.summary_fold import MAX_WARNINGS, SummaryFold, summarize
 from tests.support import streams
-from tests.support.streams import FOREIGN_KEY, GPU_MISSING, TIMEOUT, UNCONFIRMED, Rollout, Stream
+from tests.support.streams import GPU_MISSING, TIMEOUT, UNCONFIRMED, Rollout, Stream
 
 
 def without_end(rollout: Rollout) -> Summary:
@@ -83,7 +78,7 @@ def test_no_events_make_an_empty_summary() -> None:
     assert summarize([]) == Summary(exit_code=ExitCode.OK)
 
 
-def test_unheard_hosts_are_skipped() -> None:
+def test_hosts_without_outcome_are_skipped() -> None:
     """A host that the rollout never came to is in the summary as skipped."""
     stream = Rollout(hosts=3).play()[:1]
     assert [outcome.result for outcome in summarize(stream).outcomes] == [Result.SKIPPED] * 3
@@ -104,49 +99,8 @@ def test_error_and_exit_code_can_be_given() -> None:
     assert (summary.error, summary.exit_code) == (failure, ExitCode.UNVERIFIED)
 
 
-@pytest.mark.parametrize(
-    ("problems", "stop", "changes", "expected"),
-    [
-        ([], None, False, ExitCode.OK),
-        ([], None, True, ExitCode.CHANGES),
-        ([TIMEOUT], None, True, ExitCode.UNREACHABLE),
-        ([TIMEOUT, UNCONFIRMED], None, False, ExitCode.UNVERIFIED),
-        ([UNCONFIRMED, GPU_MISSING], None, False, ExitCode.FAILED),
-        ([GPU_MISSING], "too_many_failures", False, ExitCode.STOPPED),
-        ([GPU_MISSING, FOREIGN_KEY], "too_many_failures", False, ExitCode.TRUST),
-        ([GPU_MISSING], "something_new", False, ExitCode.STOPPED),
-        ([UNCONFIRMED], "canary_unverified", False, ExitCode.UNVERIFIED),
-        ([FOREIGN_KEY], "interrupted", False, ExitCode.INTERRUPTED),
-        ([], "terminated", False, ExitCode.TERMINATED),
-        ([], "hangup", False, ExitCode.HANGUP),
-        ([], "declined", False, ExitCode.USAGE),
-    ],
-)
-def test_exit_code_is_the_worst_one(
-    problems: list[Problem], stop: str | None, *, changes: bool, expected: ExitCode
-) -> None:
-    """The order is the contract's: 6, 10, 7, 5, 8, 4, then 9 for a check; a signal outranks them all."""
-    outcomes = [streams.outcome(streams.entry(0), Result.FAILED, problem) for problem in problems]
-    assert decide_exit_code(outcomes, stop, has_planned_changes=changes) == expected
-
-
-@pytest.mark.parametrize(
-    ("result", "expected"),
-    [
-        (Result.FAILED, ExitCode.FAILED),
-        (Result.UNREACHABLE, ExitCode.UNREACHABLE),
-        (Result.UNVERIFIED, ExitCode.UNVERIFIED),
-        (Result.SKIPPED, ExitCode.OK),
-    ],
-)
-def test_failure_without_a_reason_is_no_success(result: Result, expected: ExitCode) -> None:
-    """A host that did not make it earns its code even where nobody said why."""
-    outcome = streams.outcome(streams.entry(0), result)
-    assert decide_exit_code([outcome], None, has_planned_changes=False) == expected
-
-
 def test_recorded_exit_code_stands() -> None:
-    """The rollout's own last word is not second-guessed."""
+    """The exit code of the last event is used as it is."""
     assert summarize(Rollout(hosts=2, exit_code=130).play()).exit_code == ExitCode.INTERRUPTED
 
 
@@ -157,11 +111,11 @@ def test_unfinished_rollout_earns_what_its_hosts_do() -> None:
 
 
 def test_unfinished_check_with_changes_earns_nine() -> None:
-    """A check's plans count where its last word is missing."""
+    """A check's plans count where its last event is missing."""
     assert without_end(Rollout(hosts=2, is_check=True)).exit_code == ExitCode.CHANGES
 
 
-def test_stop_is_told() -> None:
+def test_stop_is_reported() -> None:
     """What ended a rollout early is in the summary."""
     stop = events.RolloutStopped(code="too_many_failures", message="3 of 5 failed")
     summary = without_end(Rollout(hosts=2, stop=stop))
@@ -303,15 +257,19 @@ def test_findings_of_host_and_fleet_stand_together() -> None:
     )
     summary = summarize([say(seen), say(events.HostJudged(host=HostName("g1"), findings=(of_fleet,)))])
     gpus = ("nvidia.rtx.4090.24gb",)
-    assert summary.sights == {"g1": Sight("a01", (own, of_fleet), "debian", "x86_64", gpus, "550.54.15", 1)}
+    assert summary.surveys == {
+        "g1": SurveySummary("a01", (own, of_fleet), "debian", "x86_64", gpus, "550.54.15", 1)
+    }
 
 
-def test_a_host_that_nobody_looked_at_has_a_rack_and_no_sight() -> None:
+def test_host_that_was_not_surveyed_has_its_rack_alone() -> None:
     """What the inventory says of it is all there is."""
     summary = summarize(Rollout(hosts=1).play()[:1])
-    assert [(sight.rack, sight.os, sight.findings) for sight in summary.sights.values()] == [("a01", "", ())]
+    assert [(survey.rack, survey.os, survey.findings) for survey in summary.surveys.values()] == [
+        ("a01", "", ())
+    ]
 
 
 def test_findings_of_no_host_are_passed_over() -> None:
     """An event without a host says nothing of any."""
-    assert summarize([Stream().say(events.HostJudged(findings=()))]).sights == {}
+    assert summarize([Stream().say(events.HostJudged(findings=()))]).surveys == {}

@@ -1,7 +1,7 @@
-"""The inventory's format, once: its structure as types that pydantic checks, and the JSON Schema made from them.
+"""The structure of an inventory, as types that pydantic validates, and the JSON Schema made from them.
 
-The docstrings below the fields are what editors show. Structure only: what one field may hold stands in ``fields``
-and ``endpoints``, what fields mean together in ``regions`` and ``resolve``.
+Editors show the docstrings below the fields. Single fields are checked in ``field_checks`` and ``endpoints``; ``regions``,
+``merge`` and ``consistency`` go on from here.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing_extensions import TypedDict
 from ionetctl.core.model.host import Become
 from ionetctl.core.model.inventory import Introduction, Naming
 from ionetctl.core.model.outcome import Severity
-from ionetctl.inventory.schema import endpoints, fields
-from ionetctl.inventory.schema.fields import FieldError, Folded
-from ionetctl.inventory.schema.types import (
+from ionetctl.inventory.schema import endpoints, field_checks
+from ionetctl.inventory.schema.field_checks import FieldError, Folded
+from ionetctl.inventory.schema.field_types import (
     NOT_EMPTY,
     STRICT,
     ApiUrl,
@@ -38,7 +38,7 @@ from ionetctl.inventory.schema.types import (
     whole,
 )
 
-Flag = Annotated[bool, Leaf(fields.flag, {"type": "boolean"})]
+Flag = Annotated[bool, Leaf(field_checks.flag, {"type": "boolean"})]
 
 # --- a host's fields -------------------------------------------------------------------------------------------------
 
@@ -47,7 +47,7 @@ Flag = Annotated[bool, Leaf(fields.flag, {"type": "boolean"})]
 class SshFields(TypedDict, total=False):
     """How hosts are reached; what is left out is for ~/.ssh/config to say."""
 
-    user: Annotated[str, Leaf(fields.user)]
+    user: Annotated[str, Leaf(field_checks.user)]
     """Whom to log in as."""
     port: Port
     """The SSH port; may be a range in step with the host's name."""
@@ -82,7 +82,7 @@ class SshFields(TypedDict, total=False):
 class GpuFields(TypedDict, total=False):
     """What GPUs a host was promised to have; left out means unknown."""
 
-    model: Annotated[str, Leaf(fields.gpu_model)]
+    model: Annotated[str, Leaf(field_checks.gpu_model)]
     """A short form such as rtx-4090 or h100-80gb, which fits every card of that kind."""
     count: Annotated[int, whole(0, 128)]
     """How many; 0 says that there is none."""
@@ -94,7 +94,7 @@ class ExpectFields(TypedDict, total=False):
 
     cpu_cores: Annotated[int, whole(1, 4096)]
     """Logical CPU cores."""
-    memory_gib: Annotated[float, Leaf(fields.amount(65536), {"type": "number", "exclusiveMinimum": 0})]
+    memory_gib: Annotated[float, Leaf(field_checks.amount(65536), {"type": "number", "exclusiveMinimum": 0})]
     """Memory in GiB."""
 
 
@@ -108,7 +108,7 @@ class ReserveFields(TypedDict, total=False):
     """Memory in MiB."""
     disk_mib: Annotated[int, whole(0, 1 << 30)]
     """Disk in MiB."""
-    gpus: tuple[Annotated[str, Leaf(fields.reserved_gpu)], ...]
+    gpus: tuple[Annotated[str, Leaf(field_checks.reserved_gpu)], ...]
     """GPUs by UUID (GPU-…) or index."""
 
 
@@ -116,7 +116,7 @@ class ReserveFields(TypedDict, total=False):
 class LocationFields(TypedDict, total=False):
     """Where a host stands."""
 
-    country: Annotated[str, Leaf(fields.country)]
+    country: Annotated[str, Leaf(field_checks.country)]
     """Two letters of ISO 3166."""
     city: Text
     """The city's name."""
@@ -150,7 +150,7 @@ class PrepareFields(TypedDict, total=False):
     """Install the NVIDIA container toolkit and enter its runtime into Docker's configuration."""
     cni: Flag
     """Install the CNI reference plugins."""
-    driver: Annotated[str, Leaf(fields.driver_branch)]
+    driver: Annotated[str, Leaf(field_checks.driver_branch)]
     """Install the NVIDIA driver of this branch, such as 550."""
     modules: Flag
     """Load bridge, br_netfilter and overlay, now and at every boot."""
@@ -174,7 +174,7 @@ class PlacementFields(TypedDict, total=False):
 
     regions: Annotated[tuple[Region, ...], NOT_EMPTY]
     """The regions that may be chosen; all of the inventory's when left out."""
-    max_rtt_ms: Annotated[float, Leaf(fields.amount(10_000), {"type": "number", "exclusiveMinimum": 0})]
+    max_rtt_ms: Annotated[float, Leaf(field_checks.amount(10_000), {"type": "number", "exclusiveMinimum": 0})]
     """The longest round trip to a region's servers, in milliseconds."""
 
 
@@ -186,19 +186,20 @@ class HostFields(TypedDict, total=False):
     """The Nomad region that the host joins: one of regions, or auto for the nearest that has room."""
     datacenter: Datacenter
     """The Nomad datacenter."""
-    rack: Annotated[str | Folded, Leaf(fields.folded(fields.word, strict=True))]
+    rack: Annotated[str | Folded, Leaf(field_checks.folded(field_checks.word, strict=True))]
     """The rack; may be a range in step with the host's name."""
-    node_pool: Annotated[str, Leaf(fields.node_pool)]
+    node_pool: Annotated[str, Leaf(field_checks.node_pool)]
     """The Nomad node pool; default when left out."""
     node_class: Word
     """The Nomad node class."""
-    tags: tuple[Annotated[str, Leaf(fields.tag)], ...]
+    tags: tuple[Annotated[str, Leaf(field_checks.tag)], ...]
     """Words to select jobs by."""
     meta: dict[
-        Annotated[str, Leaf(fields.meta_key)], Annotated[str | Folded, Leaf(fields.folded(fields.text))]
+        Annotated[str, Leaf(field_checks.meta_key)],
+        Annotated[str | Folded, Leaf(field_checks.folded(field_checks.text))],
     ]
     """Client meta, text by text; values may be ranges in step with the host's name."""
-    checks: dict[Annotated[str, Leaf(fields.check_code)], CheckFields]
+    checks: dict[Annotated[str, Leaf(field_checks.check_code)], CheckFields]
     """Checks to be waived, lowered or raised, by code; each with a reason."""
     prepare: PrepareFields
     placement: PlacementFields
@@ -214,9 +215,9 @@ class HostFields(TypedDict, total=False):
 class HostEntry(HostFields, total=False):
     """A host, or as many as its name's ranges stand for."""
 
-    name: Required[Annotated[str | Folded, Leaf(fields.folded(fields.host_name, strict=True))]]
+    name: Required[Annotated[str | Folded, Leaf(field_checks.folded(field_checks.host_name, strict=True))]]
     """The name of the node; may have ranges."""
-    address: Annotated[str | Folded, Leaf(fields.folded(endpoints.address, strict=True))]
+    address: Annotated[str | Folded, Leaf(field_checks.folded(endpoints.address, strict=True))]
     """IP address or DNS name, the name when left out; may have ranges, in step with the name's."""
 
 
@@ -252,7 +253,7 @@ class PairFields(TypedDict):
 class IssuerFields(PairFields):
     """The region's CA, or an intermediate of it."""
 
-    validity: NotRequired[Annotated[int, Leaf(fields.days, {"type": "string", "pattern": "^[0-9]+d$"})]]
+    validity: NotRequired[Annotated[int, Leaf(field_checks.days, {"type": "string", "pattern": "^[0-9]+d$"})]]
     """How long a node's certificate lives, such as 1825d (the default); never beyond the CA's own life."""
 
 
@@ -264,7 +265,7 @@ class TlsFields(TypedDict, total=False):
     """The CA certificates that the region's servers and API are checked against."""
     client: PairFields
     """Our own certificate for the API."""
-    server_name: Annotated[str, Leaf(fields.host_name)]
+    server_name: Annotated[str, Leaf(field_checks.host_name)]
     """What the API's certificate must bear; server.<region>.nomad when left out."""
     issuer: IssuerFields
     """The CA by which a certificate is issued for each node."""
@@ -302,9 +303,9 @@ class RegionFields(TypedDict, total=False):
 class NomadFields(TypedDict, total=False):
     """Which releases the hosts get."""
 
-    version: Required[Annotated[str, Leaf(fields.release)]]
+    version: Required[Annotated[str, Leaf(field_checks.release)]]
     """The Nomad release."""
-    device_plugin_version: Required[Annotated[str, Leaf(fields.release)]]
+    device_plugin_version: Required[Annotated[str, Leaf(field_checks.release)]]
     """The release of nomad-device-nvidia."""
     mirror: Annotated[str, Leaf(endpoints.mirror, in_directory=True)]
     """A directory or https URL laid out as releases.hashicorp.com; that site when left out."""
@@ -314,7 +315,7 @@ class NomadFields(TypedDict, total=False):
 class InventoryFields(TypedDict, total=False):
     """An inventory of ionetctl: a site's hosts and the Nomad regions that they join."""
 
-    version: Required[Annotated[Literal[1], Leaf(fields.version_one, {"const": 1})]]
+    version: Required[Annotated[Literal[1], Leaf(field_checks.version_one, {"const": 1})]]
     """The version of this format."""
     datacenter: Datacenter
     """The Nomad datacenter of all hosts, unless one says otherwise."""
@@ -323,7 +324,7 @@ class InventoryFields(TypedDict, total=False):
     regions: Required[Annotated[dict[Region, RegionFields], NOT_EMPTY]]
     nomad: Required[NomadFields]
     defaults: HostFields
-    groups: dict[Annotated[str, Leaf(fields.group_name)], GroupFields]
+    groups: dict[Annotated[str, Leaf(field_checks.group_name)], GroupFields]
     """Hosts by group; what a group says holds for its hosts."""
     hosts: tuple[Entry, ...]
     """Hosts without a group."""
@@ -334,12 +335,12 @@ WHOLE: Final = TypeAdapter(InventoryFields)
 
 @cache
 def entry() -> TypeAdapter[HostEntry]:
-    """What checks a single host's entry, for inventories that do not hold as a whole."""
+    """The validator of a single host's entry, for inventories that are invalid as a whole."""
     return TypeAdapter(Entry)
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of an inventory, for editors: it accepts all that we do, and some more."""
+    """The JSON Schema (draft 2020-12) of an inventory, for editors: it accepts every valid inventory, and some invalid ones."""
     schema = WHOLE.json_schema()
     definitions = schema["$defs"]
     for heir, origin in (

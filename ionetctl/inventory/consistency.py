@@ -1,0 +1,99 @@
+"""Checks of an inventory across its parts: names that repeat, regions that are not described or too small. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from ionetctl.core.model.host import AUTO_REGION
+from ionetctl.inventory.schema import field_checks
+from ionetctl.inventory.schema.field_checks import FieldError
+from ionetctl.inventory.validation_errors import problem_at
+from ionetctl.inventory.yaml.problems import Problem, did_you_mean, quoted
+from ionetctl.inventory.yaml.tree import MarkedList, MarkedMapping
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from ionetctl.core.model.host import Host
+    from ionetctl.core.model.inventory import RegionSettings
+    from ionetctl.core.model.names import RegionName
+    from ionetctl.inventory.yaml.tree import Document, Loc, Node
+
+
+def repeated_names(named: Iterable[tuple[str, Loc]], document: Document) -> Iterator[Problem]:
+    """A problem for each name that another host has, upper and lower case being the same."""
+    first: dict[str, Loc] = {}
+    for name, loc in named:
+        other = first.setdefault(name.casefold(), loc)
+        if other is not loc:
+            place, _ = document.locate((*other, "name"))
+            message = f"{quoted(name)} is also the name of the host at {place}"
+            yield problem_at(document, (*loc, "name"), message, "a name is a node's, and stands once")
+
+
+def overfull_regions(
+    hosts: Sequence[Host], regions: Mapping[RegionName, RegionSettings], document: Document
+) -> Iterator[Problem]:
+    """A problem for each region whose capacity is less than the number of hosts that name it."""
+    for name, count in Counter(host.region for host in hosts).items():
+        if name in regions and count > (capacity := regions[name].capacity):
+            message = f"{count:,} hosts are to join {name}, which carries {capacity:,}"
+            yield problem_at(document, ("regions", name, "capacity"), message)
+
+
+def unknown_regions(document: Document) -> Iterator[Problem]:
+    """A problem for each region that hosts, groups or defaults name and the inventory does not describe."""
+    known = [name for name, _ in _named(document.root.get("regions"))]
+    for loc, node in _statements(document.root) if known else ():
+        for where, region in _regions_named(node):
+            if region not in known and _is_region(region):
+                hint = did_you_mean(region, known) or f"described here: {', '.join(known)}"
+                yield problem_at(document, (*loc, *where), f"{quoted(region)} is none of the regions", hint)
+
+
+def _regions_named(node: MarkedMapping) -> Iterator[tuple[Loc, str]]:
+    """Every region that a statement names, with its path."""
+    region, placement = node.get("region"), node.get("placement")
+    if isinstance(region, str) and region != AUTO_REGION:
+        yield ("region",), region
+    listed = placement.get("regions") if isinstance(placement, MarkedMapping) else None
+    for index, name in enumerate(listed if isinstance(listed, MarkedList) else ()):
+        if isinstance(name, str):
+            yield ("placement", "regions", index), name
+
+
+def _is_region(name: str) -> bool:
+    try:
+        field_checks.region_name(name)
+    except FieldError:
+        return False
+    return True
+
+
+def _statements(root: MarkedMapping) -> Iterator[tuple[Loc, MarkedMapping]]:
+    """Every mapping with fields of hosts: defaults, groups and entries, whether or not they are valid otherwise."""
+    for loc, node in (
+        (("defaults",), root.get("defaults")),
+        *((("groups", name), group) for name, group in _named(root.get("groups"))),
+        *entries(root),
+    ):
+        if isinstance(node, MarkedMapping):
+            yield loc, node
+
+
+def entries(root: MarkedMapping) -> Iterator[tuple[Loc, Node]]:
+    """Every host's entry in the tree, groups first, as in ``merge_hosts``."""
+    for name, group in _named(root.get("groups")):
+        if isinstance(group, MarkedMapping):
+            yield from _listed(("groups", name, "hosts"), group.get("hosts"))
+    yield from _listed(("hosts",), root.get("hosts"))
+
+
+def _named(node: Node) -> Iterable[tuple[str, Node]]:
+    return node.items() if isinstance(node, MarkedMapping) else ()
+
+
+def _listed(loc: Loc, node: Node) -> Iterator[tuple[Loc, Node]]:
+    items = node if isinstance(node, MarkedList) else ()
+    yield from (((*loc, index), item) for index, item in enumerate(items))

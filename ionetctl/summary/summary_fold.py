@@ -1,0 +1,225 @@
+"""Builds a rollout's summary from its events, live or replayed from a journal.
+
+Its memory grows with the number of hosts, never with the number of events.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from ionetctl.core.errors import ExitCode
+from ionetctl.core.events import (
+    Envelope,
+    HostEntry,
+    HostFinished,
+    HostJudged,
+    HostPlaced,
+    HostPlanned,
+    HostSurveyed,
+    RolloutFinished,
+    RolloutResumed,
+    RolloutStarted,
+    RolloutStopped,
+    StepStarted,
+    Warned,
+)
+from ionetctl.core.model.outcome import Finding, Outcome, Result
+from ionetctl.summary.exit_code import decide_exit_code
+from ionetctl.summary.grouping import group_findings
+from ionetctl.summary.rollout_summary import Failure, PlacementGroup, PlanGroup, Summary, SurveySummary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from ionetctl.core.model.names import HostName, RegionName
+
+MAX_WARNINGS: Final = 100
+"""The most distinct warnings that are kept; a host can cause any number of them."""
+
+
+def summarize(envelopes: Iterable[Envelope]) -> Summary:
+    """The summary of all events of a rollout, such as those of a journal."""
+    fold = SummaryFold()
+    for envelope in envelopes:
+        fold.take(envelope)
+    return fold.summary()
+
+
+class SummaryFold:
+    """Takes events one by one; ``summary`` may be asked for at any time."""
+
+    def __init__(self) -> None:
+        self._started: RolloutStarted | None = None
+        self._entries: dict[HostName, HostEntry] = {}
+        self._outcomes: dict[HostName, Outcome] = {}
+        self._plans = _Plans()
+        self._surveys = _Surveys()
+        self._warnings: dict[tuple[str, str], Warned] = {}
+        self._warnings_dropped = 0
+        self._stop: RolloutStopped | None = None
+        self._finished: RolloutFinished | None = None
+        self._first_time: str | None = None
+        self._last_time: str | None = None
+
+    def take(self, envelope: Envelope) -> None:
+        """Take one event into account."""
+        self._first_time = self._first_time or envelope.time
+        self._last_time = envelope.time
+        match envelope.event:
+            case RolloutStarted() as event:
+                self._started = event
+                self._entries = {entry.name: entry for entry in event.hosts}
+            case RolloutResumed():
+                self._stop = self._finished = None
+            case StepStarted(host=str() as host):
+                # The host is being worked on again: its outcome is from before the rollout was resumed.
+                self._outcomes.pop(host, None)
+            case HostSurveyed() | HostJudged() as event:
+                self._surveys.put(event)
+            case (HostPlaced(host=str() as host) | HostPlanned(host=str() as host)) as event:
+                self._plans.put(host, event)
+            case HostFinished() as event:
+                self._outcomes[event.outcome.host] = event.outcome
+            case Warned() as event:
+                self._warn(event)
+            case RolloutStopped() as event:
+                self._stop = event
+            case RolloutFinished() as event:
+                self._finished = event
+            case _:
+                pass
+
+    def summary(self, error: Failure | None = None, exit_code: ExitCode | None = None) -> Summary:
+        """The summary so far; ``error`` and ``exit_code`` are those of a command that could not go on."""
+        outcomes = self._all_outcomes()
+        surveys = self._surveys.by_host(self._entries)
+        started = self._started
+        return Summary(
+            exit_code=self._exit_code(outcomes) if exit_code is None else exit_code,
+            rollout=started.rollout if started else None,
+            inventory=started.inventory if started else "",
+            owner=started.owner if started else "",
+            is_check=bool(started and started.is_check),
+            is_finished=self._finished is not None,
+            started_at=self._first_time,
+            duration_s=self._duration_s(),
+            outcomes=outcomes,
+            placements=self._plans.placements(),
+            plans=self._plans.groups(),
+            findings=group_findings({host: survey.findings for host, survey in surveys.items()}),
+            surveys=surveys,
+            warnings=tuple(self._warnings.values()),
+            warnings_dropped=self._warnings_dropped,
+            stopped=Failure(self._stop.code, self._stop.message) if self._stop else None,
+            error=error,
+        )
+
+    def _warn(self, event: Warned) -> None:
+        key = (event.code, event.message)
+        if key in self._warnings or len(self._warnings) < MAX_WARNINGS:
+            self._warnings[key] = event
+        else:
+            self._warnings_dropped += 1
+
+    def _all_outcomes(self) -> tuple[Outcome, ...]:
+        listed = tuple(self._outcomes.get(name) or _skipped(entry) for name, entry in self._entries.items())
+        return listed + tuple(found for name, found in self._outcomes.items() if name not in self._entries)
+
+    def _exit_code(self, outcomes: tuple[Outcome, ...]) -> ExitCode:
+        if self._finished is not None:
+            return ExitCode(self._finished.exit_code)
+        is_check = bool(self._started and self._started.is_check)
+        return decide_exit_code(
+            outcomes,
+            self._stop.code if self._stop else None,
+            has_planned_changes=is_check and self._plans.has_changes,
+        )
+
+    def _duration_s(self) -> float:
+        if self._first_time is None or self._last_time is None:
+            return 0.0
+        length = datetime.fromisoformat(self._last_time) - datetime.fromisoformat(self._first_time)
+        return max(0.0, length.total_seconds())
+
+
+class _Surveys:
+    """What the latest survey and the fleet checks found on each host."""
+
+    def __init__(self) -> None:
+        self._surveyed: dict[HostName, HostSurveyed] = {}
+        self._judged: dict[HostName, tuple[Finding, ...]] = {}
+
+    def put(self, event: HostSurveyed | HostJudged) -> None:
+        if event.host is None:
+            return
+        if isinstance(event, HostSurveyed):
+            self._surveyed[event.host] = event
+        else:
+            self._judged[event.host] = event.findings
+
+    def by_host(self, entries: Mapping[HostName, HostEntry]) -> dict[HostName, SurveySummary]:
+        names = dict.fromkeys((*entries, *self._surveyed, *self._judged))
+        return {name: self._survey(name, entries.get(name)) for name in names}
+
+    def _survey(self, name: HostName, entry: HostEntry | None) -> SurveySummary:
+        judged, seen = self._judged.get(name, ()), self._surveyed.get(name)
+        if seen is None:
+            return SurveySummary(entry.rack if entry else None, judged)
+        return SurveySummary(
+            entry.rack if entry else seen.rack,
+            (*seen.findings, *judged),
+            seen.os,
+            seen.architecture,
+            seen.gpus,
+            seen.driver_version,
+            seen.gpus_seen,
+        )
+
+
+class _Plans:
+    """Each host's latest plan and placement; equal ones are grouped."""
+
+    def __init__(self) -> None:
+        self._placed: dict[HostName, HostPlaced] = {}
+        self._keys: dict[HostName, tuple[tuple[str, str], ...]] = {}
+        self._first: dict[tuple[tuple[str, str], ...], HostPlanned] = {}
+
+    @property
+    def has_changes(self) -> bool:
+        return any(self._keys.values())
+
+    def put(self, host: HostName, plan: HostPlanned | HostPlaced) -> None:
+        if isinstance(plan, HostPlaced):
+            self._placed[host] = plan
+            return
+        key = tuple((change.action.value, change.path) for change in plan.changes)
+        self._keys[host] = key
+        self._first.setdefault(key, plan)
+
+    def placements(self) -> tuple[PlacementGroup, ...]:
+        hosts: dict[RegionName, list[HostName]] = {}
+        for host, placed in self._placed.items():
+            hosts.setdefault(placed.region, []).append(host)
+        return tuple(
+            PlacementGroup(region, tuple(names), self._placed[names[0]].reasons)
+            for region, names in hosts.items()
+        )
+
+    def groups(self) -> tuple[PlanGroup, ...]:
+        hosts: dict[tuple[tuple[str, str], ...], list[HostName]] = {}
+        for host, key in self._keys.items():
+            hosts.setdefault(key, []).append(host)
+        firsts = ((self._first[key], tuple(names)) for key, names in hosts.items())
+        return tuple(PlanGroup(first.changes, names, first.diffs) for first, names in firsts)
+
+
+def _skipped(entry: HostEntry) -> Outcome:
+    return Outcome(
+        host=entry.name,
+        address=entry.address,
+        region=entry.region,
+        datacenter=entry.datacenter,
+        result=Result.SKIPPED,
+        gpus_expected=entry.gpus_expected,
+    )
