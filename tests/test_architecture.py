@@ -7,6 +7,7 @@ of the folders, ``OWNERS`` who alone may use a foreign library.
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections import defaultdict
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from typing import Final
 
 import asyncssh
 import pytest
+
+from tests.structure import arrows, levels, rooms
 
 PACKAGE: Final = Path(__file__).parents[1] / "ionetctl"
 
@@ -180,6 +183,22 @@ def test_names_of_modules_stand_for_one_thing() -> None:
             found[path.stem].add(str(path.parent.relative_to(PACKAGE)))
     shared = {stem: " ".join(sorted(places)) for stem, places in sorted(found.items()) if len(places) > 1}
     assert shared == SHARED_STEMS
+
+
+def test_contributing_lists_every_module() -> None:
+    """The table of folders is whole, and names nothing that is gone."""
+    text = (PACKAGE.parent / "CONTRIBUTING.md").read_text()
+    rows = re.findall(r"^\| `([a-z_/]+)/` \| [^|]+ \| ([^|]*) \|$", text, re.MULTILINE)
+    listed = {f"{folder}/{stem}" for folder, stems in rows for stem in re.findall(r"`(\w+)`", stems)}
+    modules = {str(path.relative_to(PACKAGE).with_suffix("")) for path in PACKAGE.glob("*/**/*.py")}
+    expected = {name for name in modules if not name.endswith("/__init__") and "standins" not in name}
+    assert listed == expected
+
+
+def test_structure_stays_simple() -> None:
+    """Few rooms, few levels, few arrows: what grows beyond these is looked at again."""
+    used = rooms()
+    assert (len(used) <= 28, levels(used) <= 9, arrows(used) <= 90) == (True, True, True)
 
 
 @pytest.mark.parametrize("source", sources(), ids=lambda source: source.name)

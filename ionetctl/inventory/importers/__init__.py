@@ -1,1 +1,0 @@
-"""Converts inventories of other tools."""
