@@ -1,12 +1,16 @@
 # Everything runs in .venv, which is made on first use; nothing but Python 3.11+ and make is expected.
+# What else tests need is installed where that may be done (tests/programs.sh); a test without its program is skipped.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 WORKERS ?= 2
+PYTEST := $(BIN)/pytest --quiet --numprocesses $(WORKERS) --dist loadfile
+# Tests that start processes, servers or a rehearsal, or read many documents: minutes, where all others take seconds.
+SLOW := $(addprefix tests/,cli e2e goldens/test_records.py history lab nomad rehearsal remote ssh)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types shell unit e2e bench lab docs clean
+.PHONY: help demo test quick lint unit e2e bench lab docs hooks clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' Makefile
@@ -26,20 +30,26 @@ $(VENV)/.develop: $(VENV)/.runtime
 demo: $(VENV)/.runtime ## enrol a rehearsal fleet on loopback, without root
 	$(BIN)/ionetctl demo
 
+$(VENV)/.programs: tests/programs.sh | $(VENV)/.develop
+	@if sh tests/programs.sh; then touch $@; fi
+
 test: lint unit ## all checks; what cannot run here is named at the end
+
+quick: lint ## lint, types and the pure tests, in under two minutes
+	$(PYTEST) $(addprefix --ignore ,$(SLOW))
 
 lint: $(VENV)/.develop ## ruff, mypy, shellcheck
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
-	$(BIN)/shellcheck --shell=sh ionetctl/remote/*.sh .ci/run
+	$(BIN)/shellcheck --shell=sh ionetctl/remote/*.sh tests/programs.sh .ci/run
 
-unit: $(VENV)/.develop
-	$(BIN)/pytest --quiet --numprocesses $(WORKERS) --dist loadfile --ignore tests/e2e --cov --cov-report=
+unit: $(VENV)/.develop $(VENV)/.programs
+	$(PYTEST) --ignore tests/e2e --cov --cov-report=
 	$(BIN)/pytest --quiet tests/e2e
 	@$(BIN)/coverage report --include '$(shell cat tests/pure_core.txt | paste -sd, -)' --fail-under 100
 
-e2e: $(VENV)/.develop ## real systemd hosts with OpenSSH (root on Debian; a real Nomad where one is on PATH)
+e2e: $(VENV)/.develop $(VENV)/.programs ## real systemd hosts with OpenSSH (root on Debian; a real Nomad where one is on PATH)
 	$(BIN)/pytest tests/e2e -ra --verbose
 
 bench: $(VENV)/.develop ## speed and memory, as ratios against a floor in the same run
@@ -50,6 +60,9 @@ lab: $(VENV)/.runtime ## a rehearsal fleet that stays up until Ctrl-C
 
 docs: $(VENV)/.develop ## the pages that are made from the source
 	$(BIN)/python -m tests.checks.page
+
+hooks: $(VENV)/.develop ## have git run make quick before each commit
+	$(BIN)/pre-commit install
 
 clean: ## remove what make made
 	rm -rf $(VENV) .lab .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

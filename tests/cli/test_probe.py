@@ -8,7 +8,8 @@ import pytest
 
 from ionetctl.app.local_probe import probe_here
 from ionetctl.core.errors import HostFailedError
-from tests.nvml.library import build_nvml, has_compiler
+from tests.nvml.library import build_nvml
+from tests.support.programs import needs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,8 +23,7 @@ CARD = "GPU-1\tNVIDIA GeForce RTX 4090\t00000000:01:00.0\t24564\n"
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a driver's library."""
-    if not has_compiler():
-        pytest.skip("there is no C compiler")
+    needs("cc")
     return build_nvml(tmp_path_factory.mktemp("driver")).parent
 
 

@@ -23,6 +23,7 @@ from ionetctl.credentials.certificates import NAME_LIMIT, display_name, dns_name
 from ionetctl.credentials.pki import check_client_pair, open_issuer
 from tests.support import pki
 from tests.support.clock import ManualClock
+from tests.support.programs import needs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -139,6 +140,7 @@ def test_certificate_bears_what_nomad_asks_of_a_client(site: Site) -> None:
 )
 def test_openssl_accepts_what_is_issued(site: Site, key: pki.Key) -> None:
     """OpenSSL's own judgement, as client and as server, whatever key the CA has."""
+    needs("openssl")
     root = pki.root(key=key)
     chain_pem = site.issuer(root).issue(HOST).chain_pem
     (site.directory / "leaf.pem").write_bytes(chain_pem)

@@ -10,6 +10,7 @@ from tests.e2e.base_root import base_root, why_unavailable
 from tests.e2e.machines import GATEWAY, Fleet
 from tests.e2e.real_region import Address, RealRegion, device_plugin_binary, nomad_binary
 from tests.nvml.library import build_nvml
+from tests.support.programs import needs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,7 +70,5 @@ def real_region(
 @pytest.fixture(scope="session")
 def nvml_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The stand-in for ``libnvidia-ml.so.1``."""
-    try:
-        return build_nvml(tmp_path_factory.mktemp("nvml"))
-    except RuntimeError as error:
-        pytest.skip(f"no NVML stand-in: {error}")
+    needs("cc")
+    return build_nvml(tmp_path_factory.mktemp("nvml"))

@@ -12,11 +12,6 @@ _SOURCE: Final = Path(__file__).parent / "fake_nvml.c"
 _FLAGS: Final = ("-std=c11", "-D_GNU_SOURCE", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC")
 
 
-def has_compiler() -> bool:
-    """Whether the stand-in can be built here."""
-    return shutil.which("cc") is not None
-
-
 def build_nvml(directory: Path, *age: str) -> Path:
     """Compile the stand-in for ``libnvidia-ml.so.1`` into ``directory``; raises ``RuntimeError`` without a compiler.
 

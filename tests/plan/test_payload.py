@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
-import shutil
 import subprocess
 import tarfile
 from dataclasses import replace
@@ -25,6 +24,7 @@ from ionetctl.plan.bundle import sha256, with_stamp
 from ionetctl.plan.payload import Payload, build_payload, steps_member
 from ionetctl.plan.plan import PlanContext, make_plan
 from ionetctl.plan.ustar import BLOCK_BYTES, RECORD_BYTES
+from tests.support.programs import needs
 from tests.support.sample import BARE, HOST, bundle, converged, drifted
 
 if TYPE_CHECKING:
@@ -316,8 +316,7 @@ def test_programs_are_shared(payload: Payload) -> None:
 @pytest.mark.parametrize("command", [("tar",), ("busybox", "tar")], ids=" ".join)
 def test_every_tar_reads_it(payload: Payload, tmp_path: Path, command: tuple[str, ...]) -> None:
     """GNU's and busybox's tar unpack what was packed, private to its owner, and leave nothing in the pipe."""
-    if shutil.which(command[0]) is None:
-        pytest.skip(f"{command[0]} is not installed")
+    needs(command[0])
     target = tmp_path / "out"
     target.mkdir()
     run = subprocess.run(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,19 +12,18 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from tests.rehearsal.site import PATIENCE_S, Admin
+from tests.support.programs import needs
 
 if TYPE_CHECKING:
     from tests.rehearsal.conftest import NewAdmin, RaiseFleet
 
-pytestmark = [
-    pytest.mark.timeout(300),
-    pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not installed"),
-]
+pytestmark = pytest.mark.timeout(300)
 SCRIPT: Final = Path(__file__).parents[2] / "examples" / "enroll-in-ci.sh"
 
 
 def run_script(admin: Admin, workspace: Path, inventory: Path) -> subprocess.CompletedProcess[str]:
     """The script in ``workspace``, with ionetctl first on PATH."""
+    needs("jq")
     workspace.mkdir(exist_ok=True)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return subprocess.run(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.remote.rehearsal import Host, make_host
+from tests.support.programs import needs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,8 +29,7 @@ def tmp_path() -> Iterator[Path]:
 
 @pytest.fixture(params=["dash", "bash", "busybox"])
 def host(request: pytest.FixtureRequest, tmp_path: Path) -> Host:
-    if shutil.which(request.param) is None:
-        pytest.skip(f"{request.param} is not installed")
+    needs(request.param)
     return make_host(tmp_path, request.param)
 
 

@@ -16,8 +16,9 @@ import pytest
 from ionetctl.core.observed import GpuProcess, PcieLink
 from ionetctl.facts.gpu_output import parse_probe
 from ionetctl.remote import probe_program
-from tests.nvml.library import NVIDIA_SMI, build_nvml, has_compiler
+from tests.nvml.library import NVIDIA_SMI, build_nvml
 from tests.remote.probing import NONCE, ProbedHost, make_probed_host
+from tests.support.programs import needs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,8 +33,7 @@ DEADLINE_S = 1.0
 @pytest.fixture(scope="session")
 def libraries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A folder with the stand-in for drivers of every age, and one without any driver."""
-    if not has_compiler():
-        pytest.skip("there is no C compiler")
+    needs("cc")
     places = {age: tmp_path_factory.mktemp(age) for age in ("new", "old", "ancient", "missing")}
     build_nvml(places["new"])
     build_nvml(places["old"], "-DOLD_DRIVER")
@@ -43,8 +43,7 @@ def libraries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(params=SHELLS)
 def host(request: pytest.FixtureRequest, tmp_path: Path, libraries: dict[str, Path]) -> Iterator[ProbedHost]:
-    if shutil.which(request.param) is None:
-        pytest.skip(f"{request.param} is not installed")
+    needs(request.param)
     made = make_probed_host(tmp_path / "host root", request.param, libraries["new"])
     yield made
     made.end_left_behind()

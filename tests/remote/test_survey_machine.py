@@ -10,6 +10,7 @@ import pytest
 
 from ionetctl.core.observed import Docker, Driver, Xid
 from tests.remote.rehearsal import Host, make_host, shim
+from tests.support.programs import needs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +23,7 @@ EFI_VARIABLE = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e
 @pytest.fixture
 def bare(tmp_path: Path) -> Host:
     """A host that has no program but busybox's."""
+    needs("busybox")
     return make_host(tmp_path, "busybox")
 
 

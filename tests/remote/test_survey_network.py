@@ -9,6 +9,7 @@ import pytest
 
 from ionetctl.core.observed import Firewall, Interface
 from tests.remote.rehearsal import Host, shim
+from tests.support.programs import needs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,7 +105,7 @@ def way(request: pytest.FixtureRequest, one_host: Host) -> Host:
     for name, script in WAYS[request.param].items():
         shim(one_host, name, script)
     if request.param == "nc":
-        (one_host.shims / "nc").symlink_to("/usr/bin/busybox")
+        (one_host.shims / "nc").symlink_to(needs("busybox"))
     return one_host
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import shutil
 import traceback
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -31,6 +30,7 @@ from tests.ssh.servers import (
     serve,
     write_key,
 )
+from tests.support.programs import needs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -56,9 +56,7 @@ async def refusal(settings: TransportSettings, host: Host) -> HostError:
 @asynccontextmanager
 async def agent(directory: Path, *keys: asyncssh.SSHKey) -> AsyncIterator[str]:
     """The socket of a real ssh-agent that holds keys."""
-    program = shutil.which("ssh-agent")
-    if program is None:
-        pytest.skip("no ssh-agent here")
+    program = needs("ssh-agent")
     path = str(directory / "agent")
     process = await asyncio.create_subprocess_exec(
         program, "-D", "-a", path, stdout=asyncio.subprocess.DEVNULL

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import pwd
-import shutil
 import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from ionetctl.core.errors import HostUnreachableError
 from ionetctl.core.model.host import Host, Jump
 from ionetctl.core.ports import Command
 from tests.ssh.servers import connector, known_line, listening, make_host, public, write_key
+from tests.support.programs import needs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from ionetctl.ssh import TransportSettings
 
-SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/sbin")
-pytestmark = pytest.mark.skipif(SSHD is None, reason="no OpenSSH server (sshd) on this machine")
 USER = pwd.getpwuid(os.getuid()).pw_name
 CONFIG = """ListenAddress 127.0.0.1
 Port {port}
@@ -65,12 +63,13 @@ async def sshd(
     folder: Path, host_key: asyncssh.SSHKey, user_key: asyncssh.SSHKey, more: str = ""
 ) -> AsyncIterator[Sshd]:
     """An OpenSSH server that listens, for as long as the block lasts."""
+    program = needs("sshd")
     async with listening(_ignore) as port:
         pass
     write_key(host_key, folder / "host_key")
     _write(folder, user_key, CONFIG.format(port=port, folder=folder, more=more))
     process = await asyncio.create_subprocess_exec(
-        SSHD or "sshd", "-D", "-e", "-f", str(folder / "sshd_config"), stderr=asyncio.subprocess.PIPE
+        program, "-D", "-e", "-f", str(folder / "sshd_config"), stderr=asyncio.subprocess.PIPE
     )
     assert process.stderr is not None
     try:
@@ -95,7 +94,7 @@ def _write(folder: Path, user_key: asyncssh.SSHKey, config: str) -> None:
 
 
 def _hash(known_hosts: Path) -> None:
-    subprocess.run(["ssh-keygen", "-q", "-H", "-f", str(known_hosts)], check=True, capture_output=True)
+    subprocess.run([needs("ssh-keygen"), "-q", "-H", "-f", str(known_hosts)], check=True, capture_output=True)
 
 
 async def _ignore(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 
 import pytest
@@ -10,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ionetctl.ssh.quoting import command_line
+from tests.support.programs import needs
 
 ODD = (
     "two words",
@@ -24,9 +24,7 @@ ODD = (
     "%s\\c",
     "日本 é",
 )
-COMMON = (("sh",), ("bash",))
-RARER = (("dash",), ("busybox", "sh"), ("zsh",), ("fish",), ("tcsh",), ("csh",))
-SHELLS = [*COMMON, *(shell for shell in RARER if shutil.which(shell[0]))]
+SHELLS = (("sh",), ("bash",), ("dash",), ("busybox", "sh"), ("zsh",), ("fish",), ("tcsh",), ("csh",))
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=30)
 
 
@@ -40,6 +38,7 @@ def spoken(shell: tuple[str, ...], words: tuple[str, ...]) -> list[str]:
 @pytest.mark.parametrize("shell", SHELLS, ids=" ".join)
 def test_words_survive(shell: tuple[str, ...]) -> None:
     """No shell splits, expands or alters a word."""
+    needs(shell[0])
     assert spoken(shell, ODD) == list(ODD)
 
 
