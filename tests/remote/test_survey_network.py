@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import socket
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -92,8 +94,9 @@ def test_interfaces_without_end_are_bounded(one_host: Host) -> None:
     assert len(one_host.survey().machine.interfaces or ()) == 64
 
 
+PYTHON = f'exec {shlex.quote(sys.executable)} "$@"'
 WAYS = {
-    "python": {},
+    "python": {"python3": PYTHON},
     "bash": {"python3": "exit 1"},
     "nc": {"python3": "exit 1", "bash": "echo 'bash: /dev/tcp/x: No such file or directory'; exit 1"},
 }
@@ -143,6 +146,7 @@ def test_without_a_tool_nothing_is_claimed(one_host: Host) -> None:
 
 def test_both_ends_are_told_by_python(one_host: Host, listening: int) -> None:
     """The host's own address towards the server comes with the time."""
+    shim(one_host, "python3", PYTHON)
     reach = only_reach(one_host, f"127.0.0.1:{listening}")
     assert (reach.local_address, reach.peer_address) == ("127.0.0.1", "127.0.0.1")
 
