@@ -14,6 +14,7 @@ from typing import Final
 
 from tests.e2e.base_root import bare_root
 from tests.e2e.namespaces import output_of
+from tests.support.programs import path_of
 
 USER_ID: Final = 1000
 CHECKOUT: Final = "/srv/checkout"
@@ -22,12 +23,12 @@ TIMEOUT_S: Final = 600.0
 _SOURCE: Final = Path(__file__).parents[2]
 _ENTER: Final = """\
 set -eu
-root=$1
-shift
+chroot=$1 root=$2
+shift 2
 mount -t proc proc "$root/proc"
 mount --rbind /sys "$root/sys"
 mount --rbind /dev "$root/dev"
-exec chroot "$root" "$@"
+exec "$chroot" "$root" "$@"
 """
 _AS_USER: Final = (
     "setpriv",
@@ -58,18 +59,8 @@ class BareMachine:
             *([] if has_network else ["--net"]),
         ]
         user = () if as_root else _AS_USER
-        argv = [
-            *private,
-            "sh",
-            "-c",
-            _ENTER,
-            "sh",
-            str(self.root),
-            *user,
-            "sh",
-            "-c",
-            f"cd {CHECKOUT} && {command}",
-        ]
+        enter = ["sh", "-c", _ENTER, "sh", str(path_of("chroot")), str(self.root)]
+        argv = [*private, *enter, *user, "sh", "-c", f"cd {CHECKOUT} && {command}"]
         folders = (
             "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin" if as_root else "/usr/local/bin:/usr/bin"
         )
@@ -105,10 +96,16 @@ def _clone(target: Path) -> None:
         ["git", "-C", str(_SOURCE), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     )
     target.mkdir(parents=True)
-    files = [name for name in listed.split("\0") if name and os.path.lexists(_SOURCE / name)]
-    names = "\0".join(files)
-    pipe = f"tar --null -T - -cf - -C '{_SOURCE}' | tar -xf - -C '{target}'"
-    subprocess.run(["sh", "-c", pipe], input=names, encoding="utf-8", timeout=60, check=True)
+    names = "\0".join(name for name in listed.split("\0") if name and os.path.lexists(_SOURCE / name))
+    packed = subprocess.run(
+        ["tar", "--null", "--files-from=-", "-cf", "-"],
+        cwd=_SOURCE,
+        input=names.encode(),
+        stdout=subprocess.PIPE,
+        timeout=60,
+        check=True,
+    )
+    subprocess.run(["tar", "-xf", "-"], cwd=target, input=packed.stdout, timeout=60, check=True)
     output_of(["chown", "-R", f"{USER_ID}:{USER_ID}", str(target)])
 
 
@@ -118,6 +115,6 @@ def _lend_pip_settings(root: Path) -> dict[str, str]:
     pairs = (line.partition("=")[::2] for line in listed.splitlines())
     settings = {key.rpartition(".")[2]: value.strip("'\"") for key, value in pairs}
     for path in {Path(word) for value in settings.values() for word in value.split() if word.startswith("/")}:
-        if path.exists() and not (root / path.relative_to("/")).exists():
+        if path.exists():
             output_of(["cp", "--recursive", "--dereference", "--parents", str(path), str(root)])
     return {f"PIP_{key.upper().replace('-', '_')}": value for key, value in settings.items()}
