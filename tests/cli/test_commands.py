@@ -6,7 +6,6 @@ import json
 import shlex
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -27,14 +26,9 @@ def test_version_is_told(ionetctl: RunIonetctl) -> None:
     assert (ended.exit_code, ended.stdout.split()[0], ended.stderr) == (0, "ionetctl", "")
 
 
-def test_help_is_quick(environment: dict[str, str]) -> None:
-    """--help answers in less than 0.3 s of processor time: no heavy import on the way."""
+def test_help_loads_nothing_heavy(environment: dict[str, str]) -> None:
+    """--help answers at once: no heavy import on the way."""
     command = [sys.executable, "-X", "importtime", "-m", "ionetctl", "--help"]
-    took = []
-    for _ in range(3):
-        began = time.perf_counter()
-        subprocess.run(command[:1] + command[3:], env=environment, check=True, capture_output=True)
-        took.append(time.perf_counter() - began)
     imported = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stderr
     heavy = [
         name
@@ -43,7 +37,6 @@ def test_help_is_quick(environment: dict[str, str]) -> None:
     ]
     assert heavy == []
     assert " typer\n" in imported
-    assert min(took) < 0.6  # 0.2 s on an idle machine; the machine that runs tests may be busy
 
 
 @pytest.mark.parametrize(
