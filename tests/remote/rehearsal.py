@@ -189,8 +189,8 @@ def file(path: str, content: str | bytes, mode: int = 0o644, *, is_secret: bool 
 
 def owner() -> str:
     """Who owns what this process makes, as ``stat`` says it."""
-    printed = subprocess.run(("stat", "-c", "%U:%G", "/proc/self"), capture_output=True, check=True)
-    return printed.stdout.decode().strip()
+    said = subprocess.run(("stat", "-L", "-c", "%U:%G", "/proc/self"), capture_output=True, check=True)
+    return said.stdout.decode().strip()
 
 
 def program(
