@@ -14,6 +14,7 @@ from ionetctl.checks.finding import (
     severity_if_unusable,
 )
 from ionetctl.core.model.outcome import Severity
+from ionetctl.core.plural import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -110,14 +111,14 @@ def presence(host: Host, facts: Facts) -> Iterator[Finding]:
         return
     driver, count = facts.machine.driver, facts.machine.gpus_on_bus
     if driver.is_nouveau_loaded:
-        message = f"the nouveau driver has the {count} NVIDIA cards"
+        message = f"the nouveau driver has {counted(count or 0, 'NVIDIA card')}"
         yield found(NOUVEAU_LOADED, message, severity=severity_if_unusable(host))
     elif driver.library_version or driver.package:
         version = f" ({driver.library_version or driver.package})"
         message = f"the NVIDIA driver{version} is installed, and its module is not loaded"
         yield found(DRIVER_NOT_LOADED, message, severity=severity_if_unusable(host))
     else:
-        message = f"{count} NVIDIA cards are on the bus, and there is no driver"
+        message = f"{counted(count or 0, 'NVIDIA card')} on the bus, and there is no driver"
         yield found(DRIVER_MISSING, message, severity=severity_if_unusable(host))
 
 

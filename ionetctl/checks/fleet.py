@@ -8,7 +8,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from ionetctl.checks.finding import Code, found
+from ionetctl.checks.finding import Code, found, listed
 from ionetctl.checks.system import CLOCK_WARN_S
 from ionetctl.core.errors import ExitCode
 from ionetctl.core.model.names import HostName, RegionName
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 DEFAULT_CONNECTIONS: Final = 100
 """Nomad's limits.rpc_max_conns_per_client where it is not set or may not be read; 0 is no limit."""
-OTHERS_SHOWN: Final = 5
+NAMES_SHOWN: Final = 6
 FEWEST_CLOCKS: Final = 3
 """The least number of clocks whose median says more than the controller's."""
 
@@ -159,18 +159,15 @@ def duplicates(fleet: Fleet) -> Iterator[Findings]:
         reported: set[HostName] = set()
         for value, sharing in _sharing(fleet.hosts, trait).items():
             names = [member.host.name for member in sharing]
-            for name in names:
-                if name not in reported:
-                    message = f"it has the same {trait.what} ({value}) as {_others(names, name)}"
-                    yield name, found(trait.code, message)
+            message = f"the same {trait.what} ({value}) on {_shown(names)}"
+            yield from ((name, found(trait.code, message)) for name in names if name not in reported)
             reported.update(names)
 
 
-def _others(names: Sequence[HostName], name: HostName) -> str:
-    """The first of the others, and how many more there are: a cloned image may be a whole fleet's."""
-    shown = [other for other in names[: OTHERS_SHOWN + 1] if other != name][:OTHERS_SHOWN]
-    more = len(names) - 1 - len(shown)
-    return ", ".join(shown) + (f" and {more} more" if more else "")
+def _shown(names: Sequence[HostName]) -> str:
+    """The first of them, and how many more there are: a cloned image may be a whole fleet's."""
+    more = len(names) - NAMES_SHOWN
+    return f"{', '.join(names[:NAMES_SHOWN])} and {more:,} more" if more > 0 else listed(names)
 
 
 def _sharing(hosts: Iterable[FleetHost], trait: Trait) -> dict[str, list[FleetHost]]:

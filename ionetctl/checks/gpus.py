@@ -8,6 +8,7 @@ from ionetctl import gpu
 from ionetctl.checks import driver
 from ionetctl.checks.finding import Code, cards, found, severity_if_harmful
 from ionetctl.core.model.outcome import Severity
+from ionetctl.core.plural import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,9 +40,7 @@ def unknown(host: Host, facts: Facts) -> Iterator[Finding]:
         *driver.versions(host, facts),
     )
     if not driver_findings:
-        message = (
-            f"{host.gpus.count} GPUs are promised, and the host cannot say what it has: {facts.gpu_source}"
-        )
+        message = f"{counted(host.gpus.count, 'GPU')} promised, and the host cannot say what it has: {facts.gpu_source}"
         yield found(GPU_UNKNOWN, message)
 
 
@@ -62,7 +61,7 @@ def count(host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether as many are there as promised."""
     promised = host.gpus.count
     if facts.gpus is not None and promised is not None and len(facts.gpus) != promised:
-        yield found(GPU_COUNT_MISMATCH, f"{len(facts.gpus)} GPUs seen, {promised} promised")
+        yield found(GPU_COUNT_MISMATCH, f"{counted(len(facts.gpus), 'GPU')} seen, {promised} promised")
 
 
 GPU_MODEL_MISMATCH: Final = Code(
@@ -125,5 +124,5 @@ def lost(host: Host, facts: Facts) -> Iterator[Finding]:
         yield found(GPU_LOST, f"no answer any more from {cards(silent)}", severity=severity_if_harmful(host))
     on_bus = facts.machine.gpus_on_bus or 0
     if seen is not None and facts.machine.driver.module_version and len(seen) < on_bus:
-        message = f"{on_bus} NVIDIA cards are on the bus, and the driver lists {len(seen)}"
+        message = f"{counted(on_bus, 'NVIDIA card')} on the bus, and the driver lists {len(seen)}"
         yield found(GPU_LOST, message, severity=severity_if_harmful(host))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from ionetctl.checks.finding import Code, found
 from ionetctl.core.model.outcome import Severity
+from ionetctl.core.plural import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,7 +76,7 @@ def memory_for_gpus(_host: Host, facts: Facts) -> Iterator[Finding]:
     needed_mib = max(largest_mib, MEMORY_PER_GPU_MIB * len(seen))
     if facts.memory_mib is not None and facts.memory_mib < needed_mib * MEMORY_TOLERANCE:
         has, needed = facts.memory_mib / _MIB_PER_GIB, needed_mib / _MIB_PER_GIB
-        message = f"{has:.0f} GiB of memory for {len(seen)} GPUs, {needed:.0f} GiB would do"
+        message = f"{has:.0f} GiB of memory for {counted(len(seen), 'GPU')}, {needed:.0f} GiB would do"
         yield found(MEMORY_LOW_FOR_GPUS, message)
 
 

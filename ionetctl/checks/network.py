@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from ionetctl.checks.finding import Code, found, listed
 from ionetctl.core.model.host import AUTO_REGION
 from ionetctl.core.model.outcome import Severity
+from ionetctl.core.plural import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -73,7 +74,9 @@ def servers(host: Host, facts: Facts) -> Iterator[Finding]:
         return
     if len(failed) < len(tried):
         if host.region != AUTO_REGION:
-            message = f"{len(refused)} of {len(tried)} servers cannot be reached: {_failures(refused)}"
+            message = (
+                f"{len(refused)} of {counted(len(tried), 'server')} cannot be reached: {_failures(refused)}"
+            )
             yield found(SERVERS_PARTLY_UNREACHABLE, message)
     elif not _blocking_firewalls(facts):
         message = f"no server of the region can be reached: {_failures(failed)}"

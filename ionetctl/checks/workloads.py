@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from ionetctl.checks.finding import Code, found, listed
 from ionetctl.core.model.outcome import Severity
+from ionetctl.core.plural import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -35,7 +36,7 @@ def foreign_nomad(_host: Host, facts: Facts) -> Iterator[Finding]:
     if nomad.is_ours or nomad.is_interrupted or not (nomad.is_running or nomad.active == "active"):
         return
     version = f" ({nomad.agent_version})" if nomad.agent_version else ""
-    jobs = f" with {nomad.allocations} allocations" if nomad.allocations else ""
+    jobs = f" with {counted(nomad.allocations, 'allocation')}" if nomad.allocations else ""
     message = f"a Nomad agent{version} that ionetctl did not install runs here{jobs}"
     yield found(FOREIGN_NOMAD, message)
 

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from ionetctl.core.model.host import AUTO_REGION
+from ionetctl.core.plural import counted
 from ionetctl.inventory.schema import field_checks
 from ionetctl.inventory.schema.field_checks import FieldError
 from ionetctl.inventory.validation_errors import problem_at
@@ -38,7 +39,7 @@ def overfull_regions(
     """A problem for each region whose capacity is less than the number of hosts that name it."""
     for name, count in Counter(host.region for host in hosts).items():
         if name in regions and count > (capacity := regions[name].capacity):
-            message = f"{count:,} hosts are to join {name}, which carries {capacity:,}"
+            message = f"{counted(count, 'host')} would join {name}, which carries {capacity:,}"
             yield problem_at(document, ("regions", name, "capacity"), message)
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from ionetctl import gpu
+from ionetctl.core.plural import counted
 from ionetctl.inventory.yaml.problems import quoted
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ def hints_for(inventory: Inventory) -> tuple[str, ...]:
 
 
 def _hint(model: str, hosts: int) -> str:
-    where = "1 host" if hosts == 1 else f"{hosts:,} hosts"
     nearest = gpu.nearest_known(model)
     question = f": did you mean {nearest}?" if nearest else ""
-    return f"gpus.model {quoted(model)} ({where}) fits no GPU that ionetctl knows{question}"
+    return f"gpus.model {quoted(model)} ({counted(hosts, 'host')}) fits no GPU that ionetctl knows{question}"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from ionetctl.core.errors import ConfigurationError, ExitCode
 from ionetctl.core.model.outcome import Finding, Severity
+from ionetctl.core.plural import counted
 from ionetctl.placement import heartbeats
 from ionetctl.placement.compatibility import check_region
 
@@ -199,7 +200,7 @@ def _room(inspection: Inspection) -> Iterator[Finding]:
     capacity, hosts = inspection.settings.capacity, inspection.hosts
     if hosts.joining > inspection.left:
         message = (
-            f"{hosts.joining:,} hosts are to join {inspection.settings.name}, which has {inspection.known:,} nodes "
+            f"{counted(hosts.joining, 'host')} would join {inspection.settings.name}, which has {counted(inspection.known, 'node')} "
             f"and carries {capacity:,}"
         )
         hint = "purge nodes that are gone, give hosts another region, or raise the region's capacity"
@@ -219,7 +220,7 @@ def _certificates(inspection: Inspection) -> Iterator[Finding]:
     for certificate in inspection.certificates:
         days = certificate.days_left(inspection.at)
         if days < ENDING_DAYS:
-            when = "has ended" if days < 0 else f"ends in {days} days"
+            when = "has ended" if days < 0 else f"ends in {counted(days, 'day')}"
             message = f"the {certificate.what} certificate {when} ({certificate.ends_at:%Y-%m-%d})"
             yield _warn("certificate_ending", message, "renew it before nodes and rollouts are refused")
 
@@ -231,7 +232,7 @@ def _beats(inspection: Inspection) -> Iterator[Finding]:
     advice = heartbeats.advise(inspection.status.heartbeats, size)
     if advice.is_short:
         message = (
-            f"with {size:,} nodes clients beat every {advice.ttl_s:.0f} to {2 * advice.ttl_s:.0f} s: "
+            f"with {counted(size, 'node')} clients beat every {advice.ttl_s:.0f} to {2 * advice.ttl_s:.0f} s: "
             f"after a change of leader, nodes may count as down after {inspection.status.heartbeats.failover_ttl_s:.0f} s"
         )
         hint = f'set server {{ failover_heartbeat_ttl = "{advice.failover_ttl_s:.0f}s" }} on all servers'

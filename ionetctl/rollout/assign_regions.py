@@ -12,6 +12,7 @@ from ionetctl.core.errors import ConfigurationError
 from ionetctl.core.events import HostPlaced
 from ionetctl.core.model.host import AUTO_REGION
 from ionetctl.core.model.outcome import Finding, Severity
+from ionetctl.core.plural import counted
 from ionetctl.placement.region_choice import CandidateRegion, RegionChooser
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def _overfull(rooms: Iterable[CandidateRegion]) -> ConfigurationError | None:
     if not full:
         return None
     told = "; ".join(
-        f"{room.joining:,} hosts are to join {room.name}, which has {len(room.known):,} nodes "
+        f"{counted(room.joining, 'host')} would join {room.name}, which has {counted(len(room.known), 'node')} "
         f"and carries {room.settings.capacity:,}"
         for room in full
     )

@@ -15,6 +15,7 @@ from ionetctl.checks import FleetHost, blocking, check_fleet
 from ionetctl.core.errors import ExitCode, IonetctlError, RegionError
 from ionetctl.core.events import HostFinished, HostJudged, Warned
 from ionetctl.core.model.outcome import Outcome, Result
+from ionetctl.core.plural import counted
 from ionetctl.host import outcomes
 from ionetctl.host.converged import (
     Converged,
@@ -285,7 +286,9 @@ class Phases:
     async def _finish_check(self, planned: Sequence[PlannedHost]) -> ExitCode:
         for each in planned:
             count = len(each.plan.changes)
-            outcome = outcomes.skipped(each.host, "check", f"{count} changes planned, nothing changed", "")
+            outcome = outcomes.skipped(
+                each.host, "check", f"{counted(count, 'change')} planned, nothing changed", ""
+            )
             await self._finish(each.host, outcome)
         await self._account_for_rest("not_begun", "the check ended before it", "")
         return await self._exit_code(has_planned_changes=bool(planned))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ionetctl.core.errors import ExitCode
 from ionetctl.core.events import RolloutStopped
 from ionetctl.core.model.outcome import Outcome, Result
+from ionetctl.core.plural import counted
 
 if TYPE_CHECKING:
     from ionetctl.core.ports import Emit
@@ -66,8 +67,8 @@ class FailureBudget:
     def judge(self, stop: Stop) -> None:
         """Ask for the end when more hosts failed than may, by the exit code of what they mostly suffer from."""
         if self.failed > self.allowed:
-            message = f"{self.failed} hosts failed, {self.allowed} may (--max-failures)"
+            message = f"{counted(self.failed, 'host')} failed, {self.allowed} may (--max-failures)"
             stop.request("too_many_failures", message, ExitCode.STOPPED)
         elif self.failed + self.unverified > self.allowed:
-            message = f"the region does not confirm {self.unverified} hosts, {self.allowed} may fail (--max-failures)"
+            message = f"the region does not confirm {counted(self.unverified, 'host')}, {self.allowed} may fail (--max-failures)"
             stop.request("too_many_unverified", message, ExitCode.UNVERIFIED)

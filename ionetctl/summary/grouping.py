@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 
 BLANK: Final = "…"
 _PARTICULAR: Final = re.compile(
-    r"""'[^']*'|"[^"]*"|`[^`]*`|\b(?=[0-9a-fA-F]*\d)[0-9a-fA-F]{8,}\b|\d+(?:[.:]\d+)*"""
+    r"""'[^']*'|"[^"]*"|`[^`]*`|\b(?=[0-9a-fA-F]*\d)[0-9a-fA-F]{8,}\b|\d+(?:[.:,]\d+)*"""
 )
+_PLURAL: Final = re.compile(r"s\b")
+_ITEM: Final = rf"[^\s,()]*{BLANK}[^\s,()]*"
+_LIST_OF_BLANKS: Final = re.compile(rf"{_ITEM}(?:(?:, | and ){_ITEM})+(?: more)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +53,13 @@ class FindingGroup:
 
 
 def shape(message: str, *particulars: str) -> str:
-    """The message with ``particulars`` (the host's own names), numbers, digests and quoted text replaced by ``…``."""
+    """The message with ``particulars`` (the host's own names), numbers, digests and quoted text replaced by ``…``.
+
+    A list of which every item differs, such as names of hosts, is one ``…``, however long.
+    """
     for particular in filter(None, particulars):
         message = message.replace(particular, BLANK)
-    return _PARTICULAR.sub(BLANK, message)
+    return _LIST_OF_BLANKS.sub(BLANK, _PARTICULAR.sub(BLANK, message))
 
 
 def group_problems(outcomes: Iterable[Outcome]) -> tuple[Cause, ...]:
@@ -69,18 +75,25 @@ def group_findings(findings: Mapping[HostName, Iterable[Finding]]) -> tuple[Find
     alike: dict[tuple[str, str, str], list[tuple[HostName, Finding]]] = {}
     for host, found in findings.items():
         for finding in found:
-            key = (finding.severity, finding.code, shape(finding.message, host))
+            key = (finding.severity, finding.code, _in_singular(shape(finding.message, host)))
             alike.setdefault(key, []).append((host, finding))
-    groups = [_finding_group(form, members) for (_, _, form), members in alike.items()]
+    groups = [_finding_group(members) for members in alike.values()]
     return tuple(sorted(groups, key=lambda group: -len(group.hosts)))
 
 
-def _finding_group(form: str, members: list[tuple[HostName, Finding]]) -> FindingGroup:
+def _in_singular(form: str) -> str:
+    """What ``1 GPU`` and ``2 GPUs`` have in common; not to be shown."""
+    return _PLURAL.sub("", form)
+
+
+def _finding_group(members: list[tuple[HostName, Finding]]) -> FindingGroup:
     first = members[0][1]
     is_same = len({finding.message for _, finding in members}) == 1
     hosts = tuple(dict.fromkeys(host for host, _ in members))
     reasons = tuple(dict.fromkeys(finding.reason for _, finding in members if finding.reason))
-    message = first.message if is_same else form
+    message = (
+        first.message if is_same else max((shape(each.message, host) for host, each in members), key=len)
+    )
     return FindingGroup(first.severity, first.code, message, first.hint, hosts, reasons)
 
 
@@ -122,8 +135,9 @@ class Causes:
         if problem is None:
             return
         form = shape(problem.message, outcome.host, outcome.address)
-        key = (outcome.result, problem.code, problem.step, form)
+        key = (outcome.result, problem.code, problem.step, _in_singular(form))
         group = self._groups.setdefault(key, _Group(outcome.result, problem, form))
+        group.form = max(group.form, form, key=len)
         group.messages[outcome.host] = problem.message
         self._key_of[outcome.host] = key
         self._frozen.pop(key, None)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from ionetctl.core.plural import counted
 from ionetctl.summary.fleet import READY, by_rack
 from ionetctl.ui import phrases
 from ionetctl.ui.tables import table
@@ -90,7 +91,9 @@ def _models(gpus: Mapping[str, int]) -> str:
 
 def _total(report: StatusReport) -> Text:
     down = len(report.nodes) - report.ready
-    line = Text.assemble((f"{len(report.nodes):,} nodes: ", "bold"), (f"{report.ready:,} ready", "green"))
+    line = Text.assemble(
+        (f"{counted(len(report.nodes), 'node')}: ", "bold"), (f"{report.ready:,} ready", "green")
+    )
     if down:
         line.append(f", {down:,} not ready", style="red")
     return line.append(f"; GPUs: {phrases.plain(_models(report.gpus))}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from ionetctl.core.plural import counted
 from ionetctl.core.sanitize import harmless
 from ionetctl.inventory.ranges import fold
 
@@ -40,7 +41,7 @@ def plain(text: str) -> str:
 
 def hosts(count: int) -> str:
     """``1 host``, ``5,000 hosts``."""
-    return f"{count:,} host" if count == 1 else f"{count:,} hosts"
+    return counted(count, "host")
 
 
 def folded(names: Sequence[str], limit: int = MAX_FOLDED) -> str:

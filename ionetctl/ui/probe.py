@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from ionetctl.core.plural import counted
 from ionetctl.gpu import standard_name, with_mig
 from ionetctl.ui import phrases
 from ionetctl.ui.tables import table
@@ -31,7 +32,7 @@ def probe_view(reading: GpuReading) -> Iterator[Text]:
 
 def _total(reading: GpuReading) -> str:
     count = len(reading.gpus or ())
-    gpus = "1 GPU" if count == 1 else f"{count} GPUs"
+    gpus = counted(count, "GPU")
     driver = f"driver {reading.driver_version}" if reading.driver_version else ""
     cuda = f"CUDA {reading.cuda_version}" if reading.cuda_version else ""
     took = f"{reading.took_ms} ms" if reading.took_ms is not None else ""

@@ -10,6 +10,7 @@ from rich.text import Text
 from ionetctl.core.errors import ExitCode
 from ionetctl.core.model.outcome import Result, Severity
 from ionetctl.core.model.plan import Action
+from ionetctl.core.plural import counted
 from ionetctl.ui import phrases
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def cause_lines(causes: Sequence[Cause]) -> Iterator[Text]:
     if len(causes) > MAX_CAUSES:
         rest = sum(len(cause.hosts) for cause in causes[MAX_CAUSES:])
         yield Text(
-            f"and {len(causes) - MAX_CAUSES} more causes on {phrases.hosts(rest)}; see -o json or --report"
+            f"and {counted(len(causes) - MAX_CAUSES, 'more cause')} on {phrases.hosts(rest)}; see -o json or --report"
         )
 
 
@@ -176,7 +177,7 @@ def _warning_lines(summary: Summary) -> Iterator[Text]:
         hint = f" → {phrases.plain(warning.hint)}" if warning.hint else ""
         yield Text.assemble(("warning", "yellow"), f"  {phrases.plain(warning.message)}", (hint, "dim"))
     if summary.warnings_dropped:
-        yield Text(f"and {summary.warnings_dropped:,} more warnings; the journal has them all")
+        yield Text(f"and {counted(summary.warnings_dropped, 'more warning')}; the journal has them all")
 
 
 def _next_lines(summary: Summary) -> Iterator[Text]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from ionetctl import gpu
 from ionetctl.core.errors import HostUnverifiedError
 from ionetctl.core.model.outcome import Finding, Severity
+from ionetctl.core.plural import counted
 from ionetctl.plan.bundle import offered_gpus
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def wrong_count(cards: Sequence[Device], expected: int) -> Iterator[HostUnverifi
 
 
 def _count_mismatch(shown: int, expected: int) -> HostUnverifiedError:
-    message = f"the region sees {shown} GPUs, {expected} are expected"
+    message = f"the region sees {counted(shown, 'GPU')}, not {expected}"
     hint = "look for a lost card (nvidia-smi -L, dmesg): after a restart one lost card hides all others"
     return HostUnverifiedError("gpu_count_mismatch", message, hint)
 

@@ -23,7 +23,7 @@ CASES: Final = (
         host=promised(count=2),
         facts=NO_GPU | {"driver_version": None},
         machine=ON_BUS,
-        message="2 NVIDIA cards are on the bus, and there is no driver",
+        message="2 NVIDIA cards on the bus, and there is no driver",
     ),
     Case(("driver_missing warn",), facts=NO_GPU | {"driver_version": None}, machine=ON_BUS),
     Case(host=promised(count=0), facts=NO_GPU | {"driver_version": None}, machine=ON_BUS),
@@ -47,7 +47,7 @@ CASES: Final = (
         host=promised(count=2),
         facts=NO_GPU,
         machine=ON_BUS | {"driver": Driver(is_nouveau_loaded=True, library_version="550.54.15")},
-        message="the nouveau driver has the 2 NVIDIA cards",
+        message="the nouveau driver has 2 NVIDIA cards",
     ),
     Case(
         ("driver_mismatch block",),

@@ -74,23 +74,23 @@ CASES: Final = (
     FleetCase(
         (fleet_host("a", nomad=OURS), fleet_host("b", nomad=OURS), fleet_host("c")),
         ("a client_id_cloned block", "b client_id_cloned block"),
-        message=f"it has the same Nomad client-id ({NODE_ID}) as b",
+        message=f"the same Nomad client-id ({NODE_ID}) on a and b",
     ),
     FleetCase(
         (fleet_host("a", machine_id="m"), fleet_host("b", machine_id="m"), fleet_host("c", machine_id="m")),
         ("a machine_id_doubled block", "b machine_id_doubled block", "c machine_id_doubled block"),
-        message="it has the same machine-id (m) as b, c",
+        message="the same machine-id (m) on a, b and c",
     ),
     FleetCase((fleet_host("a", machine_id=None), fleet_host("b", machine_id=None))),
     FleetCase(
         tuple(fleet_host(name, machine_id="m") for name in "abcdef"),
         tuple(f"{name} machine_id_doubled block" for name in "abcdef"),
-        message="it has the same machine-id (m) as b, c, d, e, f",
+        message="the same machine-id (m) on a, b, c, d, e and f",
     ),
     FleetCase(
         tuple(fleet_host(name, machine_id="m") for name in "abcdefg"),
         tuple(f"{name} machine_id_doubled block" for name in "abcdefg"),
-        message="it has the same machine-id (m) as b, c, d, e, f and 1 more",
+        message="the same machine-id (m) on a, b, c, d, e, f and 1 more",
     ),
     FleetCase(
         (
@@ -99,7 +99,7 @@ CASES: Final = (
             fleet_host("c", gpus=None),
         ),
         ("a gpu_doubled block", "b gpu_doubled block"),
-        message="it has the same GPU (GPU-9) as b",
+        message="the same GPU (GPU-9) on a and b",
     ),
     FleetCase(
         (
@@ -116,7 +116,7 @@ CASES: Final = (
     FleetCase(
         (fleet_host("a", machine_id=None, hostname="rig"), fleet_host("b", machine_id=None, hostname="rig")),
         ("a hostname_doubled warn", "b hostname_doubled warn"),
-        message="it has the same host name (rig) as b",
+        message="the same host name (rig) on a and b",
     ),
     FleetCase((fleet_host("a", hostname=None), fleet_host("b", hostname=None))),
     FleetCase(
@@ -126,12 +126,12 @@ CASES: Final = (
             fleet_host("c", interfaces=None),
         ),
         ("a mac_doubled warn", "b mac_doubled warn"),
-        message="it has the same MAC address (02:aa) as b",
+        message="the same MAC address (02:aa) on a and b",
     ),
     FleetCase(
         (behind_nat("a", "10.0.0.7", "10.0.0.1"), behind_nat("b", "10.0.0.7", "10.0.0.1")),
         ("a address_doubled warn", "b address_doubled warn"),
-        message="it has the same address (10.0.0.7 in rey1) as b",
+        message="the same address (10.0.0.7 in rey1) on a and b",
     ),
     FleetCase(
         (

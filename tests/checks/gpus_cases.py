@@ -14,7 +14,7 @@ CASES: Final = (
         host=promised(count=2),
         facts=NO_GPU,
         machine={"driver": Driver(), "gpus_on_bus": None},
-        message="2 GPUs are promised, and the host cannot say what it has: no driver",
+        message="2 GPUs promised, and the host cannot say what it has: no driver",
     ),
     Case(facts=NO_GPU, machine={"driver": Driver(), "gpus_on_bus": None}),
     Case(host=promised(count=0), facts=NO_GPU),
@@ -39,7 +39,7 @@ CASES: Final = (
     Case(
         ("gpu_lost block",),
         machine={"gpus_on_bus": 3},
-        message="3 NVIDIA cards are on the bus, and the driver lists 2",
+        message="3 NVIDIA cards on the bus, and the driver lists 2",
     ),
     Case(("gpu_count_mismatch block", "gpu_lost warn"), host=promised(count=0), machine={"gpus_on_bus": 3}),
     Case(machine={"gpus_on_bus": 1}),

@@ -103,14 +103,7 @@ def test_worst_block_decides(findings: list[Finding], expected: str | None) -> N
 
 
 def test_finding_in_a_fleet_of_clones_stays_short() -> None:
-    """Each host names some of the others and counts the rest, itself not among them."""
+    """All hosts have the same message, which names some of them and counts the rest: grouped, it is shown whole."""
     reported = check_fleet([fleet_host(f"h{number}", machine_id="m") for number in range(2000)], {})
-    words = [
-        findings[0].message.removeprefix("it has the same machine-id (m) as ")
-        for findings in reported.values()
-    ]
-    assert (words[0], words[3], words[-1]) == (
-        "h1, h2, h3, h4, h5 and 1994 more",
-        "h0, h1, h2, h4, h5 and 1994 more",
-        "h0, h1, h2, h3, h4 and 1994 more",
-    )
+    messages = {findings[0].message for findings in reported.values()}
+    assert messages == {"the same machine-id (m) on h0, h1, h2, h3, h4, h5 and 1,994 more"}

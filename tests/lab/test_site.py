@@ -80,7 +80,7 @@ def test_the_choice_depends_on_the_seed_alone() -> None:
 
 def test_more_faults_than_hosts_are_refused() -> None:
     """A host has one fault at most."""
-    with pytest.raises(UsageError, match="3 hosts are to have a fault, and there are 2"):
+    with pytest.raises(UsageError, match="3 faults on 2 hosts"):
         assign([parse_fault("auth=3")], ["a", "b"], 1)
 
 

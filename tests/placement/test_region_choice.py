@@ -234,7 +234,7 @@ async def test_a_rollout_that_would_overfill_a_region_is_named() -> None:
     assert found.overfull is not None
     assert (found.overfull.code, found.overfull.message) == (
         "region_overfull",
-        "2 hosts are to join eu-north, which has 1 nodes and carries 2",
+        "2 hosts would join eu-north, which has 1 node and carries 2",
     )
     fitting = await place(hosts, {EU_NORTH: tools(EU_NORTH, 3)}, nodes, Emitted())
     assert fitting.overfull is None

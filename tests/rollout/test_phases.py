@@ -376,7 +376,7 @@ async def test_region_that_would_be_overfull_stops_before_any_change() -> None:
     """No host is touched, and the counts are said."""
     stage = Stage(count=2, unknown=frozenset({0, 1}))
     smaller(stage, 1)
-    with pytest.raises(ConfigurationError, match="2 hosts are to join eu-north"):
+    with pytest.raises(ConfigurationError, match="2 hosts would join eu-north"):
         await stage.run()
     assert stage.touched == []
 

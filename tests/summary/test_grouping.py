@@ -29,6 +29,10 @@ def failed(index: int, problem: Problem | None) -> Outcome:
         ("digest 9f86d081884c7d65 does not match", "digest … does not match"),
         ("deadbeefs and facade are words", "deadbeefs and facade are words"),
         ("rey1-a01-g1 refused", "… refused"),
+        ("the same machine-id (m) on g1 and g2", "the same machine-id (m) on …"),
+        ("the same host name (rig) on g1, rey1-a01-g1 and g3", "the same host name (rig) on …"),
+        ("the same GPU (GPU-9) on g1, g2, g3, g4, g5, g6 and 1,994 more", "the same GPU (GPU-…) on …"),
+        ("Xid 95 at 0000:01:00 (2x), Xid 31 at 0000:02:00 (1x)", "Xid … at … (…x), Xid … at … (…x)"),
         ("", ""),
     ],
 )
@@ -92,6 +96,27 @@ def test_unchanged_causes_are_not_built_again() -> None:
     causes = Causes()
     causes.put(failed(0, SEVEN))
     assert causes.causes()[0] is causes.causes()[0]
+
+
+def test_one_and_many_are_one_cause() -> None:
+    """A noun that is counted is the same noun; the plural is shown."""
+    one = replace(SEVEN, message="1 GPU seen, 8 promised")
+    for problems in ((one, SEVEN), (SEVEN, one)):
+        causes = group_problems(failed(index, problem) for index, problem in enumerate(problems))
+        assert [cause.message for cause in causes] == ["… GPUs seen, … promised"]
+
+
+def test_clones_are_named_in_their_group() -> None:
+    """Those of one image say the same, and are shown whole; of several images none is shown in part."""
+    doubled = Finding("machine_id_doubled", Severity.BLOCK, "the same machine-id (m) on g1 and g2", "")
+    other = replace(doubled, message="the same machine-id (n) on g3, g4 and g5")
+    g1, g2, g3 = HostName("g1"), HostName("g2"), HostName("g3")
+    (group,) = group_findings({g1: (doubled,), g2: (doubled,)})
+    assert group.message == "the same machine-id (m) on g1 and g2"
+    groups = group_findings(
+        {g1: (doubled,), g2: (doubled,), g3: (replace(other, message=doubled.message.replace("g2", "g3")),)}
+    )
+    assert [group.message for group in groups] == ["the same machine-id (m) on …"]
 
 
 NAT = Finding("nat", Severity.WARN, "120 hosts behind 1 address", "raise the limit")

@@ -37,7 +37,7 @@ def test_flaws_follow_with_what_to_do() -> None:
     assert lines[0] == "eu-north: cannot take its hosts"
     assert "  hosts        40 hosts of the inventory, 6,881 yet to join, 3 of region: auto may come" in lines
     assert lines[-2:] == [
-        "  block region_overfull: 6,881 hosts are to join eu-north, which has 3,120 nodes and carries 10,000",
+        "  block region_overfull: 6,881 hosts would join eu-north, which has 3,120 nodes and carries 10,000",
         "    → purge nodes that are gone, give hosts another region, or raise the region's capacity",
     ]
 

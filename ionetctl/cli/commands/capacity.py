@@ -11,6 +11,7 @@ from ionetctl.cli import options
 from ionetctl.cli.commands.status import read_fleet
 from ionetctl.cli.output import CommandResult, Display
 from ionetctl.cli.run import command, load_settings
+from ionetctl.core.plural import counted
 
 if TYPE_CHECKING:
     from ionetctl.summary.capacity import Capacity
@@ -79,7 +80,7 @@ def _report_omissions(display: Display, report: StatusReport, found: Capacity) -
     held_back = found.total[Standing.UNSCHEDULABLE]
     if held_back.gpus:
         gpus, nodes = sum(held_back.gpus.values()), held_back.nodes
-        display.info(f"{gpus:,} more GPUs on {nodes:,} nodes that are not ready or not eligible")
+        display.info(f"not ready or not eligible: {counted(gpus, 'more GPU')} on {counted(nodes, 'node')}")
 
 
 def _result(found: Capacity, format_: CapacityFormat) -> CommandResult:

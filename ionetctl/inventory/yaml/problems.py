@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from ionetctl.core.errors import ConfigurationError
+from ionetctl.core.plural import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -66,7 +67,7 @@ def _render(problems: tuple[Problem, ...]) -> str:
         f"{problem}\n    {problem.hint}" if problem.hint else str(problem) for problem in problems[:RENDERED]
     ]
     if len(problems) > RENDERED:
-        lines.append(f"… and {len(problems) - RENDERED:,} more problems")
+        lines.append(f"… and {counted(len(problems) - RENDERED, 'more problem')}")
     return "\n".join(lines)
 
 

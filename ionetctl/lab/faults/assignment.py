@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from ionetctl.core.errors import UsageError
+from ionetctl.core.plural import counted
 from ionetctl.lab.faults import conditions
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def assign(requests: Sequence[FaultRequest], hosts: Sequence[str], seed: int) ->
     """Host → fault, at most one each; raises ``UsageError`` when more hosts are requested than there are."""
     wanted = [request.name for request in requests for _ in range(request.count(len(hosts)))]
     if len(wanted) > len(hosts):
-        message = f"{len(wanted)} hosts are to have a fault, and there are {len(hosts)}"
+        message = f"{counted(len(wanted), 'fault')} on {counted(len(hosts), 'host')}"
         raise UsageError("lab_fault_invalid", message, "ask for fewer faults or more hosts")
     chosen = random.Random(seed).sample(list(hosts), len(wanted))  # noqa: S311 - the same in every rehearsal
     return dict(sorted(zip(chosen, wanted, strict=True)))
