@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from ionetctl.core.observed import SeenGpu, Xid
 
 FELL_OFF_BUS: Final = 79
-SERIOUS_XIDS: Final = frozenset({48, 62, 63, 64, 74, 92, 94, 95, 119, 120, 140})
-"""Memory errors, NVLink errors and firmware that stopped, by NVIDIA's "XID Errors" (GPU deployment documentation)."""
+PROGRAM_XIDS: Final = frozenset({13, 31, 43, 45, 68, 109})
+"""What a faulty program causes too: those that NVIDIA's own Kubernetes device plugin (``internal/rm/health.go``) passes
+over. Any other number is serious, those that a later driver adds among them."""
 HOT_C: Final = 90
 """Where the card does not say from which temperature on it slows down."""
 POWER_SHARE: Final = 0.9
@@ -39,7 +40,7 @@ GPU_FELL_OFF_BUS: Final = Code(
 
 def fallen_off_bus(host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether cards fell off the bus since the last boot."""
-    fallen = sorted({xid.pci_bus_id for xid in facts.machine.xids or () if xid.code == FELL_OFF_BUS})
+    fallen = sorted({_place(xid) for xid in facts.machine.xids or () if xid.code == FELL_OFF_BUS})
     if fallen:
         message = f"fell off the bus since the last boot (Xid {FELL_OFF_BUS}): {', '.join(fallen)}"
         yield found(GPU_FELL_OFF_BUS, message, severity=severity_if_harmful(host))
@@ -50,19 +51,22 @@ GPU_XID: Final = Code(
     Severity.WARN,
     "the driver reported errors of a card",
     looks_at=(
-        "Other Xids in this boot's kernel log. Those that point at hardware (48, 62, 63, 64, 74, 92, 94, 95, 119, 120, "
-        "140) are warnings; the others (13, 31, 43 …), which a faulty program causes too, are information."
+        "Other Xids in this boot's kernel log. Those that a faulty program causes too (13, 31, 43, 45, 68, 109) are "
+        "information; all others, numbers that are not known yet among them, are warnings."
     ),
-    matters="NVIDIA's list of Xids says what each means; memory errors and firmware that stopped do not mend themselves.",
+    matters=(
+        "NVIDIA's list of Xids says what each means; memory errors and firmware that stopped do not mend themselves, and "
+        "154 asks for a reset of the card or a reboot."
+    ),
     remedy="look up the number in NVIDIA's list of Xids; reset or replace the card",
 )
 
 
 def driver_errors(_host: Host, facts: Facts) -> Iterator[Finding]:
-    """What else the driver reported: what points at hardware, then what programs cause too."""
+    """What else the driver reported: what may be the hardware's, then what programs cause too."""
     others = [xid for xid in facts.machine.xids or () if xid.code != FELL_OFF_BUS]
-    serious = [xid for xid in others if xid.code in SERIOUS_XIDS]
-    harmless = [xid for xid in others if xid.code not in SERIOUS_XIDS]
+    serious = [xid for xid in others if xid.code not in PROGRAM_XIDS]
+    harmless = [xid for xid in others if xid.code in PROGRAM_XIDS]
     if serious:
         yield found(GPU_XID, f"the driver reported {_xids(serious)}")
     if harmless:
@@ -72,7 +76,11 @@ def driver_errors(_host: Host, facts: Facts) -> Iterator[Finding]:
 
 def _xids(xids: Iterable[Xid]) -> str:
     rows = sorted(xids, key=lambda xid: (xid.code, xid.pci_bus_id))
-    return ", ".join(f"Xid {xid.code} at {xid.pci_bus_id} ({xid.count} times)" for xid in rows)
+    return ", ".join(f"Xid {xid.code} at {_place(xid)} ({xid.count}x)" for xid in rows)
+
+
+def _place(xid: Xid) -> str:
+    return xid.pci_bus_id or "a card that is not named"
 
 
 GPU_ECC_ERRORS: Final = Code(

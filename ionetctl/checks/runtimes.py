@@ -33,7 +33,7 @@ DOCKER_MISSING: Final = Code(
     "docker_missing",
     Severity.WARN,
     "Docker is not installed",
-    looks_at="Whether there is a docker program.",
+    looks_at="Whether there is a docker program, and that it is not Podman's stand-in.",
     matters="io.net's jobs are containers: none could be placed here." + _NOT_BLOCKING,
     remedy="install Docker, or prepare: {docker: true}",
     mended_by="docker",
@@ -55,7 +55,8 @@ def docker(_host: Host, facts: Facts) -> Iterator[Finding]:
     if facts.machine == NOT_SURVEYED:
         return
     if facts.machine.docker is None:
-        yield found(DOCKER_MISSING, "Docker is not installed")
+        podman = "docker is Podman's stand-in, and Nomad's docker driver needs Docker's daemon"
+        yield found(DOCKER_MISSING, podman if facts.machine.is_docker_podman else "Docker is not installed")
     elif facts.machine.docker.version is None:
         yield found(DOCKER_DOWN, "Docker is installed, and its daemon does not answer")
 

@@ -66,7 +66,7 @@ class GpuMemoryHealth:
 class SeenGpu:
     """A GPU as the driver reports it. All beyond the identity is known only through NVML.
 
-    ``is_lost``: NVML lists the GPU and cannot access it any more. ``nvlinks``: the number of active links, of
+    ``is_lost``: NVML or nvidia-smi lists the GPU and cannot access it any more. ``nvlinks``: the number of active links, of
     ``nvlinks_max``. ``fabric_state`` is NVML's (``completed``, ``in_progress`` …) where the GPU is in a fabric.
     """
 
@@ -116,7 +116,10 @@ class GpuReading:
 
 @dataclass(frozen=True, slots=True)
 class Xid:
-    """An NVIDIA driver error in this boot's kernel log (``NVRM: Xid``): 79 is a GPU that has fallen off the bus."""
+    """An NVIDIA driver error in this boot's kernel log (``NVRM: Xid``): 79 is a GPU that has fallen off the bus.
+
+    ``pci_bus_id`` is empty where the log does not name it.
+    """
 
     code: int
     pci_bus_id: str
@@ -228,7 +231,8 @@ class MachineFacts:
     modules: tuple[str, ...] | None = None
     """Those of bridge, br_netfilter, overlay, nvidia and nouveau that are loaded or built into the kernel."""
     docker: Docker | None = None
-    """``None``: no docker program."""
+    """``None``: no docker program, or Podman's stand-in for it."""
+    is_docker_podman: bool = False
     toolkit_version: str | None = None
     """NVIDIA container toolkit (``nvidia-ctk --version``); ``None`` where it is not installed."""
     cni_plugins: tuple[str, ...] | None = None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 
-from ionetctl.core.errors import HostFailedError, HostUnreachableError
+from ionetctl.core.errors import HostFailedError
 from ionetctl.core.observed import (
     GpuMemoryHealth,
     GpuProcess,
@@ -21,6 +21,7 @@ from ionetctl.core.observed import (
     SeenGpu,
 )
 from ionetctl.core.sanitize import harmless
+from ionetctl.facts.whole_output import records_between
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +53,7 @@ def without_probe(_facts: Facts) -> GpuReading:
 def parse_probe(output: bytes, nonce: str) -> GpuReading:
     """The reading in a probe's standard output.
 
-    Lines before the opening one (a login's greeting) and after the closing one are ignored.
+    What comes before the opening line (a login's greeting) and lines after the closing one are ignored.
 
     Raises ``HostFailedError`` (``probe_malformed``), naming the field, where the output violates the format;
     ``HostUnreachableError`` (``probe_incomplete``, transient) where its beginning or its end is missing.
@@ -71,13 +72,9 @@ def parse_probe(output: bytes, nonce: str) -> GpuReading:
 
 def _records(output: bytes, nonce: str) -> list[str]:
     """The lines between the opening and the closing one."""
-    lines = output.decode(errors="replace").split("\n")
-    try:
-        first = lines.index(f"ionet-probe\t1\t{nonce}") + 1
-        return lines[first : lines.index(f"ionet-probe-end\t{nonce}", first)]
-    except ValueError:
-        message = "the probe's output is not whole: the connection dropped, or the host's shell gave up"
-        raise HostUnreachableError("probe_incomplete", message, transient=True) from None
+    opening, ending = f"ionet-probe\t1\t{nonce}", f"ionet-probe-end\t{nonce}"
+    message = "the probe's output is not whole: the connection dropped, or the host's shell gave up"
+    return records_between(output, opening, ending, "probe_incomplete", message)
 
 
 def _malformed(name: str, reason: str) -> HostFailedError:
@@ -296,7 +293,15 @@ def _row(row: str) -> SeenGpu:
     if kind != "gpu":
         raise _malformed(kind, "nothing is known by that name, or not in that place")
     memory_mib = _int(kind, memory) if memory else None
-    return SeenGpu(_int(kind, index), _clean(name), _uuid(uuid), memory_mib, _clean(bus) or None)
+    # nvidia-smi goes on listing a card that does not answer any more, and cannot name it.
+    return SeenGpu(
+        _int(kind, index),
+        _clean(name),
+        uuid and _uuid(uuid),
+        memory_mib,
+        _clean(bus) or None,
+        is_lost=not uuid,
+    )
 
 
 def _int(name: str, value: str) -> int:

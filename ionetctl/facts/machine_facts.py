@@ -39,6 +39,7 @@ def machine_facts(draft: Draft) -> MachineFacts:
         needs_reboot=flags.get("reboot"),
         modules=draft.words.get("modules"),
         docker=draft.docker,
+        is_docker_podman=draft.flags.get("podman", False),
         toolkit_version=texts.get("toolkit"),
         cni_plugins=draft.words.get("cni"),
         driver=_driver(draft),

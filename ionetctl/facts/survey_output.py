@@ -10,12 +10,12 @@ import base64
 import binascii
 from typing import Final
 
-from ionetctl.core.errors import HostUnreachableError
 from ionetctl.core.model.facts import Facts, NomadState
 from ionetctl.core.model.names import NodeId
 from ionetctl.facts.machine_facts import machine_facts, mebibytes
 from ionetctl.facts.survey_draft import Draft, malformed
 from ionetctl.facts.survey_records import UUID, take
+from ionetctl.facts.whole_output import records_between
 
 SURVEY_LIMIT_BYTES: Final = 512 * 1024
 
@@ -23,7 +23,7 @@ SURVEY_LIMIT_BYTES: Final = 512 * 1024
 def parse_survey(output: bytes, nonce: str, *, controller_time: float) -> Facts:
     """The facts in a survey's standard output; ``controller_time`` is when the survey began, in epoch seconds.
 
-    Lines before the opening one (a login's greeting) and after the closing one are ignored.
+    What comes before the opening line (a login's greeting) and lines after the closing one are ignored.
 
     Raises ``HostFailedError`` (``survey_malformed``), naming the field, where the output violates the
     protocol; ``HostUnreachableError`` (``survey_incomplete``, transient) where its beginning or its end is missing.
@@ -38,13 +38,9 @@ def parse_survey(output: bytes, nonce: str, *, controller_time: float) -> Facts:
 
 def _records(output: bytes, nonce: str) -> list[str]:
     """The lines between the opening and the closing one."""
-    lines = output.decode(errors="replace").split("\n")
-    try:
-        first = lines.index(f"ionet-survey\t1\t{nonce}") + 1
-        return lines[first : lines.index(f"ionet-survey-end\t{nonce}", first)]
-    except ValueError:
-        message = "the survey's output is not whole: the connection dropped, or the host's shell gave up"
-        raise HostUnreachableError("survey_incomplete", message, transient=True) from None
+    opening, ending = f"ionet-survey\t1\t{nonce}", f"ionet-survey-end\t{nonce}"
+    message = "the survey's output is not whole: the connection dropped, or the host's shell gave up"
+    return records_between(output, opening, ending, "survey_incomplete", message)
 
 
 def _facts(draft: Draft, controller_time: float) -> Facts:

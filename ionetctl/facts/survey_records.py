@@ -172,7 +172,7 @@ def _docker(draft: Draft, key: str, values: list[str]) -> None:
 
 def _xid(draft: Draft, key: str, values: list[str]) -> None:
     code, bus, count = values
-    xid = Xid(number(key, code), matched(key, bus, _PCI), number(key, count))
+    xid = Xid(number(key, code), bus and matched(key, bus, _PCI), number(key, count))
     put(draft.xids, (xid.code, xid.pci_bus_id), key, xid, limit=_LIST_LIMIT)
 
 
@@ -246,7 +246,7 @@ _NUMBERS: Final = (
     "uid time cpu.cores memory.kib swap.kib hugepages.kib systemd gpu.bus nomad.process nomad.token "
     "nomad.allocations ours interrupted"
 )
-_FLAGS: Final = "time.synchronized time.service python reboot driver.held secure-boot"
+_FLAGS: Final = "time.synchronized time.service python reboot podman driver.held secure-boot"
 _WORDS: Final = "cgroup.controllers modules cni"
 _LISTS: Final = ("xids", "interfaces", "firewalls", "miners", "ionet")
 """The values that ``looked`` may have."""

@@ -10,10 +10,11 @@ from ionetctl.core.errors import HostError
 from ionetctl.core.events import HostPlanned, Warned
 from ionetctl.core.ports import Command
 from ionetctl.facts.survey_output import SURVEY_LIMIT_BYTES
+from ionetctl.facts.text_output import parse_texts
 from ionetctl.host.dependencies import NONCE_BYTES
 from ionetctl.host.planned_host import Mark, PlannedHost
 from ionetctl.plan.bundle import build_bundle
-from ionetctl.plan.diff import compared_paths, file_diffs, parse_texts
+from ionetctl.plan.diff import compared_paths, file_diffs
 from ionetctl.plan.plan import PlanContext, make_plan
 from ionetctl.plan.prepare_steps import needed_preparations
 

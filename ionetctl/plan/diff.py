@@ -5,12 +5,9 @@ Only text files whose content is in the bundle are compared; never secrets, cert
 
 from __future__ import annotations
 
-import base64
-import binascii
 import difflib
 from typing import TYPE_CHECKING, Final
 
-from ionetctl.core.errors import HostFailedError, HostUnreachableError
 from ionetctl.core.model.plan import Action, Bundle, BundleFile, FileDiff, Kind, Plan
 from ionetctl.plan.bundle import with_stamp
 
@@ -33,34 +30,6 @@ def file_diffs(bundle: Bundle, plan: Plan, present: Mapping[str, str]) -> tuple[
     changed = {change.path for change in plan.changes if change.action in _CONTENT}
     files = [file for file in bundle.files if file.path in changed and _is_text(file)]
     return tuple(_diff(file, plan.stamp, present.get(file.path)) for file in files)
-
-
-def parse_texts(output: bytes, nonce: str) -> dict[str, str]:
-    """Path → content, as ``remote/read.sh`` prints them; characters that are not text are replaced.
-
-    Raises ``HostUnreachableError`` (``survey_incomplete``, transient) where the output is not whole,
-    ``HostFailedError`` (``survey_malformed``) where a record is malformed.
-    """
-    lines = output.decode(errors="replace").split("\n")
-    try:
-        first = lines.index(f"ionet-read\t1\t{nonce}") + 1
-        records = lines[first : lines.index(f"ionet-read-end\t{nonce}", first)]
-    except ValueError:
-        message = "the files to compare did not arrive whole"
-        raise HostUnreachableError("survey_incomplete", message, transient=True) from None
-    return dict(_parse(record) for record in records)
-
-
-def _parse(record: str) -> tuple[str, str]:
-    match record.split("\t"):
-        case ["text", path, content]:
-            try:
-                return path, base64.b64decode(content, validate=True).decode(errors="replace")
-            except binascii.Error:
-                pass
-    raise HostFailedError(
-        "survey_malformed", "the files to compare are malformed", "run again without --diff"
-    )
 
 
 def _is_text(file: BundleFile) -> bool:

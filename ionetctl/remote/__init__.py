@@ -15,7 +15,7 @@ from ionetctl.remote.packing import pack, source_of
 @cache
 def survey_script() -> bytes:
     """The survey, for the standard input of ``sh -s -- NONCE SERVERS PATH…``."""
-    return _joined("survey_machine", "survey_network", "survey_work", "survey")
+    return _joined("programs", "survey_machine", "survey_network", "survey_work", "survey")
 
 
 @cache
@@ -34,7 +34,7 @@ def read_script() -> bytes:
 def apply_script() -> bytes:
     """What carries out a payload; it travels as the payload's first member."""
     parts = ("dialogue", "files", "stage", "backup", "install", "service")
-    return _joined("report", *(f"apply_{part}" for part in parts), "apply")
+    return _joined("programs", "report", *(f"apply_{part}" for part in parts), "apply")
 
 
 @cache
@@ -50,14 +50,14 @@ def probe_program() -> bytes:
     Raises ``ImportError`` where the package is installed without pynvml.
     """
     program = pack(source_of("pynvml"), _text("gpu_probe.py").decode(), always="NVML_ERROR_")
-    return _text("probe.sh") + program
+    return _joined("programs", "probe") + program
 
 
 @cache
 def prepare_script() -> bytes:
     """What carries out preparations; it travels in the place of an apply's script."""
     parts = ("packages", "machine", "gpus", "miners")
-    return _joined("report", *(f"prepare_{part}" for part in parts), "prepare")
+    return _joined("programs", "report", *(f"prepare_{part}" for part in parts), "prepare")
 
 
 @cache

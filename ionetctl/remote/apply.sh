@@ -29,6 +29,7 @@ answer_deadline_s=${IONET_ANSWER_DEADLINE_S:-1800}
 tab=$(printf '\t')
 nl='
 '
+grace_s=5
 rollout='' wants_token=no start=no validator=''
 changed=''  # every path about to change, one a line
 staged=''   # what lies beside its destination, one a line
@@ -37,18 +38,6 @@ step=receive
 phase=untouched # then changing
 touched=no      # whether the service was
 token=''
-
-has() {
-    command -v "$1" >/dev/null 2>&1
-}
-
-# within SECONDS COMMAND...: the command, ended when it takes longer.
-within() {
-    seconds=$1
-    shift
-    if has timeout; then set -- timeout -k 5 "$seconds" "$@"; fi
-    "$@"
-}
 
 # each KIND FUNCTION: calls it with the fields of every record of that kind.
 each() {

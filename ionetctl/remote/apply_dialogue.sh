@@ -48,7 +48,7 @@ tail_journal() {
 # await WHAT: $answer becomes the controller's next line; empty when it is gone, or does not answer in time.
 await() {
     say "await$tab$1"
-    answer=$(within "$answer_deadline_s" head -n 1 <&3) || answer=''
+    answer=$(within "$answer_deadline_s" head -n 1 <&3 2>/dev/null) || answer=''
 }
 
 # take_token: $token becomes the JWT of the answer "token JWT", empty for "token -"; no program gets it as an argument.

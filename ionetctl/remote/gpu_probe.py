@@ -482,6 +482,8 @@ def main() -> int:
     status = 0
     try:
         said = answer(listen(reader))
+        # The record is the last line, whatever Python has to say at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         sys.stdout.buffer.write(said + b"\n")
     except UnansweredError as error:
         sys.stderr.write(f"{error}\n")

@@ -24,6 +24,7 @@ quiet_s=${IONET_QUIET_S:-3}    # how long it must stay away then
 tab=$(printf '\t')
 nl='
 '
+grace_s=20 # a package manager has much to tidy up
 limit_s=1800 may_reboot=no
 step=prepare
 reboot='' # why, where it must
@@ -31,18 +32,6 @@ has_updated=no
 
 changed() {
     say "changed$tab$step$tab$(flat "$1")"
-}
-
-has() {
-    command -v "$1" >/dev/null 2>&1
-}
-
-# within SECONDS COMMAND...: the command, ended when it takes longer.
-within() {
-    seconds=$1
-    shift
-    if has timeout; then set -- timeout -k 20 "$seconds" "$@"; fi
-    "$@"
 }
 
 # first_line FILE: $got becomes its first line; empty where there is none.

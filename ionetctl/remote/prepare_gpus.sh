@@ -3,7 +3,7 @@
 # shellcheck shell=sh disable=SC2034,SC2154
 
 prepare_docker() {
-    if ! has docker; then
+    if ! has docker || is_podman; then
         choose docker-ce docker.io
         case $picked in
         docker-ce) install 800 docker-ce docker-ce-cli containerd.io ;;
@@ -23,7 +23,7 @@ prepare_container_toolkit() {
         choose nvidia-container-toolkit
         install 300 "$picked"
     fi
-    if has docker; then enter_runtime; fi
+    if has docker && ! is_podman; then enter_runtime; fi
 }
 
 docker_knows_nvidia() {
@@ -64,7 +64,10 @@ keep_old() {
 
 # reload_docker: a restart ends containers, a reload does not, and takes runtimes in as well.
 reload_docker() {
-    if [ -n "$(within 30 docker ps -q 2>/dev/null)" ]; then
+    status=0
+    containers=$(within 30 docker ps -q 2>/dev/null) || status=$?
+    # One that does not say in time which containers run may run some.
+    if [ -n "$containers" ] || [ "$status" = 124 ]; then
         unit reload docker.service
         if ! docker_knows_nvidia; then fail containers_running 'Docker must be restarted, and containers run'; fi
         changed 'reloaded docker.service'

@@ -84,7 +84,8 @@ add_direct() {
 # loads. Rules that come from elsewhere would be gone at the next boot: then nothing is changed.
 open_nftables() {
     port=$1 file=$root/etc/nftables.conf
-    rules=$(within 10 nft list chains 2>/dev/null | awk -v port="$port" '
+    chains=$(within 10 nft list chains 2>/dev/null) || chains=
+    rules=$(printf '%s\n' "$chains" | awk -v port="$port" '
         $1 == "table" { table = $2 " " $3 }
         $1 == "chain" { chain = $2 }
         /hook output/ && /policy drop/ {

@@ -12,7 +12,7 @@ apt() {
 
 # package_errors: the lines of a package manager's output that explain its failure.
 package_errors() {
-    lines=$(sed -n -e 's/^E: //p' -e '/^dpkg: error/p' -e '/ Depends: /p' "$stage/said" | head -n 6)
+    lines=$(sed -n -e 's/^E: //p' -e '/^dpkg: error/p' -e '/ Depends: /p' -e '/ did not end within /p' "$stage/said" | head -n 6)
     if [ -z "$lines" ]; then lines=$(tail -n 3 "$stage/said"); fi
     printf '%s\n' "$lines"
 }
@@ -21,7 +21,7 @@ package_errors() {
 fail_install() {
     said=$(package_errors)
     case $1.$said in
-    124.* | 137.*) fail prepare_failed "the package manager did not end within $limit_s s: $said" ;;
+    124.*) fail prepare_failed "$said" ;;
     *'Unable to locate'* | *'no installation candidate'* | *'Depends:'* | *'unmet dependencies'* | *'dependency problems'*)
         fail package_missing "$said"
         ;;

@@ -2,7 +2,8 @@
 #
 #   sh -c "$(cat probe_start.sh)" ionet-probe NONCE <PROGRAM    PROGRAM is this file, and what python3 is to run
 #
-# Paths stand below $IONET_ROOT, which is empty on a real host.
+# Paths stand below $IONET_ROOT, which is empty on a real host. It travels with the functions of programs.sh before it.
+# shellcheck disable=SC2034 # the variables of those functions
 set -eu
 umask 077
 export LC_ALL=C
@@ -15,6 +16,7 @@ smi_s=$((${IONET_PROBE_DEADLINE_S:-10} * 3))
 tab=$(printf '\t')
 nl='
 '
+grace_s=2
 # What python3 makes of standard input: the modules that the probe uses, and the probe.
 start='
 import sys, types, zlib
@@ -41,10 +43,6 @@ fact() {
     printf '%.2000s\n' "$line"
 }
 
-has() {
-    command -v "$1" >/dev/null 2>&1
-}
-
 # bounded COMMAND...: its output and a line "exit STATUS". A child that is stuck in the kernel cannot be
 # ended by a signal: it is left behind rather than waited for.
 bounded() {
@@ -56,8 +54,7 @@ bounded() {
         echo "$timer"
         {
             status=0
-            if has timeout; then set -- timeout -k 2 "$smi_s" "$@"; fi
-            "$@" </dev/null 2>&1 || status=$?
+            within "$smi_s" "$@" </dev/null 2>&1 || status=$?
             printf '\nexit %s\n' "$status"
         } &
         wait "$timer" || :
@@ -83,13 +80,18 @@ nvml() {
         return 1
     fi
     # Isolated from what lies around, and without bytecode: a probe changes nothing on the host.
+    # Its record counts only where it ended well: nvidia-smi is asked otherwise, and there is one result.
     status=0
-    { why=$("$python" -ISB -c "$start" 2>&1 >&3) || status=$?; } 3>&1
-    why=${why##*"$nl"}
-    case $status in
-    0) return 0 ;;
-    3) ;;
-    *) why="python3 ended with $status: $why" ;;
+    { said=$("$python" -ISB -c "$start" 2>&1) || status=$?; } 2>/dev/null
+    said=$(printf '%s\n' "$said" | tail -n 1)
+    case $status.$said in
+    0.*)
+        printf '%s\n' "$said"
+        return 0
+        ;;
+    3.*) why=$said ;;
+    *."nvml$tab"* | *."hanging$tab"*) why="python3 ended with $status" ;;
+    *) why="python3 ended with $status: $said" ;;
     esac
     cat >/dev/null
     return 1
@@ -107,7 +109,8 @@ devices_on_bus() {
     done
 }
 
-# gpu_row ROW: a gpu record where ROW is one of nvidia-smi's; $message otherwise becomes its text.
+# gpu_row ROW: a gpu record where ROW is one of nvidia-smi's; $message otherwise becomes its text. What a card does not
+# answer any more stands in brackets, in whatever words: it is left empty.
 gpu_row() {
     index=${1%%, *}
     case $index in
@@ -121,8 +124,12 @@ gpu_row() {
     row=${row%, *}
     memory=${row##*, }
     row=${row%, *}
+    uuid=${row##*, } name=${row%, *}
+    case $name in '['*) name= ;; esac
+    case $uuid in GPU-*[!0-9A-Za-z/-]*) uuid= ;; GPU-?*) ;; *) uuid= ;; esac
     case $memory in *[!0-9]*) memory= ;; esac
-    fact gpu "$index" "${row%, *}" "${row##*, }" "$memory" "$bus"
+    case $bus in *[!0-9A-Fa-f:.]*) bus= ;; esac
+    fact gpu "$index" "$name" "$uuid" "$memory" "$bus"
     seen=$((seen + 1))
 }
 
@@ -140,6 +147,8 @@ nvidia_smi() {
     rows=$(bounded nvidia-smi --query-gpu=index,name,uuid,memory.total,pci.bus_id --format=csv,noheader,nounits)
     status=${rows##*"${nl}exit "}
     rows=${rows%"${nl}exit "*}$nl
+    # Of one that was ended, some cards may be missing.
+    if [ "$status" = 124 ]; then rows=; fi
     message='' seen=0
     while [ -n "$rows" ]; do
         gpu_row "${rows%%"$nl"*}"
@@ -148,7 +157,7 @@ nvidia_smi() {
     case $status.$seen.$count in
     0.*) fact source "nvidia-smi ($why)" ;;
     *.0.0) fact empty ;;
-    124.0.* | 137.0.*) fact hanging nvidia-smi ;;
+    124.*) fact hanging nvidia-smi ;;
     *.0.*) fact unknown "$why, and nvidia-smi ended with $status: $message" ;;
     *) fact source "nvidia-smi ($why), which ended with $status: $message" ;;
     esac

@@ -20,6 +20,7 @@ unit=nomad.service
 tab=$(printf '\t')
 nl='
 '
+grace_s=2
 
 # fact KEY VALUE...: one record; what would break it becomes a space.
 fact() {
@@ -49,16 +50,12 @@ first_line() {
     { IFS= read -r got <"$1" || :; } 2>/dev/null
 }
 
-has() {
-    command -v "$1" >/dev/null 2>&1
-}
-
-# within SECONDS COMMAND...: the command, ended when it takes longer.
-within() {
-    seconds=$1
-    shift
-    if has timeout; then set -- timeout -k 2 "$seconds" "$@"; fi
-    "$@" </dev/null
+# answer SECONDS COMMAND...: what the command prints, whole or not at all: nothing where it is ended before it has said all.
+answer() {
+    answer_status=0
+    said=$(within "$@" </dev/null) || answer_status=$?
+    if [ "$answer_status" -lt 124 ] && [ -n "$said" ]; then printf '%s\n' "$said"; fi
+    return "$answer_status"
 }
 
 os_release() {
@@ -66,7 +63,7 @@ os_release() {
     file=$root/etc/os-release
     if [ ! -r "$file" ]; then file=$root/usr/lib/os-release; fi
     if [ ! -r "$file" ]; then return; fi
-    while IFS='=' read -r key value; do
+    while IFS='=' read -r key value || [ -n "$key" ]; do
         value=${value#[\"\']}
         value=${value%[\"\']}
         case $key in
@@ -96,7 +93,7 @@ disks() {
         shift
         set -- "$@" "$got"
     done
-    if ! table=$(within 10 df -Pk "$@"); then return; fi
+    if ! table=$(answer 10 df -Pk "$@"); then return; fi
     mounts=$root/proc/mounts
     if [ ! -r "$mounts" ]; then mounts=/proc/mounts; fi
     if [ ! -r "$mounts" ]; then mounts=/dev/null; fi

@@ -102,8 +102,9 @@ cgroups() {
                     if (option[i] ~ /^(cpu|cpuacct|cpuset|memory|pids|freezer|devices|blkio|net_cls|net_prio|hugetlb|perf_event|rdma)$/)
                         names = names " " option[i]
             }
-            if (v1) print (beside ? "hybrid" : "v1") names
-            else if (v2) print "v2" (writable ? " rw" : "")
+            # As Nomad does: the root decides, whatever somebody has mounted below it.
+            if (v2) print "v2" (writable ? " rw" : "")
+            else if (v1) print (beside ? "hybrid" : "v1") names
         }' "$mounts")
     controllers=${answer#"${answer%% *}"}
     if [ "$answer" = "v2 rw" ]; then
@@ -119,17 +120,17 @@ cgroups() {
 systemd() {
     if has systemctl; then
         # shellcheck disable=SC2046 # the words of its first line: systemd 255 (255.4-1ubuntu8)
-        set -- $(within 5 systemctl --version 2>/dev/null | head -n 1)
+        set -- $(answer 5 systemctl --version 2>/dev/null | head -n 1)
         case ${1:-}.${2:-} in
         systemd.[0-9]*) fact systemd "${2%%[!0-9]*}" ;;
         esac
     fi
     if has systemd-detect-virt; then
         # It ends with 1 where it prints "none".
-        known virtualization "$(within 5 systemd-detect-virt 2>/dev/null || :)"
+        known virtualization "$(answer 5 systemd-detect-virt 2>/dev/null || :)"
     fi
     if has timedatectl; then
-        said=$nl$(within 5 timedatectl show -p NTP -p NTPSynchronized 2>/dev/null || :)
+        said=$nl$(answer 5 timedatectl show -p NTP -p NTPSynchronized 2>/dev/null || :)
         case $said in
         *"${nl}NTP=yes"*) fact time.service 1 ;;
         *"${nl}NTP=no"*) fact time.service 0 ;;
@@ -152,7 +153,7 @@ docker_format=$docker_format'{{range $name, $_ := .Runtimes}}{{$name}} {{end}}|{
 containers() {
     if has docker; then docker_daemon; fi
     if has nvidia-ctk; then
-        said=$(within 5 nvidia-ctk --version 2>/dev/null || :)
+        said=$(answer 5 nvidia-ctk --version 2>/dev/null || :)
         said=${said%%"$nl"*}
         known toolkit "${said##* }"
     fi
@@ -163,8 +164,12 @@ docker_daemon() {
     snap=0
     case $(command -v docker) in "$root"/snap/*) snap=1 ;; esac
     IFS='|' read -r version driver directory default runtimes cgroup_version <<END
-$(within 15 docker info --format "$docker_format" 2>/dev/null || :)
+$(answer 15 docker info --format "$docker_format" 2>/dev/null || :)
 END
+    if [ -z "$version" ] && is_podman; then
+        fact podman 1
+        return
+    fi
     fact docker "$version" "$driver" "$cgroup_version" "$directory" "$runtimes" "$default" "$snap"
     case $directory in
     '' | [!/]* | *[!!-~]*) directory=/var/lib/docker ;;
@@ -232,7 +237,7 @@ library_version() {
         if [ -e "$library" ]; then break; fi
     done
     if [ ! -e "$library" ] && has ldconfig; then
-        library=$(within 5 ldconfig -p 2>/dev/null | sed -n '/libnvidia-ml\.so\.1 .*=>/{s/.*=> //p;q;}')
+        library=$(answer 5 ldconfig -p 2>/dev/null | sed -n '/libnvidia-ml\.so\.1 .*=>/{s/.*=> //p;q;}')
         library=$root$library
     fi
     if library=$(readlink -f "$library" 2>/dev/null); then
@@ -244,7 +249,7 @@ library_version() {
 driver_package() {
     if has dpkg-query; then
         # shellcheck disable=SC2016 # the format of dpkg-query
-        row=$(within 5 dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' 'nvidia-driver-[0-9]*' nvidia-driver \
+        row=$(answer 5 dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' 'nvidia-driver-[0-9]*' nvidia-driver \
             'nvidia-headless-[0-9]*' nvidia-open cuda-drivers 2>/dev/null | awk '
                 /^.i/ && (row == "" || ($NF ~ /^nvidia-driver/ && row !~ / nvidia-driver/)) { row = $0 }
                 END { print row }')
@@ -256,14 +261,14 @@ driver_package() {
         esac
     elif has rpm; then
         # It names those that are not there too, in a sentence.
-        known driver.package "$(within 5 rpm -q --qf '%{NAME}\n' nvidia-driver nvidia-open xorg-x11-drv-nvidia \
+        known driver.package "$(answer 5 rpm -q --qf '%{NAME}\n' nvidia-driver nvidia-open xorg-x11-drv-nvidia \
             kmod-nvidia akmod-nvidia 2>/dev/null | grep -m 1 -v ' ' || :)"
     fi
 }
 
 secure_boot() {
     if has mokutil; then
-        case $(within 5 mokutil --sb-state 2>/dev/null || :) in
+        case $(answer 5 mokutil --sb-state 2>/dev/null || :) in
         *'SecureBoot enabled'*) fact secure-boot 1 && return ;;
         *'SecureBoot disabled'*) fact secure-boot 0 && return ;;
         esac
@@ -281,35 +286,37 @@ secure_boot() {
 # The driver's errors of this boot. The kernel's own log may have lost its beginning by now; the journal has it all.
 kernel_log() {
     status=0
-    rows=$(within 5 dmesg 2>/dev/null | xids) || status=$?
-    if [ "$status" != 0 ] && has journalctl; then
-        if more=$(within 5 journalctl -k -b -q --no-pager -o short-monotonic 2>/dev/null | xids); then
-            rows=$more status=0
-        fi
-    fi
+    rows=$(answer 5 dmesg 2>/dev/null | xids) || status=$?
     case $status in
-    0 | 1)
-        if [ -n "$rows" ]; then printf '%s\n' "$rows"; fi
-        fact looked xids
+    1 | 2)
+        whole=0
+        more=$(answer 5 journalctl -k -b -q --no-pager -o short-monotonic 2>/dev/null | xids) || whole=$?
+        case $whole in 0 | 3) rows=$more status=$whole ;; esac
         ;;
     esac
+    if [ -n "$rows" ]; then printf '%s\n' "$rows"; fi
+    case $status in 0 | 1) fact looked xids ;; esac
 }
 
-# xids: the xid records of a log on standard input. Ends with 2 for an empty log, 1 for one that lacks its beginning.
+# xids: the xid records of a log on standard input, whatever card or part of one they name. Ends with 3 where a line
+# could not be read or counted, 2 for an empty log, 1 for one that lacks its beginning.
 xids() {
     awk '
         NR == 1 { is_whole = /^\[ *[0-9]?\./ }
-        match($0, /NVRM: Xid \((PCI:)?[0-9A-Fa-f:.]+\): [0-9]+/) {
-            split(substr($0, RSTART, RLENGTH), part, /[()]/)
-            sub(/^PCI:/, "", part[2])
-            sub(/^: /, "", part[3])
-            if (length(part[2]) > 16 || length(part[3]) > 4) next
-            key = part[3] "\t" part[2]
+        /NVRM: Xid/ {
+            unread++
+            if (!match($0, /NVRM: Xid [^,]*: [0-9]+/)) next
+            card = code = substr($0, RSTART, RLENGTH)
+            sub(/.*: /, "", code)
+            if (length(code) > 4) next
+            bus = match(card, /[0-9A-Fa-f]+:[0-9A-Fa-f]+:[0-9A-Fa-f.]+/) ? substr(card, RSTART, RLENGTH) : ""
+            key = code "\t" (length(bus) > 16 ? "" : bus)
             if (!(key in times) && ++kinds > 64) next
             times[key]++
+            unread--
         }
         END {
             for (key in times) if (times[key] > 0) print "xid\t" key "\t" times[key]
-            exit NR == 0 ? 2 : is_whole ? 0 : 1
+            exit NR == 0 ? 2 : unread ? 3 : is_whole ? 0 : 1
         }'
 }

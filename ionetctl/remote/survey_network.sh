@@ -79,7 +79,12 @@ reaches() {
         host=${host#\[}
         set -- "$@" "${host%\]}" "${server##*:}"
     done
-    if has python3 && within 6 python3 -I -S -c "$reach_program" "$@" 2>/dev/null; then return; fi
+    # Only from a python3 that ended well: the servers are tried again otherwise, and each has one record. It is passed
+    # on line by line, since what is written at once by several parts mixes where it is long.
+    if has python3 && said=$(answer 6 python3 -I -S -c "$reach_program" "$@" 2>/dev/null); then
+        printf '%s\n' "$said" | while IFS= read -r line; do printf '%s\n' "$line"; done
+        return
+    fi
     while [ $# -gt 1 ]; do
         reach "$1" "$2" &
         shift 2
@@ -142,7 +147,7 @@ os._exit(0)
 reach() {
     address=$1
     if has getent; then
-        address=$(within 3 getent ahosts "$1" 2>/dev/null | head -n 1)
+        address=$(answer 3 getent ahosts "$1" 2>/dev/null | head -n 1)
         address=${address%% *}
         if [ -z "$address" ]; then
             fact reach "$1" "$2" '' unresolved '' ''
@@ -160,7 +165,7 @@ reach() {
 reach_by_bash() {
     status=0
     # shellcheck disable=SC2016 # expanded by that bash
-    said=$(within 3 bash -c '
+    said=$(answer 3 bash -c '
         now() { now=${EPOCHREALTIME:-}; now=${now/[.,]/}; if [ -z "$now" ]; then now=$(($(date +%s%N) / 1000)); fi; }
         now; began=$now
         exec 3<>"/dev/tcp/$0/$1" || exit 1
@@ -172,22 +177,21 @@ reach_by_bash() {
     esac
 }
 
-# reach_by_nc ADDRESS PORT: the clock is the kernel's, in hundredths of a second: a process for a finer one takes longer.
-# Busybox's nc knows no -z, and would wait for the server to close; a program to run ends it at once.
+# reach_by_nc ADDRESS PORT. Busybox's nc knows no -z, and would wait for the server to close; a program to run ends it at once.
 reach_by_nc() {
     status=0
-    read -r began _ </proc/uptime
-    said=$(within 3 nc -z -w 3 "$1" "$2" 2>&1 </dev/null) || status=$?
+    read_clock
+    began=$now
+    said=$(answer 3 nc -z -w 3 "$1" "$2" 2>&1 </dev/null) || status=$?
     case $said in
     *option*)
         status=0
-        said=$(within 3 nc -w 3 "$1" "$2" -e true 2>&1 </dev/null) || status=$?
+        said=$(answer 3 nc -w 3 "$1" "$2" -e true 2>&1 </dev/null) || status=$?
         ;;
     esac
-    read -r ended _ </proc/uptime
+    read_clock
     if [ "$status" = 0 ]; then
-        began=${began%.*}${began#*.} ended=${ended%.*}${ended#*.}
-        milliseconds "$(((ended - began) * 10000))"
+        milliseconds "$(((now - began) * 10000))"
     else
         failed "$status" "$said"
     fi
@@ -205,7 +209,7 @@ failed() {
     took=
     case $1.$2 in
     *[Rr]efused*) failure=refused ;;
-    124.* | 137.* | 143.* | *'timed out'*) failure=timeout ;;
+    124.* | *'timed out'*) failure=timeout ;;
     12[67].*) failure=no_tool ;;
     *'not known'* | *'name resolution'* | *'bad address'* | *'invalid host'* | *'No address'*) failure=unresolved ;;
     *) failure=unreachable ;;
@@ -226,7 +230,7 @@ firewalls() {
 # ufw is a slow program: where it is off by its settings, it is not run.
 ufw() {
     if ! has ufw || grep -qs '^ENABLED=no' "$root/etc/ufw/ufw.conf"; then return; fi
-    if ! said=$(within 5 ufw status verbose 2>/dev/null); then return; fi
+    if ! said=$(answer 5 ufw status verbose 2>/dev/null); then return; fi
     answered=1
     case $said in
     *'Status: active'*)
@@ -237,16 +241,18 @@ ufw() {
 }
 
 firewalld() {
-    if ! has firewall-cmd || [ "$(within 5 firewall-cmd --state 2>/dev/null || :)" != running ]; then return; fi
+    if ! has firewall-cmd || [ "$(answer 5 firewall-cmd --state 2>/dev/null || :)" != running ]; then return; fi
     is_managed=1 answered=1
-    verdict=
-    if has nft; then verdict=$(within 5 nft list ruleset 2>/dev/null | nft_verdict); fi
+    verdict=unknown
+    if has nft && said=$(answer 5 nft list ruleset 2>/dev/null); then
+        verdict=$(printf '%s\n' "$said" | nft_verdict)
+    fi
     judge firewalld "${verdict:-0}"
 }
 
 kernel_rules() {
     verdict=
-    if has nft && said=$(within 5 nft list ruleset 2>/dev/null); then
+    if has nft && said=$(answer 5 nft list ruleset 2>/dev/null); then
         answered=1
         verdict=$(printf '%s\n' "$said" | nft_verdict)
         if [ -n "$verdict" ]; then judge nftables "$verdict" && return; fi
@@ -255,16 +261,17 @@ kernel_rules() {
     # nothing else shows the rules.
     if ! has iptables; then return; fi
     if [ "$answered" = 0 ] || grep -qs filter "$root/proc/net/ip_tables_names"; then
-        if ! said=$(within 5 iptables -S OUTPUT 2>/dev/null); then return; fi
+        if ! said=$(answer 5 iptables -S OUTPUT 2>/dev/null); then return; fi
         answered=1
         verdict=$(printf '%s\n' "$said" | iptables_verdict)
         if [ -n "$verdict" ]; then judge iptables "$verdict"; fi
     fi
 }
 
-# judge KIND VERDICT: the record. A verdict is 0 (what leaves is let out) or 1 (it is not) and then whether RPC is.
+# judge KIND VERDICT: the record. A verdict is 0 (what leaves is let out), 1 (it is not) and then whether RPC is, or unknown.
 judge() {
     case $2 in
+    unknown) fact firewall "$1" '' '' ;;
     1*) fact firewall "$1" 1 "${2#1 }" ;;
     *) fact firewall "$1" 0 '' ;;
     esac

@@ -105,7 +105,7 @@ ionet_containers() {
         reported=$((reported + 1))
         fact ionet "$name" '' ''
     done <<END
-$(within 5 docker ps --format '{{.Image}}' 2>/dev/null || :)
+$(answer 5 docker ps --format '{{.Image}}' 2>/dev/null || :)
 END
 }
 
@@ -114,7 +114,7 @@ nomad_program() {
     program=
     for file in "$root/etc/systemd/system/$unit" "$root/usr/lib/systemd/system/$unit" "$root/lib/systemd/system/$unit"; do
         if [ -n "$program" ] || [ ! -r "$file" ]; then continue; fi
-        while IFS='=' read -r key value; do
+        while IFS='=' read -r key value || [ -n "$key" ]; do
             if [ "$key" = ExecStart ]; then program=${value%% *}; fi
         done <"$file"
     done
@@ -132,11 +132,11 @@ nomad_program() {
 
 nomad() {
     if has systemctl; then
-        known nomad.active "$(within 10 systemctl is-active "$unit" 2>/dev/null || :)"
-        known nomad.enabled "$(within 10 systemctl is-enabled "$unit" 2>/dev/null || :)"
+        known nomad.active "$(answer 10 systemctl is-active "$unit" 2>/dev/null || :)"
+        known nomad.enabled "$(answer 10 systemctl is-enabled "$unit" 2>/dev/null || :)"
     fi
     nomad_program
-    if [ -x "$program" ] && version=$(within 10 "$program" version 2>/dev/null); then
+    if [ -x "$program" ] && version=$(answer 10 "$program" version 2>/dev/null); then
         known nomad.version "${version%%"$nl"*}"
     fi
     first_line "$root$data_dir/client/client-id"

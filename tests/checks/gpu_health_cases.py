@@ -21,12 +21,22 @@ CASES: Final = (
     Case(
         ("gpu_xid warn", "gpu_xid info"),
         machine={"xids": (Xid(48, "0000:02:00", 2), Xid(31, "0000:01:00", 5))},
-        message="the driver reported Xid 48 at 0000:02:00 (2 times)",
+        message="the driver reported Xid 48 at 0000:02:00 (2x)",
     ),
     Case(
         ("gpu_xid info",),
         machine={"xids": (Xid(31, "0000:01:00", 1), Xid(13, "0000:02:00", 5))},
-        message="the driver reported Xid 13 at 0000:02:00 (5 times), Xid 31 at 0000:01:00 (1 times)",
+        message="the driver reported Xid 13 at 0000:02:00 (5x), Xid 31 at 0000:01:00 (1x)",
+    ),
+    *(
+        Case(("gpu_xid warn",), machine={"xids": (Xid(code, "0000:51:00", 1),)})
+        for code in (62, 95, 143, *range(145, 151), 154, 9999)
+    ),
+    *(Case(("gpu_xid info",), machine={"xids": (Xid(code, "0000:51:00", 1),)}) for code in (43, 45, 68, 109)),
+    Case(
+        ("gpu_xid warn",),
+        machine={"xids": (Xid(95, "", 1),)},
+        message="the driver reported Xid 95 at a card that is not named (1x)",
     ),
     Case(machine={"xids": None}),
     Case(("gpu_remap_failed block",), card=health(has_remap_failed=True)),

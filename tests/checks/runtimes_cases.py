@@ -9,7 +9,12 @@ from ionetctl.core.observed import Docker, MachineFacts
 from tests.checks.host_case import DOCKER, NO_GPU, Case, promised
 
 CASES: Final = (
-    Case(("docker_missing warn",), machine={"docker": None}),
+    Case(("docker_missing warn",), machine={"docker": None}, message="Docker is not installed"),
+    Case(
+        ("docker_missing warn",),
+        machine={"docker": None, "is_docker_podman": True},
+        message="docker is Podman's stand-in, and Nomad's docker driver needs Docker's daemon",
+    ),
     Case(("docker_down warn",), machine={"docker": Docker(None)}),
     Case(
         ("docker_old warn",),

@@ -302,6 +302,19 @@ def test_what_did_not_arrive_whole_is_worth_a_retry(output: bytes) -> None:
     with pytest.raises(HostUnreachableError) as caught:
         read(output)
     assert (caught.value.code, caught.value.transient) == ("probe_incomplete", True)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("noise", [b"Welcome\n", b"\x1b]0;root@rig-1\x07", b"\x1b[H\x1b[2J"])
+def test_a_probe_begins_wherever_its_first_line_stands(noise: bytes) -> None:
+    """What a login printed before may lack its line break."""
+    assert read(noise + framed("empty")) == read(framed("empty"))
+
+
+def test_a_card_without_a_uuid_is_lost() -> None:
+    """nvidia-smi goes on listing a card that does not answer any more."""
+    reading = read(framed(ROW, "gpu\t1\tNVIDIA GeForce RTX 4090\t\t\t", "source\tnvidia-smi"))
+    assert [(card.uuid, card.is_lost) for card in reading.gpus or ()] == [("GPU-1", False), ("", True)]
 
 
 def answer_to(output: bytes) -> GpuReading | str:

@@ -135,6 +135,28 @@ def test_a_whole_survey_is_read() -> None:
     assert parse_survey(output, "n0nce", controller_time=1763859859.5) == expected
 
 
+@pytest.mark.parametrize("noise", ["Welcome to HiveOS\n", "\x1b]0;root@rig-1\a", "\x1b[H\x1b[2J", "motd"])
+def test_a_survey_begins_wherever_its_first_line_stands(noise: str) -> None:
+    """What a login printed before may lack its line break; it is no record."""
+    output = noise.encode() + (CASES / "whole.survey").read_bytes().partition(b"\n")[2]
+    begin = b"ionet-survey\t1\tn0nce\n"
+    assert begin in output
+    at = output.index(begin)
+    facts = parse_survey(noise.encode() + output[at:], "n0nce", controller_time=0.0)
+    assert facts == parse_survey(output[at:], "n0nce", controller_time=0.0)
+
+
+def test_an_error_of_the_driver_may_name_no_card() -> None:
+    """Its number is a fact all the same."""
+    assert survey("xid\t95\t\t2").machine.xids == (Xid(95, "", 2),)
+
+
+def test_podmans_stand_in_is_no_docker() -> None:
+    """There is no daemon, and the reason is known."""
+    machine = survey("podman\t1").machine
+    assert (machine.docker, machine.is_docker_podman) == (None, True)
+
+
 def test_an_empty_survey_claims_nothing() -> None:
     """What no record says is unknown, not zero."""
     facts = survey()
@@ -168,6 +190,7 @@ def test_a_bad_survey_is_refused(path: Path) -> None:
     with pytest.raises(HostError) as caught:
         parse_survey(path.read_bytes(), "n0nce", controller_time=0.0)
     assert caught.value.code == code
+    assert caught.value.hint
     is_torn = code == "survey_incomplete"
     assert isinstance(caught.value, HostUnreachableError if is_torn else HostFailedError)
     assert caught.value.transient is is_torn

@@ -10,8 +10,9 @@ import pytest
 from ionetctl.core import host_paths
 from ionetctl.core.errors import HostError
 from ionetctl.core.model.plan import Action, Change, Kind, Plan
+from ionetctl.facts.text_output import parse_texts
 from ionetctl.plan.bundle import with_stamp
-from ionetctl.plan.diff import MAX_LINES, compared_paths, file_diffs, parse_texts
+from ionetctl.plan.diff import MAX_LINES, compared_paths, file_diffs
 from tests.support.sample import HOST, bundle
 
 BUNDLE = bundle()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ionetctl.core.observed import GpuReading
 
 NONCE: Final = "n0nce"
-TOOLS: Final = ("cat", "sleep", "timeout")
+TOOLS: Final = ("cat", "sleep", "tail", "timeout")
 CONF: Final = "fake-nvml.conf"
 
 

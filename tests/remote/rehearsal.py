@@ -300,6 +300,8 @@ def _answer(process: subprocess.Popen[bytes], text: str | None) -> None:
 def _reports(process: subprocess.Popen[bytes]) -> Iterator[Report]:
     assert process.stdout is not None
     for line in process.stdout:
+        if line == b"\n":  # what keeps a login's greeting apart
+            continue
         yield parse_report_line(line.rstrip(b"\n"), APPLY_REPORTS)
 
 

@@ -7,6 +7,7 @@ import signal
 import stat
 import subprocess
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -44,7 +45,6 @@ from tests.remote.rehearsal import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from ionetctl.core.model.plan import BundleFile
 
@@ -280,6 +280,15 @@ def test_silence_has_an_end(host: Host, tmp_path: Path) -> None:
 
 
 # --- the start and what follows ---
+
+
+def test_the_clock_decides_that_a_start_hangs(enrolled: Host) -> None:
+    """Uutils' timeout has another exit status than GNU's for a program that it ended."""
+    timeout = (Path(__file__).parent / "cases/uutils-timeout/timeout").read_text()
+    shim(enrolled, "timeout", timeout.partition("\n")[2])
+    enrolled.write("/standin/behaviour", "hang")
+    failure = enrolled.apply(only_config("two")).failure
+    assert failure == Failed("start_timeout", "systemctl restart nomad.service did not end within 2 s")
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ from ionetctl.plan.prepare_steps import (
     surveyed_paths,
 )
 from ionetctl.remote import prepare_script, receive_script, restore_miner_script
-from tests.remote.rehearsal import ROLLOUT, STANDINS, Host
+from tests.remote.rehearsal import ROLLOUT, STANDINS, Host, shim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,6 +60,9 @@ PROGRAMS: Final = (
 FIREWALLS: Final = frozenset({"ufw", "nft", "firewall-cmd", "iptables", "ip6tables", "netfilter-persistent"})
 APPEARS: Final = 'ln -sf "$0" "$(dirname "$0")/{name}"'
 DOCKER: Final = f"{APPEARS.format(name='docker')}\necho 'disabled inactive' >\"$state/units/docker.service\""
+
+
+CASES: Final = Path(__file__).parent / "cases"
 
 
 @dataclass(frozen=True)
@@ -153,8 +156,8 @@ def run(host: Host, records: tuple[Record, ...], packages: tuple[Package, ...] =
     assert not host.path("/var/lib/ionet/lock").is_symlink()
     assert not host.path("/var/lib/ionet/staging").exists()
     lines = [line.split("\t") for line in done.stdout.decode().splitlines()]
-    assert lines[0] == ["ready", "n0nce"]
-    return Reported(lines[2:], done.returncode)
+    assert lines[:2] == [[""], ["ready", "n0nce"]]
+    return Reported(lines[3:], done.returncode)
 
 
 def prepare(
@@ -243,6 +246,23 @@ def test_docker_is_installed_and_started(debian: Host) -> None:
     assert_lasting(debian, asked)
 
 
+def test_podmans_stand_in_is_replaced_by_docker(debian: Host) -> None:
+    """A program called docker that is Podman's is none: its unit will never be there."""
+    shim(debian, "docker", f'exec /bin/sh "{CASES}/podman-docker/docker" "$@"')
+    asked = Prepare(docker=True)
+    reported = prepare(debian, asked)
+    assert reported.changes[0] == ("docker", "installed docker.io")
+    assert_lasting(debian, asked)
+
+
+def test_an_installation_that_hangs_is_named(debian: Host) -> None:
+    """Whatever status timeout ends with (uutils' has its own), the clock shows what happened."""
+    shim(debian, "timeout", (CASES / "uutils-timeout/timeout").read_text().partition("\n")[2])
+    shim(debian, "apt-get", "exec sleep 60")
+    reported = run(debian, (("limit", "1"), ("docker",)))
+    assert reported.error == ("prepare_failed", "docker: apt-get did not end within 1 s")
+
+
 def test_docker_of_the_vendor_comes_first(debian: Host) -> None:
     """Where the vendor's repository is set up, its packages are taken."""
     debian.write("/standin/offers", "docker.io 24.0.5\ndocker-ce 27.3.1\n")
@@ -303,6 +323,15 @@ def test_containers_that_run_are_not_ended(debian: Host) -> None:
     reported = prepare(debian, Prepare(container_toolkit=True))
     assert reported.changes[-1] == ("container_toolkit", "reloaded docker.service")
     assert "restart docker.service" not in calls(debian, "systemctl")
+
+
+def test_containers_that_are_not_listed_in_time_are_not_ended(debian: Host) -> None:
+    """Some may run: it is reloaded as where they do."""
+    add(debian, "docker", "nvidia-ctk")
+    debian.write("/standin/units/docker.service", "enabled active\n")
+    shim(debian, "timeout", 'shift 3; case "$*" in "docker ps -q") exit 124 ;; esac; exec "$@"')
+    reported = prepare(debian, Prepare(container_toolkit=True))
+    assert reported.changes[-1] == ("container_toolkit", "reloaded docker.service")
 
 
 def test_cni_plugins_are_linked_where_nomad_looks(debian: Host) -> None:
@@ -809,5 +838,5 @@ def test_another_rollout_s_lock_is_respected(debian: Host) -> None:
             check=False,
         )
         holder.kill()
-    assert (done.returncode, done.stdout) == (75, b"error\tlocked\tr0 eve@ops now\n")
+    assert (done.returncode, done.stdout) == (75, b"\nerror\tlocked\tr0 eve@ops now\n")
     assert not debian.path(MODULES_FILE).exists()

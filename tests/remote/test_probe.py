@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CASES = Path(__file__).parent / "probe"
+DIALECTS = Path(__file__).parent / "cases"
 SHELLS = ("dash", "bash", "busybox")
 CARD = "GPU-11111111-1111-1111-1111-111111111111\tNVIDIA GeForce RTX 4090\t00000000:01:00.0\t24564"
 OTHER = "GPU-22222222-2222-2222-2222-222222222222\tNVIDIA GeForce RTX 4090\t00000000:C1:00.0\t24564"
@@ -208,7 +209,7 @@ def test_a_hanging_nvidia_smi_is_left_behind(host: ProbedHost) -> None:
             "echo NVIDIA-SMI has failed; exit 9",
             "no python3, and nvidia-smi ended with 9: NVIDIA-SMI has failed",
         ),
-        ("kill -9 $$", "the driver hangs: no answer to nvidia-smi"),
+        ("exit 137", "no python3, and nvidia-smi ended with 137:"),
         ("exit 0", "nvidia-smi (no python3)"),
         (
             "echo '0, A, GPU-1, 24564, 00000000:01:00.0'; echo 'GPU 1 is lost'; exit 15",
@@ -223,6 +224,54 @@ def test_nvidia_smi_is_taken_at_its_word(host: ProbedHost, script: str, source: 
     reading = host.reading()
     assert reading.source == source
     assert (reading.gpus is None) == ("source" not in source and not source.startswith("nvidia-smi"))
+
+
+def test_an_nvidia_smi_that_hangs_after_some_cards_counts_none(host: ProbedHost) -> None:
+    """Its rows count whole or not at all: those that are missing are not lost cards."""
+    host.remove_python()
+    host.environment["IONET_PROBE_DEADLINE_S"] = str(int(DEADLINE_S))
+    host.shim("nvidia-smi", "echo '0, A, GPU-1, 24564, 00000000:01:00.0'; exec sleep 60")
+    reading = host.reading()
+    assert (reading.gpus, reading.source) == (None, "the driver hangs: no answer to nvidia-smi")
+
+
+def test_the_clock_decides_what_hangs(host: ProbedHost) -> None:
+    """Uutils' timeout has another exit status than GNU's for a program that it ended."""
+    host.remove_python()
+    host.environment["IONET_PROBE_DEADLINE_S"] = str(int(DEADLINE_S))
+    host.shim("timeout", (DIALECTS / "uutils-timeout/timeout").read_text().partition("\n")[2])
+    host.shim("nvidia-smi", "exec sleep 60")
+    assert host.reading().source == "the driver hangs: no answer to nvidia-smi"
+
+
+def test_a_card_that_nvidia_smi_cannot_name_is_lost(host: ProbedHost) -> None:
+    """It stands in brackets, in words that differ: the card is there, and does not answer."""
+    host.remove_python()
+    host.write("rows.csv", (DIALECTS / "smi-brackets/rows.csv").read_text())
+    host.shim("nvidia-smi", f"cat '{host.root}/rows.csv'")
+    reading = host.reading()
+    assert [(card.index, card.is_lost, card.memory_mib, card.pci_bus_id) for card in reading.gpus or ()] == [
+        (0, False, 10240, "00000000:01:00.0"),
+        (1, True, None, "00000000:02:00.0"),
+    ]
+
+
+@pytest.mark.parametrize("end", ["kill -9 $$", "exit 1"])
+def test_an_answer_stands_once_where_python_fails_after_it_printed(host: ProbedHost, end: str) -> None:
+    """NVML's record counts whole or not at all: nvidia-smi's are then the only ones."""
+    host.shim("python3", f"printf 'nvml\\t{{}}\\n'; {end}")
+    host.shim("nvidia-smi", "echo '0, A, GPU-1, 24564, 00000000:01:00.0'")
+    reading = host.reading()
+    status = 137 if "kill" in end else 1
+    source = f"nvidia-smi (python3 ended with {status})"
+    assert (len(reading.gpus or ()), reading.source) == (1, source)
+
+
+def test_what_python_says_beside_its_answer_is_passed_over(host: ProbedHost) -> None:
+    """A warning of the interpreter is no record."""
+    host.cards(CARD)
+    host.shim("python3", f'echo "Could not find platform libraries" >&2; exec {sys.executable} "$@"')
+    assert host.reading().source == "nvml"
 
 
 def test_an_empty_bus_explains_an_nvidia_smi_that_fails(host: ProbedHost) -> None:
