@@ -1,7 +1,7 @@
 """One command's channel: its output within its limits, its deadlines, and whether more may be sent.
 
-asyncssh calls it as bytes arrive, so nothing here waits. It knows the command's limits and sudo's dialogue; it must not
-know hosts or connections. The first failure aborts the channel and is the one that the caller gets.
+asyncssh calls it as bytes arrive, so nothing here waits. It knows the command's limits, the marker that its output begins
+with, and sudo's dialogue; it must not know hosts or connections. The first failure aborts the channel and is the one that the caller gets.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
     from ionetctl.core.ports import Command
     from ionetctl.ssh.settings import TransportSettings
+    from ionetctl.ssh.start_marker import StartMarker
     from ionetctl.ssh.sudo import SudoDialogue
+
+    Gate = Callable[[bytes], bytes | None]
 
 LINE_BYTES: Final = 4096
 
@@ -32,6 +35,7 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
         self,
         command: Command,
         on_line: Callable[[bytes], None] | None,
+        start: StartMarker,
         sudo: SudoDialogue | None,
         settings: TransportSettings,
     ) -> None:
@@ -48,7 +52,10 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
         self._deadline = self._started_at + command.timeout_s
         self._exited_at: float | None = None
         self._writable: asyncio.Future[None] | None = None
-        self._is_stderr_open = sudo is None
+        # What each output passes before it is the command's: each gate holds bytes back until its marker has come.
+        openers = (start,) if sudo is None else (start, sudo)
+        self._stdout_gates: list[Gate] = [opener.take_stdout for opener in openers]
+        self._stderr_gates: list[Gate] = [opener.take_stderr for opener in openers]
         self._discarded_bytes = 0
         self.opened = asyncio.Event()
         self.ended: asyncio.Future[None] = self._loop.create_future()
@@ -159,6 +166,11 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
                 self._channel.abort()
 
     @property
+    def is_started(self) -> bool:
+        """Whether the command itself began, on the host and as the user it is for."""
+        return not self._stdout_gates
+
+    @property
     def is_complete(self) -> bool:
         """Whether the command ran to its end and all of its output arrived."""
         return self.exit_status is not None and (self.lost is None or self.has_eof)
@@ -166,27 +178,23 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
     # --- inside ------------------------------------------------------------------------------------------------------
 
     def _take_stdout(self, data: bytes) -> None:
-        if self._sudo is not None and not self.opened.is_set():
-            rest = self._sudo.take_stdout(data)
-            if rest is None:
-                self._discard(data)
-                return
-            self.opened.set()
-            data = rest
-        self._keep(self.stdout, data, "output")
+        passed = _pass(self._stdout_gates, data)
+        if passed is None:
+            self._discard(data)
+            return
+        self.opened.set()
+        self._keep(self.stdout, passed, "output")
         if self._on_line is not None:
-            self._split(data, self._on_line)
+            self._split(passed, self._on_line)
 
     def _take_stderr(self, data: bytes) -> None:
-        if self._sudo is not None and not self._is_stderr_open:
-            rest = self._sudo.take_stderr(data)
-            if rest is None:
-                self._discard(data)
-                self._reply(self._sudo)
-                return
-            self._is_stderr_open = True
-            data = rest
-        self._keep(self.stderr, data, "error output")
+        passed = _pass(self._stderr_gates, data)
+        if passed is not None:
+            self._keep(self.stderr, passed, "error output")
+            return
+        self._discard(data)
+        if self._sudo is not None:
+            self._reply(self._sudo)
 
     def _reply(self, sudo: SudoDialogue) -> None:
         reply = sudo.take_reply()
@@ -194,7 +202,7 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
             self.write(memoryview(reply))
 
     def _discard(self, data: bytes) -> None:
-        """Count output of the login or sudo from before root's shell runs: it is not kept, but limited."""
+        """Count output of the login or sudo from before the command runs: it is limited like the command's."""
         self._discarded_bytes += len(data)
         self._check_size(self._discarded_bytes, "login's output")
 
@@ -254,6 +262,17 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
             self._timer.cancel()
         self.resume_writing()
         _set_done(self.ended)
+
+
+def _pass(gates: list[Gate], data: bytes) -> bytes | None:
+    """What of ``data`` is beyond all gates, ``None`` while one is closed; a gate that opens is removed."""
+    while gates:
+        rest = gates[0](data)
+        if rest is None:
+            return None
+        del gates[0]
+        data = rest
+    return data
 
 
 def _set_done(future: asyncio.Future[None]) -> None:

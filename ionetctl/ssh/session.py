@@ -16,8 +16,9 @@ from ionetctl.core.errors import HostError, HostFailedError
 from ionetctl.core.ports import Completed
 from ionetctl.ssh.asyncssh_internals import send_window, shrink_send_window
 from ionetctl.ssh.channel import Exchange
-from ionetctl.ssh.error_translation import LOST, host_error
+from ionetctl.ssh.error_translation import LOST, SESSION, host_error
 from ionetctl.ssh.quoting import command_line
+from ionetctl.ssh.start_marker import StartMarker
 from ionetctl.ssh.sudo import NEEDS_PASSWORD, SudoDialogue
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class SshSession:
     transfers: asyncio.Semaphore = field(repr=False)
     is_root: bool
     become_password: Callable[[], str] | None = field(default=None, repr=False)
-    _needs_password: bool = False
+    _asks: bool = False
 
     async def run(
         self,
@@ -59,14 +60,18 @@ class SshSession:
         """
         if self.is_root or not command.as_root:
             return await self._execute(command, stdin, on_line, None)
-        if not self._needs_password:
+        if not self._asks:
+            quiet = SudoDialogue(asks=False)
             try:
-                return await self._execute(command, stdin, on_line, SudoDialogue(None))
+                return await self._execute(command, stdin, on_line, quiet)
             except HostFailedError as error:
-                if error.code != NEEDS_PASSWORD or self.become_password is None:
+                is_vain = error.code == NEEDS_PASSWORD and self.become_password is None
+                if is_vain or not quiet.is_refused:
                     raise
-                self._needs_password = True
-        return await self._execute(command, stdin, on_line, SudoDialogue(self.become_password))
+                self._asks = True
+        return await self._execute(
+            command, stdin, on_line, SudoDialogue(asks=True, password=self.become_password)
+        )
 
     async def _execute(
         self,
@@ -75,9 +80,10 @@ class SshSession:
         on_line: Callable[[bytes], None] | None,
         sudo: SudoDialogue | None,
     ) -> Completed:
-        if sudo is not None:
-            command = replace(command, argv=sudo.wrap(command.argv))
-        exchange = Exchange(command, on_line, sudo, self.settings)
+        start = StartMarker()
+        argv = command.argv if sudo is None else sudo.wrap(command.argv)
+        command = replace(command, argv=start.wrap(argv))
+        exchange = Exchange(command, on_line, start, sudo, self.settings)
         await self._open(command, exchange)
         try:
             async with asyncio.TaskGroup() as group:
@@ -86,7 +92,7 @@ class SshSession:
                 feeder.cancel()
         finally:
             exchange.close()
-        return self._completed(exchange, sudo)
+        return self._completed(exchange, start, sudo)
 
     async def _open(self, command: Command, exchange: Exchange) -> None:
         line = command_line(command.argv)
@@ -132,7 +138,7 @@ class SshSession:
                     await exchange.writable()
                 slot.release_soon()
 
-    def _completed(self, exchange: Exchange, sudo: SudoDialogue | None) -> Completed:
+    def _completed(self, exchange: Exchange, start: StartMarker, sudo: SudoDialogue | None) -> Completed:
         if exchange.failure is not None:
             raise self._with_host(exchange.failure)
         if not exchange.is_complete or exchange.exit_status is None:
@@ -142,8 +148,11 @@ class SshSession:
                 if lost
                 else LOST.error(self.where, "it closed without an exit status")
             )
-        if sudo is not None and not exchange.opened.is_set():
-            raise self._with_host(sudo.refusal())
+        if not start.has_arrived:
+            said = f"its login shell ended with status {exchange.exit_status}, and said: {start.last_line()}"
+            raise SESSION.error(self.where, said)
+        if sudo is not None and not exchange.is_started:
+            raise self._with_host(sudo.refusal(exchange.exit_status))
         return Completed(exchange.exit_status, bytes(exchange.stdout), bytes(exchange.stderr))
 
     def _with_host(self, error: Exception) -> Exception:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -49,6 +50,8 @@ class Behaviour:
     banner: str = ""
     handler: Handler | None = None
     path: str = os.environ.get("PATH", "/usr/bin:/bin")
+    login_shell: str = "/bin/sh"
+    variables: dict[str, str] = field(default_factory=dict)
     forwards: bool = True
     connections: list[asyncssh.SSHServerConnection] = field(default_factory=list)
     passwords_seen: list[str] = field(default_factory=list)
@@ -144,6 +147,13 @@ def known_line(key: asyncssh.SSHKey, names: str, marker: str = "") -> str:
     return f"{marker} {names} {public(key)}\n".lstrip()
 
 
+def started(process: asyncssh.SSHServerProcess[bytes]) -> bytes:
+    """What a host prints as the command begins: for handlers that imitate one's output."""
+    found = re.search(r"ionetctl-start-[0-9a-f]+", process.command or "")
+    assert found is not None
+    return f"{found[0]}\n".encode()
+
+
 async def _feed(process: asyncssh.SSHServerProcess[bytes], child: asyncio.subprocess.Process) -> None:
     assert child.stdin is not None
     while data := await process.stdin.read(65536):
@@ -170,16 +180,16 @@ async def _end(child: asyncio.subprocess.Process) -> None:
     inside._transport.close()
 
 
-async def run_shell(process: asyncssh.SSHServerProcess[bytes], path: str) -> None:
-    """Run the command with a real shell, as sshd does."""
+async def run_shell(process: asyncssh.SSHServerProcess[bytes], behaviour: Behaviour) -> None:
+    """Run the command with the user's login shell, as sshd does."""
     child = await asyncio.create_subprocess_exec(
-        "/bin/sh",
+        behaviour.login_shell,
         "-c",
         process.command or "",
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env={"PATH": path},
+        env={"PATH": behaviour.path, **behaviour.variables},
         start_new_session=True,
     )
     pumps = [
@@ -213,7 +223,7 @@ async def serve(behaviour: Behaviour, *keys: asyncssh.SSHKey, **options: Any) ->
         behaviour.environments.append(dict(process.env))
         behaviour.channels.append(process.channel)
         if behaviour.handler is None:
-            await run_shell(process, behaviour.path)
+            await run_shell(process, behaviour)
         else:
             await behaviour.handler(process)
 

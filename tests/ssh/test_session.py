@@ -11,7 +11,7 @@ import pytest
 
 from ionetctl.core.errors import HostError, HostUnreachableError
 from ionetctl.core.ports import Command, Completed
-from tests.ssh.servers import Behaviour, Server, connector, serve
+from tests.ssh.servers import Behaviour, Server, connector, serve, started
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -142,7 +142,7 @@ async def test_lines_are_delivered_whole(rig: Rig) -> None:
     pieces = [b"one\ntw", b"o\n", b"\n" + b"x" * 5000, b"\nno break"]
 
     async def handler(process: asyncssh.SSHServerProcess[bytes]) -> None:
-        for piece in pieces:
+        for piece in (started(process), *pieces):
             process.stdout.write(piece)
             await asyncio.sleep(0)
         process.exit(0)
@@ -263,12 +263,12 @@ async def test_background_process_does_not_hold_the_command(rig: Rig) -> None:
     """Where something keeps the channel open, the exit status ends the command a little later."""
 
     async def handler(process: asyncssh.SSHServerProcess[bytes]) -> None:
-        process.stdout.write(b"started")
+        process.stdout.write(started(process) + b"output")
         process.channel._send_request(b"exit-status", (0).to_bytes(4, "big"))
         await asyncio.Event().wait()
 
     async with rig.session(handler, settings={"exit_grace_s": 0.1}) as (session, _):
-        assert await session.run(shell("true")) == Completed(0, b"started", b"")
+        assert await session.run(shell("true")) == Completed(0, b"output", b"")
 
 
 async def test_signal_is_a_failure(rig: Rig) -> None:

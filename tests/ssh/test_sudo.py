@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,12 +16,12 @@ from tests.ssh.servers import PASSWORD, SECRETS, WRONG, Behaviour, connector, se
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     import asyncssh
 
     from ionetctl.ssh import SshSession, TransportSettings
 
+CASES = Path(__file__).parents[1] / "data" / "cases"
 NEEDS_PASSWORD = 'case "$*" in -n*) echo "sudo: a password is required" >&2; exit 1;; esac\n'
 RUN = 'while [ "$1" != -- ]; do shift; done; shift; ROOT=1 exec "$@"\n'
 ASK = f"""prompt=$3
@@ -27,6 +29,18 @@ printf '%s' "$prompt" >&2; IFS= read -r answer; echo "$answer" >> "$SEEN"
 [ "$answer" = "{SECRETS["PASSWORD"]}" ] || {{ echo "Sorry, try again." >&2; printf '%s' "$prompt" >&2; IFS= read -r answer;
   echo "$answer" >> "$SEEN"; echo "sudo: 2 incorrect password attempts" >&2; exit 1; }}
 """
+RS_NEEDS_PASSWORD = (
+    'case "$*" in -n*) echo "sudo-rs: interactive authentication is required" >&2; exit 1;; esac\n'
+)
+RS_ASK = f"""prompt=$3
+for try in 1 2 3; do
+  printf '[sudo: %s] Password: ' "$prompt" >&2; IFS= read -r answer; echo "$answer" >> "$SEEN"; echo >&2
+  if [ "$answer" = "{SECRETS["PASSWORD"]}" ]; then break; fi
+  if [ $try = 3 ]; then echo "sudo-rs: Maximum 3 incorrect authentication attempts" >&2; exit 1; fi
+  echo "sudo: Authentication failed, try again." >&2
+done
+"""
+"""As sudo-rs 0.2.5 of Debian 13: other words, and the prompt in a frame of its own."""
 LECTURE = """echo 'We trust you have received the usual lecture. [sudo] password for miner: ' >&2
 echo 'ionetctl-root-0000'\n"""
 WHO = Command(("sh", "-c", 'cat; echo "root=${ROOT:-no}"; echo noise >&2'), timeout_s=20, idle_s=20)
@@ -51,13 +65,14 @@ def rig(
     @asynccontextmanager
     async def connected(sudo: str | None, **ssh: Any) -> AsyncIterator[SshSession]:
         programs = tmp_path / "bin"
-        programs.mkdir()
+        programs.mkdir(exist_ok=True)
         if sudo is not None:
             script = programs / "sudo"
             script.write_text(f'#!/bin/sh\nSEEN={seen}\necho "$*" >> {seen}.argv; env >> {seen}.env\n{sudo}')
             script.chmod(0o755)
         for name in ("sh", "cat", "env", "sleep"):
-            (programs / name).symlink_to(f"/bin/{name}")
+            with contextlib.suppress(FileExistsError):
+                (programs / name).symlink_to(f"/bin/{name}")
         behaviour = Behaviour(authorized=[user_key], path=str(programs))
         async with (
             serve(behaviour, host_key) as server,
@@ -116,6 +131,38 @@ async def test_password_is_answered_once(rig: Any, seen: Path) -> None:
     assert lines(seen) == [SECRETS["PASSWORD"]] * 2
 
 
+@pytest.mark.parametrize(
+    "refusal_by_n",
+    [
+        pytest.param(RS_NEEDS_PASSWORD, id="sudo-rs"),
+        pytest.param('case "$*" in -n*) echo "sudo: ask me nicely" >&2; exit 1;; esac\n', id="any words"),
+        pytest.param('case "$*" in -n*) exit 1;; esac\n', id="none"),
+    ],
+)
+async def test_password_is_tried_whatever_the_words(rig: Any, seen: Path, refusal_by_n: str) -> None:
+    """A sudo that refuses to do without a password in other words, and frames its prompt, gets it once."""
+    async with rig(refusal_by_n + RS_ASK + RUN, become_password=PASSWORD) as session:
+        completed = await session.run(WHO, stdin=b"payload ")
+    assert completed == Completed(0, b"payload root=1\n", b"noise\n")
+    assert lines(seen) == [SECRETS["PASSWORD"]]
+
+
+async def test_wrong_password_for_sudo_rs_is_answered_once(rig: Any, seen: Path) -> None:
+    """Its second prompt is what tells a wrong password."""
+    async with rig(RS_NEEDS_PASSWORD + RS_ASK + RUN, become_password=WRONG) as session:
+        assert (await refusal(session)).code == "sudo_password_wrong"
+    assert [line for line in lines(seen) if line] == [SECRETS["WRONG"]]
+
+
+async def test_case_sudo_rs(rig: Any) -> None:
+    """The case from the field: with the password the command runs as root, without it that is what is missing."""
+    sudo = (CASES / "sudo-rs" / "sudo").read_text()
+    async with rig(sudo, become_password=PASSWORD) as session:
+        assert (await session.run(WHO, stdin=b"payload ")).stdout == b"payload root=no\n"
+    async with rig(sudo) as session:
+        assert (await refusal(session)).code == "sudo_needs_password"
+
+
 async def test_password_is_not_sent_where_nobody_asks(rig: Any, seen: Path) -> None:
     """A sudo that needs no password never sees it."""
     async with rig(RUN, become_password=PASSWORD) as session:
@@ -159,6 +206,19 @@ async def test_wrong_password_is_answered_once(rig: Any, seen: Path) -> None:
             "printf '\\033[31mno\\007 way\\n' >&2; exit 1", "sudo_refused", "says: no way", id="harmless"
         ),
         pytest.param(None, "sudo_refused", "No such file", id="not installed"),
+        pytest.param(RS_NEEDS_PASSWORD, "sudo_needs_password", "authentication is required", id="sudo-rs"),
+        pytest.param(
+            "echo \"sudo-rs: I'm sorry miner. I'm afraid I can't do that\" >&2; exit 1",
+            "sudo_refused",
+            "sudo-rs: I'm sorry miner",
+            id="no right by sudo-rs",
+        ),
+        pytest.param(
+            'case "$*" in -n*) echo "sudo: ask me nicely" >&2; exit 1;; esac\n' + RS_ASK,
+            "sudo_needs_password",
+            "asks for a password",
+            id="prompt after words that nobody knows",
+        ),
     ],
 )
 async def test_refusals(rig: Any, sudo: str | None, code: str, words: str) -> None:
@@ -188,7 +248,7 @@ async def test_exit_status_is_the_commands(rig: Any) -> None:
 
 def _dialogue() -> tuple[SudoDialogue, bytes, bytes]:
     """A dialogue with a password, its prompt and its root shell's answer."""
-    dialogue = SudoDialogue(lambda: "secret")
+    dialogue = SudoDialogue(asks=True, password=lambda: "secret")
     argv = dialogue.wrap(("true",))
     return dialogue, argv[5].encode(), f"{argv[-2]}\n".encode()
 
@@ -220,11 +280,11 @@ def test_answer_in_pieces_opens_the_way() -> None:
 
 def test_noise_is_bounded() -> None:
     """A host that talks without end before the answer takes no memory for it."""
-    dialogue, _, answer = _dialogue()
+    dialogue, _, _ = _dialogue()
     for _ in range(100):
         assert dialogue.take_stdout(b"x" * 65536) is None
         assert dialogue.take_stderr(b"x" * 65536) is None
-    assert (len(dialogue._stdout), len(dialogue._stderr)) == (len(answer), 65536)
+    assert (len(dialogue._root.stdout), len(dialogue._root.stderr)) == (65536, 65536)
 
 
 def test_dialogue_shows_no_password() -> None:
