@@ -41,13 +41,13 @@ boot=
 { read -r boot <"$r/proc/sys/kernel/random/boot_id" || :; } 2>/dev/null
 me=$2$tab$3$tab$4$tab$$$tab$(ticks $$)$tab$boot
 why=$(mkdir -p "$our" 2>&1) || fail apply_failed "$why"
-until why=$(ln -sn "$me" "$lock" 2>&1); do
-    old=$(readlink "$lock") || fail apply_failed "$why"
-    if lives "$old"; then fail locked "$holder"; fi
-    why=$(mv "$lock" "$lock.$$" 2>&1) || fail apply_failed "$why"
-    if [ "$(readlink "$lock.$$")" != "$old" ]; then mv "$lock.$$" "$lock"; fi
-    rm -f "$lock.$$"
-done
+# One at a time looks at the lock and takes it: of several that find a dead one, each could remove what another made.
+exec 9<"$our"
+why=$(flock 9 2>&1) || fail apply_failed "$why"
+old=$(readlink "$lock") || old=
+if [ -n "$old" ] && lives "$old"; then fail locked "$holder"; fi
+why=$(rm -f "$lock" 2>&1 && ln -sn "$me" "$lock" 2>&1) || fail apply_failed "$why"
+exec 9<&-
 trap 'rm -rf "$stage" "$lock"' EXIT
 trap 'exit 1' HUP INT PIPE TERM
 why=$(rm -rf "$stage" 2>&1 && mkdir "$stage" 2>&1) || fail apply_failed "$why"

@@ -264,7 +264,7 @@ def _seen(path: Path) -> tuple[object, ...]:
 
 
 def _tools(shell: str, directory: Path) -> str:
-    """A PATH on which ``sh`` is that shell; busybox brings all of its own tools."""
+    """A PATH on which ``sh`` is that shell; busybox brings all of its own tools, but for util-linux's ``flock``."""
     tools = directory / f"tools-{shell}"
     if not tools.exists():
         tools.mkdir()
@@ -276,6 +276,8 @@ def _tools(shell: str, directory: Path) -> str:
             names = listed.stdout.decode().split()
         for name in names:
             (tools / name).symlink_to(program_path)
+        if not (tools / "flock").exists():
+            (tools / "flock").symlink_to(shutil.which("flock") or "flock")
     return str(tools) if shell == "busybox" else f"{tools}:/usr/bin:/bin"
 
 

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
 import subprocess
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
 from ionetctl.facts.report_lines import AwaitToken, Done, Failed, Report
-from tests.remote.rehearsal import ROLLOUT, Dialogue, Host, first_payload
+from ionetctl.remote import receive_script
+from tests.e2e.waiting import wait_until
+from tests.remote.rehearsal import ROLLOUT, Dialogue, Host, first_payload, shim
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 BOOT_ID = "b0071d00-0000-4000-8000-000000000001"
@@ -42,6 +50,75 @@ def test_the_survey_names_the_holder(host: Host, tmp_path: Path) -> None:
 
     host.apply(first_payload(tmp_path), on_report=look)
     assert seen == [(f"ada@ops (rollout {ROLLOUT})", "2026-03-01T12:00:00Z")]
+
+
+def test_three_contenders_for_a_dead_lock_leave_one(one_host: Host, tmp_path: Path) -> None:
+    """However slow one of them is between finding a dead lock and taking it, one gets it and the others learn whose it is.
+
+    ``b`` is held wherever it removes or moves the lock, until the one that came meanwhile is through or waits for it.
+    """
+    path = one_host.path(LOCK)
+    path.parent.mkdir(parents=True)
+    path.symlink_to("nonsense")
+    for name in ("mv", "rm"):
+        shim(one_host, name, HELD.format(here=tmp_path, real=shutil.which(name)))
+    shim(one_host, "flock", f'touch "{tmp_path}/$WHO.waits"; exec {shutil.which("flock")} "$@"')
+
+    def said(who: str) -> str:
+        output = tmp_path / f"{who}.said"
+        return output.read_text() if output.exists() else ""
+
+    def is_through(who: str) -> bool:
+        return bool(said(who)) or (tmp_path / f"{who}.waits").exists()
+
+    def is_held(turn: int) -> bool:
+        return (tmp_path / f"held-{turn}").exists() or bool(said("b"))
+
+    with ExitStack() as contenders:
+        contenders.enter_context(_contender(one_host, "b", tmp_path))
+        for turn, who in enumerate(("a", "c")):
+            wait_until(partial(is_held, turn), f"b is held for the {turn}th time")
+            contenders.enter_context(_contender(one_host, who, tmp_path))
+            wait_until(partial(is_through, who), f"{who} has the lock, or waits")
+            (tmp_path / f"open-{turn}").touch()
+        (tmp_path / "open-2").touch()
+        wait_until(lambda: all(map(said, "abc")), "all are through")
+        holder = path.readlink().name.split("\t")[0]
+        found = {who: said(who).split("\n")[0] for who in "abc"}
+    locked = f"error\tlocked\trollout-{holder[-1]} ada@ops 2026-03-01T12:00:00Z"
+    assert found == {who: "ready\tn0nce" if holder.endswith(who) else locked for who in "abc"}
+
+
+HELD = """\
+case "$WHO $*" in
+"b "*/lock*)
+    turn=0
+    while [ -e "{here}/held-$turn" ]; do turn=$((turn + 1)); done
+    touch "{here}/held-$turn"
+    while [ ! -e "{here}/open-$turn" ] && [ ! -e "{here}/open-2" ]; do sleep 0.02; done
+    ;;
+esac
+exec {real} "$@"
+"""
+
+
+@contextmanager
+def _contender(host: Host, who: str, directory: Path) -> Iterator[None]:
+    """A controller's first exec, which gets the lock or not, until the end of the block."""
+    arguments = ("n0nce", f"rollout-{who}", "ada@ops", "2026-03-01T12:00:00Z", "10240")
+    with (
+        (directory / f"{who}.said").open("wb") as said,
+        subprocess.Popen(
+            host.argv("-c", receive_script(), "sh", *arguments),
+            stdin=subprocess.PIPE,
+            stdout=said,
+            env={**host.environ(), "WHO": who},
+            start_new_session=True,
+        ) as process,
+    ):
+        yield
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _fields(pid: int, ticks: str, boot: str) -> str:
