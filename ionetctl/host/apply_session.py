@@ -27,8 +27,8 @@ LOG_LINES: Final = 40
 HINTS: Final[dict[str, str]] = {
     "abandoned": "run the same command again",
     "apply_failed": "run again with -v; the message is the host's own",
-    "config_invalid": "the host's Nomad refused the new configuration, and the old one is untouched; check meta and templates",
-    "disk_full": "free some room on the host; the old version runs on",
+    "config_invalid": "Nomad refuses the new configuration, and nothing was changed on the host; check meta and templates",
+    "disk_full": "free some room on the host, and run again",
     "locked": "wait for that rollout to end, or stop it where it runs",
     "no_exec": "mount the file system without noexec",
     "no_node_id": "look at the log on the host: journalctl -u nomad.service",
@@ -36,6 +36,7 @@ HINTS: Final[dict[str, str]] = {
     "read_only": "remount the file system writable",
     "start_failed": "the host was put back as it was; the log's tail tells why",
     "start_timeout": "the host was put back as it was; look for a hanging driver (nvidia-smi) or a full disk",
+    "wrong_version": "the mirror has another release under this name: correct the mirror, or nomad.version in the inventory",
     "wrong_architecture": "the program does not run there; check the architecture that the host reports",
 }
 KIND: Final = DialogueKind(

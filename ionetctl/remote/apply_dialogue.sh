@@ -40,9 +40,7 @@ fail_start() {
 }
 
 tail_journal() {
-    if ! has journalctl; then return; fi
-    within 10 journalctl -u "$unit" -n 40 -o cat --no-pager 2>/dev/null | tail -n 40 | tr '\t' ' ' |
-        while IFS= read -r line; do say "log$tab$line"; done || :
+    log_of "$unit" 40 | tr '\t' ' ' | while IFS= read -r line; do say "log$tab$line"; done || :
 }
 
 # await WHAT: $answer becomes the controller's next line; empty when it is gone, or does not answer in time.

@@ -29,8 +29,8 @@ start_agent() {
 # start_service VERB: by systemd, which waits until the agent reports that it is ready.
 start_service() {
     touched=yes
-    service 30 daemon-reload || fail_start start_failed "systemctl daemon-reload: $(systemd_said)"
-    service 30 enable "$unit" || fail_start start_failed "systemctl enable $unit: $(systemd_said)"
+    service 30 daemon-reload || fail start_failed "systemctl daemon-reload: $(systemd_said)"
+    service 30 enable "$unit" || fail start_failed "systemctl enable $unit: $(systemd_said)"
     status=0
     service "$start_deadline_s" "$1" "$unit" || status=$?
     case $status in

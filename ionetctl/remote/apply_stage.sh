@@ -41,6 +41,14 @@ grant_file() {
     try apply_failed grant "$3" "$4" "$root$5.ionet-new"
 }
 
+# ask_program SECONDS PROGRAM ARGUMENT...: $said becomes its output; fails as the program does.
+ask_program() {
+    status=0
+    said=$(within "$@" 2>&1) || status=$?
+    if [ "$status" = 124 ]; then fail apply_failed "$2 $3 did not end within $1 s; is the host overloaded?"; fi
+    return "$status"
+}
+
 # check_program FILE DEST VERSION: it is made for this machine, and is the version it should be. A shell would take a
 # foreign executable for a script, so the header is looked at first: ELF, 64 bits, and the machine in bytes 18 and 19.
 check_program() {
@@ -50,7 +58,7 @@ check_program() {
     *) fail wrong_architecture "$2 is not made for $(uname -m)" ;;
     esac
     if [ "${2##*/}" != nomad ]; then return; fi
-    if ! said=$(within 10 "$1" version 2>&1); then
+    if ! ask_program 60 "$1" version; then
         case $said in
         *'Exec format'*) fail wrong_architecture "$said" ;;
         *) fail no_exec "$2 does not run: $said" ;;
@@ -58,7 +66,7 @@ check_program() {
     fi
     case "${said%%"$nl"*} " in
     "Nomad v$3 "*) ;;
-    *) fail payload_corrupt "$2 says that it is ${said%%"$nl"*}, not $3" ;;
+    *) fail wrong_version "$2 says that it is ${said%%"$nl"*}, not $3" ;;
     esac
 }
 
@@ -83,7 +91,7 @@ candidate() {
     "$tls_dir"/*) cp "$1" "candidate-tls/${2##*/}" ;;
     "$config_dir"/*/*) ;;
     "$config_dir"/*.hcl | "$config_dir"/*.json)
-        sed "s#\"$tls_dir/#\"$(printf '%s' "$stage" | sed 's/[\\&#]/\\&/g')/candidate-tls/#g" "$1" | cat >"candidate/${2##*/}"
+        sed "s#\"$tls_dir/#\"$(printf '%s' "$stage" | sed 's/[\\&#]/\\&/g')/candidate-tls/#g" "$1" >"candidate/${2##*/}"
         ;;
     esac
 }
@@ -105,6 +113,6 @@ validate() {
     each keep candidate_kept
     program=$root$validator
     if [ -e "$program.ionet-new" ]; then program=$program.ionet-new; fi
-    if ! said=$(within 30 "$program" config validate "$stage/candidate" 2>&1); then fail config_invalid "$said"; fi
+    if ! ask_program 60 "$program" config validate "$stage/candidate"; then fail config_invalid "$said"; fi
     case $said in *WARNING*) fail config_invalid "$said" ;; esac
 }

@@ -105,7 +105,7 @@ run_unit() {
 
 # last_log UNIT: what it logged of its failure, else the output of systemctl.
 last_log() {
-    log=$(within 10 journalctl -u "$1" -n 30 -o cat --no-pager 2>/dev/null | grep -v "^$1: \|^St[ao]\|^Failed to start" | tail -n 3 || :)
+    log=$(log_of "$1" 30 | grep -v "^$1: \|^St[ao]\|^Failed to start" | tail -n 3 || :)
     printf '%s does not start: %s\n' "$1" "${log:-$said}"
 }
 

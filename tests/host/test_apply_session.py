@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -155,6 +156,13 @@ async def test_error_of_the_host_is_raised(line: str, kind: type[HostError], cod
     assert failure.hint == HINTS.get(code.removeprefix("host_"), HINTS["apply_failed"])
     assert isinstance(failure, HostError)
     assert not failure.transient
+
+
+def test_hints_hold_where_nothing_was_installed_before() -> None:
+    """A fresh host has no old version, and a mirror with another release under a name is no fault of the host's memory."""
+    assert [code for code, hint in HINTS.items() if re.search(r"\bold\b", hint)] == []
+    assert "memory" not in HINTS["wrong_version"]
+    assert "mirror" in HINTS["wrong_version"]
 
 
 @pytest.mark.parametrize("code", ["start_failed", "start_timeout"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
     from ionetctl.core.model.plan import BundleFile
 
+CASES = Path(__file__).parents[1] / "data" / "cases"
 ROOM = ("var", "var/lib", "var/lib/ionet")
 """Our own directory, which stays once it was made, with the ones above it."""
 
@@ -235,7 +237,7 @@ def broken_program(tmp_path: Path, what: str, nomad: BundleFile) -> BundleFile:
         ("digest", "payload_corrupt", "ca.pem.ionet-new: FAILED"),
         ("program digest", "payload_corrupt", "nomad.ionet-new: FAILED"),
         ("torn program", "payload_corrupt", "unexpected end of file"),
-        ("version", "payload_corrupt", "says that it is Nomad v2.0.5, not 2.0.6"),
+        ("version", "wrong_version", "says that it is Nomad v2.0.5, not 2.0.6"),
         ("machine", "wrong_architecture", "is not made for"),
         ("no program", "wrong_architecture", "is not made for"),
         ("crashing program", "no_exec", "no libc"),
@@ -284,7 +286,7 @@ def test_silence_has_an_end(host: Host, tmp_path: Path) -> None:
 
 def test_the_clock_decides_that_a_start_hangs(enrolled: Host) -> None:
     """Uutils' timeout has another exit status than GNU's for a program that it ended."""
-    timeout = (Path(__file__).parent / "cases/uutils-timeout/timeout").read_text()
+    timeout = (CASES / "uutils-timeout/timeout").read_text()
     shim(enrolled, "timeout", timeout.partition("\n")[2])
     enrolled.write("/standin/behaviour", "hang")
     failure = enrolled.apply(only_config("two")).failure
@@ -313,6 +315,57 @@ def test_a_failed_start_is_undone(enrolled: Host, behaviour: str, code: str, tex
     assert "0123456789abcdef-one" in enrolled.read("/standin/started-with")
     logs = [report.text for report in dialogue.reports if isinstance(report, LogLine)]
     assert logs == [f"line {number} with tab" for number in range(10, 50)]
+
+
+@pytest.mark.parametrize("is_numbered", [True, False])
+def test_the_log_is_of_this_start(enrolled: Host, is_numbered: bool) -> None:  # noqa: FBT001  (a parameter)
+    """What the unit logged in its past explains nothing; only an old systemd, which numbers no starts, shows it too."""
+    if not is_numbered:
+        real = (enrolled.shims / "systemctl").resolve()
+        shim(
+            enrolled, "systemctl", f'if [ "$1" = show ]; then echo InvocationID=; exit; fi; exec {real} "$@"'
+        )
+    enrolled.write("/standin/behaviour", "fail")
+    enrolled.write("/standin/past", "last week's error\n")
+    enrolled.write("/standin/journal", "today's error\n")
+    dialogue = enrolled.apply(only_config("two"))
+    logs = [report.text for report in dialogue.reports if isinstance(report, LogLine)]
+    assert logs == ([] if is_numbered else ["last week's error"]) + ["today's error"]
+
+
+def test_a_timeout_of_another_maker_is_a_timeout(enrolled: Host) -> None:
+    """That of uutils ends with 125 where GNU's ends with 124: the time that passed decides."""
+    before = enrolled.tree()
+    enrolled.write("/standin/behaviour", "hang")
+    shim(enrolled, "timeout", (CASES / "uutils-timeout" / "timeout").read_text())
+    dialogue = enrolled.apply(only_config("two"))
+    assert dialogue.failure == Failed(
+        "start_timeout", "systemctl restart nomad.service did not end within 2 s"
+    )
+    assert enrolled.tree() == before
+
+
+def test_a_start_that_was_killed_is_no_timeout(enrolled: Host) -> None:
+    """Systemd's program ending with 137 at once took no time."""
+    real = (enrolled.shims / "systemctl").resolve()
+    shim(
+        enrolled, "systemctl", f'if [ "$1" = restart ]; then echo killed >&2; exit 137; fi; exec {real} "$@"'
+    )
+    dialogue = enrolled.apply(only_config("two"))
+    assert dialogue.failure == Failed("start_failed", "systemctl restart nomad.service: killed")
+
+
+def test_a_candidate_that_cannot_be_written_ends_it(enrolled: Host) -> None:
+    """A configuration that was cut off is not judged in the place of the whole one."""
+    before = enrolled.tree()
+    said = "sed: couldn't flush stdout: No space left on device"
+    script = (
+        f'case "$*" in *candidate-tls*) echo "{said}" >&2; exit 4 ;; esac; exec {shutil.which("sed")} "$@"'
+    )
+    shim(enrolled, "sed", script)
+    dialogue = enrolled.apply(only_config("two"))
+    assert dialogue.failure == Failed("disk_full", said)
+    assert enrolled.tree() == before
 
 
 def test_a_failed_first_start_leaves_a_bare_host(host: Host, tmp_path: Path) -> None:

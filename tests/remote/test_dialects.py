@@ -13,7 +13,7 @@ from ionetctl.facts.survey_output import parse_survey
 from ionetctl.remote import receive_script, survey_script
 from tests.remote.rehearsal import Host, shim
 
-CASES = Path(__file__).parent / "cases"
+CASES = Path(__file__).parents[1] / "data" / "cases"
 BEGIN = "[    0.000000] Linux version 6.8.0\n"
 
 

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from ionetctl.core.model.facts import Facts
     from ionetctl.plan.prepare_steps import Record
 
+CASES = Path(__file__).parents[1] / "data" / "cases"
+
 SITE: Final = InventoryHost(HostName("g1"), "10.0.0.1", RegionName("r"), "dc", gpus=GpuPromise(None, 1))
 PROGRAMS: Final = (
     *(
@@ -60,9 +62,6 @@ PROGRAMS: Final = (
 FIREWALLS: Final = frozenset({"ufw", "nft", "firewall-cmd", "iptables", "ip6tables", "netfilter-persistent"})
 APPEARS: Final = 'ln -sf "$0" "$(dirname "$0")/{name}"'
 DOCKER: Final = f"{APPEARS.format(name='docker')}\necho 'disabled inactive' >\"$state/units/docker.service\""
-
-
-CASES: Final = Path(__file__).parent / "cases"
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CASES = Path(__file__).parent / "probe"
-DIALECTS = Path(__file__).parent / "cases"
+DIALECTS = Path(__file__).parents[1] / "data" / "cases"
 SHELLS = ("dash", "bash", "busybox")
 CARD = "GPU-11111111-1111-1111-1111-111111111111\tNVIDIA GeForce RTX 4090\t00000000:01:00.0\t24564"
 OTHER = "GPU-22222222-2222-2222-2222-222222222222\tNVIDIA GeForce RTX 4090\t00000000:C1:00.0\t24564"
