@@ -36,6 +36,9 @@ async def agent(folder):
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     await asyncio.gather(task, return_exceptions=True)
+    # As Nomad does: a stop by a signal is a failure unless the agent is to leave then.
+    text = "".join(path.read_text() for path in Path(folder).glob("*.hcl"))
+    return 0 if "leave_on_interrupt = true" in text else 1
 
 def main(argv):
     if argv[:1] == ["version"]:
@@ -46,11 +49,10 @@ def main(argv):
         print("\\n".join(lines))
         return code
     try:
-        asyncio.run(agent(argv[argv.index("-config") + 1]))
+        return asyncio.run(agent(argv[argv.index("-config") + 1]))
     except AgentStartError as error:
         print(error, file=sys.stderr)
         return 1
-    return 0
 
 sys.exit(main(sys.argv[1:]))
 """
