@@ -31,8 +31,9 @@ _HINTS: Final = {
 _NO_RIGHT: Final = "allow this user in its sudoers, or log in as root (ssh: {become: root})"
 _NOT_INSTALLED: Final = "install sudo there, or log in as root (ssh: {become: root})"
 _UNEXPLAINED: Final = "run `sudo -n true` on the host by hand to see what it says"
+_IN_ENGLISH: Final = 'LC_ALL=C; export LC_ALL; exec "$@"'
 _NOT_RUN: Final = frozenset({126, 127})
-"""What ``env`` ends with where there is no sudo, or none that may be run (POSIX)."""
+"""What a shell ends with where there is no sudo, or none that may be run (POSIX)."""
 _REASONS: Final = (
     (
         "must have a tty",
@@ -67,10 +68,11 @@ class SudoDialogue:
     def wrap(self, argv: Sequence[str]) -> tuple[str, ...]:
         """The command line that runs ``argv`` as root, after the marker of root's shell.
 
-        With English messages (``LC_ALL=C``), which the hints are chosen by.
+        With English messages, which the hints are chosen by; not by ``env``, since that of uutils takes sudo's ``-S``
+        for its own.
         """
         options = ("-S", "-p", self._prompt) if self.asks else ("-n",)
-        return ("env", "LC_ALL=C", "sudo", *options, "--", *self._root.wrap(argv))
+        return ("sh", "-c", _IN_ENGLISH, "sh", "sudo", *options, "--", *self._root.wrap(argv))
 
     def take_stdout(self, data: bytes) -> bytes | None:
         """What follows the marker on standard output, or ``None`` before it has arrived."""

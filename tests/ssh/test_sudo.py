@@ -154,6 +154,19 @@ async def test_wrong_password_for_sudo_rs_is_answered_once(rig: Any, seen: Path)
     assert [line for line in lines(seen) if line] == [SECRETS["WRONG"]]
 
 
+async def test_env_of_uutils_takes_no_option_of_sudos(rig: Any, tmp_path: Path, seen: Path) -> None:
+    """That of Debian 13 (0.0.30) takes ``-S`` for its own wherever it stands: sudo would not read the password."""
+    (tmp_path / "bin").mkdir()
+    env = tmp_path / "bin" / "env"
+    env.write_text(
+        '#!/bin/sh\nfor word in "$@"; do shift; [ "$word" = -S ] || set -- "$@" "$word"; done\nexec /usr/bin/env "$@"\n'
+    )
+    env.chmod(0o755)
+    async with rig(NEEDS_PASSWORD + ASK + RUN, become_password=PASSWORD) as session:
+        assert (await session.run(WHO)).stdout == b"root=1\n"
+    assert lines(seen) == [SECRETS["PASSWORD"]]
+
+
 async def test_case_sudo_rs(rig: Any) -> None:
     """The case from the field: with the password the command runs as root, without it that is what is missing."""
     sudo = (CASES / "sudo-rs" / "sudo").read_text()
@@ -205,7 +218,7 @@ async def test_wrong_password_is_answered_once(rig: Any, seen: Path) -> None:
         pytest.param(
             "printf '\\033[31mno\\007 way\\n' >&2; exit 1", "sudo_refused", "says: no way", id="harmless"
         ),
-        pytest.param(None, "sudo_refused", "No such file", id="not installed"),
+        pytest.param(None, "sudo_refused", "not found", id="not installed"),
         pytest.param(RS_NEEDS_PASSWORD, "sudo_needs_password", "authentication is required", id="sudo-rs"),
         pytest.param(
             "echo \"sudo-rs: I'm sorry miner. I'm afraid I can't do that\" >&2; exit 1",
@@ -250,7 +263,7 @@ def _dialogue() -> tuple[SudoDialogue, bytes, bytes]:
     """A dialogue with a password, its prompt and its root shell's answer."""
     dialogue = SudoDialogue(asks=True, password=lambda: "secret")
     argv = dialogue.wrap(("true",))
-    return dialogue, argv[5].encode(), f"{argv[-2]}\n".encode()
+    return dialogue, argv[7].encode(), f"{argv[-2]}\n".encode()
 
 
 def test_prompt_in_pieces_is_answered_once() -> None:
