@@ -155,7 +155,10 @@ class _Run:
 
     def _connector(self) -> SshConnector:
         home = TransportSettings.for_home(
-            self.settings.home, self.settings.ssh_auth_sock, accept_new=self.options.accept_new
+            self.settings.home,
+            self.settings.environ,
+            self.settings.ssh_auth_sock,
+            accept_new=self.options.accept_new,
         )
         bounded = replace(home, connect_timeout_s=min(home.connect_timeout_s, self.options.timeout_s))
         return SshConnector(bounded, self.site.secrets.reveal, self._key_accepted)

@@ -7,66 +7,10 @@ version, and ``tests/ssh/test_asyncssh_internals.py`` checks names, signatures a
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from asyncssh.config import SSHClientConfig
-from asyncssh.pattern import WildcardPatternList
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     import asyncssh
-
-
-@dataclass(frozen=True, slots=True)
-class ClientOptions:
-    """The options of OpenSSH configuration files that hold for one host (``asyncssh.config.SSHClientConfig``).
-
-    asyncssh offers its parser only as a part of ``connect``, which ionetctl calls with every option settled.
-    An option set to ``none`` is not absent: it reads as ``None`` or as no values, whatever the default.
-    """
-
-    _config: SSHClientConfig
-
-    @classmethod
-    def load(
-        cls, paths: Sequence[str], local_user: str, address: str, user: str | None, port: int | None
-    ) -> ClientOptions:
-        """The options for ``address``, under a user and a port where they are decided already.
-
-        Raises ``asyncssh.ConfigParseError``, ``OSError`` and ``ValueError``.
-        """
-        options = (local_user, user or (), address, port or ())
-        loaded = SSHClientConfig.load(None, paths, False, False, False, *options)
-        return cls(cast("SSHClientConfig", loaded))  # annotated as its base class
-
-    def text(self, option: str, default: str | None = None) -> str | None:
-        """The value of an option that takes a single value."""
-        value = self._config.get(option, default)
-        return value if isinstance(value, str) else None
-
-    def texts(self, option: str) -> tuple[str, ...] | None:
-        """The values of an option that takes several; ``None`` where it is absent."""
-        values = self._config.get(option)
-        return tuple(str(value) for value in values) if isinstance(values, list) else None
-
-    def number(self, option: str, default: int) -> int:
-        """The value of a numeric option."""
-        value = self._config.get(option)
-        return value if isinstance(value, int) else default
-
-    def is_set(self, option: str) -> bool:
-        """Whether an option that takes ``yes`` or ``no`` is ``yes``."""
-        return self._config.get(option) is True
-
-
-def host_line_matcher(patterns: str) -> Callable[[str], bool]:
-    """A function that returns whether a name matches the patterns of a ``Host`` line (``asyncssh.pattern.WildcardPatternList``).
-
-    The parser's own class, so that the result is the parser's.
-    """
-    return WildcardPatternList(",".join(patterns.split())).matches
 
 
 def key_data(key: asyncssh.SSHKey) -> bytes:
@@ -77,6 +21,11 @@ def key_data(key: asyncssh.SSHKey) -> bytes:
 def pair_key_data(pair: asyncssh.SSHKeyPair) -> bytes:
     """The same of a key pair, without its certificate (``SSHKeyPair.key_public_data``)."""
     return pair.key_public_data
+
+
+def pair_data(pair: asyncssh.SSHKeyPair) -> bytes:
+    """The same with its certificate, if it has one (``SSHKeyPair.public_data``)."""
+    return pair.public_data
 
 
 def certified_key_data(certificate: asyncssh.SSHCertificate) -> bytes:

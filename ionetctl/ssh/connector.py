@@ -71,6 +71,9 @@ class SshConnector:
         Raises ``ConfigurationError``; ``connect`` raises the same mistake as the ``HostFailedError`` of its host.
         """
         checked: set[Endpoint] = set()
+        hosts = list(hosts)
+        # In a thread: the SSH configuration may run commands.
+        await asyncio.to_thread(lambda: [self._endpoints.resolve(host) for host in hosts])
         for host in hosts:
             parse_pins(host.ssh.host_keys, host.name)
             endpoint = self._endpoints.resolve(host)

@@ -16,11 +16,11 @@ from ionetctl.core.errors import ConfigurationError, HostError, HostFailedError
 from ionetctl.core.sanitize import harmless
 from ionetctl.ssh.error_translation import AUTH, PROTOCOL, TIMED_OUT, fault_of, host_error, tunnel_error
 from ionetctl.ssh.host_keys.host_key_check import HostKeyCheck, Pins, signature_algorithms
-from ionetctl.ssh.host_keys.known_hosts import KnownHosts
+from ionetctl.ssh.host_keys.known_hosts import KnownHosts, KnownHostsFile
 from ionetctl.ssh.login import Login, LoginProgress
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
     from ionetctl.core.model.names import HostName
@@ -53,6 +53,10 @@ MACS: Final = (
 )
 
 
+PROXY: Final = 'exec 9>&2 2>/dev/null; exec "$0" -c "$1"'
+"""Keeps standard error open and silent: asyncssh takes what comes from it for SSH, and its end for that of the connection."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tunnel:
     """A connected jump host, and its name for messages."""
@@ -81,6 +85,7 @@ class Dialer:
         self._identities = identities
         self._on_key_accepted = on_key_accepted
         self._known_hosts: dict[tuple[Path, ...], KnownHosts] = {}
+        self._known_hosts_files: dict[Path, KnownHostsFile] = {}
         self._excluded_algorithms: dict[tuple[str, int], tuple[str, ...]] = {}
         self._options = _options(settings)
 
@@ -102,19 +107,26 @@ class Dialer:
                 return connection
 
     def known_hosts(self, endpoint: Endpoint) -> KnownHosts:
-        """The index of an endpoint's known_hosts files; read once.
+        """An endpoint's known_hosts files; each is read once.
 
         Raises ``ConfigurationError`` (``known_hosts_unreadable``).
         """
         paths = (*endpoint.known_hosts, *endpoint.system_known_hosts)
         if paths not in self._known_hosts:
-            try:
-                index = KnownHosts.read(endpoint.known_hosts, endpoint.system_known_hosts)
-            except OSError as error:
-                message = f"{error.filename} cannot be read: {error.strerror}"
-                raise ConfigurationError("known_hosts_unreadable", message, "make it readable") from error
-            self._known_hosts[paths] = index
+            record_in = endpoint.known_hosts[0] if endpoint.known_hosts else None
+            users = [self._known_hosts_file(path) for path in endpoint.known_hosts] or [KnownHostsFile()]
+            systems = [self._known_hosts_file(path) for path in endpoint.system_known_hosts]
+            self._known_hosts[paths] = KnownHosts(record_in, [*users, *systems])
         return self._known_hosts[paths]
+
+    def _known_hosts_file(self, path: Path) -> KnownHostsFile:
+        if path not in self._known_hosts_files:
+            try:
+                self._known_hosts_files[path] = KnownHostsFile.read(path)
+            except OSError as error:
+                message = f"{harmless(str(path))} cannot be read: {error.strerror}"
+                raise ConfigurationError("known_hosts_unreadable", message, "make it readable") from error
+        return self._known_hosts_files[path]
 
     def _check(self, request: DialRequest) -> HostKeyCheck:
         name, port = request.endpoint.known_name, request.endpoint.known_port
@@ -146,9 +158,8 @@ class Dialer:
         try:
             known_as = await asyncio.to_thread(known_hosts.record, check.host, check.port, check.presented)
         except OSError as error:
-            message = (
-                f"the new key of {check.host} cannot be recorded in {known_hosts.record_in}: {error.strerror}"
-            )
+            path = harmless(str(known_hosts.record_in))
+            message = f"the new key of {check.host} cannot be recorded in {path}: {error.strerror}"
             raise HostFailedError("known_hosts_unwritable", message, "make the file writable") from error
         if self._on_key_accepted is not None:
             await self._on_key_accepted(request.name, check.presented.get_fingerprint(), known_as)
@@ -169,7 +180,7 @@ class Dialer:
                     options=self._options,
                     config=None,
                     tunnel=request.tunnel.connection if request.tunnel else (),
-                    proxy_command=endpoint.proxy_command,
+                    proxy_command=self._proxy_command(endpoint),
                     username=endpoint.user,
                     client_factory=lambda: self._login(request, check, progress, on_connected),
                     host_key_alias=check.host,
@@ -178,6 +189,12 @@ class Dialer:
                 )
         except Exception as error:
             raise self._failure(request, check, progress, error) from error
+
+    def _proxy_command(self, endpoint: Endpoint) -> Sequence[str] | None:
+        """In the user's shell, as with ``ssh``; what it says on standard error is lost."""
+        if endpoint.proxy_command is None:
+            return None
+        return ("/bin/sh", "-c", PROXY, self._settings.shell, f"exec {endpoint.proxy_command}")
 
     def _login(
         self,

@@ -6,17 +6,21 @@ Nothing else holds private keys or passphrases. The agent only signs: it is neve
 from __future__ import annotations
 
 import asyncio
+import os
+import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import asyncssh
 
 from ionetctl.core.errors import ConfigurationError
+from ionetctl.core.sanitize import harmless
 from ionetctl.ssh.asyncssh_internals import (
     certified_key_data,
     copy_of_pair,
     has_certificate,
     key_data,
+    pair_data,
     pair_key_data,
 )
 
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
     from ionetctl.ssh.config.endpoint import Endpoint
 
 CERTIFICATE_SUFFIX: Final = "-cert.pub"
+_OTHERS: Final = 0o077
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,28 +80,31 @@ class Identities:
         return await asyncio.shield(self._secrets[reference])
 
     async def offers(self, endpoint: Endpoint) -> list[Offer]:
-        """The keys to try, in order: identity files (each with its certificate first), then the agent's.
+        """The keys to try, in order, each once; a certificate goes before its bare key.
+
+        First the inventory's identities, then as OpenSSH: the agent's keys, beginning with those that an identity file
+        names, and last the identity files that the agent does not know. A server allows few tries (MaxAuthTries).
 
         Raises ``ConfigurationError`` for an identity of the inventory that cannot be used: ``identity_unreadable``,
         ``identity_encrypted``, ``passphrase_wrong``, ``certificate_unreadable``.
         """
-        certificates = [await self._certificate(path) for path in endpoint.certificates]
         agent_keys = await self._agent_keys(endpoint.agent_path)
-        found: list[Offer] = []
-        named: list[asyncssh.SSHKey] = []
-        for path in endpoint.identities:
-            file = await self._file(path, endpoint)
-            own = [
-                certificate for certificate in (file.certificate, *certificates) if certificate is not None
-            ]
-            if file.public is not None:
-                named.append(file.public)
+        files = [(path, await self._file(path, endpoint)) for path in endpoint.identities]
+        certificates = await self._certificates_of(endpoint)
+        certificates += (file.certificate for _, file in files if file.certificate is not None)
+        required: list[Offer] = []
+        others: list[Offer] = []
+        for path, file in files:
             if file.private is not None:
-                found += _file_offers(path, file.private, own)
-            elif endpoint.must_load and not _is_in_agent(file.public, agent_keys):
+                offers = _file_offers(path, file.private, certificates)
+                (required if path in endpoint.required else others).extend(offers)
+            elif path in endpoint.required and not _is_in_agent(file.public, agent_keys):
                 raise file.problem or _unreadable(path, "it holds no private key")
-        wanted = [key for key in agent_keys if not endpoint.is_agent_limited or _is_named(key, named)]
-        return found + [offer for key in wanted for offer in _agent_offers(key, certificates)]
+        public = [file.public for _, file in files if file.public is not None]
+        named = [key for key in agent_keys if _is_named(key, public)]
+        unnamed = () if endpoint.is_agent_limited else agent_keys
+        of_agent = [offer for key in (*named, *unnamed) for offer in _agent_offers(key, certificates)]
+        return _each_once([*required, *of_agent, *others])
 
     async def close(self) -> None:
         """Close the connections to agents."""
@@ -118,15 +126,19 @@ class Identities:
         secret = None if passphrase is None else await self.secret(passphrase)
         return await asyncio.to_thread(_read, path, secret)
 
-    async def _certificate(self, path: Path) -> asyncssh.SSHCertificate:
-        if path not in self._certificates:
-            try:
-                self._certificates[path] = asyncssh.read_certificate(path)
-            except (OSError, ValueError) as error:
-                message = f"the SSH certificate {path} cannot be used: {_reason(error)}"
-                hint = "ssh: {certificate: …} names the -cert.pub file that belongs to the identity"
-                raise ConfigurationError("certificate_unreadable", message, hint) from error
-        return self._certificates[path]
+    async def _certificates_of(self, endpoint: Endpoint) -> list[asyncssh.SSHCertificate]:
+        """Those that the inventory or the SSH configuration names; of the latter those that can be read."""
+        for path in endpoint.certificates:
+            if path not in self._certificates:
+                try:
+                    self._certificates[path] = asyncssh.read_certificate(path)
+                except (OSError, ValueError) as error:
+                    if path not in endpoint.required:
+                        continue
+                    message = f"the SSH certificate {path} cannot be used: {_reason(error)}"
+                    hint = "ssh: {certificate: …} names the -cert.pub file that belongs to the identity"
+                    raise ConfigurationError("certificate_unreadable", message, hint) from error
+        return [self._certificates[path] for path in endpoint.certificates if path in self._certificates]
 
     async def _agent_keys(self, path: str | None) -> Sequence[asyncssh.SSHKeyPair]:
         if path is None:
@@ -156,6 +168,7 @@ def _read(path: Path, passphrase: Callable[[], str] | None) -> _File:
     public = _public_key(path)
     try:
         private = asyncssh.read_private_key(path, passphrase() if passphrase else None)
+        status = path.stat()
     except asyncssh.KeyEncryptionError:
         return _File(public, None, certificate, _encrypted(path, is_wrong=passphrase is not None))
     except (OSError, ValueError) as error:
@@ -166,6 +179,8 @@ def _read(path: Path, passphrase: Callable[[], str] | None) -> _File:
             else _unreadable(path, _reason(error))
         )
         return _File(public, None, certificate, problem)
+    if status.st_uid == os.getuid() and status.st_mode & _OTHERS:
+        return _File(public, None, certificate, _exposed(path, stat.S_IMODE(status.st_mode)))
     return _File(private.convert_to_public(), private, certificate)
 
 
@@ -189,12 +204,13 @@ def _public_key(path: Path) -> asyncssh.SSHKey | None:
 def _file_offers(
     path: Path, key: asyncssh.SSHKey, certificates: Sequence[asyncssh.SSHCertificate]
 ) -> list[Offer]:
+    name = harmless(str(path))
     own = [certificate for certificate in certificates if certified_key_data(certificate) == key_data(key)]
     certified = [
-        Offer(f"certificate of {path}", asyncssh.load_keypairs([(key, certificate)])[0])
+        Offer(f"certificate of {name}", asyncssh.load_keypairs([(key, certificate)])[0])
         for certificate in own
     ]
-    return [*certified, Offer(f"key {path}", asyncssh.load_keypairs([key])[0])]
+    return [*certified, Offer(f"key {name}", asyncssh.load_keypairs([key])[0])]
 
 
 def _agent_offers(key: asyncssh.SSHKeyPair, certificates: Sequence[asyncssh.SSHCertificate]) -> list[Offer]:
@@ -228,6 +244,19 @@ def _encrypted(path: Path, *, is_wrong: bool) -> ConfigurationError:
 def _unreadable(path: Path, reason: str) -> ConfigurationError:
     message = f"the identity {path} cannot be used: {reason}"
     return ConfigurationError("identity_unreadable", message, "ssh: {identity: …} names a private key file")
+
+
+def _exposed(path: Path, mode: int) -> ConfigurationError:
+    """A private key that ``ssh`` would not use either."""
+    message = f"the identity {path} has mode {mode:04o}: others than its owner may use it"
+    return ConfigurationError("identity_unreadable", message, f"chmod 600 {path}")
+
+
+def _each_once(offers: Sequence[Offer]) -> list[Offer]:
+    first: dict[bytes, Offer] = {}
+    for offer in offers:
+        first.setdefault(pair_data(offer.pair), offer)
+    return list(first.values())
 
 
 def _reason(error: Exception) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 KIB: Final = 1024
+SYSTEM_CONFIG: Final = Path("/etc/ssh/ssh_config")
 SYSTEM_KNOWN_HOSTS: Final = (Path("/etc/ssh/ssh_known_hosts"), Path("/etc/ssh/ssh_known_hosts2"))
 
 
@@ -16,7 +20,7 @@ class TransportSettings:
 
     ``connect_timeout_s`` bounds everything from the first packet to a login, ``login_timeout_s`` the part of it after
     TCP is up. ``known_hosts`` are the user's files; with ``accept_new``, new keys are appended to the first. ``ssh_config``
-    is ``None`` where no SSH configuration is to be read. ``agent_path`` is the SSH agent's socket (``SSH_AUTH_SOCK``).
+    is ``None`` where no SSH configuration is to be read; ``home`` and ``environ`` are what it may refer to. ``agent_path`` is the SSH agent's socket (``SSH_AUTH_SOCK``).
     ``jump_linger_s`` is how long an unused connection to a jump host stays open. ``exit_grace_s`` is how long output may
     still arrive after the exit status: a background process can hold a channel open for ever. ``in_flight_bytes`` may be
     unacknowledged per channel: with more, sshd grows its buffers and costs the host CPU time. ``transfers`` is the number
@@ -31,6 +35,8 @@ class TransportSettings:
     known_hosts: tuple[Path, ...] = ()
     system_known_hosts: tuple[Path, ...] = SYSTEM_KNOWN_HOSTS
     ssh_config: tuple[Path, ...] | None = None
+    home: Path = Path("/")
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     default_identities: tuple[Path, ...] = ()
     agent_path: str | None = None
     handshakes_per_jump: int = 32
@@ -40,15 +46,27 @@ class TransportSettings:
     sudo_timeout_s: float = 30.0
     exit_grace_s: float = 10.0
 
+    @property
+    def shell(self) -> str:
+        """The shell that runs the commands of the SSH configuration, as with ``ssh``."""
+        return self.environ.get("SHELL") or "/bin/sh"
+
     @classmethod
     def for_home(
-        cls, home: Path, agent_path: str | None = None, *, accept_new: bool = False
+        cls,
+        home: Path,
+        environ: Mapping[str, str],
+        agent_path: str | None = None,
+        *,
+        accept_new: bool = False,
     ) -> TransportSettings:
         """Settings with the files that OpenSSH would use for the user whose home directory is ``home``."""
         folder = home / ".ssh"
-        configs = (folder / "config", Path("/etc/ssh/ssh_config"))
+        configs = (folder / "config", SYSTEM_CONFIG)
         return cls(
             accept_new=accept_new,
+            home=home,
+            environ=environ,
             known_hosts=(folder / "known_hosts", folder / "known_hosts2"),
             ssh_config=tuple(path for path in configs if path.is_file()) or None,
             default_identities=tuple(folder / name for name in ("id_ed25519", "id_ecdsa", "id_rsa")),

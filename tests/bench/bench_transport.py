@@ -213,6 +213,7 @@ def _servers(folder: Path) -> Iterator[Site]:
     for name in ("host", "id"):
         key = asyncssh.generate_private_key("ssh-ed25519")
         key.write_private_key(folder / name)
+        (folder / name).chmod(0o600)
         key.write_public_key(folder / f"{name}.pub")
     here, there = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(target=_serve, args=(str(folder), there))

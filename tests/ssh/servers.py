@@ -17,6 +17,7 @@ from ionetctl.core.model.host import Host, SshSettings
 from ionetctl.core.model.names import HostName, RegionName
 from ionetctl.core.model.secret import SecretRef
 from ionetctl.ssh import SshConnector, TransportSettings
+from tests.support.programs import needs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -277,6 +278,31 @@ async def connector(settings: TransportSettings, **options: Any) -> AsyncIterato
 
 def write_key(key: asyncssh.SSHKey, path: Path, passphrase: str | None = None) -> str:
     """Write a private key file; returns its path as an inventory has it."""
+    path.touch(mode=0o600)
     path.write_bytes(key.export_private_key("openssh", passphrase, rounds=50))
     path.chmod(0o600)
     return str(path)
+
+
+@contextlib.asynccontextmanager
+async def agent(directory: Path, *keys: asyncssh.SSHKey) -> AsyncIterator[str]:
+    """The socket of a real ssh-agent that holds keys."""
+    program = needs("ssh-agent")
+    path = str(directory / "agent")
+    process = await asyncio.create_subprocess_exec(
+        program, "-D", "-a", path, stdout=asyncio.subprocess.DEVNULL
+    )
+    try:
+        async with asyncio.timeout(10), await _agent_client(path) as client:
+            await client.add_keys(list(keys))
+        yield path
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def _agent_client(path: str) -> asyncssh.SSHAgentClient:
+    while True:
+        with contextlib.suppress(OSError):
+            return await asyncssh.connect_agent(path)
+        await asyncio.sleep(0)

@@ -10,16 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import asyncssh
 import pytest
-from asyncssh.config import SSHClientConfig
-from asyncssh.pattern import WildcardPatternList
 
 from ionetctl.ssh.asyncssh_internals import (
-    ClientOptions,
     certified_key_data,
     copy_of_pair,
     has_certificate,
-    host_line_matcher,
     key_data,
+    pair_data,
     pair_key_data,
     send_window,
     shrink_send_window,
@@ -47,11 +44,6 @@ def test_next_minor_version_is_not_admitted() -> None:
 @pytest.mark.parametrize(
     ("function", "parameters"),
     [
-        (SSHClientConfig.load, "last_config config_paths reload canonical final *args"),
-        (SSHClientConfig, "last_config reload canonical final local_user user host port"),
-        (SSHClientConfig.get, "self option default"),
-        (WildcardPatternList, "patterns"),
-        (WildcardPatternList.matches, "self *args"),
         (asyncssh.SSHClientChannel.write, "self data datatype"),
     ],
     ids=lambda value: value.__qualname__ if callable(value) else "",
@@ -61,79 +53,6 @@ def test_signatures(function: Callable[..., Any], parameters: str) -> None:
     named = inspect.signature(function).parameters.values()
     stars = ["*" if each.kind is each.VAR_POSITIONAL else "" for each in named]
     assert " ".join(star + each.name for star, each in zip(stars, named, strict=True)) == parameters
-
-
-CONFIG = """
-Host rig-* !rig-9
-  User miner
-  Port 2222
-  IdentityFile /keys/a
-  IdentityFile /keys/b
-  IdentitiesOnly yes
-  IdentityAgent none
-"""
-
-
-def options(tmp_path: Path, address: str, user: str | None = None, port: int | None = None) -> ClientOptions:
-    path = tmp_path / "config"
-    path.write_text(CONFIG)
-    return ClientOptions.load([str(path)], "ops", address, user, port)
-
-
-def test_options_that_hold_for_a_host(tmp_path: Path) -> None:
-    """Each kind of option is read as what it is; one that is set to none has no value, whatever the default."""
-    found = options(tmp_path, "rig-1")
-    assert (found.text("User"), found.number("Port", 22), found.is_set("IdentitiesOnly")) == (
-        "miner",
-        2222,
-        True,
-    )
-    assert (found.texts("IdentityFile"), found.text("IdentityAgent", "other")) == (
-        ("/keys/a", "/keys/b"),
-        None,
-    )
-
-
-def test_options_that_are_absent(tmp_path: Path) -> None:
-    """The defaults are the caller's."""
-    found = options(tmp_path, "rig-9")
-    assert (found.text("User", "ops"), found.number("Port", 22), found.is_set("IdentitiesOnly")) == (
-        "ops",
-        22,
-        False,
-    )
-    assert (found.texts("IdentityFile"), found.text("HostKeyAlias")) == (None, None)
-
-
-def test_user_and_port_that_are_decided_already(tmp_path: Path) -> None:
-    """They go before the files."""
-    found = options(tmp_path, "rig-1", "root", 22)
-    assert (found.text("User"), found.number("Port", 1)) == ("root", 22)
-
-
-def test_configuration_that_cannot_be_parsed(tmp_path: Path) -> None:
-    """The error is a documented one, with the line."""
-    path = tmp_path / "config"
-    path.write_text("Port many")
-    with pytest.raises(asyncssh.ConfigParseError, match="line 1"):
-        ClientOptions.load([str(path)], "ops", "rig", None, None)
-
-
-@pytest.mark.parametrize(
-    ("patterns", "name", "matches"),
-    [
-        ("rig-* !rig-9", "rig-1", True),
-        ("rig-* !rig-9", "rig-9", False),
-        ("rig-? other", "rig-10", False),
-        ("rig-? other", "other", True),
-    ],
-)
-def test_host_lines(tmp_path: Path, patterns: str, name: str, *, matches: bool) -> None:
-    """A matcher says the same of a name as the parser does."""
-    path = tmp_path / "config"
-    path.write_text(f"Host {patterns}\n  User miner\n")
-    parsed = ClientOptions.load([str(path)], "ops", name, None, None).text("User") == "miner"
-    assert (host_line_matcher(patterns)(name), parsed) == (matches, matches)
 
 
 def test_keys_pairs_and_certificates_are_compared_by_their_data(
@@ -147,6 +66,10 @@ def test_keys_pairs_and_certificates_are_compared_by_their_data(
     assert same == [key_data(user_key.convert_to_public())] * 4
     assert key_data(other_key) != key_data(user_key)
     assert (has_certificate(plain), has_certificate(certified)) == (False, True)
+    assert (pair_data(plain) == key_data(user_key), pair_data(certified) == key_data(user_key)) == (
+        True,
+        False,
+    )
 
 
 def test_copy_of_a_pair_is_changed_alone(user_key: asyncssh.SSHKey, other_key: asyncssh.SSHKey) -> None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
 import traceback
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +14,8 @@ import pytest
 from ionetctl.core.errors import ConfigurationError, HostError, HostFailedError
 from ionetctl.core.ports import Command
 from ionetctl.ssh import SshConnector, TransportSettings
+from ionetctl.ssh.config.endpoint import EndpointResolver
+from ionetctl.ssh.identities import Identities
 from tests.ssh.servers import (
     MISSING,
     PASSPHRASE,
@@ -25,12 +24,13 @@ from tests.ssh.servers import (
     WRONG,
     Behaviour,
     Server,
+    agent,
     connector,
+    make_host,
     reveal,
     serve,
     write_key,
 )
-from tests.support.programs import needs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -51,30 +51,6 @@ async def refusal(settings: TransportSettings, host: Host) -> HostError:
     with pytest.raises(HostError) as caught:
         await say_hello(settings, host)
     return caught.value
-
-
-@asynccontextmanager
-async def agent(directory: Path, *keys: asyncssh.SSHKey) -> AsyncIterator[str]:
-    """The socket of a real ssh-agent that holds keys."""
-    program = needs("ssh-agent")
-    path = str(directory / "agent")
-    process = await asyncio.create_subprocess_exec(
-        program, "-D", "-a", path, stdout=asyncio.subprocess.DEVNULL
-    )
-    try:
-        async with asyncio.timeout(10), await _agent_client(path) as client:
-            await client.add_keys(list(keys))
-        yield path
-    finally:
-        process.terminate()
-        await process.wait()
-
-
-async def _agent_client(path: str) -> asyncssh.SSHAgentClient:
-    while True:
-        with contextlib.suppress(OSError):
-            return await asyncssh.connect_agent(path)
-        await asyncio.sleep(0)
 
 
 @pytest.fixture
@@ -259,6 +235,73 @@ async def test_agent_that_is_gone_is_passed_over(
     """An agent that does not answer has no keys; the others still count."""
     host = server.host(agent=True, identities=(identity,))
     assert await say_hello(replace(settings, agent_path=str(tmp_path / "none")), host) == b"hello\n"
+
+
+# --- order, and who else can read a key ------------------------------------------------------------------------------
+
+
+async def offered(settings: TransportSettings, tmp_path: Path, config: str = "", **ssh: Any) -> list[str]:
+    """The names of the keys that a login would offer, in order."""
+    path = tmp_path / "config"
+    path.write_text(config)
+    resolver = EndpointResolver(replace(settings, ssh_config=(path,)), "ops")
+    identities = Identities(reveal)
+    try:
+        return [offer.label for offer in await identities.offers(resolver.resolve(make_host(**ssh)))]
+    finally:
+        await identities.close()
+
+
+def set_mode(path: str, mode: int) -> None:
+    Path(path).chmod(mode)
+
+
+async def test_agent_s_keys_go_before_files_that_it_does_not_know(
+    *,
+    settings: TransportSettings,
+    user_key: asyncssh.SSHKey,
+    rsa_key: asyncssh.SSHKey,
+    ecdsa_key: asyncssh.SSHKey,
+    other_key: asyncssh.SSHKey,
+    tmp_path: Path,
+) -> None:
+    """As with OpenSSH: keys that both have, other keys of the agent, other files; each once."""
+    unknown, known = write_key(ecdsa_key, tmp_path / "unknown"), write_key(user_key, tmp_path / "known")
+    own = write_key(other_key, tmp_path / "own")
+    named = f"IdentityFile {unknown}\nIdentityFile {known}\n"
+    async with agent(tmp_path, rsa_key, user_key) as socket:
+        agents = replace(settings, agent_path=socket)
+        usual = replace(agents, default_identities=(Path(unknown), Path(known)))
+        assert await offered(usual, tmp_path) == [
+            "agent key miner's key",
+            "agent key ssh-rsa",
+            f"key {unknown}",
+        ]
+        assert await offered(agents, tmp_path, named) == await offered(usual, tmp_path)
+        limited = await offered(agents, tmp_path, f"IdentitiesOnly yes\n{named}")
+        assert limited == ["agent key miner's key", f"key {unknown}"]
+        assert (await offered(agents, tmp_path, named, identities=(own,)))[0] == f"key {own}"
+
+
+async def test_key_that_others_can_read_is_not_used(
+    server: Server, settings: TransportSettings, identity: str, tmp_path: Path
+) -> None:
+    """The inventory's is an error, one of the SSH configuration is passed over, as with OpenSSH."""
+    set_mode(identity, 0o640)
+    error = await refusal(settings, server.host(identities=(identity,)))
+    assert (error.code, error.hint) == ("identity_unreadable", f"chmod 600 {identity}")
+    assert error.message == f"the identity {identity} has mode 0640: others than its owner may use it"
+    assert await offered(settings, tmp_path, f"IdentityFile {identity}") == []
+    set_mode(identity, 0o400)
+    assert await offered(settings, tmp_path, f"IdentityFile {identity}") == [f"key {identity}"]
+
+
+async def test_certificate_of_the_configuration_that_is_missing_is_passed_over(
+    settings: TransportSettings, identity: str, tmp_path: Path
+) -> None:
+    """Only the inventory's must be usable."""
+    config = f"IdentityFile {identity}\nCertificateFile /nonexistent-cert.pub"
+    assert await offered(settings, tmp_path, config) == [f"key {identity}"]
 
 
 @pytest.mark.parametrize("method", ["password", "keyboard"])

@@ -11,18 +11,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import asyncssh
 import pytest
 
 from ionetctl.core.errors import HostUnreachableError
 from ionetctl.core.model.host import Host, Jump
 from ionetctl.core.ports import Command
-from tests.ssh.servers import connector, known_line, listening, make_host, public, write_key
+from tests.ssh.servers import agent, connector, known_line, listening, make_host, public, write_key
 from tests.support.programs import needs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-    import asyncssh
 
     from ionetctl.ssh import TransportSettings
 
@@ -170,6 +169,26 @@ async def test_jump_host_without_forwarding(
                 async with ways.connect(host):
                     pass
     assert caught.value.code == "jump_failed"
+
+
+async def test_agent_key_counts_before_the_default_files(
+    host_key: asyncssh.SSHKey,
+    user_key: asyncssh.SSHKey,
+    settings: TransportSettings,
+    tmp_path: Path,
+) -> None:
+    """It closes after six keys (MaxAuthTries, as shipped): the agent's fifth is right, the usual files are not."""
+    wrong = [asyncssh.generate_private_key("ssh-ed25519") for _ in range(7)]
+    files = [Path(write_key(key, tmp_path / f"id_{number}")) for number, key in enumerate(wrong[:3])]
+    async with (
+        sshd(tmp_path, host_key, user_key) as server,
+        agent(tmp_path, *wrong[3:], user_key) as socket,
+    ):
+        usual = replace(settings, default_identities=tuple(files), agent_path=socket)
+        host = server.host("")
+        offering = replace(host, ssh=replace(host.ssh, identities=(), agent=True))
+        async with connector(usual) as ways, ways.connect(offering) as session:
+            assert (await session.run(shell("echo hello"))).stdout == b"hello\n"
 
 
 async def test_drop_in_the_middle(server: Sshd, settings: TransportSettings, identity: str) -> None:

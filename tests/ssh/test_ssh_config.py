@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,9 @@ import pytest
 from ionetctl.core.errors import ConfigurationError
 from ionetctl.core.model.host import Jump
 from ionetctl.ssh import TransportSettings
-from ionetctl.ssh.config.endpoint import Endpoint, EndpointResolver, parse_jumps
+from ionetctl.ssh.config.endpoint import Endpoint, EndpointResolver
+from ionetctl.ssh.config.jump_list import parse_jumps
+from ionetctl.ssh.config.local_addresses import local_addresses
 from tests.ssh.servers import PASSPHRASE, PASSWORD, Behaviour, connector, make_host, serve
 
 if TYPE_CHECKING:
@@ -35,7 +39,7 @@ def resolve(config: str, tmp_path: Path, address: str = "rig-1.example", **ssh: 
 def test_defaults(tmp_path: Path) -> None:
     """Where nobody says anything, it is as with OpenSSH."""
     assert resolve("", tmp_path, "Rig-1.Example") == Endpoint(
-        address="Rig-1.Example",
+        address="rig-1.example",
         port=22,
         user="ops",
         known_name="rig-1.example",
@@ -86,7 +90,7 @@ def test_inventory_goes_first(tmp_path: Path) -> None:
     )
     facts = (endpoint.user, endpoint.port, endpoint.identities, endpoint.certificates, endpoint.agent_path)
     assert facts == ("root", 22, (Path("/mine"),), (Path("/mine-cert"),), None)
-    assert endpoint.must_load
+    assert endpoint.required == {Path("/mine"), Path("/mine-cert")}
 
 
 @pytest.mark.parametrize(
@@ -259,9 +263,9 @@ def test_settings_for_a_home_name_openssh_s_files(tmp_path: Path) -> None:
     """The files of a user are those that ssh would read; a configuration only where there is one."""
     folder = tmp_path / ".ssh"
     folder.mkdir()
-    without = TransportSettings.for_home(tmp_path, "/run/agent")
+    without = TransportSettings.for_home(tmp_path, {}, "/run/agent")
     (folder / "config").write_text("")
-    with_config = TransportSettings.for_home(tmp_path, accept_new=True)
+    with_config = TransportSettings.for_home(tmp_path, {}, accept_new=True)
     assert without.known_hosts == (folder / "known_hosts", folder / "known_hosts2")
     assert folder / "config" not in (without.ssh_config or ())
     assert folder / "config" in (with_config.ssh_config or ())
@@ -288,3 +292,141 @@ async def test_configured_host_is_reached(
             ways.connect(make_host("rig")) as session,
         ):
             assert session.where == f"miner@127.0.0.1:{server.port}"
+
+
+async def test_new_key_is_recorded_in_the_file_that_tokens_name(
+    settings: TransportSettings,
+    host_key: asyncssh.SSHKey,
+    user_key: asyncssh.SSHKey,
+    identity: str,
+    tmp_path: Path,
+) -> None:
+    """`--accept-new` writes to the host's own file where UserKnownHostsFile has %k in it."""
+    async with serve(Behaviour(authorized=[user_key]), host_key) as server:
+        config = tmp_path / "config"
+        config.write_text(
+            f"Host rig\n HostName 127.0.0.1\n Port {server.port}\n IdentityFile {identity}\n"
+            f" UserKnownHostsFile {tmp_path}/known.d/%k\n"
+        )
+        accepting = replace(settings, ssh_config=(config,), accept_new=True)
+        async with connector(accepting) as ways, ways.connect(make_host("rig")):
+            pass
+    assert [path.name for path in (tmp_path / "known.d").iterdir()] == ["rig"]
+    assert (tmp_path / "known.d" / "rig").read_text() == server.line()
+
+
+async def test_new_key_without_any_file_to_record_it_in(
+    settings: TransportSettings,
+    host_key: asyncssh.SSHKey,
+    user_key: asyncssh.SSHKey,
+    identity: str,
+    tmp_path: Path,
+) -> None:
+    """With UserKnownHostsFile none it holds for this rollout."""
+    async with serve(Behaviour(authorized=[user_key]), host_key) as server:
+        config = tmp_path / "config"
+        config.write_text(
+            "UserKnownHostsFile none\nGlobalKnownHostsFile none\nHostKeyAlias \xe9\n", "latin-1"
+        )
+        accepting = replace(settings, ssh_config=(config,), accept_new=True)
+        async with connector(accepting) as ways:
+            for _ in range(2):
+                async with ways.connect(server.host(identities=(identity,), host_keys=())):
+                    pass
+    assert not (tmp_path / "known_hosts").exists()
+
+
+RELAY = """
+import os, socket, sys, threading
+print("hello", file=sys.stderr)
+there = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+def forth():
+    while data := os.read(0, 65536):
+        there.sendall(data)
+threading.Thread(target=forth, daemon=True).start()
+while data := there.recv(65536):
+    os.write(1, data)
+"""
+
+
+@pytest.mark.parametrize("silence", ["", "2>/dev/null"])
+async def test_proxy_command_is_run_by_the_shell(
+    *,
+    silence: str,
+    settings: TransportSettings,
+    host_key: asyncssh.SSHKey,
+    user_key: asyncssh.SSHKey,
+    identity: str,
+    tmp_path: Path,
+) -> None:
+    """What the shell knows counts, as with ssh: quotes, redirections, variables, comments."""
+    (tmp_path / "a relay.py").write_text(RELAY)
+    async with serve(Behaviour(authorized=[user_key]), host_key) as server:
+        config = tmp_path / "config"
+        config.write_text(f"ProxyCommand {sys.executable} '{tmp_path}/a relay.py' %h %p {silence} # relay\n")
+        proxied = replace(settings, ssh_config=(config,))
+        async with connector(proxied) as ways:
+            host = server.host(identities=(identity,))
+            await ways.check([host])
+            async with ways.connect(host) as session:
+                assert session.where == f"miner@127.0.0.1:{server.port}"
+
+
+def test_command_of_a_match_is_bounded_and_run_once(tmp_path: Path) -> None:
+    """A command that does not end is a mistake with a name; one that does is asked once for the same words."""
+    path, log = tmp_path / "config", tmp_path / "log"
+    path.write_text(f'Match exec "echo x >> {log}"\n User miner\n')
+    resolver = EndpointResolver(TransportSettings(ssh_config=(path,)), "ops")
+    assert {str(resolver.resolve(make_host(name))) for name in ("a", "b")} == {"miner@a", "miner@b"}
+    assert log.read_text() == "x\n"
+    path.write_text('Match exec "exec sleep 600"\n User miner\n')
+    hurried = TransportSettings(ssh_config=(path,), connect_timeout_s=0.05)
+    with pytest.raises(ConfigurationError, match=r"Match exec 'exec sleep 600' did not end within 0\.05 s"):
+        EndpointResolver(hurried, "ops").resolve(make_host("a"))
+
+
+def test_configuration_that_others_may_write_to(tmp_path: Path) -> None:
+    """It may run commands, so it is refused, as by ssh."""
+    path = tmp_path / "config"
+    path.write_text("User miner\n")
+    path.chmod(0o666)
+    with pytest.raises(ConfigurationError, match=r"others than you may write to it \(chmod go-w\)"):
+        EndpointResolver(TransportSettings(ssh_config=(path,)), "ops").resolve(make_host("a"))
+
+
+def test_relative_include_and_home(tmp_path: Path) -> None:
+    """Names in an Include line are those of ~/.ssh, in the order of their letters."""
+    folder = tmp_path / ".ssh" / "conf.d"
+    folder.mkdir(parents=True)
+    (folder / "folder").mkdir()
+    for name in ("b", "C", "a"):
+        (folder / name).write_text(f"User {name}\nIdentityFile ~/{name}\n")
+    path = tmp_path / "config"
+    path.write_text("Include conf.d/*\nIdentityFile ~\nUserKnownHostsFile none\n")
+    settings = TransportSettings(ssh_config=(path,), home=tmp_path, known_hosts=(Path("/known"),))
+    endpoint = EndpointResolver(settings, "ops").resolve(make_host("rig"))
+    assert (endpoint.user, endpoint.known_hosts) == ("C", ())
+    assert endpoint.identities == tuple(tmp_path / name for name in ("C", "a", "b", ""))
+
+
+@pytest.mark.parametrize("value", ["none", "NONE"])
+def test_no_identity_at_all(tmp_path: Path, value: str) -> None:
+    """`IdentityFile none` leaves out the default ones, too."""
+    assert resolve(f"IdentityFile {value}", tmp_path).identities == ()
+
+
+def test_shell_of_the_environment() -> None:
+    """Commands are run by the user's shell."""
+    assert TransportSettings(environ={"SHELL": "/bin/zsh"}).shell == "/bin/zsh"
+    assert TransportSettings().shell == "/bin/sh"
+
+
+def test_directly_means_without_a_proxy_command(tmp_path: Path) -> None:
+    """`jump: none` is `ssh -J none`: whatever the SSH configuration says."""
+    endpoint = resolve("ProxyCommand nc %h %p\nProxyJump bastion\n", tmp_path, jump=())
+    assert (endpoint.proxy_command, endpoint.through) == (None, ())
+
+
+def test_addresses_of_this_machine() -> None:
+    """Loopback is among them; an interface that is down, or has no address, is not."""
+    assert ip_address("127.0.0.1") in local_addresses()

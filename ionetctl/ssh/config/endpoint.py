@@ -6,7 +6,6 @@ file. Jump hosts are resolved likewise, whether the inventory or ProxyJump names
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -14,27 +13,29 @@ from typing import TYPE_CHECKING, Final
 from ionetctl.core.errors import ConfigurationError
 from ionetctl.core.model.host import Jump, SshSettings
 from ionetctl.core.sanitize import harmless
-from ionetctl.ssh.config.files import ConfigFiles
+from ionetctl.ssh.config.files import ConfigFiles, HostOptions
+from ionetctl.ssh.config.jump_list import parse_jumps
+from ionetctl.ssh.config.tokens import expand, expand_home
 from ionetctl.ssh.host_keys.known_hosts import DEFAULT_PORT
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ionetctl.core.model.host import Host
     from ionetctl.core.model.secret import SecretRef
-    from ionetctl.ssh.asyncssh_internals import ClientOptions
     from ionetctl.ssh.settings import TransportSettings
 
 LONGEST_CHAIN: Final = 8
-_JUMP: Final = re.compile(
-    r"(?:ssh://)?(?:(?P<user>.+)@)?(?P<address>\[[^\]]+\]|[^:@\[\]]+|[0-9A-Fa-f:]+:[0-9A-Fa-f:.]+)(?::(?P<port>\d{1,5}))?/?"
-)
+_COMMAND_TOKENS: Final = "%hknpr"
+"""The tokens of ProxyCommand, and of ProxyJump, which ``ssh`` makes a ProxyCommand of."""
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """One SSH server and how to log in to it. ``known_name`` and ``known_port`` are its name in known_hosts.
 
-    ``must_load`` is true for ``identities`` of the inventory: one that cannot be used is an error, whereas those of the
-    SSH configuration are used where they exist. ``through`` is the chain of jump hosts, nearest first.
+    ``required`` are the identities and the certificate of the inventory: one that cannot be used is an error, whereas
+    those of the SSH configuration are used where they exist. ``through`` is the chain of jump hosts, nearest first.
     """
 
     address: str
@@ -45,7 +46,7 @@ class Endpoint:
     known_hosts: tuple[Path, ...]
     system_known_hosts: tuple[Path, ...] = ()
     identities: tuple[Path, ...] = ()
-    must_load: bool = False
+    required: frozenset[Path] = frozenset()
     certificates: tuple[Path, ...] = ()
     passphrase: SecretRef | None = None
     password: SecretRef | None = None
@@ -67,45 +68,58 @@ class EndpointResolver:
     settings: TransportSettings
     local_user: str
     _files: ConfigFiles = field(init=False, repr=False)
+    _resolved: dict[tuple[str, SshSettings], Endpoint] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        self._files = ConfigFiles(self.settings.ssh_config or (), self.local_user)
+        self._files = ConfigFiles(self.settings, self.local_user)
 
     def resolve(self, host: Host) -> Endpoint:
-        """The endpoint of an inventory's host.
+        """The endpoint of an inventory's host. The first call for a host may block: files are read, commands run.
 
         Raises ``ConfigurationError``: ``ssh_config_invalid`` for an SSH configuration that cannot be used, ``jump_loop``
         for a chain of jump hosts that leads in a circle or has more than ``LONGEST_CHAIN`` hops.
         """
-        return self._resolve(host.address, host.ssh, _user(host.ssh), ())
+        key = (host.address, host.ssh)
+        if key not in self._resolved:
+            try:
+                self._resolved[key] = self._resolve(host.address, host.ssh, _user(host.ssh), ())
+            except (OSError, ValueError) as error:
+                raise ConfigurationError(
+                    "ssh_config_invalid",
+                    f"the SSH configuration cannot be used for {host.address}: {harmless(str(error), 300)}",
+                    "correct the file; `ssh -G HOST` reads it too",
+                ) from error
+        return self._resolved[key]
 
     def _resolve(self, address: str, ssh: SshSettings, user: str | None, seen: tuple[str, ...]) -> Endpoint:
-        config = self._files.look_up(address, user, ssh.port)
-        jumps = _proxy_jumps(config) if ssh.jump is None else ssh.jump
-        alias = config.text("HostKeyAlias")
-        name = config.text("Hostname") or address
-        port = ssh.port or config.number("Port", DEFAULT_PORT)
-        address_and_port = f"{name}:{port}"
+        options = self._files.look_up(address, _given(ssh, user))
+        address_and_port = f"{options.host}:{options.port}"
         if address_and_port in seen or len(seen) > LONGEST_CHAIN:
             raise _jump_loop((*seen, address_and_port))
-        identities = ssh.identities or config.texts("IdentityFile") or ()
-        certificates = (ssh.certificate,) if ssh.certificate else config.texts("CertificateFile") or ()
+        command_tokens = {letter: options.tokens[letter] for letter in _COMMAND_TOKENS}
+        command = options.text("proxycommand")
+        jumps = ssh.jump
+        if jumps is None:
+            jumps = parse_jumps(expand(options.text("proxyjump") or "none", command_tokens))
+        own = self._own_paths(ssh.identities), self._own_paths((ssh.certificate,) if ssh.certificate else ())
         return Endpoint(
-            address=name,
-            port=port,
-            user=user or config.text("User") or self.local_user,
-            known_name=(alias or name).lower(),
-            known_port=DEFAULT_PORT if alias else port,
-            known_hosts=_paths(config, "UserKnownHostsFile", self.settings.known_hosts),
-            system_known_hosts=_paths(config, "GlobalKnownHostsFile", self.settings.system_known_hosts),
-            identities=_expanded(identities) or self.settings.default_identities,
-            must_load=bool(ssh.identities),
-            certificates=_expanded(certificates),
+            address=options.host,
+            port=options.port,
+            user=options.user,
+            known_name=(options.alias or options.host).lower(),
+            known_port=DEFAULT_PORT if options.alias else options.port,
+            known_hosts=_paths(options.paths("userknownhostsfile"), self.settings.known_hosts),
+            system_known_hosts=_paths(
+                options.paths("globalknownhostsfile"), self.settings.system_known_hosts
+            ),
+            identities=own[0] or _paths(options.paths("identityfile"), self.settings.default_identities),
+            certificates=own[1] or _paths(options.paths("certificatefile"), ()),
+            required=frozenset((*own[0], *own[1])),
             passphrase=ssh.passphrase,
             password=ssh.password,
-            agent_path=self._agent_path(config) if ssh.agent else None,
-            is_agent_limited=config.is_set("IdentitiesOnly"),
-            proxy_command=None if jumps else config.text("ProxyCommand"),
+            agent_path=self._agent_path(options) if ssh.agent else None,
+            is_agent_limited=(options.text("identitiesonly") or "").lower() in ("yes", "true"),
+            proxy_command=None if command is None else expand(command, command_tokens),
             through=self._chain(jumps, ssh, (*seen, address_and_port)),
         )
 
@@ -120,39 +134,29 @@ class EndpointResolver:
             chain = (*chain, *hop.through, _without_chain(hop))
         return chain
 
-    def _agent_path(self, config: ClientOptions) -> str | None:
-        """IdentityAgent may name a socket, ``none`` or ``SSH_AUTH_SOCK`` (ssh_config(5))."""
-        named = config.text("IdentityAgent", "SSH_AUTH_SOCK")
-        if named == "SSH_AUTH_SOCK":
+    def _agent_path(self, options: HostOptions) -> str | None:
+        """IdentityAgent may name a socket, ``none``, ``SSH_AUTH_SOCK`` or a variable as ``$NAME`` (ssh_config(5))."""
+        named = options.texts("identityagent")
+        if named is None or named == ("SSH_AUTH_SOCK",):
             return self.settings.agent_path
-        return str(Path(named).expanduser()) if named and named.lower() != "none" else None
+        if named and named[0].startswith("$") and not named[0].startswith("${"):
+            return self.settings.environ.get(named[0][1:])
+        return options.path(named[0]) if named else None
+
+    def _own_paths(self, paths: Iterable[str]) -> tuple[Path, ...]:
+        return tuple(Path(expand_home(path, self.settings.home)) for path in paths)
 
 
-def parse_jumps(text: str) -> tuple[Jump, ...]:
-    """The chain that ``[user@]host[:port],…`` names, nearest hop first; empty for ``none``.
-
-    Raises ``ValueError`` for text that is no such chain.
-    """
-    if text.lower() == "none":
-        return ()
-    return tuple(_parse_jump(part.strip()) for part in text.split(","))
+def _given(ssh: SshSettings, user: str | None) -> dict[str, str]:
+    """What the inventory settles, as options on the command line of ``ssh`` would."""
+    given = {"user": user, "port": str(ssh.port) if ssh.port else None}
+    if ssh.jump is not None:
+        given["proxyjump"] = ",".join(f"[{jump.address}]" for jump in ssh.jump) or "none"
+    return {option: value for option, value in given.items() if value is not None}
 
 
-def _parse_jump(text: str) -> Jump:
-    match = _JUMP.fullmatch(text)
-    if match is None:
-        raise ValueError(f"not a jump host: {harmless(text, 100)!r}")
-    port = int(match["port"]) if match["port"] else None
-    return Jump(match["address"].strip("[]"), port, match["user"])
-
-
-def _proxy_jumps(config: ClientOptions) -> tuple[Jump, ...]:
-    named = config.text("ProxyJump")
-    try:
-        return parse_jumps(named) if named else ()
-    except ValueError as error:
-        message = f"ProxyJump in the SSH configuration: {error}"
-        raise ConfigurationError("ssh_config_invalid", message, "write [user@]host[:port],…") from error
+def _paths(configured: tuple[str, ...] | None, default: tuple[Path, ...]) -> tuple[Path, ...]:
+    return default if configured is None else tuple(map(Path, configured))
 
 
 def _jump_loop(visited: tuple[str, ...]) -> ConfigurationError:
@@ -161,15 +165,6 @@ def _jump_loop(visited: tuple[str, ...]) -> ConfigurationError:
         f"the jump hosts of {visited[0]} lead in a circle: {' → '.join(visited)}",
         "correct ssh: {jump: …} in the inventory, or ProxyJump in ~/.ssh/config",
     )
-
-
-def _paths(config: ClientOptions, option: str, default: tuple[Path, ...]) -> tuple[Path, ...]:
-    named = config.texts(option)
-    return default if named is None else _expanded(named)
-
-
-def _expanded(paths: tuple[str, ...]) -> tuple[Path, ...]:
-    return tuple(Path(path).expanduser() for path in paths)
 
 
 def _for_jump(jump: Jump, ssh: SshSettings, own_jumps: tuple[Jump, ...] | None) -> SshSettings:

@@ -12,11 +12,12 @@ import binascii
 import fcntl
 import hmac
 import os
-import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 import asyncssh
+
+from ionetctl.ssh.patterns import PatternList
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -57,13 +58,8 @@ class _Hashed:
 
 @dataclass(frozen=True, slots=True)
 class _Pattern:
-    wanted: tuple[re.Pattern[str], ...]
-    unwanted: tuple[re.Pattern[str], ...]
+    names: PatternList
     line: _Line
-
-    def matches(self, name: str) -> bool:
-        is_unwanted = any(pattern.fullmatch(name) for pattern in self.unwanted)
-        return not is_unwanted and any(pattern.fullmatch(name) for pattern in self.wanted)
 
 
 def known_as(host: str, port: int) -> str:
@@ -73,36 +69,58 @@ def known_as(host: str, port: int) -> str:
 
 
 @dataclass(slots=True)
-class KnownHosts:
-    """An index of known_hosts lines. ``record_in`` is the file that ``record`` appends to."""
+class KnownHostsFile:
+    """The index of one file."""
 
-    record_in: Path | None = None
     _plain: dict[str, list[_Line]] = field(default_factory=dict)
     _hashed: list[_Hashed] = field(default_factory=list)
     _patterns: list[_Pattern] = field(default_factory=list)
-    _found: dict[str, Known] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, users: Sequence[Path], systems: Sequence[Path] = ()) -> KnownHosts:
-        """The index of all files that exist; new keys are recorded in the first of the user's.
+    def read(cls, path: Path) -> Self:
+        """The lines of a file; malformed ones are skipped, as with OpenSSH. A file that does not exist has none.
 
         Raises ``OSError`` for a file that exists but cannot be read.
         """
-        index = cls(record_in=users[0] if users else None)
-        for path in (*users, *systems):
-            if path.is_file():
-                index.add(path.read_text("utf-8", "replace"))
-        return index
-
-    def add(self, text: str) -> None:
-        """Add the lines of a file; malformed ones are skipped, as with OpenSSH."""
-        for raw in text.splitlines():
+        index = cls()
+        for raw in path.read_text("utf-8", "replace").splitlines() if path.is_file() else ():
             fields = raw.split()
             marker = fields.pop(0) if fields and fields[0].startswith("@") else ""
             is_entry = len(fields) >= 3 and not fields[0].startswith("#")  # noqa: PLR2004  (hosts, type, key)
             if is_entry and marker in ("", _REVOKED, _AUTHORITY):
-                self._add_line(fields[0], _Line(marker, f"{fields[1]} {fields[2]}"))
-        self._found.clear()
+                index.add(fields[0], _Line(marker, f"{fields[1]} {fields[2]}"))
+        return index
+
+    def add(self, hosts: str, line: _Line) -> None:
+        """Add a line for the names that ``hosts`` lists."""
+        if hosts.startswith("|"):
+            hashed = _hashed(hosts, line)
+            if hashed is not None:
+                self._hashed.append(hashed)
+        elif any(character in hosts for character in "*?!"):
+            self._patterns.append(_Pattern(PatternList.of(hosts.lower().split(",")), line))
+        else:
+            for name in hosts.lower().split(","):
+                self._plain.setdefault(name, []).append(line)
+
+    def lines(self, name: str) -> list[_Line]:
+        """The lines for a name."""
+        lines = list(self._plain.get(name, ()))
+        encoded = name.encode("utf-8", "surrogateescape")
+        lines += (
+            entry.line for entry in self._hashed if hmac.digest(entry.salt, encoded, "sha1") == entry.digest
+        )
+        lines += (entry.line for entry in self._patterns if entry.names.matches(name))
+        return lines
+
+
+@dataclass(slots=True)
+class KnownHosts:
+    """The files of user and system together. New keys are recorded in the first, in ``record_in`` where that is given."""
+
+    record_in: Path | None
+    _files: Sequence[KnownHostsFile] = field(repr=False)
+    _found: dict[str, Known] = field(default_factory=dict, repr=False)
 
     def find(self, host: str, port: int) -> Known:
         """The entries for ``host`` on ``port``; those for the name alone where none has the port."""
@@ -125,32 +143,16 @@ class KnownHosts:
             exported = " ".join(key.export_public_key("openssh").decode("ascii").split()[:2])
             if self.record_in is not None:
                 _append(self.record_in, f"{name} {exported}\n")
-            self._add_line(name, _Line("", exported))
+            self._files[0].add(name, _Line("", exported))
             self._found.pop(name, None)
         return name
-
-    def _add_line(self, hosts: str, line: _Line) -> None:
-        if hosts.startswith("|"):
-            hashed = _hashed(hosts, line)
-            if hashed is not None:
-                self._hashed.append(hashed)
-        elif any(character in hosts for character in "*?!"):
-            self._patterns.append(_pattern(hosts, line))
-        else:
-            for name in hosts.lower().split(","):
-                self._plain.setdefault(name, []).append(line)
 
     def _portless(self, host: str, own: Known) -> Known:
         shared = self._collect(host)
         return Known(shared.keys, shared.authorities, own.revoked + shared.revoked, is_portless=True)
 
     def _collect(self, name: str) -> Known:
-        lines = list(self._plain.get(name, ()))
-        encoded = name.encode()
-        lines += (
-            entry.line for entry in self._hashed if hmac.digest(entry.salt, encoded, "sha1") == entry.digest
-        )
-        lines += (entry.line for entry in self._patterns if entry.matches(name))
+        lines = [line for file in self._files for line in file.lines(name)]
         return Known(_keys(lines, ""), _keys(lines, _AUTHORITY), _keys(lines, _REVOKED))
 
 
@@ -172,18 +174,6 @@ def _hashed(hosts: str, line: _Line) -> _Hashed | None:
         return _Hashed(base64.b64decode(salt), base64.b64decode(digest), line)
     except (ValueError, binascii.Error):
         return None
-
-
-def _pattern(hosts: str, line: _Line) -> _Pattern:
-    names = hosts.lower().split(",")
-    wanted = tuple(_expression(name) for name in names if not name.startswith("!"))
-    unwanted = tuple(_expression(name[1:]) for name in names if name.startswith("!"))
-    return _Pattern(wanted, unwanted, line)
-
-
-def _expression(pattern: str) -> re.Pattern[str]:
-    """OpenSSH's two wildcards; unlike in a shell, brackets are plain characters."""
-    return re.compile(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."))
 
 
 def _append(path: Path, line: str) -> None:
