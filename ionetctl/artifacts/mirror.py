@@ -21,6 +21,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt,
 
 from ionetctl.core.errors import ConfigurationError, TrustError
 from ionetctl.core.model.names import Digest
+from ionetctl.core.sanitize import harmless
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -51,8 +52,8 @@ class Mirror(Protocol):
         """Write a file to ``target`` (from its beginning) and return its SHA-256.
 
         ``on_bytes`` is called with the bytes so far and in total, the latter ``None`` when unknown. Raises
-        ``ConfigurationError`` (``artifact_missing``, ``artifact_unreachable``, ``artifact_too_large``) or ``TrustError``
-        (``mirror_untrusted``) where its certificate is not valid.
+        ``ConfigurationError`` (``artifact_missing``, ``artifact_unreachable``) or ``TrustError``: ``artifact_too_large``, and
+        ``mirror_untrusted`` where its certificate is not valid or it compresses the file unasked.
         """
         ...
 
@@ -200,7 +201,7 @@ class WebMirror:
                 writer = _BoundedWriter(url, target, limit_bytes)
                 total = _content_length(response)
                 on_bytes(0, total)
-                async for block in response.aiter_bytes(BLOCK_BYTES):
+                async for block in response.aiter_raw(BLOCK_BYTES):
                     writer.add(block)
                     on_bytes(writer.written_bytes, total)
         except httpx.ConnectError as error:
@@ -219,6 +220,8 @@ class WebMirror:
             raise _TransientError(f"answered {response.status_code}")
         if response.status_code != httpx.codes.OK:
             raise _unreachable(url, f"answered {response.status_code}")
+        if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise _untrusted(url, "it compresses the file, which nobody asked for")
 
 
 class _TransientError(Exception):
@@ -239,7 +242,7 @@ class _BoundedWriter:
         self.written_bytes += len(block)
         if self.written_bytes > self._limit_bytes:
             message = f"{self._origin} is larger than {self._limit_bytes} bytes"
-            raise ConfigurationError(
+            raise TrustError(
                 "artifact_too_large", message, "no release is that large: the server is probably not a mirror"
             )
         self._hashed.update(block)
@@ -257,7 +260,7 @@ def missing(location: str) -> ConfigurationError:
 
 def _unreachable(location: str, reason: str) -> ConfigurationError:
     hint = "try `ionetctl artifacts fetch INVENTORY` again, or give a mirror with --artifacts"
-    return ConfigurationError("artifact_unreachable", f"cannot read {location}: {reason}", hint)
+    return ConfigurationError("artifact_unreachable", f"cannot read {location}: {harmless(reason)}", hint)
 
 
 def _untrusted(location: str, reason: str) -> TrustError:

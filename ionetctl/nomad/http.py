@@ -7,6 +7,7 @@ answered last; after a transient failure (no connection, 429, 5xx, a response th
 from __future__ import annotations
 
 import asyncio
+import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -205,8 +206,6 @@ class RegionHttp:
     def _translated(self, error: Exception, address: str) -> Exception:
         if trust := explain_tls_failure(error, address, self._server_name):
             return trust
-        if isinstance(error, httpx.DecodingError):
-            return _TransientError(malformed(address, "its compression is broken"))
         why = printable(str(error)) or type(error).__name__
         return _TransientError(
             RegionError("region_unreachable", f"{address} cannot be reached: {why}", _NETWORK_HINT)
@@ -254,17 +253,25 @@ def peer_certificate(response: httpx.Response) -> bytes | None:
 
 
 async def _body(response: httpx.Response, limit: int, *, cut: bool = False) -> bytes:
-    """The content, decompressed. Past ``limit`` bytes it is cut, or ``RegionError`` (``region_nonsense``) is raised."""
-    blocks: list[bytes] = []
-    size = 0
-    async for block in response.aiter_bytes():
-        blocks.append(block)
-        size += len(block)
-        if size > limit:
-            if cut:
-                break
-            raise malformed(str(response.url.path), f"the answer has more than {limit >> 20} MB")
-    return b"".join(blocks)
+    """The content, decompressed. Past ``limit`` bytes it is cut, or ``RegionError`` (``region_nonsense``) is raised.
+
+    No more than ``limit`` bytes are decompressed: httpx would decompress all that a few kilobytes stand for at once.
+    """
+    path, encoding = response.url.path, response.headers.get("content-encoding", "identity").lower()
+    if encoding not in ("identity", "gzip"):
+        raise malformed(path, f"it is compressed as {encoding!r}, which nobody asked for")
+    gzip = zlib.decompressobj(zlib.MAX_WBITS | 16) if encoding == "gzip" else None
+    body = bytearray()
+    try:
+        async for block in response.aiter_raw():
+            body += gzip.decompress(block, limit + 1 - len(body)) if gzip else block
+            if len(body) > limit:
+                if cut:
+                    break
+                raise malformed(path, f"the answer has more than {limit >> 20} MB")
+    except zlib.error:
+        raise _TransientError(malformed(path, "its compression is broken")) from None
+    return bytes(body)
 
 
 def _checked_address(address: str) -> str:

@@ -514,7 +514,7 @@ async def test_file_in_the_way_of_a_mirror(store: ArtifactStore, site: Site) -> 
 async def test_oversized_sums(store: ArtifactStore, site: Site) -> None:
     """A list of checksums has a size that a list can have."""
     (site.root / AMD64.sums_path).write_bytes(b"x" * (1 << 19))
-    assert await code_of(store.ensure({AMD64})) == ("artifact_too_large", 3)
+    assert await code_of(store.ensure({AMD64})) == ("artifact_too_large", 6)
 
 
 # --- archives --------------------------------------------------------------------------------------------------------
@@ -804,6 +804,12 @@ async def html(_: web.Request) -> web.StreamResponse:
     return web.Response(text="<html>log in to the guest network</html>")
 
 
+async def compressed_twice(_: web.Request) -> web.StreamResponse:
+    """3.5 kB that stand for gigabytes, as a hostile mirror may send them."""
+    body = gzip.compress(gzip.compress(bytes(1 << 20)))
+    return web.Response(body=body, headers={"Content-Encoding": "gzip, gzip"})
+
+
 async def endless(request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse()
     await response.prepare(request)
@@ -892,7 +898,8 @@ async def test_passing_trouble_is_retried(
         pytest.param([status_503] * ATTEMPTS, ("artifact_unreachable", 3), ATTEMPTS, id="lasting"),
         pytest.param([status_403], ("artifact_unreachable", 3), 1, id="forbidden"),
         pytest.param([html], ("artifact_sums_malformed", 6), 1, id="captive-portal"),
-        pytest.param([endless], ("artifact_too_large", 3), 1, id="endless"),
+        pytest.param([endless], ("artifact_too_large", 6), 1, id="endless"),
+        pytest.param([compressed_twice], ("mirror_untrusted", 6), 1, id="compressed"),
         pytest.param([unsized, html], MISMATCH, 2, id="other-archive"),
     ],
 )

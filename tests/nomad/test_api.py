@@ -779,6 +779,19 @@ async def test_answer_without_end_is_cut(site: RegionSite) -> None:
     assert "more than 64 MB" in error.message
 
 
+@pytest.mark.parametrize("status", [200, 403])
+@pytest.mark.parametrize("encoding", ["gzip, gzip", "deflate", "br"])
+async def test_compression_that_was_not_asked_for_is_not_decompressed(
+    site: RegionSite, encoding: str, status: int
+) -> None:
+    """Compressed twice, 3.5 kB stand for 4 GB: the bound counts decompressed bytes, before they are there."""
+    body = gzip.compress(gzip.compress(b"[" + b" " * 10_000_000 + b"]"))
+    answer = Answer(body, status, {"Content-Encoding": encoding})
+    async with asking(site, {NODES: [answer]}) as (region, _):
+        error = await refused("region_nonsense", region.nodes())
+    assert encoding in error.message
+
+
 async def test_long_refusal_is_cut(site: RegionSite) -> None:
     """An error page is quoted, not repeated, and made harmless."""
     body = b"\x1b[31m" + b"no! " * 10_000
