@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING, Final
 
 from ionetctl.core.errors import TrustError
 from ionetctl.core.model.names import Digest
+from ionetctl.core.sanitize import harmless
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,7 +84,9 @@ def digest_inside(packed: Path) -> tuple[Digest, int]:
 
 def malformed(name: str, reason: str) -> TrustError:
     """The error for an archive that is broken or not a release."""
-    return TrustError("artifact_malformed", f"{name}: {reason}", "it is no release as the vendor makes them")
+    return TrustError(
+        "artifact_malformed", f"{name}: {harmless(reason)}", "it is no release as the vendor makes them"
+    )
 
 
 def _only_member(

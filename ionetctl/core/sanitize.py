@@ -20,7 +20,10 @@ _ESCAPE_SEQUENCE: Final = re.compile(
     r"|\x1b[ -/]*[0-~]"  # the two-character ones (ECMA-35)
 )
 _SPACE: Final = re.compile(r"\s+")
-_CI_COMMANDS: Final = ("::", "##[", "##vso[", "##teamcity[")
+_CI_COMMAND: Final = re.compile(
+    r"#(?=#[A-Za-z]*\[)"  # Azure's and GitHub's ##[error] and ##vso[...], TeamCity's ##teamcity[...]
+    r"|:(?=:[A-Za-z])(?!:[0-9A-Fa-f]{1,4}(?![\w-]))"  # GitHub's ::error, but not an IPv6 address
+)
 _HIDDEN: Final = frozenset({"Cc", "Cf"})
 _NO_CHARACTER: Final = frozenset({"Cs", "Co", "Cn"})
 
@@ -28,16 +31,23 @@ _NO_CHARACTER: Final = frozenset({"Cs", "Co", "Cn"})
 def harmless(text: str, limit_chars: int = LIMIT_CHARS) -> str:
     """``text`` as one line without escape sequences, control, bidirectional or zero-width characters.
 
-    Printable Unicode is kept. A run of white space becomes one space, an unassigned code point U+FFFD, and a line that
-    is a command to a CI system (``::error``) gets ``| `` in front. The result has at most ``limit_chars`` characters.
+    Printable Unicode is kept. A run of white space becomes one space, an unassigned code point U+FFFD, and a command to
+    a CI system is broken up as by ``break_ci_commands``. The result has at most ``limit_chars`` characters.
     """
     kept = text[: limit_chars * 8]
     if not (kept.isascii() and kept.isprintable()):
         kept = "".join(map(_visible, _ESCAPE_SEQUENCE.sub("", kept)))
-    line = _SPACE.sub(" ", kept).strip()
-    if line.startswith(_CI_COMMANDS):
-        line = f"| {line}"
+    line = break_ci_commands(_SPACE.sub(" ", kept).strip())
     return line if len(line) <= limit_chars else line[: limit_chars - 1] + ELLIPSIS
+
+
+def break_ci_commands(text: str) -> str:
+    """``text`` with a space in what starts a command to a CI system (``::error``, ``##[group]``, ``##vso[``).
+
+    Wherever it stands: Azure's and GitHub's runners search the whole line for ``##[`` and ``##vso[``, and any text may come
+    to stand at the start of a line.
+    """
+    return _CI_COMMAND.sub(lambda start: f"{start[0]} ", text)
 
 
 def _visible(character: str) -> str:

@@ -213,7 +213,7 @@ def decoded(kind: type[_Document], body: bytes, what: str) -> _Document:
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        why = printable(str(error))
+        why = str(error)
     except RecursionError:
         why = "it is nested too deep"
     raise malformed(what, why)
@@ -222,7 +222,7 @@ def decoded(kind: type[_Document], body: bytes, what: str) -> _Document:
 def malformed(what: str, why: str) -> RegionError:
     """The error (``region_nonsense``) for a response that is not Nomad's."""
     hint = "regions.….api must name the region's Nomad servers, or a load balancer that passes TLS through to them"
-    return RegionError("region_nonsense", f"{what} was not answered as Nomad does: {why}", hint)
+    return RegionError("region_nonsense", f"{what} was not answered as Nomad does: {printable(why)}", hint)
 
 
 def node_view(stub: NodeStub, *, with_devices: bool) -> NodeView:

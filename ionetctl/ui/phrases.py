@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ionetctl.core.plural import counted
-from ionetctl.core.sanitize import harmless
+from ionetctl.core.sanitize import break_ci_commands, harmless
 from ionetctl.inventory.ranges import fold
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def plain(text: str) -> str:
 
     Texts of hosts are sanitized when they are received; this is for texts from users, their files and old journals.
     """
-    return text if text.isprintable() else harmless(text)
+    return break_ci_commands(text) if text.isprintable() else harmless(text)
 
 
 def hosts(count: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 import pytest
@@ -34,10 +35,18 @@ from ionetctl.core.sanitize import harmless
         pytest.param("line\u2028para\u2029end", "line para end", id="Unicode line breaks"),
         pytest.param("half \ud800 pair", "half \ufffd pair", id="lone surrogate"),
         pytest.param("private \ue000 use", "private \ufffd use", id="private use"),
-        pytest.param("::error file=x::gotcha", "| ::error file=x::gotcha", id="GitHub command"),
-        pytest.param("\x1b[1m::error::gotcha", "| ::error::gotcha", id="GitHub command behind a colour"),
-        pytest.param("##vso[task.setvariable]x", "| ##vso[task.setvariable]x", id="Azure command"),
-        pytest.param("std::string", "std::string", id="colons inside"),
+        pytest.param("::error file=x::gotcha", ": :error file=x: :gotcha", id="GitHub command"),
+        pytest.param("\x1b[1m::error::x", ": :error: :x", id="GitHub command behind a colour"),
+        pytest.param("sudo: ::add-mask::x", "sudo: : :add-mask: :x", id="GitHub command inside a line"),
+        pytest.param(":::debug", ":: :debug", id="GitHub command behind a colon"),
+        pytest.param("##vso[task.setvariable]x", "# #vso[task.setvariable]x", id="Azure command"),
+        pytest.param("gpu: ##vso[x]", "gpu: # #vso[x]", id="Azure command inside a line"),
+        pytest.param("x ##[error]y", "x # #[error]y", id="Azure formatting inside a line"),
+        pytest.param("###[group]", "## #[group]", id="Azure formatting behind a hash"),
+        pytest.param("##teamcity[a]", "# #teamcity[a]", id="TeamCity command"),
+        pytest.param("## heading [1]", "## heading [1]", id="hashes without a command"),
+        pytest.param("on [::]:22 and fe80::1", "on [::]:22 and fe80::1", id="IPv6 addresses"),
+        pytest.param("::ffff:10.0.0.1 2001:db8::dead", "::ffff:10.0.0.1 2001:db8::dead", id="IPv6 letters"),
     ],
 )
 def test_text_becomes_harmless(text: str, expected: str) -> None:
@@ -69,3 +78,10 @@ def test_nothing_hidden_survives(text: str) -> None:
 def test_harmless_is_idempotent(text: str) -> None:
     """Doing it twice changes nothing."""
     assert harmless(harmless(text)) == harmless(text)
+
+
+@settings(deadline=None)
+@given(st.text(alphabet=":#[]vsodebugerror \u200b\x1b", max_size=20))
+def test_no_ci_command_survives(text: str) -> None:
+    """GitHub's, Azure's and TeamCity's commands are found nowhere in a line, whatever stood between their characters."""
+    assert re.search(r"##[a-z]*\[|::(error|debug|group)", harmless(text)) is None
