@@ -15,7 +15,7 @@ from ionetctl import __version__
 from ionetctl.app.open_inventory import Site, open_site
 from ionetctl.app.resume import Past, identify, open_journal, resume_command
 from ionetctl.core.clock import SystemClock
-from ionetctl.core.errors import ConfigurationError, ExitCode, IonetctlError, RegionError
+from ionetctl.core.errors import ConfigurationError, ExitCode, IonetctlError, RegionError, UnwritableError
 from ionetctl.core.events import (
     HostEntry,
     HostKeyAccepted,
@@ -74,8 +74,8 @@ async def enroll(
 ) -> ExitCode:
     """Go as far as the goal of ``options`` asks for; the exit code that the contract gives the outcome.
 
-    ``confirm`` is asked before hosts change. Raises ``IonetctlError`` where the rollout could not begin, or its journal
-    broke.
+    ``confirm`` is asked before hosts change. Raises ``IonetctlError`` where the rollout could not begin, and
+    ``UnwritableError`` where its journal broke later.
     """
     clock = SystemClock()
     settings.prepare_state()
@@ -112,7 +112,7 @@ class _Run:
     async def recorded(self, past: Past) -> ExitCode:
         """The exit code, with beginning and end in the journal whatever happens between."""
         hosts = tuple(host for host in self.site.hosts if past.leaves(host.name))
-        await self.emit(self._beginning(past, hosts))
+        await self._begin(past, hosts)
         try:
             exit_code = await self._until_stopped(hosts)
         except IonetctlError as error:
@@ -121,6 +121,13 @@ class _Run:
             raise
         await self.emit(RolloutFinished(exit_code=int(exit_code)))
         return exit_code
+
+    async def _begin(self, past: Past, hosts: Sequence[Host]) -> None:
+        """Record the beginning. Where not even that can be written, no host was touched: ``ConfigurationError``."""
+        try:
+            await self.emit(self._beginning(past, hosts))
+        except UnwritableError as error:
+            raise ConfigurationError(error.code, error.message, error.hint) from error
 
     async def _until_stopped(self, hosts: Sequence[Host]) -> ExitCode:
         stop = Stop()

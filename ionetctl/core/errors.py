@@ -6,6 +6,7 @@
     ├── TrustError                 exit 6   a host key, certificate, signature or checksum does not match
     ├── RegionError                exit 8   a region's API refused or did not answer
     ├── LockedError                exit 7   another rollout holds these hosts
+    ├── UnwritableError            exit 11  records, a report or standard output cannot be written any more
     └── HostError                           an error of one host; becomes an Outcome
         ├── HostUnreachableError   exit 4   no connection, or it was lost
         ├── HostFailedError        exit 5   the host refused, or a program on it failed
@@ -36,6 +37,7 @@ class ExitCode(IntEnum):
     UNVERIFIED = 8
     CHANGES = 9
     STOPPED = 10
+    UNWRITABLE = 11
     HANGUP = 129
     INTERRUPTED = 130
     TERMINATED = 143
@@ -43,13 +45,14 @@ class ExitCode(IntEnum):
 
 WORST_FIRST: tuple[ExitCode, ...] = (
     ExitCode.TRUST,
+    ExitCode.UNWRITABLE,
     ExitCode.STOPPED,
     ExitCode.LOCKED,
     ExitCode.FAILED,
     ExitCode.UNVERIFIED,
     ExitCode.UNREACHABLE,
 )
-"""The order in which a rollout takes its exit code from its hosts' (6, then 10, 7, 5, 8, 4)."""
+"""The order in which a rollout takes its exit code from its hosts' (6, then 11, 10, 7, 5, 8, 4)."""
 
 
 def worst(codes: set[ExitCode]) -> ExitCode:
@@ -100,6 +103,12 @@ class LockedError(IonetctlError):
     """Another rollout holds the hosts; the message names its owner and start."""
 
     exit_code = ExitCode.LOCKED
+
+
+class UnwritableError(IonetctlError):
+    """The records, a report or standard output can no longer be written; hosts may have been changed before."""
+
+    exit_code = ExitCode.UNWRITABLE
 
 
 class HostError(IonetctlError):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC
 from typing import TYPE_CHECKING, Final, Self
 
-from ionetctl.core.errors import ConfigurationError, LockedError, UsageError
+from ionetctl.core.errors import ConfigurationError, LockedError, UnwritableError, UsageError
 from ionetctl.core.events import Envelope, decode, encode
 from ionetctl.core.model.names import RolloutId
 
@@ -166,7 +166,7 @@ class Journal:
     async def take(self, envelopes: Sequence[Envelope]) -> None:
         """Append a batch with one write and one fsync; it is on disk when this returns.
 
-        Raises ``ConfigurationError`` (``journal_broken``) when a write or fsync fails, and for every batch after it:
+        Raises ``UnwritableError`` (``journal_broken``) when a write or fsync fails, and for every batch after it:
         what a failed fsync left on disk is unknown.
         """
         text = b"".join(encode(envelope) + b"\n" for envelope in envelopes)
@@ -182,14 +182,14 @@ class Journal:
 
     def _append(self, text: bytes) -> None:
         if self._is_broken:
-            raise ConfigurationError("journal_broken", f"the journal {self.path} broke earlier")
+            raise UnwritableError("journal_broken", f"the journal {self.path} broke earlier")
         try:
             _write_all(self._descriptor, text)
             os.fsync(self._descriptor)
         except OSError as error:
             self._is_broken = True
             self._truncate_failed_write()
-            raise _broken(self.path, error) from error
+            raise UnwritableError("journal_broken", _cannot_write(self.path, error), _ROOM_HINT) from error
         self._size_bytes += len(text)
 
     def _truncate_failed_write(self) -> None:
@@ -200,11 +200,15 @@ class Journal:
             return
 
 
+_ROOM_HINT: Final = "make room or choose another --state-dir, then run again with --resume"
+
+
 def _broken(path: Path, error: OSError) -> ConfigurationError:
-    message = f"cannot write the journal {path}: {error.strerror}"
-    return ConfigurationError(
-        "journal_broken", message, "make room or choose another --state-dir, then run again with --resume"
-    )
+    return ConfigurationError("journal_broken", _cannot_write(path, error), _ROOM_HINT)
+
+
+def _cannot_write(path: Path, error: OSError) -> str:
+    return f"cannot write the journal {path}: {error.strerror}"
 
 
 def _lock(descriptor: int, path: Path) -> None:

@@ -12,7 +12,7 @@ from collections import deque
 from datetime import UTC
 from typing import TYPE_CHECKING, Final, Self
 
-from ionetctl.core.errors import ConfigurationError, IonetctlError
+from ionetctl.core.errors import IonetctlError, UnwritableError
 from ionetctl.core.events import AnyEvent, Envelope, Warned
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Recorder:
         self._pending: deque[_Pending] = deque()
         self._wake = asyncio.Event()
         self._is_closing = False
-        self._failure: ConfigurationError | None = None
+        self._failure: UnwritableError | None = None
         self._consumer: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -58,7 +58,7 @@ class Recorder:
     ) -> None:
         try:
             await self.close()
-        except ConfigurationError:
+        except UnwritableError:
             # The block's own error is nearer to the cause; most often it is this very failure.
             if error is None:
                 raise
@@ -66,7 +66,7 @@ class Recorder:
     async def __call__(self, event: AnyEvent) -> None:
         """Hand over one event; returns when the journal has it.
 
-        Raises ``ConfigurationError`` (``journal_broken``) when it cannot be recorded: then nothing may follow.
+        Raises ``UnwritableError`` (``journal_broken``) when it cannot be recorded: then nothing may follow.
         """
         if self._failure is not None:
             raise _same(self._failure)
@@ -80,7 +80,7 @@ class Recorder:
     async def close(self) -> None:
         """Record what is pending, then close the sinks, the journal last.
 
-        Goes on to the end even when the caller is cancelled. Raises ``ConfigurationError`` (``journal_broken``)
+        Goes on to the end even when the caller is cancelled. Raises ``UnwritableError`` (``journal_broken``)
         when the journal failed.
         """
         if self._consumer is None:
@@ -171,7 +171,7 @@ class Recorder:
         self._pending.clear()
 
 
-def _settle(waiting: Sequence[asyncio.Future[None]], failure: ConfigurationError | None) -> None:
+def _settle(waiting: Sequence[asyncio.Future[None]], failure: UnwritableError | None) -> None:
     for told in waiting:
         if told.done():
             continue
@@ -181,13 +181,13 @@ def _settle(waiting: Sequence[asyncio.Future[None]], failure: ConfigurationError
             told.set_exception(_same(failure))
 
 
-def _broken(error: BaseException) -> ConfigurationError:
-    if isinstance(error, ConfigurationError) and error.code == JOURNAL_BROKEN:
+def _broken(error: BaseException) -> UnwritableError:
+    if isinstance(error, UnwritableError) and error.code == JOURNAL_BROKEN:
         return error
     message = f"the journal cannot be written ({type(error).__name__}), so nothing more is done"
-    return ConfigurationError(JOURNAL_BROKEN, message, "mend it, then go on with --resume")
+    return UnwritableError(JOURNAL_BROKEN, message, "mend it, then go on with --resume")
 
 
-def _same(error: ConfigurationError) -> ConfigurationError:
+def _same(error: UnwritableError) -> UnwritableError:
     """A copy of its own for each who raises it: one exception object must not gather everybody's traceback."""
-    return ConfigurationError(error.code, error.message, error.hint)
+    return UnwritableError(error.code, error.message, error.hint)

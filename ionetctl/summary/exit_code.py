@@ -19,8 +19,9 @@ STOP_CODES: Final[dict[str, ExitCode]] = {
     "declined": ExitCode.USAGE,
     "canary_unverified": ExitCode.UNVERIFIED,
     "too_many_unverified": ExitCode.UNVERIFIED,
+    "journal_broken": ExitCode.UNWRITABLE,
 }
-"""The exit code for a ``RolloutStopped.code``; ``ExitCode.STOPPED`` for any other."""
+"""The exit code for a ``RolloutStopped.code``, or for a journal that broke; ``ExitCode.STOPPED`` for any other."""
 
 _OUTRANKING: Final = frozenset({ExitCode.INTERRUPTED, ExitCode.TERMINATED, ExitCode.HANGUP, ExitCode.USAGE})
 """Stops whose exit code is used whatever the hosts' outcomes are."""

@@ -96,7 +96,7 @@ class SummaryFold:
         surveys = self._surveys.by_host(self._entries)
         started = self._started
         return Summary(
-            exit_code=self._exit_code(outcomes) if exit_code is None else exit_code,
+            exit_code=self._exit_code(outcomes, error, exit_code),
             rollout=started.rollout if started else None,
             inventory=started.inventory if started else "",
             owner=started.owner if started else "",
@@ -126,7 +126,13 @@ class SummaryFold:
         listed = tuple(self._outcomes.get(name) or _skipped(entry) for name, entry in self._entries.items())
         return listed + tuple(found for name, found in self._outcomes.items() if name not in self._entries)
 
-    def _exit_code(self, outcomes: tuple[Outcome, ...]) -> ExitCode:
+    def _exit_code(
+        self, outcomes: tuple[Outcome, ...], error: Failure | None, exit_code: ExitCode | None
+    ) -> ExitCode:
+        if error is not None and exit_code is ExitCode.UNWRITABLE:
+            return decide_exit_code(outcomes, error.code, has_planned_changes=False)
+        if exit_code is not None:
+            return exit_code
         if self._finished is not None:
             return ExitCode(self._finished.exit_code)
         is_check = bool(self._started and self._started.is_check)

@@ -11,7 +11,7 @@ from ionetctl.app.enroll import _host_entry, _region_entry, _Run
 from ionetctl.app.open_inventory import Site
 from ionetctl.app.resume import Past, identify, open_journal
 from ionetctl.core import events
-from ionetctl.core.errors import ConfigurationError, RegionError, UsageError
+from ionetctl.core.errors import ConfigurationError, RegionError, UnwritableError, UsageError
 from ionetctl.core.events import Envelope, HostEntry, RegionEntry
 from ionetctl.core.model.host import AUTO_REGION, GpuPromise
 from ionetctl.core.model.inventory import Inventory, NomadSettings, ReadyPair, RegionSettings
@@ -200,6 +200,15 @@ def run_of(region: FakeRegion, introduction: Introduction, goal: Goal = Goal.ENR
     site.regions[EU_NORTH] = opened(replace(REGION, introduction=introduction), region)
     options = replace(OPTIONS, goal=goal)
     return _Run(options, nobody, site, FIRST, Emitted(), region.clock, nobody)
+
+
+async def test_beginning_that_cannot_be_recorded_touches_no_host(settings: Settings) -> None:
+    """A disk that is full before the first event is an error of the site, 3; later it is 11."""
+    full = UnwritableError("journal_broken", "No space left on device", "make room")
+    run = replace(run_of(FakeRegion(), "auto"), settings=settings, emit=Emitted(error=full))
+    with pytest.raises(ConfigurationError) as caught:
+        await run.recorded(Past((), frozenset()))
+    assert (caught.value.code, caught.value.exit_code) == ("journal_broken", 3)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ CODES = {
     errors.TrustError: 6,
     errors.RegionError: 8,
     errors.LockedError: 7,
+    errors.UnwritableError: 11,
     errors.HostError: 5,
     errors.HostUnreachableError: 4,
     errors.HostFailedError: 5,
@@ -77,10 +78,12 @@ def test_transience_survives_a_process_boundary(transient: bool) -> None:  # noq
         ({4, 8, 5}, 5),
         ({5, 7}, 7),
         ({7, 10}, 10),
+        ({10, 11}, 11),
+        ({11, 6}, 6),
         ({10, 6, 4}, 6),
         ({0, 4}, 4),
     ],
 )
 def test_worst_ending_decides(codes: set[int], expected: int) -> None:
-    """6, then 10, 7, 5, 8, 4."""
+    """6, then 11, 10, 7, 5, 8, 4."""
     assert worst({ExitCode(code) for code in codes}) == expected

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ionetctl.core.errors import ConfigurationError, IonetctlError, LockedError, UsageError
+from ionetctl.core.errors import ConfigurationError, IonetctlError, LockedError, UnwritableError, UsageError
 from ionetctl.core.events import Envelope, StepStarted, encode
 from ionetctl.core.model.names import HostName, RolloutId
 from ionetctl.history.journal import (
@@ -203,10 +203,10 @@ async def test_full_disk_breaks_the_journal(tmp_path: Path) -> None:
     codes = []
     with file_size_limit(size + 100):
         for seq in (401, 402):
-            with pytest.raises(ConfigurationError) as caught:
+            with pytest.raises(UnwritableError) as caught:
                 await journal.take([envelope(seq), envelope(seq + 1)])
             codes.append(caught.value.code)
-    with pytest.raises(ConfigurationError):
+    with pytest.raises(UnwritableError):
         await journal.take([envelope(401)])
     await journal.close()
     assert (codes, journal.path.read_bytes()) == (["journal_broken"] * 2, lines(1, 400))
@@ -218,9 +218,9 @@ async def test_full_disk_reaches_the_emitter(tmp_path: Path) -> None:
     journal = Journal.resume(tmp_path, ROLLOUT)
     recorder = Recorder([journal], ManualClock(), journal.last_seq + 1)
     await recorder.__aenter__()
-    with file_size_limit(len(lines(1, 400))), pytest.raises(ConfigurationError) as caught:
+    with file_size_limit(len(lines(1, 400))), pytest.raises(UnwritableError) as caught:
         await recorder(envelope(1).event)
-    with pytest.raises(ConfigurationError):
+    with pytest.raises(UnwritableError):
         await recorder.close()
     assert (caught.value.code, "--resume" in caught.value.hint) == ("journal_broken", True)
 

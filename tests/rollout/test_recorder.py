@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ionetctl.core.errors import ConfigurationError, IonetctlError
+from ionetctl.core.errors import ConfigurationError, IonetctlError, UnwritableError
 from ionetctl.core.events import AnyEvent, Envelope, StepStarted, Warned
 from ionetctl.core.model.names import HostName
 from ionetctl.rollout.recorder import BATCH_LIMIT, Recorder
@@ -123,7 +123,7 @@ async def test_broken_journal_stops_everybody() -> None:
         journal.gate.set()
         codes = [await task for task in waiting]
     later = await _code_of(recorder)
-    with pytest.raises(ConfigurationError, match="cannot be written"):
+    with pytest.raises(UnwritableError, match="cannot be written"):
         await recorder.close()
     assert (codes, later, catalog.seqs) == (["journal_broken"] * 3, "journal_broken", [1])
 
@@ -138,8 +138,8 @@ async def _code_of(recorder: Recorder) -> str:
 
 async def test_journals_own_word_is_kept() -> None:
     """A journal that says itself why it is broken is quoted."""
-    error = ConfigurationError("journal_broken", "No space left on device", "make room")
-    with pytest.raises(ConfigurationError) as caught:
+    error = UnwritableError("journal_broken", "No space left on device", "make room")
+    with pytest.raises(UnwritableError) as caught:
         async with Recorder([Memory(fail_at=1, error=error)], ManualClock()) as emit:
             await emit(event())
     assert (caught.value.message, caught.value.hint) == ("No space left on device", "make room")
@@ -157,7 +157,7 @@ async def test_events_behind_a_failure_are_refused() -> None:
     await asyncio.sleep(0)
     journal.gate.set()
     assert [await first, await second] == ["journal_broken", "journal_broken"]
-    with pytest.raises(ConfigurationError):
+    with pytest.raises(UnwritableError):
         await recorder.close()
 
 
@@ -213,7 +213,7 @@ async def test_sink_failing_at_its_end_is_in_the_record() -> None:
 
 async def test_journal_failing_at_its_end() -> None:
     """A journal that cannot be closed is a broken one."""
-    with pytest.raises(ConfigurationError) as caught:
+    with pytest.raises(UnwritableError) as caught:
         async with Recorder([Memory(fails_closing=True)], ManualClock()):
             pass
     assert caught.value.code == "journal_broken"

@@ -22,6 +22,8 @@ from tests.support.streams import FOREIGN_KEY, GPU_MISSING, TIMEOUT, UNCONFIRMED
         ([GPU_MISSING], "too_many_failures", False, ExitCode.STOPPED),
         ([GPU_MISSING, FOREIGN_KEY], "too_many_failures", False, ExitCode.TRUST),
         ([GPU_MISSING], "something_new", False, ExitCode.STOPPED),
+        ([GPU_MISSING], "journal_broken", False, ExitCode.UNWRITABLE),
+        ([GPU_MISSING, FOREIGN_KEY], "journal_broken", False, ExitCode.TRUST),
         ([UNCONFIRMED], "canary_unverified", False, ExitCode.UNVERIFIED),
         ([FOREIGN_KEY], "interrupted", False, ExitCode.INTERRUPTED),
         ([], "terminated", False, ExitCode.TERMINATED),
@@ -32,7 +34,7 @@ from tests.support.streams import FOREIGN_KEY, GPU_MISSING, TIMEOUT, UNCONFIRMED
 def test_exit_code_is_the_worst_one(
     problems: list[Problem], stop: str | None, *, changes: bool, expected: ExitCode
 ) -> None:
-    """The order is the contract's: 6, 10, 7, 5, 8, 4, then 9 for a check; a signal outranks them all."""
+    """The order is the contract's: 6, 11, 10, 7, 5, 8, 4, then 9 for a check; a signal outranks them all."""
     outcomes = [streams.outcome(streams.entry(0), Result.FAILED, problem) for problem in problems]
     assert decide_exit_code(outcomes, stop, has_planned_changes=changes) == expected
 

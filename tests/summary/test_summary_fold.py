@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from ionetctl.core import events
 from ionetctl.core.errors import ExitCode
 from ionetctl.core.model.names import HostName
-from ionetctl.core.model.outcome import Finding, Outcome, Result, Severity
+from ionetctl.core.model.outcome import Finding, Outcome, Problem, Result, Severity
 from ionetctl.summary.rollout_summary import (
     Failure,
     Summary,
@@ -15,7 +17,7 @@ from ionetctl.summary.rollout_summary import (
 )
 from ionetctl.summary.summary_fold import MAX_WARNINGS, SummaryFold, summarize
 from tests.support import streams
-from tests.support.streams import GPU_MISSING, TIMEOUT, UNCONFIRMED, Rollout, Stream
+from tests.support.streams import FOREIGN_KEY, GPU_MISSING, TIMEOUT, UNCONFIRMED, Rollout, Stream
 
 
 def without_end(rollout: Rollout) -> Summary:
@@ -123,6 +125,20 @@ def test_stop_is_reported() -> None:
         Failure("too_many_failures", "3 of 5 failed"),
         ExitCode.STOPPED,
     )
+
+
+@pytest.mark.parametrize(
+    ("problem", "expected"),
+    [(GPU_MISSING, ExitCode.UNWRITABLE), (FOREIGN_KEY, ExitCode.TRUST)],
+    ids=["after 11", "before 11"],
+)
+def test_broken_journal_ranks_among_the_hosts_outcomes(problem: Problem, expected: ExitCode) -> None:
+    """What the hosts came to before the records could no longer be written may be worse than that."""
+    fold = SummaryFold()
+    for envelope in Rollout(hosts=4, problems={1: problem}).play()[:-1]:
+        fold.take(envelope)
+    broken = Failure("journal_broken", "cannot write the journal: No space left on device")
+    assert fold.summary(broken, ExitCode.UNWRITABLE).exit_code == expected
 
 
 def test_resumed_rollout_is_not_stopped_any_more() -> None:
