@@ -1,15 +1,21 @@
-"""``--report FORMAT=FILE``: parses the option before anything runs, and writes the reports at the end."""
+"""``--report FORMAT=FILE``: parses the option before anything runs, and writes the reports at the end.
+
+A file is replaced as a whole; what is no file (a device, a FIFO, a link, standard output) is written into.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
+import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from ionetctl.core.errors import ConfigurationError, UsageError
+from ionetctl.core.errors import ExitCode, UnwritableError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -38,22 +44,83 @@ def _parse(text: str) -> Report:
     if format_name not in FORMATS or not file:
         raise UsageError("report_unknown", f"--report {text!r} is no report", hint)
     path = Path(file).expanduser().absolute()
-    if path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
+    if not _may_write(path):
         raise UsageError(
             "report_unwritable", f"cannot write the report {path}", "name a file in a writable directory"
         )
     return Report(format_name, path)
 
 
+def _may_write(path: Path) -> bool:
+    if path.is_dir():
+        return False
+    if _is_replaceable(path):
+        return os.access(path.parent, os.W_OK | os.X_OK)
+    return not path.exists() or os.access(path, os.W_OK)
+
+
 def write_reports(reports: Sequence[Report], summary: Summary) -> None:
-    """Write every report, each whole or not at all; raises ``ConfigurationError`` (``report_unwritable``)."""
+    """Write every report; raises ``UnwritableError`` (``report_unwritable``), which names those that could not be written."""
+    failures = []
     for report in reports:
-        render = import_module(f"ionetctl.report.{report.format}").render
+        data = import_module(f"ionetctl.report.{report.format}").render(summary)
         try:
-            _replace(report.path, render(summary))
+            if _is_replaceable(report.path):
+                _replace(report.path, data)
+            else:
+                _write_into(report.path, data)
         except OSError as error:
-            message = f"cannot write the report {report.path}: {error.strerror}"
-            raise ConfigurationError("report_unwritable", message, "make room or permit it") from error
+            why = "nobody reads it" if error.errno == errno.ENXIO else error.strerror
+            failures.append(f"cannot write the report {report.path}: {why}")
+    if failures:
+        hint = "make room or permit it; `ionetctl rollouts report` writes reports of a past rollout"
+        raise UnwritableError("report_unwritable", "\n".join(failures), hint)
+
+
+def report_rollout(reports: Sequence[Report], summary: Summary) -> Summary:
+    """Write the reports of a rollout that ended; where that fails, its summary with that error beside how it ended."""
+    from ionetctl.summary.rollout_summary import Failure
+
+    try:
+        write_reports(reports, summary)
+    except UnwritableError as error:
+        own = summary.error
+        failure = Failure(error.code, error.message, error.hint)
+        if own is not None:
+            failure = replace(own, message=f"{own.message}\n{error.message}")
+        is_success = summary.exit_code in {ExitCode.OK, ExitCode.CHANGES}
+        return replace(summary, error=failure, exit_code=error.exit_code if is_success else summary.exit_code)
+    return summary
+
+
+def _is_replaceable(path: Path) -> bool:
+    """Whether a path is a file, or nothing yet; never a link, nor the file that standard output goes to."""
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return True
+    return stat.S_ISREG(status.st_mode) and not _is_stdout(path)
+
+
+def _is_stdout(path: Path) -> bool:
+    """Whether standard output goes there: opened anew, a file would be written from its beginning."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(sys.stdout.fileno()))
+    except (OSError, ValueError):
+        return False
+
+
+def _write_into(path: Path, data: bytes) -> None:
+    if _is_stdout(path):
+        sys.stdout.flush()
+        descriptor = os.dup(sys.stdout.fileno())
+    else:
+        # Not blocking: without it, a FIFO that nobody reads would be waited for, and how the rollout ended not shown.
+        create = 0 if path.exists() else os.O_CREAT
+        descriptor = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_NONBLOCK | os.O_CLOEXEC | create, 0o666)
+        os.set_blocking(descriptor, True)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -24,9 +24,9 @@ LIVE_HEIGHT: Final = 8
 """Below this size plain lines are used instead of a redrawn display."""
 
 
-def make_console(stream: TextIO | None, color: Color = "auto") -> Console:
+def make_console(stream: TextIO | SurvivingStream | None, color: Color = "auto") -> Console:
     """A console on ``stream`` (``None``: already closed) that ignores a closed pipe and does not interpret markup."""
-    surviving = SurvivingStream(stream)
+    surviving = stream if isinstance(stream, SurvivingStream) else SurvivingStream(stream)
     is_terminal = surviving.isatty()
     console = Console(
         file=cast("TextIO", surviving),  # all of a stream that rich uses

@@ -1,12 +1,15 @@
-"""A text stream that ignores a closed pipe: what is written after that is discarded.
+"""A text stream whose writes never fail: after a closed pipe or a full disk, what is written is discarded.
 
 A rollout must not end because its output is piped into ``head``.
 """
 
 from __future__ import annotations
 
+import errno
 import io
-from typing import TextIO
+from typing import Final, TextIO
+
+_CLOSED: Final = (errno.EPIPE, errno.EBADF, errno.ECONNRESET)
 
 
 class SurvivingStream:
@@ -14,6 +17,8 @@ class SurvivingStream:
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
+        self.failure: OSError | None = None
+        """Why writing failed, where it was for another reason than a closed pipe or descriptor."""
 
     @property
     def is_open(self) -> bool:
@@ -41,8 +46,8 @@ class SurvivingStream:
             fitting = text.encode(self.encoding, "replace").decode(self.encoding)
             try:
                 self._stream.write(fitting)
-            except (OSError, ValueError):
-                self._stream = None
+            except (OSError, ValueError) as error:
+                self._lose(error)
         return len(text)
 
     def flush(self) -> None:
@@ -50,5 +55,10 @@ class SurvivingStream:
         if self._stream is not None:
             try:
                 self._stream.flush()
-            except (OSError, ValueError):
-                self._stream = None
+            except (OSError, ValueError) as error:
+                self._lose(error)
+
+    def _lose(self, error: OSError | ValueError) -> None:
+        self._stream = None
+        if isinstance(error, OSError) and error.errno not in _CLOSED:
+            self.failure = error

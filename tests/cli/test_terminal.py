@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -176,3 +177,70 @@ def test_reader_that_goes_away_does_not_end_the_rollout(environment: dict[str, s
         check=False,
     )
     assert (done.returncode, "Traceback" in done.stderr) == (5, False)
+
+
+COMMANDS = (
+    ("--help",),
+    ("--version",),
+    ("inventory", "schema"),
+    ("explain",),
+    ("rollouts", "list"),
+    ("status", "--offline", "-o", "json"),
+)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_standard_output_on_a_full_disk_is_an_error(
+    environment: dict[str, str], command: tuple[str, ...]
+) -> None:
+    """Of every command: what was to be read is not there, so it is no success."""
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "ionetctl", *command],
+            env=environment,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    first, *_ = done.stderr.splitlines()
+    expected = "error output_unwritable: cannot write standard output: No space left on device"
+    assert (done.returncode, first, "Traceback" in done.stderr) == (11, expected, False)
+
+
+@pytest.mark.parametrize("output", ["human", "json", "ndjson"])
+def test_full_disk_does_not_hide_how_the_rollout_ended(environment: dict[str, str], output: str) -> None:
+    """Its exit code stays, and both are told."""
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.support.player", output],
+            env=environment,
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert (done.returncode, "error output_unwritable: " in done.stderr) == (5, True)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_closed_pipe_is_quiet(environment: dict[str, str], command: tuple[str, ...]) -> None:
+    """Of every command: ``ionetctl --help | head -1`` is a success, and says nothing on standard error."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "ionetctl", *command],
+            env=environment,
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")

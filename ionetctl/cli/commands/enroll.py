@@ -130,7 +130,7 @@ def enroll(
     nothing on hosts that are as they should be.
     """
     from ionetctl.app.enroll import enroll
-    from ionetctl.cli.reports import parse_reports, write_reports
+    from ionetctl.cli.reports import parse_reports, report_rollout
     from ionetctl.cli.rollout_display import RolloutDisplay, check_consent
     from ionetctl.rollout.options import Goal, RolloutOptions, Strategy
 
@@ -157,5 +157,4 @@ def enroll(
     )
     shown = RolloutDisplay(display, settings, asks=not yes, has_past=resume)
     summary = shown.run(enroll(wanted, settings, shown.sinks, shown.confirm))
-    write_reports(reports, summary)
-    return shown.result(summary)
+    return shown.result(report_rollout(reports, summary))
