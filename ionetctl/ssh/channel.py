@@ -50,6 +50,7 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
         self._timer: asyncio.TimerHandle | None = None
         self._started_at = self._last_byte_at = self._loop.time()
         self._deadline = self._started_at + command.timeout_s
+        self._last_output_at: float | None = None
         self._exited_at: float | None = None
         self._writable: asyncio.Future[None] | None = None
         # What each output passes before it is the command's: each gate holds bytes back until its marker has come.
@@ -82,6 +83,7 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
         """Bytes arrived, of standard error where ``datatype`` is so, else of standard output."""
         self._note_activity()
+        self._last_output_at = self._last_byte_at
         if self.failure is not None:
             return
         try:
@@ -250,12 +252,20 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
     def _overdue(self, now: float) -> Exception:
         if not self.opened.is_set() and now >= self._started_at + self._sudo_timeout_s:
             return no_answer(self._sudo_timeout_s)
-        if now >= self._deadline:
-            what = f"did not end within {self._command.timeout_s:g} s"
-        else:
-            what = f"neither wrote nor read a byte for {self._command.idle_s:g} s"
         hint = "the host may hang or be overloaded: look by hand; --timeout allows more time"
+        if now < self._deadline:
+            what = f"neither wrote nor read a byte for {self._command.idle_s:g} s"
+        elif self._is_sending(now):
+            message = f"the command was still sending when its {self._command.timeout_s:g} s were over"
+            return HostFailedError("step_timeout", message, hint)
+        else:
+            what = f"did not end within {self._command.timeout_s:g} s"
         return HostUnreachableError("step_timeout", f"the command {what}", hint, transient=True)
+
+    def _is_sending(self, now: float) -> bool:
+        """Whether the host was heard lately: one that answers byte by byte is reachable, and would do so again."""
+        lately_s = min(self._command.idle_s, self._command.timeout_s / 2)
+        return self._last_output_at is not None and now - self._last_output_at < lately_s
 
     def _finish(self) -> None:
         if self._timer is not None:

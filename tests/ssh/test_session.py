@@ -243,13 +243,21 @@ async def test_silence_is_bounded(rig: Rig) -> None:
 
 
 async def test_trickle_is_bounded(rig: Rig) -> None:
-    """A host that says a byte now and then is not silent, but ends after the command's time."""
+    """A host that sends a byte now and then ends after the command's time as failed: it is there, and no retry helps."""
     async with rig.session() as (session, _):
         error = await failure(
-            session, shell("while :; do printf .; sleep 0.05; done", timeout_s=0.5, idle_s=5)
+            session, shell("while :; do printf .; sleep 0.05; done", timeout_s=2, idle_s=30)
         )
-    assert error.code == "step_timeout"
-    assert "did not end within 0.5 s" in error.message
+    assert (error.code, error.exit_code, error.transient) == ("step_timeout", 5, False)
+    assert "was still sending when its 2 s were over" in error.message
+
+
+async def test_silence_to_the_end_is_not_a_trickle(rig: Rig) -> None:
+    """A host that was heard last long before the command's time was over may be gone, and is tried again."""
+    async with rig.session() as (session, _):
+        error = await failure(session, shell("echo one; exec sleep 30", timeout_s=1, idle_s=30))
+    assert (error.code, error.exit_code, error.transient) == ("step_timeout", 4, True)
+    assert "did not end within 1 s" in error.message
 
 
 async def test_host_that_never_reads_is_bounded(rig: Rig) -> None:
