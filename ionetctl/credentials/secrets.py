@@ -119,7 +119,7 @@ def _from_environ(ref: SecretRef, environ: Mapping[str, str]) -> str:
 
 def _from_file(ref: SecretRef, _environ: Mapping[str, str]) -> str:
     try:
-        text = _read_private(ref.locator).decode()
+        text = _read_private(ref.locator).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise _unreadable(ref, "it is not UTF-8 text") from None
     if "\0" in text:

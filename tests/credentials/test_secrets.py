@@ -122,10 +122,11 @@ def test_missing_or_empty_variable_is_missing(environ: dict[str, str]) -> None:
         (b"abc\n\n", "abc\n"),
         (b" a b ", " a b "),
         ("ä€".encode(), "ä€"),
+        (b"\xef\xbb\xbfabc\r\n", "abc"),
     ],
 )
 def test_file_loses_one_line_break(tmp_path: Path, content: bytes, expected: str) -> None:
-    """An editor's last line break is not part of the secret; everything else is."""
+    """An editor's last line break and byte order mark are not part of the secret; everything else is."""
     assert resolve(private_file(tmp_path / "token", content), {}).reveal() == expected
 
 
