@@ -10,6 +10,7 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
+from ionetctl.inventory.schema.field_types import SECRET_SOURCES
 from ionetctl.inventory.schema.structure import json_schema
 from ionetctl.inventory.yaml.problems import Problem, quoted
 from ionetctl.inventory.yaml.tree import PROBLEMS_MAX, MarkedList, MarkedMapping
@@ -71,6 +72,9 @@ def _step(key: str) -> str:
 def _explain_one(kind: str, loc: Loc, found: Any, document: Document) -> Problem:  # noqa: ANN401  (pydantic's dict)
     if kind == "extra_forbidden":
         place, _ = document.locate(loc, at_key=True)
+        if _properties(loc[:-1]).keys() == SECRET_SOURCES:
+            message = "has a key that is no source of a secret (not shown, as it may be the secret)"
+            return Problem(place, field_name(loc[:-1]), message, _hint_for_key(loc))
         return Problem(place, field_name(loc), "is no field that is known here", _hint_for_key(loc))
     if loc[-1] == "[key]":
         place, _ = document.locate(loc[:-1], at_key=True)

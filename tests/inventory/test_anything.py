@@ -65,6 +65,37 @@ def test_any_bytes_are_read_or_refused(text: bytes) -> None:
     assert _is_read_or_refused(text)
 
 
+def test_host_key_with_an_ellipsis_is_refused_with_its_place() -> None:
+    """The example of a host key as documentation writes it, copied as it stands."""
+    case = ROOT / "tests" / "inventory" / "cases" / "hostkey-ellipsis.yaml"
+    with pytest.raises(
+        InventoryError, match="is neither a whole public key nor a SHA256: fingerprint"
+    ) as caught:
+        load_inventory(str(case))
+    assert [(each.place.line, each.field) for each in caught.value.problems] == [
+        (11, "hosts[0].ssh.host_key")
+    ]
+
+
+SECRET_FIELDS = ("token", "password", "passphrase", "become_password", "key")
+
+
+@pytest.mark.parametrize(
+    "written", ["{hunter2}", "{hunter2: x, hunter2: y}", "{? hunter2}", "*hunter2", "[hunter2]"]
+)
+@pytest.mark.parametrize("field", SECRET_FIELDS)
+def test_secret_is_not_echoed(field: str, written: str) -> None:
+    """A secret that was written where its source is to be named, as a mapping's key or otherwise, is in no message."""
+    where = {
+        "token": f"regions: {{eu: {{api: [https://a:1], servers: [a], token: {written}, tls: {{ca: a}}}}}}",
+        "key": f"regions: {{eu: {{tls: {{ca: a, client: {{cert: a, key: {written}}}}}}}}}",
+    }.get(field, f"hosts: [{{name: a, ssh: {{{field}: {written}}}}}]")
+    with pytest.raises(InventoryError) as caught:
+        load_text(f"version: 1\n{where}\n".encode(), "x", "/d")
+    shown = f"{caught.value.message} {caught.value.hint}"
+    assert ("hunter2" in shown, field in shown or "alias" in shown) == (False, True)
+
+
 def test_an_inventory_travels_between_processes() -> None:
     """An inventory is the same after pickling."""
     inventory = load_inventory(str(ROOT / "inventories" / "datacenter.yaml"))

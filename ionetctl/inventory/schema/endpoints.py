@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import ipaddress
 import os
 import re
+import socket
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -19,22 +19,36 @@ _DNS_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*\.?")
 
 
 def address(value: object) -> str:
-    """An IPv4 or IPv6 address (without brackets, shortest form) or a DNS name."""
+    """An IPv4 or IPv6 address (without brackets, shortest form) or a DNS name.
+
+    An IPv6 address that stands for an IPv4 address (``::ffff:127.0.0.1``) becomes that. What the resolver would read as an
+    IPv4 address in another notation (``0x7f.1``) is refused.
+    """
     written = text(value)
     bare = written[1:-1] if written.startswith("[") and written.endswith("]") else written
     if ":" in bare or re.fullmatch(r"[0-9.]+", bare):
         return _ip(bare, written)
     if _DNS_NAME.fullmatch(written):
-        return written
+        return _not_a_number(written)
     raise FieldError(f"{quoted(written)} is no address", "write an IP address or a DNS name")
 
 
 def _ip(bare: str, written: str) -> str:
     try:
-        return str(ipaddress.ip_address(bare))
+        found = ipaddress.ip_address(bare)
     except ValueError:
         hint = "the port goes below ssh" if bare.count(":") == 1 else ""
-        raise FieldError(f"{quoted(written)} is no address", hint) from None
+        raise FieldError(f"{quoted(_not_a_number(written))} is no address", hint) from None
+    return str((isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped) or found)
+
+
+def _not_a_number(written: str) -> str:
+    """What was written, which is no other notation of an IPv4 address, as ``inet_aton`` and every resolver read it."""
+    try:
+        meant = socket.inet_ntoa(socket.inet_aton(written))
+    except OSError:
+        return written
+    raise FieldError(f"{quoted(written)} would be read as {meant}", "write the address itself")
 
 
 _ENDPOINT = re.compile(r"(?:(?P<user>[^@]*)@)?(?P<host>\[[^\]]+\]|[^@:\[\]]+)(?::(?P<port>[0-9]{1,5}))?")
@@ -144,7 +158,7 @@ def _has_type(blob: str, kind: str) -> bool:
     """Whether a key's blob starts with its type (RFC 4253, section 6.6)."""
     try:
         decoded = base64.b64decode(blob, validate=True)
-    except binascii.Error:
+    except ValueError:  # of characters that are not of base64, or not of ASCII
         return False
     head = len(kind).to_bytes(4, "big") + kind.encode()
     return decoded.startswith(head) and len(decoded) > len(head)

@@ -108,6 +108,7 @@ class SecretFields(TypedDict, total=False):
     """mount/path#field of a HashiCorp Vault KV store."""
 
 
+SECRET_SOURCES: Final = frozenset(SecretFields.__annotations__)
 _SOURCES: Final = "{env: NAME}, {file: PATH}, {keyring: SERVICE/USER} or {vault: MOUNT/PATH#FIELD}"
 
 

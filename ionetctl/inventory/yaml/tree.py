@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NewType, NoReturn, Protocol, TypeA
 
 import yaml
 
-from ionetctl.inventory.yaml.problems import InventoryError, Place, Problem, quoted
+from ionetctl.inventory.yaml.problems import InventoryError, Place, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -263,7 +263,7 @@ class _Builder:
         if anchored is None:
             is_inside = any(anchor == event.anchor for anchor, _ in self._starts)
             says = "refers to what it stands in" if is_inside else "refers to no anchor before it"
-            self._stop(mark, f"the alias *{event.anchor} {says}")
+            self._stop(mark, f"this alias {says}")
         self._count(anchored.size, mark)
         self._add(anchored.node, mark)
 
@@ -292,7 +292,8 @@ class _Builder:
             self._note(mark, "merge keys are not supported", "say it once in defaults or in a group")
         elif node in container:
             first = _place(container.marks[node][0], self._source)
-            self._note(mark, f"the key {quoted(node)} stands here again, first at {first}")
+            # Not quoted, nor is an alias: a secret may have been written there by mistake.
+            self._note(mark, f"this key stands here again, first at {first}")
         else:
             return node
         return None

@@ -61,9 +61,9 @@ _MERGE_BOMB = "a0: &a0 {k: v}\n" + "".join(
         ("[" * 100_000, "x:1:33: is nested deeper than 32 levels", 40),
         ("a: " + "{a: " * 100_000, "x:1:128: is nested deeper than 32 levels", 80),
         ("- " * 100_000, "x:1:65: is nested deeper than 32 levels", 40),
-        ("a: &a [*a]", "x:1:8: the alias *a refers to what it stands in", 10),
-        ("a: &a {b: {c: [*a]}}", "x:1:16: the alias *a refers to what it stands in", 20),
-        ("a: *b", "x:1:4: the alias *b refers to no anchor before it", 10),
+        ("a: &a [*a]", "x:1:8: this alias refers to what it stands in", 10),
+        ("a: &a {b: {c: [*a]}}", "x:1:16: this alias refers to what it stands in", 20),
+        ("a: *b", "x:1:4: this alias refers to no anchor before it", 10),
         (_BOMB, "has more than 1,000,000 values, aliases counted for what they stand for", 150),
         (_MERGE_BOMB, "has more than 1,000,000 values, aliases counted for what they stand for", 250),
         ("a: b\n--- c", "x:2:1: a second document starts here", 10),
@@ -174,8 +174,8 @@ def test_the_first_of_two_keys_counts(counting: Counting) -> None:
     document = parse(b"a: 1\nb: {c: 1, c: 2}\na: 3\n", "x", counting)
     assert _plain(document) == {"a": "1", "b": {"c": "1"}}
     assert [str(problem) for problem in document.problems] == [
-        "x:2:11: the key 'c' stands here again, first at x:2:5",
-        "x:3:1: the key 'a' stands here again, first at x:1:1",
+        "x:2:11: this key stands here again, first at x:2:5",
+        "x:3:1: this key stands here again, first at x:1:1",
     ]
 
 
