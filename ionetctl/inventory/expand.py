@@ -43,7 +43,7 @@ def folded_in(fields: Mapping[str, Any], path: Loc = ()) -> Iterator[tuple[Loc, 
 
 
 def refuse_ranges(statement: Statement, document: Document) -> list[Problem]:
-    """A problem for each range in defaults or a group, where ranges are not allowed."""
+    """A problem for each range in defaults, a group or a region, where ranges are not allowed."""
     message, hint = "has a range outside of a host's entry", "ranges expand in step with a host's name"
     return [
         problem_at(document, statement.loc + path, message, hint) for path, _ in folded_in(statement.fields)

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from ionetctl.core.model.inventory import Inventory
 from ionetctl.core.model.names import Digest
 from ionetctl.inventory.consistency import entries, overfull_regions, repeated_names, unknown_regions
-from ionetctl.inventory.expand import Expansion, Statement
+from ionetctl.inventory.expand import Expansion, Statement, refuse_ranges
 from ionetctl.inventory.merge import merge_hosts
 from ionetctl.inventory.schema import structure
 from ionetctl.inventory.schema.regions import nomad_settings, region_settings
@@ -72,6 +72,8 @@ def load_text(text: bytes, source: str, directory: str) -> Inventory:
     except ValidationError as error:
         problems += [*explain(error, document), *_name_problems(document, directory)]
         raise InventoryError(problems) from None
+    if ranges := refuse_ranges(Statement(("regions",), given["regions"]), document):
+        raise InventoryError([*problems, *ranges])
     regions = region_settings(given["regions"])
     hosts, found = merge_hosts(given, document)
     problems += [*found, *overfull_regions(hosts, regions, document)]

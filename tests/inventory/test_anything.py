@@ -12,9 +12,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ionetctl.inventory.describe import json_schema
+from ionetctl.inventory.describe import describe_inventory, json_schema
 from ionetctl.inventory.load import load_inventory, load_text
 from ionetctl.inventory.yaml.problems import InventoryError
+from tests.support.absurd import absurd_documents
 
 ROOT = Path(__file__).parents[2]
 BASE = yaml.load((ROOT / "inventories" / "datacenter.yaml").read_text(), Loader=yaml.BaseLoader)  # noqa: S506  (texts only)
@@ -35,10 +36,10 @@ _values = st.recursive(
 
 def _is_read_or_refused(text: bytes) -> bool:
     try:
-        load_text(text, "x", "/d")
+        inventory = load_text(text, "x", "/d")
     except InventoryError as error:
         return bool(error.problems)
-    return True
+    return bool(json.dumps(describe_inventory(inventory)))
 
 
 @pytest.mark.parametrize("key", [*BASE, "unknown"])
@@ -63,6 +64,17 @@ def test_any_host_is_read_or_refused(value: dict[str, Any]) -> None:
 def test_any_bytes_are_read_or_refused(text: bytes) -> None:
     """And so may the file."""
     assert _is_read_or_refused(text)
+
+
+@pytest.mark.parametrize("section", BASE)
+def test_any_value_of_the_sample_is_read_or_refused(section: str) -> None:
+    """Each field of the sample inventory in turn, with numbers, texts, lists and mappings of every kind."""
+    for where, text in absurd_documents({section: BASE[section]}):
+        rest = json.dumps({key: value for key, value in BASE.items() if key != section})
+        try:
+            assert _is_read_or_refused(text[:-1] + b", " + rest[1:].encode())
+        except Exception as error:
+            raise AssertionError(where) from error
 
 
 def test_host_key_with_an_ellipsis_is_refused_with_its_place() -> None:

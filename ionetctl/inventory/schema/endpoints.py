@@ -91,6 +91,7 @@ def api_url(value: object) -> str:
     parts = _https(value, "write https://host:4646; the region's API is only spoken to over TLS")
     if parts.path.strip("/"):
         raise FieldError("must be a URL without path", "write https://host:4646")
+    address(parts.hostname)
     return f"https://{parts.netloc}"
 
 
