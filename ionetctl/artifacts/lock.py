@@ -54,7 +54,7 @@ class LockFile:
             raise self._invalid("too large")
         try:
             document = msgspec.json.decode(text, type=_Document)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise self._invalid(str(error)) from error
         return {name: Digest(digest) for name, digest in document.artifacts.items()}
 

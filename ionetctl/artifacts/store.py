@@ -243,7 +243,7 @@ def _program(key: ArtifactKey, directory: Path) -> Program:
     try:
         packed = msgspec.json.decode((directory / _RECORD).read_bytes(), type=Packed)
         found = digest_of(path)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         message = f"the cache entry {directory} is damaged: {error}"
         raise TrustError("artifact_digest_mismatch", message, _remedy(directory)) from error
     if found != (packed.packed_digest, packed.packed_bytes):

@@ -42,6 +42,11 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130
     TERMINATED = 143
 
+    @classmethod
+    def _missing_(cls, _: object) -> ExitCode:
+        """A number in a record that is none of these counts as a bug."""
+        return cls.BUG
+
 
 WORST_FIRST: tuple[ExitCode, ...] = (
     ExitCode.TRUST,

@@ -7,6 +7,7 @@ before the action that it announces; it has no secret, and texts of hosts in it 
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -15,6 +16,7 @@ from ionetctl.core.model.inventory import Introduction
 from ionetctl.core.model.names import HostName, NodeId, RegionName, RolloutId
 from ionetctl.core.model.outcome import Finding, Outcome
 from ionetctl.core.model.plan import Change, FileDiff
+from ionetctl.core.sanitize import harmless
 
 SCHEMA: Final = "ionetctl.event/1"
 
@@ -311,8 +313,13 @@ def decode(line: bytes) -> Envelope:
     try:
         head = _head_decoder.decode(line)
         event = _event_decoder.decode(line)
-    except msgspec.DecodeError as error:
-        raise ValueError(f"not an event: {error}") from error
+        has_zone = datetime.fromisoformat(head.time).tzinfo is not None
+    except (msgspec.DecodeError, ValueError) as error:
+        raise ValueError(f"not an event: {harmless(str(error))}") from error
+    except RecursionError as error:
+        raise ValueError("not an event: it is nested too deep") from error
+    if not has_zone:
+        raise ValueError("not an event: its time has no zone")
     if head.schema != SCHEMA:
-        raise ValueError(f"an event of another schema: {head.schema!r}")
+        raise ValueError(f"an event of another schema: {harmless(head.schema, 60)!r}")
     return Envelope(head.seq, head.time, event)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import re
 from datetime import UTC, datetime
-from typing import Final, TypeVar
+from typing import Annotated, Final, TypeVar
 
 import msgspec
 
@@ -38,8 +38,15 @@ _JWT: Final = re.compile(r"[A-Za-z0-9_-]+\.([A-Za-z0-9_-]+)\.[A-Za-z0-9_-]+")
 _Document = TypeVar("_Document")
 
 
+_Number = Annotated[int, msgspec.Meta(ge=-(1 << 53), le=1 << 53)]
+"""More than any number of Nomad's that ionetctl calculates with, durations in nanoseconds aside."""
+_Nanoseconds = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+LEAST_HEARTBEATS: Final = 0.001
+"""A second; fewer are no setting, and the intervals that follow from them no numbers."""
+
+
 class _Measure(msgspec.Struct, rename="pascal"):
-    number: int | None = msgspec.field(name="Int", default=None)
+    number: _Number | None = msgspec.field(name="Int", default=None)
     unit: str = ""
 
 
@@ -109,14 +116,18 @@ class _ClientIntroduction(msgspec.Struct, rename="pascal"):
 
 class _ServerConfig(msgspec.Struct, rename="pascal"):
     client_introduction: _ClientIntroduction | None = None
-    min_heartbeat_ttl_ns: int = msgspec.field(name="MinHeartbeatTTL", default=0)
+    min_heartbeat_ttl_ns: _Nanoseconds = msgspec.field(name="MinHeartbeatTTL", default=0)
     max_heartbeats_per_second: float = 0.0
-    failover_heartbeat_ttl_ns: int = msgspec.field(name="FailoverHeartbeatTTL", default=0)
-    heartbeat_grace_ns: int = msgspec.field(name="HeartbeatGrace", default=0)
+    failover_heartbeat_ttl_ns: _Nanoseconds = msgspec.field(name="FailoverHeartbeatTTL", default=0)
+    heartbeat_grace_ns: _Nanoseconds = msgspec.field(name="HeartbeatGrace", default=0)
+
+    def __post_init__(self) -> None:
+        if self.max_heartbeats_per_second and self.max_heartbeats_per_second < LEAST_HEARTBEATS:
+            raise ValueError("MaxHeartbeatsPerSecond is too small")
 
 
 class _Limits(msgspec.Struct):
-    rpc_max_conns_per_client: int | None = msgspec.field(name="RPCMaxConnsPerClient", default=None)
+    rpc_max_conns_per_client: _Number | None = msgspec.field(name="RPCMaxConnsPerClient", default=None)
 
 
 class _AgentConfig(msgspec.Struct, rename="pascal"):

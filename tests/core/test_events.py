@@ -161,6 +161,9 @@ def test_fields_of_later_versions_are_passed_over() -> None:
         (line(seq="one"), "not an event"),
         (line(done=None), "not an event"),
         (b"\xff\xfe", "not an event"),
+        (line(time="yesterday"), "not an event"),
+        (line(time="2026-11-26T16:38:48"), "no zone"),
+        (line()[:-1] + b',"x":' + b"[" * 5000 + b"]" * 5000 + b"}", "nested too deep"),
         (line(schema="ionetctl.event/2"), "another schema"),
     ],
 )

@@ -57,7 +57,7 @@ def fold(connection: Connection, rollout: RolloutId, envelopes: Sequence[Envelop
     """Fold a batch of one rollout's events; those already folded are skipped.
 
     Raises ``ConfigurationError``: ``catalog_behind`` where events before the batch are missing,
-    ``rollout_malformed`` where its first event is not its start.
+    ``rollout_malformed`` where its first event is not its start, or a number is too large.
     """
     statement = select(rollouts.c.last_seq).where(rollouts.c.id == rollout)
     last_seq = connection.execute(statement).scalar() or 0
@@ -69,11 +69,23 @@ def fold(connection: Connection, rollout: RolloutId, envelopes: Sequence[Envelop
         raise ConfigurationError("catalog_behind", message, "open it with the journals, or rebuild it")
     if last_seq == 0:
         _check_first_event(rollout, fresh[0])
+    try:
+        _fold_events(connection, rollout, fresh)
+    except OverflowError as error:
+        raise _malformed(rollout, "has a number that is too large for a database") from error
+
+
+def _fold_events(connection: Connection, rollout: RolloutId, fresh: Sequence[Envelope]) -> None:
     for envelope in fresh:
         _fold_rollout(connection, rollout, envelope)
     _fold_outcomes(connection, rollout, fresh)
     _fold_surveys(connection, rollout, fresh)
     _set_rollout(connection, rollout, last_seq=fresh[-1].seq)
+
+
+def _malformed(rollout: RolloutId, what: str) -> ConfigurationError:
+    message = f"the record of rollout {rollout} {what}"
+    return ConfigurationError("rollout_malformed", message, "it was renamed or changed")
 
 
 def folded_until(connection: Connection) -> Mapping[str, int]:
@@ -84,8 +96,7 @@ def folded_until(connection: Connection) -> Mapping[str, int]:
 def _check_first_event(rollout: RolloutId, envelope: Envelope) -> None:
     event = envelope.event
     if not isinstance(event, RolloutStarted) or event.rollout != rollout:
-        message = f"the record of rollout {rollout} does not begin with its start"
-        raise ConfigurationError("rollout_malformed", message, "it was renamed or changed")
+        raise _malformed(rollout, "does not begin with its start")
 
 
 def _fold_rollout(connection: Connection, rollout: RolloutId, envelope: Envelope) -> None:
