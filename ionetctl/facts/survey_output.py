@@ -7,7 +7,6 @@ records, ``machine_facts`` and this module make facts of them. The grammar stand
 from __future__ import annotations
 
 import base64
-import binascii
 from typing import Final
 
 from ionetctl.core.model.facts import Facts, NomadState
@@ -106,5 +105,5 @@ def _certificate(lines: list[str]) -> str | None:
         return None
     try:
         return base64.b64decode("".join(lines), validate=True).decode("ascii", errors="replace")
-    except binascii.Error:
+    except ValueError:  # of characters that are not of base64, or not of ASCII
         raise malformed("cert", "it is no base64") from None
