@@ -105,7 +105,7 @@ def test_hosts_words_are_no_markup() -> None:
     words = "[red]x[/red] [link=http://evil] \x1b[2J\n::error \u202eabc"
     stream = Rollout(hosts=1, problems={0: replace(GPU_MISSING, message=words)}).play()
     line = screen(stream)[-1]
-    assert line.endswith("[red]x[/red] [link=http://evil] ::error abc")
+    assert line.endswith("[red]x[/red] [link=http://evil] : :error abc")
 
 
 def test_empty_rollout_is_drawn() -> None:
