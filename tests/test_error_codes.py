@@ -35,14 +35,14 @@ TABLES: Final = {
     "host.apply_session": "HINTS",
     "host.prepare": "HINTS",
     "rollout.signals": "ENDINGS",
-    "ssh.sudo": "_REASONS",
+    "ssh.commands.sudo": "_REASONS",
 }
 """Modules that take codes from a table of their own, and its name."""
 FROM_HOSTS: Final = {"facts.report_lines"}
 """Modules that read the codes which the scripts on hosts report."""
 ALIKE: Final = {
     ("verification.log_diagnosis", "_symptom"): ExitCode.UNVERIFIED,
-    ("ssh.sudo", "_refusal"): ExitCode.FAILED,
+    ("ssh.commands.sudo", "_refusal"): ExitCode.FAILED,
 }
 """Functions whose codes earn one exit code, unless another stands among the arguments."""
 TOLD_ANEW: Final = {"locked": "host_locked"}

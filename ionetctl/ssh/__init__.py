@@ -6,8 +6,8 @@ package is one of ``errors``; text from hosts is sanitized in it, and it holds n
 
 from __future__ import annotations
 
+from ionetctl.ssh.commands.session import SshSession
 from ionetctl.ssh.connector import SshConnector
-from ionetctl.ssh.session import SshSession
 from ionetctl.ssh.settings import TransportSettings
 
 __all__ = ["SshConnector", "SshSession", "TransportSettings"]

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Final, Self
 
 from ionetctl.core.errors import ConfigurationError
 from ionetctl.core.model.names import HostName
+from ionetctl.ssh.commands.session import SshSession
 from ionetctl.ssh.config.endpoint import Endpoint, EndpointResolver
 from ionetctl.ssh.dialer import Dialer, DialRequest, Tunnel, as_host_error
 from ionetctl.ssh.host_keys.host_key_check import parse_pins
 from ionetctl.ssh.identities import Identities
 from ionetctl.ssh.jumps import JumpHost, JumpHosts
-from ionetctl.ssh.session import SshSession
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from ionetctl.core.errors import HostFailedError
-from ionetctl.ssh.start_marker import StartMarker
+from ionetctl.ssh.commands.start_marker import StartMarker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ionetctl.ssh.quoting import command_line
+from ionetctl.ssh.commands.quoting import command_line
 from tests.support.programs import needs
 
 ODD = (

@@ -11,7 +11,7 @@ import pytest
 
 from ionetctl.core.errors import HostError, HostFailedError
 from ionetctl.core.ports import Command, Completed
-from ionetctl.ssh.sudo import SudoDialogue
+from ionetctl.ssh.commands.sudo import SudoDialogue
 from tests.ssh.servers import PASSWORD, SECRETS, WRONG, Behaviour, connector, serve
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ionetctl.ssh import SshSession, TransportSettings
 
-CASES = Path(__file__).parents[1] / "data" / "cases"
+CASES = Path(__file__).parents[2] / "data" / "cases"
 NEEDS_PASSWORD = 'case "$*" in -n*) echo "sudo: a password is required" >&2; exit 1;; esac\n'
 RUN = 'while [ "$1" != -- ]; do shift; done; shift; ROOT=1 exec "$@"\n'
 ASK = f"""prompt=$3

@@ -13,15 +13,15 @@ import asyncssh
 
 from ionetctl.core.errors import HostFailedError, HostUnreachableError
 from ionetctl.ssh.asyncssh_internals import write_view
-from ionetctl.ssh.sudo import no_answer
+from ionetctl.ssh.commands.sudo import no_answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ionetctl.core.ports import Command
+    from ionetctl.ssh.commands.start_marker import StartMarker
+    from ionetctl.ssh.commands.sudo import SudoDialogue
     from ionetctl.ssh.settings import TransportSettings
-    from ionetctl.ssh.start_marker import StartMarker
-    from ionetctl.ssh.sudo import SudoDialogue
 
     Gate = Callable[[bytes], bytes | None]
 

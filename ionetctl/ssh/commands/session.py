@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Final, Self
 from ionetctl.core.errors import HostError, HostFailedError
 from ionetctl.core.ports import Completed
 from ionetctl.ssh.asyncssh_internals import send_window, shrink_send_window
-from ionetctl.ssh.channel import Exchange
+from ionetctl.ssh.commands.channel import Exchange
+from ionetctl.ssh.commands.quoting import command_line
+from ionetctl.ssh.commands.start_marker import StartMarker
+from ionetctl.ssh.commands.sudo import NEEDS_PASSWORD, SudoDialogue
 from ionetctl.ssh.error_translation import LOST, SESSION, host_error
-from ionetctl.ssh.quoting import command_line
-from ionetctl.ssh.start_marker import StartMarker
-from ionetctl.ssh.sudo import NEEDS_PASSWORD, SudoDialogue
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Callable

@@ -28,7 +28,7 @@ from tests.ssh.servers import make_host
 SSH: Final = os.environ.get("IONETCTL_TEST_SSH") or shutil.which("ssh")
 COUNT: Final = int(os.environ.get("IONETCTL_TEST_SSH_CONFIGS", "300"))
 BATCHES: Final = 10
-CONFIGS: Final = Path(__file__).parent / "configs"
+CONFIGS: Final = Path(__file__).parents[1] / "configs"
 USER: Final = pwd.getpwuid(os.getuid())
 HOME: Final = Path(USER.pw_dir)
 

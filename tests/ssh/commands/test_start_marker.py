@@ -11,7 +11,7 @@ import pytest
 from ionetctl.core.errors import HostError
 from ionetctl.core.ports import Command, Completed
 from ionetctl.facts.report_lines import APPLY_REPORTS, Ready, parse_report_line
-from ionetctl.ssh.start_marker import StartMarker
+from ionetctl.ssh.commands.start_marker import StartMarker
 from tests.ssh.servers import Behaviour, connector, serve
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ionetctl.ssh import SshSession, TransportSettings
 
-CASES = Path(__file__).parents[1] / "data" / "cases"
+CASES = Path(__file__).parents[2] / "data" / "cases"
 READY = Command(
     ("sh", "-c", "printf 'ready\\tn0nce\\nrest'; echo reason >&2; exit 3"), timeout_s=20, idle_s=20
 )
