@@ -9,15 +9,23 @@ import asyncio
 import gc
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from ionetctl import __version__
 from ionetctl.app.open_inventory import Site, open_site
 from ionetctl.app.resume import Past, identify, open_journal, resume_command
 from ionetctl.core.clock import SystemClock
-from ionetctl.core.errors import ConfigurationError, ExitCode, IonetctlError, RegionError, UnwritableError
+from ionetctl.core.errors import (
+    ConfigurationError,
+    ExitCode,
+    IonetctlError,
+    RegionError,
+    TrustError,
+    UnwritableError,
+)
 from ionetctl.core.events import (
     HostEntry,
+    HostFinished,
     HostKeyAccepted,
     RegionChecked,
     RegionEntry,
@@ -29,8 +37,10 @@ from ionetctl.core.events import (
 from ionetctl.core.model.names import HostName, RolloutId
 from ionetctl.history.catalog import Catalog
 from ionetctl.history.journal import list_journals
+from ionetctl.host import outcomes
 from ionetctl.host.dependencies import Deadlines, Dependencies, RegionTools, Scripts
 from ionetctl.host.retry import RetryBudget, RetryPolicy
+from ionetctl.placement.region_choice import candidates
 from ionetctl.plan.bundle import managed_paths
 from ionetctl.plan.packages import check_packages
 from ionetctl.plan.prepare_steps import surveyed_paths
@@ -45,6 +55,7 @@ from ionetctl.remote import (
     survey_script,
 )
 from ionetctl.rollout.engines.inline import InlineEngine
+from ionetctl.rollout.lost_regions import LostRegions
 from ionetctl.rollout.options import Goal
 from ionetctl.rollout.phases import Phases, PlanOverview
 from ionetctl.rollout.recorder import Recorder
@@ -54,11 +65,11 @@ from ionetctl.ssh import SshConnector, TransportSettings
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Set as AbstractSet
 
     from ionetctl.core.model.host import Host
     from ionetctl.core.model.inventory import ReadyPair
     from ionetctl.core.model.names import RegionName
-    from ionetctl.core.model.node import RegionStatus
     from ionetctl.core.ports import Clock, Emit, Sink
     from ionetctl.core.settings import Settings
     from ionetctl.rollout.options import RolloutOptions
@@ -93,7 +104,8 @@ async def enroll(
             await sink.take(past.envelopes)
         recorder = Recorder((journal, catalog.sink(rollout), *sinks), clock, past.first_seq)
         emit = await stack.enter_async_context(recorder)
-        run = _Run(options, settings, site, rollout, emit, clock, confirm)
+        enrolled = frozenset((node.region, node.name) for node in catalog.nodes())
+        run = _Run(options, settings, site, rollout, emit, clock, confirm, enrolled)
         return await run.recorded(past)
 
 
@@ -108,6 +120,8 @@ class _Run:
     emit: Emit
     clock: Clock
     confirm: Callable[[PlanOverview], Awaitable[bool]]
+    enrolled: AbstractSet[tuple[RegionName, HostName]] = frozenset()
+    """The nodes of the catalog."""
 
     async def recorded(self, past: Past) -> ExitCode:
         """The exit code, with beginning and end in the journal whatever happens between."""
@@ -150,8 +164,10 @@ class _Run:
         if self.options.goal is not Goal.SURVEY:
             check_packages(hosts)
             await self.site.ensure_programs()
-        for name, tools in self.site.regions.items():
-            self.site.regions[name] = replace(tools, status=await self._status(name))
+        await self._ask_regions()
+        is_any_needed = self.options.goal is not Goal.SURVEY and bool(hosts)
+        if is_any_needed and not any(tools.status for tools in self.site.regions.values()):
+            await self._leave_all(hosts)
         async with self._connector() as connector:
             await connector.check(hosts)
             # Everything loaded so far lives to the end: the collector need not look at it again.
@@ -173,24 +189,52 @@ class _Run:
     async def _key_accepted(self, host: str, fingerprint: str, known_as: str) -> None:
         await self.emit(HostKeyAccepted(host=HostName(host), fingerprint=fingerprint, known_as=known_as))
 
-    async def _status(self, name: RegionName) -> RegionStatus | None:
-        """A region's status. One that is not needed is reported and done without where it does not answer.
+    async def _ask_regions(self) -> None:
+        """Ask all regions at once, since one that does not answer takes its time."""
+        asking = [asyncio.create_task(self._asked(name), name=f"region {name}") for name in self.site.regions]
+        try:
+            answers = await asyncio.gather(*asking)
+        finally:
+            for task in asking:
+                task.cancel()
+            await asyncio.gather(*asking, return_exceptions=True)
+        self.site.regions |= zip(tuple(self.site.regions), answers, strict=True)
 
-        Needed are those that hosts name; not those that may be chosen for some, nor any for a survey alone.
+    async def _asked(self, name: RegionName) -> RegionTools:
+        """A region with its status, or with the reason why it cannot be worked with, which is recorded.
+
+        Raises ``ConfigurationError`` where a region that hosts name cannot take them: then no host is touched.
         """
+        tools = self.site.regions[name]
         try:
             status = await self.site.check_region(name)
-        except (ConfigurationError, RegionError) as error:
-            is_needed = any(host.region == name for host in self.site.hosts)
-            if is_needed and self.options.goal is not Goal.SURVEY:
+        except (ConfigurationError, RegionError, TrustError) as error:
+            is_named = any(host.region == name for host in self.site.hosts)
+            if isinstance(error, ConfigurationError) and is_named and self.options.goal is not Goal.SURVEY:
                 raise
-            await self.emit(Warned(code=error.code, message=error.message, hint=error.hint))
-            return None
+            message = f"region {name}: {error.message}"
+            await self.emit(Warned(code=error.code, message=message, hint=error.hint))
+            return replace(tools, trouble=error)
         event = RegionChecked(
             region=name, server_version=status.server_version, enforcement=status.enforcement
         )
         await self.emit(event)
-        return status
+        return replace(tools, status=status)
+
+    async def _leave_all(self, hosts: Sequence[Host]) -> NoReturn:
+        """Finish all hosts where none of their regions answers, without a connection to any; raises the regions' error."""
+        problems = LostRegions.of(self.site.regions, self.emit).problems
+        for host in hosts:
+            region = candidates(host, problems)[0]
+            is_installed = any((name, host.name) in self.enrolled for name in candidates(host, problems))
+            outcome = outcomes.left_for_region(host, problems[region], is_installed=is_installed)
+            await self.emit(
+                HostFinished(host=host.name, outcome=outcome, node_pool=host.node_pool, rack=host.rack)
+            )
+        first = min(problems.values(), key=lambda problem: problem.exit_code != ExitCode.TRUST)
+        reasons = "; ".join(problem.message for problem in problems.values())
+        kind = TrustError if first.exit_code == ExitCode.TRUST else RegionError
+        raise kind(first.code, f"no host was touched and nothing was installed: {reasons}", first.hint)
 
     def _dependencies(self, connector: SshConnector, hosts: int, stop: Stop) -> Dependencies:
         budget = RetryBudget(max(LEAST_RETRIES, hosts // 5))

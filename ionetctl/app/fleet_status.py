@@ -160,10 +160,10 @@ async def verify(
 ) -> VerifyReport:
     """What the regions say of every host of an inventory, by the catalog's node id and stamp where it knows them.
 
-    A node that ionetctl holds, and that the region's word now clears, is released where ``releases``.
+    A node that ionetctl holds, and that the region's word now clears, is released where ``releases``. The hosts of a
+    region that cannot be asked have its error as their verdict.
 
-    Raises ``ConfigurationError`` for inventory, secrets and catalog, ``RegionError`` and ``TrustError`` for a region
-    that cannot be asked.
+    Raises ``ConfigurationError`` for inventory, secrets and catalog.
     """
     inventory = load_inventory(source)
     hosts = inventory.hosts if limit is None else select_hosts(inventory, limit)
@@ -176,14 +176,16 @@ async def verify(
     secrets = SecretStore(settings.environ)
     placed = {host.name: known.placed(host, inventory.regions) for host in hosts}
     asked = [one for places in placed.values() for one in places]
-    verdicts: dict[tuple[str, str], Verdict] = {}
+    names = tuple(dict.fromkeys(host.region for host in asked))
     async with AsyncExitStack() as stack:
-        for name in dict.fromkeys(host.region for host in asked):
+        judging = []
+        for name in names:
             region = NomadRegion.open(inventory.regions[name], secrets.reveal)
             await stack.enter_async_context(region)
             of_region = [host for host in asked if host.region == name]
-            for verdict in await _judge_region(region, inventory, of_region, known, releases=releases):
-                verdicts[name, verdict.host] = verdict
+            judging.append(_judge_region(region, inventory, of_region, known, releases=releases))
+        judged = await asyncio.gather(*judging)
+    verdicts = {(one.region, one.host): one for of_region in judged for one in of_region}
     return VerifyReport(
         tuple(_clearest([verdicts[p.region, p.name] for p in places]) for places in placed.values())
     )
@@ -197,9 +199,21 @@ def _clearest(verdicts: Sequence[Verdict]) -> Verdict:
 async def _judge_region(
     region: NomadRegion, inventory: Inventory, hosts: Sequence[Host], known: _Known, *, releases: bool
 ) -> list[Verdict]:
-    found = await _find(region, inventory, hosts, known)
-    holding = await _holding(region, [one.view for one in found if one.view])
-    return [await _verdict(region, one, holding, releases=releases) for one in found]
+    try:
+        found = await _find(region, inventory, hosts, known)
+        holding = await _holding(region, [one.view for one in found if one.view])
+        return [await _verdict(region, one, holding, releases=releases) for one in found]
+    except (RegionError, TrustError) as error:
+        return [_unasked(host, known.of(host), error) for host in hosts]
+
+
+def _unasked(host: Host, record: NodeRecord | None, error: RegionError | TrustError) -> Verdict:
+    """The verdict on a host whose region cannot be asked."""
+    message = f"region {host.region}: {error.message}"
+    node_id = record.node_id if record else None
+    return Verdict(
+        host.name, host.region, node_id, error.code, message, error.hint, exit_code=error.exit_code
+    )
 
 
 async def _find(

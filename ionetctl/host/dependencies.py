@@ -10,6 +10,7 @@ from ionetctl.placement.compatibility import uses_introduction
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
+    from ionetctl.core.errors import IonetctlError
     from ionetctl.core.model.facts import Facts
     from ionetctl.core.model.host import Host
     from ionetctl.core.model.inventory import Naming, RegionSettings
@@ -61,6 +62,8 @@ class RegionTools:
     ca_pem: bytes
     status: RegionStatus | None = None
     """``None`` where it was not asked, or did not answer."""
+    trouble: IonetctlError | None = None
+    """Why it cannot be worked with, where it was asked in vain."""
 
     @property
     def introduces(self) -> bool:

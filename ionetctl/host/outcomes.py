@@ -15,8 +15,9 @@ from ionetctl.core.errors import (
     HostUnverifiedError,
     IonetctlError,
     RegionError,
+    TrustError,
 )
-from ionetctl.core.model.outcome import Outcome, Problem, Result
+from ionetctl.core.model.outcome import REGION_STEP, Outcome, Problem, Result
 from ionetctl.plan.bundle import ignored_gpus, offered_gpus
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from ionetctl.core.model.node import NodeView
     from ionetctl.core.model.outcome import Finding
 
+OF_ONE_CALL: Final = frozenset({"node_disconnected", "region_not_found", "region_refused"})
+"""Errors of a region that concern one request or node: with others the region cannot be worked with at all."""
+REGION_UNTRUSTED: Final = "region_untrusted"
 SURVEYED: Final = "surveyed"
 """The code under which a preflight skips a host that nothing keeps from being enrolled."""
 _RESULTS: Final = {ExitCode.UNREACHABLE: Result.UNREACHABLE, ExitCode.UNVERIFIED: Result.UNVERIFIED}
@@ -40,11 +44,41 @@ def gpus_expected(host: Host, facts: Facts | None = None) -> int | None:
     return max(0, host.gpus.count - len(ignored_gpus(host, facts)) + cut)
 
 
-def failed(host: Host, step: str, error: IonetctlError, facts: Facts | None = None) -> Outcome:
-    """The outcome of an error in a step; the region's refusals happen in the step ``confirm``.
+def is_regions_fault(error: IonetctlError) -> bool:
+    """Whether an error means that a region cannot be worked with at all."""
+    if isinstance(error, RegionError):
+        return error.code not in OF_ONE_CALL
+    return error.code == REGION_UNTRUSTED
 
+
+def region_problem(region: str, error: IonetctlError) -> Problem:
+    """The problem of every host whose region cannot be worked with; its exit code is 6 where it is not trusted, else 8."""
+    is_untrusted = isinstance(error, TrustError)
+    exit_code = ExitCode.TRUST if is_untrusted else ExitCode.UNVERIFIED
+    return Problem(error.code, REGION_STEP, f"region {region}: {error.message}", error.hint, int(exit_code))
+
+
+def left_for_region(
+    host: Host, problem: Problem, *, is_installed: bool, facts: Facts | None = None
+) -> Outcome:
+    """The outcome of a host that is left as it is because its region cannot be worked with.
+
+    It is unverified where ionetctl has installed it before, else skipped.
+    """
+    told = replace(problem, message=f"{problem.message}; nothing was changed on the host")
+    return _outcome(host, Result.UNVERIFIED if is_installed else Result.SKIPPED, facts, problem=told)
+
+
+def failed(host: Host, step: str, error: IonetctlError, facts: Facts | None = None) -> Outcome:
+    """The outcome of an error in a step; what the region does not confirm happens in the step ``confirm``.
+
+    Where the region itself cannot be worked with, the host is unverified if ionetctl has installed it, else skipped.
     What is wrong with the configuration is, once hosts are touched, the failure of the host that showed it.
     """
+    if is_regions_fault(error):
+        problem = region_problem(host.region, error)
+        is_installed = facts is not None and facts.nomad.is_ours
+        return _outcome(host, Result.UNVERIFIED if is_installed else Result.SKIPPED, facts, problem=problem)
     known = error.step if isinstance(error, HostError) else ""
     where = "confirm" if isinstance(error, HostUnverifiedError | RegionError) else known or step
     exit_code = error.exit_code if error.exit_code in WORST_FIRST else ExitCode.FAILED

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING
 from ionetctl.core.errors import ConfigurationError
 from ionetctl.core.events import HostPlaced
 from ionetctl.core.model.host import AUTO_REGION
-from ionetctl.core.model.outcome import Finding, Severity
+from ionetctl.core.model.names import RegionName
+from ionetctl.core.model.outcome import Finding
 from ionetctl.core.plural import counted
-from ionetctl.placement.region_choice import CandidateRegion, RegionChooser
+from ionetctl.placement.region_choice import CandidateRegion, RegionChooser, candidates
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from ionetctl.core.model.names import RegionName
+    from ionetctl.core.model.names import HostName
     from ionetctl.core.model.node import NodeView
     from ionetctl.core.ports import Emit
     from ionetctl.host.dependencies import RegionTools
@@ -27,9 +28,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """The hosts with their regions, those that no region can take, and what would overfill each, if anything."""
+    """The hosts with their regions, those that no region can take, and what would overfill each, if anything.
+
+    ``hosts`` has those too that must wait for a region that does not answer: ``waiting`` names it, by host.
+    """
 
     hosts: tuple[Surveyed, ...]
+    waiting: Mapping[HostName, RegionName]
     unplaced: tuple[tuple[Surveyed, Finding], ...]
     overfull: ConfigurationError | None
 
@@ -45,12 +50,14 @@ async def place(
     Hosts whose region the inventory names count first, so that the others find what room there is.
     """
     rooms = {name: _room(regions[name], nodes[name]) for name in regions if name in nodes}
-    chooser, placed, unplaced = RegionChooser(rooms), {}, []
+    chooser, unplaced = RegionChooser(rooms), []
+    placed: dict[HostName, Surveyed] = {}
+    waiting: dict[HostName, RegionName] = {}
     for each in sorted(surveyed, key=lambda found: found.host.region == AUTO_REGION):
-        if each.host.region != AUTO_REGION and each.host.region not in rooms:
-            placed[each.host.name] = each
+        if silent := _silent_region(each, regions, rooms):
+            placed[each.host.name], waiting[each.host.name] = each, silent
             continue
-        choice = _silent_region(each, regions, rooms) or chooser.place(each.host, each.facts)
+        choice = chooser.place(each.host, each.facts)
         if isinstance(choice, Finding):
             unplaced.append((each, choice))
             continue
@@ -58,19 +65,18 @@ async def place(
         if each.host.region == AUTO_REGION:
             await emit(HostPlaced(host=each.host.name, region=choice.region, reasons=choice.reasons))
     hosts = tuple(placed[each.host.name] for each in surveyed if each.host.name in placed)
-    return Placed(hosts, tuple(unplaced), _overfull(rooms.values()))
+    return Placed(hosts, waiting, tuple(unplaced), _overfull(rooms.values()))
 
 
 def _silent_region(
     each: Surveyed, regions: Mapping[RegionName, RegionTools], rooms: Mapping[RegionName, CandidateRegion]
-) -> Finding | None:
-    """Why a host cannot be placed whose own region does not answer: it must not be taken for each that left."""
-    home = each.facts.machine.nomad_region
-    if not each.facts.nomad.is_ours or home in rooms or home not in regions:
-        return None
-    message = f"the host is enrolled in {home}, which does not answer"
-    hint = "repair the region and run again; until then its hosts are left as they are"
-    return Finding("region_unreachable", Severity.BLOCK, message, hint)
+) -> RegionName | None:
+    """The region that a host must wait for: its own, the one that it is enrolled in, or the first of those it may join."""
+    home = RegionName(each.facts.machine.nomad_region or "")
+    if each.host.region == AUTO_REGION and each.facts.nomad.is_ours and home in regions:
+        return None if home in rooms else home
+    allowed = candidates(each.host, regions)
+    return None if not allowed or any(name in rooms for name in allowed) else allowed[0]
 
 
 def _room(tools: RegionTools, nodes: Sequence[NodeView]) -> CandidateRegion:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from ionetctl.checks import FleetHost, blocking, check_fleet
-from ionetctl.core.errors import ExitCode, IonetctlError, RegionError
+from ionetctl.core.errors import ExitCode, IonetctlError
 from ionetctl.core.events import HostFinished, HostJudged, Warned
 from ionetctl.core.model.outcome import Outcome, Result
 from ionetctl.core.plural import counted
@@ -34,6 +34,7 @@ from ionetctl.host.planner import Planner
 from ionetctl.host.release_node import marks
 from ionetctl.host.survey import Surveyed
 from ionetctl.rollout.assign_regions import place
+from ionetctl.rollout.lost_regions import LostRegions
 from ionetctl.rollout.options import Goal
 from ionetctl.rollout.stop import FailureBudget, Stop
 from ionetctl.rollout.waves import Rollout, waves
@@ -77,6 +78,10 @@ class Phases:
     confirm: Callable[[PlanOverview], Awaitable[bool]]
     _outcomes: dict[HostName, Outcome] = field(default_factory=dict)
     _blocked: list[Surveyed] = field(default_factory=list)
+    _lost: LostRegions = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._lost = LostRegions.of(self.deps.regions, self.deps.emit)
 
     async def run(self) -> ExitCode:
         """Do all of it; returns the exit code that the hosts earn."""
@@ -118,24 +123,22 @@ class Phases:
         return surveyed
 
     async def _judge(self, surveyed: Sequence[Surveyed]) -> None:
-        """What a preflight reports beside what each host shows by itself."""
-        nodes = await self._nodes_of_answering_regions()
+        """What a preflight reports beside what each host shows by itself; regions that do not answer are done without."""
+        nodes = await self._nodes()
         placed = await self._place(surveyed, nodes)
         if placed.overfull:
             await self._warn(placed.overfull)
-        await self._without_doubles(placed.hosts, nodes)
+        for each in await self._without_doubles(placed.hosts, nodes):
+            region = placed.waiting.get(each.host.name, each.host.region)
+            if self._lost.is_untrusted(region):
+                await self._leave(each, region)
 
-    async def _nodes_of_answering_regions(self) -> Nodes:
-        """A survey is worth having without the others."""
-        nodes: dict[RegionName, Sequence[NodeView]] = {}
-        for name, tools in self.deps.regions.items():
-            if tools.status is None:
-                continue
-            try:
-                nodes[name] = await tools.api.nodes()
-            except RegionError as error:
-                await self._warn(error)
-        return nodes
+    async def _nodes(self) -> Nodes:
+        """The nodes of every region that answers."""
+        asked = [name for name in self.deps.regions if name not in self._lost.problems]
+        calls = (self._lost.ask(name, self.deps.regions[name].api.nodes()) for name in asked)
+        answers = await asyncio.gather(*calls)
+        return {name: views for name, views in zip(asked, answers, strict=True) if views is not None}
 
     # --- plan --------------------------------------------------------------------------------------------------------
 
@@ -146,13 +149,15 @@ class Phases:
         """
         if self.stop.is_requested:
             return []
-        nodes = {name: await tools.api.nodes() for name, tools in self.deps.regions.items() if tools.status}
+        nodes = await self._nodes()
         placed = await self._place(surveyed, nodes)
         if placed.overfull:
             raise placed.overfull
-        healthy = await self._without_doubles(placed.hosts, nodes)
+        sound = await self._without_doubles(placed.hosts, nodes)
+        marked = await self._marks(nodes)
+        healthy = await self._of_answering_regions(sound, placed.waiting)
         await self.deps.ensure_programs((each.host, each.facts) for each in healthy)
-        planned = await self._plan(healthy, await self._marks(nodes))
+        planned = await self._plan(healthy, marked)
         differing = [each for each in planned if not each.plan.is_empty]
         differing += await self._settle_converged([each for each in planned if each.plan.is_empty])
         await self._announce(differing)
@@ -192,9 +197,28 @@ class Phases:
         """The mark of every node that the regions know."""
         found: dict[tuple[RegionName, NodeId], Mark] = {}
         for name, views in nodes.items():
-            marked = await marks(self.deps.regions[name].api) if views else {}
-            found |= {(name, view.id): marked.get(view.id, Mark.RELEASED) for view in views}
+            marked = await self._lost.ask(name, marks(self.deps.regions[name].api)) if views else {}
+            found |= {(name, view.id): (marked or {}).get(view.id, Mark.RELEASED) for view in views}
         return found
+
+    async def _of_answering_regions(
+        self, surveyed: Sequence[Surveyed], waiting: Mapping[HostName, RegionName]
+    ) -> list[Surveyed]:
+        """The hosts whose regions answer; the others have their outcome. ``waiting``: for which region, where not their own."""
+        answering = []
+        for each in surveyed:
+            region = waiting.get(each.host.name, each.host.region)
+            if region in self._lost.problems:
+                await self._leave(each, region)
+            else:
+                answering.append(each)
+        return answering
+
+    async def _leave(self, each: Surveyed, region: RegionName) -> None:
+        """Finish a host that is left as it is because its region cannot be worked with."""
+        problem, is_installed = self._lost.problems[region], each.facts.nomad.is_ours
+        outcome = outcomes.left_for_region(each.host, problem, is_installed=is_installed, facts=each.facts)
+        await self._finish(each.host, outcome)
 
     async def _plan(self, surveyed: Sequence[Surveyed], known: Marks) -> list[PlannedHost]:
         planner, nonce = Planner(self.deps), secrets.token_hex(NONCE_BYTES)
@@ -214,11 +238,14 @@ class Phases:
         for region, tools in self.deps.regions.items():
             of_region = [each for each in converged if each.host.region == region]
             if of_region:
-                cases |= {case.planned.host.name: case for case in await judge_converged(tools, of_region)}
+                judged = await self._lost.ask(region, judge_converged(tools, of_region))
+                cases |= {case.planned.host.name: case for case in judged or ()}
         planner, nonce = Planner(self.deps), secrets.token_hex(NONCE_BYTES)
         differing = []
         for each in converged:
-            match cases[each.host.name]:
+            match cases.get(each.host.name):
+                case None:
+                    await self._leave(each.surveyed, each.host.region)
                 case Verified() as verified:
                     await self._finish_verified(verified)
                 case Held():
@@ -232,7 +259,7 @@ class Phases:
 
     async def _finish_verified(self, verified: Verified) -> None:
         if self.options.changes_hosts:
-            await complete_release(self.deps, verified)
+            await self._lost.ask(verified.planned.host.region, complete_release(self.deps, verified))
         planned, view = verified.planned, verified.view
         stamp = planned.plan.stamp
         outcome = outcomes.confirmed(planned.host, Result.UNCHANGED, view, planned.facts, stamp)
@@ -240,7 +267,7 @@ class Phases:
 
     async def _finish_unfit(self, unfit: Unfit) -> None:
         if self.options.changes_hosts:
-            await note_refusal(self.deps, unfit)
+            await self._lost.ask(unfit.planned.host.region, note_refusal(self.deps, unfit))
         host = unfit.planned.host
         await self._finish(host, outcomes.failed(host, "confirm", unfit.error, unfit.planned.facts))
 
@@ -265,9 +292,17 @@ class Phases:
             self.stop.request(
                 "declined", "the plan was not agreed to, so nothing was changed", ExitCode.USAGE
             )
-        enroll = Pipeline(self.deps).enroll
-        rollout = Rollout(self.deps.emit, self.engine, enroll, self._finish, budget, self.stop)
+        rollout = Rollout(self.deps.emit, self.engine, self._enroll, self._finish, budget, self.stop)
         await rollout.run(waves(planned, strategy))
+
+    async def _enroll(self, planned: PlannedHost, nonce: str) -> Outcome:
+        """The outcome of carrying out a plan; no host is begun any more whose region was lost meanwhile."""
+        host, facts = planned.host, planned.facts
+        if problem := self._lost.problems.get(host.region):
+            return outcomes.left_for_region(host, problem, is_installed=facts.nomad.is_ours, facts=facts)
+        outcome = await Pipeline(self.deps).enroll(planned, nonce)
+        await self._lost.note(outcome)
+        return outcome
 
     def _overview(self, planned: Sequence[PlannedHost]) -> PlanOverview:
         unchanged = sum(outcome.result is Result.UNCHANGED for outcome in self._outcomes.values())

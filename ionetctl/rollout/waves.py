@@ -88,7 +88,7 @@ class Rollout:
             await self.finish(planned.host, outcome)
 
         left = await self.engine.run(wave.hosts, work, lambda: self.stop.is_requested)
-        failures = sum(outcome.problem is not None for outcome in outcomes)
+        failures = sum(o.problem is not None and not o.is_regions_fault for o in outcomes)
         await self.emit(WaveFinished(index=wave.index, of=wave.of, failed=failures))
         if wave.is_canary and has_more:
             self._judge_canary(outcomes)
@@ -97,6 +97,8 @@ class Rollout:
     def _judge_canary(self, outcomes: Sequence[Outcome]) -> None:
         """Later waves would fail the same way."""
         for outcome in outcomes:
+            if outcome.is_regions_fault:
+                continue
             if outcome.result is Result.FAILED:
                 message = f"the canary {outcome.host} failed, so nothing else was begun (--canary 0 goes without one)"
                 self.stop.request("canary_failed", message, ExitCode.STOPPED)

@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from ionetctl.core.errors import ExitCode
+from ionetctl.core.errors import ExitCode, worst
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -77,6 +77,8 @@ class Verdict:
     message: str
     hint: str
     is_by_name: bool = False
+    exit_code: ExitCode = ExitCode.UNVERIFIED
+    """What the host counts as where there is a ``code``; 6 where its region is not trusted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +89,8 @@ class VerifyReport:
 
     @property
     def exit_code(self) -> ExitCode:
-        """0 where every host is as it should be, else 8."""
-        return ExitCode.OK if all(verdict.code is None for verdict in self.verdicts) else ExitCode.UNVERIFIED
+        """0 where every host is as it should be, else 8; 6 where a region is not trusted."""
+        return worst({verdict.exit_code for verdict in self.verdicts if verdict.code is not None})
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,14 @@ from ionetctl.app.enroll import _host_entry, _region_entry, _Run
 from ionetctl.app.open_inventory import Site
 from ionetctl.app.resume import Past, identify, open_journal
 from ionetctl.core import events
-from ionetctl.core.errors import ConfigurationError, RegionError, UnwritableError, UsageError
+from ionetctl.core.errors import (
+    ConfigurationError,
+    ExitCode,
+    RegionError,
+    TrustError,
+    UnwritableError,
+    UsageError,
+)
 from ionetctl.core.events import Envelope, HostEntry, RegionEntry
 from ionetctl.core.model.host import AUTO_REGION, GpuPromise
 from ionetctl.core.model.inventory import Inventory, NomadSettings, ReadyPair, RegionSettings
@@ -228,33 +235,39 @@ async def test_nodes_are_introduced_as_region_and_inventory_have_it(
     """The region's setting decides where the inventory leaves it open; where we may not look, we try."""
     region = FakeRegion(state=replace(STRICT, enforcement=enforcement))
     run = run_of(region, introduction)
-    status = await run._status(EU_NORTH)
-    assert replace(run.site.regions[EU_NORTH], status=status).introduces is expected
+    assert (await run._asked(EU_NORTH)).introduces is expected
     assert cast("Emitted", run.emit).events == [
         events.RegionChecked(region=EU_NORTH, server_version="2.0.5", enforcement=enforcement)
     ]
 
 
-async def test_survey_alone_does_without_a_silent_region() -> None:
-    """A preflight tells that a region does not answer, and goes on; an enrolment does not."""
-    silent: dict[str, list[BaseException]] = {
-        "status": [RegionError("region_unreachable", "nobody answers", "is it up?")] * 2
-    }
-    run = run_of(FakeRegion(errors=silent), "auto", Goal.SURVEY)
-    assert await run._status(EU_NORTH) is None
-    assert cast("Emitted", run.emit).events == [
-        events.Warned(code="region_unreachable", message="nobody answers", hint="is it up?")
-    ]
-    assert not run.site.regions[EU_NORTH].introduces
-    with pytest.raises(RegionError):
-        await run_of(FakeRegion(errors=silent), "auto")._status(EU_NORTH)
+UNREACHABLE = RegionError("region_unreachable", "nobody answers", "is it up?")
+UNTRUSTED = TrustError("region_untrusted", "another CA", "is it this region?")
+
+
+@pytest.mark.parametrize("goal", list(Goal))
+@pytest.mark.parametrize("error", [UNREACHABLE, UNTRUSTED])
+async def test_region_that_does_not_answer_is_reported_and_left(
+    goal: Goal, error: RegionError | TrustError
+) -> None:
+    """Its trouble is kept and told with its name; whatever is asked for goes on with the other regions."""
+    run = run_of(FakeRegion(errors={"status": [error]}), "auto", goal)
+    await run._ask_regions()
+    tools = run.site.regions[EU_NORTH]
+    assert (tools.status, tools.trouble, tools.introduces) == (None, error, False)
+    message = f"region eu-north: {error.message}"
+    warning = events.Warned(code=error.code, message=message, hint=error.hint)
+    assert cast("Emitted", run.emit).events == [warning]
 
 
 async def test_region_that_may_be_chosen_is_done_without() -> None:
-    """A candidate that does not answer keeps nobody from joining another."""
-    run = run_of(FakeRegion(errors={"status": [RegionError("region_unreachable", "nobody answers")]}), "auto")
+    """A candidate that cannot take hosts keeps nobody from joining another."""
+    run = run_of(FakeRegion(state=replace(STRICT, pools=frozenset({"default"}))), "required")
     run.site.hosts = (replace(HOST, region=AUTO_REGION),)
-    assert await run._status(EU_NORTH) is None
+    run.site.regions[EU_NORTH] = opened(
+        replace(REGION, introduction="required"), FakeRegion(state=replace(STRICT, server_version="1.10.0"))
+    )
+    assert (await run._asked(EU_NORTH)).status is None
     assert [type(event) for event in cast("Emitted", run.emit).events] == [events.Warned]
 
 
@@ -262,8 +275,38 @@ async def test_region_without_the_pool_is_refused_before_it_is_told() -> None:
     """A node pool that does not exist stops the rollout, and nothing is said of the region."""
     run = run_of(FakeRegion(state=replace(STRICT, pools=frozenset({"default"}))), "auto")
     with pytest.raises(ConfigurationError, match="node pool gpu"):
-        await run._status(EU_NORTH)
+        await run._ask_regions()
     assert cast("Emitted", run.emit).events == []
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code", "is_enrolled", "result"),
+    [
+        (UNREACHABLE, ExitCode.UNVERIFIED, False, Result.SKIPPED),
+        (UNREACHABLE, ExitCode.UNVERIFIED, True, Result.UNVERIFIED),
+        (UNTRUSTED, ExitCode.TRUST, False, Result.SKIPPED),
+    ],
+)
+async def test_rollout_whose_regions_are_all_dead_touches_no_host(
+    error: RegionError | TrustError, exit_code: ExitCode, result: Result, *, is_enrolled: bool
+) -> None:
+    """It says that nothing was installed, names the region at every host, and connects to none."""
+    run = run_of(FakeRegion(errors={"status": [error]}), "auto")
+    run = replace(run, enrolled=frozenset({(EU_NORTH, HOST.name)}) if is_enrolled else frozenset())
+    await run._ask_regions()
+    with pytest.raises(type(error), match="nothing was installed: region eu-north: ") as caught:
+        await run._leave_all((HOST,))
+    assert (caught.value.code, caught.value.exit_code) == (error.code, exit_code)
+    [event] = [one for one in cast("Emitted", run.emit).events if isinstance(one, events.HostFinished)]
+    problem = event.outcome.problem
+    assert problem is not None
+    assert (event.outcome.result, problem.code, problem.step, problem.exit_code) == (
+        result,
+        error.code,
+        "region",
+        exit_code,
+    )
+    assert problem.message == f"region eu-north: {error.message}; nothing was changed on the host"
 
 
 def test_region_is_remembered_by_reference() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from ionetctl.app.fleet_status import _settings_of, refresh_status, verify
 from ionetctl.core import events
-from ionetctl.core.errors import RegionError
+from ionetctl.core.errors import ExitCode
 from ionetctl.core.events import Envelope, HostEntry, RegionEntry
 from ionetctl.core.model.inventory import ReadyPair
 from ionetctl.core.model.names import HostName, NodeId, RolloutId
@@ -347,12 +347,39 @@ async def test_host_that_left_its_region_open_is_looked_for_in_all(tmp_path: Pat
     ]
 
 
-async def test_silent_region_ends_verify(tmp_path: Path) -> None:
-    """Who cannot be asked confirms nothing."""
+async def test_hosts_of_a_region_that_cannot_be_asked_are_not_confirmed(tmp_path: Path) -> None:
+    """Each says so with the region's name; that is 8, and no false alarm about the node."""
     stage = Stage(tmp_path, answers=[Answer.recorded("nodes: no token")])
     async with stage.serving():
-        with pytest.raises(RegionError):
-            await stage.verdicts()
+        report = await verify(str(tmp_path / "site.yaml"), None, stage.settings)
+    assert codes(list(report.verdicts)) == [(name, "region_forbidden", False) for name in ("g1", "g2")]
+    first = report.verdicts[0]
+    assert (first.node_id, first.message.startswith("region eu-north: "), report.exit_code) == (
+        node_id("g1"),
+        True,
+        ExitCode.UNVERIFIED,
+    )
+
+
+async def test_verify_goes_on_with_the_regions_that_answer(tmp_path: Path) -> None:
+    """Of two regions one is not trusted: its host is not confirmed, the other's is, and the end is 6."""
+    stage = Stage(tmp_path, enrolled=("g1",))
+    async with stage.serving():
+        leave_open(stage, "")
+        path = tmp_path / "site.yaml"
+        text = path.read_text().replace("region: auto", "region: eu-north")
+        text = text.replace(f"server_name: {SERVER_NAME}", "server_name: server.mars.nomad")
+        path.write_text(
+            text.replace(
+                '  - {name: "g[1-2]", address: "10.20.1.[1-2]"}',
+                "  - {name: g1, address: 10.20.1.1}\n  - {name: g2, address: 10.20.1.2, region: us-east}",
+            )
+        )
+        report = await verify(str(path), None, stage.settings)
+    assert ([(one.host, one.code) for one in report.verdicts], report.exit_code) == (
+        [("g1", None), ("g2", "region_untrusted")],
+        ExitCode.TRUST,
+    )
 
 
 # --- held nodes ------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -25,6 +26,9 @@ from ionetctl.core.model.outcome import Finding, Outcome, Problem, Result, Sever
 from ionetctl.host import outcomes
 from tests.support.sample import BARE, HOST, NODE_ID, bundle, converged, view
 
+if TYPE_CHECKING:
+    from ionetctl.core.model.facts import Facts
+
 
 @pytest.mark.parametrize(
     ("error", "result", "step", "exit_code"),
@@ -34,7 +38,7 @@ from tests.support.sample import BARE, HOST, NODE_ID, bundle, converged, view
         (HostTrustError("host_key_changed", "m"), Result.FAILED, "apply", 6),
         (HostLockedError("host_locked", "m"), Result.FAILED, "apply", 7),
         (HostUnverifiedError("not_registered", "m"), Result.UNVERIFIED, "confirm", 8),
-        (RegionError("region_silent", "m"), Result.UNVERIFIED, "confirm", 8),
+        (RegionError("region_refused", "m"), Result.UNVERIFIED, "confirm", 8),
         (TrustError("artifact_digest_mismatch", "m"), Result.FAILED, "apply", 6),
         (ConfigurationError("artifact_missing", "m"), Result.FAILED, "apply", 5),
     ],
@@ -71,6 +75,29 @@ def test_finding_becomes_the_error_it_earns(exit_code: ExitCode, kind: type[Host
     """A blocking finding is an error of its own exit code, with the same words."""
     error = outcomes.finding_error(Finding("c", Severity.BLOCK, "message", "hint", int(exit_code)))
     assert (type(error), error.code, error.message, error.hint) == (kind, "c", "message", "hint")
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code"),
+    [(RegionError("region_silent", "m", "h"), 8), (TrustError("region_untrusted", "m", "h"), 6)],
+)
+@pytest.mark.parametrize(
+    ("facts", "result"), [(BARE, Result.SKIPPED), (converged(bundle()), Result.UNVERIFIED)]
+)
+def test_region_that_cannot_be_worked_with_is_no_failure_of_the_host(
+    error: IonetctlError, exit_code: int, facts: Facts, result: Result
+) -> None:
+    """The region is named, and what is installed already is unverified."""
+    outcome = outcomes.failed(HOST, "apply", error, facts)
+    problem = Problem(error.code, "region", "region eu-north: m", "h", exit_code)
+    assert (outcome.result, outcome.problem, outcome.is_regions_fault) == (result, problem, True)
+    left = outcomes.left_for_region(HOST, problem, is_installed=facts.nomad.is_ours)
+    assert left.problem is not None
+    assert (left.result, left.problem.message, left.problem.exit_code) == (
+        result,
+        "region eu-north: m; nothing was changed on the host",
+        exit_code,
+    )
 
 
 def test_confirmed_host_shows_what_the_region_sees() -> None:

@@ -406,8 +406,8 @@ async def test_lock_of_another_rollout_is_respected() -> None:
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (RegionError("region_silent", "m"), ("unverified", "region_silent", "confirm")),
-        (TrustError("region_untrusted", "m"), ("failed", "region_untrusted", "apply")),
+        (RegionError("region_silent", "m"), ("unverified", "region_silent", "region")),
+        (TrustError("region_untrusted", "m"), ("unverified", "region_untrusted", "region")),
     ],
 )
 async def test_regions_failure_is_an_outcome(error: Exception, expected: tuple[str, str, str]) -> None:

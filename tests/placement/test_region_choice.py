@@ -240,18 +240,18 @@ async def test_a_rollout_that_would_overfill_a_region_is_named() -> None:
     assert fitting.overfull is None
 
 
-async def test_hosts_of_a_silent_region_are_left_as_they_are() -> None:
-    """A survey goes on without the region's answer; hosts with ``region: auto`` have no region to choose."""
-    hosts = [surveyed("a", EU_NORTH), surveyed("b", AUTO_REGION)]
-    found = await place(hosts, {EU_NORTH: tools(EU_NORTH, 2)}, {}, Emitted())
-    assert [one.host.name for one in found.hosts] == ["a"]
-    assert [(one.host.name, finding.code) for one, finding in found.unplaced] == [("b", "no_region")]
+async def test_hosts_of_a_silent_region_wait_for_it() -> None:
+    """Those too that leave it open and may join no other; the others go on."""
+    hosts = [surveyed("a", EU_NORTH), surveyed("b", AUTO_REGION), surveyed("c", US_EAST)]
+    regions = {EU_NORTH: tools(EU_NORTH, 2), US_EAST: tools(US_EAST, 9)}
+    found = await place(hosts, regions, {US_EAST: ()}, Emitted())
+    assert ([one.host.name for one in found.hosts], found.waiting) == (["a", "b", "c"], {"a": EU_NORTH})
+    nobody = await place(hosts, regions, {}, Emitted())
+    assert (nobody.unplaced, nobody.waiting) == ((), {"a": EU_NORTH, "b": EU_NORTH, "c": US_EAST})
 
 
-async def test_an_enrolled_host_whose_region_is_silent_is_left_alone() -> None:
+async def test_an_enrolled_host_whose_region_is_silent_waits_for_it() -> None:
     """It did not leave its region, and is not given another."""
     regions = {EU_NORTH: tools(EU_NORTH, 9), US_EAST: tools(US_EAST, 9, is_reported=False)}
     found = await place([surveyed("a", AUTO_REGION, enrolled("us-east"))], regions, {EU_NORTH: ()}, Emitted())
-    assert [(finding.code, finding.message) for _, finding in found.unplaced] == [
-        ("region_unreachable", "the host is enrolled in us-east, which does not answer")
-    ]
+    assert (found.unplaced, found.waiting) == ((), {"a": US_EAST})

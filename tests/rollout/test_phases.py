@@ -13,6 +13,7 @@ from ionetctl.core.errors import (
     ExitCode,
     HostUnreachableError,
     RegionError,
+    TrustError,
     UsageError,
 )
 from ionetctl.core.events import (
@@ -51,6 +52,10 @@ if TYPE_CHECKING:
     from ionetctl.core.model.facts import Facts
     from ionetctl.core.model.node import NodeView
 
+US_EAST = RegionName("us-east")
+SILENT = RegionError("region_unreachable", "nobody answers", "is it up?")
+UNTRUSTED = TrustError("region_untrusted", "another CA")
+FORBIDDEN = RegionError("region_forbidden", "the token may not")
 OFF = HostUnreachableError("connect_timeout", "no answer", transient=True)
 BROKEN = ("ready\tNONCE", "error\tdisk_full\tNo space left")
 
@@ -87,13 +92,18 @@ def strategy(canary: int = 0, batch: str = "100%", failures: str = "100%") -> St
 
 @dataclass
 class Stage:
-    """A rollout over hosts that are ``drifted``, unless ``converged``, ``broken`` (in their apply) or ``off``."""
+    """A rollout over hosts that are ``drifted``, unless ``converged``, ``bare``, ``broken`` (in their apply) or ``off``.
+
+    Those ``away`` are of another region, ``other``.
+    """
 
     count: int = 4
     converged: frozenset[int] = frozenset()
     broken: frozenset[int] = frozenset()
     off: frozenset[int] = frozenset()
     unknown: frozenset[int] = frozenset()
+    bare: frozenset[int] = frozenset()
+    away: frozenset[int] = frozenset()
     strategy: Strategy = field(default_factory=strategy)
     goal: Goal = Goal.ENROLL
     with_diffs: bool = False
@@ -102,10 +112,11 @@ class Stage:
 
     def __post_init__(self) -> None:
         self.region = FakeRegion()
+        self.other = FakeRegion(clock=self.region.clock)
         self.stop = Stop()
         self.asked: list[PlanOverview] = []
         self.ensured: list[list[str]] = []
-        self.intended = tuple(host(number) for number in range(self.count))
+        self.intended = tuple(self._intended(number) for number in range(self.count))
         self.hosts = {host(number).name: self._host(number) for number in range(self.count)}
         refusals: dict[HostName, list[BaseException]] = {
             host(number).name: [OFF] * 100 for number in self.off
@@ -120,14 +131,35 @@ class Stage:
             introduces=False,
             ensure_programs=self.ensure_programs,
         )
+        if self.away:
+            registrar = Registrar(self.other, self.other.clock)
+            settings = replace(REGION, name=US_EAST, introduction="off")
+            tools = RegionTools(settings, self.other, registrar, FakeIssuer(), b"CA PEM\n", self.other.state)
+            regions = {**self.dependencies.regions, US_EAST: tools}
+            self.dependencies = replace(self.dependencies, regions=regions)
+
+    def _intended(self, number: int) -> Host:
+        return replace(host(number), region=US_EAST) if number in self.away else host(number)
 
     def _host(self, number: int) -> FakeHost:
-        facts = of_host(number, converged if number in self.converged else drifted)
+        facts = own(
+            (converged if number in self.converged else drifted)(bundle(self._intended(number))), number
+        )
+        region = self.other if number in self.away else self.region
         shown = shown_as(number)
-        if number not in self.unknown:
-            self.region.show(shown, str(facts.nomad.stamp))
+        if number in self.bare:
+            facts = own(BARE, number)
+            facts = replace(facts, nomad=replace(facts.nomad, node_id=None))
+        elif number not in self.unknown:
+            region.show(shown, str(facts.nomad.stamp))
         script = BROKEN if number in self.broken else WITHOUT_TOKEN
-        return FakeHost((facts,), (script,), self.region, shown)
+        return FakeHost((facts,), (script,), region, shown)
+
+    def silence(self, error: RegionError | TrustError) -> None:
+        """Let the other region not have answered before the rollout."""
+        tools = replace(self.dependencies.regions[US_EAST], status=None, trouble=error)
+        regions = {**self.dependencies.regions, US_EAST: tools}
+        self.dependencies = replace(self.dependencies, regions=regions)
 
     async def confirm(self, overview: PlanOverview) -> bool:
         self.asked.append(overview)
@@ -344,6 +376,7 @@ async def test_survey_alone_does_without_a_silent_region() -> None:
     stage.region.errors["nodes"] = [RegionError("region_unreachable", "nobody answers")]
     assert await stage.run() is ExitCode.OK
     assert [e.code for e in stage.emit.events if isinstance(e, Warned)] == ["region_unreachable"]
+    assert stage.endings == {"h0": "skipped surveyed"}
 
 
 async def test_survey_alone_asks_no_region_that_said_nothing_before() -> None:
@@ -470,29 +503,92 @@ async def test_check_that_was_stopped_says_so() -> None:
 # --- regions ---------------------------------------------------------------------------------------------------------
 
 
-async def test_region_that_does_not_answer_before_the_waves_ends_the_rollout() -> None:
-    """Without the region nothing can be planned, so no host is touched."""
-    stage = Stage(count=2)
-    stage.region.errors["nodes"] = [RegionError("region_silent", "no answer")]
-    with pytest.raises(RegionError):
-        await stage.run()
-    assert stage.touched == []
+@pytest.mark.parametrize(("error", "exit_code"), [(SILENT, ExitCode.UNVERIFIED), (UNTRUSTED, ExitCode.TRUST)])
+async def test_dead_region_leaves_its_hosts_and_no_others(
+    error: RegionError | TrustError, exit_code: ExitCode
+) -> None:
+    """They are skipped, unverified where they are installed already, and name the region; the rest is enrolled."""
+    stage = Stage(bare=frozenset({2}), away=frozenset({1, 2, 3}), converged=frozenset({3}))
+    stage.silence(error)
+    assert await stage.run() is exit_code
+    unverified, skipped = f"unverified {error.code}", f"skipped {error.code}"
+    assert stage.endings == {"h0": "enrolled", "h1": unverified, "h2": skipped, "h3": unverified}
+    assert (stage.touched, stage.other.queries) == (["h0"], [])
+    problem = stage.outcomes["h2"].problem
+    assert problem is not None
+    assert (problem.message, problem.exit_code) == (
+        f"region us-east: {error.message}; nothing was changed on the host",
+        exit_code,
+    )
 
 
-async def test_region_that_fails_in_a_wave_fails_the_hosts_under_way_alone() -> None:
-    """The wave's hosts are unverified; later waves find the region well again."""
-    stage = Stage(count=3, strategy=strategy(batch="1"))
+async def test_hosts_of_a_dead_region_count_among_the_fleet() -> None:
+    """A clone is found although the region of one of the two does not answer."""
+    stage = Stage(count=3, away=frozenset({1}))
+    stage.hosts[HostName("h1")].facts = [of_host(0, drifted)]
+    stage.silence(SILENT)
+    assert await stage.run() is ExitCode.TRUST
+    cloned = "failed client_id_cloned"
+    assert stage.endings == {"h0": cloned, "h1": cloned, "h2": "enrolled"}
 
-    failed: list[str] = []
 
-    def fail_once() -> None:
-        if stage.hosts[HostName("h0")].payloads and not failed:
-            failed.append("once")
-            stage.region.errors["nodes"] = [RegionError("region_silent", "no answer")]
+@pytest.mark.parametrize("answers", [0, 1, 2], ids=["nodes", "marks", "stamped"])
+async def test_region_that_fails_after_the_survey_is_reported_and_left(answers: int) -> None:
+    """Whatever it is asked for then: its hosts are left, and it is said once."""
+    stage = Stage(count=2, converged=frozenset({0, 1}), away=frozenset({1}))
 
-    stage.region.at_look = fail_once
+    def fail() -> None:
+        if len(stage.other.queries) > answers:
+            stage.other.errors["nodes"] = [SILENT]
+
+    stage.other.at_look = fail
     assert await stage.run() is ExitCode.UNVERIFIED
-    assert stage.endings == endings(3, "enrolled", h0="unverified region_silent")
+    assert stage.endings == {"h0": "unchanged", "h1": "unverified region_unreachable"}
+    warnings = [(e.code, e.message) for e in stage.emit.events if isinstance(e, Warned)]
+    assert warnings == [("region_unreachable", "region us-east: nobody answers")]
+
+
+async def test_check_of_a_dead_region_does_not_end_with_nine() -> None:
+    """That the plan is not the whole plan comes first."""
+    stage = Stage(count=2, away=frozenset({1}), goal=Goal.PLAN)
+    stage.silence(SILENT)
+    assert await stage.run() is ExitCode.UNVERIFIED
+
+
+async def test_survey_alone_does_not_do_without_trust() -> None:
+    """A preflight ends with 6 where a region is not trusted, and with 0 where it is only dead."""
+    for error, exit_code, ending in (
+        (UNTRUSTED, ExitCode.TRUST, "unverified region_untrusted"),
+        (SILENT, ExitCode.OK, "skipped surveyed"),
+    ):
+        stage = Stage(count=2, away=frozenset({1}), goal=Goal.SURVEY)
+        stage.silence(error)
+        assert await stage.run() is exit_code
+        assert stage.endings == {"h0": "skipped surveyed", "h1": ending}
+
+
+@pytest.mark.parametrize("error", [FORBIDDEN, SILENT])
+async def test_region_that_goes_away_in_a_wave_stops_its_own_hosts_alone(error: RegionError) -> None:
+    """Those under way are unverified, those after them are not begun, and no budget counts any of them."""
+    stage = Stage(
+        count=6,
+        bare=frozenset({3, 5}),
+        away=frozenset({1, 3, 5}),
+        strategy=strategy(canary=1, batch="1", failures="0"),
+    )
+
+    def fail() -> None:
+        if stage.hosts[HostName("h1")].payloads:
+            stage.other.errors["nodes"] = [error]
+
+    stage.other.at_look = fail
+    assert await stage.run() is ExitCode.UNVERIFIED
+    skipped = f"skipped {error.code}"
+    assert stage.endings == endings(6, "enrolled", h1=f"unverified {error.code}", h3=skipped, h5=skipped)
+    assert (stage.touched, stage.told(RolloutStopped)) == (["h0", "h1", "h2", "h4"], [])
+    assert [e.message for e in stage.emit.events if isinstance(e, Warned)] == [
+        f"region us-east: {error.message}"
+    ]
 
 
 async def test_broken_journal_ends_everything() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from ionetctl.core.model.names import HostName, NodeId, RegionName
 
@@ -46,6 +47,10 @@ class Result(StrEnum):
     SKIPPED = "skipped"
 
 
+REGION_STEP: Final = "region"
+"""The step of a problem that is the region's, not the host's."""
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """Why a host was not enrolled, and in which step. ``exit_code`` is that of the host."""
@@ -74,3 +79,8 @@ class Outcome:
     problem: Problem | None = None
     stamp: str = ""
     """The stamp that the region shows, where it confirmed the node."""
+
+    @property
+    def is_regions_fault(self) -> bool:
+        """Whether the host is not done because its region cannot be worked with: that says nothing of the host."""
+        return self.problem is not None and self.problem.step == REGION_STEP
