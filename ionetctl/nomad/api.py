@@ -1,8 +1,8 @@
 """One Nomad region: the API calls that ionetctl makes, the capabilities they need, and their paging.
 
 Implements ``ports.Region``. It knows Nomad's API (https://developer.hashicorp.com/nomad/api-docs) and nothing of hosts
-or rollouts. Lists are stale reads, in pages; a server without a leader answers these with 403, and they are repeated
-without ``stale``.
+or rollouts. Lists are stale reads, in pages. A server without a leader answers these with 403 or, just restarted, from an
+old log: they are repeated without ``stale`` then, which only the leader answers.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ PAGE_SIZE: Final = 1000
 PAGE_LIMIT: Final = 100
 """A region has up to 10,000 nodes; a list without end is not Nomad's."""
 RUNNING: Final = frozenset({"pending", "running"})
+STALE_LIMIT_MS: Final = 5_000
+"""A server that heard of its leader longer ago than this may answer from an old log."""
 _FORBIDDEN: Final = "region_forbidden"
 
 
@@ -54,6 +56,7 @@ class NomadRegion:
     def __init__(self, name: RegionName, http: RegionHttp) -> None:
         self._name = name
         self._http = http
+        self._newest_index = 0
 
     @classmethod
     def open(
@@ -200,13 +203,32 @@ class NomadRegion:
         raise malformed("the list of nodes", f"it has more than {PAGE_LIMIT} pages")
 
     async def _nodes_page(self, params: Mapping[str, str]) -> Reply:
-        """A page of nodes by a stale read, or by a consistent one where the server has no leader and answers 403."""
+        """A page of nodes by a stale read, or by a consistent one where the stale one is refused or too old."""
         try:
-            return await self._get("/v1/nodes", "node:read", {**params, "stale": "true"})
+            reply = await self._get("/v1/nodes", "node:read", {**params, "stale": "true"})
         except RegionError as error:
             if error.code != _FORBIDDEN:
                 raise
-            return await self._get("/v1/nodes", "node:read", params)
+        else:
+            if not self._is_too_old(reply):
+                return reply
+        reply = await self._get("/v1/nodes", "node:read", params)
+        self._newest_index = max(self._newest_index, _number(reply, "X-Nomad-Index"))
+        return reply
+
+    def _is_too_old(self, reply: Reply) -> bool:
+        """Whether a stale answer may lack what the region knew before.
+
+        For some seconds after its restart a server answers from its old log: without a leader, or with an index below one
+        that was seen already.
+        """
+        index, newest = _number(reply, "X-Nomad-Index"), self._newest_index
+        self._newest_index = max(index, newest)
+        return (
+            reply.headers.get("X-Nomad-KnownLeader") == "false"
+            or _number(reply, "X-Nomad-LastContact") > STALE_LIMIT_MS
+            or index < newest
+        )
 
     async def _agent(self) -> AgentSelf | None:
         """The configuration of the server that answers; ``None`` without agent:read, and for a server of another region."""
@@ -253,3 +275,9 @@ class NomadRegion:
         """A call to this region, whose requests any federated server forwards; ``/v1/agent`` is about the server that answers."""
         target = {} if path.startswith("/v1/agent/") else {"region": self._name}
         return Call(method, path, right, {**(params or {}), **target}, body)
+
+
+def _number(reply: Reply, header: str) -> int:
+    """A number in a header; 0 where there is none."""
+    text = reply.headers.get(header, "")
+    return int(text) if text.isascii() and text.isdigit() else 0

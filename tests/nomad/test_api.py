@@ -603,6 +603,40 @@ async def test_leaderless_server_that_says_403_is_seen_through(site: RegionSite,
     assert [seen.query.get("stale") for seen in api.seen] == ["true", None, None]
 
 
+KNOWN = {"X-Nomad-Index": "481", "X-Nomad-KnownLeader": "true", "X-Nomad-LastContact": "0"}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X-Nomad-KnownLeader": "false"},
+        {"X-Nomad-LastContact": "9223372036854"},
+        {"X-Nomad-Index": "420"},
+    ],
+    ids=["no leader", "no contact", "index went back"],
+)
+async def test_answer_from_an_old_log_is_no_answer(site: RegionSite, headers: dict[str, str]) -> None:
+    """A server that has just restarted is not believed: the leader is asked instead."""
+    known = Answer.recorded("nodes: all")
+    script = [
+        replace(known, headers=KNOWN),
+        Answer([], headers=KNOWN | headers),
+        replace(known, headers=KNOWN),
+    ]
+    async with asking(site, {NODES: script}) as (region, api):
+        before, after = await region.nodes(), await region.nodes()
+    assert (before, [seen.query.get("stale") for seen in api.seen]) == (after, ["true", "true", None])
+
+
+async def test_recent_stale_answer_is_believed(site: RegionSite) -> None:
+    """A follower that heard of its leader a moment ago, and whose index did not go back, costs one request."""
+    headers = KNOWN | {"X-Nomad-LastContact": "120"}
+    async with asking(site, {NODES: [Answer([], headers=headers)]}) as (region, api):
+        await region.nodes()
+        await region.nodes()
+    assert [seen.query.get("stale") for seen in api.seen] == ["true", "true"]
+
+
 async def test_unreachable_region_is_said_to_be_so(site: RegionSite, clock: ManualClock) -> None:
     """After the retries."""
     settings = site.settings(NOBODY)

@@ -108,7 +108,8 @@ async def _apply_changes(control: ControlFile, api: Api, rpc: RpcServer, stop: a
 
 
 def apply_control(settings: JsonObject, api: Api, rpc: RpcServer) -> None:
-    """Apply a control file: ``has_leader``, ``enforcement``, ``api`` (a key of ``FAILURE_MODES``) and ``deaf``."""
+    """Apply a control file: ``has_leader``, ``old_log``, ``enforcement``, ``api`` (a key of ``FAILURE_MODES``), ``deaf``."""
+    api.regions.local.has_old_log = bool(settings.get("old_log", False))
     api.regions.local.has_leader = bool(settings.get("has_leader", True))
     api.regions.local.enforcement = settings.get("enforcement", api.regions.local.enforcement)
     api.failure_mode = settings.get("api")

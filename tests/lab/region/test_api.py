@@ -187,6 +187,17 @@ async def test_without_a_leader(
     assert ((response.status, await response.text()), leader.status, health.status) == (expected, 500, 500)
 
 
+async def test_old_log_answers_stale_reads_alone(region: RunningRegion) -> None:
+    """The headers say that such an answer is none; a consistent read has the node."""
+    apply_control({"old_log": True}, region.api, region.rpc)
+    stale = await region.call("GET", "/v1/nodes", params={"stale": "true"})
+    consistent = await region.call("GET", "/v1/nodes")
+    assert [
+        (len(await one.json()), one.headers["X-Nomad-KnownLeader"], one.headers["X-Nomad-LastContact"])
+        for one in (stale, consistent)
+    ] == [(0, "false", "9223372036854"), (1, "true", "0")]
+
+
 async def test_a_missing_introduction_is_a_warning_where_enforcement_warns(
     tmp_path: Path, region: RunningRegion
 ) -> None:

@@ -11,6 +11,12 @@ if TYPE_CHECKING:
     from ionetctl.lab.json_object import JsonObject
 
 _TEXT: Final = {"Content-Type": "text/plain; charset=utf-8"}
+OLD_LOG_HEADERS: Final = {
+    "X-Nomad-Index": "1",
+    "X-Nomad-Knownleader": "false",
+    "X-Nomad-Lastcontact": "9223372036854",
+}
+"""What a server says of a stale read that it answers before it has found its leader after a restart."""
 _LITERALS: Final = {"n": "null", "t": "true", "f": "false"}
 
 

@@ -11,6 +11,7 @@ from aiohttp import web
 from ionetctl.lab.region.api.access import TOKEN_HEADER
 from ionetctl.lab.region.api.filter_language import compile_filter
 from ionetctl.lab.region.api.http_responses import (
+    OLD_LOG_HEADERS,
     json_body,
     json_response,
     read_headers,
@@ -51,6 +52,8 @@ class NodeHandlers:
     async def _list(self, request: web.Request) -> web.Response:
         region = self.regions.authorized(request, "node:read")
         query = request.query
+        if region.has_old_log and "stale" in query:
+            return json_response([], OLD_LOG_HEADERS)
         prefix = _hexadecimal(query.get("prefix", ""))
         matches = compile_filter(query["filter"]) if query.get("filter") else None
         chosen = sorted(node_id for node_id in region.nodes if node_id.replace("-", "").startswith(prefix))

@@ -75,6 +75,8 @@ class RegionState:
     enforcement: Enforcement = "strict"
     is_authoritative: bool = False
     has_leader: bool = True
+    has_old_log: bool = False
+    """Stale reads are answered as by a server that has just restarted: from a log of before the first node."""
     index: int = 10
     tokens: dict[str, AclToken] = field(default_factory=dict, repr=False)
     nodes: dict[str, JsonObject] = field(default_factory=dict)
