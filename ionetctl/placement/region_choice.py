@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
+from ionetctl.core import host_paths
 from ionetctl.core.model.host import AUTO_REGION
 from ionetctl.core.model.outcome import Finding, Severity
 
@@ -109,6 +110,22 @@ def rtt_ms(settings: RegionSettings, facts: Facts) -> float | None:
 
 def _address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def other_region(host: Host, facts: Facts) -> Finding | None:
+    """The finding on a host that is a node of another region than the inventory names.
+
+    With another region's state its agent would be denied for ever, and it would be in neither: docs/reference/regions.md.
+    """
+    home, node_id = facts.machine.nomad_region, facts.nomad.node_id
+    if node_id is None or home is None or host.region in (home, AUTO_REGION):
+        return None
+    message = f"the host is the node {node_id} of region {home}, and the inventory says {host.region}"
+    hint = (
+        f"leave region: {home}; or move it by hand: nomad node drain -enable -yes {node_id} in {home}, then on the host "
+        f"systemctl stop nomad and rm -r {host_paths.STATE_DIR}, then run again and purge the node in {home}"
+    )
+    return Finding("node_of_other_region", Severity.BLOCK, message, hint)
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from ionetctl.core.model.host import AUTO_REGION
 from ionetctl.core.model.names import RegionName
 from ionetctl.core.model.outcome import Finding
 from ionetctl.core.plural import counted
-from ionetctl.placement.region_choice import CandidateRegion, RegionChooser, candidates
+from ionetctl.placement.region_choice import CandidateRegion, RegionChooser, candidates, other_region
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -54,6 +54,9 @@ async def place(
     placed: dict[HostName, Surveyed] = {}
     waiting: dict[HostName, RegionName] = {}
     for each in sorted(surveyed, key=lambda found: found.host.region == AUTO_REGION):
+        if finding := other_region(each.host, each.facts):
+            unplaced.append((each, finding))
+            continue
         if silent := _silent_region(each, regions, rooms):
             placed[each.host.name], waiting[each.host.name] = each, silent
             continue

@@ -14,7 +14,14 @@ from ionetctl.core.model.outcome import Finding
 from ionetctl.core.observed import MachineFacts, Reach
 from ionetctl.host.dependencies import RegionTools
 from ionetctl.host.survey import Surveyed
-from ionetctl.placement.region_choice import CandidateRegion, Choice, RegionChooser, candidates, rtt_ms
+from ionetctl.placement.region_choice import (
+    CandidateRegion,
+    Choice,
+    RegionChooser,
+    candidates,
+    other_region,
+    rtt_ms,
+)
 from ionetctl.rollout.assign_regions import place
 from ionetctl.verification.registrar import Registrar
 from tests.support.fakes import STRICT, Emitted, FakeIssuer, FakeRegion
@@ -190,6 +197,27 @@ def test_a_host_whose_region_may_not_be_chosen_any_more_is_not_moved() -> None:
         "region_left",
         "the host is enrolled in us-east, which is none of eu-north",
     )
+
+
+@pytest.mark.parametrize(
+    ("region", "home", "node_id", "is_refused"),
+    [
+        (EU_NORTH, "us-east", NODE_ID, True),
+        (EU_NORTH, "eu-north", NODE_ID, False),
+        (EU_NORTH, None, NODE_ID, False),
+        (EU_NORTH, "us-east", None, False),
+        (AUTO_REGION, "us-east", NODE_ID, False),
+    ],
+)
+def test_node_of_another_region_is_told(
+    region: RegionName, home: str | None, node_id: NodeId | None, *, is_refused: bool
+) -> None:
+    """Where the host has an identity there; one whose client state was deleted may join."""
+    facts = facts_at(eu_north=1)
+    nomad = replace(facts.nomad, node_id=node_id)
+    facts = replace(facts, nomad=nomad, machine=replace(facts.machine, nomad_region=home))
+    finding = other_region(replace(HOST, region=region), facts)
+    assert (finding is not None and finding.code == "node_of_other_region") is is_refused
 
 
 # --- over the fleet --------------------------------------------------------------------------------------------------

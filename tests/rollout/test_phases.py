@@ -397,6 +397,28 @@ def smaller(stage: Stage, capacity: int) -> None:
     stage.dependencies = replace(stage.dependencies, regions={REGION.name: small})
 
 
+@pytest.mark.parametrize("goal", list(Goal))
+async def test_host_that_is_a_node_of_another_region_is_refused_before_anything_is_touched(
+    goal: Goal,
+) -> None:
+    """To change its region is no enrolment: it would be in neither. What to do by hand is said; the other goes on."""
+    stage = Stage(count=2, converged=frozenset({0}), goal=goal)
+    facts = stage.hosts[HostName("h1")].facts[0]
+    assert not isinstance(facts, BaseException)
+    stage.hosts[HostName("h1")].facts = [
+        replace(facts, machine=replace(facts.machine, nomad_region="us-east"))
+    ]
+    assert await stage.run() is ExitCode.FAILED
+    assert (stage.endings["h1"], stage.touched) == ("failed node_of_other_region", [])
+    problem = stage.outcomes["h1"].problem
+    assert problem is not None
+    assert (
+        problem.message
+        == f"the host is the node {node_id(1)} of region us-east, and the inventory says eu-north"
+    )
+    assert "rm -r /opt/nomad/data/client" in problem.hint
+
+
 async def test_survey_alone_tells_of_a_region_that_would_be_overfull() -> None:
     """A preflight warns of what would stop the rollout."""
     stage = Stage(count=2, unknown=frozenset({0, 1}), goal=Goal.SURVEY)

@@ -98,6 +98,7 @@ def survey_text(facts: Facts, nonce: str) -> bytes:
         "nomad.process": "1" if nomad.is_running else None,
         "nomad.version": nomad.agent_version,
         "nomad.client-id": nomad.node_id,
+        "nomad.region": facts.machine.nomad_region,
         "nomad.stamp": nomad.stamp,
         "memory.kib": facts.memory_mib and str(facts.memory_mib << 10),
         "lock": facts.lock_owner and f"{facts.lock_owner}\tops@ctl\t2026-11-23T01:00:00Z",
