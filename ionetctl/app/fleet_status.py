@@ -116,8 +116,8 @@ def _node_status(record: NodeRecord, answers: Mapping[RegionName, Answer]) -> No
         eligibility=view.eligibility if view else None,
         gpus_expected=record.gpus_expected,
         gpus_seen=view.gpu_count if view else record.gpus_seen,
-        enrolled_at=record.enrolled_at,
-        last_seen_at=record.last_seen_at,
+        enrolled_at=record.enrolled_at or None,
+        last_seen_at=record.last_seen_at or None,
         gpus=_gpus(view) if view else {},
         gpu_model=record.gpu_model,
     )

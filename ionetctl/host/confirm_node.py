@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Final
 from ionetctl.core.errors import HostFailedError, HostUnverifiedError
 from ionetctl.core.events import StepStarted, TokenMinted
 from ionetctl.facts.report_lines import AwaitToken, AwaitVerdict, Done
+from ionetctl.host.outcomes import StartedNode
 from ionetctl.host.planned_host import Mark
 from ionetctl.verification.expectation import expected_node
 from ionetctl.verification.log_diagnosis import diagnose
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ionetctl.core.model.names import NodeId
     from ionetctl.core.model.node import NodeView
     from ionetctl.host.apply_session import ApplyDialogue
@@ -33,10 +36,14 @@ INTRODUCTION_DENIED: Final = "introduction_denied"
 
 @dataclass(frozen=True, slots=True)
 class NodeConfirmation:
-    """The controller's side of one host's apply: ``attempt`` counts from 1."""
+    """The controller's side of one host's apply: ``attempt`` counts from 1.
+
+    ``on_started`` is told of the node as soon as its agent runs by the plan.
+    """
 
     deps: Dependencies
     planned: PlannedHost
+    on_started: Callable[[StartedNode], None]
     attempt: int = 1
 
     @property
@@ -71,6 +78,7 @@ class NodeConfirmation:
     async def _confirmed(self, talk: ApplyDialogue) -> NodeView:
         if talk.node_id is None:
             raise HostFailedError("no_node_id", "the host did not say its node id", "run again")
+        self.on_started(StartedNode(talk.node_id, self.planned.plan.stamp))
         await self.deps.emit(StepStarted(host=self.planned.host.name, step="confirm", attempt=self.attempt))
         may_mint, timeout_s = self._tools.introduces, self.deps.deadlines.step_s
         timeouts_s = [min(FIRST_TIMEOUT_S, timeout_s), timeout_s]

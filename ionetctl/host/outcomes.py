@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from ionetctl.core.errors import (
@@ -23,6 +23,7 @@ from ionetctl.plan.bundle import ignored_gpus, offered_gpus
 if TYPE_CHECKING:
     from ionetctl.core.model.facts import Facts
     from ionetctl.core.model.host import Host
+    from ionetctl.core.model.names import NodeId
     from ionetctl.core.model.node import NodeView
     from ionetctl.core.model.outcome import Finding
 
@@ -32,6 +33,14 @@ REGION_UNTRUSTED: Final = "region_untrusted"
 SURVEYED: Final = "surveyed"
 """The code under which a preflight skips a host that nothing keeps from being enrolled."""
 _RESULTS: Final = {ExitCode.UNREACHABLE: Result.UNREACHABLE, ExitCode.UNVERIFIED: Result.UNVERIFIED}
+
+
+@dataclass(frozen=True, slots=True)
+class StartedNode:
+    """A node whose agent was started by a plan: the id that it said, and the stamp of its configuration."""
+
+    node_id: NodeId
+    stamp: str
 
 
 def gpus_expected(host: Host, facts: Facts | None = None) -> int | None:
@@ -66,24 +75,44 @@ def left_for_region(
     It is unverified where ionetctl has installed it before, else skipped.
     """
     told = replace(problem, message=f"{problem.message}; nothing was changed on the host")
-    return _outcome(host, Result.UNVERIFIED if is_installed else Result.SKIPPED, facts, problem=told)
+    outcome = _outcome(host, Result.UNVERIFIED if is_installed else Result.SKIPPED, facts, problem=told)
+    return replace(outcome, stamp=_stamp_found(facts))
 
 
-def failed(host: Host, step: str, error: IonetctlError, facts: Facts | None = None) -> Outcome:
+def failed(
+    host: Host,
+    step: str,
+    error: IonetctlError,
+    facts: Facts | None = None,
+    started: StartedNode | None = None,
+) -> Outcome:
     """The outcome of an error in a step; what the region does not confirm happens in the step ``confirm``.
 
     Where the region itself cannot be worked with, the host is unverified if ionetctl has installed it, else skipped.
-    What is wrong with the configuration is, once hosts are touched, the failure of the host that showed it.
+    What is wrong with the configuration is, once hosts are touched, the failure of the host that showed it. ``started`` is
+    the node whose agent runs by the plan already, ``facts`` are those of before.
     """
+    outcome = _failed(host, step, error, facts, is_started=started is not None)
+    if started is None:
+        # Whatever failed was put back as it was; of an unverified host the agent goes on with the stamp that was found.
+        return replace(outcome, stamp=_stamp_found(facts)) if outcome.result is Result.UNVERIFIED else outcome
+    return replace(outcome, node_id=started.node_id, stamp=started.stamp)
+
+
+def _failed(host: Host, step: str, error: IonetctlError, facts: Facts | None, *, is_started: bool) -> Outcome:
     if is_regions_fault(error):
-        problem = region_problem(host.region, error)
-        is_installed = facts is not None and facts.nomad.is_ours
-        return _outcome(host, Result.UNVERIFIED if is_installed else Result.SKIPPED, facts, problem=problem)
+        is_installed = is_started or (facts is not None and facts.nomad.is_ours)
+        result = Result.UNVERIFIED if is_installed else Result.SKIPPED
+        return _outcome(host, result, facts, problem=region_problem(host.region, error))
     known = error.step if isinstance(error, HostError) else ""
     where = "confirm" if isinstance(error, HostUnverifiedError | RegionError) else known or step
     exit_code = error.exit_code if error.exit_code in WORST_FIRST else ExitCode.FAILED
     problem = Problem(error.code, where, error.message, error.hint, int(exit_code))
     return _outcome(host, _RESULTS.get(exit_code, Result.FAILED), facts, problem=problem)
+
+
+def _stamp_found(facts: Facts | None) -> str:
+    return (facts.nomad.stamp if facts else None) or ""
 
 
 def finding_error(finding: Finding) -> HostError:

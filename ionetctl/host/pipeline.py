@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ionetctl.core.model.node import NodeView
     from ionetctl.core.ports import Session
     from ionetctl.host.dependencies import Dependencies
+    from ionetctl.host.outcomes import StartedNode
 
 DID_NOT_START: Final = frozenset({"start_failed", "start_timeout"})
 """A device plugin that hangs in the driver holds up the agent's start: systemd, the agent or the apply gives it up."""
@@ -49,10 +50,14 @@ class Blocked:
 
 
 @dataclass(slots=True)
-class _Attempts:
-    """How many attempts led to an outcome."""
+class _Progress:
+    """How many attempts led to an outcome, and the node, once its agent runs as planned."""
 
-    made: int = 0
+    attempts: int = 0
+    started: StartedNode | None = None
+
+    def start(self, node: StartedNode) -> None:
+        self.started = node
 
 
 class Pipeline:
@@ -67,31 +72,31 @@ class Pipeline:
     async def survey(self, host: Host) -> Surveyed | Blocked | Outcome:
         """The host as it is, with its outcome where it must not be touched; that alone where it cannot be surveyed."""
         began = self._deps.clock.monotonic()
-        attempts = _Attempts()
+        progress = _Progress()
         try:
-            surveyed = await self._retried(host, "survey", attempts, lambda _: self._survey_once(host))
+            surveyed = await self._retried(host, "survey", progress, lambda _: self._survey_once(host))
         except HostError as error:
-            return self._timed(outcomes.failed(host, "survey", error), attempts, began)
+            return self._timed(outcomes.failed(host, "survey", error), progress, began)
         await self._deps.emit(_surveyed_event(surveyed))
         if finding := blocking(surveyed.findings):
             blocked = outcomes.failed(host, "survey", outcomes.finding_error(finding), surveyed.facts)
-            return Blocked(surveyed, self._timed(blocked, attempts, began))
+            return Blocked(surveyed, self._timed(blocked, progress, began))
         return surveyed
 
     async def enroll(self, planned: PlannedHost, nonce: str) -> Outcome:
         """The outcome of carrying out the plan. ``nonce`` is the wave's: it proves which apply an agent came up with."""
-        host, began, attempts = planned.host, self._deps.clock.monotonic(), _Attempts()
+        host, began, progress = planned.host, self._deps.clock.monotonic(), _Progress()
 
         async def once(attempt: int) -> Outcome:
             if planned.only_releases:
                 return await self._release(planned)
-            return await self._enroll_once(planned, nonce, attempt)
+            return await self._enroll_once(planned, nonce, attempt, progress)
 
         try:
-            outcome = await self._retried(host, "apply", attempts, once)
+            outcome = await self._retried(host, "apply", progress, once)
         except IonetctlError as error:
-            outcome = outcomes.failed(host, "apply", error, planned.facts)
-        return self._timed(outcome, attempts, began)
+            outcome = outcomes.failed(host, "apply", error, planned.facts, progress.started)
+        return self._timed(outcome, progress, began)
 
     async def _survey_once(self, host: Host) -> Surveyed:
         async with self._deps.connector.connect(host) as session:
@@ -103,7 +108,9 @@ class Pipeline:
         await self._confirmed(planned, view)
         return outcomes.confirmed(planned.host, Result.ENROLLED, view, planned.facts, planned.plan.stamp)
 
-    async def _enroll_once(self, planned: PlannedHost, nonce: str, attempt: int) -> Outcome:
+    async def _enroll_once(
+        self, planned: PlannedHost, nonce: str, attempt: int, progress: _Progress
+    ) -> Outcome:
         host = planned.host
 
         async def survey(session: Session) -> Surveyed:
@@ -115,7 +122,8 @@ class Pipeline:
             if fresh.plan.is_empty:
                 view = await self._admit(fresh, await self._confirm(fresh))
             else:
-                view = await self._apply_or_explain(fresh, session, attempt)
+                confirmation = NodeConfirmation(self._deps, fresh, progress.start, attempt)
+                view = await self._apply_or_explain(fresh, session, confirmation)
                 view = await self._admit(fresh, view, session)
         stamp = fresh.plan.stamp
         await self._confirmed(fresh, view)
@@ -170,10 +178,12 @@ class Pipeline:
             planned = replace(planned, surveyed=surveyed)
         return await admission.admit(planned, view, self._deps.deadlines.step_s)
 
-    async def _apply_or_explain(self, planned: PlannedHost, session: Session, attempt: int) -> NodeView:
+    async def _apply_or_explain(
+        self, planned: PlannedHost, session: Session, confirmation: NodeConfirmation
+    ) -> NodeView:
         """The node once it is registered. A start that failed is blamed on the driver where that hangs."""
         try:
-            return await self._apply(planned, session, attempt)
+            return await self._apply(planned, session, confirmation)
         except HostFailedError as error:
             if error.code not in DID_NOT_START:
                 raise
@@ -186,9 +196,10 @@ class Pipeline:
             )
             raise HostFailedError("driver_hanging", message, hint) from error
 
-    async def _apply(self, planned: PlannedHost, session: Session, attempt: int) -> NodeView:
+    async def _apply(
+        self, planned: PlannedHost, session: Session, confirmation: NodeConfirmation
+    ) -> NodeView:
         host = planned.host
-        confirmation = NodeConfirmation(self._deps, planned, attempt)
         payload = build_payload(
             planned.bundle,
             planned.plan,
@@ -200,12 +211,13 @@ class Pipeline:
         )
 
         async def on_step(name: str) -> None:
-            await self._deps.emit(StepStarted(host=host.name, step="apply", attempt=attempt, detail=name))
+            event = StepStarted(host=host.name, step="apply", attempt=confirmation.attempt, detail=name)
+            await self._deps.emit(event)
 
         return await apply_payload(session, self._deps, payload, on_step, confirmation.lead)
 
     async def _retried(
-        self, host: Host, step: str, attempts: _Attempts, work: Callable[[int], Awaitable[_Result]]
+        self, host: Host, step: str, progress: _Progress, work: Callable[[int], Awaitable[_Result]]
     ) -> _Result:
         async def before_retry(attempt: int, error: HostError, delay_s: float) -> None:
             event = StepRetried(
@@ -219,7 +231,7 @@ class Pipeline:
             await self._deps.emit(event)
 
         async def once(attempt: int) -> _Result:
-            attempts.made = attempt
+            progress.attempts = attempt
             began = self._deps.clock.monotonic()
             await self._deps.emit(StepStarted(host=host.name, step=step, attempt=attempt))
             result = await work(attempt)
@@ -229,8 +241,8 @@ class Pipeline:
 
         return await self._deps.retry.run(once, before_retry)
 
-    def _timed(self, outcome: Outcome, attempts: _Attempts, began: float) -> Outcome:
-        return replace(outcome, attempts=attempts.made, duration_s=round(self._since(began), 3))
+    def _timed(self, outcome: Outcome, progress: _Progress, began: float) -> Outcome:
+        return replace(outcome, attempts=progress.attempts, duration_s=round(self._since(began), 3))
 
     def _since(self, began: float) -> float:
         return self._deps.clock.monotonic() - began

@@ -58,7 +58,9 @@ async def place(
             unplaced.append((each, finding))
             continue
         if silent := _silent_region(each, regions, rooms):
-            placed[each.host.name], waiting[each.host.name] = each, silent
+            region = silent if each.facts.nomad.is_ours else each.host.region
+            placed[each.host.name] = replace(each, host=replace(each.host, region=region))
+            waiting[each.host.name] = silent
             continue
         choice = chooser.place(each.host, each.facts)
         if isinstance(choice, Finding):

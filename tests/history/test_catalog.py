@@ -266,10 +266,39 @@ def test_confirmed_host_is_a_node(catalog: Catalog) -> None:
         (Result.ENROLLED, None),
     ],
 )
-def test_what_no_region_confirmed_is_no_node(catalog: Catalog, result: Result, node_id: str | None) -> None:
+def test_what_neither_runs_nor_was_confirmed_is_no_node(
+    catalog: Catalog, result: Result, node_id: str | None
+) -> None:
     """Installed is not enrolled."""
-    catalog.record(FIRST, numbered(started(), finished(entry("rig-001"), result, node_id)))
+    catalog.record(FIRST, numbered(started(), finished(entry("rig-001"), result, node_id, stamp="")))
     assert catalog.nodes() == ()
+
+
+@pytest.mark.parametrize("result", [Result.UNVERIFIED, Result.FAILED])
+def test_node_that_runs_and_was_not_confirmed_is_known(catalog: Catalog, result: Result) -> None:
+    """By id and stamp, so that it can be asked for; it was never enrolled and never seen."""
+    catalog.record(FIRST, numbered(started(), finished(entry("rig-001"), result, "node-1", "s1", PROBLEM)))
+    (node,) = catalog.nodes()
+    assert (node.node_id, node.stamp, node.enrolled_at, node.last_seen_at) == ("node-1", "s1", "", "")
+
+
+def test_node_that_is_confirmed_later_is_enrolled_then(catalog: Catalog) -> None:
+    """Not before."""
+    host = entry("rig-001")
+    catalog.record(FIRST, numbered(started(), finished(host, Result.UNVERIFIED, problem=PROBLEM)))
+    catalog.record(SECOND, numbered(started(SECOND), finished(host, Result.UNCHANGED), minute=10))
+    (node,) = catalog.nodes()
+    assert (node.enrolled_at, node.last_seen_at) == (at(11), at(11))
+
+
+def test_failure_before_the_agent_started_changes_no_node(catalog: Catalog) -> None:
+    """It was put back as it was: the node that was confirmed is the one that runs."""
+    host = entry("rig-001")
+    catalog.record(FIRST, numbered(started(), finished(host)))
+    again = finished(host, Result.FAILED, "node-1", "", PROBLEM)
+    catalog.record(SECOND, numbered(started(SECOND), again, minute=10))
+    (node,) = catalog.nodes()
+    assert (node.stamp, node.rollout) == ("s1", FIRST)
 
 
 def test_check_makes_no_nodes(catalog: Catalog) -> None:
@@ -312,15 +341,15 @@ def test_same_name_in_two_regions(catalog: Catalog) -> None:
     assert [(node.region, node.node_id) for node in catalog.nodes()] == [(EU, "node-1"), (US, "node-2")]
 
 
-@pytest.mark.parametrize(("node_id", "expected"), [("node-1", "s2"), ("node-9", "s1")])
-def test_unverified_node_has_its_new_stamp(catalog: Catalog, node_id: str, expected: str) -> None:
-    """A known node that was given a new stamp can be confirmed by that one alone, if it is the same node."""
+@pytest.mark.parametrize(("node_id", "seen_at"), [("node-1", "2026-11-23T01:01:00.000Z"), ("node-9", "")])
+def test_unverified_node_has_its_new_id_and_stamp(catalog: Catalog, node_id: str, seen_at: str) -> None:
+    """A node that was given a new stamp can be confirmed by that one alone; a reinstalled host is another node."""
     host = entry("rig-001")
     again = finished(host, Result.UNVERIFIED, node_id, "s2", PROBLEM)
     catalog.record(FIRST, numbered(started(), finished(host)))
     catalog.record(SECOND, numbered(started(SECOND), again, minute=10))
     (node,) = catalog.nodes()
-    assert (node.stamp, node.last_seen_at) == (expected, at(1))
+    assert (node.node_id, node.stamp, node.last_seen_at) == (node_id, "s2", seen_at)
 
 
 def test_nodes_are_sorted(catalog: Catalog) -> None:

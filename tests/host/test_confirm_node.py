@@ -14,6 +14,7 @@ from ionetctl.core.model.plan import Plan
 from ionetctl.host.apply_session import apply_payload
 from ionetctl.host.confirm_node import FIRST_TIMEOUT_S, NodeConfirmation
 from ionetctl.host.dependencies import Deadlines
+from ionetctl.host.outcomes import StartedNode
 from ionetctl.host.planned_host import Mark, PlannedHost
 from ionetctl.host.survey import Surveyed
 from ionetctl.plan.payload import Payload
@@ -61,6 +62,7 @@ class Stage:
     errors: dict[str, list[BaseException]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.started: list[StartedNode] = []
         self.emit = Emitted()
         self.region = FakeRegion(errors=self.errors, at_look=self._show)
         self.fake = FakeHost((), (self.script,))
@@ -83,7 +85,7 @@ class Stage:
         plan = Plan(HOST.name, STAMP, ())
         mark = Mark.NEW if self.needs_token else Mark.RELEASED
         planned = PlannedHost(Surveyed(self.host, "node-name", BARE, ()), bundle(), plan, mark)
-        return await NodeConfirmation(deps, planned).lead(dialogue)
+        return await NodeConfirmation(deps, planned, self.started.append).lead(dialogue)
 
     async def run(self) -> NodeView:
         rollout = RolloutId("r-1")
@@ -111,6 +113,7 @@ async def test_new_node_is_introduced_and_confirmed() -> None:
         ["token jwt-1", "confirmed"],
         [("node-name", "gpu", 300)],
     )
+    assert stage.started == [StartedNode(view().id, STAMP)]
 
 
 async def test_minting_and_confirming_are_told() -> None:

@@ -417,6 +417,41 @@ async def test_regions_failure_is_an_outcome(error: Exception, expected: tuple[s
     assert (ending(outcome), outcome.attempts, stage.fake.heard) == (expected, 1, [None])
 
 
+@pytest.mark.parametrize(
+    ("errors", "expected"),
+    [
+        ({}, ("unverified", "not_registered", "confirm")),
+        ({"nodes": [RegionError("region_silent", "m")]}, ("unverified", "region_silent", "region")),
+    ],
+)
+async def test_node_is_recorded_as_soon_as_it_runs(
+    tmp_path: Path, errors: dict[str, list[BaseException]], expected: tuple[str, str, str]
+) -> None:
+    """A new node that its region does not confirm stands there all the same, with this id and this stamp."""
+    apply = (*WITH_TOKEN[:-2], *VERDICT, *VERDICT)
+    stage = Stage((BARE,), (apply,), region=FakeRegion(is_hidden=True, errors=errors))
+    stage.pipeline = Pipeline(replace(stage.dependencies, subject_of=small_programs(tmp_path)))
+    outcome = await stage.enroll(BARE, Mark.NEW)
+    assert (ending(outcome), outcome.node_id) == (expected, NODE_ID)
+    assert outcome.stamp.endswith(f"-{NEW_NONCE}")
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"), [(BARE, ("skipped", None, "")), (DRIFTED, ("unverified", NODE_ID, None))]
+)
+async def test_region_that_fails_before_the_apply_leaves_what_was_there(
+    tmp_path: Path, facts: Facts, expected: tuple[str, str | None, str | None]
+) -> None:
+    """No token, no node: nothing was installed. What ran before goes on with the stamp that it has."""
+    region = FakeRegion(errors={"introduce": [RegionError("region_forbidden", "m")]})
+    stage = Stage((facts,), (WITH_TOKEN,), region=region)
+    stage.pipeline = Pipeline(replace(stage.dependencies, subject_of=small_programs(tmp_path)))
+    outcome = await stage.enroll(facts, Mark.NEW)
+    result, node_id, stamp = expected
+    assert (outcome.result, outcome.node_id) == (result, node_id)
+    assert outcome.stamp == (DRIFTED.nomad.stamp if stamp is None else stamp)
+
+
 async def test_certificate_that_cannot_be_issued_fails_the_host() -> None:
     """What is wrong with the CA by now is the host's failure, before anything is sent to it."""
     error = ConfigurationError("ca_expired", "it ended")

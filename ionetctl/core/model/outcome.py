@@ -78,7 +78,7 @@ class Outcome:
     attempts: int = 0
     problem: Problem | None = None
     stamp: str = ""
-    """The stamp that the region shows, where it confirmed the node."""
+    """The stamp with which the node's agent runs, as soon as that is known, confirmed or not."""
 
     @property
     def is_regions_fault(self) -> bool:

@@ -1,6 +1,6 @@
-"""The nodes, computed from the outcomes of hosts: a node is what a region has confirmed.
+"""The nodes, computed from the outcomes of hosts: a node is what a region has confirmed, or what runs and waits for that.
 
-A node is identified by region and name. Its node id stays with the machine: the same id confirmed later under another name
+A node is identified by region and name. Its node id stays with the machine: the same id found later under another name
 or in another region is a node that was renamed or moved, and the earlier entry is removed. Everything is computed from the
 outcomes and their times, so that the order in which they were folded has no influence.
 """
@@ -68,6 +68,11 @@ class NodeOutcome(NamedTuple):
         """Whether the region confirmed the node."""
         return self.result in _CONFIRMED
 
+    @property
+    def is_running(self) -> bool:
+        """Whether the node's agent runs with a known stamp, confirmed or not."""
+        return self.is_confirmed or bool(self.stamp)
+
 
 def update_nodes(connection: Connection, names: AbstractSet[str], node_ids: AbstractSet[str]) -> None:
     """Compute again every node that outcomes of these hosts and node ids may have changed."""
@@ -86,28 +91,28 @@ def current_nodes(all_outcomes: Iterable[NodeOutcome], names: Iterable[str]) -> 
     last_key: dict[NodeId, NodeKey] = {}
     for outcome in sorted(all_outcomes):
         history.setdefault(outcome.key, []).append(outcome)
-        if outcome.is_confirmed:
+        if outcome.is_running:
             last_key[outcome.node_id] = outcome.key
     wanted = set(names)
     found = (_node(own) for key, own in history.items() if key.name in wanted)
-    confirmed = (node for node in found if node is not None)
+    running = (node for node in found if node is not None)
     return {
         NodeKey(node.region, node.name): node
-        for node in confirmed
+        for node in running
         if last_key[node.node_id] == (node.region, node.name)
     }
 
 
 def _node(history: Sequence[NodeOutcome]) -> NodeRecord | None:
-    """The node that follows from a name's outcomes, oldest first; ``None`` where none is confirmed."""
-    confirmed = [outcome for outcome in history if outcome.is_confirmed]
-    if not confirmed:
+    """The node that follows from a name's outcomes, oldest first; ``None`` where none has run yet."""
+    running = [outcome for outcome in history if outcome.is_running]
+    if not running:
         return None
-    last = confirmed[-1]
+    last = running[-1]
     same = [outcome for outcome in history if outcome.node_id == last.node_id]
-    first = next(outcome for outcome in same if outcome.is_confirmed)
+    confirmed = [outcome.finished_at for outcome in same if outcome.is_confirmed]
     # A later apply that was not confirmed has given the agent a new stamp, and only that stamp can confirm it now.
-    stamped = [outcome for outcome in same if outcome.is_confirmed or outcome.result is Result.UNVERIFIED]
+    stamped = [outcome for outcome in same if outcome.is_running or outcome.result is Result.UNVERIFIED]
     return NodeRecord(
         region=last.region,
         name=last.host,
@@ -122,8 +127,8 @@ def _node(history: Sequence[NodeOutcome]) -> NodeRecord | None:
         machine_id=last.machine_id,
         stamp=stamped[-1].stamp,
         rollout=last.rollout,
-        enrolled_at=first.finished_at,
-        last_seen_at=last.finished_at,
+        enrolled_at=min(confirmed, default=""),
+        last_seen_at=max(confirmed, default=""),
     )
 
 

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class NodeRecord:
-    """A node that a region has confirmed.
+    """A node that a region has confirmed, or whose agent runs by a rollout's plan.
 
     ``enrolled_at`` is when this node id was first confirmed under this name, ``last_seen_at`` when it was last seen
-    ready. ``rollout`` is the last that confirmed it.
+    ready; both are empty where it never was. ``rollout`` is the last that found it running.
     """
 
     region: RegionName
