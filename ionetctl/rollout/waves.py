@@ -37,13 +37,17 @@ class Wave:
 
 def waves(hosts: Sequence[PlannedHost], strategy: Strategy) -> tuple[Wave, ...]:
     """The hosts in order, cut into a canary and batches; the batch size is taken of all of them."""
-    canary, rest = tuple(hosts[: strategy.canary]), tuple(hosts[strategy.canary :])
-    size = max(1, strategy.batch_size.of(len(hosts)))
+    return _cut(tuple(hosts), strategy.canary, max(1, strategy.batch_size.of(len(hosts))), before=0)
+
+
+def _cut(hosts: tuple[PlannedHost, ...], canary: int, size: int, before: int) -> tuple[Wave, ...]:
+    """A canary of so many hosts and batches of ``size``, after the waves that went ``before``."""
+    first, rest = hosts[:canary], hosts[canary:]
     batches = [rest[start : start + size] for start in range(0, len(rest), size)]
-    groups = [canary, *batches] if canary else batches
+    groups = [first, *batches] if first else batches
     return tuple(
-        Wave(index, len(groups), group, is_canary=bool(canary) and index == 1)
-        for index, group in enumerate(groups, start=1)
+        Wave(index, before + len(groups), group, is_canary=bool(first) and index == before + 1)
+        for index, group in enumerate(groups, start=before + 1)
     )
 
 
@@ -65,16 +69,23 @@ class Rollout:
     async def run(self, planned: Sequence[Wave]) -> tuple[PlannedHost, ...]:
         """Go through the waves; returns the hosts that were not begun because the rollout was stopped."""
         left: list[PlannedHost] = []
-        for wave in planned:
+        rest = tuple(planned)
+        while rest:
+            wave, rest = rest[0], rest[1:]
             self.budget.judge(self.stop)
             if self.stop.is_requested:
                 left.extend(wave.hosts)
-            else:
-                left.extend(await self._run_wave(wave, has_more=wave.index < wave.of))
+                continue
+            outcomes, not_begun = await self._run_wave(wave)
+            left.extend(not_begun)
+            if wave.is_canary and rest:
+                self._judge_canary(outcomes)
+                rest = _with_next_canary(wave, outcomes, rest)
         await self.stop.record(self.emit)
         return tuple(left)
 
-    async def _run_wave(self, wave: Wave, *, has_more: bool) -> tuple[PlannedHost, ...]:
+    async def _run_wave(self, wave: Wave) -> tuple[list[Outcome], tuple[PlannedHost, ...]]:
+        """The outcomes of a wave's hosts, and those that were not begun."""
         names = tuple(planned.host.name for planned in wave.hosts)
         await self.emit(WaveStarted(index=wave.index, of=wave.of, hosts=names, is_canary=wave.is_canary))
         nonce = secrets.token_hex(NONCE_BYTES)
@@ -87,12 +98,10 @@ class Rollout:
             self.budget.judge(self.stop)
             await self.finish(planned.host, outcome)
 
-        left = await self.engine.run(wave.hosts, work, lambda: self.stop.is_requested)
+        not_begun = await self.engine.run(wave.hosts, work, lambda: self.stop.is_requested)
         failures = sum(o.problem is not None and not o.is_regions_fault for o in outcomes)
         await self.emit(WaveFinished(index=wave.index, of=wave.of, failed=failures))
-        if wave.is_canary and has_more:
-            self._judge_canary(outcomes)
-        return left
+        return outcomes, not_begun
 
     def _judge_canary(self, outcomes: Sequence[Outcome]) -> None:
         """Later waves would fail the same way."""
@@ -105,3 +114,15 @@ class Rollout:
             elif outcome.result is Result.UNVERIFIED:
                 message = f"the region does not confirm the canary {outcome.host}, so nothing else was begun"
                 self.stop.request("canary_unverified", message, ExitCode.UNVERIFIED)
+
+
+def _with_next_canary(canary: Wave, outcomes: Sequence[Outcome], rest: tuple[Wave, ...]) -> tuple[Wave, ...]:
+    """The waves that follow a canary: as many of its hosts as proved nothing are replaced by the next ones.
+
+    A host that could not be reached, or whose region was lost, says nothing about the plan.
+    """
+    unproved = sum(o.result is Result.UNREACHABLE or o.is_regions_fault for o in outcomes)
+    if not unproved:
+        return rest
+    hosts = tuple(planned for wave in rest for planned in wave.hosts)
+    return _cut(hosts, unproved, len(rest[0].hosts), canary.index)

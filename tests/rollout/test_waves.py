@@ -76,7 +76,15 @@ def test_only_the_first_wave_is_a_canary() -> None:
 class Stage:
     """A rollout whose hosts end as told."""
 
-    def __init__(self, results: Mapping[str, Result], *, allowed: int = 0, stop: Stop | None = None) -> None:
+    def __init__(
+        self,
+        results: Mapping[str, Result],
+        *,
+        allowed: int = 0,
+        stop: Stop | None = None,
+        of_region: frozenset[str] = frozenset(),
+    ) -> None:
+        self.of_region = of_region
         self.events: list[AnyEvent] = []
         self.outcomes: list[Outcome] = []
         self.results = results
@@ -89,7 +97,8 @@ class Stage:
 
     async def enroll(self, one: PlannedHost, _nonce: str) -> Outcome:
         result = self.results.get(one.host.name, Result.ENROLLED)
-        problem = None if result is Result.ENROLLED else Problem("broken", "apply", "it broke", "", 5)
+        step = "region" if one.host.name in self.of_region else "apply"
+        problem = None if result is Result.ENROLLED else Problem("broken", step, "it broke", "", 5)
         host = one.host
         return Outcome(host.name, host.address, host.region, host.datacenter, result, problem=problem)
 
@@ -163,10 +172,52 @@ async def test_canary_without_followers_stops_nothing() -> None:
     assert (await stage.run(1, canary=1), stage.stop.is_requested) == ([], False)
 
 
-async def test_unreachable_canary_lets_the_rest_go_on() -> None:
-    """A canary that cannot be reached says nothing of the rollout."""
-    stage = Stage({"h0": Result.UNREACHABLE})
-    assert await stage.run(3, canary=1) == []
+def started(stage: Stage) -> list[tuple[int, int, tuple[str, ...], bool]]:
+    """The waves as they began: index, number of waves, hosts, whether it was a canary."""
+    return [(e.index, e.of, e.hosts, e.is_canary) for e in stage.events if isinstance(e, WaveStarted)]
+
+
+async def test_next_host_takes_the_place_of_a_canary_that_is_unreachable() -> None:
+    """A canary that cannot be reached proves nothing; batches keep their size."""
+    stage = Stage({"h0": Result.UNREACHABLE, "h1": Result.UNREACHABLE})
+    assert await stage.run(6, canary=1) == []
+    assert started(stage) == [
+        (1, 4, ("h0",), True),
+        (2, 4, ("h1",), True),
+        (3, 5, ("h2",), True),
+        (4, 5, ("h3", "h4"), False),
+        (5, 5, ("h5",), False),
+    ]
+
+
+async def test_only_those_canaries_are_replaced_that_proved_nothing() -> None:
+    """Of two one was enrolled, so one more is asked for."""
+    stage = Stage({"h1": Result.UNREACHABLE})
+    await stage.run(5, canary=2)
+    assert [(hosts, is_canary) for _, _, hosts, is_canary in started(stage)] == [
+        (("h0", "h1"), True),
+        (("h2",), True),
+        (("h3", "h4"), False),
+    ]
+
+
+async def test_next_canary_that_fails_stops_the_rest() -> None:
+    """It is a canary like the first."""
+    stage = Stage({"h0": Result.UNREACHABLE, "h1": Result.FAILED}, allowed=5)
+    assert await stage.run(4, canary=1) == ["h2", "h3"]
+
+
+async def test_canary_whose_region_is_lost_proves_nothing() -> None:
+    """Unverified or skipped for its region: neither stops the rollout, and the next host is the canary."""
+    stage = Stage({"h0": Result.UNVERIFIED, "h1": Result.SKIPPED}, of_region=frozenset({"h0", "h1"}))
+    assert await stage.run(4, canary=1) == []
+    assert [(hosts, is_canary) for _, _, hosts, is_canary in started(stage)] == [
+        (("h0",), True),
+        (("h1",), True),
+        (("h2",), True),
+        (("h3",), False),
+    ]
+    assert [e.failed for e in stage.events if isinstance(e, WaveFinished)] == [0, 0, 0, 0]
 
 
 async def test_stop_that_was_requested_before_begins_nothing() -> None:
