@@ -187,6 +187,8 @@ class HostPlanned(Event, tag="host_planned", frozen=True, kw_only=True):
     stamp: str
     diffs: tuple[FileDiff, ...] = ()
     """Only with ``--diff``."""
+    allocations: tuple[str, ...] = ()
+    """The jobs' allocations that run on the node whose agent will be restarted; they live through it."""
 
 
 class TokenMinted(Event, tag="token_minted", frozen=True, kw_only=True):

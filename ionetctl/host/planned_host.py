@@ -59,6 +59,13 @@ class PlannedHost:
         """Whether nothing is to be done on the host itself."""
         return {change.action for change in self.plan.changes} == {Action.RELEASE}
 
+    @property
+    def restarts_under_jobs(self) -> bool:
+        """Whether the agent of a node with allocations will be restarted."""
+        nomad = self.facts.nomad
+        has_jobs = nomad.node_id is not None and nomad.allocations > 0
+        return has_jobs and any(change.action is Action.RESTART for change in self.plan.changes)
+
     def to_release(self) -> PlannedHost:
         """The same host with the release of its node as its only change."""
         reason = "the region sees all that was promised, and the node is held"

@@ -6,7 +6,7 @@ import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ionetctl.core.errors import HostError
+from ionetctl.core.errors import HostError, RegionError, TrustError
 from ionetctl.core.events import HostPlanned, Warned
 from ionetctl.core.ports import Command
 from ionetctl.facts.survey_output import SURVEY_LIMIT_BYTES
@@ -61,8 +61,26 @@ class Planner:
 
     async def _announce(self, planned: PlannedHost, diffs: tuple[FileDiff, ...]) -> None:
         plan = planned.plan
-        event = HostPlanned(host=planned.host.name, changes=plan.changes, stamp=plan.stamp, diffs=diffs)
+        event = HostPlanned(
+            host=planned.host.name,
+            changes=plan.changes,
+            stamp=plan.stamp,
+            diffs=diffs,
+            allocations=await self._running_jobs(planned),
+        )
         await self._deps.emit(event)
+
+    async def _running_jobs(self, planned: PlannedHost) -> tuple[str, ...]:
+        """The allocations that live through the restart of the agent; a region that does not tell them is a warning."""
+        node_id = planned.facts.nomad.node_id
+        if node_id is None or not planned.restarts_under_jobs:
+            return ()
+        try:
+            return tuple(await self._deps.regions[planned.host.region].api.allocations(node_id))
+        except (RegionError, TrustError) as error:
+            name = planned.host.name
+            await self._deps.emit(Warned(host=name, code=error.code, message=error.message, hint=error.hint))
+            return ()
 
     async def _read(self, host: Host, paths: tuple[str, ...]) -> dict[str, str]:
         nonce = secrets.token_hex(NONCE_BYTES)

@@ -276,6 +276,8 @@ class Phases:
         planner = Planner(self.deps)
         if self.options.with_diffs:
             await self.engine.run(differing, planner.announce_with_diffs, lambda: self.stop.is_requested)
+        elif any(each.restarts_under_jobs for each in differing):
+            await self.engine.run(differing, planner.announce, lambda: self.stop.is_requested)
         else:
             for each in differing:
                 await planner.announce(each)

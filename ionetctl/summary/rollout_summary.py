@@ -32,12 +32,14 @@ class Failure:
 class PlanGroup:
     """Hosts with the same changes; ``changes`` has the first host's reasons, and is empty where the hosts are converged.
 
-    ``diffs`` are the first host's, where they were asked for.
+    ``diffs`` are the first host's, where they were asked for. ``allocations`` are those of all the hosts that run on while
+    the agents are restarted.
     """
 
     changes: tuple[Change, ...]
     hosts: tuple[HostName, ...]
     diffs: tuple[FileDiff, ...] = ()
+    allocations: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,6 +190,7 @@ class _Plans:
         self._placed: dict[HostName, HostPlaced] = {}
         self._keys: dict[HostName, tuple[tuple[str, str], ...]] = {}
         self._first: dict[tuple[tuple[str, str], ...], HostPlanned] = {}
+        self._allocations: dict[HostName, tuple[str, ...]] = {}
 
     @property
     def has_changes(self) -> bool:
@@ -201,6 +202,7 @@ class _Plans:
             return
         key = tuple((change.action.value, change.path) for change in plan.changes)
         self._keys[host] = key
+        self._allocations[host] = plan.allocations
         self._first.setdefault(key, plan)
 
     def placements(self) -> tuple[PlacementGroup, ...]:
@@ -217,7 +219,12 @@ class _Plans:
         for host, key in self._keys.items():
             hosts.setdefault(key, []).append(host)
         firsts = ((self._first[key], tuple(names)) for key, names in hosts.items())
-        return tuple(PlanGroup(first.changes, names, first.diffs) for first, names in firsts)
+        return tuple(
+            PlanGroup(first.changes, names, first.diffs, self._running_on(names)) for first, names in firsts
+        )
+
+    def _running_on(self, hosts: Iterable[HostName]) -> tuple[str, ...]:
+        return tuple(name for host in hosts for name in self._allocations[host])
 
 
 def _skipped(entry: HostEntry) -> Outcome:

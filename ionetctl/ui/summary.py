@@ -129,8 +129,22 @@ def plan_lines(plans: Sequence[PlanGroup]) -> Iterator[Text]:
             continue
         yield Text(f"{phrases.hosts(len(group.hosts))}: {phrases.folded(group.hosts)}", style="bold")
         yield from (_change_line(change) for change in group.changes)
+        if group.allocations:
+            yield _allocations_line(group.allocations)
         yield from (line for diff in group.diffs for line in _diff_lines(diff))
         yield Text("")
+
+
+ALLOCATIONS_NAMED: Final = 5
+"""The most allocations that a plan names."""
+
+
+def _allocations_line(names: Sequence[str]) -> Text:
+    """The jobs that run on hosts whose agent will be restarted: Nomad's restart leaves them running."""
+    named = ", ".join(phrases.plain(name) for name in names[:ALLOCATIONS_NAMED])
+    more = f" and {len(names) - ALLOCATIONS_NAMED:,} more" if len(names) > ALLOCATIONS_NAMED else ""
+    count = "1 allocation runs" if len(names) == 1 else f"{len(names):,} allocations run"
+    return Text(f"    {count} there and will go on through the restart: {named}{more}", style="yellow")
 
 
 _DIFF_STYLES: Final = {"+": "green", "-": "red", "@": "cyan"}

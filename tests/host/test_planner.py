@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+import pytest
+
 from ionetctl.core import host_paths
-from ionetctl.core.errors import HostUnreachableError
+from ionetctl.core.errors import HostUnreachableError, RegionError
 from ionetctl.core.events import HostPlanned, Warned
 from ionetctl.core.model.names import RolloutId
 from ionetctl.host.planned_host import Mark, PlannedHost
 from ionetctl.host.planner import Planner
 from ionetctl.host.survey import Surveyed
 from tests.support.fakes import Emitted, FakeConnector, FakeHost, FakeIssuer, FakeRegion, dependencies
-from tests.support.sample import BARE, HOST, NONCE, bundle, converged, drifted
+from tests.support.sample import BARE, HOST, NODE_ID, NONCE, bundle, converged, drifted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 BUNDLE = bundle()
 CONVERGED = converged(BUNDLE)
 DRIFTED = drifted(BUNDLE)
+JOBS = ("miner.render[0]", "web.cache[1]")
 OFF = HostUnreachableError("connect_timeout", "no answer", transient=True)
 
 
@@ -35,10 +38,11 @@ class Stage:
 
     def __post_init__(self) -> None:
         self.emit = Emitted()
+        self.region = FakeRegion(jobs={NODE_ID: JOBS})
         self.fake = FakeHost((DRIFTED,), ())
         self.connector = FakeConnector({HOST.name: self.fake}, {HOST.name: list(self.refusals)})
         self.planner = Planner(
-            dependencies(RolloutId("r-1"), self.connector, FakeRegion(), self.issuer, self.emit)
+            dependencies(RolloutId("r-1"), self.connector, self.region, self.issuer, self.emit)
         )
 
     def plan(self, facts: Facts = DRIFTED) -> PlannedHost:
@@ -54,6 +58,43 @@ async def test_plan_is_announced() -> None:
         HOST,
         [HostPlanned(host=HOST.name, changes=planned.plan.changes, stamp=planned.plan.stamp)],
     )
+
+
+def with_jobs(facts: Facts, count: int = 2) -> Facts:
+    return replace(facts, nomad=replace(facts.nomad, allocations=count))
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        (with_jobs(DRIFTED), JOBS),
+        (DRIFTED, ()),
+        (with_jobs(CONVERGED), ()),
+        (with_jobs(BARE), ()),
+    ],
+    ids=["restart with jobs", "no jobs", "no restart", "no node"],
+)
+async def test_plan_names_the_jobs_that_run_while_the_agent_is_restarted(
+    facts: Facts, expected: tuple[str, ...]
+) -> None:
+    """Their region knows them; it is asked only where there are allocations and a restart."""
+    stage = Stage()
+    stage.region.errors["allocations"] = [] if expected else [AssertionError("nobody should ask")]
+    await stage.planner.announce(stage.plan(facts))
+    [event] = stage.emit.events
+    assert isinstance(event, HostPlanned)
+    assert event.allocations == expected
+
+
+async def test_jobs_that_the_region_does_not_tell_are_a_warning() -> None:
+    """The plan is announced without them."""
+    stage = Stage()
+    stage.region.errors["allocations"] = [RegionError("region_forbidden", "it needs read-job")]
+    await stage.planner.announce(stage.plan(with_jobs(DRIFTED)))
+    [warned, planned] = stage.emit.events
+    assert isinstance(warned, Warned)
+    assert isinstance(planned, HostPlanned)
+    assert (warned.host, warned.code, planned.allocations) == (HOST.name, "region_forbidden", ())
 
 
 async def test_plan_is_announced_with_what_changes() -> None:

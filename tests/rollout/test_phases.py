@@ -357,6 +357,18 @@ async def test_diffs_are_told_where_they_were_asked_for() -> None:
     ] == [[], [host_paths.DOCKER_CONFIG, host_paths.CLIENT_CONFIG]]
 
 
+async def test_plan_tells_of_jobs_on_many_hosts() -> None:
+    """Every host is announced, those without jobs too."""
+    stage = Stage(count=2, goal=Goal.PLAN)
+    facts = stage.hosts[HostName("h1")].facts[0]
+    assert not isinstance(facts, BaseException)
+    stage.hosts[HostName("h1")].facts = [replace(facts, nomad=replace(facts.nomad, allocations=1))]
+    stage.region.jobs = {node_id(1): ("web.cache[0]",)}
+    await stage.run()
+    planned = {e.host: e.allocations for e in stage.told(HostPlanned) if isinstance(e, HostPlanned)}
+    assert planned == {"h0": (), "h1": ("web.cache[0]",)}
+
+
 async def test_check_without_changes_ends_with_zero() -> None:
     """A converged fleet is what a check wants to see."""
     assert await Stage(count=2, converged=frozenset({0, 1}), goal=Goal.PLAN).run() is ExitCode.OK

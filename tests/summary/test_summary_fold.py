@@ -182,6 +182,20 @@ def test_latest_plan_of_a_host_counts() -> None:
     assert [group.changes for group in summarize([first, second]).plans] == [()]
 
 
+def test_jobs_of_all_hosts_with_the_same_plan_stand_together() -> None:
+    """The plan names what runs on while the agents are restarted."""
+    say = Stream().say
+    planned = [
+        say(
+            events.HostPlanned(
+                host=streams.host_name(n), changes=streams.CHANGES, stamp="a", allocations=(f"web[{n}]",)
+            )
+        )
+        for n in range(2)
+    ]
+    assert [group.allocations for group in summarize(planned).plans] == [("web[0]", "web[1]")]
+
+
 def test_repeated_warnings_are_kept_once() -> None:
     """The same warning twice is one; another one is another."""
     say = Stream().say

@@ -100,6 +100,7 @@ def survey_text(facts: Facts, nonce: str) -> bytes:
         "nomad.client-id": nomad.node_id,
         "nomad.region": facts.machine.nomad_region,
         "nomad.stamp": nomad.stamp,
+        "nomad.allocations": str(nomad.allocations) if nomad.allocations else None,
         "memory.kib": facts.memory_mib and str(facts.memory_mib << 10),
         "lock": facts.lock_owner and f"{facts.lock_owner}\tops@ctl\t2026-11-23T01:00:00Z",
         "cert": facts.node_certificate and base64.b64encode(facts.node_certificate.encode()).decode(),
@@ -296,6 +297,7 @@ class FakeRegion:
     at_look: Callable[[], None] = _nothing
     is_hidden: bool = False
     meta: dict[NodeId, dict[str, str]] = field(default_factory=dict)
+    jobs: dict[NodeId, Sequence[str]] = field(default_factory=dict)
     state: RegionStatus = STRICT
 
     def show(self, node: NodeView, stamp: str) -> None:
@@ -353,7 +355,8 @@ class FakeRegion:
         self.meta[node] = {key: value for key, value in merged.items() if value is not None}
 
     async def allocations(self, node: NodeId) -> Sequence[str]:
-        raise NotImplementedError(node)
+        self._fail("allocations")
+        return self.jobs.get(node, ())
 
     def _fail(self, method: str) -> None:
         if errors := self.errors.get(method):

@@ -101,6 +101,25 @@ def test_secret_changes_are_marked() -> None:
     assert "  ~ update /etc/nomad.d/tls/client-key.pem (secret)" in shown(lines(summarize(planned)))
 
 
+@pytest.mark.parametrize(
+    ("count", "line"),
+    [
+        (1, "    1 allocation runs there and will go on through the restart: job-0"),
+        (
+            7,
+            "    7 allocations run there and will go on through the restart: job-0, job-1, job-2, job-3, job-4 and 2 more",
+        ),
+    ],
+)
+def test_plan_names_the_jobs_that_run(count: int, line: str) -> None:
+    """How many, which, and that they live through the restart of the agent."""
+    change = Change(Action.RESTART, "nomad.service", "its configuration changes")
+    names = tuple(f"job-{number}" for number in range(count))
+    event = events.HostPlanned(host=streams.host_name(0), changes=(change,), stamp="", allocations=names)
+    stream = [*Rollout(hosts=1, is_check=True).play()[:1], Stream().say(event)]
+    assert line in shown(lines(summarize(stream)), 200)
+
+
 def test_stopped_rollout_says_why_and_how_to_go_on() -> None:
     """The reason and the resume command stand last."""
     stop = events.RolloutStopped(code="too_many_failures", message="3 hosts failed, 2 may (--max-failures)")
