@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from ionetctl import gpu
 from ionetctl.checks import blocking, check_host
-from ionetctl.core.errors import HostError, HostFailedError, HostUnreachableError, IonetctlError
+from ionetctl.core.errors import (
+    HostError,
+    HostFailedError,
+    HostLockedError,
+    HostUnreachableError,
+    IonetctlError,
+)
 from ionetctl.core.events import HostConfirmed, HostSurveyed, StepFinished, StepRetried, StepStarted
 from ionetctl.core.model.names import NodeId
 from ionetctl.core.model.outcome import Outcome, Result
@@ -114,7 +120,7 @@ class Pipeline:
         host = planned.host
 
         async def survey(session: Session) -> Surveyed:
-            return await self._survey_before_apply(host, session)
+            return await self._survey_before_apply(planned, session, nonce)
 
         async with self._preparer.prepared(host, survey, attempt) as (session, now, done):
             self._refuse_unmended(now)
@@ -132,13 +138,14 @@ class Pipeline:
         result = Result.ENROLLED if is_ours else Result.UNCHANGED
         return outcomes.confirmed(host, result, view, now.facts, stamp)
 
-    async def _survey_before_apply(self, host: Host, session: Session) -> Surveyed:
-        surveyed = await self._surveyor.survey(host, session)
+    async def _survey_before_apply(self, planned: PlannedHost, session: Session, nonce: str) -> Surveyed:
+        surveyed = await self._surveyor.survey(planned.host, session)
         if surveyed.facts.lock_owner and self._deps.rollout in surveyed.facts.lock_owner:
             message = "the apply of a connection that broke off is still at work there"
             raise HostUnreachableError("apply_still_running", message, "it ends by itself", transient=True)
         if finding := blocking(surveyed.findings):
             raise outcomes.finding_error(finding)
+        _refuse_stale_plan(planned, surveyed, nonce)
         return surveyed
 
     def _refuse_unmended(self, now: Surveyed) -> None:
@@ -246,6 +253,19 @@ class Pipeline:
 
     def _since(self, began: float) -> float:
         return self._deps.clock.monotonic() - began
+
+
+def _refuse_stale_plan(planned: PlannedHost, now: Surveyed, nonce: str) -> None:
+    """Another rollout may have been at work since the plan was made, from another machine or state directory.
+
+    A new stamp shows it, unless an attempt of this wave wrote it: region and fleet were asked about a host that is another
+    by now.
+    """
+    stamp = now.facts.nomad.stamp
+    if stamp and stamp != planned.facts.nomad.stamp and not stamp.endswith(f"-{nonce}"):
+        message = "another rollout has enrolled this host since it was planned here"
+        hint = "run the same command again: it looks at the host anew; let only one rollout at a time have it"
+        raise HostLockedError("host_changed", message, hint)
 
 
 def _surveyed_event(surveyed: Surveyed) -> HostSurveyed:

@@ -417,6 +417,18 @@ async def test_regions_failure_is_an_outcome(error: Exception, expected: tuple[s
     assert (ending(outcome), outcome.attempts, stage.fake.heard) == (expected, 1, [None])
 
 
+@pytest.mark.parametrize("first", [BARE, DRIFTED], ids=["new", "known"])
+async def test_plan_from_before_another_rollout_is_not_carried_out(first: Facts) -> None:
+    """Two controllers with different state directories: the second waits for the lock, looks again, and ends with 7."""
+    locked = replace(first, lock_owner="20261123T000000-zzzzzz")
+    done = converged(BUNDLE, nonce="eeeeeeeeeeee")
+    stage = Stage((locked, done))
+    outcome = await stage.enroll(first, Mark.NEW)
+    assert outcome.problem is not None
+    assert (ending(outcome), outcome.problem.exit_code) == (("failed", "host_changed", "apply"), 7)
+    assert (stage.fake.payloads, stage.region.minted) == ([], [])
+
+
 @pytest.mark.parametrize(
     ("errors", "expected"),
     [
