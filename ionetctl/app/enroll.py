@@ -103,7 +103,7 @@ async def enroll(
         for sink in sinks:
             await sink.take(past.envelopes)
         recorder = Recorder((journal, catalog.sink(rollout), *sinks), clock, past.first_seq)
-        emit = await stack.enter_async_context(recorder)
+        emit = site.emit = await stack.enter_async_context(recorder)
         enrolled = frozenset((node.region, node.name) for node in catalog.nodes())
         run = _Run(options, settings, site, rollout, emit, clock, confirm, enrolled)
         return await run.recorded(past)
@@ -216,7 +216,10 @@ class _Run:
             await self.emit(Warned(code=error.code, message=message, hint=error.hint))
             return replace(tools, trouble=error)
         event = RegionChecked(
-            region=name, server_version=status.server_version, enforcement=status.enforcement
+            region=name,
+            server_version=status.server_version,
+            enforcement=status.enforcement,
+            entry=_region_entry(tools),
         )
         await self.emit(event)
         return replace(tools, status=status)
@@ -281,7 +284,6 @@ class _Run:
             owner=self.settings.owner,
             version=__version__,
             hosts=tuple(_host_entry(host) for host in hosts),
-            regions=tuple(_region_entry(tools) for tools in self.site.regions.values()),
             is_check=not options.changes_hosts,
             canary=options.strategy.canary,
             batch_size=str(options.strategy.batch_size),

@@ -35,7 +35,7 @@ from ionetctl.verification.expectation import ELIGIBLE, Expectation, check_node
 from ionetctl.verification.stamped_nodes import find_stamped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from ionetctl.core.events import RegionEntry
     from ionetctl.core.model.host import Host
@@ -44,15 +44,20 @@ if TYPE_CHECKING:
     from ionetctl.core.model.secret import SecretSource
     from ionetctl.core.settings import Settings
     from ionetctl.history.catalog import NodeRecord
+    from ionetctl.nomad import OnWait, Wait
 
 _WEAKER: Final = "found by name, pool and datacenter: the catalog does not know its id"
 _RELEASED: Final = "released: its region shows all that was promised"
 
 
-async def refresh_status(settings: Settings, is_offline: bool) -> StatusReport:  # noqa: FBT001  (the command's own flag)
+async def refresh_status(
+    settings: Settings,
+    is_offline: bool,  # noqa: FBT001  (the command's own flag)
+    tell: Callable[[str], None] | None = None,
+) -> StatusReport:
     """The fleet of the catalog, as its regions show it now; ``is_offline`` asks none.
 
-    A region that does not answer is named in the report, and its nodes stand as last recorded. Raises
+    ``tell`` is called while a region is waited for. A region that does not answer is named in the report, and its nodes stand as last recorded. Raises
     ``ConfigurationError`` for a catalog that cannot be read.
     """
     clock = SystemClock()
@@ -60,9 +65,10 @@ async def refresh_status(settings: Settings, is_offline: bool) -> StatusReport: 
     catalog = Catalog.open(settings.catalog_path, clock, list_journals(settings.rollouts_dir))
     try:
         records = catalog.nodes()
-        answers = {} if is_offline else await _ask_regions(catalog.regions(), records, settings)
-        nodes = tuple(_node_status(record, answers) for record in records)
-        _mark_seen(catalog, nodes, rfc3339(clock.now()))
+        answers = {} if is_offline else await _ask_regions(catalog.regions(), records, settings, tell)
+        now = rfc3339(clock.now())
+        nodes = tuple(_node_status(record, answers, now) for record in records)
+        _mark_seen(catalog, nodes, now)
     finally:
         catalog.close()
     silent = {name: answer for name, answer in answers.items() if isinstance(answer, str)}
@@ -73,19 +79,34 @@ Answer = dict["NodeId", NodeView] | str
 
 
 async def _ask_regions(
-    entries: Iterable[RegionEntry], records: Iterable[NodeRecord], settings: Settings
+    entries: Iterable[RegionEntry],
+    records: Iterable[NodeRecord],
+    settings: Settings,
+    tell: Callable[[str], None] | None,
 ) -> dict[RegionName, Answer]:
     """By region its nodes, or why it did not answer."""
     secrets = SecretStore(settings.environ)
     wanted = {record.region for record in records}
     asked = [entry for entry in entries if entry.name in wanted]
-    answers = await asyncio.gather(*(_ask_region(entry, secrets) for entry in asked))
+    answers = await asyncio.gather(*(_ask_region(entry, secrets, tell) for entry in asked))
     return {entry.name: answer for entry, answer in zip(asked, answers, strict=True)}
 
 
-async def _ask_region(entry: RegionEntry, secrets: SecretStore) -> Answer:
+def _on_wait(region: str, tell: Callable[[str], None] | None) -> OnWait:
+    async def on_wait(wait: Wait) -> None:
+        if tell is not None:
+            tell(
+                f"waiting for region {region} at {wait.address}: attempt {wait.attempt} failed, "
+                f"{wait.waited_s:.0f} s yet: {wait.error.message}"
+            )
+
+    return on_wait
+
+
+async def _ask_region(entry: RegionEntry, secrets: SecretStore, tell: Callable[[str], None] | None) -> Answer:
+    on_wait = _on_wait(entry.name, tell)
     try:
-        async with NomadRegion.open(_settings_of(entry), secrets.reveal) as region:
+        async with NomadRegion.open(_settings_of(entry), secrets.reveal, on_wait=on_wait) as region:
             return {view.id: view for view in await region.nodes(with_devices=True)}
     except (ConfigurationError, RegionError, TrustError) as error:
         return error.message
@@ -102,7 +123,7 @@ def _settings_of(entry: RegionEntry) -> RegionSettings:
     return RegionSettings(entry.name, entry.api, (), token, tls, entry.introduction, entry.capacity)
 
 
-def _node_status(record: NodeRecord, answers: Mapping[RegionName, Answer]) -> NodeStatus:
+def _node_status(record: NodeRecord, answers: Mapping[RegionName, Answer], now: str) -> NodeStatus:
     answer = answers.get(record.region, "not asked")
     view = answer.get(record.node_id) if isinstance(answer, dict) else None
     return NodeStatus(
@@ -117,7 +138,7 @@ def _node_status(record: NodeRecord, answers: Mapping[RegionName, Answer]) -> No
         gpus_expected=record.gpus_expected,
         gpus_seen=view.gpu_count if view else record.gpus_seen,
         enrolled_at=record.enrolled_at or None,
-        last_seen_at=record.last_seen_at or None,
+        last_seen_at=now if view and view.status == READY else record.last_seen_at or None,
         gpus=_gpus(view) if view else {},
         gpu_model=record.gpu_model,
     )
@@ -156,12 +177,17 @@ class _Known:
 
 
 async def verify(
-    source: str, limit: str | None, settings: Settings, *, releases: bool = True
+    source: str,
+    limit: str | None,
+    settings: Settings,
+    *,
+    releases: bool = True,
+    tell: Callable[[str], None] | None = None,
 ) -> VerifyReport:
     """What the regions say of every host of an inventory, by the catalog's node id and stamp where it knows them.
 
     A node that ionetctl holds, and that the region's word now clears, is released where ``releases``. The hosts of a
-    region that cannot be asked have its error as their verdict.
+    region that cannot be asked have its error as their verdict. ``tell`` is called while a region is waited for.
 
     Raises ``ConfigurationError`` for inventory, secrets and catalog.
     """
@@ -180,7 +206,8 @@ async def verify(
     async with AsyncExitStack() as stack:
         judging = []
         for name in names:
-            region = NomadRegion.open(inventory.regions[name], secrets.reveal)
+            on_wait = _on_wait(name, tell)
+            region = NomadRegion.open(inventory.regions[name], secrets.reveal, on_wait=on_wait)
             await stack.enter_async_context(region)
             of_region = [host for host in asked if host.region == name]
             judging.append(_judge_region(region, inventory, of_region, known, releases=releases))

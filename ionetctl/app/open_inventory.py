@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +17,7 @@ from ionetctl.artifacts.release import NOMAD
 from ionetctl.checks import ARCHITECTURES
 from ionetctl.core import host_paths
 from ionetctl.core.errors import ConfigurationError
+from ionetctl.core.events import RegionWaited
 from ionetctl.credentials.pki import check_client_pair, open_issuer
 from ionetctl.credentials.secrets import SecretStore
 from ionetctl.host.dependencies import RegionTools
@@ -37,8 +39,9 @@ if TYPE_CHECKING:
     from ionetctl.core.model.node import RegionStatus
     from ionetctl.core.model.plan import Program
     from ionetctl.core.model.secret import SecretRef
-    from ionetctl.core.ports import Clock
+    from ionetctl.core.ports import Clock, Emit
     from ionetctl.core.settings import Settings
+    from ionetctl.nomad import Wait
 
 LOCK_FILE: Final = "ionetctl.lock"
 
@@ -54,6 +57,8 @@ class Site:
     clock: Clock
     programs: dict[ArtifactKey, Program] = field(default_factory=dict)
     regions: dict[RegionName, RegionTools] = field(default_factory=dict)
+    emit: Emit | None = None
+    """Where to record that a region is waited for, once there is such a place."""
 
     async def open_regions(self, stack: AsyncExitStack) -> None:
         """Make the regions of the chosen hosts ready to be asked; raises for what is wrong with keys and CAs."""
@@ -61,9 +66,22 @@ class Site:
             settings = self.inventory.regions[name]
             check_client_pair(settings, self.secrets.reveal, self.clock.now())
             issuer = open_issuer(settings, self.secrets.reveal, self.clock)
-            api = await stack.enter_async_context(NomadRegion.open(settings, self.secrets.reveal))
+            opened = NomadRegion.open(settings, self.secrets.reveal, on_wait=partial(self._waited, name))
+            api = await stack.enter_async_context(opened)
             registrar = Registrar(api, self.clock)
             self.regions[name] = RegionTools(settings, api, registrar, issuer, _read_ca(settings))
+
+    async def _waited(self, name: RegionName, wait: Wait) -> None:
+        if self.emit is not None:
+            event = RegionWaited(
+                region=name,
+                address=wait.address,
+                attempt=wait.attempt,
+                waited_s=round(wait.waited_s, 1),
+                code=wait.error.code,
+                message=wait.error.message,
+            )
+            await self.emit(event)
 
     async def check_region(self, name: RegionName) -> RegionStatus:
         """What a region says of itself, held against what the inventory asks of it."""

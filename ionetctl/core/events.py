@@ -65,7 +65,8 @@ class RolloutStarted(Event, tag="rollout_started", frozen=True, kw_only=True):
     owner: str
     version: str
     hosts: tuple[HostEntry, ...]
-    regions: tuple[RegionEntry, ...]
+    regions: tuple[RegionEntry, ...] = ()
+    """Of rollouts of older versions: every region, whether it ever answered or not. See ``RegionChecked``."""
     is_check: bool = False
     canary: int = 1
     batch_size: str = "10%"
@@ -87,6 +88,22 @@ class RegionChecked(Event, tag="region_checked", frozen=True, kw_only=True):
     region: RegionName
     server_version: str
     enforcement: str | None
+    entry: RegionEntry | None = None
+    """What the catalog keeps of it, so that it never keeps the address of a region that did not answer there."""
+
+
+class RegionWaited(Event, tag="region_waited", frozen=True, kw_only=True):
+    """An address of a region did not answer a call, or not as it should: it is asked again, or at another address.
+
+    ``attempt`` counts the call's attempts so far, ``waited_s`` is how long it takes already.
+    """
+
+    region: RegionName
+    address: str
+    attempt: int
+    waited_s: float
+    code: str
+    message: str
 
 
 class HostKeyAccepted(Event, tag="host_key_accepted", frozen=True, kw_only=True):
@@ -256,6 +273,7 @@ AnyEvent = (
     RolloutStarted
     | RolloutResumed
     | RegionChecked
+    | RegionWaited
     | HostKeyAccepted
     | StepStarted
     | StepFinished

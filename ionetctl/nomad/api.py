@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from ionetctl.core.model.names import NodeId, RegionName
     from ionetctl.core.model.node import IntroductionToken, NodeDetail, NodeView
     from ionetctl.core.model.secret import SecretRef
+    from ionetctl.nomad.http import OnWait
 
 PAGE_SIZE: Final = 1000
 PAGE_LIMIT: Final = 100
@@ -65,8 +66,9 @@ class NomadRegion:
         reveal: Callable[[SecretRef], str],
         limits: CallLimits | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        on_wait: OnWait | None = None,
     ) -> Self:
-        """The region of some settings; connects at the first call.
+        """The region of some settings; connects at the first call. ``on_wait`` is told of each failure that is tried again.
 
         Raises ``ConfigurationError``: ``region_api_invalid``, ``secret_malformed``, ``certificate_unreadable``,
         ``key_unreadable``, ``pair_mismatch``, and what ``reveal`` raises.
@@ -77,7 +79,7 @@ class NomadRegion:
             context=client_context(settings.tls, reveal),
             token=reveal(settings.token),
         )
-        return cls(settings.name, RegionHttp(endpoint, limits or CallLimits(), sleep))
+        return cls(settings.name, RegionHttp(endpoint, limits or CallLimits(), sleep, on_wait))
 
     async def __aenter__(self) -> Self:
         return self

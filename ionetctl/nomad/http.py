@@ -7,7 +7,9 @@ answered last; after a transient failure (no connection, 429, 5xx, a response th
 from __future__ import annotations
 
 import asyncio
+import time
 import zlib
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -22,7 +24,7 @@ from ionetctl.nomad.tls import explain_tls_failure
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+    from collections.abc import Generator, Mapping, Sequence
 
 CONNECTIONS: Final = 4
 """A server refuses the 101st connection from an address (``http_max_conns_per_client``), and ionetctl may not be alone."""
@@ -39,6 +41,8 @@ class CallLimits:
     attempts: int = 8
     first_wait_s: float = 0.5
     longest_wait_s: float = 8.0
+    first_connect_s: float = 3.0
+    """For the first try of each address where there are several: one that swallows packets costs seconds."""
     connect_s: float = 10.0
     silence_s: float = 30.0
     deadline_s: float = 90.0
@@ -66,12 +70,26 @@ class Reply:
     headers: httpx.Headers
 
 
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """A call that failed at an address and is tried again: its attempts so far, and the seconds since the first began."""
+
+    address: str
+    attempt: int
+    waited_s: float
+    error: RegionError
+
+
+OnWait = Callable[[Wait], Awaitable[None]]
+
+
 class _TransientError(Exception):
     """A failure that may not occur again, or not on another address."""
 
     def __init__(self, error: RegionError) -> None:
         super().__init__(error.message)
         self.error = error
+        self.address = ""
 
 
 class _TokenAuth(httpx.Auth):
@@ -102,13 +120,18 @@ class RegionHttp:
     """
 
     def __init__(
-        self, endpoint: Endpoint, limits: CallLimits, sleep: Callable[[float], Awaitable[None]]
+        self,
+        endpoint: Endpoint,
+        limits: CallLimits,
+        sleep: Callable[[float], Awaitable[None]],
+        on_wait: OnWait | None = None,
     ) -> None:
         self._addresses = [_checked_address(address) for address in endpoint.addresses]
         self._server_name = endpoint.server_name
         self._token = _checked_token(endpoint.token)
         self._limits = limits
         self._sleep = sleep
+        self._on_wait = on_wait
         self.certificate: bytes | None = None
         """The certificate (DER) that the API presented last."""
         self._preferred = 0
@@ -121,7 +144,6 @@ class RegionHttp:
                 "Accept-Encoding": "gzip",
                 "User-Agent": f"ionetctl/{__version__}",
             },
-            timeout=httpx.Timeout(limits.silence_s, connect=limits.connect_s),
             limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS),
             trust_env=False,
         )
@@ -148,10 +170,19 @@ class RegionHttp:
         raise failures[-1] if failures else RegionError("region_unreachable", message, _NETWORK_HINT)
 
     async def _send_with_retries(self, call: Call, failures: list[RegionError]) -> Reply:
+        began = time.monotonic()
+
+        async def report(state: RetryCallState) -> None:
+            failure = state.outcome.exception() if state.outcome else None
+            if self._on_wait is not None and isinstance(failure, _TransientError):
+                waited_s = time.monotonic() - began
+                await self._on_wait(Wait(failure.address, state.attempt_number, waited_s, failure.error))
+
         retrying = AsyncRetrying(
             stop=stop_after_attempt(self._limits.attempts),
             wait=self._wait_s,
             retry=retry_if_exception_type(_TransientError),
+            before_sleep=report,
             sleep=self._sleep,
             reraise=True,
         )
@@ -169,21 +200,27 @@ class RegionHttp:
     async def _attempt(self, call: Call, failures: list[RegionError]) -> Reply:
         async with self._slots:
             chosen = self._preferred
+            is_first_round = len(failures) < len(self._addresses) > 1
+            connect_s = self._limits.first_connect_s if is_first_round else self._limits.connect_s
             try:
-                return await self._request(self._addresses[chosen], call)
+                return await self._request(
+                    self._addresses[chosen], call, min(connect_s, self._limits.connect_s)
+                )
             except _TransientError as failure:
                 failures.append(failure.error)
                 if self._preferred == chosen:
                     self._preferred = (chosen + 1) % len(self._addresses)
+                failure.address = self._addresses[chosen]
                 raise
 
-    async def _request(self, address: str, call: Call) -> Reply:
+    async def _request(self, address: str, call: Call, connect_s: float) -> Reply:
         try:
             async with self._client.stream(
                 call.method,
                 f"{address}{call.path}",
                 params=dict(call.params),
                 content=call.body or None,
+                timeout=httpx.Timeout(self._limits.silence_s, connect=connect_s),
                 extensions={"sni_hostname": self._server_name},
             ) as response:
                 return await self._read(address, call, response)

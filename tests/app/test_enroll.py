@@ -28,6 +28,7 @@ from ionetctl.core.model.secret import SecretRef
 from ionetctl.core.settings import Settings
 from ionetctl.history.journal import Journal, read_journal
 from ionetctl.host.dependencies import RegionTools
+from ionetctl.nomad import Wait
 from ionetctl.rollout.options import Goal, RolloutOptions
 from ionetctl.verification.registrar import Registrar
 from tests.support.clock import ManualClock
@@ -237,7 +238,12 @@ async def test_nodes_are_introduced_as_region_and_inventory_have_it(
     run = run_of(region, introduction)
     assert (await run._asked(EU_NORTH)).introduces is expected
     assert cast("Emitted", run.emit).events == [
-        events.RegionChecked(region=EU_NORTH, server_version="2.0.5", enforcement=enforcement)
+        events.RegionChecked(
+            region=EU_NORTH,
+            server_version="2.0.5",
+            enforcement=enforcement,
+            entry=_region_entry(run.site.regions[EU_NORTH]),
+        )
     ]
 
 
@@ -307,6 +313,26 @@ async def test_rollout_whose_regions_are_all_dead_touches_no_host(
         exit_code,
     )
     assert problem.message == f"region eu-north: {error.message}; nothing was changed on the host"
+
+
+async def test_waiting_for_a_region_is_recorded() -> None:
+    """As an event with the region's name, once there is a record to write to."""
+    nobody = cast("Any", None)
+    site = Site(nobody, (HOST,), nobody, nobody, ManualClock())
+    wait = Wait("https://n-1:4646", 2, 14.23, UNREACHABLE)
+    await site._waited(EU_NORTH, wait)
+    site.emit = emit = Emitted()
+    await site._waited(EU_NORTH, wait)
+    assert emit.events == [
+        events.RegionWaited(
+            region=EU_NORTH,
+            address="https://n-1:4646",
+            attempt=2,
+            waited_s=14.2,
+            code="region_unreachable",
+            message="nobody answers",
+        )
+    ]
 
 
 def test_region_is_remembered_by_reference() -> None:

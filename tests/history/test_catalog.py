@@ -45,6 +45,7 @@ ROOT = Path(__file__).parents[2]
 EU = RegionName("eu-north")
 US = RegionName("us-east")
 FIRST = RolloutId("20261123T010000-aaaaaa")
+THIRD = RolloutId("20261123T030000-cccccc")
 SECOND = RolloutId("20261123T020000-bbbbbb")
 PROBLEM = Problem("gpu_count_mismatch", "survey", "7 GPUs seen, 8 promised", "reseat the card", 5)
 
@@ -350,6 +351,19 @@ def test_unverified_node_has_its_new_id_and_stamp(catalog: Catalog, node_id: str
     catalog.record(SECOND, numbered(started(SECOND), again, minute=10))
     (node,) = catalog.nodes()
     assert (node.node_id, node.stamp, node.last_seen_at) == (node_id, "s2", seen_at)
+
+
+def test_region_that_never_answered_is_not_kept(catalog: Catalog) -> None:
+    """A rollout, or a preflight, with another address does not repoint the catalog; what answered does."""
+    answered, dead = region_entry(capacity=1), region_entry(capacity=2)
+    checked = events.RegionChecked(region=EU, server_version="2.0.5", enforcement=None, entry=answered)
+    warned = events.Warned(code="region_unreachable", message="region eu-north: nobody answers")
+    catalog.record(FIRST, numbered(started(regions=()), checked))
+    catalog.record(SECOND, numbered(started(SECOND, regions=()), warned, minute=10))
+    assert catalog.regions() == (answered,)
+    moved = events.RegionChecked(region=EU, server_version="2.0.5", enforcement=None, entry=dead)
+    catalog.record(THIRD, numbered(started(THIRD, regions=()), moved, minute=20))
+    assert catalog.regions() == (dead,)
 
 
 def test_nodes_are_sorted(catalog: Catalog) -> None:

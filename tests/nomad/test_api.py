@@ -22,7 +22,7 @@ from ionetctl.core.errors import ConfigurationError, IonetctlError, RegionError,
 from ionetctl.core.model.names import NodeId, RegionName
 from ionetctl.core.model.node import Device, Heartbeats, NodeView, RegionServer, RegionStatus
 from ionetctl.core.model.secret import SecretRef
-from ionetctl.nomad import CallLimits, NomadRegion
+from ionetctl.nomad import CallLimits, NomadRegion, Wait
 from ionetctl.nomad.http import BODY_LIMIT_BYTES, CONNECTIONS, Endpoint, RegionHttp
 from ionetctl.nomad.responses import introduction_token
 from ionetctl.nomad.tls import client_context
@@ -657,6 +657,47 @@ async def hanging_up(*, at_once: bool) -> AsyncIterator[str]:
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         yield f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+async def test_first_address_that_swallows_packets_costs_little(site: RegionSite, clock: ManualClock) -> None:
+    """The next one is asked long before the patience for an only address ends, and is asked first from then on."""
+    limits = CallLimits(first_connect_s=0.05, connect_s=80.0)
+    waits: list[Wait] = []
+
+    async def waited(wait: Wait) -> None:
+        waits.append(wait)
+
+    async with hanging_up(at_once=False) as dead, site.serving({NODES: [NO_NODES]}) as (url, api):
+        settings = site.settings(dead, url)
+        async with NomadRegion.open(settings, site.reveal, limits, clock.sleep, waited) as region:
+            await region.nodes()
+            await region.nodes()
+    assert (len(api.seen), clock.slept) == (2, [0.0])
+    assert [(wait.address, wait.attempt, wait.error.code) for wait in waits] == [
+        (dead, 1, "region_unreachable")
+    ]
+
+
+async def test_waiting_for_a_region_is_told(site: RegionSite, clock: ManualClock) -> None:
+    """Which address, which attempt, how long yet and why, before each wait; not once nothing more is tried."""
+    waits: list[Wait] = []
+
+    async def waited(wait: Wait) -> None:
+        assert len(clock.slept) == len(waits)
+        waits.append(wait)
+
+    failing = Answer(b"rpc error: EOF", 500)
+    async with site.serving({NODES: [failing]}) as (url, _):
+        opened = NomadRegion.open(
+            site.settings(url), site.reveal, CallLimits(attempts=3), clock.sleep, waited
+        )
+        async with opened as region:
+            await refused("region_failing", region.nodes())
+    assert [(wait.address, wait.attempt, wait.error.code) for wait in waits] == [
+        (url, 1, "region_failing"),
+        (url, 2, "region_failing"),
+    ]
+    assert 0 <= waits[0].waited_s <= waits[1].waited_s
 
 
 async def ask_once(site: RegionSite, *, at_once: bool) -> None:

@@ -40,7 +40,7 @@ def failure_document(failure: Failure, exit_code: ExitCode) -> dict[str, Any]:
 
 @command(failure_document)
 def verify(
-    _: Display,
+    display: Display,
     *,
     inventory: options.Inventory,
     limit: options.Limit = None,
@@ -57,6 +57,8 @@ def verify(
     from ionetctl.summary.fleet import verdict_row, verify_document
     from ionetctl.ui.fleet import verify_view
 
-    report = asyncio.run(verify(inventory, limit, load_settings(state_dir), releases=not no_release))
+    settings = load_settings(state_dir)
+    verifying = verify(inventory, limit, settings, releases=not no_release, tell=display.info)
+    report = asyncio.run(verifying)
     rows = [verdict_row(verdict) for verdict in report.verdicts]
     return CommandResult(verify_document(report), rows, lambda: verify_view(report), report.exit_code)

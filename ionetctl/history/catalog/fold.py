@@ -15,6 +15,8 @@ from ionetctl.core.errors import ConfigurationError
 from ionetctl.core.events import (
     HostFinished,
     HostSurveyed,
+    RegionChecked,
+    RegionEntry,
     RolloutFinished,
     RolloutResumed,
     RolloutStarted,
@@ -103,6 +105,8 @@ def _fold_rollout(connection: Connection, rollout: RolloutId, envelope: Envelope
     match envelope.event:
         case RolloutStarted() as event:
             _start(connection, event, envelope)
+        case RegionChecked(entry=RegionEntry() as entry):
+            _fold_regions(connection, [entry], envelope.time)
         case RolloutResumed() as event:
             fresh = {"finished_at": None, "exit_code": None, "stop_code": None, "stop_message": None}
             _set_rollout(connection, rollout, owner=event.owner, **fresh)
@@ -143,15 +147,15 @@ def _start(connection: Connection, event: RolloutStarted, envelope: Envelope) ->
     ]
     if rows:
         connection.execute(insert(hosts), rows)
-    _fold_regions(connection, event, envelope.time)
+    _fold_regions(connection, event.regions, envelope.time)
 
 
-def _fold_regions(connection: Connection, event: RolloutStarted, time: str) -> None:
+def _fold_regions(connection: Connection, entries: Iterable[RegionEntry], time: str) -> None:
     """Keep the entry of the latest rollout for each region, whichever is folded last."""
     known = {
         row.name: row.updated_at for row in connection.execute(select(regions.c.name, regions.c.updated_at))
     }
-    for region in event.regions:
+    for region in entries:
         if known.get(region.name, "") > time:
             continue
         connection.execute(delete(regions).where(regions.c.name == region.name))

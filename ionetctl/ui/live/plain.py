@@ -10,6 +10,7 @@ from ionetctl.core.events import (
     HostFinished,
     HostKeyAccepted,
     RegionChecked,
+    RegionWaited,
     RolloutResumed,
     RolloutStarted,
     RolloutStopped,
@@ -113,6 +114,11 @@ def _describe_problem(event: AnyEvent) -> str | None:
             about = f" {phrases.plain(event.host)}" if event.host else ""
             hint = f" → {phrases.plain(event.hint)}" if event.hint else ""
             return f"warning{about}: {phrases.plain(event.message)}{hint}"
+        case RegionWaited():
+            return (
+                f"waiting for region {phrases.plain(event.region)} at {phrases.plain(event.address)}: attempt "
+                f"{event.attempt} failed, {phrases.duration(event.waited_s)} yet: {phrases.plain(event.message)}"
+            )
         case _:
             return None
 

@@ -94,6 +94,17 @@ async def test_verbose_says_every_host() -> None:
             events.RegionChecked(region=RegionName("eu\x1b[2J"), server_version="1\n2", enforcement=None),
             "region eu: Nomad 1 2",
         ),
+        (
+            events.RegionWaited(
+                region=RegionName("eu\x1b[2J"),
+                address="https://n-1:4646",
+                attempt=2,
+                waited_s=14.2,
+                code="region_unreachable",
+                message="it cannot be\nreached",
+            ),
+            "waiting for region eu at https://n-1:4646: attempt 2 failed, 14 s yet: it cannot be reached",
+        ),
     ],
 )
 async def test_events_have_their_line(event: events.AnyEvent, expected: str) -> None:
