@@ -141,6 +141,7 @@ def _node_status(record: NodeRecord, answers: Mapping[RegionName, Answer], now: 
         last_seen_at=now if view and view.status == READY else record.last_seen_at or None,
         gpus=_gpus(view) if view else {},
         gpu_model=record.gpu_model,
+        gpus_probed=record.gpus_probed,
     )
 
 

@@ -141,8 +141,6 @@ def _outcome(
     view: NodeView | None = None,
     problem: Problem | None = None,
 ) -> Outcome:
-    seen_there = view.gpu_count if view else None
-    seen_here = len(facts.gpus) if facts and facts.gpus is not None else None
     return Outcome(
         host.name,
         host.address,
@@ -151,6 +149,7 @@ def _outcome(
         result,
         node_id=view.id if view else facts.nomad.node_id if facts else None,
         gpus_expected=gpus_expected(host, facts),
-        gpus_seen=seen_here if seen_there is None else seen_there,
+        gpus_seen=view.gpu_count if view else None,
+        gpus_probed=len(facts.gpus) if facts and facts.gpus is not None else None,
         problem=problem,
     )

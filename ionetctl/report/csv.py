@@ -61,7 +61,7 @@ def _row(outcome: Outcome) -> list[object]:
         outcome.result.value,
         outcome.node_id,
         outcome.gpus_expected,
-        outcome.gpus_seen,
+        outcome.gpus_counted,
         f"{outcome.duration_s:.3f}",
         outcome.attempts,
         *([problem.code, problem.step, problem.message, problem.hint] if problem else [""] * 4),

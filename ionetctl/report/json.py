@@ -60,7 +60,7 @@ def host(outcome: Outcome) -> dict[str, Any]:
         "datacenter": outcome.datacenter,
         "outcome": outcome.result.value,
         "node_id": outcome.node_id,
-        "gpus": {"expected": outcome.gpus_expected, "seen": outcome.gpus_seen},
+        "gpus": {"expected": outcome.gpus_expected, "seen": outcome.gpus_counted},
         "duration_s": round(outcome.duration_s, 3),
         "attempts": outcome.attempts,
         "error": _problem(outcome.problem),

@@ -6,12 +6,12 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from ionetctl import gpu
-from ionetctl.summary.fleet import READY, UNKNOWN
+from ionetctl.summary.fleet import READY, UNKNOWN, unanswered_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,6 +41,8 @@ class Standing(StrEnum):
     """Ready and eligible: jobs can be placed there."""
     UNSCHEDULABLE = "unschedulable"
     """The region knows the node and places no jobs there."""
+    UNKNOWN = "unknown"
+    """The region answered and does not list the node."""
     RECORDED = "recorded"
     """The region was not asked or did not answer: as last recorded in the catalog."""
 
@@ -63,6 +65,8 @@ class Capacity:
     total: Tallies
     regions: Mapping[RegionName, Tallies]
     is_offline: bool
+    unanswered: Mapping[str, Any] = field(default_factory=dict)
+    """What the document says of regions that were asked in vain."""
 
     @property
     def available(self) -> Gpus:
@@ -91,6 +95,7 @@ def capacity_of(report: StatusReport, *, is_offline: bool) -> Capacity:
             for name in names
         },
         is_offline=is_offline,
+        unanswered=unanswered_keys(report),
     )
 
 
@@ -101,6 +106,7 @@ def capacity_document(capacity: Capacity) -> dict[str, Any]:
         "total": _tallies_document(capacity.total),
         "regions": {name: _tallies_document(tallies) for name, tallies in capacity.regions.items()},
         "unknown_products": list(capacity.unknown_products),
+        **capacity.unanswered,
     }
 
 
@@ -170,8 +176,8 @@ def _tallies(nodes: Iterable[NodeStatus], unanswered: AbstractSet[RegionName]) -
 
 
 def _standing(node: NodeStatus, unanswered: AbstractSet[RegionName]) -> Standing:
-    if node.status == UNKNOWN and node.region in unanswered:
-        return Standing.RECORDED
+    if node.status == UNKNOWN:
+        return Standing.RECORDED if node.region in unanswered else Standing.UNKNOWN
     is_schedulable = node.status == READY and node.eligibility == ELIGIBLE
     return Standing.SCHEDULABLE if is_schedulable else Standing.UNSCHEDULABLE
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from ionetctl.core.errors import ExitCode, worst
+from ionetctl.summary.rollout_summary import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -43,6 +44,8 @@ class NodeStatus:
     gpus: Mapping[str, int]
     gpu_model: str | None = None
     """As the inventory has it."""
+    gpus_probed: int | None = None
+    """How many the latest rollout found on the host itself; ``gpus_seen`` is what the region shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,20 @@ class StatusReport:
     def ready(self) -> int:
         """How many nodes are ready."""
         return sum(node.status == READY for node in self.nodes)
+
+    @property
+    def unknown(self) -> int:
+        """How many nodes no region spoke of: it was not asked, did not answer, or does not list them."""
+        return sum(node.status == UNKNOWN for node in self.nodes)
+
+    @property
+    def error(self) -> Failure | None:
+        """The error of a report for which regions were asked and none answered."""
+        if not self.silent or any(node.region not in self.silent for node in self.nodes):
+            return None
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in self.silent.items())
+        message = f"no region could be asked, all is as last recorded: {reasons}"
+        return Failure("no_region_reachable", message, "check the network from here to the regions' APIs")
 
     @property
     def gpus(self) -> Mapping[str, int]:
@@ -135,16 +152,27 @@ def _rack(datacenter: str, rack: str, nodes: list[NodeStatus]) -> Rack:
 
 
 def status_document(report: StatusReport) -> dict[str, Any]:
-    """The contract's ``status -o json`` document. Nodes that are not ready count as down."""
+    """The contract's ``status -o json`` document. Nodes count as down that their region lists and that are not ready."""
     return {
         "schema": STATUS_SCHEMA,
         "summary": {
             "nodes": len(report.nodes),
             "ready": report.ready,
-            "down": len(report.nodes) - report.ready,
+            "down": len(report.nodes) - report.ready - report.unknown,
+            "unknown": report.unknown,
             "gpus": dict(report.gpus),
         },
         "nodes": [node_row(node) for node in report.nodes],
+        **unanswered_keys(report),
+    }
+
+
+def unanswered_keys(report: StatusReport) -> dict[str, Any]:
+    """What documents say of regions that did not answer: each with the reason, and the error where none did."""
+    error = report.error
+    return {
+        "unanswered": [{"region": name, "message": reason} for name, reason in report.silent.items()],
+        "error": {"code": error.code, "message": error.message, "hint": error.hint} if error else None,
     }
 
 
@@ -159,7 +187,7 @@ def node_row(node: NodeStatus) -> dict[str, Any]:
         "node_pool": node.node_pool,
         "status": node.status,
         "eligibility": node.eligibility,
-        "gpus": {"expected": node.gpus_expected, "seen": node.gpus_seen},
+        "gpus": {"expected": node.gpus_expected, "seen": node.gpus_seen, "probed": node.gpus_probed},
         "enrolled_at": node.enrolled_at,
         "last_seen_at": node.last_seen_at,
     }

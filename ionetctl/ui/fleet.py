@@ -27,6 +27,8 @@ def status_view(report: StatusReport) -> Iterator[Text]:
     yield from _nodes(report)
     yield Text("")
     yield _total(report)
+    if report.error:
+        yield Text(phrases.plain(report.error.message), style="red")
 
 
 def verify_view(report: VerifyReport) -> Iterator[Text]:
@@ -90,10 +92,12 @@ def _models(gpus: Mapping[str, int]) -> str:
 
 
 def _total(report: StatusReport) -> Text:
-    down = len(report.nodes) - report.ready
+    down = len(report.nodes) - report.ready - report.unknown
     line = Text.assemble(
         (f"{counted(len(report.nodes), 'node')}: ", "bold"), (f"{report.ready:,} ready", "green")
     )
     if down:
         line.append(f", {down:,} not ready", style="red")
+    if report.unknown:
+        line.append(f", {report.unknown:,} unknown", style="yellow")
     return line.append(f"; GPUs: {phrases.plain(_models(report.gpus))}")

@@ -197,6 +197,32 @@ async def test_ready_nodes_are_marked_as_seen(tmp_path: Path) -> None:
     assert [b.last_seen_at == a.last_seen_at for b, a in zip(before, after, strict=True)] == [False, True]
 
 
+async def test_last_seen_is_this_look(tmp_path: Path) -> None:
+    """What is seen ready now was last seen now, and the catalog says the same afterwards."""
+    stage = Stage(tmp_path, answers=[Answer([stub("g1"), stub("g2", Status="down")])])
+    async with stage.serving():
+        before, _ = await stage.status(is_offline=True)
+        now, _ = await stage.status()
+        after, _ = await stage.status(is_offline=True)
+    seen = [[one.last_seen_at for one in nodes] for nodes in (before, now, after)]
+    assert (seen[1] == seen[2], seen[1][0] == seen[0][0], seen[1][1] == seen[0][1]) == (True, False, True)
+
+
+async def test_waiting_for_a_region_is_told(tmp_path: Path) -> None:
+    """Which region, which address, which attempt, how long yet, and why; while verify and status ask."""
+    stage = Stage(tmp_path, answers=[Answer(b"rpc error: EOF", 500), Answer([stub("g1"), stub("g2")])])
+    told: list[str] = []
+    async with stage.serving():
+        await verify(str(tmp_path / "site.yaml"), None, stage.settings, tell=told.append)
+    assert [line.startswith("waiting for region eu-north at https://127.0.0.1:") for line in told] == [True]
+    assert "attempt 1 failed" in told[0]
+    (tmp_path / "2").mkdir()
+    refreshed = Stage(tmp_path / "2", answers=[Answer(b"rpc error: EOF", 500), Answer([stub("g1")])])
+    async with refreshed.serving():
+        await refresh_status(refreshed.settings, is_offline=False, tell=told.append)
+    assert len(told) == 2
+
+
 async def test_offline_asks_nobody(tmp_path: Path) -> None:
     """The catalog alone is shown."""
     stage = Stage(tmp_path)

@@ -108,6 +108,7 @@ def finished(
         node_id=None if node_id is None else NodeId(node_id),
         gpus_expected=8,
         gpus_seen=8,
+        gpus_probed=7,
         duration_s=4.25,
         attempts=2,
         problem=problem,
@@ -248,6 +249,7 @@ def test_confirmed_host_is_a_node(catalog: Catalog) -> None:
         gpu_model="rtx-4090",
         gpus_expected=8,
         gpus_seen=8,
+        gpus_probed=7,
         machine_id="m-1",
         stamp="s1",
         rollout=FIRST,
@@ -351,6 +353,23 @@ def test_unverified_node_has_its_new_id_and_stamp(catalog: Catalog, node_id: str
     catalog.record(SECOND, numbered(started(SECOND), again, minute=10))
     (node,) = catalog.nodes()
     assert (node.node_id, node.stamp, node.last_seen_at) == (node_id, "s2", seen_at)
+
+
+def test_older_catalog_is_upgraded(tmp_path: Path) -> None:
+    """What it has is kept, and new columns are unknown in it; the next rollout fills them."""
+    path = tmp_path / "catalog.sqlite"
+    with Catalog.open(path, ManualClock()) as catalog:
+        catalog.record(FIRST, numbered(started(), finished(entry("rig-001"))))
+    for table in ("outcomes", "nodes"):
+        execute(path, f"ALTER TABLE {table} DROP COLUMN gpus_probed")
+    execute(path, "UPDATE schema_version SET version = 1")
+    with Catalog.open(path, ManualClock()) as catalog:
+        assert [(node.name, node.gpus_seen, node.gpus_probed) for node in catalog.nodes()] == [
+            ("rig-001", 8, None)
+        ]
+        catalog.record(SECOND, numbered(started(SECOND), finished(entry("rig-001")), minute=10))
+    with Catalog.open(path, ManualClock()) as catalog:
+        assert [(node.gpus_seen, node.gpus_probed) for node in catalog.nodes()] == [(8, 7)]
 
 
 def test_region_that_never_answered_is_not_kept(catalog: Catalog) -> None:

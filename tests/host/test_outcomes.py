@@ -60,7 +60,7 @@ def test_failure_keeps_what_the_survey_saw() -> None:
     """Node id and GPUs are told even of a host that failed."""
     facts = converged(bundle())
     outcome = outcomes.failed(HOST, "apply", HostFailedError("disk_full", "m"), facts)
-    assert (outcome.node_id, outcome.gpus_seen) == (NODE_ID, 2)
+    assert (outcome.node_id, outcome.gpus_seen, outcome.gpus_probed) == (NODE_ID, None, 2)
 
 
 @pytest.mark.parametrize(
@@ -113,9 +113,14 @@ def test_confirmed_host_shows_what_the_region_sees() -> None:
     )
 
 
-def test_region_that_was_not_asked_for_devices_leaves_the_surveys_count() -> None:
-    """Where the region was not asked, the survey's count stands."""
-    assert outcomes.confirmed(HOST, Result.ENROLLED, view(), BARE, "s").gpus_seen == 2
+def test_gpus_seen_are_the_regions_alone() -> None:
+    """The probe's number has a field of its own; both are told apart where the region was not asked for devices."""
+    asked = outcomes.confirmed(HOST, Result.ENROLLED, view(devices=()), BARE, "s")
+    not_asked = outcomes.confirmed(HOST, Result.ENROLLED, view(devices=None), BARE, "s")
+    assert [(one.gpus_seen, one.gpus_probed, one.gpus_counted) for one in (asked, not_asked)] == [
+        (0, 2, 0),
+        (None, 2, 2),
+    ]
 
 
 def test_unknown_gpus_stay_unknown() -> None:

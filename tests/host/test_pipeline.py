@@ -332,7 +332,7 @@ async def test_host_that_is_off_by_now_is_unreachable() -> None:
     """A host may vanish between the survey and its wave."""
     stage = Stage(refusals=(OFF,) * 3)
     outcome = await stage.enroll()
-    assert (ending(outcome), outcome.attempts, outcome.gpus_seen) == (
+    assert (ending(outcome), outcome.attempts, outcome.gpus_probed) == (
         ("unreachable", "connect_timeout", "apply"),
         3,
         2,

@@ -69,6 +69,7 @@ def test_only_ready_and_eligible_nodes_count() -> None:
     assert {standing: tally.nodes for standing, tally in capacity.total.items()} == {
         "schedulable": 2,
         "unschedulable": 3,
+        "unknown": 0,
         "recorded": 0,
     }
 
@@ -81,22 +82,39 @@ def test_document_has_total_and_regions() -> None:
         "total": {
             "schedulable": {"nodes": 2, "gpus": {NEW: 1, RTX: 8}},
             "unschedulable": {"nodes": 1, "gpus": {RTX: 8}},
+            "unknown": nothing,
             "recorded": nothing,
         },
         "regions": {
             "eu-north": {
                 "schedulable": {"nodes": 1, "gpus": {RTX: 8}},
                 "unschedulable": {"nodes": 1, "gpus": {RTX: 8}},
+                "unknown": nothing,
                 "recorded": nothing,
             },
             "us-west": {
                 "schedulable": {"nodes": 1, "gpus": {NEW: 1}},
                 "unschedulable": nothing,
+                "unknown": nothing,
                 "recorded": nothing,
             },
         },
         "unknown_products": [NEW],
+        "unanswered": [],
+        "error": None,
     }
+
+
+def test_node_that_its_region_does_not_list_is_unknown() -> None:
+    """It is not among those that cannot be scheduled, and has no GPUs; an error says where no region answered."""
+    gone = replace(node(1), status=UNKNOWN, eligibility=None, gpus={})
+    tallies = online(node(0), gone).total
+    assert (tallies[Standing.UNKNOWN].nodes, tallies[Standing.UNSCHEDULABLE].nodes) == (1, 0)
+    dead = capacity_document(online(gone, silent={RegionName("eu-north"): "no answer"}))
+    assert (dead["error"]["code"], dead["unanswered"]) == (
+        "no_region_reachable",
+        [{"region": "eu-north", "message": "no answer"}],
+    )
 
 
 def test_rows_have_region_and_standing() -> None:
@@ -135,9 +153,9 @@ def test_silent_region_counts_nothing_that_is_there() -> None:
 
 
 def test_node_that_is_gone_counts_nothing() -> None:
-    """A node that its region does not list any more has no GPUs to count, and is not schedulable."""
+    """A node that its region does not list any more has no GPUs to count, and is unknown."""
     capacity = online(*recorded(("rtx-4090", 8, 8)))
-    assert (capacity.all_gpus, capacity.total[Standing.UNSCHEDULABLE].nodes) == ({}, 1)
+    assert (capacity.all_gpus, capacity.total[Standing.UNKNOWN].nodes) == ({}, 1)
 
 
 def test_virtual_node_has_legal_resources() -> None:

@@ -7,6 +7,7 @@ import pytest
 from ionetctl.core.errors import ExitCode
 from ionetctl.core.model.names import HostName, NodeId, RegionName
 from ionetctl.summary.fleet import (
+    UNKNOWN,
     NodeStatus,
     Rack,
     StatusReport,
@@ -19,6 +20,7 @@ from ionetctl.summary.fleet import (
 from tests.support.fleet import FLEET, node
 
 REGION = RegionName("eu-north")
+WEST = RegionName("us-west")
 
 
 def test_status_document_is_the_contracts() -> None:
@@ -26,7 +28,7 @@ def test_status_document_is_the_contracts() -> None:
     document = status_document(StatusReport((node(0), node(1, status="down", seen=7)), {}))
     assert document == {
         "schema": "ionetctl.status/1",
-        "summary": {"nodes": 2, "ready": 1, "down": 1, "gpus": {"nvidia.rtx.4090.24gb": 15}},
+        "summary": {"nodes": 2, "ready": 1, "down": 1, "unknown": 0, "gpus": {"nvidia.rtx.4090.24gb": 15}},
         "nodes": [
             {
                 "name": "rey1-a01-g01",
@@ -37,7 +39,7 @@ def test_status_document_is_the_contracts() -> None:
                 "node_pool": "gpu",
                 "status": "ready",
                 "eligibility": "eligible",
-                "gpus": {"expected": 8, "seen": 8},
+                "gpus": {"expected": 8, "seen": 8, "probed": None},
                 "enrolled_at": "2026-03-01T12:00:00Z",
                 "last_seen_at": "2026-03-02T12:00:00Z",
             },
@@ -50,12 +52,37 @@ def test_status_document_is_the_contracts() -> None:
                 "node_pool": "gpu",
                 "status": "down",
                 "eligibility": "eligible",
-                "gpus": {"expected": 8, "seen": 7},
+                "gpus": {"expected": 8, "seen": 7, "probed": None},
                 "enrolled_at": "2026-03-01T12:00:00Z",
                 "last_seen_at": "2026-03-02T12:00:00Z",
             },
         ],
+        "unanswered": [],
+        "error": None,
     }
+
+
+def test_unknown_is_not_down() -> None:
+    """A node of which no region spoke is counted apart; who did not answer is named."""
+    report = StatusReport((node(0), node(1, status="down"), node(2, status=UNKNOWN)), {WEST: "no answer"})
+    document = status_document(report)
+    summary = document["summary"]
+    assert (summary["ready"], summary["down"], summary["unknown"]) == (1, 1, 1)
+    assert (document["unanswered"], document["error"]) == (
+        [{"region": "us-west", "message": "no answer"}],
+        None,
+    )
+
+
+def test_fleet_of_which_no_region_answered_says_so() -> None:
+    """It is an error of the document; the control was not asked at all."""
+    nodes = (node(0, status=UNKNOWN),)
+    error = status_document(StatusReport(nodes, {REGION: "no answer"}))["error"]
+    assert (error["code"], error["message"]) == (
+        "no_region_reachable",
+        "no region could be asked, all is as last recorded: eu-north: no answer",
+    )
+    assert status_document(StatusReport(nodes, {}))["error"] is None
 
 
 def test_racks_are_summed() -> None:

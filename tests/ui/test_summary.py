@@ -246,6 +246,16 @@ def test_whole_fleet_has_nothing_down() -> None:
     )
 
 
+def test_unknown_nodes_are_not_said_to_be_down() -> None:
+    """Those of a region that does not answer are counted apart, and the table says so where none does."""
+    nodes = (replace(FLEET.nodes[0], status="unknown", gpus={}),)
+    text = shown(status_view(StatusReport(nodes, {RegionName("eu-north"): "no answer"})), 120)
+    assert text[-2:] == [
+        "1 nodes: 0 ready, 1 unknown; GPUs: -",
+        "no region could be asked, all is as last recorded: eu-north: no answer",
+    ]
+
+
 def test_verify_shows_what_is_wrong() -> None:
     """Hosts that are not as they should be, then how many are, and how surely."""
     region = RegionName("eu-north")

@@ -71,6 +71,8 @@ def _report_omissions(display: Display, report: StatusReport, found: Capacity) -
 
     for region, reason in report.silent.items():
         display.warn(f"region {region} does not answer, its GPUs are left out: {reason}")
+    if report.error:
+        display.warn("no region could be asked: --offline sums what was last recorded")
     for name in found.unknown_products:
         display.warn(f"{name} is no product that ionetctl knows, or not with this memory; please report it")
     if not report.nodes:

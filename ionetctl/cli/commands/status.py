@@ -14,6 +14,8 @@ from ionetctl.cli.run import command, load_settings
 from ionetctl.core.errors import ExitCode
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ionetctl.core.settings import Settings
     from ionetctl.summary.fleet import StatusReport
 
@@ -54,16 +56,18 @@ def status(
     settings = load_settings(state_dir)
     if watch:
         return _watch(display, settings, limit, interval, is_offline=offline)
-    return _result(display, read_fleet(settings, limit, is_offline=offline))
+    return _result(display, read_fleet(settings, limit, is_offline=offline, tell=display.info))
 
 
-def read_fleet(settings: Settings, limit: str | None, *, is_offline: bool) -> StatusReport:
-    """The fleet now; raises as the catalog does, and ``UsageError`` for a limit that selects no node."""
+def read_fleet(
+    settings: Settings, limit: str | None, *, is_offline: bool, tell: Callable[[str], None] | None = None
+) -> StatusReport:
+    """The fleet now; ``tell`` is called while a region is waited for. Raises as the catalog does, and ``UsageError`` for a limit that selects no node."""
     import asyncio
 
     from ionetctl.app.fleet_status import refresh_status
 
-    report = asyncio.run(refresh_status(settings, is_offline))
+    report = asyncio.run(refresh_status(settings, is_offline, tell))
     return report if limit is None else _limited(report, limit)
 
 

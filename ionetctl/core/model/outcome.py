@@ -64,7 +64,11 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The result of one host. Durations in seconds; ``gpus_seen`` is ``None`` where unknown."""
+    """The result of one host. Durations in seconds.
+
+    ``gpus_seen`` are the GPUs that the region shows, ``gpus_probed`` those that the latest probe found on the host;
+    ``None`` where unknown.
+    """
 
     host: HostName
     address: str
@@ -79,6 +83,12 @@ class Outcome:
     problem: Problem | None = None
     stamp: str = ""
     """The stamp with which the node's agent runs, as soon as that is known, confirmed or not."""
+    gpus_probed: int | None = None
+
+    @property
+    def gpus_counted(self) -> int | None:
+        """The region's number of GPUs, or the probe's where the region has not shown any yet."""
+        return self.gpus_probed if self.gpus_seen is None else self.gpus_seen
 
     @property
     def is_regions_fault(self) -> bool:

@@ -224,6 +224,7 @@ def _outcome(event: HostFinished) -> dict[str, Any]:
         "node_id": outcome.node_id,
         "gpus_expected": outcome.gpus_expected,
         "gpus_seen": outcome.gpus_seen,
+        "gpus_probed": outcome.gpus_probed,
         "duration_s": outcome.duration_s,
         "attempts": outcome.attempts,
         "stamp": event.stamp,

@@ -55,6 +55,7 @@ class NodeOutcome(NamedTuple):
     gpu_model: str | None
     gpus_expected: int | None
     gpus_seen: int | None
+    gpus_probed: int | None
     machine_id: str | None
     stamp: str
 
@@ -124,6 +125,7 @@ def _node(history: Sequence[NodeOutcome]) -> NodeRecord | None:
         gpu_model=last.gpu_model,
         gpus_expected=last.gpus_expected,
         gpus_seen=last.gpus_seen,
+        gpus_probed=last.gpus_probed,
         machine_id=last.machine_id,
         stamp=stamped[-1].stamp,
         rollout=last.rollout,

@@ -102,6 +102,7 @@ def _outcome(row: RowMapping) -> Outcome:
         node_id=row["node_id"],
         gpus_expected=row["gpus_expected"],
         gpus_seen=row["gpus_seen"],
+        gpus_probed=row["gpus_probed"],
         duration_s=row["duration_s"],
         attempts=row["attempts"],
         problem=_problem(row),

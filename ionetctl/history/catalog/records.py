@@ -18,7 +18,8 @@ class NodeRecord:
     """A node that a region has confirmed, or whose agent runs by a rollout's plan.
 
     ``enrolled_at`` is when this node id was first confirmed under this name, ``last_seen_at`` when it was last seen
-    ready; both are empty where it never was. ``rollout`` is the last that found it running.
+    ready; both are empty where it never was. ``rollout`` is the last that found it running. ``gpus_seen`` are those that its
+    region showed then, ``gpus_probed`` those that were found on the host.
     """
 
     region: RegionName
@@ -31,6 +32,7 @@ class NodeRecord:
     gpu_model: str | None
     gpus_expected: int | None
     gpus_seen: int | None
+    gpus_probed: int | None
     machine_id: str | None
     stamp: str
     rollout: RolloutId

@@ -9,7 +9,14 @@ from typing import Final
 
 from sqlalchemy import Boolean, Column, Float, Integer, MetaData, String, Table, Text
 
-VERSION: Final = 1
+VERSION: Final = 2
+CHANGES: Final = {
+    2: (
+        "ALTER TABLE outcomes ADD COLUMN gpus_probed INTEGER",
+        "ALTER TABLE nodes ADD COLUMN gpus_probed INTEGER",
+    )
+}
+"""By version the statements that make the tables of the version before into its own."""
 
 metadata: Final = MetaData()
 
@@ -69,6 +76,7 @@ outcomes: Final = Table(
     Column("gpu_model", Text),
     Column("gpus_expected", Integer),
     Column("gpus_seen", Integer),
+    Column("gpus_probed", Integer),
     Column("duration_s", Float, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("stamp", Text, nullable=False),
@@ -93,6 +101,7 @@ nodes: Final = Table(
     Column("gpu_model", Text),
     Column("gpus_expected", Integer),
     Column("gpus_seen", Integer),
+    Column("gpus_probed", Integer),
     Column("machine_id", Text),
     Column("stamp", Text, nullable=False),
     Column("rollout", String(64), nullable=False),

@@ -15,7 +15,7 @@ from ionetctl.core.errors import ConfigurationError, IonetctlError, LockedError,
 from ionetctl.history.catalog import engine as database
 from ionetctl.history.catalog import leases, queries
 from ionetctl.history.catalog.fold import DECISIVE, fold, folded_until
-from ionetctl.history.catalog.schema import FOLDED, VERSION, metadata, nodes, schema_version
+from ionetctl.history.catalog.schema import CHANGES, FOLDED, VERSION, metadata, nodes, schema_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -210,6 +210,9 @@ class Catalog:
         if version is None:
             with database.writing(self._engine) as connection:
                 version = self._version(connection) or _create(connection)
+        if version < VERSION:
+            with database.writing(self._engine) as connection:
+                version = _upgrade(connection, self._version(connection) or version)
         if version > VERSION:
             message = f"the catalog {database.shown(self._engine.url)} was written by a newer ionetctl"
             raise ConfigurationError(
@@ -285,6 +288,14 @@ def _create(connection: Connection) -> int:
     metadata.create_all(connection)
     connection.execute(insert(schema_version).values(version=VERSION))
     return VERSION
+
+
+def _upgrade(connection: Connection, version: int) -> int:
+    for newer in range(version + 1, VERSION + 1):
+        for statement in CHANGES[newer]:
+            connection.exec_driver_sql(statement)
+        connection.execute(insert(schema_version).values(version=newer))
+    return max(version, VERSION)
 
 
 @contextmanager
