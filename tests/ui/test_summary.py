@@ -251,7 +251,7 @@ def test_unknown_nodes_are_not_said_to_be_down() -> None:
     nodes = (replace(FLEET.nodes[0], status="unknown", gpus={}),)
     text = shown(status_view(StatusReport(nodes, {RegionName("eu-north"): "no answer"})), 120)
     assert text[-2:] == [
-        "1 nodes: 0 ready, 1 unknown; GPUs: -",
+        "1 node: 0 ready, 1 unknown; GPUs: -",
         "no region could be asked, all is as last recorded: eu-north: no answer",
     ]
 
