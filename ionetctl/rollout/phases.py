@@ -20,7 +20,6 @@ from ionetctl.host import outcomes
 from ionetctl.host.converged import (
     Converged,
     Held,
-    Unconfirmed,
     Unfit,
     Verified,
     complete_release,
@@ -243,18 +242,19 @@ class Phases:
         planner, nonce = Planner(self.deps), secrets.token_hex(NONCE_BYTES)
         differing = []
         for each in converged:
-            match cases.get(each.host.name):
-                case None:
-                    await self._leave(each.surveyed, each.host.region)
+            if each.host.name not in cases:
+                await self._leave(each.surveyed, each.host.region)
+                continue
+            match cases[each.host.name]:
                 case Verified() as verified:
                     await self._finish_verified(verified)
                 case Held():
                     differing.append(each.to_release())
                 case Unfit() as unfit:
                     await self._finish_unfit(unfit)
-                case Unconfirmed(error=error):
-                    again = planner.plan_host(each.surveyed, nonce, each.mark, unconfirmed=error.message)
-                    differing.append(again)
+                case unconfirmed:
+                    reason = unconfirmed.error.message
+                    differing.append(planner.plan_host(each.surveyed, nonce, each.mark, unconfirmed=reason))
         return differing
 
     async def _finish_verified(self, verified: Verified) -> None:

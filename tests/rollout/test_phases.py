@@ -566,7 +566,7 @@ async def test_hosts_of_a_dead_region_count_among_the_fleet() -> None:
     assert stage.endings == {"h0": cloned, "h1": cloned, "h2": "enrolled"}
 
 
-@pytest.mark.parametrize("answers", [0, 1, 2], ids=["nodes", "marks", "stamped"])
+@pytest.mark.parametrize("answers", [0, 1, 3], ids=["nodes", "marks", "stamped"])
 async def test_region_that_fails_after_the_survey_is_reported_and_left(answers: int) -> None:
     """Whatever it is asked for then: its hosts are left, and it is said once."""
     stage = Stage(count=2, converged=frozenset({0, 1}), away=frozenset({1}))
@@ -623,6 +623,20 @@ async def test_region_that_goes_away_in_a_wave_stops_its_own_hosts_alone(error: 
     assert [e.message for e in stage.emit.events if isinstance(e, Warned)] == [
         f"region us-east: {error.message}"
     ]
+
+
+async def test_region_that_two_hosts_lose_at_once_is_told_once() -> None:
+    """Both are under way when it goes away."""
+    stage = Stage(count=2, away=frozenset({0, 1}))
+
+    def fail() -> None:
+        if all(one.payloads for one in stage.hosts.values()):
+            stage.other.errors["nodes"] = [SILENT] * 2
+
+    stage.other.at_look = fail
+    await stage.run()
+    assert stage.endings == endings(2, "unverified region_unreachable")
+    assert len([event for event in stage.emit.events if isinstance(event, Warned)]) == 1
 
 
 async def test_broken_journal_ends_everything() -> None:
