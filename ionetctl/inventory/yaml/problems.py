@@ -6,6 +6,7 @@ A problem never has the value of a secret: its message quotes only text that may
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -77,6 +78,15 @@ def quoted(text: str) -> str:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A hint that names the known word most similar to ``word``, or an empty text."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    """A hint that names the known word most similar to ``word``, or an empty text.
+
+    Where both have numbers these must be equal: a word with another number means something else, not a slip.
+    """
+    numbers = _numbers(word)
+    alike = [other for other in known if not numbers or _numbers(other) in ([], numbers)]
+    near = difflib.get_close_matches(word, alike, n=1, cutoff=0.6)
     return f"did you mean {near[0]}?" if near else ""
+
+
+def _numbers(word: str) -> list[str]:
+    return [digits.lstrip("0") for digits in re.findall(r"[0-9]+", word)]

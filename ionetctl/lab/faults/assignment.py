@@ -5,7 +5,6 @@ Conditions (``conditions``) are requested and assigned in the same way. The choi
 
 from __future__ import annotations
 
-import difflib
 import random
 import re
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from ionetctl.core.errors import UsageError
 from ionetctl.core.plural import counted
+from ionetctl.inventory.yaml.problems import did_you_mean
 from ionetctl.lab.faults import conditions
 
 if TYPE_CHECKING:
@@ -62,16 +62,14 @@ class FaultRequest:
 
 
 def parse_fault(text: str) -> FaultRequest:
-    """Parse ``NAME=COUNT`` or ``NAME=PERCENT%``; raises ``UsageError``, which lists the names when this one is unknown."""
+    """Parse ``NAME=COUNT`` or ``NAME=PERCENT%``; raises ``UsageError``, which suggests a name when this one is unknown."""
     match = _REQUEST.fullmatch(text)
     if match is None:
         raise UsageError("lab_fault_invalid", f"{text!r} is no fault", "write NAME=COUNT or NAME=PERCENT%")
     name, amount = match["name"], int(match["amount"])
     names = (*FAULTS, *conditions.CONDITIONS)
     if name not in names:
-        near = difflib.get_close_matches(name, names, n=1)
-        known = f"there are: {', '.join(names)}"
-        hint = f"did you mean {near[0]}? {known}" if near else known
+        hint = did_you_mean(name, names) or f"docs/reference/lab.md lists all {len(names)}"
         raise UsageError("lab_fault_unknown", f"there is no fault {name!r}", hint)
     if match["percent"] and amount > _ALL_PERCENT:
         raise UsageError("lab_fault_invalid", f"{text!r} is more than all hosts", "a percentage ends at 100%")
