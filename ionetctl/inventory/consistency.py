@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from ionetctl.core.model.host import AUTO_REGION
 from ionetctl.core.plural import counted
@@ -14,7 +15,7 @@ from ionetctl.inventory.yaml.problems import Problem, did_you_mean, quoted
 from ionetctl.inventory.yaml.tree import MarkedList, MarkedMapping
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ionetctl.core.model.host import Host
     from ionetctl.core.model.inventory import RegionSettings
@@ -31,6 +32,33 @@ def repeated_names(named: Iterable[tuple[str, Loc]], document: Document) -> Iter
             place, _ = document.locate((*other, "name"))
             message = f"{quoted(name)} is also the name of the host at {place}"
             yield problem_at(document, (*loc, "name"), message, "a name is a node's, and stands once")
+
+
+def repeated_endpoints(
+    hosts: Iterable[tuple[tuple[str, Loc], tuple[str, object, object]]], document: Document
+) -> Iterator[Problem]:
+    """A problem for each host that has another's address, port and jump host; ``hosts`` are ``((name, loc), endpoint)``."""
+    first: dict[object, tuple[str, Loc]] = {}
+    for (name, loc), (address, port, jump) in hosts:
+        endpoint = (address.rstrip(".").casefold(), port, jump)
+        other, other_loc = first.setdefault(endpoint, (name, loc))
+        if other.casefold() != name.casefold():
+            place, _ = document.locate((*other_loc, "address"))
+            message = f"{quoted(name)} has the address, port and jump host of {quoted(other)} at {place}"
+            hint = "ranges must differ in step" if other_loc == loc else ""
+            yield problem_at(document, (*loc, "address"), message, hint)
+
+
+def written_endpoint(host: Mapping[str, Any], loc: Loc, document: Document) -> tuple[str, object, object]:
+    """Address, port and jump host of a valid entry whose group and defaults may be invalid: these count as written."""
+    port = jump = ""
+    above = document.root.get("groups")
+    group = above.get(str(loc[1])) if loc[0] == "groups" and isinstance(above, MarkedMapping) else None
+    for fields in (document.root.get("defaults"), group, host):
+        ssh = fields.get("ssh") if isinstance(fields, Mapping) else None
+        if isinstance(ssh, Mapping):
+            port, jump = str(ssh.get("port", port)), str(ssh.get("jump", jump))
+    return str(host.get("address", host["name"])), port, jump
 
 
 def overfull_regions(

@@ -9,13 +9,20 @@ import hashlib
 import os
 import stat
 import sys
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pydantic import ValidationError
 
 from ionetctl.core.model.inventory import Inventory
 from ionetctl.core.model.names import Digest
-from ionetctl.inventory.consistency import entries, overfull_regions, repeated_names, unknown_regions
+from ionetctl.inventory.consistency import (
+    entries,
+    overfull_regions,
+    repeated_endpoints,
+    repeated_names,
+    unknown_regions,
+    written_endpoint,
+)
 from ionetctl.inventory.expand import Expansion, Statement, refuse_ranges
 from ionetctl.inventory.merge import merge_hosts
 from ionetctl.inventory.schema import structure
@@ -25,6 +32,8 @@ from ionetctl.inventory.yaml.problems import InventoryError, Place, Problem
 from ionetctl.inventory.yaml.tree import SIZE_MAX, parse
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ionetctl.inventory.yaml.tree import Document, Loc
 
 
@@ -93,13 +102,19 @@ def load_text(text: bytes, source: str, directory: str) -> Inventory:
 
 
 def _name_problems(document: Document, directory: str) -> list[Problem]:
-    """Problems of names and ranges in an inventory that is invalid otherwise, so that all are reported at once."""
+    """Problems of names, addresses and ranges in an inventory that is invalid otherwise, so that all are reported at once."""
     expansion = Expansion(document)
-    named: list[tuple[str, Loc]] = []
+    hosts: list[tuple[Mapping[str, Any], Loc]] = []
     for loc, node in entries(document.root):
         try:
             fields = structure.entry().validate_python(node, context=directory)
         except ValidationError:
             continue
-        named += [(host["name"], loc) for host in expansion.hosts(Statement(loc, fields))]
-    return [*expansion.problems, *repeated_names(named, document)]
+        hosts += [(host, loc) for host in expansion.hosts(Statement(loc, fields))]
+    named = [(host["name"], loc) for host, loc in hosts]
+    written = [written_endpoint(host, loc, document) for host, loc in hosts]
+    return [
+        *expansion.problems,
+        *repeated_names(named, document),
+        *repeated_endpoints(zip(named, written, strict=True), document),
+    ]

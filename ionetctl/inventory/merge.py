@@ -21,17 +21,17 @@ from ionetctl.core.model.host import (
     SshSettings,
 )
 from ionetctl.core.model.outcome import Severity
-from ionetctl.inventory.consistency import repeated_names
+from ionetctl.inventory.consistency import repeated_endpoints, repeated_names
 from ionetctl.inventory.expand import Expansion, Fields, Statement, refuse_ranges
 from ionetctl.inventory.schema import endpoints
 from ionetctl.inventory.schema.field_checks import FieldError
 from ionetctl.inventory.validation_errors import problem_at
-from ionetctl.inventory.yaml.problems import Problem, quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ionetctl.inventory.schema.structure import InventoryFields
+    from ionetctl.inventory.yaml.problems import Problem
     from ionetctl.inventory.yaml.tree import Document, Loc
 
 
@@ -125,24 +125,14 @@ class _Merger:
 
     def all_problems(self) -> list[Problem]:
         """All problems, those between hosts included."""
-        named = zip((host.name for host in self.hosts), self._locs, strict=True)
+        named = list(zip((host.name for host in self.hosts), self._locs, strict=True))
+        endpoints = ((host.address, host.ssh.port or 22, host.ssh.jump) for host in self.hosts)
         return [
             *self._problems,
             *self._expansion.problems,
             *repeated_names(named, self._document),
-            *self._shared_addresses(),
+            *repeated_endpoints(zip(named, endpoints, strict=True), self._document),
         ]
-
-    def _shared_addresses(self) -> Iterator[Problem]:
-        first: dict[object, tuple[Host, Loc]] = {}
-        for host, loc in zip(self.hosts, self._locs, strict=True):
-            endpoint = (host.address.rstrip(".").casefold(), host.ssh.port or 22, host.ssh.jump)
-            other, other_loc = first.setdefault(endpoint, (host, loc))
-            if other is not host and other.name.casefold() != host.name.casefold():
-                place, _ = self._document.locate((*other_loc, "address"))
-                message = f"{quoted(host.name)} has the address, port and jump host of {quoted(other.name)} at {place}"
-                hint = "ranges must differ in step" if other_loc == loc else ""
-                yield problem_at(self._document, (*loc, "address"), message, hint)
 
 
 def _record(key: str, value: Any) -> object:  # noqa: ANN401  (a checked field of any type)
