@@ -124,9 +124,9 @@ def build_payload(
 def _files_to_install(
     bundle: Bundle, plan: Plan, issue: Callable[[], NodeCertificate]
 ) -> tuple[BundleFile, ...]:
-    """The bundle's files with the stamp, and the certificate and key where they are renewed, filled in."""
+    """The bundle's files with the stamp, and the certificate and key where they are new, filled in."""
     issued: dict[Kind, bytes] = {}
-    if host_paths.NODE_CERT in _paths(plan, Action.RENEW):
+    if host_paths.NODE_CERT in _paths(plan, Action.CREATE) | _paths(plan, Action.RENEW):
         certificate = issue()
         issued = {Kind.CERTIFICATE: certificate.chain_pem, Kind.KEY: certificate.key_pem}
     return tuple(_with_content(file, plan.stamp, issued) for file in bundle.files)

@@ -109,7 +109,8 @@ def _compare_permissions(file: BundleFile, facts: Facts) -> Iterator[Change]:
 
 def _compare_certificate(file: BundleFile, facts: Facts, context: PlanContext) -> Iterator[Change]:
     if reason := context.certificate_unfit or _pair_mismatch(facts):
-        yield Change(Action.RENEW, file.path, reason)
+        action = Action.RENEW if file.path in facts.files else Action.CREATE
+        yield Change(action, file.path, reason)
     else:
         yield from _compare_permissions(file, facts)
 

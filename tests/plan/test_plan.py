@@ -51,12 +51,8 @@ def test_converged_host_has_an_empty_plan() -> None:
 def test_bare_host_gets_everything() -> None:
     """Every path of the bundle is created, the certificate issued, the node introduced and started."""
     plan = plan_of(BARE, unfit="there is none", is_known=False)
-    created = {("create", file.path) for file in BUNDLE.files} - {
-        ("create", host_paths.NODE_CERT),
-        ("create", host_paths.NODE_KEY),
-    }
+    created = {("create", file.path) for file in BUNDLE.files} - {("create", host_paths.NODE_KEY)}
     service = {
-        ("renew", host_paths.NODE_CERT),
         ("register", host_paths.UNIT_NAME),
         ("start", host_paths.UNIT_NAME),
     }
@@ -161,6 +157,13 @@ def test_exchanged_pair_is_renewed(path: str, reason: str) -> None:
     """A key or certificate that we did not install is taken not to belong to the other."""
     plan = plan_of(with_file(CONVERGED, path, digest="11" * 32))
     assert [change.reason for change in plan.changes if change.action is Action.RENEW] == [reason]
+
+
+def test_first_certificate_is_created() -> None:
+    """What is not there yet is not renewed."""
+    plan = plan_of(without_file(CONVERGED, host_paths.NODE_CERT), unfit="is missing")
+    found = [(change.action, change.reason) for change in plan.changes if change.path == host_paths.NODE_CERT]
+    assert found == [(Action.CREATE, "is missing")]
 
 
 def test_lost_key_renews_the_pair() -> None:
