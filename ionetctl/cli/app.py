@@ -26,13 +26,14 @@ from ionetctl.cli.commands import (
     status,
     verify,
 )
+from ionetctl.cli.help import Commands
 from ionetctl.cli.streams import tolerant_streams
 
 FLEET = "Fleet"
 SITE = "Site"
 REHEARSAL = "Rehearsal"
 
-app = typer.Typer(
+app = Commands(
     name="ionetctl",
     no_args_is_help=True,
     rich_markup_mode="rich",

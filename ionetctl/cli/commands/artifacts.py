@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ionetctl.cli import options
+from ionetctl.cli.help import Commands
 from ionetctl.cli.output import CommandResult, Display, failure_of
 from ionetctl.cli.run import command, load_settings
 from ionetctl.core.errors import ExitCode
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from ionetctl.core.model.names import Architecture
     from ionetctl.core.settings import Settings
 
-app = typer.Typer(no_args_is_help=True, help="Release artifacts in the local cache: fetch, verify, list.")
+app = Commands(no_args_is_help=True, help="Release artifacts in the local cache: fetch, verify, list.")
 
 SCHEMA = "ionetctl.artifacts/1"
 _ARCHITECTURES: tuple[Architecture, ...] = ("amd64", "arm64")

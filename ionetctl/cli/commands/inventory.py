@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from ionetctl.cli import options
+from ionetctl.cli.help import Commands
 from ionetctl.cli.output import CommandResult, Display, failure_of
 from ionetctl.cli.run import command
 from ionetctl.core.errors import ExitCode
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "ionetctl.inventory/1"
 
-app = typer.Typer(no_args_is_help=True, help="Inventories: validate, show expanded, JSON Schema for editors.")
+app = Commands(no_args_is_help=True, help="Inventories: validate, show expanded, JSON Schema for editors.")
 
 
 def load_limited(source: str, limit: str | None) -> Inventory:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ionetctl.cli.help import Commands
 from ionetctl.cli.output import CommandResult, Display
 from ionetctl.cli.run import command
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from ionetctl.lab.rehearsal import Lab
     from ionetctl.lab.site import LabSpec
 
-app = typer.Typer(
+app = Commands(
     no_args_is_help=True,
     help="A rehearsal fleet on loopback: SSH hosts and a region, no root needed.",
 )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ionetctl.cli import options
+from ionetctl.cli.help import Commands
 from ionetctl.cli.output import CommandResult, Display
 from ionetctl.cli.run import command, load_settings
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from ionetctl.core.errors import ExitCode
     from ionetctl.summary.rollout_summary import Failure
 
-app = typer.Typer(no_args_is_help=True, help="Ask the regions of an inventory about themselves.")
+app = Commands(no_args_is_help=True, help="Ask the regions of an inventory about themselves.")
 
 CHECK_EPILOG = """
 [bold]Example[/bold]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ionetctl.cli import options
+from ionetctl.cli.help import Commands
 from ionetctl.cli.output import CommandResult, Display
 from ionetctl.cli.run import command, load_settings
 from ionetctl.core.errors import UsageError
@@ -24,9 +25,7 @@ if TYPE_CHECKING:
     from ionetctl.history.journal import JournalFile
     from ionetctl.summary.rollout_summary import Summary
 
-app = typer.Typer(
-    no_args_is_help=True, help="Past rollouts: list, show, report, rebuild the catalog from them."
-)
+app = Commands(no_args_is_help=True, help="Past rollouts: list, show, report, rebuild the catalog from them.")
 
 SCHEMA = "ionetctl.rollouts/1"
 
