@@ -16,7 +16,8 @@ from ionetctl.core.errors import ExitCode, IonetctlError
 from ionetctl.ui.verbosity import Verbosity
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import Console
+    from rich.text import Text
 
     from ionetctl.summary.rollout_summary import Failure
 
@@ -34,7 +35,7 @@ class CommandResult:
 
     document: Any = None
     rows: Sequence[Any] = ()
-    view: Callable[[], Iterable[RenderableType]] = tuple
+    view: Callable[[], Iterable[Text | str]] = tuple
     exit_code: ExitCode = ExitCode.OK
     failure: Failure | None = None
 
@@ -115,8 +116,9 @@ class Display:
         print_lines(self.err, lines)
 
     def _show_view(self, result: CommandResult) -> None:
-        for part in result.view():
-            self.out.print(part, soft_wrap=not self.out.file.isatty())
+        from ionetctl.ui.console import print_lines
+
+        print_lines(self.out, result.view())
         self.out.file.flush()
 
     def _console(self, stream: TextIO) -> Console:

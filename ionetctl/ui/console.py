@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final, Literal, TextIO, cast
 
 from rich.console import Console
+from rich.text import Text
 
 from ionetctl.ui.stream import SurvivingStream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from rich.text import Text
+    from collections.abc import Iterable, Iterator
 
 Color = Literal["auto", "always", "never"]
 
@@ -22,6 +22,7 @@ MIN_WIDTH: Final = 20
 LIVE_WIDTH: Final = 40
 LIVE_HEIGHT: Final = 8
 """Below this size plain lines are used instead of a redrawn display."""
+_LABELS: Final = re.compile(r" *(?:[-+~*] |(?:\S+ {2,})*)")
 
 
 def make_console(stream: TextIO | SurvivingStream | None, color: Color = "auto") -> Console:
@@ -53,10 +54,25 @@ def can_redraw(console: Console) -> bool:
     )
 
 
-def print_lines(console: Console, lines: Iterable[Text]) -> None:
-    """Print the lines: wrapped on a terminal, whole into pipes and files."""
+def print_lines(console: Console, lines: Iterable[Text | str]) -> None:
+    """Print the lines: wrapped on a terminal, where further lines keep the indent; whole into pipes and files."""
+    is_wrapped = console.file.isatty()
     for line in lines:
-        console.print(line, soft_wrap=not console.file.isatty())
+        text = Text(line) if isinstance(line, str) else line
+        for part in _wrapped(text, console) if is_wrapped else (text,):
+            console.print(part, soft_wrap=True)
+
+
+def _wrapped(line: Text, console: Console) -> Iterator[Text]:
+    """The line's parts that fit; what follows labels (words with two spaces behind) is wrapped behind them."""
+    hang = cast("re.Match[str]", _LABELS.match(line.plain)).end()
+    if line.cell_len <= console.width or hang > console.width // 2:
+        hang = 0
+    head, rest = (line[:hang], line[hang:]) if hang else (Text(), line)
+    for part in rest.wrap(console, console.width - hang):
+        part.rstrip()
+        yield head + part
+        head = Text(" " * hang)
 
 
 def _color_system(color: Color) -> Literal["auto", "standard"] | None:

@@ -10,6 +10,8 @@ import io
 from typing import Final, TextIO
 
 _CLOSED: Final = (errno.EPIPE, errno.EBADF, errno.ECONNRESET)
+_PLAINER: Final = str.maketrans("━─·…→", "#.-~>")
+"""Our own drawings, letter for letter, so that nothing shifts."""
 
 
 class SurvivingStream:
@@ -41,14 +43,21 @@ class SurvivingStream:
         return self._stream.fileno()
 
     def write(self, text: str) -> int:
-        """Write ``text``; characters that the encoding lacks become question marks."""
+        """Write ``text``; characters that the encoding lacks become similar ones of ASCII, or question marks."""
         if self._stream is not None:
-            fitting = text.encode(self.encoding, "replace").decode(self.encoding)
+            fitting = self._fitting(text)
             try:
                 self._stream.write(fitting)
             except (OSError, ValueError) as error:
                 self._lose(error)
         return len(text)
+
+    def _fitting(self, text: str) -> str:
+        try:
+            text.encode(self.encoding)
+        except UnicodeEncodeError:
+            return text.translate(_PLAINER).encode(self.encoding, "replace").decode(self.encoding)
+        return text
 
     def flush(self) -> None:
         """Write what is buffered."""

@@ -79,13 +79,31 @@ def test_descriptor_is_the_inner_one() -> None:
         assert SurvivingStream(inner).fileno() == inner.fileno()
 
 
-def test_characters_that_the_encoding_lacks_become_question_marks() -> None:
-    """A terminal in the C locale gets question marks, not a traceback."""
+def test_characters_that_the_encoding_lacks_become_similar_ones() -> None:
+    """A terminal in the C locale sees what is done and what is to do; what has no likeness is a question mark."""
     raw = io.BytesIO()
     stream = SurvivingStream(io.TextIOWrapper(raw, encoding="ascii"))
-    stream.write("━ 1 …")
+    stream.write("━━── 1 · 2… → ü")
     stream.flush()
-    assert raw.getvalue() == b"? 1 ?"
+    assert raw.getvalue() == b"##.. 1 - 2~ > ?"
+
+
+def test_further_lines_keep_the_indent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is wrapped on a terminal goes on below its beginning, behind the label."""
+    monkeypatch.setenv("COLUMNS", "30")
+    monkeypatch.setenv("LINES", "24")
+    monkeypatch.setenv("TERM", "dumb")
+    terminal = Terminal()
+    console = make_console(terminal)
+    print_lines(
+        console, [Text("  why    no answer within ten seconds"), "  + create /etc/nomad.d/nomad.hcl  it"]
+    )
+    assert terminal.getvalue().splitlines() == [
+        "  why    no answer within ten",
+        "         seconds",
+        "  + create",
+        "    /etc/nomad.d/nomad.hcl  it",
+    ]
 
 
 def test_pipes_get_lines_whole() -> None:

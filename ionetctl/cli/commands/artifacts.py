@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from rich.console import RenderableType
+    from rich.text import Text
 
     from ionetctl.artifacts import ArtifactKey, ArtifactStore, CachedArtifact, Progress
     from ionetctl.core.errors import IonetctlError
@@ -139,7 +139,7 @@ def _row(artifact: CachedArtifact, problem: IonetctlError | None) -> dict[str, A
     }
 
 
-def _view(rows: Sequence[dict[str, Any]]) -> Iterable[RenderableType]:
+def _view(rows: Sequence[dict[str, Any]]) -> Iterable[Text | str]:
     from ionetctl.ui.tables import table
 
     if not rows:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from rich.console import RenderableType
+    from rich.text import Text
 
     from ionetctl.core.settings import Settings
     from ionetctl.summary.fleet import StatusReport
@@ -83,7 +83,7 @@ def _result(summary: Summary, fleet: StatusReport) -> CommandResult:
     )
 
 
-def _view(summary: Summary, fleet: StatusReport) -> Iterator[RenderableType]:
+def _view(summary: Summary, fleet: StatusReport) -> Iterator[Text | str]:
     from rich.text import Text
 
     from ionetctl.ui.fleet import status_view

@@ -12,7 +12,7 @@ from ionetctl.cli.run import command
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rich.console import RenderableType
+    from rich.text import Text
 
     from ionetctl.app.explain import Explanation
 
@@ -47,7 +47,7 @@ def _explain_code(code: str) -> CommandResult:
     return CommandResult(explain.document(found), view=lambda: _view(found))
 
 
-def _view(found: Explanation) -> Iterator[RenderableType]:
+def _view(found: Explanation) -> Iterator[Text | str]:
     from ionetctl.app.explain import waiver
     from ionetctl.ui.explanation import check_view, error_view
 

@@ -14,7 +14,7 @@ from ionetctl.core.errors import ExitCode
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from rich.console import RenderableType
+    from rich.text import Text
 
     from ionetctl.core.model.host import Host
     from ionetctl.core.model.inventory import Inventory
@@ -82,7 +82,7 @@ def _problem(problem: Problem) -> dict[str, Any]:
     }
 
 
-def _valid_view(inventory: Inventory) -> Iterator[RenderableType]:
+def _valid_view(inventory: Inventory) -> Iterator[Text | str]:
     from rich.text import Text
 
     from ionetctl.ui import phrases
@@ -104,7 +104,7 @@ def show(_: Display, *, inventory: options.Inventory, limit: options.Limit = Non
     return CommandResult(describe_inventory(site), rows, lambda: _show_view(site.hosts))
 
 
-def _show_view(hosts: Sequence[Host]) -> Iterator[RenderableType]:
+def _show_view(hosts: Sequence[Host]) -> Iterator[Text | str]:
     from ionetctl.ui.tables import table
 
     rows = [

@@ -13,7 +13,7 @@ from ionetctl.cli.run import command
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from rich.console import RenderableType
+    from rich.text import Text
 
 SCHEMA = "ionetctl.render/1"
 
@@ -49,7 +49,7 @@ def render(
     return CommandResult({"schema": SCHEMA, "host": host, "files": rows}, rows, lambda: _view(texts))
 
 
-def _view(texts: Mapping[str, str]) -> Iterator[RenderableType]:
+def _view(texts: Mapping[str, str]) -> Iterator[Text | str]:
     from rich.text import Text
 
     for path, text in texts.items():

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from rich.console import RenderableType
+    from rich.text import Text
 
     from ionetctl.core.ports import Clock
     from ionetctl.core.settings import Settings
@@ -132,7 +132,7 @@ def _row(record: RolloutRecord) -> dict[str, Any]:
     }
 
 
-def _list_view(records: Sequence[RolloutRecord]) -> Iterable[RenderableType]:
+def _list_view(records: Sequence[RolloutRecord]) -> Iterable[Text | str]:
     from ionetctl.ui import phrases
     from ionetctl.ui.tables import table
 
