@@ -14,22 +14,23 @@ from ionetctl.core.events import encode
 from ionetctl.report.json import document
 from ionetctl.summary.summary_fold import SummaryFold
 from ionetctl.ui import phrases
-from ionetctl.ui.console import can_redraw
+from ionetctl.ui.console import can_redraw, print_lines
 from ionetctl.ui.live.plain import PlainLines
 from ionetctl.ui.live.terminal import LiveScreen
-from ionetctl.ui.summary import lines, placement_lines, plan_lines
+from ionetctl.ui.summary import lines, overview_lines, placement_lines, plan_lines
 from ionetctl.ui.verbosity import Verbosity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Sequence
 
-    from rich.console import RenderableType
+    from rich.text import Text
 
     from ionetctl.cli.options import CommonOptions
     from ionetctl.cli.output import Display
     from ionetctl.core.events import Envelope
     from ionetctl.core.ports import Sink
     from ionetctl.core.settings import Settings
+    from ionetctl.rollout.phases import PlanOverview
     from ionetctl.summary.rollout_summary import Summary
 
 
@@ -117,26 +118,25 @@ class RolloutDisplay:
                 self._screen.stop()
         return fold.summary(exit_code=exit_code)
 
-    async def confirm(self, _overview: object) -> bool:
-        """Whether the plan may be carried out. Shows the plan and asks, if a person confirms it."""
+    async def confirm(self, overview: PlanOverview) -> bool:
+        """Whether the plan may be carried out. Shows the plan, what is left out and why, and asks, if a person confirms it."""
         if not self._asks:
             return True
         if isinstance(self._screen, LiveScreen):
             self._screen.stop()
         err = self._display.err
         summary = self._summary.fold.summary()
-        plans = summary.plans
-        for line in (*placement_lines(summary.placements), *plan_lines(plans)):
-            err.print(line)
-        changing = sum(len(group.hosts) for group in plans if group.changes)
-        err.file.write(f"Change {phrases.hosts(changing)}? [y/N] ")
+        print_lines(err, placement_lines(summary.placements))
+        print_lines(err, plan_lines(summary.plans))
+        print_lines(err, overview_lines(summary, overview.changing, err.width))
+        err.file.write(f"Change {phrases.hosts(overview.changing)}? [y/N] ")
         err.file.flush()
         return (await read_line()).strip().lower() in {"y", "yes"}
 
     def result(
         self,
         summary: Summary,
-        view: Callable[[Summary], Iterable[RenderableType]] = lines,
+        view: Callable[[Summary], Iterable[Text | str]] = lines,
         make_document: Callable[[Summary], dict[str, Any]] = document,
     ) -> CommandResult:
         """The rollout's result: ``view`` makes what people see, ``make_document`` what ``-o json`` writes."""

@@ -231,6 +231,12 @@ class HostFinished(Event, tag="host_finished", frozen=True, kw_only=True):
     stamp: str = ""
 
 
+class PlanConfirmed(Event, tag="plan_confirmed", frozen=True, kw_only=True):
+    """The plan may be carried out, by ``--yes`` or by a person, who took ``waited_s`` seconds to answer."""
+
+    waited_s: float
+
+
 class WaveStarted(Event, tag="wave_started", frozen=True, kw_only=True):
     """A wave begins; ``index`` counts from 1, the canary is wave 1 where there is one."""
 
@@ -289,6 +295,7 @@ AnyEvent = (
     | NodeHeld
     | NodeReleased
     | HostFinished
+    | PlanConfirmed
     | WaveStarted
     | WaveFinished
     | RolloutStopped

@@ -80,7 +80,9 @@ class Pipeline:
         began = self._deps.clock.monotonic()
         progress = _Progress()
         try:
-            surveyed = await self._retried(host, "survey", progress, lambda _: self._survey_once(host))
+            surveyed = await self._retried(
+                host, "survey", progress, lambda attempt: self._survey_once(host, attempt)
+            )
         except HostError as error:
             return self._timed(outcomes.failed(host, "survey", error), progress, began)
         await self._deps.emit(_surveyed_event(surveyed))
@@ -104,8 +106,11 @@ class Pipeline:
             outcome = outcomes.failed(host, "apply", error, planned.facts, progress.started)
         return self._timed(outcome, progress, began)
 
-    async def _survey_once(self, host: Host) -> Surveyed:
+    async def _survey_once(self, host: Host, attempt: int) -> Surveyed:
         async with self._deps.connector.connect(host) as session:
+            await self._deps.emit(
+                StepStarted(host=host.name, step="survey", attempt=attempt, detail="script")
+            )
             return await self._surveyor.survey(host, session)
 
     async def _release(self, planned: PlannedHost) -> Outcome:

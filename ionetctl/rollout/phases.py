@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from ionetctl.checks import FleetHost, blocking, check_fleet
 from ionetctl.core.errors import ExitCode, IonetctlError
-from ionetctl.core.events import HostFinished, HostJudged, Warned
+from ionetctl.core.events import HostFinished, HostJudged, PlanConfirmed, Warned
 from ionetctl.core.model.outcome import Outcome, Result
 from ionetctl.core.plural import counted
 from ionetctl.host import outcomes
@@ -290,10 +290,8 @@ class Phases:
         for outcome in self._outcomes.values():
             budget.count(outcome)
         budget.judge(self.stop)
-        if planned and not self.stop.is_requested and not await self.confirm(self._overview(planned)):
-            self.stop.request(
-                "declined", "the plan was not agreed to, so nothing was changed", ExitCode.USAGE
-            )
+        if planned and not self.stop.is_requested:
+            await self._ask(planned)
         rollout = Rollout(self.deps.emit, self.engine, self._enroll, self._finish, budget, self.stop)
         await rollout.run(waves(planned, strategy))
 
@@ -305,6 +303,16 @@ class Phases:
         outcome = await Pipeline(self.deps).enroll(planned, nonce)
         await self._lost.note(outcome)
         return outcome
+
+    async def _ask(self, planned: Sequence[PlannedHost]) -> None:
+        """Ask for the end where the plan is not agreed to."""
+        asked_at = self.deps.clock.monotonic()
+        if await self.confirm(self._overview(planned)):
+            waited_s = round(self.deps.clock.monotonic() - asked_at, 3)
+            await self.deps.emit(PlanConfirmed(waited_s=waited_s))
+        else:
+            message = "the plan was not agreed to, so nothing was changed"
+            self.stop.request("declined", message, ExitCode.USAGE)
 
     def _overview(self, planned: Sequence[PlannedHost]) -> PlanOverview:
         unchanged = sum(outcome.result is Result.UNCHANGED for outcome in self._outcomes.values())

@@ -9,6 +9,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from ionetctl.core.errors import ExitCode
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -63,7 +65,7 @@ def shape(message: str, *particulars: str) -> str:
 
 
 def group_problems(outcomes: Iterable[Outcome]) -> tuple[Cause, ...]:
-    """The causes of all outcomes with a problem: most hosts first, then in order of appearance."""
+    """The causes of all outcomes with a problem, in the order of ``Causes.causes``."""
     causes = Causes()
     for outcome in outcomes:
         causes.put(outcome)
@@ -120,6 +122,10 @@ class _Group:
         )
 
 
+def _rank(cause: Cause) -> tuple[bool, int]:
+    return cause.exit_code != ExitCode.TRUST, -len(cause.hosts)
+
+
 class Causes:
     """Groups outcomes as they come; a host's later outcome replaces its earlier one."""
 
@@ -143,11 +149,11 @@ class Causes:
         self._frozen.pop(key, None)
 
     def causes(self) -> tuple[Cause, ...]:
-        """The causes: most hosts first, then in the order of appearance. Unchanged groups are not built again."""
+        """The causes: trust first, then most hosts, then in the order of appearance. Unchanged groups are not built again."""
         for key, group in self._groups.items():
             if key not in self._frozen:
                 self._frozen[key] = group.frozen()
-        return tuple(sorted((self._frozen[key] for key in self._groups), key=lambda cause: -len(cause.hosts)))
+        return tuple(sorted((self._frozen[key] for key in self._groups), key=_rank))
 
     def _forget(self, host: HostName) -> None:
         key = self._key_of.pop(host, None)

@@ -16,6 +16,7 @@ from ionetctl.core.events import (
     HostFinished,
     HostPlanned,
     HostSurveyed,
+    PlanConfirmed,
     RolloutFinished,
     RolloutResumed,
     RolloutStarted,
@@ -27,7 +28,7 @@ from ionetctl.core.events import (
     WaveStarted,
 )
 from ionetctl.core.model.outcome import Result
-from ionetctl.summary.rate import RecentRate
+from ionetctl.summary.rate import STALLED_AFTER_S, RecentRate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,6 +64,8 @@ _STAGES: Final[dict[str, Stage]] = {
     "finish": Stage.CONFIRM,
 }
 """The stage by step, or by the part of an apply that the host reports: ``finish`` follows the confirmation by the region."""
+_DONE: Final = frozenset({Result.ENROLLED, Result.UNCHANGED})
+"""The results with which a host is not worked on again when a rollout is resumed."""
 _FAILURES: Final = frozenset({Result.FAILED, Result.UNREACHABLE, Result.UNVERIFIED})
 _STAGES_AFTER: Final[dict[str, Stage]] = {"survey": Stage.PLANNED, "plan": Stage.PLANNED}
 
@@ -106,7 +109,9 @@ class Progress:
     """The state of a rollout at one moment.
 
     ``done`` of ``total`` hosts are through the present phase, ``per_minute`` of them in the last two minutes; ``remaining_s`` is
-    an estimate for that phase, ``None`` before any host is through. ``slow`` is sorted, longest first.
+    an estimate for that phase, ``None`` where the rate says nothing of it: before any host is through, once none is
+    waiting for its turn, and while nothing moves. Then ``stalled`` are the hosts that are waited for. ``stalled`` and
+    ``slow`` are sorted, longest first. ``elapsed_s`` leaves out prompts, and what was before the rollout was resumed.
     """
 
     rollout: RolloutId | None
@@ -122,6 +127,7 @@ class Progress:
     remaining_s: float | None
     retries: tuple[Retry, ...]
     slow: tuple[Slow, ...]
+    stalled: tuple[Slow, ...]
     is_over: bool
 
 
@@ -152,7 +158,7 @@ class ProgressFold:
         self._rate = RecentRate()
         self._is_over = False
 
-    def take(self, envelope: Envelope) -> None:  # noqa: C901  (one flat table of events reads best whole)
+    def take(self, envelope: Envelope) -> None:  # noqa: C901, PLR0912  (one flat table of events reads best whole)
         """Take one event into account."""
         self._now = now = datetime.fromisoformat(envelope.time)
         match envelope.event:
@@ -173,6 +179,8 @@ class ProgressFold:
                 self._move(host, Stage.PLANNED)
             case HostFinished() as event:
                 self._finish(event.outcome.host, event.outcome.result, now)
+            case PlanConfirmed() as event:
+                self._pause(event.waited_s)
             case WaveStarted() as event:
                 self._start_wave(event, now)
             case WaveFinished() as event:
@@ -188,6 +196,8 @@ class ProgressFold:
         total = len(self._stages) + len(self._results)
         done = len(self._surveyed) if self._phase is Phase.SURVEY else len(self._results)
         rate = self._rate.per_second(moment) if moment else None
+        is_stalled = moment is not None and self._rate.is_stalled(moment)
+        has_queue = total - done > len(self._active)
         return Progress(
             rollout=self._rollout,
             phase=self._phase,
@@ -199,9 +209,10 @@ class ProgressFold:
             waves=tuple(self._waves),
             elapsed_s=(moment - self._began).total_seconds() if moment and self._began else 0.0,
             per_minute=None if rate is None else rate * 60,
-            remaining_s=None if rate is None else (total - done) / rate,
+            remaining_s=(total - done) / rate if rate and has_queue and not is_stalled else None,
             retries=tuple(self._retries.values()),
-            slow=self._slow(moment) if moment else (),
+            slow=self._in_step_for(SLOW_AFTER_S, moment) if moment else (),
+            stalled=self._in_step_for(STALLED_AFTER_S, moment) if moment and is_stalled else (),
             is_over=self._is_over,
         )
 
@@ -220,10 +231,16 @@ class ProgressFold:
         self._wave_of.clear()
         self._retries.clear()
         self._active.clear()
+        for host in [host for host, result in self._results.items() if result not in _DONE]:
+            self._reopen(host)
         self._surveyed = set(self._results)
         self._is_over = False
         for host in self._stages:
             self._move(host, Stage.WAITING)
+
+    def _pause(self, seconds: float) -> None:
+        if self._began is not None:
+            self._began += timedelta(seconds=seconds)
 
     def _enter(self, host: HostName, event: StepStarted, now: datetime) -> None:
         self._reopen(host)
@@ -290,8 +307,8 @@ class ProgressFold:
             replace(wave, is_through=True) if wave.index == index else wave for wave in self._waves
         ]
 
-    def _slow(self, now: datetime) -> tuple[Slow, ...]:
-        horizon = now - timedelta(seconds=SLOW_AFTER_S)
+    def _in_step_for(self, least_s: float, now: datetime) -> tuple[Slow, ...]:
+        horizon = now - timedelta(seconds=least_s)
         late = [
             Slow(host, activity.step, activity.detail, (now - activity.since).total_seconds())
             for host, activity in self._active.items()

@@ -102,5 +102,5 @@ class Summary:
 
     @property
     def causes(self) -> tuple[Cause, ...]:
-        """Why hosts were not enrolled, the most frequent cause first."""
+        """Why hosts were not enrolled: trust first, then the most frequent cause."""
         return group_problems(self.outcomes)

@@ -17,6 +17,7 @@ from ionetctl.core.events import (
     HostPlaced,
     HostPlanned,
     HostSurveyed,
+    PlanConfirmed,
     RolloutFinished,
     RolloutResumed,
     RolloutStarted,
@@ -61,10 +62,12 @@ class SummaryFold:
         self._finished: RolloutFinished | None = None
         self._first_time: str | None = None
         self._last_time: str | None = None
+        self._paused_s = 0.0
 
-    def take(self, envelope: Envelope) -> None:
+    def take(self, envelope: Envelope) -> None:  # noqa: C901  (one flat table of events reads best whole)
         """Take one event into account."""
         self._first_time = self._first_time or envelope.time
+        before = self._last_time
         self._last_time = envelope.time
         match envelope.event:
             case RolloutStarted() as event:
@@ -72,6 +75,10 @@ class SummaryFold:
                 self._entries = {entry.name: entry for entry in event.hosts}
             case RolloutResumed():
                 self._stop = self._finished = None
+                self._plans = _Plans()
+                self._paused_s += _seconds(before, envelope.time)
+            case PlanConfirmed() as event:
+                self._paused_s += event.waited_s
             case StepStarted(host=str() as host):
                 # The host is being worked on again: its outcome is from before the rollout was resumed.
                 self._outcomes.pop(host, None)
@@ -143,10 +150,8 @@ class SummaryFold:
         )
 
     def _duration_s(self) -> float:
-        if self._first_time is None or self._last_time is None:
-            return 0.0
-        length = datetime.fromisoformat(self._last_time) - datetime.fromisoformat(self._first_time)
-        return max(0.0, length.total_seconds())
+        """Without prompts, and without the time between an interruption and the resumption."""
+        return max(0.0, _seconds(self._first_time, self._last_time) - self._paused_s)
 
 
 class _Surveys:
@@ -225,6 +230,12 @@ class _Plans:
 
     def _running_on(self, hosts: Iterable[HostName]) -> tuple[str, ...]:
         return tuple(name for host in hosts for name in self._allocations[host])
+
+
+def _seconds(earlier: str | None, later: str | None) -> float:
+    if earlier is None or later is None:
+        return 0.0
+    return (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds()
 
 
 def _skipped(entry: HostEntry) -> Outcome:

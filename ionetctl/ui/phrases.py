@@ -45,12 +45,20 @@ def hosts(count: int) -> str:
 
 
 def folded(names: Sequence[str], limit: int = MAX_FOLDED) -> str:
-    """The names as folded ranges, cut after ``limit`` characters at a whole name."""
+    """The names as folded ranges in at most ``limit`` characters: cut at a whole name, else in the middle of the first."""
     text = plain(", ".join(fold(names)))
     if len(text) <= limit:
         return text
     whole = text[:limit].rpartition(", ")[0]
-    return f"{whole}, …" if whole else text[: limit - 1] + "…"
+    return f"{whole}, …" if whole else shortened(text, limit)
+
+
+def shortened(text: str, limit: int) -> str:
+    """``text`` in at most ``limit`` characters; the middle of a name tells the least, its end the most."""
+    if len(text) <= limit:
+        return text
+    end = max(0, limit - 1) * 2 // 3
+    return f"{text[: max(0, limit - 1 - end)]}…{text[len(text) - end :]}"
 
 
 def results(counts: Mapping[Result, int]) -> str:

@@ -36,6 +36,15 @@ SEVERITY_STYLES: Final[dict[Severity, str]] = {
 }
 """Severities from the highest to the lowest, with their styles."""
 MAX_CAUSES: Final = 20
+MAX_LEFT_OUT: Final = 6
+"""The most causes that are named before a person is asked."""
+INDENT: Final = "  "
+NAMES_LEAST: Final = 12
+NAMES_MIN: Final = 16
+NAMES_MAX: Final = 60
+"""The fewest characters of host names, those below which they get another line, and the most."""
+SAMPLE: Final = 200
+"""The most hosts of a cause that are folded for its line: more do not fit and would cost time at every redraw."""
 _SIGNS: Final[dict[Action, tuple[str, str]]] = {
     Action.CREATE: ("+", "green"),
     Action.UPDATE: ("~", "yellow"),
@@ -80,8 +89,51 @@ def finding_lines(findings: Sequence[FindingGroup]) -> Iterator[Text]:
         yield from _reason_lines(found.message, found.hosts, found.hint, found.reasons)
 
 
+def short_cause_lines(cause: Cause, width: int) -> list[Text]:
+    """The cause in one line of at most ``width``, or in two where that is narrow."""
+    head = Text.assemble(
+        (cause.result.value, STYLES[cause.result]), f" {len(cause.hosts):,}  ", (cause.code, "bold"), "  "
+    )
+    return named_lines(head, cause.hosts[:SAMPLE], phrases.plain(cause.message), width)
+
+
+def named_lines(head: Text, names: Sequence[str], message: str, width: int) -> list[Text]:
+    """Head, hosts and message in one line; where they do not fit, names are cut, then hosts and message get a line."""
+    room = width - head.cell_len - len(message) - 2
+    if room >= min(len(phrases.folded(names, NAMES_MIN)), NAMES_MIN):
+        return [
+            head.append(phrases.folded(names, min(room, NAMES_MAX)), style="cyan").append(
+                f"  {message}", style="dim"
+            )
+        ]
+    head.rstrip()
+    room = max(NAMES_LEAST, width - len(message) - 2 * len(INDENT))
+    below = (
+        Text(INDENT)
+        .append(phrases.folded(names, min(room, NAMES_MAX)), style="cyan")
+        .append(f"  {message}", style="dim")
+    )
+    below.truncate(width, overflow="ellipsis")
+    return [head, below]
+
+
+def overview_lines(summary: Summary, changing: int, width: int) -> Iterator[Text]:
+    """What is about to happen to how many hosts, and why others are left out."""
+    counts = summary.counts
+    left_out = sum(outcome.problem is not None for outcome in summary.outcomes)
+    parts = [f"{changing:,} to enrol", f"{counts[Result.UNCHANGED]:,} unchanged", f"{left_out:,} left out"]
+    if counts[Result.ENROLLED]:
+        parts.append(f"{counts[Result.ENROLLED]:,} enrolled before")
+    yield Text(", ".join(parts), style="bold")
+    causes = summary.causes
+    for cause in causes[:MAX_LEFT_OUT]:
+        yield from (Text(INDENT).append_text(line) for line in short_cause_lines(cause, width - len(INDENT)))
+    if len(causes) > MAX_LEFT_OUT:
+        yield Text(f"{INDENT}and {len(causes) - MAX_LEFT_OUT:,} more causes", style="dim")
+
+
 def cause_lines(causes: Sequence[Cause]) -> Iterator[Text]:
-    """Each cause with its hosts, the most frequent first."""
+    """Each cause with its hosts, in the order of ``Summary.causes``."""
     for cause in causes[:MAX_CAUSES]:
         yield Text.assemble(
             (cause.result.value, STYLES[cause.result]),

@@ -157,12 +157,13 @@ def ending(outcome: Outcome) -> tuple[str, str | None, str | None]:
 
 
 async def test_surveyed_host_is_told() -> None:
-    """A survey that went well is three events, and says what the host is."""
+    """A survey that went well is four events, the second of them once there is a connection, and says what the host is."""
     stage = Stage((CONVERGED,))
     surveyed = await stage.survey()
     assert (surveyed.facts.nomad, surveyed.node_name, surveyed.findings) == (CONVERGED.nomad, HOST.name, ())
     assert stage.emit.events == [
         StepStarted(host=HOST.name, step="survey", attempt=1),
+        StepStarted(host=HOST.name, step="survey", attempt=1, detail="script"),
         StepFinished(host=HOST.name, step="survey", attempt=1, duration_s=0.0),
         HostSurveyed(
             host=HOST.name,

@@ -20,6 +20,7 @@ from ionetctl.core.events import (
     HostFinished,
     HostJudged,
     HostPlanned,
+    PlanConfirmed,
     RolloutStopped,
     Warned,
     WaveStarted,
@@ -163,6 +164,7 @@ class Stage:
 
     async def confirm(self, overview: PlanOverview) -> bool:
         self.asked.append(overview)
+        await self.dependencies.clock.sleep(30)
         if isinstance(self.agrees, UsageError):
             raise self.agrees
         return self.agrees
@@ -223,6 +225,7 @@ async def test_converged_hosts_are_unchanged_and_not_sent_anything() -> None:
         ["h3"],
     )
     assert stage.asked == [PlanOverview(changing=1, unchanged=3, failed=0)]
+    assert stage.told(PlanConfirmed) == [PlanConfirmed(waited_s=30.0)]
 
 
 async def test_nothing_to_do_asks_nobody() -> None:
@@ -642,7 +645,7 @@ async def test_region_that_two_hosts_lose_at_once_is_told_once() -> None:
 async def test_broken_journal_ends_everything() -> None:
     """Where nothing can be recorded, nothing more is done."""
     broken = ConfigurationError("journal_broken", "disk full")
-    stage = Stage(count=2, emit=Emitted(error=broken, from_=10))
+    stage = Stage(count=2, emit=Emitted(error=broken, from_=13))
     with pytest.raises(ExceptionGroup) as caught:
         await stage.run()
     leaves = [error for error in caught.value.exceptions if error is not broken]

@@ -79,7 +79,7 @@ def test_surveyed_hosts_are_planned() -> None:
         Phase.SURVEY,
         20,
         20,
-        0.0,
+        None,
     )
 
 
@@ -128,6 +128,64 @@ def test_pace_and_estimate_follow_the_hosts_of_late() -> None:
     assert progress.phase is Phase.ROLLOUT
     assert progress.per_minute == pytest.approx(51 / took_s * 60)
     assert progress.remaining_s == pytest.approx(50 / (51 / took_s))
+
+
+def at_work(*hosts: int, total: int = 4) -> ProgressFold:
+    """One host is surveyed at once; the ``hosts`` are in their survey since."""
+    fold = folded(Rollout(hosts=total).play()[:1])
+    say = Stream(now=START, step_s=0.0).say
+    surveyed = events.HostSurveyed(
+        host=HOST, os="debian", architecture="x86_64", gpus_seen=8, machine_id=None, node_id=None
+    )
+    fold.take(say(surveyed))
+    for index in hosts:
+        fold.take(say(events.StepStarted(host=streams.host_name(index), step="survey", attempt=1)))
+    return fold
+
+
+@pytest.mark.parametrize(
+    ("hosts", "after_s", "expected"),
+    [((1, 2), 2, 6.0), ((1, 2, 3), 2, None), ((1, 2), 34, None)],
+    ids=["one waits for its turn", "all are at work", "nothing moves"],
+)
+def test_estimate_is_made_of_what_moves(hosts: tuple[int, ...], after_s: int, expected: float | None) -> None:
+    """The rate says nothing of hosts that are the last, nor of hosts that hang."""
+    now = START + timedelta(seconds=after_s)
+    assert at_work(*hosts).snapshot(now).remaining_s == pytest.approx(expected, abs=0.2)
+
+
+def test_host_that_hangs_is_named() -> None:
+    """Once nothing moves, the hosts that are waited for, the longest first."""
+    fold = at_work(1, 2)
+    names = [[slow.host for slow in fold.snapshot(START + timedelta(seconds=s)).stalled] for s in (4, 34)]
+    assert names == [[], [streams.host_name(1), streams.host_name(2)]]
+    assert fold.snapshot(START + timedelta(seconds=34)).stalled[0].seconds == 34.0
+
+
+def test_slow_but_steady_pace_is_no_stall() -> None:
+    """Where a host takes a minute, half a minute without one is as expected."""
+    rate = RecentRate()
+    rate.begin(START)
+    rate.count(START + timedelta(seconds=60))
+    found = [rate.is_stalled(START + timedelta(seconds=second)) for second in (90, 100, 600)]
+    assert (found, RecentRate().is_stalled(START)) == ([False, False, True], False)
+
+
+def test_time_at_the_prompt_is_left_out() -> None:
+    """Elapsed time is that of work."""
+    fold = ProgressFold()
+    say = Stream(now=START, step_s=0.0).say
+    fold.take(say(events.PlanConfirmed(waited_s=1.0)))
+    fold.take(say(Rollout(hosts=1).play()[0].event))
+    fold.take(say(events.PlanConfirmed(waited_s=50.0), after_s=60))
+    assert fold.snapshot().elapsed_s == 10.0
+
+
+def test_resumed_rollout_forgets_failures() -> None:
+    """What failed is tried again, so it counts as waiting, not as failed."""
+    stream = Rollout(hosts=4, problems={1: GPU_MISSING}, unchanged=frozenset({2})).play()
+    progress = snapshot([*stream, Stream(now=START).say(events.RolloutResumed(owner="ops", done=3))])
+    assert (progress.results[Result.FAILED], progress.finished, progress.stages[Stage.WAITING]) == (0, 3, 1)
 
 
 def test_pace_forgets_what_is_long_ago() -> None:

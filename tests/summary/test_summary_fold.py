@@ -17,7 +17,7 @@ from ionetctl.summary.rollout_summary import (
 )
 from ionetctl.summary.summary_fold import MAX_WARNINGS, SummaryFold, summarize
 from tests.support import streams
-from tests.support.streams import FOREIGN_KEY, GPU_MISSING, TIMEOUT, UNCONFIRMED, Rollout, Stream
+from tests.support.streams import FOREIGN_KEY, GPU_MISSING, START, TIMEOUT, UNCONFIRMED, Rollout, Stream
 
 
 def without_end(rollout: Rollout) -> Summary:
@@ -303,3 +303,22 @@ def test_host_that_was_not_surveyed_has_its_rack_alone() -> None:
 def test_findings_of_no_host_are_passed_over() -> None:
     """An event without a host says nothing of any."""
     assert summarize([Stream().say(events.HostJudged(findings=()))]).surveys == {}
+
+
+def test_duration_leaves_out_prompt_and_interruption() -> None:
+    """A rollout took as long as it was at work, by a person's answer and a night's pause less."""
+    say = Stream(now=START, step_s=1.0).say
+    stream = [
+        say(Rollout(hosts=2).play()[0].event),
+        say(events.PlanConfirmed(waited_s=30.0), 32),
+        say(events.RolloutResumed(owner="ops", done=0), 36_000),
+        say(events.RolloutFinished(exit_code=0)),
+    ]
+    assert summarize(stream).duration_s == 3.0
+
+
+def test_plans_of_the_earlier_run_are_forgotten() -> None:
+    """Whoever is asked when a rollout is resumed sees what is planned now."""
+    stream = Rollout(hosts=2).play()
+    resumed = Stream(now=START).say(events.RolloutResumed(owner="ops", done=2))
+    assert [len(summarize(s).plans) for s in (stream, [*stream, resumed])] == [1, 0]

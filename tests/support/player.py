@@ -14,6 +14,7 @@ from ionetctl.cli.streams import tolerant_streams
 from ionetctl.core.errors import ExitCode, RegionError
 from ionetctl.core.events import WaveStarted
 from ionetctl.core.settings import Settings
+from ionetctl.rollout.phases import PlanOverview
 from tests.support.streams import GPU_MISSING, TIMEOUT, Rollout
 
 if TYPE_CHECKING:
@@ -26,14 +27,17 @@ if TYPE_CHECKING:
 async def play(
     stream: Sequence[Envelope],
     sinks: Sequence[Sink],
-    confirm: Callable[[object], Awaitable[bool]],
+    confirm: Callable[[PlanOverview], Awaitable[bool]],
     pause_s: float = 0.0,
     error: Exception | None = None,
 ) -> ExitCode:
     """Hand the stream to the sinks in batches; ask before the first wave; raise ``error`` instead of an end."""
     waves = next(place for place, one in enumerate(stream) if isinstance(one.event, WaveStarted))
     await hand_over(stream[:waves], sinks, pause_s)
-    if not await confirm(None):
+    changing = {
+        host for one in stream[waves:] if isinstance(one.event, WaveStarted) for host in one.event.hosts
+    }
+    if not await confirm(PlanOverview(len(changing), 0, 0)):
         return ExitCode.USAGE
     await hand_over(stream[waves:], sinks, pause_s)
     for sink in sinks:

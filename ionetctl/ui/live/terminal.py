@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Final
 from rich.live import Live
 from rich.text import Text
 
-from ionetctl.core.events import HostFinished
+from ionetctl.core.events import HostFinished, RolloutResumed
 from ionetctl.summary.grouping import Causes
 from ionetctl.summary.live_progress import Phase, ProgressFold, Stage
 from ionetctl.ui import phrases
 from ionetctl.ui.live.plain import describe
-from ionetctl.ui.summary import STYLES
+from ionetctl.ui.summary import STYLES, named_lines, short_cause_lines
 from ionetctl.ui.verbosity import Verbosity
 
 if TYPE_CHECKING:
@@ -29,15 +29,13 @@ if TYPE_CHECKING:
 
     from ionetctl.core.events import Envelope
     from ionetctl.summary.grouping import Cause
-    from ionetctl.summary.live_progress import Progress, Wave
+    from ionetctl.summary.live_progress import Progress, Retry, Slow, Wave
 
 INTERVAL_S: Final = 0.25
 IDLE_TICKS: Final = 4
 """Without events the block is redrawn every this many intervals, for its clock."""
-BAR_WIDTH: Final = 30
-FOLDED_WIDTH: Final = 60
-SAMPLE: Final = 200
-"""The most hosts of a cause that are folded for its line: more do not fit and would cost time at every redraw."""
+BAR_WIDTHS: Final = (30, 10)
+"""The width of the bar, and that on a narrow terminal."""
 STAGE_STYLES: Final[dict[Stage, str]] = {
     Stage.WAITING: "dim",
     Stage.SURVEY: "cyan",
@@ -75,6 +73,8 @@ class LiveScreen:
             self._progress.take(envelope)
             if isinstance(envelope.event, HostFinished):
                 self._causes.put(envelope.event.outcome)
+            elif isinstance(envelope.event, RolloutResumed):
+                self._causes = Causes()
             if self._verbosity >= Verbosity.VERBOSE and not is_past:
                 self._print_line(envelope)
         self._is_stale = self._is_stale or bool(envelopes)
@@ -136,21 +136,24 @@ class Block:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         room = max(1, (options.height or console.height) - 1)
-        for _, line in zip(range(room), self._lines(room), strict=False):
+        for _, line in zip(range(room), self._lines(options.max_width, room), strict=False):
             line.truncate(options.max_width, overflow="ellipsis")
             line.no_wrap = True
             yield line
 
-    def _lines(self, room: int) -> Iterator[Text]:
-        head = [
-            _head_line(self._progress),
-            _rate_line(self._progress),
-            _stage_line(self._progress),
-            _result_line(self._progress),
-        ]
-        head += [_wave_line(wave) for wave in current_waves(self._progress.waves)]
+    def _lines(self, width: int, room: int) -> Iterator[Text]:
+        progress = self._progress
+        head = [_head_line(progress, width), _rate_line(progress, width)]
+        head += [_stalled_line(progress.stalled, width)] if progress.stalled else []
+        head += _counts_lines(
+            [(stage, count, STAGE_STYLES[stage]) for stage, count in progress.stages.items()], width
+        )
+        head += _counts_lines(
+            [(result, count, STYLES[result]) for result, count in progress.results.items()], width
+        )
+        head += [_wave_line(wave, width) for wave in current_waves(progress.waves)]
         yield from head
-        yield from _problem_lines(self._progress, self._causes, room - len(head))
+        yield from _problem_lines(progress, self._causes, width, room - len(head))
 
 
 def current_waves(waves: Sequence[Wave]) -> list[Wave]:
@@ -158,82 +161,113 @@ def current_waves(waves: Sequence[Wave]) -> list[Wave]:
     return [wave for wave in waves if not wave.is_through][-2:] or list(waves[-1:])
 
 
-def _head_line(progress: Progress) -> Text:
+def _fitting(width: int, *forms: Text) -> Text:
+    """The first form that fits, else the last: from the longest to the one with the facts alone."""
+    return next((form for form in forms if form.cell_len <= width), forms[-1])
+
+
+def _head_line(progress: Progress, width: int) -> Text:
     what = "surveying" if progress.phase is Phase.SURVEY else "enrolling"
     line = Text.assemble((f"{what} {phrases.hosts(progress.total)}", "bold"))
     line.append(f"  {phrases.duration(progress.elapsed_s)}", style="dim")
-    if progress.rollout is not None:
-        line.append(f"  rollout {phrases.plain(progress.rollout)}", style="dim")
-    return line
+    name = phrases.plain(progress.rollout or "")
+    forms = [f"  rollout {name}", f"  {name}"] if name else []
+    return _fitting(width, *(line.copy().append(form, style="dim") for form in forms), line)
 
 
-def _rate_line(progress: Progress) -> Text:
-    line = bar(progress.done, progress.total)
-    line.append(f" {progress.done:,}/{progress.total:,}")
-    if progress.per_minute is not None:
-        line.append(f"  {phrases.rate(progress.per_minute)}")
-    if progress.remaining_s:
-        line.append(f"  about {phrases.duration(progress.remaining_s)} left", style="dim")
-    return line
+def _rate_line(progress: Progress, width: int) -> Text:
+    per_minute = (
+        "" if progress.per_minute is None or progress.stalled else f"  {phrases.rate(progress.per_minute)}"
+    )
+    left = "" if progress.remaining_s is None else f"  about {phrases.duration(progress.remaining_s)} left"
 
+    def line(bar_width: int, *parts: str) -> Text:
+        counts = f" {progress.done:,}/{progress.total:,}"
+        return bar(progress.done, progress.total, bar_width).append(counts + "".join(parts))
 
-def bar(done: int, total: int) -> Text:
-    """A bar of fixed width; full only when everything is done."""
-    filled = BAR_WIDTH * done // total if total else 0
-    return Text.assemble(("━" * filled, "green"), ("━" * (BAR_WIDTH - filled), "bright_black"))
-
-
-def _stage_line(progress: Progress) -> Text:
-    return _counts_line(
-        [(stage.value, count, STAGE_STYLES[stage]) for stage, count in progress.stages.items()]
+    return _fitting(
+        width,
+        *(line(bar_width, per_minute, left) for bar_width in BAR_WIDTHS),
+        line(BAR_WIDTHS[-1], per_minute.replace(" hosts", ""), left.replace("about ", "")),
     )
 
 
-def _result_line(progress: Progress) -> Text:
-    return _counts_line([(result.value, count, STYLES[result]) for result, count in progress.results.items()])
+def bar(done: int, total: int, width: int) -> Text:
+    """A bar of ``width``, full only when everything is done; it can be read without colours too."""
+    filled = width * done // total if total else 0
+    return Text.assemble(("━" * filled, "green"), ("─" * (width - filled), "bright_black"))
 
 
-def _counts_line(counts: Sequence[tuple[str, int, str]]) -> Text:
-    line = Text()
-    for index, (name, count, style) in enumerate(counts):
-        line.append(" · " if index else "", style="dim")
-        line.append(f"{name} {count:,}", style=style if count else "dim")
-    return line
+def _stalled_line(stalled: Sequence[Slow], width: int) -> Text:
+    """The host that has kept the rollout waiting for longest."""
+    first = stalled[0]
+    more = f" and {len(stalled) - 1:,} more" if len(stalled) > 1 else ""
+    rest = f"{more}: {_step_name(first)}, {phrases.duration(first.seconds)}"
+    host = phrases.shortened(phrases.plain(first.host), width - len("waiting for ") - len(rest))
+    return Text.assemble(("waiting for ", "yellow"), host, rest)
 
 
-def _wave_line(wave: Wave) -> Text:
-    line = Text(f"wave {wave.index} of {wave.of}{' (canary)' if wave.is_canary else ''}  ")
-    line.append(f"{wave.finished:,}/{wave.hosts:,}", style="bold")
+def _step_name(slow: Slow) -> str:
+    """What a host is at; a survey begins with the connection."""
+    if slow.step == "survey" and not slow.detail:
+        return "connect"
+    return f"{slow.step} {phrases.plain(slow.detail)}".rstrip()
+
+
+def _counts_lines(counts: Sequence[tuple[str, int, str]], width: int) -> list[Text]:
+    """The counts in one line; on a narrow terminal those that are not 0, in as many lines as they need."""
+    parts = [Text(f"{name} {count:,}", style=style if count else "dim") for name, count, style in counts]
+    line = _joined(parts)
+    if line.cell_len <= width:
+        return [line]
+    rows: list[list[Text]] = [[]]
+    for part in (part for part, (_, count, _) in zip(parts, counts, strict=True) if count):
+        if _joined([*rows[-1], part]).cell_len > width:
+            rows.append([])
+        rows[-1].append(part)
+    return [_joined(row) for row in rows]
+
+
+def _joined(parts: Sequence[Text]) -> Text:
+    return Text(" · ", style="dim").join(parts)
+
+
+def _wave_line(wave: Wave, width: int) -> Text:
+    number = f"wave {wave.index} of {wave.of}"
+    names = [f"{number} (canary)", "canary"] if wave.is_canary else [number]
+    line = Text.assemble((f"  {wave.finished:,}/{wave.hosts:,}", "bold"))
     if wave.failed:
         line.append(f", {wave.failed:,} failed", style="red")
     if wave.is_through:
         line.append(", through", style="dim")
-    return line
+    return _fitting(width, *(Text(name).append_text(line) for name in names))
 
 
-def _problem_lines(progress: Progress, causes: Sequence[Cause], room: int) -> Iterator[Text]:
-    """The causes of failed hosts, then retries, then slow hosts; the last line has the number of lines that do not fit."""
-    total = len(causes) + len(progress.retries) + len(progress.slow)
-    shown = total if total <= room else max(0, room - 1)
-    for _, line in zip(range(shown), _all_problems(progress, causes), strict=False):
-        yield line
-    if shown < total:
+def _problem_lines(progress: Progress, causes: Sequence[Cause], width: int, room: int) -> Iterator[Text]:
+    """The causes of failed hosts, then retries, then slow hosts; the last line has the number of those that do not fit."""
+    slow = [each for each in progress.slow if each not in progress.stalled[:1]]
+    total = len(causes) + len(progress.retries) + len(slow)
+    shown = 0
+    for problem in _all_problems(causes, progress.retries, slow, width):
+        is_last = shown + 1 == total
+        if len(problem) > room - (not is_last):
+            break
+        yield from problem
+        room -= len(problem)
+        shown += 1
+    if shown < total and room > 0:
         yield Text(f"and {total - shown:,} more", style="dim")
 
 
-def _all_problems(progress: Progress, causes: Sequence[Cause]) -> Iterator[Text]:
-    for cause in causes:
-        names = phrases.folded(cause.hosts[:SAMPLE], FOLDED_WIDTH)
-        yield Text.assemble(
-            (cause.result.value, STYLES[cause.result]),
-            f" {len(cause.hosts):,}  {cause.code}  ",
-            (names, "cyan"),
-            (f"  {phrases.plain(cause.message)}", "dim"),
+def _all_problems(
+    causes: Sequence[Cause], retries: Sequence[Retry], slow: Sequence[Slow], width: int
+) -> Iterator[list[Text]]:
+    yield from (short_cause_lines(cause, width) for cause in causes)
+    for retry in retries:
+        head = Text.assemble(("retry", "yellow"), " ")
+        yield named_lines(head, [retry.host], f"{retry.step}: {phrases.plain(retry.message)}", width)
+    for each in slow:
+        head = Text.assemble(("slow", "yellow"), " ")
+        yield named_lines(
+            head, [each.host], f"{_step_name(each)} for {phrases.duration(each.seconds)}", width
         )
-    for retry in progress.retries:
-        what = f" {phrases.plain(retry.host)}  {retry.step}: {phrases.plain(retry.message)}"
-        yield Text.assemble(("retry", "yellow"), what)
-    for slow in progress.slow:
-        step = f"{slow.step} {phrases.plain(slow.detail)}".rstrip()
-        what = f" {phrases.plain(slow.host)}  {step} for {phrases.duration(slow.seconds)}"
-        yield Text.assemble(("slow", "yellow"), what)

@@ -11,10 +11,12 @@ from rich.console import Console
 
 from ionetctl.core import events
 from ionetctl.core.events import HostFinished
+from ionetctl.core.model.names import HostName
 from ionetctl.summary.grouping import group_problems
 from ionetctl.summary.live_progress import ProgressFold
 from ionetctl.summary.summary_fold import summarize
 from ionetctl.ui.live.terminal import Block, bar
+from ionetctl.ui.summary import short_cause_lines
 from tests.support import streams
 from tests.support.streams import GPU_MISSING, TIMEOUT, UNCONFIRMED, Rollout, Stream
 
@@ -38,7 +40,7 @@ def test_survey_shows_how_far_it_is() -> None:
     surveyed = [i for i, one in enumerate(stream) if isinstance(one.event, events.HostSurveyed)][19]
     assert screen(stream[: surveyed + 2]) == [
         "surveying 40 hosts  4 s  rollout 20260301T120000Z-7f3a",
-        "━" * 30 + " 23/40  321 hosts/min  about 3 s left",
+        "━" * 17 + "─" * 13 + " 23/40  321 hosts/min  about 3 s left",
         "waiting 17 · survey 0 · planned 20 · apply 0 · confirm 0",
         "enrolled 0 · unchanged 0 · failed 2 · unreachable 1 · unverified 0 · skipped 0",
         "failed 2  gpu_count_mismatch  rey1-a01-g[04-05]  7 GPUs seen, 8 promised",
@@ -65,8 +67,8 @@ def test_canary_and_its_failures_are_said() -> None:
     assert screen(stream)[4] == "wave 1 of 1 (canary)  1/1, 1 failed, through"
 
 
-def test_retried_and_slow_hosts_are_named() -> None:
-    """What is in trouble now stands below what ended badly."""
+def test_retried_hosts_and_those_that_are_waited_for_are_named() -> None:
+    """What keeps the rollout waiting stands at the top, what is tried again below what ended badly."""
     say = Stream().say
     stream = [
         *Rollout(hosts=3).play()[:1],
@@ -78,9 +80,11 @@ def test_retried_and_slow_hosts_are_named() -> None:
             after_s=75,
         ),
     ]
-    assert screen(stream)[4:] == [
+    assert screen(stream)[2:] == [
+        "waiting for rey1-a01-g02: apply install, 1 min 15 s",
+        "waiting 2 · survey 0 · planned 0 · apply 1 · confirm 0",
+        "enrolled 0 · unchanged 0 · failed 0 · unreachable 0 · unverified 0 · skipped 0",
         "retry rey1-a01-g01  survey: no route",
-        "slow rey1-a01-g02  apply install for 1 min 15 s",
     ]
 
 
@@ -116,9 +120,7 @@ def test_empty_rollout_is_drawn() -> None:
 @pytest.mark.parametrize(("done", "total", "filled"), [(0, 0, 0), (0, 9, 0), (9, 9, 30), (8999, 9000, 29)])
 def test_bar_is_full_only_at_the_end(done: int, total: int, filled: int) -> None:
     """The bar fills with what is done and is full when nothing is left."""
-    assert len(bar(done, total).split()) in {0, 1}
-    spans = [span for span in bar(done, total).spans if span.style == "green"]
-    assert sum(span.end - span.start for span in spans) == filled
+    assert bar(done, total, 30).plain == "━" * filled + "─" * (30 - filled)
 
 
 def test_drawing_five_thousand_hosts_is_cheap() -> None:
@@ -134,3 +136,55 @@ def test_drawing_five_thousand_hosts_is_cheap() -> None:
     for _ in range(10):
         console.print(Block(fold.snapshot(), causes))
     assert (time.process_time() - began) / 10 < 0.05
+
+
+HANGING = [
+    *Rollout(hosts=4).play()[:1],
+    *(
+        Stream(now=streams.START, step_s=0.0).say(
+            events.StepStarted(host=streams.host_name(index), step="survey", attempt=1)
+        )
+        for index in range(2)
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("width", "expected"),
+    [
+        (100, "waiting for rey1-a01-g01 and 1 more: connect, 34 s"),
+        (40, "waiting for r… and 1 more: connect, 34 s"),
+    ],
+)
+def test_host_that_is_connected_to_in_vain_is_named(width: int, expected: str) -> None:
+    """With its step and for how long; where it is narrow the name loses its middle."""
+    lines = screen([*HANGING, Stream(now=streams.START).say(events.Warned(code="x", message=""), 34)], width)
+    assert lines[2] == expected
+
+
+def test_narrow_terminal_drops_words_and_keeps_facts() -> None:
+    """At 40 columns and 12 lines: counts, rate, wave and causes with hosts and reasons."""
+    stream = MIXED.play()
+    ended = [i for i, one in enumerate(stream) if isinstance(one.event, HostFinished)][24]
+    assert screen(stream[: ended + 1], 40, 12) == [
+        "enrolling 40 hosts  16 s",
+        "━━━━━━──── 25/40  167/min  5 s left",
+        "planned 15",
+        "enrolled 21 · failed 2 · unreachable 1",
+        "unverified 1",
+        "wave 4 of 5  1/10",
+        "failed 2  gpu_count_mismatch",
+        "  rey1…g[04-05]  7 GPUs seen, 8 promised",
+        "unreachable 1  connect_timeout",
+        "  rey1-a01-g10  10.20.1.14:22 did not a…",
+        "and 1 more",
+    ]
+
+
+def test_names_are_cut_before_reasons() -> None:
+    """A cause's message is whole where the hosts' names can give way."""
+    hosts = tuple(HostName(f"gpu-{index * 7}.site") for index in range(40))
+    cause = replace(group_problems(summarize(MIXED.play()).outcomes)[0], hosts=hosts)
+    assert [line.plain for line in short_cause_lines(cause, 80)] == [
+        "failed 40  gpu_count_mismatch  gpu-[0,7…9,266,273].site  7 GPUs seen, 8 promised"
+    ]

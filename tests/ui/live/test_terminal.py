@@ -7,9 +7,10 @@ import io
 
 from rich.console import Console
 
+from ionetctl.core.events import RolloutResumed
 from ionetctl.ui.live.terminal import LiveScreen
 from ionetctl.ui.verbosity import Verbosity
-from tests.support.streams import GPU_MISSING, START, Rollout
+from tests.support.streams import GPU_MISSING, START, Rollout, Stream
 
 STREAM = Rollout(hosts=20, problems={3: GPU_MISSING}).play()
 
@@ -70,6 +71,19 @@ async def test_stopped_block_comes_back_with_the_next_event() -> None:
     await asyncio.sleep(0)
     assert "enrolling" in written.getvalue()[before:]
     await live.close()
+
+
+async def test_resumed_rollout_shows_no_cause_of_the_earlier_run() -> None:
+    """What failed before is tried again; until it ends anew nothing is said against it."""
+    shown = []
+    for events in (STREAM, [*STREAM, Stream(now=START).say(RolloutResumed(owner="ops", done=19))]):
+        console, written = terminal()
+        live = screen(console)
+        await live.take(events)
+        await asyncio.sleep(0)
+        await live.close()
+        shown.append("gpu_count_mismatch" in written.getvalue())
+    assert shown == [True, False]
 
 
 async def test_verbose_lines_stand_above_the_block() -> None:
