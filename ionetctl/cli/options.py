@@ -24,6 +24,10 @@ class OutputFormat(StrEnum):
     HUMAN = "human"
     JSON = "json"
     NDJSON = "ndjson"
+    WIDE = "wide"
+    """As ``HUMAN``, with more columns where a command has them."""
+    NAME = "name"
+    """Names alone, one a line, where a command lists something that has names."""
 
 
 class ColorChoice(StrEnum):
@@ -44,7 +48,7 @@ Output = Annotated[
         "-o",
         "--output",
         envvar="IONETCTL_OUTPUT",
-        help="How data is written to standard output.",
+        help="How data is written to standard output; wide has more columns, name names alone.",
         rich_help_panel=COMMON,
     ),
 ]

@@ -30,7 +30,8 @@ class CommandResult:
     """What a command found out.
 
     ``document`` is written for ``-o json``, ``rows`` for ``-o ndjson`` (one a line; the document if empty). ``view``
-    returns what people see.
+    returns what people see, ``wide`` the same with more columns. ``names`` is what ``-o name`` prints. A row without a
+    schema gets one from its document's: ``ionetctl.status/1`` has rows of ``ionetctl.status.row/1``.
     """
 
     document: Any = None
@@ -38,6 +39,8 @@ class CommandResult:
     view: Callable[[], Iterable[Text | str]] = tuple
     exit_code: ExitCode = ExitCode.OK
     failure: Failure | None = None
+    wide: Callable[[], Iterable[Text | str]] | None = None
+    names: Sequence[str] = ()
 
 
 class Display:
@@ -86,16 +89,21 @@ class Display:
         """Write a result in the format of ``--output``, and its failure to standard error."""
         if result.failure is not None:
             self._show_failure(result.failure)
-        if self.common.output is OutputFormat.HUMAN:
-            self._show_view(result)
-        elif self.common.output is OutputFormat.JSON:
-            from ionetctl.report.json import encode
+        match self.common.output:
+            case OutputFormat.HUMAN:
+                self._show_view(result.view)
+            case OutputFormat.WIDE:
+                self._show_view(result.wide or result.view)
+            case OutputFormat.NAME:
+                self._show_view(lambda: result.names)
+            case OutputFormat.JSON:
+                from ionetctl.report.json import encode
 
-            self.write(encode(result.document))
-        else:
-            import msgspec
+                self.write(encode(result.document))
+            case OutputFormat.NDJSON:
+                import msgspec
 
-            self.write(msgspec.json.Encoder().encode_lines(result.rows or [result.document]))
+                self.write(msgspec.json.Encoder().encode_lines(_rows(result) or [result.document]))
 
     def write(self, data: bytes) -> None:
         """Write data unchanged to standard output."""
@@ -115,16 +123,23 @@ class Display:
             lines.append(Text(f"  → {plain(failure.hint)}", style="dim"))
         print_lines(self.err, lines)
 
-    def _show_view(self, result: CommandResult) -> None:
+    def _show_view(self, view: Callable[[], Iterable[Text | str]]) -> None:
         from ionetctl.ui.console import print_lines
 
-        print_lines(self.out, result.view())
+        print_lines(self.out, view())
         self.out.file.flush()
 
     def _console(self, stream: TextIO) -> Console:
         from ionetctl.ui.console import make_console
 
         return make_console(stream, self.common.color.value)
+
+
+def _rows(result: CommandResult) -> list[dict[str, Any]]:
+    if not result.rows:
+        return []
+    schema = str(result.document.get("schema", "")).replace("/", ".row/")
+    return [{"schema": schema} | row for row in result.rows]
 
 
 def error_document(failure: Failure, exit_code: ExitCode) -> dict[str, Any]:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Concatenate, NoReturn
 
 import typer
 
-from ionetctl.cli.options import CommonOptions
+from ionetctl.cli.options import CommonOptions, OutputFormat
 from ionetctl.cli.output import CommandResult, Display, error_document, failure_of, most_serious
-from ionetctl.core.errors import ExitCode
+from ionetctl.core.errors import ExitCode, UsageError
 from ionetctl.ui.verbosity import Verbosity
 
 if TYPE_CHECKING:
@@ -24,11 +24,12 @@ FailureDocument = Callable[["Failure", ExitCode], Any]
 
 
 def command(
-    failure_document: FailureDocument = error_document,
+    failure_document: FailureDocument = error_document, *, has_names: bool = False
 ) -> Callable[[Callable[Concatenate[Display, ...], CommandResult]], Callable[..., NoReturn]]:
     """Make a Typer command of a function that takes a ``Display`` and its own options, and returns its result.
 
     The common options follow its own. The command never returns: it raises ``typer.Exit`` with the exit code.
+    ``has_names`` says that its result has names for ``-o name``; others refuse that before they do anything.
     """
     common = inspect.signature(CommonOptions.parse, eval_str=True).parameters
 
@@ -36,7 +37,14 @@ def command(
         @wraps(body)
         def typer_command(**arguments: Any) -> NoReturn:  # noqa: ANN401  (what Typer parsed by the signature below)
             options = CommonOptions.parse(**{name: arguments.pop(name) for name in common})
-            run(options, lambda display: body(display, **arguments), failure_document)
+
+            def checked(display: Display) -> CommandResult:
+                if options.output is OutputFormat.NAME and not has_names:
+                    hint = "use human, wide, json or ndjson"
+                    raise UsageError("output_unsupported", "this command has no names to print", hint)
+                return body(display, **arguments)
+
+            run(options, checked, failure_document)
 
         _, *own = inspect.signature(body, eval_str=True).parameters.values()
         typer_command.__signature__ = inspect.Signature([*own, *common.values()])  # type: ignore[attr-defined]

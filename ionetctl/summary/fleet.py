@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ionetctl.core.model.names import HostName, NodeId, RegionName
 
 READY: Final = "ready"
+ELIGIBLE: Final = "eligible"
 UNKNOWN: Final = "unknown"
 """The status of a node whose region was not asked, or does not list it."""
 
@@ -46,6 +47,25 @@ class NodeStatus:
     """As the inventory has it."""
     gpus_probed: int | None = None
     """How many the latest rollout found on the host itself; ``gpus_seen`` is what the region shows."""
+
+    @property
+    def has_its_gpus(self) -> bool:
+        """Whether as many GPUs are seen as are expected; also where one of the numbers is unknown."""
+        return None in {self.gpus_seen, self.gpus_expected} or self.gpus_seen == self.gpus_expected
+
+    @property
+    def takes_jobs(self) -> bool:
+        """Whether it is ready and, as far as its region says, eligible."""
+        return self.status == READY and self.eligibility in {ELIGIBLE, None}
+
+
+@dataclass(frozen=True, slots=True)
+class NodeGroup:
+    """Nodes that show the same; ``last_seen_at`` is that of the node seen longest ago, ``None`` where one never was."""
+
+    first: NodeStatus
+    names: tuple[HostName, ...]
+    last_seen_at: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +149,25 @@ def count_gpus(nodes: Iterable[NodeStatus]) -> Mapping[str, int]:
     for node in nodes:
         total.update(node.gpus)
     return dict(sorted(total.items()))
+
+
+def group_alike(nodes: Iterable[NodeStatus]) -> tuple[NodeGroup, ...]:
+    """The nodes by region, status, eligibility and GPUs; those that need a look come first."""
+    groups: dict[tuple[object, ...], list[NodeStatus]] = {}
+    for node in nodes:
+        key = (node.region, node.status, node.eligibility, node.gpus_seen, node.gpus_expected)
+        groups.setdefault(key, []).append(node)
+    found = [
+        NodeGroup(
+            alike[0],
+            tuple(node.name for node in alike),
+            None
+            if any(node.last_seen_at is None for node in alike)
+            else min(str(node.last_seen_at) for node in alike),
+        )
+        for alike in groups.values()
+    ]
+    return tuple(sorted(found, key=lambda group: group.first.takes_jobs and group.first.has_its_gpus))
 
 
 def by_rack(nodes: Iterable[NodeStatus]) -> tuple[Rack, ...]:

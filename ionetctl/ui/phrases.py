@@ -17,6 +17,7 @@ MAX_FOLDED: Final = 400
 """The most characters of a folded host list that are shown."""
 _MINUTE_S: Final = 60
 _HOUR_S: Final = 3600
+_DAY_S: Final = 86_400
 
 
 def duration(seconds: float) -> str:
@@ -29,6 +30,14 @@ def duration(seconds: float) -> str:
     if whole < _HOUR_S:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def age(seconds: float) -> str:
+    """A time that has passed, as coarse as one remembers it: ``12 s``, ``5 min``, ``3 h``, ``2 d``."""
+    for unit_s, unit in ((_DAY_S, "d"), (_HOUR_S, "h"), (_MINUTE_S, "min")):
+        if seconds >= unit_s:
+            return f"{int(seconds // unit_s):,} {unit}"
+    return f"{max(0, int(seconds))} s"
 
 
 def plain(text: str) -> str:

@@ -27,6 +27,15 @@ def test_durations_read_naturally(seconds: float, expected: str) -> None:
     assert phrases.duration(seconds) == expected
 
 
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [(-3.0, "0 s"), (59.9, "59 s"), (60, "1 min"), (7200, "2 h"), (86_400 * 1234, "1,234 d")],
+)
+def test_ages_are_coarse(seconds: float, expected: str) -> None:
+    """One number and its unit, never in the future."""
+    assert phrases.age(seconds) == expected
+
+
 @pytest.mark.parametrize(("count", "expected"), [(0, "0 hosts"), (1, "1 host"), (5000, "5,000 hosts")])
 def test_hosts_are_counted(count: int, expected: str) -> None:
     """One host is singular."""

@@ -11,17 +11,14 @@ from rich.console import Console
 
 from ionetctl.core import events
 from ionetctl.core.errors import ExitCode
-from ionetctl.core.model.names import HostName, NodeId, RegionName
+from ionetctl.core.model.names import RegionName
 from ionetctl.core.model.outcome import Finding, Problem, Result, Severity
 from ionetctl.core.model.plan import Action, Change
-from ionetctl.summary.fleet import StatusReport, Verdict, VerifyReport
 from ionetctl.summary.rollout_summary import Failure, Summary
 from ionetctl.summary.summary_fold import summarize
 from ionetctl.ui.findings import by_cause
-from ionetctl.ui.fleet import status_view, verify_view
 from ionetctl.ui.summary import MAX_CAUSES, lines, resume_command
 from tests.support import streams
-from tests.support.fleet import FLEET
 from tests.support.streams import GPU_MISSING, TIMEOUT, UNCONFIRMED, Rollout, Stream
 
 if TYPE_CHECKING:
@@ -208,75 +205,6 @@ def test_hosts_words_disturb_nothing(words: str) -> None:
     assert [line for line in text if not line.isprintable()] == []
     assert [line for line in text if line.lstrip().startswith(("::", "##["))] == []
     assert ("[bold]" in words) is any("[bold]x[/bold]" in line for line in text)
-
-
-def test_status_shows_racks_then_nodes() -> None:
-    """GPU totals by datacenter and rack, then the nodes, then the sum."""
-    text = shown(status_view(FLEET), 120)
-    assert text[:6] == [
-        "datacenter  rack  nodes  ready     gpus  models",
-        "rey1        -         1      1      0/0  -",
-        "rey1        a01      16     15  127/128  127 nvidia.rtx.4090.24gb",
-        "rey1        a02       4      4    32/32  32 nvidia.rtx.4090.24gb",
-        "",
-        "node          id       region    rack  pool     status  eligibility  gpus  last seen",
-    ]
-    assert (
-        text[9]
-        == "rey1-a01-g04  node-3   eu-north  a01   gpu      down    eligible     7/8   2026-03-02T12:00:00Z"
-    )
-    assert text[-3:] == [
-        "rey1-login1   -        eu-north  -     default  ready   -            ?/?   -",
-        "",
-        "21 nodes: 20 ready, 1 not ready; GPUs: 159 nvidia.rtx.4090.24gb",
-    ]
-
-
-def test_empty_fleet_says_how_to_begin() -> None:
-    """Before the first rollout there is nothing to show."""
-    assert shown(status_view(StatusReport((), {}))) == [
-        "no node is enrolled yet; begin with: ionetctl enroll INVENTORY"
-    ]
-
-
-def test_whole_fleet_has_nothing_down() -> None:
-    """Where all nodes are ready none is counted as not ready."""
-    assert shown(status_view(StatusReport(FLEET.nodes[:2], {})))[-1] == (
-        "2 nodes: 2 ready; GPUs: 16 nvidia.rtx.4090.24gb"
-    )
-
-
-def test_unknown_nodes_are_not_said_to_be_down() -> None:
-    """Those of a region that does not answer are counted apart, and the table says so where none does."""
-    nodes = (replace(FLEET.nodes[0], status="unknown", gpus={}),)
-    text = shown(status_view(StatusReport(nodes, {RegionName("eu-north"): "no answer"})), 120)
-    assert text[-2:] == [
-        "1 node: 0 ready, 1 unknown; GPUs: -",
-        "no region could be asked, all is as last recorded: eu-north: no answer",
-    ]
-
-
-def test_verify_shows_what_is_wrong() -> None:
-    """Hosts that are not as they should be, then how many are, and how surely."""
-    region = RegionName("eu-north")
-    report = VerifyReport(
-        (
-            Verdict(HostName("g1"), region, NodeId("n"), None, "", "", is_by_name=True),
-            Verdict(HostName("g2"), region, None, "node_missing", "the region does not list it", "enroll it"),
-        )
-    )
-    assert shown(verify_view(report)) == [
-        "host  region    problem       why                          do",
-        "g2    eu-north  node_missing  the region does not list it  enroll it",
-        "1 of 2 hosts confirmed by their regions",
-        "1 host found by name, pool and datacenter alone: the catalog does not know them",
-    ]
-
-
-def test_verify_of_a_whole_fleet_is_one_line() -> None:
-    """Where all are there by their ids, nothing else is said."""
-    found = Verdict(HostName("g1"), RegionName("eu-north"), NodeId("n"), None, "", "")
-    assert shown(verify_view(VerifyReport((found,)))) == ["1 of 1 host confirmed by their regions"]
 
 
 def test_check_shows_which_regions_were_chosen() -> None:

@@ -49,7 +49,7 @@ def demo(display: Display, *, hosts: lab.Hosts = 50) -> CommandResult:
         # The user's own catalog and cache are not touched.
         settings = replace(load_settings(), state_dir=directory / "state", cache_dir=directory / "cache")
         summary, fleet = _rehearse(display, rehearsal.inventory, settings)
-    return _result(summary, fleet)
+    return _result(summary, fleet, display.out.width)
 
 
 def _rehearse(display: Display, inventory: Path, settings: Settings) -> tuple[Summary, StatusReport]:
@@ -66,7 +66,7 @@ def _rehearse(display: Display, inventory: Path, settings: Settings) -> tuple[Su
     return summary, read_fleet(settings, None, is_offline=False)
 
 
-def _result(summary: Summary, fleet: StatusReport) -> CommandResult:
+def _result(summary: Summary, fleet: StatusReport, width: int) -> CommandResult:
     from ionetctl.report.json import document
     from ionetctl.summary.fleet import status_document
 
@@ -77,19 +77,20 @@ def _result(summary: Summary, fleet: StatusReport) -> CommandResult:
             "enroll": document(summary),
             "status": status_document(fleet),
         },
-        view=lambda: _view(summary, fleet),
+        view=lambda: _view(summary, fleet, width),
         exit_code=summary.exit_code,
         failure=summary.error,
     )
 
 
-def _view(summary: Summary, fleet: StatusReport) -> Iterator[Text | str]:
+def _view(summary: Summary, fleet: StatusReport, width: int) -> Iterator[Text | str]:
     from rich.text import Text
 
+    from ionetctl.core.clock import SystemClock
     from ionetctl.ui.fleet import status_view
     from ionetctl.ui.summary import lines
 
     yield from lines(summary)
     yield Text("\n$ ionetctl status", style="bold")
-    yield from status_view(fleet)
+    yield from status_view(fleet, SystemClock().now(), width)
     yield Text(f"\n{AFTER}")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ionetctl.inventory.yaml.problems import Problem
 
 SCHEMA = "ionetctl.inventory/1"
+HOST_SCHEMA = "ionetctl.host/1"
 
 app = Commands(no_args_is_help=True, help="Inventories: validate, show expanded, JSON Schema for editors.")
 
@@ -94,14 +95,19 @@ def _valid_view(inventory: Inventory) -> Iterator[Text | str]:
 
 
 @app.command()
-@command()
+@command(has_names=True)
 def show(_: Display, *, inventory: options.Inventory, limit: options.Limit = None) -> CommandResult:
     """Show the hosts with ranges expanded and defaults merged in; secrets stay references."""
     from ionetctl.inventory.describe import describe_host, describe_inventory
 
     site = load_limited(inventory, limit)
-    rows = [describe_host(host) for host in site.hosts]
-    return CommandResult(describe_inventory(site), rows, lambda: _show_view(site.hosts))
+    rows = [{"schema": HOST_SCHEMA} | describe_host(host) for host in site.hosts]
+    return CommandResult(
+        describe_inventory(site),
+        rows,
+        lambda: _show_view(site.hosts),
+        names=[host.name for host in site.hosts],
+    )
 
 
 def _show_view(hosts: Sequence[Host]) -> Iterator[Text | str]:

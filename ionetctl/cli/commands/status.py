@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -15,6 +15,8 @@ from ionetctl.core.errors import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from rich.console import Console
 
     from ionetctl.core.settings import Settings
     from ionetctl.summary.fleet import StatusReport
@@ -28,7 +30,7 @@ EPILOG = """
 """
 
 
-@command()
+@command(has_names=True)
 def status(
     display: Display,
     *,
@@ -49,14 +51,28 @@ def status(
         bool,
         typer.Option("--offline", envvar="IONETCTL_OFFLINE", help="Ask no region; show the catalog alone."),
     ] = False,
+    not_ready: Annotated[
+        bool,
+        typer.Option(
+            "--not-ready",
+            envvar="IONETCTL_NOT_READY",
+            help="Only nodes that take no jobs: not ready, or not eligible.",
+        ),
+    ] = False,
     limit: options.Limit = None,
     state_dir: options.StateDir = None,
 ) -> CommandResult:
-    """Show the fleet: by datacenter and rack with GPU totals, then node by node."""
+    """Show the fleet: GPU totals by datacenter and rack, then nodes that stand alike together."""
     settings = load_settings(state_dir)
-    if watch:
-        return _watch(display, settings, limit, interval, is_offline=offline)
-    return _result(display, read_fleet(settings, limit, is_offline=offline, tell=display.info))
+
+    def look() -> StatusReport:
+        tell = None if watch else display.info
+        report = read_fleet(settings, limit, is_offline=offline, tell=tell)
+        if not not_ready:
+            return report
+        return replace(report, nodes=tuple(node for node in report.nodes if not node.takes_jobs))
+
+    return _watch(display, look, interval) if watch else _result(display, look())
 
 
 def read_fleet(
@@ -88,31 +104,54 @@ def _limited(report: StatusReport, limit: str) -> StatusReport:
 
 
 def _result(display: Display, report: StatusReport) -> CommandResult:
+    from ionetctl.core.clock import SystemClock
     from ionetctl.summary.fleet import node_row, status_document
-    from ionetctl.ui.fleet import status_view
+    from ionetctl.ui.fleet import status_view, wide_view
 
     for region, reason in report.silent.items():
         display.warn(f"region {region} does not answer, its nodes stand as last seen: {reason}")
     rows = [node_row(node) for node in report.nodes]
-    return CommandResult(status_document(report), rows, lambda: status_view(report))
+    return CommandResult(
+        status_document(report),
+        rows,
+        lambda: status_view(report, SystemClock().now(), display.out.width),
+        wide=lambda: wide_view(report),
+        names=[node.name for node in report.nodes],
+    )
 
 
-def _watch(
-    display: Display, settings: Settings, limit: str | None, interval_s: float, *, is_offline: bool
-) -> CommandResult:
-    """Show the fleet every ``interval_s`` until Ctrl-C or until the reader is gone; a terminal is cleared first."""
+def _watch(display: Display, look: Callable[[], StatusReport], interval_s: float) -> CommandResult:
+    """Show the fleet every ``interval_s`` until Ctrl-C or until the reader is gone; a terminal shows nothing else."""
     import time
 
     from ionetctl.ui.console import can_redraw
 
-    redraws = can_redraw(display.out) and display.common.output is OutputFormat.HUMAN
     try:
+        if can_redraw(display.out) and display.common.output is OutputFormat.HUMAN:
+            _watch_screen(display.out, look, interval_s)
         while display.is_read:
-            result = _result(display, read_fleet(settings, limit, is_offline=is_offline))
-            if redraws:
-                display.out.clear()
-            display.show(result)
+            display.show(_result(display, look()))
             time.sleep(interval_s)
     except KeyboardInterrupt:
         raise typer.Exit(int(ExitCode.INTERRUPTED)) from None
     raise typer.Exit(int(ExitCode.OK))
+
+
+def _watch_screen(console: Console, look: Callable[[], StatusReport], interval_s: float) -> NoReturn:
+    """Redraw the whole screen, which is as before at the end; the sums stay at its top."""
+    import time
+
+    from rich.console import Group
+
+    from ionetctl.core.clock import SystemClock
+    from ionetctl.ui.fleet import watch_view
+
+    report = look()
+    with console.screen() as screen:
+        while True:
+            lines = list(watch_view(report, SystemClock().now(), console.width, console.height))
+            for line in lines:
+                line.no_wrap, line.overflow = True, "ellipsis"
+            screen.update(Group(*lines))
+            time.sleep(interval_s)
+            report = look()
