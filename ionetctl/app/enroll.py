@@ -289,6 +289,7 @@ class _Run:
             batch_size=str(options.strategy.batch_size),
             max_failures=str(options.strategy.max_failures),
             concurrency=options.concurrency,
+            command=options.command,
         )
 
 

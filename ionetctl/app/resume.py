@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from ionetctl.core.errors import UsageError
 from ionetctl.core.events import HostFinished, RolloutStarted
 from ionetctl.core.model.outcome import Result
-from ionetctl.history.journal import Journal, journal_path, list_journals, new_rollout_id, read_journal
+from ionetctl.history.journal import Journal, find_journal, list_journals, new_rollout_id, read_journal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,12 +79,7 @@ def identify(options: RolloutOptions, settings: Settings, clock: Clock) -> tuple
 
 def _path_to_resume(options: RolloutOptions, settings: Settings) -> Path:
     if options.rollout is not None:
-        path = journal_path(settings.rollouts_dir, options.rollout)
-        if not path.exists():
-            raise UsageError(
-                "rollout_unknown", f"there is no rollout {options.rollout}", "see `ionetctl rollouts list`"
-            )
-        return path
+        return find_journal(settings.rollouts_dir, options.rollout).path
     for journal in reversed(list_journals(settings.rollouts_dir)):
         first = next(iter(journal.envelopes()), None)
         if first is not None and _is_of(first, options.inventory):

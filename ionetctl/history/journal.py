@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from ionetctl.core.ports import Clock
 
 SUFFIX: Final = ".ndjson"
+MAX_NAMED: Final = 5
+"""The most rollouts that are named where an id fits several."""
 _READABLE: Final = (
     "23456789abcdefghjkmnpqrstuvwxyz"  # without characters that are confused with others when read aloud
 )
@@ -75,6 +77,33 @@ def list_journals(directory: Path) -> tuple[JournalFile, ...]:
     """The journals of a directory, oldest first; empty where there is no such directory."""
     paths = sorted(path for path in directory.glob(f"*{SUFFIX}") if _ROLLOUT_ID.fullmatch(path.stem))
     return tuple(JournalFile(RolloutId(path.stem), path) for path in paths)
+
+
+def find_journal(directory: Path, rollout: str | None) -> JournalFile:
+    """The journal of a rollout, by its id or a unique beginning of it or of its random end; ``None`` is the last.
+
+    Raises ``UsageError``: ``rollout_unknown``, ``rollout_ambiguous``.
+    """
+    journals = list_journals(directory)
+    if rollout is None:
+        found = journals[-1:]
+    else:
+        found = tuple(each for each in journals if each.rollout == rollout) or tuple(
+            each
+            for each in journals
+            if each.rollout.startswith(rollout) or each.rollout.rpartition("-")[2].startswith(rollout)
+        )
+    if len(found) > 1:
+        hint = ", ".join(each.rollout for each in found[-MAX_NAMED:])
+        raise UsageError(
+            "rollout_ambiguous",
+            f"{len(found):,} rollouts begin with {rollout}",
+            f"give more of the id: {hint}",
+        )
+    if not found:
+        what = rollout or f"in {directory} yet"
+        raise UsageError("rollout_unknown", f"there is no rollout {what}", "see `ionetctl rollouts list`")
+    return found[0]
 
 
 def read_journal(path: Path) -> Iterator[Envelope]:

@@ -22,6 +22,7 @@ from ionetctl.core.model.names import HostName, RolloutId
 from ionetctl.history.journal import (
     Journal,
     JournalFile,
+    find_journal,
     journal_path,
     list_journals,
     new_rollout_id,
@@ -294,3 +295,34 @@ def test_killed_writer_loses_nothing_told(tmp_path: Path) -> None:
         assert isinstance(each.event, StepStarted)
         recorded.add(f"{each.event.host} {each.event.attempt}\n".encode())
     assert {line for line in told if line.endswith(b"\n")} - recorded == set()
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (None, "20260302T090000Z-abdd"),
+        ("20260301T120000Z-7f3a", "20260301T120000Z-7f3a"),
+        ("20260302", "20260302T090000Z-abdd"),
+        ("7f", "20260301T120000Z-7f3a"),
+        ("2026", "rollout_ambiguous"),
+        ("ab", "rollout_ambiguous"),
+        ("zz", "rollout_unknown"),
+    ],
+)
+def test_rollout_is_found_by_the_beginning_of_its_id(
+    tmp_path: Path, given: str | None, expected: str
+) -> None:
+    """Of the whole id or of its random end, where it fits one rollout alone; the last where nothing is given."""
+    for name in ("20260301T120000Z-7f3a", "20260301T130000Z-abcd", "20260302T090000Z-abdd"):
+        (tmp_path / f"{name}.ndjson").touch()
+    try:
+        found = str(find_journal(tmp_path, given).rollout)
+    except UsageError as error:
+        found = error.code
+    assert found == expected
+
+
+def test_first_rollout_is_awaited(tmp_path: Path) -> None:
+    """Before it there is nothing to find."""
+    with pytest.raises(UsageError, match="yet"):
+        find_journal(tmp_path, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from enum import StrEnum
 from typing import Annotated
 
@@ -62,6 +63,7 @@ def preflight(
         timeout_s=timeout,
         takeover=takeover,
         accept_new=accept_new,
+        command=tuple(sys.argv[1:]),
     )
     settings = load_settings(state_dir)
     rollout = RolloutDisplay(display, settings, asks=False)

@@ -32,13 +32,15 @@ SCHEMA = "ionetctl.rollouts/1"
 RolloutArgument = Annotated[
     str | None,
     typer.Argument(
-        metavar="[ID]", help="The rollout; the last one where it is left out.", show_default=False
+        metavar="[ID]",
+        help="The rollout, by a unique beginning of its id; the last one where it is left out.",
+        show_default=False,
     ),
 ]
 
 
 @app.command("list")
-@command()
+@command(has_names=True)
 def list_rollouts(display: Display, *, state_dir: options.StateDir = None) -> CommandResult:
     """List the rollouts that the catalog knows, newest first."""
     from ionetctl.history.catalog import Catalog
@@ -92,7 +94,7 @@ def report(
 
 
 @app.command()
-@command()
+@command(has_names=True)
 def rebuild(display: Display, *, state_dir: options.StateDir = None) -> CommandResult:
     """Make the catalog again from the journals."""
     from ionetctl.history.catalog import Catalog
@@ -115,7 +117,19 @@ def _catalog_result(
             display.warn(problem.message)
         records = catalog.rollouts()
     rows = [_row(record) for record in records]
-    return CommandResult({"schema": SCHEMA, "rollouts": rows}, rows, lambda: _list_view(records))
+    return CommandResult(
+        {"schema": SCHEMA, "rollouts": rows},
+        rows,
+        lambda: _list_view(records),
+        wide=lambda: _list_view(records, is_wide=True),
+        names=[record.id for record in records],
+    )
+
+
+def _kind(record: RolloutRecord) -> str:
+    if record.command[:1] == ("preflight",):
+        return "preflight"
+    return "check" if record.is_check else "enroll"
 
 
 def _row(record: RolloutRecord) -> dict[str, Any]:
@@ -123,6 +137,7 @@ def _row(record: RolloutRecord) -> dict[str, Any]:
         "rollout": record.id,
         "inventory": record.inventory,
         "owner": record.owner,
+        "kind": _kind(record),
         "is_check": record.is_check,
         "started_at": record.started_at,
         "finished_at": record.finished_at,
@@ -132,7 +147,7 @@ def _row(record: RolloutRecord) -> dict[str, Any]:
     }
 
 
-def _list_view(records: Sequence[RolloutRecord]) -> Iterable[Text | str]:
+def _list_view(records: Sequence[RolloutRecord], *, is_wide: bool = False) -> Iterable[Text | str]:
     from ionetctl.ui import phrases
     from ionetctl.ui.tables import table
 
@@ -141,36 +156,24 @@ def _list_view(records: Sequence[RolloutRecord]) -> Iterable[Text | str]:
     rows = [
         [
             record.id,
-            record.started_at,
+            _kind(record),
             "-" if record.exit_code is None else str(record.exit_code),
             f"{record.host_count:,}",
             phrases.results(
                 {result: count for result, count in record.results.items() if result is not None}
             ),
-            record.owner,
             record.inventory,
+            *((record.started_at, record.owner) if is_wide else ()),
         ]
         for record in records
     ]
-    columns = ["rollout", "started", "exit", "hosts", "results", "owner", "inventory"]
+    columns = ["rollout", "kind", "exit", "hosts", "results", "inventory"]
+    columns += ["started", "owner"] if is_wide else []
     return table(columns, rows, frozenset({"exit", "hosts"}))
 
 
 def _summary(rollout: str | None, settings: Settings) -> Summary:
+    from ionetctl.history.journal import find_journal
     from ionetctl.summary.summary_fold import summarize
 
-    return summarize(find_journal(rollout, settings).envelopes())
-
-
-def find_journal(rollout: str | None, settings: Settings) -> JournalFile:
-    """The journal of a rollout, or of the last one; raises ``UsageError`` (``rollout_unknown``)."""
-    from ionetctl.history.journal import list_journals
-
-    journals: dict[str, JournalFile] = {
-        journal.rollout: journal for journal in list_journals(settings.rollouts_dir)
-    }
-    found = journals.get(rollout) if rollout is not None else next(reversed(journals.values()), None)
-    if found is None:
-        what = rollout or f"in {settings.rollouts_dir} yet"
-        raise UsageError("rollout_unknown", f"there is no rollout {what}", "see `ionetctl rollouts list`")
-    return found
+    return summarize(find_journal(settings.rollouts_dir, rollout).envelopes())
