@@ -136,10 +136,8 @@ class Display:
 
 
 def _rows(result: CommandResult) -> list[dict[str, Any]]:
-    if not result.rows:
-        return []
-    schema = str(result.document.get("schema", "")).replace("/", ".row/")
-    return [{"schema": schema} | row for row in result.rows]
+    schema = result.document.get("schema") if result.rows else None
+    return [({"schema": schema.replace("/", ".row/")} if schema else {}) | row for row in result.rows]
 
 
 def error_document(failure: Failure, exit_code: ExitCode) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from ionetctl.cli.options import OutputFormat
 from ionetctl.cli.output import CommandResult, failure_of
 from ionetctl.core.errors import ExitCode, IonetctlError, UsageError
 from ionetctl.core.events import encode
+from ionetctl.inventory.load import load_inventory
+from ionetctl.inventory.select import select_hosts
 from ionetctl.report.json import document
 from ionetctl.summary.summary_fold import SummaryFold
 from ionetctl.ui import phrases
@@ -41,9 +43,15 @@ def can_ask(common: CommonOptions, settings: Settings) -> bool:
     return is_attended and not (common.no_input or settings.is_ci)
 
 
-def check_consent(common: CommonOptions, settings: Settings, inventory: str) -> None:
-    """Raise ``UsageError`` (``consent_needed``) if no person can be asked before hosts change."""
+def check_consent(common: CommonOptions, settings: Settings, inventory: str, limit: str | None) -> None:
+    """Raise ``UsageError`` (``consent_needed``) if no person can be asked before hosts change.
+
+    What is wrong with the inventory is raised first: consent to it would be of no use.
+    """
     if inventory == "-" or not can_ask(common, settings):
+        site = load_inventory(inventory)
+        if limit is not None:
+            select_hosts(site, limit)
         raise UsageError(
             "consent_needed",
             "this changes hosts, and nobody can be asked here",

@@ -81,8 +81,8 @@ def watch_view(report: StatusReport, now: datetime, width: int, height: int) -> 
 
 def verify_view(report: VerifyReport) -> Iterator[Text]:
     """What ``verify`` shows: why hosts are not as they should be, as ``enroll`` does, and how many are."""
-    wrong = [verdict for verdict in report.verdicts if verdict.code is not None]
-    yield from cause_lines(group_problems(_outcome(verdict) for verdict in wrong))
+    wrong = [_outcome(verdict, verdict.code) for verdict in report.verdicts if verdict.code is not None]
+    yield from cause_lines(group_problems(wrong))
     confirmed = len(report.verdicts) - len(wrong)
     yield Text(f"{confirmed:,} of {phrases.hosts(len(report.verdicts))} confirmed by their regions")
     weak = sum(verdict.is_by_name and verdict.code is None for verdict in report.verdicts)
@@ -92,13 +92,9 @@ def verify_view(report: VerifyReport) -> Iterator[Text]:
         )
 
 
-def _outcome(verdict: Verdict) -> Outcome:
+def _outcome(verdict: Verdict, code: str) -> Outcome:
     problem = Problem(
-        verdict.code or "",
-        f"region {verdict.region}",
-        verdict.message,
-        verdict.hint,
-        int(ExitCode.UNVERIFIED),
+        code, f"region {verdict.region}", verdict.message, verdict.hint, int(ExitCode.UNVERIFIED)
     )
     return Outcome(verdict.host, "", verdict.region, "", Result.UNVERIFIED, problem=problem)
 

@@ -16,6 +16,7 @@ from ionetctl.ui import phrases
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from ionetctl.core.model.outcome import Outcome
     from ionetctl.core.model.plan import Change, FileDiff
     from ionetctl.summary.grouping import Cause, FindingGroup
     from ionetctl.summary.rollout_summary import PlacementGroup, PlanGroup, Summary
@@ -227,15 +228,26 @@ def _change_line(change: Change) -> Text:
 
 
 def _total(summary: Summary) -> Text:
+    """How many hosts ended how; of a check, how many would be enrolled."""
     line = Text.assemble((f"{phrases.hosts(len(summary.outcomes))}: ", "bold"))
-    seen = [(result, count) for result, count in summary.counts.items() if count]
-    for index, (result, count) in enumerate(seen):
-        line.append(", " if index else "")
-        line.append(f"{count:,} {result.value}", style=STYLES[result])
+    planned = {host for group in summary.plans if group.changes for host in group.hosts}
+    would = sum(_is_skipped(outcome) and outcome.host in planned for outcome in summary.outcomes)
+    counts = {**summary.counts}
+    if summary.is_check and would:
+        counts[Result.SKIPPED] -= would
+        line.append(f"{would:,} would be enrolled", style="cyan")
+    for result, count in counts.items():
+        if count:
+            line.append("" if line.plain.endswith(": ") else ", ")
+            line.append(f"{count:,} {result.value}", style=STYLES[result])
     line.append(f" in {phrases.duration(summary.duration_s)}")
     if summary.rollout is not None:
         line.append(f" (rollout {phrases.plain(summary.rollout)})", style="dim")
     return line
+
+
+def _is_skipped(outcome: Outcome) -> bool:
+    return outcome.result is Result.SKIPPED
 
 
 def _warning_lines(summary: Summary) -> Iterator[Text]:
@@ -249,5 +261,13 @@ def _warning_lines(summary: Summary) -> Iterator[Text]:
 def _next_lines(summary: Summary) -> Iterator[Text]:
     if summary.is_check and summary.exit_code is ExitCode.CHANGES:
         yield Text("nothing was changed: this was --check", style="dim")
-    elif summary.rollout is not None and not summary.is_check and summary.exit_code in _RESUMABLE:
+    elif summary.rollout is not None and not summary.is_check and _can_go_on(summary):
+        if summary.stopped is not None and summary.stopped.code.startswith("too_many_"):
+            yield Text("next: mend the causes above, or allow more with a higher --max-failures")
         yield Text(f"to go on: {resume_command(summary)}", style="bold")
+
+
+def _can_go_on(summary: Summary) -> bool:
+    """Whether hosts were left that another run may do: it was stopped, other than by a no, or could not reach some."""
+    was_stopped = summary.stopped is not None and summary.stopped.code != "declined"
+    return was_stopped or summary.exit_code in _RESUMABLE

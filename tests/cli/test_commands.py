@@ -239,3 +239,48 @@ nomad: {version: 2.0.5, device_plugin_version: 1.1.0}
 hosts:
   - {name: rig-1, address: 127.0.0.1, region: eu-north}
 """
+
+
+@pytest.mark.parametrize(
+    ("inventory", "options", "exit_code", "code"),
+    [
+        ("missing.yaml", [], 3, "inventory_invalid"),
+        (SAMPLE, ["--batch-size", "many"], 2, "size_invalid"),
+        (SAMPLE, ["--limit", "nobody"], 2, "limit_invalid"),
+        (SAMPLE, [], 2, "consent_needed"),
+    ],
+)
+def test_what_is_wrong_is_said_before_consent_is_needed(
+    ionetctl: RunIonetctl, inventory: str, options: list[str], exit_code: int, code: str
+) -> None:
+    """Arguments and the inventory come first: nobody can agree to a rollout that cannot be."""
+    ended = ionetctl("enroll", inventory, *options, "-o", "json")
+    assert (ended.exit_code, ended.document["error"]["code"]) == (exit_code, code)
+
+
+def test_names_are_refused_before_anything_is_done(ionetctl: RunIonetctl) -> None:
+    """A rollout has nothing that -o name could print, and does not begin."""
+    ended = ionetctl("enroll", SAMPLE, "--yes", "-o", "name")
+    assert (ended.exit_code, "output_unsupported" in ended.stderr) == (2, True)
+
+
+def test_names_and_wide_print_an_inventory(ionetctl: RunIonetctl) -> None:
+    """Names stand one a line; wide is the view for people where there is no wider one."""
+    names = ionetctl("inventory", "show", SAMPLE, "-o", "name").stdout.splitlines()
+    wide, view = (ionetctl("inventory", "show", SAMPLE, "-o", form).stdout for form in ("wide", "human"))
+    assert (names, wide) == ([line.split()[0] for line in view.splitlines()[1:]], view)
+
+
+@pytest.mark.parametrize(
+    ("command", "schema"),
+    [
+        (["inventory", "show", SAMPLE], "ionetctl.host/1"),
+        (["explain"], "ionetctl.codes.row/1"),
+        (["probe"], "ionetctl.probe/1"),
+        (["status"], "ionetctl.status/1"),
+    ],
+)
+def test_every_line_bears_its_schema(ionetctl: RunIonetctl, command: list[str], schema: str) -> None:
+    """Rows by their document's schema; a document without rows is a line with its own."""
+    lines = ionetctl(*command, "-o", "ndjson").stdout.splitlines()
+    assert {json.loads(line)["schema"] for line in lines} == {schema}

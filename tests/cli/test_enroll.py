@@ -62,7 +62,17 @@ def test_fleet_goes_from_bare_to_shown(ionetctl: RunIonetctl, inventory: str, tm
 
     shown = ionetctl("rollouts", "show", first.document["rollout"], "-o", "json")
     assert shown.document == first.document
-    assert len(ionetctl("rollouts", "list", "-o", "ndjson").stdout.splitlines()) == 3
+    by_end = ionetctl("rollouts", "show", first.document["rollout"][-6:-1], "-o", "json")
+    assert by_end.document == first.document
+    rows = [
+        msgspec.json.decode(line) for line in ionetctl("rollouts", "list", "-o", "ndjson").stdout.splitlines()
+    ]
+    assert [(row["schema"], row["kind"]) for row in rows] == [
+        ("ionetctl.rollouts.row/1", kind) for kind in ("enroll", "check", "preflight")
+    ]
+    assert ionetctl("rollouts", "list", "-o", "name").stdout.splitlines() == [row["rollout"] for row in rows]
+    assert sorted(ionetctl("status", "-o", "name").stdout.splitlines()) == sorted(enrolled)
+    assert ionetctl("status", "--not-ready", "-o", "name").stdout == ""
 
     resumed = ionetctl("enroll", inventory, "--yes", "--resume", "-o", "ndjson")
     events = [msgspec.json.decode(line) for line in resumed.stdout.splitlines()]

@@ -17,9 +17,9 @@ from ionetctl.core.model.plan import Action, Change
 from ionetctl.summary.rollout_summary import Failure, Summary
 from ionetctl.summary.summary_fold import summarize
 from ionetctl.ui.findings import by_cause
-from ionetctl.ui.summary import MAX_CAUSES, lines, resume_command
+from ionetctl.ui.summary import MAX_CAUSES, MAX_LEFT_OUT, lines, overview_lines, resume_command
 from tests.support import streams
-from tests.support.streams import GPU_MISSING, TIMEOUT, UNCONFIRMED, Rollout, Stream
+from tests.support.streams import FOREIGN_KEY, GPU_MISSING, START, TIMEOUT, UNCONFIRMED, Rollout, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -82,7 +82,7 @@ def test_check_shows_the_plan() -> None:
         "  * restart nomad.service  its configuration changes",
         "",
         "1 host as planned already: rey1-a01-g08",
-        "20 hosts: 1 unchanged, 19 skipped in 5 s (rollout 20260301T120000Z-7f3a)",
+        "20 hosts: 19 would be enrolled, 1 unchanged in 5 s (rollout 20260301T120000Z-7f3a)",
         "nothing was changed: this was --check",
     ]
 
@@ -123,6 +123,7 @@ def test_stopped_rollout_says_why_and_how_to_go_on() -> None:
     stopped = Rollout(hosts=5, stop=stop, exit_code=10, findings=())
     assert shown(lines(summarize(stopped.play())), 200)[1:] == [
         "stopped: 3 hosts failed, 2 may (--max-failures)",
+        "next: mend the causes above, or allow more with a higher --max-failures",
         "to go on: ionetctl enroll site/inventory.yaml --resume --rollout 20260301T120000Z-7f3a",
     ]
 
@@ -223,3 +224,55 @@ def test_check_shows_which_regions_were_chosen() -> None:
         "  not     us-east: 95 ms, 0 of 100 nodes",
         "",
     ]
+
+
+def test_check_ends_with_what_would_change() -> None:
+    """Hosts with planned changes would be enrolled; they are not called skipped."""
+    stream = Rollout(hosts=5, problems={3: GPU_MISSING}, unchanged=frozenset({4}), is_check=True, exit_code=9)
+    total, last = shown(lines(summarize(stream.play())))[-2:]
+    assert total.startswith("5 hosts: 3 would be enrolled, 1 unchanged, 1 failed in ")
+    assert last == "nothing was changed: this was --check"
+
+
+def test_too_many_failures_say_what_next() -> None:
+    """Mend or allow more, then go on; also where another exit code than 10 comes first."""
+    stop = events.RolloutStopped(code="too_many_failures", message="3 hosts failed, 1 may (--max-failures)")
+    for problem, code in ((GPU_MISSING, 10), (FOREIGN_KEY, 6)):
+        stream = Rollout(hosts=5, problems={3: problem}, stop=stop, exit_code=code).play()
+        assert [line[:32] for line in shown(lines(summarize(stream)))[-3:]] == [
+            "stopped: 3 hosts failed, 1 may (",
+            "next: mend the causes above, or ",
+            "to go on: ionetctl enroll site/i",
+        ]
+
+
+def test_trust_comes_first() -> None:
+    """One refused key stands before any number of other causes."""
+    summary = summarize(Rollout(hosts=5, problems={0: TIMEOUT, 1: TIMEOUT, 3: FOREIGN_KEY}).play())
+    assert [cause.exit_code for cause in summary.causes] == [6, 4]
+
+
+def test_overview_stands_before_the_question() -> None:
+    """What changes, what stays, what is left out and why, and on a resumed rollout what was done before."""
+    rollout = Rollout(
+        hosts=20, problems={3: GPU_MISSING, 4: GPU_MISSING, 9: TIMEOUT}, unchanged=frozenset({7})
+    )
+    stream = rollout.play()
+    asked = next(place for place, one in enumerate(stream) if isinstance(one.event, events.WaveStarted))
+    assert [line.plain for line in overview_lines(summarize(stream[:asked]), 16, 80)] == [
+        "16 to enrol, 1 unchanged, 3 left out",
+        "  failed 2  gpu_count_mismatch  rey1-a01-g[04-05]  7 GPUs seen, 8 promised",
+        "  unreachable 1  connect_timeout",
+        "    rey1-a01-g10  10.20.1.14:22 did not answer within 10 s",
+    ]
+    again = [*stream, Stream(now=START).say(events.RolloutResumed(owner="ops", done=17))]
+    assert next(overview_lines(summarize(again), 3, 80)).plain.endswith(", 16 enrolled before")
+
+
+def test_overview_counts_causes_that_are_too_many() -> None:
+    """The question stays in view."""
+    problems = {index: replace(GPU_MISSING, code=f"cause_{index}") for index in range(10)}
+    text = [
+        line.plain for line in overview_lines(summarize(Rollout(hosts=20, problems=problems).play()), 10, 80)
+    ]
+    assert (len(text), text[-1]) == (MAX_LEFT_OUT + 2, "  and 4 more causes")

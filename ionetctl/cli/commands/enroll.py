@@ -105,7 +105,7 @@ def enroll(
             "--rollout",
             metavar="ID",
             envvar="IONETCTL_ROLLOUT",
-            help="With --resume: this rollout instead of the last.",
+            help="With --resume: this rollout instead of the last; the beginning of its id will do.",
             rich_help_panel=ROLLOUT,
         ),
     ] = None,
@@ -138,8 +138,6 @@ def enroll(
     reports = parse_reports(report or [])
     if rollout is not None and not resume:
         raise UsageError("rollout_without_resume", "--rollout names what to resume", "add --resume")
-    if not (yes or check):
-        check_consent(display.common, settings, inventory)
     wanted = RolloutOptions(
         inventory=inventory,
         limit=limit,
@@ -155,6 +153,8 @@ def enroll(
         artifacts=artifacts,
         command=tuple(sys.argv[1:]),
     )
+    if not (yes or check):
+        check_consent(display.common, settings, inventory, limit)
     shown = RolloutDisplay(display, settings, asks=not yes, has_past=resume)
     summary = shown.run(enroll(wanted, settings, shown.sinks, shown.confirm))
     return shown.result(report_rollout(reports, summary))
