@@ -55,9 +55,9 @@ def _end(report: StatusReport) -> Iterator[Text]:
 
 def watch_view(report: StatusReport, now: datetime, width: int, height: int) -> Iterator[Text]:
     """What ``status --watch`` shows on a screen: the sums, which always stay, then as much as there is room for."""
-    yield Text.assemble(
-        (f"{now.astimezone():%H:%M:%S}  ", "dim"), _total(report) if report.nodes else NOTHING
-    )
+    gpus = f"; {sum(report.gpus.values()):,} GPUs"
+    counts = _node_counts(report).append(gpus) if report.nodes else NOTHING
+    yield Text.assemble((f"{now.astimezone():%H:%M:%S}  ", "dim"), counts)
     lines = [
         *(
             Text(
@@ -172,6 +172,10 @@ def _models(gpus: Mapping[str, int]) -> str:
 
 
 def _total(report: StatusReport) -> Text:
+    return _node_counts(report).append(f"; GPUs: {phrases.plain(_models(report.gpus))}")
+
+
+def _node_counts(report: StatusReport) -> Text:
     down = len(report.nodes) - report.ready - report.unknown
     line = Text.assemble(
         (f"{counted(len(report.nodes), 'node')}: ", "bold"), (f"{report.ready:,} ready", "green")
@@ -182,4 +186,4 @@ def _total(report: StatusReport) -> Text:
         line.append(f", {report.unknown:,} unknown", style="yellow")
     if held := sum(node.status == READY and not node.takes_jobs for node in report.nodes):
         line.append(f", {held:,} not eligible", style="red")
-    return line.append(f"; GPUs: {phrases.plain(_models(report.gpus))}")
+    return line

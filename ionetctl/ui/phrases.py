@@ -58,7 +58,7 @@ def folded(names: Sequence[str], limit: int = MAX_FOLDED) -> str:
     text = plain(", ".join(fold(names)))
     if len(text) <= limit:
         return text
-    whole = text[:limit].rpartition(", ")[0]
+    whole = text[: max(0, limit - 1)].rpartition(", ")[0]
     return f"{whole}, …" if whole else shortened(text, limit)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from typing import TYPE_CHECKING, Final
 
@@ -40,10 +41,10 @@ MAX_CAUSES: Final = 20
 MAX_LEFT_OUT: Final = 6
 """The most causes that are named before a person is asked."""
 INDENT: Final = "  "
-NAMES_LEAST: Final = 12
 NAMES_MIN: Final = 16
 NAMES_MAX: Final = 60
-"""The fewest characters of host names, those below which they get another line, and the most."""
+"""The least and the most characters of host names in a line that says more."""
+_ADDRESS: Final = re.compile(r"\S*@\S+|\[\S+\]:\S+|\S+\.\S+:[0-9…]+|\d+(?:\.\d+){3}")
 SAMPLE: Final = 200
 """The most hosts of a cause that are folded for its line: more do not fit and would cost time at every redraw."""
 _SIGNS: Final[dict[Action, tuple[str, str]]] = {
@@ -99,23 +100,26 @@ def short_cause_lines(cause: Cause, width: int) -> list[Text]:
 
 
 def named_lines(head: Text, names: Sequence[str], message: str, width: int) -> list[Text]:
-    """Head, hosts and message in one line; where they do not fit, names are cut, then hosts and message get a line."""
-    room = width - head.cell_len - len(message) - 2
-    if room >= min(len(phrases.folded(names, NAMES_MIN)), NAMES_MIN):
-        return [
-            head.append(phrases.folded(names, min(room, NAMES_MAX)), style="cyan").append(
-                f"  {message}", style="dim"
-            )
-        ]
+    """Head, hosts and message in one line of at most ``width``, else in two.
+
+    What does not fit loses hosts first: the addresses in the message, then the middle of the names.
+    """
+    least = len(phrases.folded(names, NAMES_MIN))
+    forms = (message, _ADDRESS.sub("…", message))
+    for form in forms:
+        room = width - head.cell_len - len(form) - 2
+        if room >= least:
+            return [_with_names(head, names, form, room)]
     head.rstrip()
-    room = max(NAMES_LEAST, width - len(message) - 2 * len(INDENT))
-    below = (
-        Text(INDENT)
-        .append(phrases.folded(names, min(room, NAMES_MAX)), style="cyan")
-        .append(f"  {message}", style="dim")
-    )
+    room = width - len(INDENT) - 2
+    form = next((form for form in forms if len(form) + least <= room), forms[-1])
+    below = _with_names(Text(INDENT), names, form, max(min(NAMES_MIN, width // 3), room - len(form)))
     below.truncate(width, overflow="ellipsis")
     return [head, below]
+
+
+def _with_names(head: Text, names: Sequence[str], message: str, room: int) -> Text:
+    return head.append(phrases.folded(names, min(room, NAMES_MAX)), "cyan").append(f"  {message}", "dim")
 
 
 def overview_lines(summary: Summary, changing: int, width: int) -> Iterator[Text]:

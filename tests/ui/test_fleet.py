@@ -89,7 +89,7 @@ def test_watched_screen_keeps_the_sums() -> None:
     silent = StatusReport(FLEET.nodes, {RegionName("us-east"): "timed out"})
     full, cut = watched(silent, 24), watched(silent, 6)
     assert (full[0], cut[0]) == (full[0], full[0])
-    assert full[0].endswith("  21 nodes: 20 ready, 1 not ready; GPUs: 159 nvidia.rtx.4090.24gb")
+    assert full[0].endswith("  21 nodes: 20 ready, 1 not ready; 159 GPUs")
     assert full[1] == "region us-east does not answer, its nodes stand as last seen: timed out"
     assert (cut[:5], cut[5]) == (
         full[:5],

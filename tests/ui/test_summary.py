@@ -11,13 +11,21 @@ from rich.console import Console
 
 from ionetctl.core import events
 from ionetctl.core.errors import ExitCode
-from ionetctl.core.model.names import RegionName
+from ionetctl.core.model.names import HostName, RegionName
 from ionetctl.core.model.outcome import Finding, Problem, Result, Severity
 from ionetctl.core.model.plan import Action, Change
+from ionetctl.summary.grouping import Cause
 from ionetctl.summary.rollout_summary import Failure, Summary
 from ionetctl.summary.summary_fold import summarize
 from ionetctl.ui.findings import by_cause
-from ionetctl.ui.summary import MAX_CAUSES, MAX_LEFT_OUT, lines, overview_lines, resume_command
+from ionetctl.ui.summary import (
+    MAX_CAUSES,
+    MAX_LEFT_OUT,
+    lines,
+    overview_lines,
+    resume_command,
+    short_cause_lines,
+)
 from tests.support import streams
 from tests.support.streams import FOREIGN_KEY, GPU_MISSING, START, TIMEOUT, UNCONFIRMED, Rollout, Stream
 
@@ -262,8 +270,7 @@ def test_overview_stands_before_the_question() -> None:
     assert [line.plain for line in overview_lines(summarize(stream[:asked]), 16, 80)] == [
         "16 to enrol, 1 unchanged, 3 left out",
         "  failed 2  gpu_count_mismatch  rey1-a01-g[04-05]  7 GPUs seen, 8 promised",
-        "  unreachable 1  connect_timeout",
-        "    rey1-a01-g10  10.20.1.14:22 did not answer within 10 s",
+        "  unreachable 1  connect_timeout  rey1-a01-g10  … did not answer within 10 s",
     ]
     again = [*stream, Stream(now=START).say(events.RolloutResumed(owner="ops", done=17))]
     assert next(overview_lines(summarize(again), 3, 80)).plain.endswith(", 16 enrolled before")
@@ -276,3 +283,36 @@ def test_overview_counts_causes_that_are_too_many() -> None:
         line.plain for line in overview_lines(summarize(Rollout(hosts=20, problems=problems).play()), 10, 80)
     ]
     assert (len(text), text[-1]) == (MAX_LEFT_OUT + 2, "  and 4 more causes")
+
+
+@pytest.mark.parametrize(
+    ("message", "width", "expected"),
+    [
+        (
+            "miner@127.77.0.25:36113 did not answer: no connection within 20 s",
+            80,
+            ["unreachable 1  x  lab1-r002-g09  … did not answer: no connection within 20 s"],
+        ),
+        (
+            "miner@127.77.0.25:36113 did not answer",
+            50,
+            ["unreachable 1  x  lab1-r002-g09  … did not answer"],
+        ),
+        (
+            "the key of 10.0.0.1 is not the one that the inventory pins",
+            62,
+            ["unreachable 1  x", "  lab1-r002-g09  the key of … is not the one that the invento…"],
+        ),
+        (
+            "[127.77.0.8]:36113 presents another key than gpu-1.rey1.example:22",
+            80,
+            ["unreachable 1  x  lab1-r002-g09  … presents another key than …"],
+        ),
+        ("10.0.0.1 is silent", 50, ["unreachable 1  x  lab1-r002-g09  … is silent"]),
+    ],
+)
+def test_reasons_lose_host_names_before_words(message: str, width: int, expected: list[str]) -> None:
+    """Addresses in a message give way first, since the host is named beside it."""
+    cause = Cause(Result.UNREACHABLE, "x", "survey", message, "", 4, (HostName("lab1-r002-g09"),))
+    found = [line.plain for line in short_cause_lines(cause, width)]
+    assert found == expected

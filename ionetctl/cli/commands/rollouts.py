@@ -158,17 +158,19 @@ def _list_view(records: Sequence[RolloutRecord], *, is_wide: bool = False) -> It
             record.id,
             _kind(record),
             "-" if record.exit_code is None else str(record.exit_code),
-            f"{record.host_count:,}",
             phrases.results(
                 {result: count for result, count in record.results.items() if result is not None}
             ),
-            record.inventory,
-            *((record.started_at, record.owner) if is_wide else ()),
+            *(
+                (f"{record.host_count:,}", record.started_at, record.owner, record.inventory)
+                if is_wide
+                else ()
+            ),
         ]
         for record in records
     ]
-    columns = ["rollout", "kind", "exit", "hosts", "results", "inventory"]
-    columns += ["started", "owner"] if is_wide else []
+    columns = ["rollout", "kind", "exit", "results"]
+    columns += ["hosts", "started", "owner", "inventory"] if is_wide else []
     return table(columns, rows, frozenset({"exit", "hosts"}))
 
 
