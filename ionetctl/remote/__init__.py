@@ -15,7 +15,7 @@ from ionetctl.remote.packing import pack, source_of
 @cache
 def survey_script() -> bytes:
     """The survey, for the standard input of ``sh -s -- NONCE SERVERS PATH…``."""
-    return _joined("programs", "survey_machine", "survey_network", "survey_work", "survey")
+    return _joined("programs", "docker", "survey_machine", "survey_network", "survey_work", "survey")
 
 
 @cache
@@ -57,7 +57,7 @@ def probe_program() -> bytes:
 def prepare_script() -> bytes:
     """What carries out preparations; it travels in the place of an apply's script."""
     parts = ("packages", "machine", "gpus", "miners")
-    return _joined("programs", "report", *(f"prepare_{part}" for part in parts), "prepare")
+    return _joined("programs", "docker", "report", *(f"prepare_{part}" for part in parts), "prepare")
 
 
 @cache

@@ -2,8 +2,8 @@
 #
 #   sh -c "$(cat probe_start.sh)" ionet-probe NONCE <PROGRAM    PROGRAM is this file, and what python3 is to run
 #
-# Paths stand below $IONET_ROOT, which is empty on a real host. It travels with the functions of programs.sh before it.
-# shellcheck disable=SC2034 # the variables of those functions
+# Paths stand below $IONET_ROOT, which is empty on a real host. programs.sh travels before it.
+# shellcheck disable=SC2034 # grace_s
 set -eu
 umask 077
 export LC_ALL=C
@@ -80,7 +80,7 @@ nvml() {
         return 1
     fi
     # Isolated from what lies around, and without bytecode: a probe changes nothing on the host.
-    # Its record counts only where it ended well: nvidia-smi is asked otherwise, and there is one result.
+    # Its record counts only where it ended well: there is one result.
     status=0
     { said=$("$python" -ISB -c "$start" 2>&1) || status=$?; } 2>/dev/null
     said=$(printf '%s\n' "$said" | tail -n 1)
@@ -109,8 +109,8 @@ devices_on_bus() {
     done
 }
 
-# gpu_row ROW: a gpu record where ROW is one of nvidia-smi's; $message otherwise becomes its text. What a card does not
-# answer any more stands in brackets, in whatever words: it is left empty.
+# gpu_row ROW: a gpu record where ROW is one of nvidia-smi's; $message otherwise becomes its text. What a lost card does
+# not answer stands in brackets, in whatever words: it is left empty.
 gpu_row() {
     index=${1%%, *}
     case $index in
@@ -126,7 +126,7 @@ gpu_row() {
     row=${row%, *}
     uuid=${row##*, } name=${row%, *}
     case $name in '['*) name= ;; esac
-    case $uuid in GPU-*[!0-9A-Za-z/-]*) uuid= ;; GPU-?*) ;; *) uuid= ;; esac
+    case $uuid in GPU-?*) ;; *) uuid= ;; esac
     case $memory in *[!0-9]*) memory= ;; esac
     case $bus in *[!0-9A-Fa-f:.]*) bus= ;; esac
     fact gpu "$index" "$name" "$uuid" "$memory" "$bus"
@@ -147,7 +147,7 @@ nvidia_smi() {
     rows=$(bounded nvidia-smi --query-gpu=index,name,uuid,memory.total,pci.bus_id --format=csv,noheader,nounits)
     status=${rows##*"${nl}exit "}
     rows=${rows%"${nl}exit "*}$nl
-    # Of one that was ended, some cards may be missing.
+    # Ended early, it may lack cards.
     if [ "$status" = 124 ]; then rows=; fi
     message='' seen=0
     while [ -n "$rows" ]; do

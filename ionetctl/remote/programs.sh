@@ -1,12 +1,12 @@
-# What all scripts have in common: which programs there are, and programs that are given a time.
-# Functions only; the script sets grace_s, how long a program has to heed the signal that ends it.
+# What all scripts have in common: programs, and the time they are given. Functions only; the script sets grace_s, how
+# long a program has to heed the signal that ends it.
 # shellcheck shell=sh disable=SC2154
 
 has() {
     command -v "$1" >/dev/null 2>&1
 }
 
-# read_clock: $now becomes the time since boot in hundredths of a second: a process for a finer clock takes longer.
+# read_clock: $now becomes the time since boot, in hundredths of a second.
 read_clock() {
     now=0.00
     { read -r now _ </proc/uptime || :; } 2>/dev/null
@@ -14,8 +14,7 @@ read_clock() {
 }
 
 # within SECONDS COMMAND...: the command, ended when it takes longer: then the status is 124, and standard error names
-# it. The clock decides, since programs called timeout differ (with -k that of uutils ends with 125, others with 137).
-# The timer may be a little ahead of the kernel's count.
+# it. The clock decides, since programs called timeout differ; it may be a little behind the timer.
 within() {
     within_s=$1
     shift
@@ -31,9 +30,4 @@ within() {
     if [ $((now - within_began)) -lt $((within_s * 100 - 10)) ]; then return "$within_status"; fi
     echo "$1 did not end within $within_s s" >&2
     return 124
-}
-
-# is_podman: whether the program called docker is Podman's stand-in for it.
-is_podman() {
-    case $(within 5 docker --version 2>&1) in *[Pp]odman*) return 0 ;; *) return 1 ;; esac
 }
