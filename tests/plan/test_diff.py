@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import replace
 
-import pytest
-
 from ionetctl.core import host_paths
-from ionetctl.core.errors import HostError
 from ionetctl.core.model.plan import Action, Change, Kind, Plan
-from ionetctl.facts.text_output import parse_texts
 from ionetctl.plan.bundle import with_stamp
 from ionetctl.plan.diff import MAX_LINES, compared_paths, file_diffs
 from tests.support.sample import HOST, bundle
@@ -80,30 +75,6 @@ def test_what_the_host_has_is_shown_harmless() -> None:
 def test_long_files_are_cut() -> None:
     """A file that is not ours can be of any length, a diff cannot."""
     assert len(lines(host_paths.DOCKER_CONFIG, "x\n" * 10_000)) == MAX_LINES
-
-
-def test_texts_are_read_between_the_nonces() -> None:
-    """What a login prints around the answer is passed over, and what is no text is replaced."""
-    content = base64.b64encode(b"a\xff\n").decode()
-    output = f"Welcome\nionet-read\t1\tN\ntext\t/a\t{content}\nionet-read-end\tN\nbye\n"
-    assert parse_texts(output.encode(), "N") == {"/a": "a\ufffd\n"}
-
-
-@pytest.mark.parametrize(
-    ("output", "code"),
-    [
-        ("ionet-read\t1\tN\n", "survey_incomplete"),
-        ("", "survey_incomplete"),
-        ("ionet-read\t1\tN\ntext\t/a\t!!\nionet-read-end\tN\n", "survey_malformed"),
-        ("ionet-read\t1\tN\nfile\t/a\ttext\nionet-read-end\tN\n", "survey_malformed"),
-        ("ionet-read\t1\tN\n\nionet-read-end\tN\n", "survey_malformed"),
-    ],
-)
-def test_answers_that_cannot_be_meant_are_refused(output: str, code: str) -> None:
-    """A torn or foreign answer is the host's error."""
-    with pytest.raises(HostError) as caught:
-        parse_texts(output.encode(), "N")
-    assert caught.value.code == code
 
 
 def test_kinds_without_text_are_none() -> None:

@@ -151,7 +151,7 @@ def test_messages_tell_what_to_look_for(faulty: Faulty) -> None:
     assert "somebody@elsewhere" in said["locked"]
     assert "2026-01-01T00:00:00Z" in said["locked"]
     assert "Nomad v1.6.5" in said["foreign-nomad"]
-    assert "1 allocations" in said["foreign-nomad"]
+    assert "1 allocation" in said["foreign-nomad"]
     assert said["gpu-missing"] == "7 GPUs seen, 8 promised"
     assert "failed to create nomad cgroup" in said["start-fails"]
 
