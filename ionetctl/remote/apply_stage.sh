@@ -41,11 +41,11 @@ grant_file() {
     try apply_failed grant "$3" "$4" "$root$5.ionet-new"
 }
 
-# ask_program SECONDS PROGRAM ARGUMENT...: $said becomes its output; fails as the program does.
+# ask_program PROGRAM ARGUMENT...: $said becomes its output; fails as the program does. A busy host may take long to read it.
 ask_program() {
     status=0
-    said=$(within "$@" 2>&1) || status=$?
-    if [ "$status" = 124 ]; then fail apply_failed "$2 $3 did not end within $1 s; is the host overloaded?"; fi
+    said=$(within "$start_deadline_s" "$@" 2>&1) || status=$?
+    if [ "$status" = 124 ]; then fail apply_failed "$1 $2 did not end within $start_deadline_s s; is the host overloaded?"; fi
     return "$status"
 }
 
@@ -58,7 +58,7 @@ check_program() {
     *) fail wrong_architecture "$2 is not made for $(uname -m)" ;;
     esac
     if [ "${2##*/}" != nomad ]; then return; fi
-    if ! ask_program 60 "$1" version; then
+    if ! ask_program "$1" version; then
         case $said in
         *'Exec format'*) fail wrong_architecture "$said" ;;
         *) fail no_exec "$2 does not run: $said" ;;
@@ -113,6 +113,6 @@ validate() {
     each keep candidate_kept
     program=$root$validator
     if [ -e "$program.ionet-new" ]; then program=$program.ionet-new; fi
-    if ! ask_program 60 "$program" config validate "$stage/candidate"; then fail config_invalid "$said"; fi
+    if ! ask_program "$program" config validate "$stage/candidate"; then fail config_invalid "$said"; fi
     case $said in *WARNING*) fail config_invalid "$said" ;; esac
 }

@@ -256,6 +256,18 @@ def test_a_bad_payload_is_refused(host: Host, tmp_path: Path, what: str, code: s
     assert "token" not in dialogue.steps
 
 
+def test_a_program_that_does_not_answer_is_not_unfit(host: Host, tmp_path: Path) -> None:
+    """A host too busy to run a program in time is named as that, not as one that cannot run it."""
+    before = host.tree(besides=ROOM)
+    payload = first_payload(tmp_path)
+    slow = program(tmp_path, b"#!/bin/sh\nexec sleep 60\n")
+    dialogue = host.apply(replace(payload, programs=(slow,)))
+    assert dialogue.failure is not None
+    assert dialogue.failure.code == "apply_failed"
+    assert "version did not end within 2 s; is the host overloaded?" in dialogue.failure.message
+    assert host.tree(besides=ROOM) == before
+
+
 def test_a_torn_archive_is_refused(host: Host, tmp_path: Path) -> None:
     """An archive that ends too early is refused and leaves nothing behind."""
     payload = first_payload(tmp_path)
