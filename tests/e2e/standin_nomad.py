@@ -31,10 +31,10 @@ def notify(text):
 async def agent(folder):
     one = Agent(Path("/"), "0.0.0.0", VERSION, lambda line: print(line, flush=True))
     one.start((folder,))
-    notify("READY=1")
     task = asyncio.ensure_future(one.run())
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    notify("READY=1")
     await asyncio.gather(task, return_exceptions=True)
     # As Nomad does: a stop by a signal is a failure unless the agent is to leave then.
     text = "".join(path.read_text() for path in Path(folder).glob("*.hcl"))

@@ -28,7 +28,8 @@ pytestmark = [
     pytest.mark.skipif(why_unavailable() is not None, reason=str(why_unavailable())),
 ]
 
-REPORT = Path(ionetctl.remote.__file__).parent / "report.sh"
+SCRIPTS = Path(ionetctl.remote.__file__).parent
+FUNCTIONS = "\n".join((SCRIPTS / name).read_text() for name in ("programs.sh", "report.sh"))
 EXPECTED = [
     ("systemctl status nomad.service", 0, "active", "enabled"),
     ("journalctl -u nomad.service -e", 0, "active", "enabled"),
@@ -79,8 +80,8 @@ def test_every_command_does_what_it_says(enrolled: Machine) -> None:
 
 def test_log_is_that_of_the_latest_start(enrolled: Machine) -> None:
     """On a real systemd: one start of the several that the unit's journal has, and its end."""
-    enrolled.run("systemctl restart nomad.service && systemctl restart nomad.service")
-    script = f"set -eu\ngrace_s=5\n{REPORT.read_text()}\nlog_of nomad.service 4000"
+    enrolled.run("systemctl restart nomad.service", timeout_s=150)
+    script = f"set -eu\ngrace_s=5\n{FUNCTIONS}\nlog_of nomad.service 4000"
     latest = enrolled.run(f"sh -c {shlex.quote(script)}").stdout.splitlines()
     whole = enrolled.run("journalctl -u nomad.service -o cat --no-pager").stdout.splitlines()
     started = "Started nomad.service - Nomad."
