@@ -172,8 +172,10 @@ def test_status_document_is_empty_at_first(ionetctl: RunIonetctl) -> None:
     """The contract's keys stand there without a node."""
     assert ionetctl("status", "-o", "json").document == {
         "schema": "ionetctl.status/1",
-        "summary": {"nodes": 0, "ready": 0, "down": 0, "gpus": {}},
+        "summary": {"nodes": 0, "ready": 0, "down": 0, "unknown": 0, "gpus": {}},
         "nodes": [],
+        "unanswered": [],
+        "error": None,
     }
 
 
