@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from contextlib import AsyncExitStack
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from ionetctl import __version__
 from ionetctl.app.open_inventory import Site, open_site
-from ionetctl.app.resume import Past, identify, open_journal, resume_command
+from ionetctl.app.record import Records
 from ionetctl.core.clock import SystemClock
 from ionetctl.core.errors import (
     ConfigurationError,
@@ -22,6 +22,7 @@ from ionetctl.core.errors import (
     RegionError,
     TrustError,
     UnwritableError,
+    most_serious,
 )
 from ionetctl.core.events import (
     HostEntry,
@@ -35,8 +36,6 @@ from ionetctl.core.events import (
     Warned,
 )
 from ionetctl.core.model.names import HostName, RolloutId
-from ionetctl.history.catalog import Catalog
-from ionetctl.history.journal import list_journals
 from ionetctl.host import outcomes
 from ionetctl.host.dependencies import Deadlines, Dependencies, RegionTools, Scripts
 from ionetctl.host.retry import RetryBudget, RetryPolicy
@@ -58,15 +57,15 @@ from ionetctl.rollout.engines.inline import InlineEngine
 from ionetctl.rollout.lost_regions import LostRegions
 from ionetctl.rollout.options import Goal
 from ionetctl.rollout.phases import Phases, PlanOverview
-from ionetctl.rollout.recorder import Recorder
 from ionetctl.rollout.signals import StoppingSignals
 from ionetctl.rollout.stop import Stop
 from ionetctl.ssh import SshConnector, TransportSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
     from collections.abc import Set as AbstractSet
 
+    from ionetctl.app.resume import Past
     from ionetctl.core.model.host import Host
     from ionetctl.core.model.inventory import ReadyPair
     from ionetctl.core.model.names import RegionName
@@ -81,32 +80,45 @@ async def enroll(
     options: RolloutOptions,
     settings: Settings,
     sinks: Sequence[Sink],
-    confirm: Callable[[PlanOverview], Awaitable[bool]],
+    confirm: Callable[[PlanOverview], Coroutine[Any, Any, bool]],
 ) -> ExitCode:
     """Go as far as the goal of ``options`` asks for; the exit code that the contract gives the outcome.
 
     ``confirm`` is asked before hosts change. Raises ``IonetctlError`` where the rollout could not begin, and
     ``UnwritableError`` where its journal broke later.
     """
-    clock = SystemClock()
+    clock, stop = SystemClock(), Stop()
     settings.prepare_state()
-    async with AsyncExitStack() as stack:
-        site = await stack.enter_async_context(
-            open_site(options.inventory, options.limit, options.artifacts, settings, clock)
-        )
-        rollout, past = identify(options, settings, clock)
-        catalog = Catalog.open(settings.catalog_path, clock, list_journals(settings.rollouts_dir))
-        stack.callback(catalog.close)
-        if options.changes_hosts:
-            await stack.enter_async_context(catalog.lease(site.hosts, rollout, settings.owner))
-        journal = open_journal(settings, rollout, past)
-        for sink in sinks:
-            await sink.take(past.envelopes)
-        recorder = Recorder((journal, catalog.sink(rollout), *sinks), clock, past.first_seq)
-        emit = site.emit = await stack.enter_async_context(recorder)
-        enrolled = frozenset((node.region, node.name) for node in catalog.nodes())
-        run = _Run(options, settings, site, rollout, emit, clock, confirm, enrolled)
-        return await run.recorded(past)
+    async with open_site(options.inventory, options.limit, options.artifacts, settings, clock) as site:
+        with StoppingSignals(stop) as signals:
+            records = Records(settings, clock, signals)
+            try:
+                async with records.open(options, site.hosts, sinks) as record:
+                    emit = site.emit = record.emit
+                    run = _Run(
+                        options,
+                        settings,
+                        site,
+                        record.rollout,
+                        emit,
+                        clock,
+                        confirm,
+                        stop,
+                        signals,
+                        record.enrolled,
+                    )
+                    return await run.recorded(record.past)
+            except asyncio.CancelledError:
+                if not signals.is_repeated:
+                    raise
+                return stop.exit_code
+
+
+def _exit_code_of(error: BaseException) -> ExitCode:
+    cause = most_serious(error)
+    if isinstance(cause, (asyncio.CancelledError, KeyboardInterrupt)):
+        return ExitCode.INTERRUPTED
+    return cause.exit_code if isinstance(cause, IonetctlError) else ExitCode.BUG
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,19 +131,22 @@ class _Run:
     rollout: RolloutId
     emit: Emit
     clock: Clock
-    confirm: Callable[[PlanOverview], Awaitable[bool]]
+    confirm: Callable[[PlanOverview], Coroutine[Any, Any, bool]]
+    stop: Stop
+    signals: StoppingSignals
     enrolled: AbstractSet[tuple[RegionName, HostName]] = frozenset()
     """The nodes of the catalog."""
 
     async def recorded(self, past: Past) -> ExitCode:
         """The exit code, with beginning and end in the journal whatever happens between."""
-        hosts = tuple(host for host in self.site.hosts if past.leaves(host.name))
-        await self._begin(past, hosts)
         try:
-            exit_code = await self._until_stopped(hosts)
-        except IonetctlError as error:
-            if error.code != "journal_broken":
-                await self.emit(RolloutFinished(exit_code=int(error.exit_code)))
+            hosts = past.remaining(self.site.hosts, self.options.retry_failed)
+            await self._begin(past, hosts)
+            exit_code = await self._until_stopped(hosts, past)
+        except BaseException as error:
+            # Where the journal is what failed, it cannot have its end.
+            with suppress(UnwritableError):
+                await self.emit(RolloutFinished(exit_code=int(_exit_code_of(error))))
             raise
         await self.emit(RolloutFinished(exit_code=int(exit_code)))
         return exit_code
@@ -143,38 +158,47 @@ class _Run:
         except UnwritableError as error:
             raise ConfigurationError(error.code, error.message, error.hint) from error
 
-    async def _until_stopped(self, hosts: Sequence[Host]) -> ExitCode:
-        stop = Stop()
-        resume = resume_command(self.options, self.rollout)
+    async def _until_stopped(self, hosts: Sequence[Host], past: Past) -> ExitCode:
         # So that whoever pressed Ctrl-C sees at once that it was received.
-        recording = asyncio.create_task(stop.record_when_requested(self.emit), name="stop")
-        signals = StoppingSignals(stop, f"To go on: {resume}")
+        recording = asyncio.create_task(self.stop.record_when_requested(self.emit), name="stop")
         try:
-            with signals:
-                return await self._work(hosts, stop)
+            return await self._work(hosts, past)
         except asyncio.CancelledError:
-            if not signals.is_repeated:
+            if not self.signals.is_repeated:
                 raise
-            return stop.exit_code
+            return self.stop.exit_code
         finally:
+            self.signals.nothing_left()
             recording.cancel()
             await asyncio.gather(recording, return_exceptions=True)
 
-    async def _work(self, hosts: Sequence[Host], stop: Stop) -> ExitCode:
-        if self.options.goal is not Goal.SURVEY:
-            check_packages(hosts)
-            await self.site.ensure_programs()
-        await self._ask_regions()
-        is_any_needed = self.options.goal is not Goal.SURVEY and bool(hosts)
+    async def _work(self, hosts: Sequence[Host], past: Past) -> ExitCode:
+        await self.stop.unless_requested(self._prepare(hosts))
+        is_any_needed = self.options.goal is not Goal.SURVEY and bool(hosts) and not self.stop.is_requested
         if is_any_needed and not any(tools.status for tools in self.site.regions.values()):
             await self._leave_all(hosts)
         async with self._connector() as connector:
             await connector.check(hosts)
             # Everything loaded so far lives to the end: the collector need not look at it again.
             gc.freeze()
-            dependencies = self._dependencies(connector, len(hosts), stop)
-            engine = InlineEngine(self.options.concurrency)
-            return await Phases(dependencies, hosts, self.options, engine, stop, self.confirm).run()
+            phases = Phases(
+                self._dependencies(connector, len(hosts), self.stop),
+                hosts,
+                self.options,
+                InlineEngine(self.options.concurrency),
+                self.stop,
+                self.confirm,
+                past.failed,
+                past.left_out(self.options.retry_failed),
+            )
+            return await phases.run()
+
+    async def _prepare(self, hosts: Sequence[Host]) -> None:
+        """Whatever has to be known before the first host is touched."""
+        if self.options.goal is not Goal.SURVEY:
+            check_packages(hosts)
+            await self.site.ensure_programs()
+        await self._ask_regions()
 
     def _connector(self) -> SshConnector:
         home = TransportSettings.for_home(
@@ -275,7 +299,9 @@ class _Run:
 
     def _beginning(self, past: Past, hosts: Sequence[Host]) -> RolloutStarted | RolloutResumed:
         if past.envelopes:
-            return RolloutResumed(owner=self.settings.owner, done=len(past.done))
+            return RolloutResumed(
+                owner=self.settings.owner, done=len(past.done), command=self.options.command
+            )
         options = self.options
         return RolloutStarted(
             rollout=self.rollout,

@@ -1,12 +1,11 @@
 """Which rollout the options mean: a new one, or an interrupted one to go on with.
 
-Reads journals; opens the one that will be written. What is done in a rollout stands in ``enrollment``.
+Reads journals; opens the one that will be written. What is done in a rollout stands in ``enroll``.
 """
 
 from __future__ import annotations
 
 import random
-import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -14,30 +13,64 @@ from ionetctl.core.errors import UsageError
 from ionetctl.core.events import HostFinished, RolloutStarted
 from ionetctl.core.model.outcome import Result
 from ionetctl.history.journal import Journal, find_journal, list_journals, new_rollout_id, read_journal
+from ionetctl.rollout.options import RetryFailed
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from ionetctl.core.events import Envelope
+    from ionetctl.core.model.host import Host
     from ionetctl.core.model.names import HostName, RolloutId
+    from ionetctl.core.model.outcome import Outcome
     from ionetctl.core.ports import Clock
     from ionetctl.core.settings import Settings
     from ionetctl.rollout.options import RolloutOptions
 
 DONE: Final = frozenset({Result.ENROLLED, Result.UNCHANGED})
+FAILED: Final = frozenset({Result.FAILED, Result.UNREACHABLE, Result.UNVERIFIED})
 
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What an interrupted rollout had done already, and the hosts that it began with."""
+    """What an interrupted rollout did before: the last outcome of each host, and the hosts that it began with."""
 
-    envelopes: tuple[Envelope, ...]
-    done: frozenset[HostName]
+    envelopes: tuple[Envelope, ...] = ()
+    outcomes: tuple[Outcome, ...] = ()
     members: frozenset[HostName] | None = None
 
-    def leaves(self, name: HostName) -> bool:
-        """Whether a host of the inventory is still to be done; one that the rollout did not begin with never is."""
-        return name not in self.done and (self.members is None or name in self.members)
+    @property
+    def done(self) -> frozenset[HostName]:
+        """The hosts that are enrolled."""
+        return frozenset(outcome.host for outcome in self.outcomes if outcome.result in DONE)
+
+    @property
+    def failed(self) -> frozenset[HostName]:
+        """The hosts that were tried, and are not enrolled."""
+        return frozenset(outcome.host for outcome in self.outcomes if outcome.result in FAILED)
+
+    def remaining(self, hosts: Sequence[Host], choice: RetryFailed) -> tuple[Host, ...]:
+        """The hosts of the inventory that are still to be done, those that failed last.
+
+        A host that the rollout did not begin with is none of them.
+        """
+        done, failed = self.done, self.failed
+        left = [
+            host
+            for host in hosts
+            if host.name not in done and (self.members is None or host.name in self.members)
+        ]
+        first = [host for host in left if host.name not in failed]
+        last = [host for host in left if host.name in failed]
+        return (
+            *(() if choice is RetryFailed.ONLY else first),
+            *(() if choice is RetryFailed.NEVER else last),
+        )
+
+    def left_out(self, choice: RetryFailed) -> tuple[Outcome, ...]:
+        """The outcomes of hosts that failed and are not tried again."""
+        if choice is not RetryFailed.NEVER:
+            return ()
+        return tuple(outcome for outcome in self.outcomes if outcome.result in FAILED)
 
     @property
     def first_seq(self) -> int:
@@ -45,45 +78,19 @@ class Past:
         return self.envelopes[-1].seq + 1 if self.envelopes else 1
 
 
-def resume_command(options: RolloutOptions, rollout: RolloutId) -> str:
-    """What to type to go on with a rollout: the command that began it, consent and limits included."""
-    words = list(options.command) or ["enroll", options.inventory]
-    if options.rollout is not None:
-        words = [
-            word
-            for word in words
-            if word not in {"--rollout", options.rollout, f"--rollout={options.rollout}"}
-        ]
-    words = [word for word in words if word != "--resume"]
-    return shlex.join(["ionetctl", *words, "--resume", "--rollout", rollout])
+def find_rollout(options: RolloutOptions, settings: Settings, clock: Clock) -> RolloutId:
+    """The id of a new rollout, or of the one to go on with.
 
-
-def identify(options: RolloutOptions, settings: Settings, clock: Clock) -> tuple[RolloutId, Past]:
-    """A new rollout, or the one to go on with and what it has done."""
+    Raises ``UsageError`` (``rollout_unknown``, ``rollout_ambiguous``, ``nothing_to_resume``).
+    """
     if not options.resume:
-        return new_rollout_id(clock, random.SystemRandom()), Past((), frozenset())
-    path = _path_to_resume(options, settings)
-    envelopes = tuple(read_journal(path))
-    if not envelopes or not isinstance(envelopes[0].event, RolloutStarted):
-        raise UsageError("rollout_empty", f"{path} holds no rollout", "start a new one: leave out --resume")
-    if envelopes[0].event.is_check:
-        message = f"rollout {options.rollout} only looked, there is nothing to go on with"
-        raise UsageError("rollout_was_check", message, "start a new one: leave out --resume")
-    results = {
-        e.event.outcome.host: e.event.outcome.result for e in envelopes if isinstance(e.event, HostFinished)
-    }
-    done = frozenset(name for name, result in results.items() if result in DONE)
-    members = frozenset(entry.name for entry in envelopes[0].event.hosts)
-    return envelopes[0].event.rollout, Past(envelopes, done, members)
-
-
-def _path_to_resume(options: RolloutOptions, settings: Settings) -> Path:
+        return new_rollout_id(clock, random.SystemRandom())
     if options.rollout is not None:
-        return find_journal(settings.rollouts_dir, options.rollout).path
+        return find_journal(settings.rollouts_dir, options.rollout).rollout
     for journal in reversed(list_journals(settings.rollouts_dir)):
         first = next(iter(journal.envelopes()), None)
         if first is not None and _is_of(first, options.inventory):
-            return journal.path
+            return journal.rollout
     hint = "start one: leave out --resume"
     raise UsageError("nothing_to_resume", f"there is no rollout of {options.inventory} to go on with", hint)
 
@@ -93,8 +100,29 @@ def _is_of(first: Envelope, inventory: str) -> bool:
     return isinstance(event, RolloutStarted) and event.inventory == inventory and not event.is_check
 
 
-def open_journal(settings: Settings, rollout: RolloutId, past: Past) -> Journal:
-    """The journal of a new rollout, or that of one to go on with; raises ``ConfigurationError`` as ``Journal`` does."""
-    if past.envelopes:
-        return Journal.resume(settings.rollouts_dir, rollout)
-    return Journal.create(settings.rollouts_dir, rollout)
+def open_journal(settings: Settings, rollout: RolloutId, *, is_resumed: bool) -> tuple[Journal, Past]:
+    """The rollout's journal, locked, and what it had recorded by then.
+
+    It is read only once it is locked: until then another process may still have written to it. Raises ``UsageError``
+    (``rollout_empty``, ``rollout_was_check``), and what ``Journal`` and ``read_journal`` raise.
+    """
+    if not is_resumed:
+        return Journal.create(settings.rollouts_dir, rollout), Past()
+    journal = Journal.resume(settings.rollouts_dir, rollout)
+    try:
+        return journal, _past(tuple(read_journal(journal.path)), rollout)
+    except BaseException:
+        journal.close_now()
+        raise
+
+
+def _past(envelopes: tuple[Envelope, ...], rollout: RolloutId) -> Past:
+    if not envelopes or not isinstance(envelopes[0].event, RolloutStarted):
+        message = f"the journal of {rollout} holds no rollout"
+        raise UsageError("rollout_empty", message, "start a new one: leave out --resume")
+    if envelopes[0].event.is_check:
+        message = f"rollout {rollout} only looked, there is nothing to go on with"
+        raise UsageError("rollout_was_check", message, "start a new one: leave out --resume")
+    outcomes = {e.event.outcome.host: e.event.outcome for e in envelopes if isinstance(e.event, HostFinished)}
+    members = frozenset(entry.name for entry in envelopes[0].event.hosts)
+    return Past(envelopes, tuple(outcomes.values()), members)

@@ -9,10 +9,10 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO, cast
 
 from ionetctl.cli.options import CommonOptions, OutputFormat
-from ionetctl.core.errors import ExitCode, IonetctlError
+from ionetctl.core.errors import ExitCode, IonetctlError, most_serious
 from ionetctl.ui.verbosity import Verbosity
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from ionetctl.summary.rollout_summary import Failure
+    from ionetctl.ui.stream import SurvivingStream
 
 ERROR_SCHEMA: Final = "ionetctl.error/1"
 BUG_HINT: Final = "this is a bug in ionetctl; please report it with what -vv prints"
@@ -66,9 +67,7 @@ class Display:
     @property
     def is_read(self) -> bool:
         """Whether the reader of standard output has not closed it."""
-        from ionetctl.ui.stream import SurvivingStream
-
-        return not isinstance(self.out.file, SurvivingStream) or self.out.file.is_open
+        return _surviving(self.out).is_open
 
     def info(self, text: str) -> None:
         """Write a message to standard error, unless ``-q``."""
@@ -84,6 +83,17 @@ class Display:
         from rich.text import Text
 
         self.err.print(Text(text), soft_wrap=not self.err.file.isatty())
+
+    async def message_aside(self, lines: Sequence[str]) -> None:
+        """Write messages to standard error without waiting for its reader; see ``SurvivingStream.write_aside``."""
+        with self.err.capture() as captured:
+            for line in lines:
+                self.message(line)
+        await _surviving(self.err).write_aside(captured.get())
+
+    async def write_aside(self, data: bytes) -> None:
+        """As ``write``, without waiting for the reader; see ``SurvivingStream.write_aside``."""
+        await _surviving(self.out).write_aside(data.decode())
 
     def show(self, result: CommandResult) -> None:
         """Write a result in the format of ``--output``, and its failure to standard error."""
@@ -140,6 +150,11 @@ def _rows(result: CommandResult) -> list[dict[str, Any]]:
     return [({"schema": schema.replace("/", ".row/")} if schema else {}) | row for row in result.rows]
 
 
+def _surviving(console: Console) -> SurvivingStream:
+    """The stream that ``make_console`` gave a console."""
+    return cast("SurvivingStream", console.file)
+
+
 def error_document(failure: Failure, exit_code: ExitCode) -> dict[str, Any]:
     """The ``-o json`` document of a failed command that has no document of its own for that."""
     from ionetctl.report import json
@@ -161,11 +176,3 @@ def failure_of(error: BaseException) -> tuple[Failure, ExitCode]:
     if isinstance(error, KeyboardInterrupt):
         return Failure("interrupted", "interrupted"), ExitCode.INTERRUPTED
     return Failure("internal_error", f"unexpected {type(error).__name__}", BUG_HINT), ExitCode.BUG
-
-
-def most_serious(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The exception to report: a bug before an ``IonetctlError``, since it may have caused the others."""
-    leaves = [
-        most_serious(error) if isinstance(error, BaseExceptionGroup) else error for error in group.exceptions
-    ]
-    return next((leaf for leaf in leaves if not isinstance(leaf, IonetctlError)), leaves[0])

@@ -18,8 +18,16 @@ from ionetctl.summary.summary_fold import SummaryFold
 from ionetctl.ui import phrases
 from ionetctl.ui.console import can_redraw, print_lines
 from ionetctl.ui.live.plain import PlainLines
+from ionetctl.ui.live.stop_notice import StopNotice
 from ionetctl.ui.live.terminal import LiveScreen
-from ionetctl.ui.summary import lines, overview_lines, placement_lines, plan_lines
+from ionetctl.ui.summary import (
+    is_resumable,
+    lines,
+    overview_lines,
+    placement_lines,
+    plan_lines,
+    resume_command,
+)
 from ionetctl.ui.verbosity import Verbosity
 
 if TYPE_CHECKING:
@@ -85,12 +93,34 @@ class NdjsonSink:
         self._has_past = has_past
 
     async def take(self, envelopes: Sequence[Envelope]) -> None:
-        """Write the events in a thread, so that a slow reader does not block the event loop."""
+        """Write the events; a slow reader holds up this sink alone."""
         is_past, self._has_past = self._has_past, False
         if is_past:
             return
         data = b"".join(encode(envelope) + b"\n" for envelope in envelopes)
-        await asyncio.to_thread(self._display.write, data)
+        await self._display.write_aside(data)
+
+    async def close(self) -> None:
+        """Do nothing: nothing is buffered."""
+
+
+class LinesSink:
+    """Writes what happens to standard error, line by line."""
+
+    def __init__(self, display: Display, verbosity: Verbosity, *, has_past: bool) -> None:
+        self._display = display
+        self._lines: list[str] = []
+        self._plain = PlainLines(self._lines.append, verbosity, has_past=has_past)
+        self.notice = StopNotice(self._lines.append)
+
+    async def take(self, envelopes: Sequence[Envelope]) -> None:
+        """Write the lines of the events; a slow reader holds up this sink alone."""
+        await self._plain.take(envelopes)
+        await self.notice.take(envelopes)
+        if self._lines:
+            lines = list(self._lines)
+            self._lines.clear()
+            await self._display.message_aside(lines)
 
     async def close(self) -> None:
         """Do nothing: nothing is buffered."""
@@ -108,6 +138,11 @@ class RolloutDisplay:
         self._summary = SummarySink()
         self._screen = _screen(display, settings, has_past=has_past)
         self.sinks: tuple[Sink, ...] = (self._summary, self._screen)
+        if isinstance(self._screen, LinesSink):
+            self._notice = self._screen.notice
+        else:
+            self._notice = StopNotice(display.message, display.common.verbosity)
+            self.sinks += (self._notice,)
         if display.common.output is OutputFormat.NDJSON:
             self.sinks += (NdjsonSink(display, has_past=has_past),)
 
@@ -120,11 +155,22 @@ class RolloutDisplay:
             failure, exit_code = failure_of(error)
             if exit_code is ExitCode.BUG:
                 raise
-            return fold.summary(failure, exit_code)
+            summary = fold.summary(failure, exit_code)
+        else:
+            summary = fold.summary(exit_code=exit_code)
         finally:
             if isinstance(self._screen, LiveScreen):
                 self._screen.stop()
-        return fold.summary(exit_code=exit_code)
+        self._show_rest(summary)
+        return summary
+
+    def _show_rest(self, summary: Summary) -> None:
+        """Say what the summary does not: which hosts were given up, and how to go on where no person reads the summary."""
+        if at_work := self._notice.at_work:
+            names = f"{phrases.hosts(len(at_work))}: {phrases.folded(at_work)}"
+            self._display.message(f"given up while at work on {names}; running again completes them")
+        if self._display.common.output is not OutputFormat.HUMAN and is_resumable(summary):
+            self._display.message(f"to go on: {resume_command(summary)}")
 
     async def confirm(self, overview: PlanOverview) -> bool:
         """Whether the plan may be carried out. Shows the plan, what is left out and why, and asks, if a person confirms it."""
@@ -139,7 +185,11 @@ class RolloutDisplay:
         print_lines(err, overview_lines(summary, overview.changing, err.width))
         err.file.write(f"Change {phrases.hosts(overview.changing)}? [y/N] ")
         err.file.flush()
-        return (await read_line()).strip().lower() in {"y", "yes"}
+        try:
+            return (await read_line()).strip().lower() in {"y", "yes"}
+        except asyncio.CancelledError:
+            err.print()
+            raise
 
     def result(
         self,
@@ -177,8 +227,8 @@ async def read_line() -> str:
         loop.remove_reader(descriptor)
 
 
-def _screen(display: Display, settings: Settings, *, has_past: bool) -> LiveScreen | PlainLines:
+def _screen(display: Display, settings: Settings, *, has_past: bool) -> LiveScreen | LinesSink:
     verbosity = display.common.verbosity
     if verbosity > Verbosity.QUIET and not settings.is_ci and can_redraw(display.err):
         return LiveScreen(display.err, verbosity, has_past=has_past)
-    return PlainLines(display.message, verbosity, has_past=has_past)
+    return LinesSink(display, verbosity, has_past=has_past)

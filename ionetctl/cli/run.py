@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Concatenate, NoReturn
+from typing import TYPE_CHECKING, Any, Concatenate, Final, NoReturn
 
 import typer
 
 from ionetctl.cli.options import CommonOptions, OutputFormat
-from ionetctl.cli.output import CommandResult, Display, error_document, failure_of, most_serious
-from ionetctl.core.errors import ExitCode, UsageError
+from ionetctl.core.errors import ExitCode, UsageError, most_serious
 from ionetctl.ui.verbosity import Verbosity
 
 if TYPE_CHECKING:
     from ionetctl.core.settings import Settings
     from ionetctl.summary.rollout_summary import Failure
+
+_USER_IN_URL: Final = re.compile(r"://[^/@]*@")
 
 FailureDocument = Callable[["Failure", ExitCode], Any]
 """Makes the ``-o json`` document of a command that failed."""
@@ -67,10 +69,41 @@ def run(
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  (the last handler: every error becomes an exit code)
         failure, exit_code = failure_of(error)
         if exit_code is ExitCode.BUG and common.verbosity is Verbosity.DEBUG:
-            _print_places(most_serious(error) if isinstance(error, BaseExceptionGroup) else error)
+            _print_places(most_serious(error))
         result = CommandResult(failure_document(failure, exit_code), exit_code=exit_code, failure=failure)
     display.show(result)
     raise typer.Exit(int(result.exit_code))
+
+
+def given_words(context: typer.Context, *, without: Collection[str] = ()) -> tuple[str, ...]:
+    """The command as one would type it: its arguments, and every option that the command line or the environment gave.
+
+    ``without`` are names of parameters. A user or password in a URL is left out.
+    """
+    # Below the program itself, whose name may be of several words: ``python -m ionetctl``.
+    words = [str(each.info_name) for each in _below_root(context)]
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if source is None or source.name.startswith("DEFAULT") or parameter.name in without:
+            continue
+        words += _words_of(parameter, context.params[parameter.name or ""])
+    return tuple(_USER_IN_URL.sub("://", word) for word in words)
+
+
+def _below_root(context: typer.Context) -> list[typer.Context]:
+    return [] if context.parent is None else [*_below_root(context.parent), context]  # type: ignore[arg-type]
+
+
+def _words_of(parameter: Any, value: Any) -> list[str]:  # noqa: ANN401  (Typer's own, and what it has read)
+    if parameter.param_type_name == "argument":
+        return [str(value)]
+    name = next(name for name in parameter.opts if name.startswith("--"))
+    if parameter.count:
+        return [name] * value
+    if parameter.is_flag:
+        return [name] if value else []
+    values = value if isinstance(value, (list, tuple)) else [value]
+    return [word for each in values for word in (name, str(getattr(each, "value", each)))]
 
 
 def load_settings(state_dir: str | None = None) -> Settings:

@@ -162,3 +162,11 @@ class HostUnverifiedError(HostError):
     """Everything is installed, but the region does not confirm the node."""
 
     exit_code = ExitCode.UNVERIFIED
+
+
+def most_serious(error: BaseException) -> BaseException:
+    """The exception to report of a group: a bug before an ``IonetctlError``, since it may have caused the others."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    leaves = [most_serious(each) for each in error.exceptions]
+    return next((leaf for leaf in leaves if not isinstance(leaf, IonetctlError)), leaves[0])

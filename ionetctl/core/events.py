@@ -19,6 +19,7 @@ from ionetctl.core.model.plan import Change, FileDiff
 from ionetctl.core.sanitize import harmless
 
 SCHEMA: Final = "ionetctl.event/1"
+JOURNAL_SCHEMA: Final = "ionetctl.journal/1"
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=False):
@@ -80,6 +81,7 @@ class RolloutResumed(Event, tag="rollout_resumed", frozen=True, kw_only=True):
 
     owner: str
     done: int
+    command: tuple[str, ...] = ()
 
 
 class RegionChecked(Event, tag="region_checked", frozen=True, kw_only=True):
@@ -304,6 +306,35 @@ AnyEvent = (
 )
 
 
+def announces_change(event: AnyEvent) -> bool:
+    """Whether the event must be on disk before what follows it: it announces a change, or begins or ends the record.
+
+    A step's parts (``detail``) are reported by the host when it is at them already, so they announce nothing.
+    """
+    match event:
+        case StepStarted(step="apply", detail=""):
+            return True
+        case RolloutStarted() | RolloutResumed() | RolloutFinished():
+            return True
+        case HostKeyAccepted() | TokenMinted() | HostRebooting():
+            return True
+        case _:
+            return False
+
+
+class JournalHeader(msgspec.Struct, frozen=True, kw_only=True):
+    """The first line of a journal. Older journals have none.
+
+    ``chain`` is kept for a digest chain, and names its algorithm; ``None``: the records are not chained. Only who keeps up
+    the chain may append to a journal that has one.
+    """
+
+    schema: str = JOURNAL_SCHEMA
+    type: str = "journal"
+    rollout: RolloutId
+    chain: str | None = None
+
+
 class Envelope(msgspec.Struct, frozen=True):
     """An event with its place in the rollout: ``seq`` from 1 without gaps, ``time`` in RFC 3339 UTC."""
 
@@ -323,6 +354,8 @@ class _Head(msgspec.Struct):
 
 
 _head_decoder = msgspec.json.Decoder(_Head)
+_header_decoder = msgspec.json.Decoder(JournalHeader)
+_JOURNALS_OWN: Final = b'{"schema":"ionetctl.journal/'
 
 
 def encode(envelope: Envelope) -> bytes:
@@ -350,3 +383,21 @@ def decode(line: bytes) -> Envelope:
     if head.schema != SCHEMA:
         raise ValueError(f"an event of another schema: {harmless(head.schema, 60)!r}")
     return Envelope(head.seq, head.time, event)
+
+
+def encode_header(header: JournalHeader) -> bytes:
+    """The header as one line of JSON without line break."""
+    return _encoder.encode(header)
+
+
+def is_of_journal(line: bytes) -> bool:
+    """Whether a line of a journal is the journal's own, such as its header, and no event."""
+    return line.startswith(_JOURNALS_OWN)
+
+
+def decode_header(line: bytes) -> JournalHeader:
+    """The header that the first line of a journal is. Raises ``ValueError`` where it cannot be read."""
+    try:
+        return _header_decoder.decode(line)
+    except msgspec.DecodeError as error:
+        raise ValueError(f"not a journal's header: {error}") from error

@@ -141,10 +141,13 @@ class Issuer(Protocol):
 
 
 class Emit(Protocol):
-    """Records an event; returns when it is in the journal."""
+    """Records events in their order."""
 
     async def __call__(self, event: AnyEvent) -> None:
-        """Record one event. Raises ``ConfigurationError`` when that fails: then nothing more may be done."""
+        """Record one event; one that announces a change is on disk when this returns.
+
+        Raises ``ConfigurationError`` when that fails: then nothing more may be done.
+        """
         ...
 
 
@@ -152,7 +155,7 @@ class Sink(Protocol):
     """A consumer of the numbered events, in order, in batches."""
 
     async def take(self, envelopes: Sequence[Envelope]) -> None:
-        """Process a batch; on return it is stored as durably as this sink stores events."""
+        """Process a batch."""
         ...
 
     async def close(self) -> None:

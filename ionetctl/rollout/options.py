@@ -66,9 +66,20 @@ class Goal(StrEnum):
     """Up to the survey and its findings (``preflight``)."""
 
 
+class RetryFailed(StrEnum):
+    """What a resumed rollout does with the hosts that failed before."""
+
+    LAST = "last"
+    """They go after the others, and none of them as the canary."""
+    ONLY = "only"
+    """Only they are tried again (``--retry-failed``)."""
+    NEVER = "never"
+    """They are left out (``--skip-failed``)."""
+
+
 @dataclass(frozen=True, slots=True)
 class RolloutOptions:
-    """The options of one rollout; ``command`` is the command line after the program's name.
+    """The options of one rollout; ``command`` is the command line after the program's name, but for what names the rollout.
 
     ``timeout_s`` bounds each step on a host, connecting to it included.
     """
@@ -82,6 +93,7 @@ class RolloutOptions:
     timeout_s: float = 120.0
     resume: bool = False
     rollout: str | None = None
+    retry_failed: RetryFailed = RetryFailed.LAST
     takeover: bool = False
     accept_new: bool = False
     artifacts: str | None = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ionetctl.checks import FleetHost, blocking, check_fleet
 from ionetctl.core.errors import ExitCode, IonetctlError
@@ -40,7 +40,7 @@ from ionetctl.rollout.waves import Rollout, waves
 from ionetctl.summary.exit_code import decide_exit_code
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 
     from ionetctl.core.model.host import Host
     from ionetctl.core.model.names import HostName, NodeId, RegionName
@@ -67,14 +67,20 @@ class PlanOverview:
 
 @dataclass(slots=True)
 class Phases:
-    """One run over the hosts of a rollout; ``confirm`` asks whether the plan may be carried out."""
+    """One run over the hosts of a rollout; ``confirm`` asks whether the plan may be carried out.
+
+    ``failed_before`` are hosts that failed before the rollout was resumed; ``left_out`` the outcomes of those that are not
+    tried again, which count for the exit code.
+    """
 
     deps: Dependencies
     hosts: Sequence[Host]
     options: RolloutOptions
     engine: Engine
     stop: Stop
-    confirm: Callable[[PlanOverview], Awaitable[bool]]
+    confirm: Callable[[PlanOverview], Coroutine[Any, Any, bool]]
+    failed_before: Collection[HostName] = ()
+    left_out: Sequence[Outcome] = ()
     _outcomes: dict[HostName, Outcome] = field(default_factory=dict)
     _blocked: list[Surveyed] = field(default_factory=list)
     _lost: LostRegions = field(init=False)
@@ -123,7 +129,9 @@ class Phases:
 
     async def _judge(self, surveyed: Sequence[Surveyed]) -> None:
         """What a preflight reports beside what each host shows by itself; regions that do not answer are done without."""
-        nodes = await self._nodes()
+        nodes = await self.stop.unless_requested(self._nodes())
+        if nodes is None:
+            return
         placed = await self._place(surveyed, nodes)
         if placed.overfull:
             await self._warn(placed.overfull)
@@ -148,19 +156,27 @@ class Phases:
         """
         if self.stop.is_requested:
             return []
-        nodes = await self._nodes()
+        nodes = await self.stop.unless_requested(self._nodes())
+        if nodes is None:
+            return []
         placed = await self._place(surveyed, nodes)
         if placed.overfull:
             raise placed.overfull
         sound = await self._without_doubles(placed.hosts, nodes)
-        marked = await self._marks(nodes)
-        healthy = await self._of_answering_regions(sound, placed.waiting)
-        await self.deps.ensure_programs((each.host, each.facts) for each in healthy)
-        planned = await self._plan(healthy, marked)
+        planned = await self.stop.unless_requested(self._plan_sound(sound, placed, nodes))
+        if planned is None:
+            return []
         differing = [each for each in planned if not each.plan.is_empty]
         differing += await self._settle_converged([each for each in planned if each.plan.is_empty])
         await self._announce(differing)
         return differing
+
+    async def _plan_sound(self, sound: Sequence[Surveyed], placed: Placed, nodes: Nodes) -> list[PlannedHost]:
+        """The plans of the hosts whose regions answer."""
+        marked = await self._marks(nodes)
+        healthy = await self._of_answering_regions(sound, placed.waiting)
+        await self.deps.ensure_programs((each.host, each.facts) for each in healthy)
+        return await self._plan(healthy, marked)
 
     async def _place(self, surveyed: Sequence[Surveyed], nodes: Nodes) -> Placed:
         """The hosts with their regions; those that no region can take have their outcome."""
@@ -292,8 +308,16 @@ class Phases:
         budget.judge(self.stop)
         if planned and not self.stop.is_requested:
             await self._ask(planned)
-        rollout = Rollout(self.deps.emit, self.engine, self._enroll, self._finish, budget, self.stop)
-        await rollout.run(waves(planned, strategy))
+        rollout = Rollout(
+            self.deps.emit,
+            self.engine,
+            self._enroll,
+            self._finish,
+            budget,
+            self.stop,
+            self.failed_before,
+        )
+        await rollout.run(waves(planned, strategy, self.failed_before))
 
     async def _enroll(self, planned: PlannedHost, nonce: str) -> Outcome:
         """The outcome of carrying out a plan; no host is begun any more whose region was lost meanwhile."""
@@ -305,9 +329,9 @@ class Phases:
         return outcome
 
     async def _ask(self, planned: Sequence[PlannedHost]) -> None:
-        """Ask for the end where the plan is not agreed to."""
+        """Ask for the end where the plan is not agreed to; the reason of an end that was asked for meanwhile stays."""
         asked_at = self.deps.clock.monotonic()
-        if await self.confirm(self._overview(planned)):
+        if await self.stop.unless_requested(self.confirm(self._overview(planned))):
             waited_s = round(self.deps.clock.monotonic() - asked_at, 3)
             await self.deps.emit(PlanConfirmed(waited_s=waited_s))
         else:
@@ -350,4 +374,5 @@ class Phases:
     async def _exit_code(self, *, has_planned_changes: bool) -> ExitCode:
         await self.stop.record(self.deps.emit)
         stop_code = self.stop.reason.code if self.stop.reason else None
-        return decide_exit_code(self._outcomes.values(), stop_code, has_planned_changes=has_planned_changes)
+        outcomes = (*self._outcomes.values(), *self.left_out)
+        return decide_exit_code(outcomes, stop_code, has_planned_changes=has_planned_changes)

@@ -1,8 +1,8 @@
-"""The one ordered stream: takes events from all steps, numbers them, and hands them to the sinks in a fixed order.
+"""The one ordered stream: takes events from all steps, numbers them, and writes them to the journal.
 
-The first sink is the journal: an event counts as told once that sink has it, and when it fails, nothing may follow.
-The others are conveniences that can be rebuilt: one that fails is dropped with a warning. The recorder knows sinks and
-a clock; it must not know what an event means or where sinks keep it.
+An event that announces a change is on disk before its emitter goes on (group commit: one sync for all that wait). Nothing
+else waits: it is written at once and synced with the next announcement, or a second later. Once the journal has failed,
+nothing may follow. Listeners are told what is written, and never waited for.
 """
 
 from __future__ import annotations
@@ -10,41 +10,59 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from datetime import UTC
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Protocol, Self
 
-from ionetctl.core.errors import IonetctlError, UnwritableError
-from ionetctl.core.events import AnyEvent, Envelope, Warned
+from ionetctl.core.errors import UnwritableError
+from ionetctl.core.events import AnyEvent, Envelope, announces_change
+from ionetctl.core.ports import Sink
+from ionetctl.rollout.listeners import Listeners
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from types import TracebackType
 
-    from ionetctl.core.ports import Clock, Sink
+    from ionetctl.core.events import Warned
+    from ionetctl.core.ports import Clock
 
 BATCH_LIMIT: Final = 1024
-"""How many events share one write: bounds what a sink must hold at once."""
+"""How many events share one write."""
+SYNC_S: Final = 1.0
+"""How long an event that nobody waits for may be written and not synced."""
+SETTLE_S: Final = 2.0
+"""How long the end of the record waits for each listener, so that what is to be said of it is in the record."""
 
 JOURNAL_BROKEN: Final = "journal_broken"
 
-_Pending = tuple[AnyEvent, "asyncio.Future[None] | None"]
+_Pending = tuple[str, AnyEvent, "asyncio.Future[None] | None"]
+"""An event with its time, and who waits for it."""
+
+
+class Record(Sink, Protocol):
+    """The journal, as the recorder writes it: ``take`` writes a batch."""
+
+    async def sync(self) -> None:
+        """Put on disk all that was taken."""
+        ...
 
 
 class Recorder:
     """The recording end of ``ports.Emit``; use it as an asynchronous context manager.
 
     An event has its place from the moment of the call, so a caller that is cancelled while it waits loses nothing.
-    The queue needs no limit of its own: every caller waits for its event, so it holds one event a task at most.
+    The queue needs no limit of its own: a host comes to its next announcement within a few events, and waits there.
+    Its end does not wait for slow ``listeners``: close those afterwards.
     """
 
-    def __init__(self, sinks: Sequence[Sink], clock: Clock, first_seq: int = 1) -> None:
-        if not sinks:
-            raise ValueError("a recorder needs a journal")
-        self._journal = sinks[0]
-        self._others = list(sinks[1:])
+    def __init__(
+        self, journal: Record, clock: Clock, listeners: Sequence[Sink] = (), first_seq: int = 1
+    ) -> None:
+        self.listeners = Listeners(listeners, self._note)
+        self._journal = journal
         self._clock = clock
         self._next_seq = first_seq
         self._pending: deque[_Pending] = deque()
         self._wake = asyncio.Event()
+        self._sync_due: float | None = None
         self._is_closing = False
         self._failure: UnwritableError | None = None
         self._consumer: asyncio.Task[None] | None = None
@@ -64,21 +82,21 @@ class Recorder:
                 raise
 
     async def __call__(self, event: AnyEvent) -> None:
-        """Hand over one event; returns when the journal has it.
+        """Hand over one event; returns when it is on disk if it announces a change, else at once.
 
-        Raises ``UnwritableError`` (``journal_broken``) when it cannot be recorded: then nothing may follow.
+        Raises ``UnwritableError`` (``journal_broken``) when the journal cannot be written: then nothing may follow.
         """
         if self._failure is not None:
             raise _same(self._failure)
         if self._is_closing or self._consumer is None:
             raise RuntimeError("the recorder is not open")
-        told = asyncio.get_running_loop().create_future()
-        self._pending.append((event, told))
-        self._wake.set()
-        await told
+        told = asyncio.get_running_loop().create_future() if announces_change(event) else None
+        self._put(event, told)
+        # Others have their turn in any case, the writing of this event among them.
+        await (asyncio.sleep(0) if told is None else told)
 
     async def close(self) -> None:
-        """Record what is pending, then close the sinks, the journal last.
+        """Record what is pending, close the listeners that have everything, and the journal.
 
         Goes on to the end even when the caller is cancelled. Raises ``UnwritableError`` (``journal_broken``)
         when the journal failed.
@@ -96,13 +114,22 @@ class Recorder:
     async def _consume(self) -> None:
         try:
             while not (self._is_closing and not self._pending):
-                await self._wake.wait()
-                self._wake.clear()
+                await self._wait()
                 await self._drain()
-            await self._close_others()
+            while await self.listeners.end_one(SETTLE_S):
+                await self._drain()
             await self._close_journal()
         finally:
             self._refuse_pending()
+
+    async def _wait(self) -> None:
+        """Return when there are events, or the written ones are due to be synced."""
+        try:
+            async with asyncio.timeout_at(self._sync_due):
+                await self._wake.wait()
+        except TimeoutError:
+            await self._sync()
+        self._wake.clear()
 
     async def _drain(self) -> None:
         while self._pending:
@@ -111,63 +138,59 @@ class Recorder:
             await self._record(batch)
 
     async def _record(self, batch: Sequence[_Pending]) -> None:
-        envelopes = self._numbered([event for event, _ in batch])
-        waiting = [told for _, told in batch if told is not None]
-        if self._failure is None:
-            try:
-                await self._journal.take(envelopes)
-            except Exception as error:  # noqa: BLE001  whatever it was, the record is broken and all must hear it
-                self._failure = _broken(error)
-            except BaseException:
-                self._failure = _broken(asyncio.CancelledError())
-                _settle(waiting, self._failure)
-                raise
-        _settle(waiting, self._failure)
-        if self._failure is None:
-            for sink in tuple(self._others):
-                await self._hand(sink, envelopes)
-
-    def _numbered(self, events: Sequence[AnyEvent]) -> tuple[Envelope, ...]:
-        time = self._clock.now().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        first = self._next_seq
-        self._next_seq += len(events)
-        return tuple(Envelope(first + index, time, event) for index, event in enumerate(events))
-
-    async def _hand(self, sink: Sink, envelopes: Sequence[Envelope]) -> None:
+        envelopes = self._numbered(batch)
+        waiting = [told for _, _, told in batch if told is not None]
         try:
-            await sink.take(envelopes)
-        except Exception as error:  # noqa: BLE001  a sink that can be rebuilt must not stop a rollout
-            self._others.remove(sink)
-            self._warn(sink, error)
+            await self._attempt(lambda: self._journal.take(envelopes))
+            now = asyncio.get_running_loop().time()
+            self._sync_due = now + SYNC_S if self._sync_due is None else self._sync_due
+            if waiting or self._sync_due <= now:
+                await self._sync()
+        finally:
+            _settle(waiting, self._failure)
+        if self._failure is None:
+            self.listeners.put(envelopes)
 
-    async def _close_others(self) -> None:
-        while self._others:
-            sink = self._others.pop(0)
-            try:
-                await sink.close()
-            except Exception as error:  # noqa: BLE001  as above
-                self._warn(sink, error)
-            await self._drain()
+    async def _sync(self) -> None:
+        self._sync_due = None
+        await self._attempt(self._journal.sync)
+
+    async def _attempt(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do something with the journal, unless it has failed; note it where it fails now."""
+        if self._failure is not None:
+            return
+        try:
+            await work()
+        except Exception as error:  # noqa: BLE001  whatever it was, the record is broken and all must hear it
+            self._failure = _broken(error)
+        except BaseException:
+            self._failure = _broken(asyncio.CancelledError())
+            raise
+
+    def _numbered(self, batch: Sequence[_Pending]) -> tuple[Envelope, ...]:
+        first = self._next_seq
+        self._next_seq += len(batch)
+        return tuple(Envelope(first + index, time, event) for index, (time, event, _) in enumerate(batch))
 
     async def _close_journal(self) -> None:
-        try:
-            await self._journal.close()
-        except Exception as error:  # noqa: BLE001  as in _record
-            self._failure = self._failure or _broken(error)
+        if self._sync_due is not None:
+            await self._sync()
+        failure, self._failure = self._failure, None
+        await self._attempt(self._journal.close)
+        self._failure = failure or self._failure
 
-    def _warn(self, sink: Sink, error: Exception) -> None:
-        name = type(sink).__name__
-        if isinstance(error, IonetctlError):
-            warning = Warned(code=error.code, message=f"{name} is off: {error.message}", hint=error.hint)
-        else:
-            warning = Warned(code="sink_failed", message=f"{name} is off: {type(error).__name__}")
-        self._pending.append((warning, None))
+    def _note(self, warning: Warned) -> None:
+        self._put(warning, None)
+
+    def _put(self, event: AnyEvent, told: asyncio.Future[None] | None) -> None:
+        time = self._clock.now().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        self._pending.append((time, event, told))
         self._wake.set()
 
     def _refuse_pending(self) -> None:
         if self._pending and self._failure is None:
             self._failure = _broken(asyncio.CancelledError())
-        _settle([told for _, told in self._pending if told is not None], self._failure)
+        _settle([told for _, _, told in self._pending if told is not None], self._failure)
         self._pending.clear()
 
 

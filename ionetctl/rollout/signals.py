@@ -22,16 +22,16 @@ ENDINGS: Final = {
 class StoppingSignals:
     """Within its block a signal requests ``stop``; another one cancels the task that entered the block."""
 
-    def __init__(self, stop: Stop, resume_hint: str) -> None:
+    def __init__(self, stop: Stop) -> None:
         self._stop = stop
-        self._resume_hint = resume_hint
         self._task: asyncio.Task[object] | None = None
-        self._received = 0
-
-    @property
-    def is_repeated(self) -> bool:
+        self._is_next_last = False
+        self.is_repeated = False
         """Whether a cancellation of the block is ours."""
-        return self._received > 1
+
+    def nothing_left(self) -> None:
+        """Say that no host is under way any more, so that the next signal ends the block at once, be it the first."""
+        self._is_next_last = True
 
     def __enter__(self) -> Self:
         self._task = asyncio.current_task()
@@ -44,9 +44,11 @@ class StoppingSignals:
             asyncio.get_running_loop().remove_signal_handler(number)
 
     def _receive(self, number: signal.Signals) -> None:
-        self._received += 1
-        if self.is_repeated and self._task is not None:
-            self._task.cancel()
+        if self._is_next_last:
+            self.is_repeated = True
+            if self._task is not None:
+                self._task.cancel()
+        self._is_next_last = True
         code, exit_code = ENDINGS[number]
-        message = f"{number.name}: hosts under way are finished, no other is begun (again: stop now)"
-        self._stop.request(code, f"{message}. {self._resume_hint}", exit_code)
+        message = f"{number.name}: no other host is begun, those under way are finished (again: stop now)"
+        self._stop.request(code, message, exit_code)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ionetctl.core.errors import ExitCode
 from ionetctl.core.events import RolloutStopped
@@ -12,7 +12,11 @@ from ionetctl.core.model.outcome import Outcome, Result
 from ionetctl.core.plural import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from ionetctl.core.ports import Emit
+
+_Result = TypeVar("_Result")
 
 
 @dataclass(slots=True)
@@ -35,6 +39,18 @@ class Stop:
     def is_requested(self) -> bool:
         """Whether the end was asked for."""
         return self.reason is not None
+
+    async def unless_requested(self, work: Coroutine[Any, Any, _Result]) -> _Result | None:
+        """The result of ``work``, which changes nothing; ``None`` where the end is asked for first, which cancels it."""
+        task = asyncio.create_task(work)
+        requested = asyncio.create_task(self._requested.wait())
+        try:
+            await asyncio.wait({task, requested}, return_when=asyncio.FIRST_COMPLETED)
+            return task.result() if task.done() and not self.is_requested else None
+        finally:
+            requested.cancel()
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     async def record_when_requested(self, emit: Emit) -> None:
         """Record the reason as soon as there is one, while hosts under way are still at work."""

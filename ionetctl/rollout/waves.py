@@ -16,9 +16,10 @@ from ionetctl.core.model.outcome import Outcome, Result
 from ionetctl.host.dependencies import NONCE_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Sequence
 
     from ionetctl.core.model.host import Host
+    from ionetctl.core.model.names import HostName
     from ionetctl.core.ports import Emit, Engine
     from ionetctl.host.planned_host import PlannedHost
     from ionetctl.rollout.options import Strategy
@@ -35,14 +36,23 @@ class Wave:
     is_canary: bool
 
 
-def waves(hosts: Sequence[PlannedHost], strategy: Strategy) -> tuple[Wave, ...]:
-    """The hosts in order, cut into a canary and batches; the batch size is taken of all of them."""
-    return _cut(tuple(hosts), strategy.canary, max(1, strategy.batch_size.of(len(hosts))), before=0)
+def waves(
+    hosts: Sequence[PlannedHost], strategy: Strategy, failed_before: Collection[HostName] = ()
+) -> tuple[Wave, ...]:
+    """The hosts in order, cut into a canary and batches; the batch size is taken of all of them.
+
+    A host that failed before would stop the rollout as its canary, and so is none.
+    """
+    return _cut(hosts, strategy.canary, max(1, strategy.batch_size.of(len(hosts))), failed_before)
 
 
-def _cut(hosts: tuple[PlannedHost, ...], canary: int, size: int, before: int) -> tuple[Wave, ...]:
+def _cut(
+    hosts: Sequence[PlannedHost], canary: int, size: int, failed_before: Collection[HostName], before: int = 0
+) -> tuple[Wave, ...]:
     """A canary of so many hosts and batches of ``size``, after the waves that went ``before``."""
-    first, rest = hosts[:canary], hosts[canary:]
+    first = tuple(each for each in hosts if each.host.name not in failed_before)[:canary]
+    names = {each.host.name for each in first}
+    rest = tuple(each for each in hosts if each.host.name not in names)
     batches = [rest[start : start + size] for start in range(0, len(rest), size)]
     groups = [first, *batches] if first else batches
     return tuple(
@@ -65,6 +75,7 @@ class Rollout:
     finish: Callable[[Host, Outcome], Awaitable[None]]
     budget: FailureBudget
     stop: Stop
+    failed_before: Collection[HostName] = ()
 
     async def run(self, planned: Sequence[Wave]) -> tuple[PlannedHost, ...]:
         """Go through the waves; returns the hosts that were not begun because the rollout was stopped."""
@@ -80,7 +91,7 @@ class Rollout:
             left.extend(not_begun)
             if wave.is_canary and rest:
                 self._judge_canary(outcomes)
-                rest = _with_next_canary(wave, outcomes, rest)
+                rest = _with_next_canary(wave, outcomes, rest, self.failed_before)
         await self.stop.record(self.emit)
         return tuple(left)
 
@@ -116,7 +127,9 @@ class Rollout:
                 self.stop.request("canary_unverified", message, ExitCode.UNVERIFIED)
 
 
-def _with_next_canary(canary: Wave, outcomes: Sequence[Outcome], rest: tuple[Wave, ...]) -> tuple[Wave, ...]:
+def _with_next_canary(
+    canary: Wave, outcomes: Sequence[Outcome], rest: tuple[Wave, ...], failed_before: Collection[HostName]
+) -> tuple[Wave, ...]:
     """The waves that follow a canary: as many of its hosts as proved nothing are replaced by the next ones.
 
     A host that could not be reached, or whose region was lost, says nothing about the plan.
@@ -125,4 +138,4 @@ def _with_next_canary(canary: Wave, outcomes: Sequence[Outcome], rest: tuple[Wav
     if not unproved:
         return rest
     hosts = tuple(planned for wave in rest for planned in wave.hosts)
-    return _cut(hosts, unproved, len(rest[0].hosts), canary.index)
+    return _cut(hosts, unproved, len(rest[0].hosts), failed_before, canary.index)

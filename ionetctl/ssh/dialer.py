@@ -103,7 +103,12 @@ class Dialer:
             except HostError as error:
                 refusal = self._after_mismatch(check, refusal, error)
             else:
-                await self._accept(request, check)
+                try:
+                    await self._accept(request, check)
+                except BaseException:
+                    # Nobody else knows of it yet.
+                    connection.abort()
+                    raise
                 return connection
 
     def known_hosts(self, endpoint: Endpoint) -> KnownHosts:

@@ -73,12 +73,14 @@ class Summary:
 
     ``outcomes`` has every host in the inventory's order; one without an outcome yet is ``skipped``. ``stopped``
     is set where the rollout ended before its hosts did, ``error`` where it could not be carried out at all.
+    ``command`` is the command line of the process that worked on it last, without the program's name.
     ``warnings_dropped`` counts those beyond ``summary_fold.MAX_WARNINGS``. ``surveys`` has every host in the inventory's order.
     """
 
     exit_code: ExitCode
     rollout: RolloutId | None = None
     inventory: str = ""
+    command: tuple[str, ...] = ()
     owner: str = ""
     is_check: bool = False
     is_finished: bool = False

@@ -52,6 +52,7 @@ class SummaryFold:
 
     def __init__(self) -> None:
         self._started: RolloutStarted | None = None
+        self._command: tuple[str, ...] = ()
         self._entries: dict[HostName, HostEntry] = {}
         self._outcomes: dict[HostName, Outcome] = {}
         self._plans = _Plans()
@@ -72,8 +73,10 @@ class SummaryFold:
         match envelope.event:
             case RolloutStarted() as event:
                 self._started = event
+                self._command = event.command
                 self._entries = {entry.name: entry for entry in event.hosts}
-            case RolloutResumed():
+            case RolloutResumed() as event:
+                self._command = event.command
                 self._stop = self._finished = None
                 self._plans = _Plans()
                 self._paused_s += _seconds(before, envelope.time)
@@ -106,6 +109,7 @@ class SummaryFold:
             exit_code=self._exit_code(outcomes, error, exit_code),
             rollout=started.rollout if started else None,
             inventory=started.inventory if started else "",
+            command=self._command,
             owner=started.owner if started else "",
             is_check=bool(started and started.is_check),
             is_finished=self._finished is not None,

@@ -5,8 +5,12 @@ A rollout must not end because its output is piped into ``head``.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import io
+import os
+import threading
+from contextlib import suppress
 from typing import Final, TextIO
 
 _CLOSED: Final = (errno.EPIPE, errno.EBADF, errno.ECONNRESET)
@@ -71,3 +75,44 @@ class SurvivingStream:
         self._stream = None
         if isinstance(error, OSError) and error.errno not in _CLOSED:
             self.failure = error
+
+    async def write_aside(self, text: str) -> None:
+        """Write ``text`` in a thread, so that a reader who is slow holds up neither the event loop nor the process's end.
+
+        A caller that is cancelled gives the stream up: what is written later is discarded.
+        """
+        loop = asyncio.get_running_loop()
+        written = loop.create_future()
+
+        def tell() -> None:
+            if not written.done():
+                written.set_result(None)
+
+        def write() -> None:
+            self._write_through(text)
+            with suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(tell)
+
+        threading.Thread(target=write, name="writing to a stream", daemon=True).start()
+        try:
+            await written
+        except asyncio.CancelledError:
+            self._stream = None
+            raise
+
+    def _write_through(self, text: str) -> None:
+        """Write past Python's buffer, whose lock would keep the interpreter from ending."""
+        if self._stream is None:
+            return
+        try:
+            descriptor = self._stream.fileno()
+        except (OSError, ValueError):
+            self.write(text)
+            return
+        rest = memoryview(text.encode(self.encoding, "replace"))
+        try:
+            self._stream.flush()
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+        except (OSError, ValueError) as error:
+            self._lose(error)

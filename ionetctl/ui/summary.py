@@ -214,10 +214,9 @@ def _diff_lines(diff: FileDiff) -> Iterator[Text]:
 
 
 def resume_command(summary: Summary) -> str:
-    """The command that resumes the rollout, quoted for a shell."""
-    return shlex.join(
-        ["ionetctl", "enroll", summary.inventory, "--resume", "--rollout", str(summary.rollout)]
-    )
+    """The command that goes on with the rollout, as it was given last, quoted for a shell."""
+    command = summary.command or ("enroll", summary.inventory)
+    return shlex.join(["ionetctl", *command, "--resume", "--rollout", str(summary.rollout)])
 
 
 def _change_line(change: Change) -> Text:
@@ -265,13 +264,15 @@ def _warning_lines(summary: Summary) -> Iterator[Text]:
 def _next_lines(summary: Summary) -> Iterator[Text]:
     if summary.is_check and summary.exit_code is ExitCode.CHANGES:
         yield Text("nothing was changed: this was --check", style="dim")
-    elif summary.rollout is not None and not summary.is_check and _can_go_on(summary):
+    elif is_resumable(summary):
         if summary.stopped is not None and summary.stopped.code.startswith("too_many_"):
             yield Text("next: mend the causes above, or allow more with a higher --max-failures")
         yield Text(f"to go on: {resume_command(summary)}", style="bold")
 
 
-def _can_go_on(summary: Summary) -> bool:
+def is_resumable(summary: Summary) -> bool:
     """Whether hosts were left that another run may do: it was stopped, other than by a no, or could not reach some."""
+    if summary.rollout is None or summary.is_check:
+        return False
     was_stopped = summary.stopped is not None and summary.stopped.code != "declined"
     return was_stopped or summary.exit_code in _RESUMABLE

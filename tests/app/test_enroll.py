@@ -1,7 +1,8 @@
-"""What a rollout is called, what it goes on with, and what it remembers of its regions."""
+"""What a rollout remembers of its regions, and that its record has an end whatever ended it."""
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -9,7 +10,7 @@ import pytest
 
 from ionetctl.app.enroll import _host_entry, _region_entry, _Run
 from ionetctl.app.open_inventory import Site
-from ionetctl.app.resume import Past, identify, open_journal
+from ionetctl.app.resume import Past
 from ionetctl.core import events
 from ionetctl.core.errors import (
     ConfigurationError,
@@ -19,17 +20,19 @@ from ionetctl.core.errors import (
     UnwritableError,
     UsageError,
 )
-from ionetctl.core.events import Envelope, HostEntry, RegionEntry
+from ionetctl.core.events import HostEntry, RegionEntry
 from ionetctl.core.model.host import AUTO_REGION, GpuPromise
 from ionetctl.core.model.inventory import Inventory, NomadSettings, ReadyPair, RegionSettings
-from ionetctl.core.model.names import Digest, HostName, RolloutId
-from ionetctl.core.model.outcome import Outcome, Result
+from ionetctl.core.model.names import Digest, RolloutId
+from ionetctl.core.model.outcome import Result
 from ionetctl.core.model.secret import SecretRef
 from ionetctl.core.settings import Settings
-from ionetctl.history.journal import Journal, read_journal
+from ionetctl.credentials.secrets import SecretStore
 from ionetctl.host.dependencies import RegionTools
 from ionetctl.nomad import Wait
 from ionetctl.rollout.options import Goal, RolloutOptions
+from ionetctl.rollout.signals import StoppingSignals
+from ionetctl.rollout.stop import Stop
 from ionetctl.verification.registrar import Registrar
 from tests.support.clock import ManualClock
 from tests.support.fakes import STRICT, Emitted, FakeIssuer, FakeRegion
@@ -38,13 +41,11 @@ from tests.support.sample import EU_NORTH, HOST, REGION
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ionetctl.core.events import AnyEvent
     from ionetctl.core.model.inventory import Introduction
+    from ionetctl.core.model.node import RegionStatus
 
 FIRST = RolloutId("20261123T010000-aaaaaa")
-SECOND = RolloutId("20261123T020000-bbbbbb")
 OPTIONS = RolloutOptions("site.yaml")
-RESUMING = RolloutOptions("site.yaml", resume=True)
 
 
 @pytest.fixture
@@ -55,135 +56,6 @@ def settings(tmp_path: Path) -> Settings:
     return made
 
 
-def started(rollout: RolloutId, inventory: str = "site.yaml", *, is_check: bool = False) -> AnyEvent:
-    names = [HostName(f"g{number}") for number in range(1, 5)]
-    entries = tuple(HostEntry(name, "10.0.0.1", EU_NORTH, "rey1", None, "gpu", 2, None) for name in names)
-    return events.RolloutStarted(
-        rollout=rollout,
-        inventory=inventory,
-        inventory_digest="ab" * 32,
-        owner="ops@ctl",
-        version="0.1.0",
-        hosts=entries,
-        regions=(),
-        is_check=is_check,
-    )
-
-
-def finished(name: str, result: Result) -> AnyEvent:
-    outcome = Outcome(HostName(name), "10.0.0.1", EU_NORTH, "rey1", result)
-    return events.HostFinished(host=HostName(name), outcome=outcome)
-
-
-async def record(settings: Settings, rollout: RolloutId, *said: AnyEvent) -> None:
-    journal = Journal.create(settings.rollouts_dir, rollout)
-    await journal.take([Envelope(n, "2026-11-23T01:00:00.000Z", event) for n, event in enumerate(said, 1)])
-    await journal.close()
-
-
-def identity(settings: Settings, options: RolloutOptions = RESUMING) -> tuple[str, Past]:
-    return identify(options, settings, ManualClock())
-
-
-# --- identity --------------------------------------------------------------------------------------------------------
-
-
-def test_new_rollout_has_an_id_of_its_own(settings: Settings) -> None:
-    """Its id sorts by time, and nothing lies behind it."""
-    rollout, past = identity(settings, OPTIONS)
-    assert (rollout[:16], past.envelopes, past.first_seq, past.leaves(HostName("g1"))) == (
-        "20261123T011226-",
-        (),
-        1,
-        True,
-    )
-
-
-async def test_resume_goes_on_where_the_journal_ends(settings: Settings) -> None:
-    """The same id, the next number, and only the hosts that are not done: the last word on each counts."""
-    await record(
-        settings,
-        FIRST,
-        started(FIRST),
-        finished("g1", Result.ENROLLED),
-        finished("g2", Result.UNCHANGED),
-        finished("g3", Result.FAILED),
-        finished("g4", Result.UNREACHABLE),
-        finished("g4", Result.ENROLLED),
-    )
-    rollout, past = identity(settings)
-    assert (rollout, past.first_seq) == (FIRST, 7)
-    assert [name for name in ("g1", "g2", "g3", "g4") if past.leaves(HostName(name))] == ["g3"]
-
-
-async def test_host_that_the_rollout_did_not_begin_with_is_not_its(settings: Settings) -> None:
-    """What was added to the inventory since waits for a rollout of its own."""
-    await record(settings, FIRST, started(FIRST))
-    _, past = identity(settings)
-    assert (past.leaves(HostName("g4")), past.leaves(HostName("g5"))) == (True, False)
-
-
-async def test_last_rollout_of_the_inventory_is_resumed(settings: Settings) -> None:
-    """Checks and other inventories' rollouts are passed over, empty journals too."""
-    await record(settings, FIRST, started(FIRST))
-    await record(settings, SECOND, started(SECOND, "other.yaml"))
-    await record(settings, RolloutId("20261123T030000-cccccc"), started(FIRST, is_check=True))
-    await record(settings, RolloutId("20261123T040000-dddddd"))
-    assert identity(settings)[0] == FIRST
-
-
-async def test_rollout_may_be_named(settings: Settings) -> None:
-    """Another than the last is resumed by its id."""
-    await record(settings, FIRST, started(FIRST))
-    await record(settings, SECOND, started(SECOND))
-    assert identity(settings, replace(RESUMING, rollout=FIRST))[0] == FIRST
-
-
-@pytest.mark.parametrize(
-    ("rollout", "code"),
-    [(None, "nothing_to_resume"), (SECOND, "rollout_unknown"), ("../../etc/passwd", "rollout_unknown")],
-)
-def test_what_cannot_be_resumed_is_refused(settings: Settings, rollout: str | None, code: str) -> None:
-    """Nothing to go on with is the user's mistake, told as such."""
-    with pytest.raises(UsageError) as caught:
-        identity(settings, replace(RESUMING, rollout=rollout))
-    assert caught.value.code == code
-
-
-async def test_journal_without_a_beginning_is_no_rollout(settings: Settings) -> None:
-    """A journal that does not begin with its rollout cannot be resumed by name."""
-    await record(settings, FIRST, events.RolloutFinished(exit_code=0))
-    with pytest.raises(UsageError) as caught:
-        identity(settings, replace(RESUMING, rollout=FIRST))
-    assert caught.value.code == "rollout_empty"
-
-
-async def test_check_cannot_be_resumed(settings: Settings) -> None:
-    """A check that was named is not turned into a rollout."""
-    await record(settings, FIRST, started(FIRST, is_check=True))
-    with pytest.raises(UsageError) as caught:
-        identity(settings, replace(RESUMING, rollout=FIRST))
-    assert caught.value.code == "rollout_was_check"
-
-
-async def test_journal_of_a_resumed_rollout_is_continued(settings: Settings) -> None:
-    """The events go on in the same file."""
-    await record(settings, FIRST, started(FIRST))
-    _, past = identity(settings)
-    journal = open_journal(settings, FIRST, past)
-    resumed = Envelope(past.first_seq, "2026-11-23T02:00:00.000Z", events.RolloutResumed(owner="o", done=0))
-    await journal.take([resumed])
-    await journal.close()
-    assert [envelope.seq for envelope in read_journal(journal.path)] == [1, 2]
-
-
-async def test_journal_of_a_new_rollout_is_made(settings: Settings) -> None:
-    """A new rollout has a new file."""
-    journal = open_journal(settings, FIRST, Past((), frozenset()))
-    await journal.close()
-    assert journal.path.name == f"{FIRST}.ndjson"
-
-
 # --- regions ---------------------------------------------------------------------------------------------------------
 
 
@@ -192,7 +64,12 @@ def opened(settings: RegionSettings = REGION, region: FakeRegion | None = None) 
     return RegionTools(settings, api, Registrar(api, api.clock), FakeIssuer(), b"CA PEM\n")
 
 
-def run_of(region: FakeRegion, introduction: Introduction, goal: Goal = Goal.ENROLL) -> _Run:
+def run_of(
+    region: FakeRegion,
+    introduction: Introduction,
+    goal: Goal = Goal.ENROLL,
+    settings: Settings = cast("Settings", None),  # noqa: B008  what most do not need
+) -> _Run:
     """A rollout of one host into ``region``; what it does not need here is left out."""
     nobody = cast("Any", None)
     inventory = Inventory(
@@ -204,10 +81,11 @@ def run_of(region: FakeRegion, introduction: Introduction, goal: Goal = Goal.ENR
         NomadSettings("2.0.5", "1.1.0"),
         (HOST,),
     )
-    site = Site(inventory, (HOST,), nobody, nobody, region.clock)
+    site = Site(inventory, (HOST,), SecretStore({}), nobody, region.clock)
     site.regions[EU_NORTH] = opened(replace(REGION, introduction=introduction), region)
     options = replace(OPTIONS, goal=goal)
-    return _Run(options, nobody, site, FIRST, Emitted(), region.clock, nobody)
+    stop = Stop()
+    return _Run(options, settings, site, FIRST, Emitted(), region.clock, nobody, stop, StoppingSignals(stop))
 
 
 async def test_beginning_that_cannot_be_recorded_touches_no_host(settings: Settings) -> None:
@@ -215,7 +93,7 @@ async def test_beginning_that_cannot_be_recorded_touches_no_host(settings: Setti
     full = UnwritableError("journal_broken", "No space left on device", "make room")
     run = replace(run_of(FakeRegion(), "auto"), settings=settings, emit=Emitted(error=full))
     with pytest.raises(ConfigurationError) as caught:
-        await run.recorded(Past((), frozenset()))
+        await run.recorded(Past())
     assert (caught.value.code, caught.value.exit_code) == ("journal_broken", 3)
 
 
@@ -372,3 +250,59 @@ def test_host_is_listed_with_its_promise() -> None:
     assert _host_entry(host) == HostEntry(
         HOST.name, "10.20.1.1", EU_NORTH, "rey1", "a01", "gpu", 2, "rtx-4090"
     )
+
+
+# --- the end of the record -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code"),
+    [
+        (RuntimeError("a bug"), 1),
+        (MemoryError(), 1),
+        (asyncio.CancelledError(), 130),
+        (UsageError("size_invalid", "no", ""), 2),
+        (BaseExceptionGroup("several", [RegionError("region_failing", "no"), KeyError("bug")]), 1),
+        (BaseExceptionGroup("several", [RegionError("region_failing", "no")]), 8),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+async def test_record_has_its_end(settings: Settings, error: BaseException, exit_code: int) -> None:
+    """A bug, a lack of memory, a cancellation: whatever ends the run is raised, and the record says that it ended."""
+    run = run_of(FakeRegion(errors={"status": [error]}), "auto", Goal.SURVEY, settings)
+    with pytest.raises(type(error)):
+        await run.recorded(Past())
+    told = cast("Emitted", run.emit).events
+    assert [type(event) for event in told] == [events.RolloutStarted, events.RolloutFinished]
+    assert told[-1] == events.RolloutFinished(exit_code=exit_code)
+
+
+async def test_broken_record_has_no_end(settings: Settings) -> None:
+    """Where the journal itself fails, its error is the one that is raised."""
+    broken = ConfigurationError("journal_broken", "No space left on device")
+    run = replace(run_of(FakeRegion(), "auto", Goal.SURVEY, settings), emit=Emitted(error=broken, from_=0))
+    with pytest.raises(ConfigurationError, match="No space"):
+        await run.recorded(Past())
+
+
+class Silent(FakeRegion):
+    """A region that accepts the question, and never answers."""
+
+    asked = asyncio.Event()
+
+    async def status(self) -> RegionStatus:
+        self.asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+async def test_region_is_not_waited_for_once_the_end_is_asked_for(settings: Settings) -> None:
+    """A signal while a region does not answer ends the run: no host was touched, each has its outcome."""
+    region = Silent()
+    run = run_of(region, "auto", Goal.SURVEY, settings)
+    running = asyncio.create_task(run.recorded(Past()))
+    await region.asked.wait()
+    run.stop.request("interrupted", "SIGINT", ExitCode.INTERRUPTED)
+    assert await running is ExitCode.INTERRUPTED
+    names = cast("Emitted", run.emit).names
+    assert names == ["RolloutStarted", "RolloutStopped", "HostFinished", "RolloutFinished"]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any, Final
+import json
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import pytest
 import typer
@@ -12,7 +13,7 @@ from typer.testing import CliRunner
 from ionetctl.cli.app import app
 from ionetctl.cli.options import CommonOptions
 from ionetctl.cli.output import CommandResult, Display
-from ionetctl.cli.run import command
+from ionetctl.cli.run import command, given_words
 from ionetctl.core.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -103,3 +104,67 @@ def made_of(callback: Callable[..., Any]) -> typer.Typer:
     group = typer.Typer()
     group.command()(callback)
     return group
+
+
+@command()
+def words(
+    display: Display,  # noqa: ARG001  (the decorator's)
+    context: typer.Context,
+    *,
+    inventory: Annotated[str, typer.Argument()],
+    yes: Annotated[bool, typer.Option("--yes", "-y")] = False,
+    limit: Annotated[str | None, typer.Option("--limit", envvar="LIMIT")] = None,
+    mirror: Annotated[str | None, typer.Option("--mirror")] = None,
+    report: Annotated[list[str] | None, typer.Option("--report")] = None,
+    count: Annotated[int, typer.Option("--count")] = 1,
+    resume: Annotated[bool, typer.Option("--resume")] = False,
+) -> CommandResult:
+    """The words by which the command could be given again."""
+    del inventory, yes, limit, mirror, report, count, resume
+    return CommandResult(list(given_words(context, without={"resume"})))
+
+
+OUTPUT: Final = ("--output", "json")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "expected"),
+    [
+        (["a.yaml"], {}, ["words", "a.yaml", *OUTPUT]),
+        (
+            ["-y", "a.yaml", "-vv", "--resume"],
+            {},
+            ["words", "a.yaml", "--yes", *OUTPUT, "--verbose", "--verbose"],
+        ),
+        (["a b.yaml"], {"LIMIT": "rack:a01"}, ["words", "a b.yaml", "--limit", "rack:a01", *OUTPUT]),
+        (
+            ["a.yaml", "--report=x=1", "--report=y=2", "--count", "3", "--color", "never"],
+            {},
+            [
+                "words",
+                "a.yaml",
+                "--report",
+                "x=1",
+                "--report",
+                "y=2",
+                "--count",
+                "3",
+                *OUTPUT,
+                "--color",
+                "never",
+            ],
+        ),
+        (
+            ["a.yaml", "--mirror=https://me:secret@mirror.example/nomad"],
+            {},
+            ["words", "a.yaml", "--mirror", "https://mirror.example/nomad", *OUTPUT],
+        ),
+    ],
+)
+def test_command_is_given_again(arguments: list[str], variables: dict[str, str], expected: list[str]) -> None:
+    """Every option that was given, by whatever means, and none that was not; no password."""
+    tool = typer.Typer()
+    tool.command()(words)
+    tool.command()(example)
+    done = CliRunner().invoke(tool, ["words", *arguments, "-o", "json"], env=variables)
+    assert (json.loads(done.stdout), done.exit_code) == (expected, 0)

@@ -763,7 +763,7 @@ async def test_catalog_behind_a_recorder(tmp_path: Path, clock: ManualClock) -> 
     told = [envelope.event for envelope in story()[FIRST]]
     with Catalog.open(tmp_path / "live", clock) as live:
         journal = Journal.create(tmp_path / "rollouts", FIRST)
-        async with Recorder([journal, live.sink(FIRST)], clock) as emit:
+        async with Recorder(journal, clock, [live.sink(FIRST)]) as emit:
             for event in told:
                 await emit(event)
                 clock.advance(0.4)

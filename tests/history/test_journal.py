@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ionetctl.core.errors import ConfigurationError, IonetctlError, LockedError, UnwritableError, UsageError
-from ionetctl.core.events import Envelope, StepStarted, encode
+from ionetctl.core.events import Envelope, RolloutFinished, StepStarted, encode
 from ionetctl.core.model.names import HostName, RolloutId
 from ionetctl.history.journal import (
     Journal,
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 ROLLOUT = RolloutId("20261123T011226-k3f9qa")
+
+
+HEADER = f'{{"schema":"ionetctl.journal/1","type":"journal","rollout":"{ROLLOUT}","chain":null}}\n'.encode()
 
 
 def envelope(seq: int) -> Envelope:
@@ -132,10 +135,64 @@ async def test_resuming_cuts_off_a_torn_line(tmp_path: Path, text: bytes, last: 
     journal = Journal.resume(tmp_path, ROLLOUT)
     await journal.take([envelope(journal.last_seq + 1)])
     await journal.close()
-    assert path.read_bytes() == lines(1, last + 1)
+    header = b"" if last else HEADER
+    assert path.read_bytes() == header + lines(1, last + 1)
+
+
+async def test_header_says_the_form(tmp_path: Path) -> None:
+    """A new journal begins with its form and its rollout; events are numbered from 1 behind it."""
+    journal = Journal.create(tmp_path, ROLLOUT)
+    await journal.take([envelope(1)])
+    await journal.close()
+    content = journal.path.read_bytes()
+    assert (content, seqs(journal.path)) == (HEADER + lines(1, 1), [1])
+
+
+@pytest.mark.parametrize(("text", "last"), [(HEADER, 0), (HEADER[:-9], 0), (HEADER + lines(1, 2), 2)])
+async def test_journal_with_a_header_goes_on(tmp_path: Path, text: bytes, last: int) -> None:
+    """Resumed behind the header, behind a torn one, and behind events, it is one journal with one header."""
+    path = written(tmp_path, text)
+    assert (seqs(path), JournalFile(ROLLOUT, path).last_seq()) == (list(range(1, last + 1)), last)
+    journal = Journal.resume(tmp_path, ROLLOUT)
+    await journal.take([envelope(journal.last_seq + 1)])
+    await journal.close()
+    assert path.read_bytes() == HEADER + lines(1, last + 1)
+
+
+async def test_journals_own_records_are_no_events(tmp_path: Path) -> None:
+    """Records that a later version adds for itself, such as digests, are skipped, at the end too."""
+    digest = b'{"schema":"ionetctl.journal/1","type":"digest","sha256":"ab"}\n'
+    path = written(tmp_path, HEADER + lines(1, 1) + digest + lines(2, 2) + digest)
+    assert (seqs(path), JournalFile(ROLLOUT, path).last_seq()) == ([1, 2], 2)
+
+
+async def test_members_that_a_later_version_adds_are_passed_over(tmp_path: Path) -> None:
+    """A record may bear a digest of the one before it."""
+    chained = lines(2, 2).replace(b'"seq":2', b'"seq":2,"chain":"ab"')
+    assert seqs(written(tmp_path, HEADER + lines(1, 1) + chained)) == [1, 2]
+
+
+def test_chained_journal_is_read_and_not_written(tmp_path: Path) -> None:
+    """Who does not keep up the chain would break it."""
+    path = written(tmp_path, HEADER.replace(b"null", b'"sha256"') + lines(1, 1))
+    with pytest.raises(ConfigurationError) as caught:
+        Journal.resume(tmp_path, ROLLOUT)
+    assert (caught.value.code, seqs(path)) == ("journal_newer", [1])
+
+
+def test_newer_form_is_refused(tmp_path: Path) -> None:
+    """A journal of a form that this version does not know is neither read nor written."""
+    path = written(tmp_path, HEADER.replace(b"journal/1", b"journal/2") + lines(1, 1))
+    codes = []
+    for read in (lambda: seqs(path), lambda: Journal.resume(tmp_path, ROLLOUT)):
+        with pytest.raises(ConfigurationError) as caught:
+            read()
+        codes.append(caught.value.code)
+    assert codes == ["journal_newer", "journal_newer"]
 
 
 CORRUPT = [
+    pytest.param(b'{"schema":"ionetctl.journal/1"}\n', ":1: not a journal's header", id="header"),
     pytest.param(lines(1, 1) + b"{}\n" + lines(3, 3), ":2: not an event", id="no-event"),
     pytest.param(lines(1, 1) + lines(3, 3), ":2: event 3 is where event 2 should be", id="gap"),
     pytest.param(lines(1, 1) + lines(1, 1), ":2: event 1 is where event 2 should be", id="twice"),
@@ -213,14 +270,29 @@ async def test_full_disk_breaks_the_journal(tmp_path: Path) -> None:
     assert (codes, journal.path.read_bytes()) == (["journal_broken"] * 2, lines(1, 400))
 
 
+async def test_disk_that_does_not_sync(tmp_path: Path) -> None:
+    """After a failed sync nothing is written any more: what is on disk is unknown."""
+    reader, writer = os.pipe()  # which takes bytes and cannot be synced
+    journal = Journal(writer, tmp_path / "pipe", 0, 0)
+    await journal.take([envelope(1)])
+    codes = []
+    for write in (journal.sync, lambda: journal.take([envelope(2)]), journal.sync):
+        with pytest.raises(UnwritableError) as caught:
+            await write()
+        codes.append(caught.value.code)
+    await journal.close()
+    assert (codes, os.read(reader, 4096)) == (["journal_broken"] * 3, lines(1, 1))
+    os.close(reader)
+
+
 async def test_full_disk_reaches_the_emitter(tmp_path: Path) -> None:
     """Through the recorder, a full disk stops whoever wants to tell something, with what to do."""
     written(tmp_path, lines(1, 400))
     journal = Journal.resume(tmp_path, ROLLOUT)
-    recorder = Recorder([journal], ManualClock(), journal.last_seq + 1)
+    recorder = Recorder(journal, ManualClock(), first_seq=journal.last_seq + 1)
     await recorder.__aenter__()
     with file_size_limit(len(lines(1, 400))), pytest.raises(UnwritableError) as caught:
-        await recorder(envelope(1).event)
+        await recorder(RolloutFinished(exit_code=0))
     with pytest.raises(UnwritableError):
         await recorder.close()
     assert (caught.value.code, "--resume" in caught.value.hint) == ("journal_broken", True)
@@ -269,11 +341,11 @@ from tests.support.clock import ManualClock
 
 async def tell(recorder, host):
     for attempt in range(1, 100_000):
-        await recorder(StepStarted(host=host, step="survey", attempt=attempt))
+        await recorder(StepStarted(host=host, step="apply", attempt=attempt))
         print(host, attempt, flush=True)
 
 async def main():
-    async with Recorder([Journal.create(Path(sys.argv[1]), sys.argv[2])], ManualClock()) as recorder:
+    async with Recorder(Journal.create(Path(sys.argv[1]), sys.argv[2]), ManualClock()) as recorder:
         async with asyncio.TaskGroup() as group:
             for n in range(8):
                 group.create_task(tell(recorder, f"rig-{n}"))

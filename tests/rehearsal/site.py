@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
+import signal
 import ssl
 import stat
 import subprocess
@@ -24,7 +25,6 @@ import msgspec
 from tests.e2e.waiting import wait_until
 
 if TYPE_CHECKING:
-    import signal
     from collections.abc import Iterator
 
 PATIENCE_S: Final = 240.0
@@ -244,6 +244,16 @@ class Rehearsal:
             finally:
                 control.unlink()
                 wait_until(lambda: self._is_well(api), "the region is well again")
+
+    @contextlib.contextmanager
+    def region_silent(self) -> Iterator[None]:
+        """Within the block the region accepts connections and answers nothing."""
+        pid = json.loads((self.directory / "run/region.pid").read_text())["pid"]
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
 
     def _is_well(self, api: httpx.Client) -> bool:
         answer = api.get("/v1/nodes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -110,6 +111,9 @@ class Stage:
     with_diffs: bool = False
     agrees: bool | UsageError = True
     emit: Emitted = field(default_factory=Emitted)
+    failed_before: frozenset[HostName] = frozenset()
+    left_out: tuple[Outcome, ...] = ()
+    is_unanswered: bool = False
 
     def __post_init__(self) -> None:
         self.region = FakeRegion()
@@ -165,6 +169,9 @@ class Stage:
     async def confirm(self, overview: PlanOverview) -> bool:
         self.asked.append(overview)
         await self.dependencies.clock.sleep(30)
+        if self.is_unanswered:
+            self.stop.request("interrupted", "SIGINT", ExitCode.INTERRUPTED)
+            await asyncio.Event().wait()
         if isinstance(self.agrees, UsageError):
             raise self.agrees
         return self.agrees
@@ -177,7 +184,16 @@ class Stage:
             "site.yaml", goal=self.goal, with_diffs=self.with_diffs, strategy=self.strategy
         )
         engine = InlineEngine(2)
-        return await Phases(self.dependencies, self.intended, options, engine, self.stop, self.confirm).run()
+        return await Phases(
+            self.dependencies,
+            self.intended,
+            options,
+            engine,
+            self.stop,
+            self.confirm,
+            self.failed_before,
+            self.left_out,
+        ).run()
 
     @property
     def outcomes(self) -> dict[str, Outcome]:
@@ -475,6 +491,59 @@ async def test_declined_plan_changes_nothing() -> None:
     stage = Stage(count=2, agrees=False)
     assert await stage.run() is ExitCode.USAGE
     assert (stage.touched, stage.endings) == ([], endings(2, "skipped not_begun"))
+
+
+async def test_signal_at_the_prompt_ends_the_run() -> None:
+    """Nobody has to answer first: every host is left as it was, and the signal is the reason."""
+    stage = Stage(count=2, is_unanswered=True)
+    assert await stage.run() is ExitCode.INTERRUPTED
+    assert (stage.touched, stage.endings) == ([], endings(2, "skipped not_begun"))
+    assert stage.told(RolloutStopped) == [RolloutStopped(code="interrupted", message="SIGINT")]
+
+
+@pytest.mark.parametrize("goal", [Goal.ENROLL, Goal.SURVEY])
+async def test_signal_while_a_region_is_asked_ends_the_run(goal: Goal) -> None:
+    """A region that does not answer is not waited for."""
+    stage = Stage(count=2, goal=goal)
+
+    async def nodes(*_: object, **__: object) -> Sequence[NodeView]:
+        stage.stop.request("interrupted", "SIGINT", ExitCode.INTERRUPTED)
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    stage.region.nodes = nodes  # type: ignore[method-assign]  # a region that does not answer
+    assert await stage.run() is ExitCode.INTERRUPTED
+    assert (stage.touched, [one.result for one in stage.outcomes.values()]) == ([], [Result.SKIPPED] * 2)
+
+
+async def test_signal_while_programs_are_fetched_ends_the_run() -> None:
+    """A download is not waited for."""
+    stage = Stage(count=2)
+
+    async def fetch(_: object) -> None:
+        stage.stop.request("interrupted", "SIGINT", ExitCode.INTERRUPTED)
+        await asyncio.Event().wait()
+
+    stage.dependencies = replace(stage.dependencies, ensure_programs=fetch)
+    assert await stage.run() is ExitCode.INTERRUPTED
+    assert stage.endings == endings(2, "skipped not_begun")
+
+
+async def test_host_that_failed_before_is_not_the_canary() -> None:
+    """The first host that did not fail is."""
+    stage = Stage(count=3, failed_before=frozenset({HostName("h0")}), strategy=strategy(canary=1))
+    assert await stage.run() is ExitCode.OK
+    canary = stage.told(WaveStarted)[0]
+    assert isinstance(canary, WaveStarted)
+    assert (canary.is_canary, canary.hosts) == (True, ("h1",))
+
+
+async def test_hosts_that_are_left_out_count_for_the_exit_code() -> None:
+    """A failed host that is not tried again has still failed."""
+    failed = Outcome(HostName("h9"), "10.0.0.9", REGION.name, "rey1", Result.FAILED)
+    stage = Stage(count=1, left_out=(failed,))
+    assert await stage.run() is ExitCode.FAILED
+    assert stage.endings == endings(1, "enrolled")
 
 
 async def test_error_while_asking_comes_out() -> None:

@@ -25,6 +25,10 @@ class Memory:
         self, fail_at: int = 0, error: Exception | None = None, *, fails_closing: bool = False
     ) -> None:
         self.batches: list[Sequence[Envelope]] = []
+        self.synced: list[int] = []
+        """How many events there were at each sync."""
+        self.was_synced = asyncio.Event()
+        self.sync_error: Exception | None = None
         self.gate = asyncio.Event()
         self.gate.set()
         self.began = asyncio.Event()
@@ -39,6 +43,12 @@ class Memory:
         if any(envelope.seq == self._fail_at for envelope in envelopes):
             raise self._error
         self.batches.append(envelopes)
+
+    async def sync(self) -> None:
+        self.was_synced.set()
+        if self.sync_error is not None:
+            raise self.sync_error
+        self.synced.append(len(self.envelopes))
 
     async def close(self) -> None:
         if self._fails_closing:
@@ -59,25 +69,113 @@ class Memory:
 
 
 def event(host: str = "rig-001", attempt: int = 1) -> StepStarted:
-    return StepStarted(host=HostName(host), step="survey", attempt=attempt)
+    """An event that announces a change."""
+    return StepStarted(host=HostName(host), step="apply", attempt=attempt)
 
 
 async def test_told_once_the_journal_has_it() -> None:
     """An emitter goes on when the first sink has the event, not when the last has."""
     journal, screen = Memory(), Memory()
     screen.gate.clear()
-    async with Recorder([journal, screen], ManualClock()) as emit:
+    async with Recorder(journal, ManualClock(), [screen]) as emit:
         await emit(event())
         seen = (journal.seqs, screen.seqs)
         screen.gate.set()
     assert (seen, screen.seqs) == (([1], []), [1])
 
 
+def report() -> StepStarted:
+    """An event that tells of what is done already."""
+    return StepStarted(host=HostName("rig-001"), step="apply", attempt=1, detail="install")
+
+
+async def test_nothing_but_announcements_waits() -> None:
+    """A report is handed over at once, whatever the journal is at; it has its place and its time all the same."""
+    journal, clock = Memory(), ManualClock()
+    journal.gate.clear()
+    async with Recorder(journal, clock) as emit:
+        await emit(report())
+        clock.advance(5)
+        telling = asyncio.create_task(emit(event()))
+        await journal.began.wait()
+        was_done = telling.done()
+        journal.gate.set()
+        await telling
+    times = [envelope.time for envelope in journal.envelopes]
+    assert (was_done, journal.seqs, times) == (
+        False,
+        [1, 2],
+        ["2026-11-23T01:12:26.000Z", "2026-11-23T01:12:31.000Z"],
+    )
+
+
+async def test_announcement_is_on_disk_with_all_before_it() -> None:
+    """When its emitter goes on, the journal was synced behind it; reports alone do not sync."""
+    journal = Memory()
+    async with Recorder(journal, ManualClock()) as emit:
+        for _ in range(3):
+            await emit(report())
+        before = list(journal.synced)
+        await emit(event())
+        after = list(journal.synced)
+    assert (before, after) == ([], [4])
+
+
+async def test_announcements_share_a_sync() -> None:
+    """Those that wait at the same time are synced once."""
+    journal = Memory()
+    async with Recorder(journal, ManualClock()) as emit:
+        await asyncio.gather(*(emit(event(f"rig-{n:03d}")) for n in range(100)))
+    assert journal.synced == [100]
+
+
+async def test_reports_are_synced_before_long() -> None:
+    """What nobody waits for is synced too, without another event, and what is left at the end."""
+    journal = Memory()
+    async with Recorder(journal, ManualClock()) as emit:
+        await emit(report())
+        await journal.was_synced.wait()
+        await emit(report())
+    assert journal.synced == [1, 2]
+
+
+@pytest.mark.parametrize("announces", [False, True])
+async def test_disk_that_fails_to_sync_stops_everybody(announces: bool) -> None:  # noqa: FBT001  a case's value
+    """A sync that fails is a broken journal: for the emitter who waits, and for the next one."""
+    journal = Memory()
+    journal.sync_error = OSError("gone")
+    recorder = Recorder(journal, ManualClock())
+    await recorder.__aenter__()
+    if announces:
+        assert await _code_of(recorder) == "journal_broken"
+    else:
+        await recorder(report())
+        await journal.was_synced.wait()
+        await asyncio.sleep(0)
+    assert await _code_of(recorder) == "journal_broken"
+    with pytest.raises(UnwritableError):
+        await recorder.close()
+
+
+async def test_slow_listener_holds_nothing_up() -> None:
+    """A reader that has stopped reading stops neither the journal nor the others, nor the end of the record."""
+    journal, stream, screen = Memory(), Memory(), Memory()
+    stream.gate.clear()
+    async with Recorder(journal, ManualClock(), [stream, screen]) as emit:
+        for _ in range(2000):
+            await emit(event())
+    assert (len(journal.seqs), len(screen.seqs), stream.seqs) == (2000, 2000, [])
+    assert (journal.is_closed, screen.is_closed, stream.is_closed) == (True, True, False)
+    stream.gate.set()
+    await emit.listeners.close(None)
+    assert (stream.seqs, stream.is_closed) == (journal.seqs, True)
+
+
 async def test_not_told_before_the_journal_has_it() -> None:
     """While the first sink is at work, the emitter waits."""
     journal = Memory()
     journal.gate.clear()
-    async with Recorder([journal], ManualClock()) as emit:
+    async with Recorder(journal, ManualClock()) as emit:
         telling = asyncio.create_task(emit(event()))
         await journal.began.wait()
         was_done = telling.done()
@@ -89,7 +187,7 @@ async def test_not_told_before_the_journal_has_it() -> None:
 async def test_sinks_see_the_same() -> None:
     """All sinks get the same envelopes in the same order, numbered from where the rollout stood."""
     sinks = [Memory(), Memory(), Memory()]
-    async with Recorder(sinks, ManualClock(), first_seq=41) as emit:
+    async with Recorder(sinks[0], ManualClock(), sinks[1:], first_seq=41) as emit:
         for attempt in range(3):
             await emit(event(attempt=attempt))
     expected = [Envelope(41 + n, "2026-11-23T01:12:26.000Z", event(attempt=n)) for n in range(3)]
@@ -100,7 +198,7 @@ async def test_waiting_events_share_a_batch() -> None:
     """What gathers while the journal is busy is written together, up to a limit."""
     journal = Memory()
     journal.gate.clear()
-    async with Recorder([journal], ManualClock()) as emit, asyncio.TaskGroup() as group:
+    async with Recorder(journal, ManualClock()) as emit, asyncio.TaskGroup() as group:
         group.create_task(emit(event()))
         await journal.began.wait()
         for _ in range(BATCH_LIMIT + 1):
@@ -114,7 +212,7 @@ async def test_broken_journal_stops_everybody() -> None:
     """When the journal fails, those who wait and those who come later are told, and no other sink hears of it."""
     journal, catalog = Memory(fail_at=2), Memory()
     async with asyncio.TaskGroup() as group:
-        recorder = Recorder([journal, catalog], ManualClock())
+        recorder = Recorder(journal, ManualClock(), [catalog])
         await recorder.__aenter__()
         await recorder(event())
         journal.gate.clear()
@@ -140,7 +238,7 @@ async def test_journals_own_word_is_kept() -> None:
     """A journal that says itself why it is broken is quoted."""
     error = UnwritableError("journal_broken", "No space left on device", "make room")
     with pytest.raises(UnwritableError) as caught:
-        async with Recorder([Memory(fail_at=1, error=error)], ManualClock()) as emit:
+        async with Recorder(Memory(fail_at=1, error=error), ManualClock()) as emit:
             await emit(event())
     assert (caught.value.message, caught.value.hint) == ("No space left on device", "make room")
 
@@ -149,7 +247,7 @@ async def test_events_behind_a_failure_are_refused() -> None:
     """Events that queued up behind the batch that failed are refused too."""
     journal = Memory(fail_at=1)
     journal.gate.clear()
-    recorder = Recorder([journal], ManualClock())
+    recorder = Recorder(journal, ManualClock())
     await recorder.__aenter__()
     first = asyncio.create_task(_code_of(recorder))
     await journal.began.wait()
@@ -174,7 +272,7 @@ async def test_events_behind_a_failure_are_refused() -> None:
 async def test_other_sink_failing_is_dropped_with_one_warning(error: Exception, expected: Warned) -> None:
     """A sink that fails is left out from then on; a warning says so once, and the others get everything."""
     journal, catalog, screen = Memory(), Memory(fail_at=2, error=error), Memory()
-    async with Recorder([journal, catalog, screen], ManualClock()) as emit:
+    async with Recorder(journal, ManualClock(), [catalog, screen]) as emit:
         for attempt in range(1, 5):
             await emit(event(attempt=attempt))
     warnings = [e for e in screen.events if isinstance(e, Warned)]
@@ -190,7 +288,7 @@ async def test_close_drains() -> None:
     """Closing records what is pending, then closes every sink."""
     journal, screen = Memory(), Memory()
     journal.gate.clear()
-    recorder = Recorder([journal, screen], ManualClock())
+    recorder = Recorder(journal, ManualClock(), [screen])
     await recorder.__aenter__()
     telling = [asyncio.create_task(recorder(event())) for _ in range(3)]
     await asyncio.sleep(0)
@@ -205,7 +303,7 @@ async def test_close_drains() -> None:
 async def test_sink_failing_at_its_end_is_in_the_record() -> None:
     """A sink that fails in closing is warned of where warnings can still be heard."""
     journal, catalog, screen = Memory(), Memory(fails_closing=True), Memory()
-    async with Recorder([journal, catalog, screen], ManualClock()):
+    async with Recorder(journal, ManualClock(), [catalog, screen]):
         pass
     expected: list[AnyEvent] = [Warned(code="sink_failed", message="Memory is off: OSError")]
     assert (expected, expected) == (journal.events, screen.events)
@@ -214,7 +312,7 @@ async def test_sink_failing_at_its_end_is_in_the_record() -> None:
 async def test_journal_failing_at_its_end() -> None:
     """A journal that cannot be closed is a broken one."""
     with pytest.raises(UnwritableError) as caught:
-        async with Recorder([Memory(fails_closing=True)], ManualClock()):
+        async with Recorder(Memory(fails_closing=True), ManualClock()):
             pass
     assert caught.value.code == "journal_broken"
 
@@ -223,7 +321,7 @@ async def test_cancelled_emitter_loses_nothing() -> None:
     """An event has its place from the call on, whatever becomes of the caller."""
     journal = Memory()
     journal.gate.clear()
-    async with Recorder([journal], ManualClock()) as emit:
+    async with Recorder(journal, ManualClock()) as emit:
         telling = asyncio.create_task(emit(event()))
         await journal.began.wait()
         telling.cancel()
@@ -237,7 +335,7 @@ async def test_cancelled_closer_closes_all_the_same() -> None:
     """Closing goes on when its caller is cancelled; a second caller sees it through."""
     journal = Memory()
     journal.gate.clear()
-    recorder = Recorder([journal], ManualClock())
+    recorder = Recorder(journal, ManualClock())
     await recorder.__aenter__()
     telling = asyncio.create_task(recorder(event()))
     await journal.began.wait()
@@ -256,7 +354,7 @@ async def test_recorder_cancelled(is_writing: bool) -> None:  # noqa: FBT001  a 
     """When the loop goes down under the recorder, nobody waits for ever: the events count as not recorded."""
     journal = Memory()
     journal.gate.clear()
-    recorder = Recorder([journal], ManualClock())
+    recorder = Recorder(journal, ManualClock())
     await recorder.__aenter__()
     telling = [asyncio.create_task(_code_of(recorder)) for _ in range(2)]
     await asyncio.sleep(0)
@@ -272,13 +370,13 @@ async def test_recorder_cancelled(is_writing: bool) -> None:  # noqa: FBT001  a 
 async def test_the_blocks_own_error_wins() -> None:
     """When the block failed, a journal that failed with it does not hide why."""
     with pytest.raises(ValueError, match="mine"):
-        async with Recorder([Memory(fails_closing=True)], ManualClock()):
+        async with Recorder(Memory(fails_closing=True), ManualClock()):
             raise ValueError("mine")
 
 
 async def test_use_outside_its_time() -> None:
     """Before it is entered and after it is closed, a recorder takes nothing."""
-    recorder = Recorder([Memory()], ManualClock())
+    recorder = Recorder(Memory(), ManualClock())
     await recorder.close()
     with pytest.raises(RuntimeError):
         await recorder(event())
@@ -286,12 +384,6 @@ async def test_use_outside_its_time() -> None:
         pass
     with pytest.raises(RuntimeError):
         await recorder(event())
-
-
-def test_without_journal() -> None:
-    """A recorder without a journal would record nothing."""
-    with pytest.raises(ValueError, match="needs a journal"):
-        Recorder([], ManualClock())
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -306,7 +398,7 @@ async def test_nothing_lost_doubled_or_reordered(seed: int) -> None:
             called[host] = attempt + 1
             await recorder(event(host, attempt))
 
-    async with Recorder([journal, screen], ManualClock()) as recorder:
+    async with Recorder(journal, ManualClock(), [screen]) as recorder:
         tasks = [asyncio.create_task(tell(f"rig-{n:03d}")) for n in range(40)]
         for task in chance.sample(tasks, 15):
             for _ in range(chance.randrange(4)):

@@ -13,8 +13,6 @@ from ionetctl.rollout.signals import StoppingSignals
 from ionetctl.rollout.stop import Stop
 from tests.support.fakes import Emitted
 
-HINT = "To go on: ionetctl enroll site.yaml --resume"
-
 
 async def heard(stop: Stop) -> RolloutStopped:
     """The reason, once the loop has seen the signal."""
@@ -34,19 +32,19 @@ async def heard(stop: Stop) -> RolloutStopped:
     ],
 )
 async def test_first_signal_asks_for_the_end(number: signal.Signals, code: str, exit_code: ExitCode) -> None:
-    """Each signal has its reason and exit code, and the way to go on is told."""
+    """Each signal has its reason and exit code."""
     stop = Stop()
-    with StoppingSignals(stop, HINT) as signals:
+    with StoppingSignals(stop) as signals:
         signal.raise_signal(number)
         reason = await heard(stop)
     assert (reason.code, stop.exit_code, signals.is_repeated) == (code, exit_code, False)
-    assert (reason.message.startswith(number.name), reason.message.endswith(HINT)) == (True, True)
+    assert reason.message.startswith(number.name)
 
 
 async def test_second_signal_cancels_what_runs() -> None:
     """Whoever presses twice means now; the first reason stays."""
     stop = Stop()
-    signals = StoppingSignals(stop, HINT)
+    signals = StoppingSignals(stop)
 
     async def work() -> None:
         with signals:
@@ -60,9 +58,24 @@ async def test_second_signal_cancels_what_runs() -> None:
     assert (task.cancelled(), signals.is_repeated, stop.exit_code) == (True, True, ExitCode.TERMINATED)
 
 
+async def test_first_signal_cancels_where_nothing_is_left() -> None:
+    """When no host is under way any more there is nothing to wait for."""
+    signals = StoppingSignals(Stop())
+
+    async def work() -> None:
+        with signals:
+            signals.nothing_left()
+            signal.raise_signal(signal.SIGINT)
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(work())
+    await asyncio.wait({task})
+    assert (task.cancelled(), signals.is_repeated) == (True, True)
+
+
 async def test_signals_are_let_go_of() -> None:
     """After the block a signal does again what it did before."""
-    with StoppingSignals(Stop(), HINT):
+    with StoppingSignals(Stop()):
         inside = signal.getsignal(signal.SIGTERM)
     assert (signal.getsignal(signal.SIGTERM), inside != signal.SIG_DFL) == (signal.SIG_DFL, True)
 
@@ -70,7 +83,7 @@ async def test_signals_are_let_go_of() -> None:
 def test_signal_without_a_task_cancels_nothing() -> None:
     """Signals before the block begins have nothing to cancel."""
     stop = Stop()
-    signals = StoppingSignals(stop, HINT)
+    signals = StoppingSignals(stop)
     signals._receive(signal.SIGINT)
     signals._receive(signal.SIGINT)
     assert (signals.is_repeated, stop.exit_code) == (True, ExitCode.INTERRUPTED)

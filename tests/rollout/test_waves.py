@@ -63,6 +63,21 @@ def test_waves_cut_the_hosts(count: int, canary: int, batch: str, sizes: list[in
     assert [one.host.name for wave in cut for one in wave.hosts] == [f"h{n}" for n in range(count)]
 
 
+@pytest.mark.parametrize(
+    ("failed", "canary", "rest"),
+    [
+        (["h0"], ["h1"], ["h0", "h2"]),
+        (["h1", "h2"], ["h0"], ["h1", "h2"]),
+        (["h0", "h1", "h2"], [], ["h0", "h1", "h2"]),
+    ],
+)
+def test_host_that_failed_before_is_no_canary(failed: list[str], canary: list[str], rest: list[str]) -> None:
+    """As the canary it would stop the rollout again; where all have failed there is none."""
+    cut = waves(hosts(3), strategy(1, "100%"), [HostName(name) for name in failed])
+    names = {wave.is_canary: [str(each.host.name) for each in wave.hosts] for wave in cut}
+    assert (names.get(True, []), names[False]) == (canary, rest)
+
+
 def test_only_the_first_wave_is_a_canary() -> None:
     """Waves know their place."""
     cut = waves(hosts(3), strategy(1, "1"))

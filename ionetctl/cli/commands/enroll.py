@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,11 +9,12 @@ import typer
 from ionetctl.cli import options
 from ionetctl.cli.options import ROLLOUT
 from ionetctl.cli.output import CommandResult, Display
-from ionetctl.cli.run import command, load_settings
+from ionetctl.cli.run import command, given_words, load_settings
 from ionetctl.core.errors import UsageError
 
 if TYPE_CHECKING:
     from ionetctl.core.errors import ExitCode
+    from ionetctl.rollout.options import RetryFailed
     from ionetctl.summary.rollout_summary import Failure
 
 EPILOG = """
@@ -41,6 +41,7 @@ def failure_document(failure: Failure, exit_code: ExitCode) -> object:
 @command(failure_document)
 def enroll(
     display: Display,
+    context: typer.Context,
     *,
     inventory: options.Inventory,
     check: Annotated[
@@ -109,6 +110,24 @@ def enroll(
             rich_help_panel=ROLLOUT,
         ),
     ] = None,
+    retry_failed: Annotated[
+        bool,
+        typer.Option(
+            "--retry-failed",
+            envvar="IONETCTL_RETRY_FAILED",
+            help="With --resume: only the hosts that failed. Otherwise they go last, and never as the canary.",
+            rich_help_panel=ROLLOUT,
+        ),
+    ] = False,
+    skip_failed: Annotated[
+        bool,
+        typer.Option(
+            "--skip-failed",
+            envvar="IONETCTL_SKIP_FAILED",
+            help="With --resume: leave out the hosts that failed.",
+            rich_help_panel=ROLLOUT,
+        ),
+    ] = False,
     takeover: options.Takeover = False,
     accept_new: options.AcceptNew = False,
     artifacts: options.Artifacts = None,
@@ -138,6 +157,7 @@ def enroll(
     reports = parse_reports(report or [])
     if rollout is not None and not resume:
         raise UsageError("rollout_without_resume", "--rollout names what to resume", "add --resume")
+    tried_again = _tried_again(resume=resume, retry_failed=retry_failed, skip_failed=skip_failed)
     wanted = RolloutOptions(
         inventory=inventory,
         limit=limit,
@@ -148,13 +168,28 @@ def enroll(
         timeout_s=timeout,
         resume=resume,
         rollout=rollout,
+        retry_failed=tried_again,
         takeover=takeover,
         accept_new=accept_new,
         artifacts=artifacts,
-        command=tuple(sys.argv[1:]),
+        command=given_words(context, without={"resume", "rollout"}),
     )
     if not (yes or check):
         check_consent(display.common, settings, inventory, limit)
     shown = RolloutDisplay(display, settings, asks=not yes, has_past=resume)
     summary = shown.run(enroll(wanted, settings, shown.sinks, shown.confirm))
     return shown.result(report_rollout(reports, summary))
+
+
+def _tried_again(*, resume: bool, retry_failed: bool, skip_failed: bool) -> RetryFailed:
+    from ionetctl.rollout.options import RetryFailed
+
+    if retry_failed and skip_failed:
+        message = "--retry-failed and --skip-failed exclude each other"
+        raise UsageError("options_exclusive", message, "give one of them, or none to try those hosts last")
+    if (retry_failed or skip_failed) and not resume:
+        message = "--retry-failed and --skip-failed are about the hosts of an earlier run"
+        raise UsageError("failed_without_resume", message, "add --resume")
+    if retry_failed:
+        return RetryFailed.ONLY
+    return RetryFailed.NEVER if skip_failed else RetryFailed.LAST

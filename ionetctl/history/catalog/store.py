@@ -75,7 +75,7 @@ class Catalog:
         catalog = cls(database.make_engine(database.parse_location(location)), clock)
         try:
             catalog._prepare()
-            catalog.problems = catalog._catch_up(journals)
+            catalog.problems = catalog.catch_up(journals)
         except BaseException:
             catalog.close()
             raise
@@ -236,7 +236,8 @@ class Catalog:
             raise database.corrupt(self._engine.url, "it lacks tables")
         return int(found)
 
-    def _catch_up(self, journals: Sequence[RecordedRollout]) -> tuple[IonetctlError, ...]:
+    def catch_up(self, journals: Sequence[RecordedRollout]) -> tuple[IonetctlError, ...]:
+        """Fold what the catalog lacks of ``journals``; the errors of those that cannot be read."""
         with database.reading(self._engine) as connection:
             folded = folded_until(connection)
         problems: list[IonetctlError] = []

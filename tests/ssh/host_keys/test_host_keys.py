@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -380,8 +381,14 @@ async def test_accept_new_takes_no_changed_key(
 async def test_accept_new_that_cannot_be_recorded(
     server: Server, settings: TransportSettings, identity: str, tmp_path: Path
 ) -> None:
-    """A key that cannot be recorded is not used."""
+    """A key that cannot be recorded is not used, and the connection that was logged in with it is closed."""
     (tmp_path / "file").write_text("")
     accepting = replace(settings, accept_new=True, known_hosts=(tmp_path / "file" / "known_hosts",))
-    error = await refusal(accepting, server.host(identities=(identity,), host_keys=()))
-    assert error.code == "known_hosts_unwritable"
+    async with connector(accepting) as ways:
+        with pytest.raises(HostError) as caught:
+            async with ways.connect(server.host(identities=(identity,), host_keys=())):
+                pass
+        [connection] = server.behaviour.connections
+        async with asyncio.timeout(60):
+            await connection.wait_closed()
+    assert caught.value.code == "known_hosts_unwritable"

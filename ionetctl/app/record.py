@@ -1,0 +1,71 @@
+"""The record of a rollout while it is written: which rollout, its lease, its journal, and who is told what is written."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ionetctl.app.resume import find_rollout, open_journal
+from ionetctl.history.catalog import Catalog
+from ionetctl.history.journal import JournalFile, list_journals
+from ionetctl.rollout.recorder import Recorder
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import Set as AbstractSet
+
+    from ionetctl.app.resume import Past
+    from ionetctl.core.model.host import Host
+    from ionetctl.core.model.names import HostName, RegionName, RolloutId
+    from ionetctl.core.ports import Clock, Emit, Sink
+    from ionetctl.core.settings import Settings
+    from ionetctl.rollout.options import RolloutOptions
+    from ionetctl.rollout.signals import StoppingSignals
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """An open record, and what the rollout did before it was resumed; ``enrolled`` are the nodes of the catalog."""
+
+    rollout: RolloutId
+    emit: Emit
+    past: Past
+    enrolled: AbstractSet[tuple[RegionName, HostName]]
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Where records are kept, by whom and until which signal."""
+
+    settings: Settings
+    clock: Clock
+    signals: StoppingSignals
+
+    @asynccontextmanager
+    async def open(
+        self, options: RolloutOptions, hosts: Sequence[Host], sinks: Sequence[Sink]
+    ) -> AsyncIterator[Record]:
+        """The record of the rollout that ``options`` mean, with a lease on ``hosts`` if they may be changed.
+
+        At its end lease and journal are released before ``sinks`` that are slow are waited for. Raises ``IonetctlError``
+        where there is no such rollout, it is at work already, or cannot be recorded.
+        """
+        settings, clock, recorder = self.settings, self.clock, None
+        rollout = find_rollout(options, settings, clock)
+        with Catalog.open(settings.catalog_path, clock, list_journals(settings.rollouts_dir)) as catalog:
+            try:
+                async with AsyncExitStack() as held:
+                    if options.changes_hosts:
+                        await held.enter_async_context(catalog.lease(hosts, rollout, settings.owner))
+                    journal, past = open_journal(settings, rollout, is_resumed=options.resume)
+                    catalog.catch_up([JournalFile(rollout, journal.path)])
+                    for sink in sinks:
+                        await sink.take(past.envelopes)
+                    recorder = Recorder(journal, clock, (catalog.sink(rollout), *sinks), past.first_seq)
+                    await held.enter_async_context(recorder)
+                    enrolled = frozenset((node.region, node.name) for node in catalog.nodes())
+                    yield Record(rollout, recorder, past, enrolled)
+            finally:
+                if recorder is not None:
+                    await recorder.listeners.close(0.0 if self.signals.is_repeated else None)

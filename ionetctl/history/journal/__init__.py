@@ -1,0 +1,21 @@
+"""The journal of a rollout: one NDJSON file, the record that all others are made from."""
+
+from ionetctl.history.journal.reading import (
+    JournalFile,
+    find_journal,
+    journal_path,
+    list_journals,
+    new_rollout_id,
+    read_journal,
+)
+from ionetctl.history.journal.writing import Journal
+
+__all__ = [
+    "Journal",
+    "JournalFile",
+    "find_journal",
+    "journal_path",
+    "list_journals",
+    "new_rollout_id",
+    "read_journal",
+]

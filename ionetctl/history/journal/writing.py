@@ -1,0 +1,189 @@
+"""Writing a journal: locked by one process, appended to in batches; ``sync`` puts on disk all that was written before."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+from typing import TYPE_CHECKING, Final, Self
+
+from ionetctl.core.errors import ConfigurationError, LockedError, UnwritableError, UsageError
+from ionetctl.core.events import JournalHeader, encode, encode_header
+from ionetctl.core.model.names import RolloutId
+from ionetctl.history.journal.reading import journal_path, last_event, read_at, read_header, written_by_newer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from ionetctl.core.events import Envelope
+
+_HEADER_LIMIT: Final = 4096
+
+
+class Journal:
+    """A journal open for appending, locked by this process; the first sink of events."""
+
+    def __init__(self, descriptor: int, path: Path, size_bytes: int, last_seq: int) -> None:
+        self._descriptor = descriptor
+        self._size_bytes = size_bytes
+        self._is_broken = False
+        self.path = path
+        self.last_seq = last_seq
+
+    @classmethod
+    def create(cls, directory: Path, rollout: str) -> Self:
+        """A new rollout's journal, 0600 in a directory of 0700.
+
+        Raises ``ConfigurationError`` (``journal_broken``) where it cannot be created.
+        """
+        path = journal_path(directory, rollout)
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return cls._open(path, os.O_CREAT | os.O_EXCL)
+        except OSError as error:
+            raise _broken(path, error) from error
+
+    @classmethod
+    def resume(cls, directory: Path, rollout: str) -> Self:
+        """An earlier rollout's journal, its torn last line cut off; ``last_seq`` is the number of its last event.
+
+        Raises ``UsageError`` (``rollout_unknown``), ``LockedError`` (``rollout_running``) while another process
+        writes it, ``ConfigurationError`` (``journal_broken``, ``journal_corrupt``, ``journal_newer``).
+        """
+        path = journal_path(directory, rollout)
+        try:
+            return cls._open(path, 0)
+        except FileNotFoundError as error:
+            message = f"there is no journal of rollout {rollout}"
+            raise UsageError("rollout_unknown", message, "see `ionetctl rollouts list`") from error
+        except OSError as error:
+            raise _broken(path, error) from error
+
+    @classmethod
+    def _open(cls, path: Path, flags: int) -> Self:
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)
+        try:
+            _lock(descriptor, path)
+            size_bytes, last_seq = _repair(descriptor, path)
+            if size_bytes == 0:
+                size_bytes = _write_header(descriptor, path)
+            _sync_directory(path.parent)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return cls(descriptor, path, size_bytes, last_seq)
+
+    async def take(self, envelopes: Sequence[Envelope]) -> None:
+        """Append a batch with one write. Other processes can read it then; it is on disk after ``sync``.
+
+        Raises ``UnwritableError`` (``journal_broken``) when a write or sync fails, and for every batch after it.
+        """
+        text = b"".join(encode(envelope) + b"\n" for envelope in envelopes)
+        await asyncio.to_thread(self._append, text)
+        if envelopes:
+            self.last_seq = envelopes[-1].seq
+
+    async def sync(self) -> None:
+        """Put on disk what was taken (fsync); raises as ``take`` does: what a failed fsync left on disk is unknown."""
+        await asyncio.to_thread(self._sync)
+
+    async def close(self) -> None:
+        """Close the file, which releases its lock."""
+        self.close_now()
+
+    def close_now(self) -> None:
+        """As ``close``, outside of an event loop."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _append(self, text: bytes) -> None:
+        self._refuse_broken()
+        try:
+            _write_all(self._descriptor, text)
+        except OSError as error:
+            self._is_broken = True
+            self._truncate_failed_write()
+            raise UnwritableError("journal_broken", _cannot_write(self.path, error), _ROOM_HINT) from error
+        self._size_bytes += len(text)
+
+    def _sync(self) -> None:
+        self._refuse_broken()
+        try:
+            os.fsync(self._descriptor)
+        except OSError as error:
+            self._is_broken = True
+            raise UnwritableError("journal_broken", _cannot_write(self.path, error), _ROOM_HINT) from error
+
+    def _refuse_broken(self) -> None:
+        if self._is_broken:
+            raise UnwritableError("journal_broken", f"the journal {self.path} broke earlier")
+
+    def _truncate_failed_write(self) -> None:
+        """Cut off what the failed write left; it was not reported as recorded. Where that fails too, readers skip it."""
+        try:
+            os.ftruncate(self._descriptor, self._size_bytes)
+        except OSError:
+            return
+
+
+_ROOM_HINT: Final = "make room or choose another --state-dir, then run again with --resume"
+
+
+def _broken(path: Path, error: OSError) -> ConfigurationError:
+    return ConfigurationError("journal_broken", _cannot_write(path, error), _ROOM_HINT)
+
+
+def _cannot_write(path: Path, error: OSError) -> str:
+    return f"cannot write the journal {path}: {error.strerror}"
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        message = f"rollout {path.stem} is still running: another process writes {path}"
+        raise LockedError("rollout_running", message, "wait for it, or stop it and try again") from error
+
+
+def _write_all(descriptor: int, text: bytes) -> None:
+    rest = memoryview(text)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def _repair(descriptor: int, path: Path) -> tuple[int, int]:
+    """Cut off an interrupted last write; returns the journal's size in bytes and the number of its last event.
+
+    Refuses a journal with a digest chain: this version does not keep it up.
+    """
+    end, seq = last_event(descriptor, path)
+    header = (
+        read_header(path, read_at(descriptor, 0, min(end, _HEADER_LIMIT)).partition(b"\n")[0])
+        if end
+        else None
+    )
+    if header is not None and header.chain is not None:
+        raise written_by_newer(path, f"chained by {header.chain}")
+    if end < os.fstat(descriptor).st_size:
+        os.ftruncate(descriptor, end)
+        os.fsync(descriptor)
+    return end, seq
+
+
+def _write_header(descriptor: int, path: Path) -> int:
+    """Write the header of a new journal; returns its length in bytes."""
+    line = encode_header(JournalHeader(rollout=RolloutId(path.stem))) + b"\n"
+    _write_all(descriptor, line)
+    os.fsync(descriptor)
+    return len(line)
+
+
+def _sync_directory(directory: Path) -> None:
+    """Sync the directory, so that the file's name is on disk as its content is."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
