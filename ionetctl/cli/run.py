@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, NoReturn
 import typer
 
 from ionetctl.cli.options import CommonOptions, OutputFormat
+from ionetctl.cli.output import CommandResult, Display, error_document, failure_of
 from ionetctl.core.errors import ExitCode, UsageError, most_serious
 from ionetctl.ui.verbosity import Verbosity
 
