@@ -152,6 +152,7 @@ def _given(ssh: SshSettings, user: str | None) -> dict[str, str]:
     given = {"user": user, "port": str(ssh.port) if ssh.port else None}
     if ssh.jump is not None:
         given["proxyjump"] = ",".join(f"[{jump.address}]" for jump in ssh.jump) or "none"
+        given["proxycommand"] = "none"
     return {option: value for option, value in given.items() if value is not None}
 
 

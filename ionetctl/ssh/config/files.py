@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 DEEPEST_INCLUDE: Final = 16
 _COLLECTED: Final = ("identityfile", "certificatefile")
-_PROXIES: Final = ("proxycommand", "proxyjump")
 _OTHERS_WRITE: Final = 0o022
 
 
@@ -189,10 +188,14 @@ class _Reading:
         if line.keyword in _COLLECTED:
             collected = self.values.setdefault(line.keyword, [])
             collected += (argument for argument in line.arguments if argument not in collected)
-        elif line.arguments and (
-            line.keyword not in _PROXIES or not any(proxy in self.values for proxy in _PROXIES)
-        ):
+        elif line.arguments and not self._is_other_proxy_set(line.keyword):
             self.values.setdefault(line.keyword, list(line.arguments))
+
+    def _is_other_proxy_set(self, keyword: str) -> bool:
+        """Of ProxyJump and ProxyCommand the first counts; but `ProxyJump none` leaves room for a ProxyCommand."""
+        if keyword == "proxycommand":
+            return self._first("proxyjump", "none").lower() != "none"
+        return keyword == "proxyjump" and "proxycommand" in self.values
 
     def _included(self, line: Line, *, is_system: bool) -> list[str]:
         """The files of an ``Include`` line; a variable or token that stands for nothing names none."""

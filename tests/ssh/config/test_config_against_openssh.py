@@ -11,9 +11,9 @@ import random
 import re
 import shutil
 import subprocess
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -24,6 +24,9 @@ from ionetctl.ssh.config.files import ConfigFiles
 from ionetctl.ssh.config.jump_list import parse_jumps
 from tests.ssh.config_generator import ADDRESSES, ENVIRON, Generator
 from tests.ssh.servers import make_host
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SSH: Final = os.environ.get("IONETCTL_TEST_SSH") or shutil.which("ssh")
 COUNT: Final = int(os.environ.get("IONETCTL_TEST_SSH_CONFIGS", "300"))
@@ -137,19 +140,29 @@ def unset(tmp_path: Path) -> dict[str, list[str]]:
 
 @dataclass(frozen=True)
 class Explained:
-    """A difference with a reason: before a version, ``option`` is another where the files have ``where``."""
+    """A difference with a reason: where the files have ``where``, some versions read ``options`` otherwise."""
 
-    before: tuple[int, int]
-    option: str
+    versions: Callable[[tuple[int, int]], bool]
+    options: tuple[str, ...]
     where: str
     reason: str
 
 
 EXPLAINED: Final = (
-    Explained((9, 6), "known_hosts", "%C", "the jump host is no part of %C before 9.6"),
-    Explained((9, 6), "agent", "%C", "likewise"),
     Explained(
-        (10, 0), "command", "proxyjump[ =\t]+none", "Debian's 9.2 takes a ProxyCommand after `ProxyJump none`"
+        lambda it: it < (9, 6), ("known_hosts", "agent"), "%C", "the jump host is no part of %C before 9.6"
+    ),
+    Explained(
+        lambda it: it < (10, 3),
+        ("command",),
+        r"proxyjump[ =\t]+none",
+        "before 10.3, unless Debian mended it, `ProxyJump none` keeps any ProxyCommand out",
+    ),
+    Explained(
+        lambda it: it >= (10, 1),
+        tuple(field.name for field in fields(Read)),
+        "!final",
+        "since 10.1 `Match !final` makes no second pass; Debian 12 and 13, and Ubuntu 24.04, have older ones",
     ),
 )
 
@@ -178,8 +191,8 @@ def differences(path: Path, address: str, unset: dict[str, list[str]]) -> list[o
         return [] if is_loop else [(path, address, error.stderr)]
     read, text = ours(path, address), _with_included(path)
     for each in EXPLAINED:
-        if each.before > VERSION and re.search(each.where, text, re.IGNORECASE):
-            read = replace(read, **{each.option: getattr(right, each.option)})
+        if each.versions(VERSION) and re.search(each.where, text, re.IGNORECASE):
+            read = replace(read, **{option: getattr(right, option) for option in each.options})
     return [] if read == right else [(path, address, read, right)]
 
 
@@ -352,8 +365,8 @@ Host rig-1
   User miner
   HostKeyAlias Rigs
   IdentityFile ~/.ssh/a-%h-%n-%k-%r-%u-%p-%i-%l-%L-%%
-  IdentityFile %d/${FARM}/%C
-  CertificateFile ~/c-%h-%k
+  IdentityFile %d/${{FARM}}/%C
+  CertificateFile {folder}/c-%h-%k
 """
 
 
@@ -361,12 +374,12 @@ Host rig-1
 def test_tokens(tmp_path: Path) -> None:
     """``ssh -G`` prints paths of keys unexpanded, and commands; ``ssh -v`` says what it makes of them."""
     path = tmp_path / "config"
-    path.write_text(f"{TOKENS}  ProxyCommand true %h %k %n %p %r\n")
+    path.write_text(f"{TOKENS.format(folder=tmp_path)}  ProxyCommand true %h %k %n %p %r\n")
     endpoint = EndpointResolver(settings(path), USER.pw_name).resolve(make_host("rig-1"))
     said = _said(path, "rig-1")
     assert re.findall(r"Executing proxy command: exec (.*)", said) == [endpoint.proxy_command]
     assert [Path(name) for name in re.findall(r"identity file (\S+) type", said)] == list(endpoint.identities)
-    assert [Path(name) for name in re.findall(r"certificate file (\S+) type", said)] == list(
+    assert [Path(name) for name in re.findall(r"(?:certificate file|cert loaded from) (\S+)", said)] == list(
         endpoint.certificates
     )
 
@@ -375,7 +388,7 @@ def test_tokens(tmp_path: Path) -> None:
 def test_tokens_in_proxy_jump(tmp_path: Path) -> None:
     """They are those of the host behind it. Nothing listens on the port, so that this ``ssh`` gets nowhere."""
     path = tmp_path / "config"
-    path.write_text(f"{TOKENS}  ProxyJump %r-%n@%h:1\n")
+    path.write_text(f"{TOKENS.format(folder=tmp_path)}  ProxyJump %r-%n@%h:1\n")
     (hop,) = EndpointResolver(settings(path), USER.pw_name).resolve(make_host("rig-1")).through
     (command,) = re.findall(r"Executing proxy command: exec \S+ (-l .*)", _said(path, "rig-1"))
     assert (

@@ -422,7 +422,7 @@ def test_shell_of_the_environment() -> None:
 
 
 def test_directly_means_without_a_proxy_command(tmp_path: Path) -> None:
-    """`jump: none` is `ssh -J none`: whatever the SSH configuration says."""
+    """`jump: none` connects directly, whatever the SSH configuration says."""
     endpoint = resolve("ProxyCommand nc %h %p\nProxyJump bastion\n", tmp_path, jump=())
     assert (endpoint.proxy_command, endpoint.through) == (None, ())
 
