@@ -283,3 +283,4 @@ async def test_an_enrolled_host_whose_region_is_silent_waits_for_it() -> None:
     regions = {EU_NORTH: tools(EU_NORTH, 9), US_EAST: tools(US_EAST, 9, is_reported=False)}
     found = await place([surveyed("a", AUTO_REGION, enrolled("us-east"))], regions, {EU_NORTH: ()}, Emitted())
     assert (found.unplaced, found.waiting) == ((), {"a": US_EAST})
+    assert [one.host.region for one in found.hosts] == [US_EAST]
