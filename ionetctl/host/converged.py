@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 
 from ionetctl.core.errors import HostUnverifiedError
 from ionetctl.core.model.names import NodeId
-from ionetctl.host.confirm_node import confirm_node
 from ionetctl.host.planned_host import Mark
 from ionetctl.host.release_node import Admission
 from ionetctl.verification import gpu_evidence
@@ -54,6 +53,7 @@ class Unfit:
     """The node is not as it should be, and a restart of its agent would not change that."""
 
     planned: PlannedHost
+    view: NodeView
     error: HostUnverifiedError
 
 
@@ -83,8 +83,8 @@ def _judge(planned: PlannedHost, view: NodeView | None) -> Converged:
         verdict = gpu_evidence.shortfall(host, verdict, facts) or verdict
     if not isinstance(verdict, HostUnverifiedError):
         return Verified(planned, verdict) if verdict.eligibility == ELIGIBLE else Held(planned)
-    if verdict.code in BEYOND_A_RESTART:
-        return Unfit(planned, verdict)
+    if view is not None and verdict.code in BEYOND_A_RESTART:
+        return Unfit(planned, view, verdict)
     return Unconfirmed(planned, verdict)
 
 
@@ -98,9 +98,5 @@ async def complete_release(deps: Dependencies, verified: Verified) -> None:
 
 async def note_refusal(deps: Dependencies, unfit: Unfit) -> None:
     """Note in the region why a node that is held there is not released. Raises what the region raises."""
-    planned = unfit.planned
-    if planned.mark.is_ours:
-        node_id = planned.facts.nomad.node_id or NodeId("")
-        view = await confirm_node(deps, planned, node_id, deps.deadlines.step_s)
-        admission = Admission(deps.regions[planned.host.region], deps.emit)
-        await admission.refuse(planned, view, unfit.error)
+    admission = Admission(deps.regions[unfit.planned.host.region], deps.emit)
+    await admission.refuse(unfit.planned, unfit.view, unfit.error)

@@ -303,6 +303,17 @@ async def test_node_that_somebody_made_ineligible_is_left_alone() -> None:
     assert (stage.endings, stage.touched) == ({"h0": "unverified node_ineligible"}, [])
 
 
+async def test_held_node_in_the_wrong_pool_is_told_and_ends_nothing() -> None:
+    """It is noted at its node why it stays held, and the other host is enrolled."""
+    stage = Stage(count=2, converged=frozenset({0}))
+    shown, stamp = stage.region.shown[node_id(0)]
+    stage.region.show(replace(shown, node_pool="other", eligibility="ineligible"), stamp)
+    stage.region.meta[node_id(0)] = {host_paths.ADMISSION_KEY: host_paths.HELD}
+    assert await stage.run() is ExitCode.UNVERIFIED
+    assert stage.endings == {"h0": "unverified wrong_node_pool", "h1": "enrolled"}
+    assert stage.region.meta[node_id(0)][host_paths.ADMISSION_KEY] == "short: wrong_node_pool"
+
+
 async def test_dead_host_holds_up_nobody() -> None:
     """The others are enrolled, and the exit code tells of the one."""
     stage = Stage(off=frozenset({1}))
