@@ -26,7 +26,7 @@ from ionetctl.cli.commands import (
     status,
     verify,
 )
-from ionetctl.cli.help import Commands
+from ionetctl.cli.run import Commands
 from ionetctl.cli.streams import tolerant_streams
 
 FLEET = "Fleet"

@@ -10,6 +10,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, Final, NoReturn
 
 import typer
+from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from ionetctl.cli.options import CommonOptions, OutputFormat
 from ionetctl.cli.output import CommandResult, Display, error_document, failure_of
@@ -127,3 +128,31 @@ def _print_places(error: BaseException) -> None:
     if sys.stderr is not None:
         for frame in traceback.extract_tb(error.__traceback__):
             sys.stderr.write(f"  {frame.filename}:{frame.lineno} in {frame.name}\n")
+
+
+class _Command(TyperCommand):
+    def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401  (click's context, which Typer does not export)
+        return _without_types(super().get_params(ctx))
+
+
+class _Group(TyperGroup):
+    def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401  (as above)
+        return _without_types(super().get_params(ctx))
+
+
+class Commands(typer.Typer):
+    """A group of commands whose help shows no type beside a flag, which takes no value."""
+
+    def __init__(self, **settings: Any) -> None:  # noqa: ANN401  (Typer's own)
+        super().__init__(cls=_Group, **settings)
+
+    def command(self, name: str | None = None, **settings: Any) -> Callable[[Any], Any]:  # noqa: ANN401
+        """Register a command, as ``typer.Typer.command`` does."""
+        return super().command(name, cls=_Command, **settings)
+
+
+def _without_types(parameters: list[Any]) -> list[Any]:
+    for parameter in parameters:
+        if isinstance(parameter, TyperOption) and parameter.is_bool_flag and parameter.metavar is None:
+            parameter.metavar = ""
+    return parameters

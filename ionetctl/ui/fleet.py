@@ -55,7 +55,7 @@ def _end(report: StatusReport) -> Iterator[Text]:
 
 def watch_view(report: StatusReport, now: datetime, width: int, height: int) -> Iterator[Text]:
     """What ``status --watch`` shows on a screen: the sums, which always stay, then as much as there is room for."""
-    gpus = f"; {sum(report.gpus.values()):,} GPUs"
+    gpus = f"; {counted(sum(report.gpus.values()), 'GPU')}"
     counts = _node_counts(report).append(gpus) if report.nodes else NOTHING
     yield Text.assemble((f"{now.astimezone():%H:%M:%S}  ", "dim"), counts)
     lines = [
@@ -75,7 +75,8 @@ def watch_view(report: StatusReport, now: datetime, width: int, height: int) -> 
     yield from lines[: room - is_cut]
     if is_cut:
         yield Text(
-            f"and {len(lines) - room + 1:,} more lines; --not-ready and --limit show fewer nodes", "dim"
+            f"and {counted(len(lines) - room + 1, 'more line')}; --not-ready and --limit show fewer nodes",
+            "dim",
         )
 
 

@@ -6,9 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ionetctl.cli import options
-from ionetctl.cli.help import Commands
 from ionetctl.cli.output import CommandResult, Display, failure_of
-from ionetctl.cli.run import command
+from ionetctl.cli.run import Commands, command
 from ionetctl.core.errors import ExitCode
 
 if TYPE_CHECKING:

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ionetctl.cli.help import Commands
 from ionetctl.cli.output import CommandResult, Display
-from ionetctl.cli.run import command
+from ionetctl.cli.run import Commands, command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ionetctl.cli import options
-from ionetctl.cli.help import Commands
 from ionetctl.cli.output import CommandResult, Display
-from ionetctl.cli.run import command, load_settings
+from ionetctl.cli.run import Commands, command, load_settings
 
 if TYPE_CHECKING:
     from ionetctl.core.errors import ExitCode
