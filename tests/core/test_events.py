@@ -182,3 +182,19 @@ def test_what_is_no_event_is_refused(torn: bytes, reason: str) -> None:
     """Torn, foreign and future lines are distinguished from events."""
     with pytest.raises(ValueError, match=reason):
         decode(torn)
+
+
+def test_what_announces_a_change() -> None:
+    """An apply, a key that is used, a token that is handed out, a reboot, and where the record begins and ends."""
+    announcing: dict[AnyEvent, bool] = {
+        events.StepStarted(host=HostName("g1"), step="apply", attempt=1): True,
+        events.StepStarted(host=HostName("g1"), step="apply", attempt=1, detail="install"): False,
+        events.StepStarted(host=HostName("g1"), step="survey", attempt=1): False,
+        events.HostKeyAccepted(host=HostName("g1"), fingerprint="SHA256:x", known_as="g1"): True,
+        events.TokenMinted(host=HostName("g1"), expires_at="2026-11-23T01:12:26Z"): True,
+        events.HostRebooting(host=HostName("g1"), reason="driver"): True,
+        events.RolloutResumed(owner="o", done=0): True,
+        events.RolloutFinished(exit_code=0): True,
+        events.RolloutStopped(code="interrupted", message="SIGINT"): False,
+    }
+    assert {event: events.announces_change(event) for event in announcing} == announcing
