@@ -50,7 +50,8 @@ def kill_at(admin: Admin, rehearsal: Rehearsal, host: str, step: str) -> list[st
     running.kill()
     lines = admin.journals()[-1].read_bytes().splitlines()
     events = [msgspec.json.decode(line) for line in lines]
-    return [event["detail"] for event in events if event["type"] == "step_started" and event["detail"]]
+    started = [event for event in events if event["type"] == "step_started" and event["step"] == "apply"]
+    return [event["detail"] for event in started if event["detail"] in STEPS]
 
 
 @pytest.fixture(scope="module")
