@@ -59,7 +59,10 @@ def folded(names: Sequence[str], limit: int = MAX_FOLDED) -> str:
     if len(text) <= limit:
         return text
     whole = text[: max(0, limit - 1)].rpartition(", ")[0]
-    return f"{whole}, …" if whole else shortened(text, limit)
+    if whole:
+        return f"{whole}, …"
+    first, comma, _ = text.partition(", ")
+    return f"{shortened(first, limit - 3)}, …" if comma else shortened(first, limit)
 
 
 def shortened(text: str, limit: int) -> str:

@@ -66,6 +66,7 @@ def test_results_that_occurred_are_named(counts: dict[Result, int], expected: st
         ([host_name(index) for index in range(32)], 400, "rey1-a[01-02]-g[01-16]"),
         (["alpha", "beta", "gamma"], 12, "alpha, …"),
         (["rey1-login.rey1.example"], 10, "rey…xample"),
+        (["aaaa-login.rey1.example", "b.c-rey1-g1"], 13, "aaa…xample, …"),
         ([], 10, ""),
     ],
 )

@@ -72,7 +72,8 @@ def test_retried_hosts_and_those_that_are_waited_for_are_named() -> None:
     say = Stream().say
     stream = [
         *Rollout(hosts=3).play()[:1],
-        say(events.StepStarted(host=streams.host_name(1), step="apply", attempt=1, detail="install")),
+        say(events.StepStarted(host=streams.host_name(1), step="apply", attempt=1, detail="install"), 0),
+        say(events.StepStarted(host=streams.host_name(2), step="survey", attempt=1), 5),
         say(
             events.StepRetried(
                 host=streams.host_name(0), step="survey", attempt=1, code="x", message="no route", delay_s=1
@@ -81,10 +82,11 @@ def test_retried_hosts_and_those_that_are_waited_for_are_named() -> None:
         ),
     ]
     assert screen(stream)[2:] == [
-        "waiting for rey1-a01-g02: apply install, 1 min 15 s",
-        "waiting 2 · survey 0 · planned 0 · apply 1 · confirm 0",
+        "waiting for rey1-a01-g02 and 1 more: apply install, 1 min 20 s",
+        "waiting 1 · survey 1 · planned 0 · apply 1 · confirm 0",
         "enrolled 0 · unchanged 0 · failed 0 · unreachable 0 · unverified 0 · skipped 0",
         "retry rey1-a01-g01  survey: no route",
+        "slow rey1-a01-g03  connect for 1 min 15 s",
     ]
 
 
