@@ -50,7 +50,6 @@ SHARED_STEMS: Final[dict[str, str]] = {
     "inventory": "cli/commands core/model",
     "machine": "checks lab/host",
     "options": "cli rollout",
-    "plan": "core/model plan",
     "preflight": "cli/commands report",
     "probe": "cli/commands report ui",
     "process": "history/catalog lab/host lab/region",

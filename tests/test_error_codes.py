@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, TypeGuard
 from ionetctl.core import errors
 from ionetctl.core.errors import ExitCode, IonetctlError
 from ionetctl.host import prepare
-from ionetctl.host.apply_session import HINTS
+from ionetctl.host.apply_dialogue import HINTS
 from tests.checks.page import PAGE
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ ROW: Final = re.compile(r"^\| (`[a-z_`, ]+`) \| ([-0-9, ]+) \| [^|\s].* \| [^|\s
 
 TABLES: Final = {
     "credentials.secrets": "refusal",
-    "host.apply_session": "HINTS",
+    "host.apply_dialogue": "HINTS",
     "host.prepare": "HINTS",
     "rollout.signals": "ENDINGS",
     "ssh.commands.sudo": "_REASONS",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from ionetctl import __version__
 from ionetctl.app.open_inventory import Site, open_site
-from ionetctl.app.record import Records
+from ionetctl.app.open_rollout import Records
 from ionetctl.core.clock import SystemClock
 from ionetctl.core.errors import (
     ConfigurationError,

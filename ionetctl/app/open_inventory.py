@@ -27,7 +27,7 @@ from ionetctl.nomad import NomadRegion
 from ionetctl.placement.compatibility import check_region
 from ionetctl.placement.region_choice import candidates
 from ionetctl.plan.bundle import Subject, wants_gpus
-from ionetctl.verification.registrar import Registrar
+from ionetctl.verification.node_watcher import NodeWatcher
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
@@ -68,8 +68,8 @@ class Site:
             issuer = open_issuer(settings, self.secrets.reveal, self.clock)
             opened = NomadRegion.open(settings, self.secrets.reveal, on_wait=partial(self._waited, name))
             api = await stack.enter_async_context(opened)
-            registrar = Registrar(api, self.clock)
-            self.regions[name] = RegionTools(settings, api, registrar, issuer, _read_ca(settings))
+            watcher = NodeWatcher(api, self.clock)
+            self.regions[name] = RegionTools(settings, api, watcher, issuer, _read_ca(settings))
 
     async def _waited(self, name: RegionName, wait: Wait) -> None:
         if self.emit is not None:

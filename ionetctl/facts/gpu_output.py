@@ -21,7 +21,7 @@ from ionetctl.core.observed import (
     SeenGpu,
 )
 from ionetctl.core.sanitize import harmless
-from ionetctl.facts.whole_output import records_between
+from ionetctl.facts.complete_output import records_between
 
 if TYPE_CHECKING:
     from collections.abc import Callable

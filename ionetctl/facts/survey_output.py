@@ -11,10 +11,10 @@ from typing import Final
 
 from ionetctl.core.model.facts import Facts, NomadState
 from ionetctl.core.model.names import NodeId
+from ionetctl.facts.complete_output import records_between
 from ionetctl.facts.machine_facts import machine_facts, mebibytes
 from ionetctl.facts.survey_draft import Draft, malformed
 from ionetctl.facts.survey_records import UUID, take
-from ionetctl.facts.whole_output import records_between
 
 SURVEY_LIMIT_BYTES: Final = 512 * 1024
 

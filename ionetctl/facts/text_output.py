@@ -6,7 +6,7 @@ import base64
 import binascii
 
 from ionetctl.core.errors import HostFailedError
-from ionetctl.facts.whole_output import records_between
+from ionetctl.facts.complete_output import records_between
 
 
 def parse_texts(output: bytes, nonce: str) -> dict[str, str]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ionetctl.core.model.names import NodeId
     from ionetctl.core.model.node import NodeView
-    from ionetctl.host.apply_session import ApplyDialogue
+    from ionetctl.host.apply_dialogue import ApplyDialogue
     from ionetctl.host.dependencies import Dependencies, RegionTools
     from ionetctl.host.planned_host import PlannedHost
 
@@ -117,5 +117,5 @@ async def confirm_node(
     Raises ``HostUnverifiedError`` when ``timeout_s`` is over, and what the region raises.
     """
     expected = expected_node(planned.host, may_be_ineligible=True, counts_gpus=False)
-    registrar = deps.regions[planned.host.region].registrar
-    return await registrar.confirm(node_id, planned.plan.stamp, expected, timeout_s)
+    watcher = deps.regions[planned.host.region].watcher
+    return await watcher.confirm(node_id, planned.plan.stamp, expected, timeout_s)

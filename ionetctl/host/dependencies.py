@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ionetctl.core.ports import Clock, Connector, Emit, Issuer, Region
     from ionetctl.host.retry import RetryPolicy
     from ionetctl.plan.bundle import Subject
-    from ionetctl.verification.registrar import Registrar
+    from ionetctl.verification.node_watcher import NodeWatcher
 
 NONCE_BYTES: Final = 6
 
@@ -57,7 +57,7 @@ class RegionTools:
 
     settings: RegionSettings
     api: Region
-    registrar: Registrar
+    watcher: NodeWatcher
     issuer: Issuer
     ca_pem: bytes
     status: RegionStatus | None = None

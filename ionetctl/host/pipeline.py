@@ -22,7 +22,7 @@ from ionetctl.core.events import HostConfirmed, HostSurveyed, StepFinished, Step
 from ionetctl.core.model.names import NodeId
 from ionetctl.core.model.outcome import Outcome, Result
 from ionetctl.host import outcomes
-from ionetctl.host.apply_session import apply_payload
+from ionetctl.host.apply_dialogue import apply_payload
 from ionetctl.host.confirm_node import NodeConfirmation, confirm_node
 from ionetctl.host.planned_host import Mark, PlannedHost
 from ionetctl.host.planner import Planner

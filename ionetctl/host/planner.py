@@ -14,9 +14,9 @@ from ionetctl.facts.text_output import parse_texts
 from ionetctl.host.dependencies import NONCE_BYTES
 from ionetctl.host.planned_host import Mark, PlannedHost
 from ionetctl.plan.bundle import build_bundle
-from ionetctl.plan.diff import compared_paths, file_diffs
-from ionetctl.plan.plan import PlanContext, make_plan
+from ionetctl.plan.difference import PlanContext, make_plan
 from ionetctl.plan.prepare_steps import needed_preparations
+from ionetctl.plan.text_diff import compared_paths, file_diffs
 
 if TYPE_CHECKING:
     from ionetctl.core.model.host import Host

@@ -19,7 +19,7 @@ from ionetctl.core.errors import (
 from ionetctl.core.events import HostPrepared, HostRebooting, StepStarted
 from ionetctl.core.ports import Command
 from ionetctl.facts.report_lines import PREPARE_REPORTS, Changed, Done, Failed, RebootNeeded, Step
-from ionetctl.host import apply_session
+from ionetctl.host import apply_dialogue
 from ionetctl.host.dialogue import DialogueKind, hold_dialogue, last_error_line
 from ionetctl.plan.packages import packages_for
 from ionetctl.plan.payload import record_line
@@ -62,7 +62,7 @@ KIND: Final = DialogueKind(
     title="the preparation",
     code="prepare_failed",
     reports=PREPARE_REPORTS,
-    hints=apply_session.HINTS | HINTS,
+    hints=apply_dialogue.HINTS | HINTS,
     awaits_answers=False,
     idle_s=lambda limits: INSTALL_LIMIT_S + limits.idle_s,
     limit_bytes=LIMIT_BYTES,

@@ -116,7 +116,7 @@ class Admission:
             raise error
         host, facts = planned.host, planned.facts
         expected = expected_node(host, facts, may_be_ineligible=True)
-        shown = await self.tools.registrar.confirm(view.id, planned.plan.stamp, expected, timeout_s)
+        shown = await self.tools.watcher.confirm(view.id, planned.plan.stamp, expected, timeout_s)
         if shortfall := gpu_evidence.shortfall(host, shown, facts):
             raise shortfall
         return replace(shown, eligibility=view.eligibility)

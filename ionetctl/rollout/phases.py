@@ -17,7 +17,13 @@ from ionetctl.core.events import HostFinished, HostJudged, PlanConfirmed, Warned
 from ionetctl.core.model.outcome import Outcome, Result
 from ionetctl.core.plural import counted
 from ionetctl.host import outcomes
-from ionetctl.host.converged import (
+from ionetctl.host.dependencies import NONCE_BYTES
+from ionetctl.host.pipeline import Blocked, Pipeline
+from ionetctl.host.planned_host import Mark, PlannedHost
+from ionetctl.host.planner import Planner
+from ionetctl.host.release_node import marks
+from ionetctl.host.survey import Surveyed
+from ionetctl.host.unchanged_hosts import (
     Converged,
     Held,
     Unfit,
@@ -26,12 +32,6 @@ from ionetctl.host.converged import (
     judge_converged,
     note_refusal,
 )
-from ionetctl.host.dependencies import NONCE_BYTES
-from ionetctl.host.pipeline import Blocked, Pipeline
-from ionetctl.host.planned_host import Mark, PlannedHost
-from ionetctl.host.planner import Planner
-from ionetctl.host.release_node import marks
-from ionetctl.host.survey import Surveyed
 from ionetctl.rollout.assign_regions import place
 from ionetctl.rollout.lost_regions import LostRegions
 from ionetctl.rollout.options import Goal

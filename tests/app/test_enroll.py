@@ -33,7 +33,7 @@ from ionetctl.nomad import Wait
 from ionetctl.rollout.options import Goal, RolloutOptions
 from ionetctl.rollout.signals import StoppingSignals
 from ionetctl.rollout.stop import Stop
-from ionetctl.verification.registrar import Registrar
+from ionetctl.verification.node_watcher import NodeWatcher
 from tests.support.clock import ManualClock
 from tests.support.fakes import STRICT, Emitted, FakeIssuer, FakeRegion
 from tests.support.sample import EU_NORTH, HOST, REGION
@@ -61,7 +61,7 @@ def settings(tmp_path: Path) -> Settings:
 
 def opened(settings: RegionSettings = REGION, region: FakeRegion | None = None) -> RegionTools:
     api = region or FakeRegion()
-    return RegionTools(settings, api, Registrar(api, api.clock), FakeIssuer(), b"CA PEM\n")
+    return RegionTools(settings, api, NodeWatcher(api, api.clock), FakeIssuer(), b"CA PEM\n")
 
 
 def run_of(

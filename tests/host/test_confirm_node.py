@@ -11,7 +11,7 @@ from ionetctl.core.errors import HostUnverifiedError, IonetctlError, RegionError
 from ionetctl.core.events import StepStarted, TokenMinted
 from ionetctl.core.model.names import RolloutId
 from ionetctl.core.model.plan import Plan
-from ionetctl.host.apply_session import apply_payload
+from ionetctl.host.apply_dialogue import apply_payload
 from ionetctl.host.confirm_node import FIRST_TIMEOUT_S, NodeConfirmation
 from ionetctl.host.dependencies import Deadlines
 from ionetctl.host.outcomes import StartedNode
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from ionetctl.core.model.host import Host
     from ionetctl.core.model.node import NodeView
-    from ionetctl.host.apply_session import ApplyDialogue
+    from ionetctl.host.apply_dialogue import ApplyDialogue
 
 STAMP = "0123456789abcdef-0123456789ab"
 PATIENCE_S = 60.0

@@ -9,7 +9,7 @@ import pytest
 
 from ionetctl.core.errors import HostFailedError, HostUnreachableError
 from ionetctl.core.ports import Completed
-from ionetctl.host import apply_session, prepare
+from ionetctl.host import apply_dialogue, prepare
 from ionetctl.host.dialogue import DialogueKind, HostDialogue, last_error_line
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def ready_dialogue(kind: DialogueKind) -> HostDialogue:
 
 async def test_closed_input_stops_the_archive() -> None:
     """A host that has failed is not sent the rest, however much that is."""
-    dialogue = ready_dialogue(apply_session.KIND)
+    dialogue = ready_dialogue(apply_dialogue.KIND)
     stdin = dialogue.stdin()
     first = await anext(stdin)
     dialogue.close_input()
@@ -44,7 +44,7 @@ async def test_closed_input_stops_the_archive() -> None:
 
 async def test_answers_follow_the_archive() -> None:
     """Each as a line, up to the end of the input."""
-    dialogue = ready_dialogue(apply_session.KIND)
+    dialogue = ready_dialogue(apply_dialogue.KIND)
     stdin = dialogue.stdin()
     archive = [await anext(stdin), await anext(stdin)]
     dialogue.answer("confirmed")
@@ -58,7 +58,7 @@ async def test_input_ends_with_the_archive_where_no_answer_is_awaited() -> None:
     assert [block async for block in ready_dialogue(prepare.KIND).stdin()] == [*BLOCKS]
 
 
-@pytest.mark.parametrize("kind", [apply_session.KIND, prepare.KIND], ids=lambda kind: kind.title)
+@pytest.mark.parametrize("kind", [apply_dialogue.KIND, prepare.KIND], ids=lambda kind: kind.title)
 async def test_malformed_report_ends_every_dialogue(kind: DialogueKind) -> None:
     """Reports before it are still read."""
     dialogue = ready_dialogue(kind)
@@ -72,7 +72,7 @@ async def test_malformed_report_ends_every_dialogue(kind: DialogueKind) -> None:
 async def test_end_is_raised_to_whoever_waits() -> None:
     """As it came."""
     lost = HostUnreachableError("connection_lost", "it went away", transient=True)
-    dialogue = HostDialogue(apply_session.KIND, "abcdef", Archive())
+    dialogue = HostDialogue(apply_dialogue.KIND, "abcdef", Archive())
     dialogue.end(lost)
     with pytest.raises(HostUnreachableError) as caught:
         await dialogue.next_report()

@@ -23,7 +23,7 @@ from ionetctl.placement.region_choice import (
     rtt_ms,
 )
 from ionetctl.rollout.assign_regions import place
-from ionetctl.verification.registrar import Registrar
+from ionetctl.verification.node_watcher import NodeWatcher
 from tests.support.fakes import STRICT, Emitted, FakeIssuer, FakeRegion
 from tests.support.sample import BARE, EU_NORTH, HOST, NODE_ID, REGION, view
 
@@ -231,8 +231,8 @@ def surveyed(name: str, region: RegionName, facts: Facts | None = None) -> Surve
 def tools(name: RegionName, capacity: int, *, is_reported: bool = True) -> RegionTools:
     region = FakeRegion()
     status = replace(STRICT, name=name) if is_reported else None
-    registrar = Registrar(region, region.clock)
-    return RegionTools(settings(name, capacity), region, registrar, FakeIssuer(), b"CA PEM\n", status)
+    watcher = NodeWatcher(region, region.clock)
+    return RegionTools(settings(name, capacity), region, watcher, FakeIssuer(), b"CA PEM\n", status)
 
 
 async def test_named_regions_count_before_the_choice_is_made() -> None:

@@ -21,8 +21,8 @@ from ionetctl.core.model.names import Digest, RolloutId
 from ionetctl.core.model.node import NodeCertificate
 from ionetctl.core.model.plan import Action, BundleFile, Change, Kind, Plan, Program
 from ionetctl.plan.bundle import sha256, with_stamp
+from ionetctl.plan.difference import PlanContext, make_plan
 from ionetctl.plan.payload import Payload, build_payload, steps_member
-from ionetctl.plan.plan import PlanContext, make_plan
 from ionetctl.plan.ustar import BLOCK_BYTES, RECORD_BYTES
 from tests.support.programs import needs
 from tests.support.sample import BARE, HOST, bundle, converged, drifted

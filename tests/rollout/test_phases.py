@@ -35,7 +35,7 @@ from ionetctl.rollout.engines.inline import InlineEngine
 from ionetctl.rollout.options import Goal, RolloutOptions, Size, Strategy
 from ionetctl.rollout.phases import Phases, PlanOverview
 from ionetctl.rollout.stop import Stop
-from ionetctl.verification.registrar import Registrar
+from ionetctl.verification.node_watcher import NodeWatcher
 from tests.support.fakes import (
     WITHOUT_TOKEN,
     Emitted,
@@ -137,9 +137,9 @@ class Stage:
             ensure_programs=self.ensure_programs,
         )
         if self.away:
-            registrar = Registrar(self.other, self.other.clock)
+            watcher = NodeWatcher(self.other, self.other.clock)
             settings = replace(REGION, name=US_EAST, introduction="off")
-            tools = RegionTools(settings, self.other, registrar, FakeIssuer(), b"CA PEM\n", self.other.state)
+            tools = RegionTools(settings, self.other, watcher, FakeIssuer(), b"CA PEM\n", self.other.state)
             regions = {**self.dependencies.regions, US_EAST: tools}
             self.dependencies = replace(self.dependencies, regions=regions)
 
@@ -274,8 +274,8 @@ async def test_each_host_is_confirmed_by_its_own_region() -> None:
     stage.hosts[away.name].facts = [facts]
     stage.intended = (host(0), away)
     settings = replace(REGION, name=RegionName("us-east"), introduction="off")
-    registrar = Registrar(other, other.clock)
-    tools = RegionTools(settings, other, registrar, FakeIssuer(), b"CA PEM\n", other.state)
+    watcher = NodeWatcher(other, other.clock)
+    tools = RegionTools(settings, other, watcher, FakeIssuer(), b"CA PEM\n", other.state)
     stage.dependencies = replace(
         stage.dependencies, regions={**stage.dependencies.regions, away.region: tools}
     )

@@ -14,7 +14,7 @@ from ionetctl.core.model.names import HostName
 from ionetctl.core.model.outcome import Outcome, Problem, Result
 from ionetctl.host.planned_host import Mark, PlannedHost
 from ionetctl.host.survey import Surveyed
-from ionetctl.plan.plan import PlanContext, make_plan
+from ionetctl.plan.difference import PlanContext, make_plan
 from ionetctl.rollout.engines.inline import InlineEngine
 from ionetctl.rollout.options import Size, Strategy
 from ionetctl.rollout.stop import FailureBudget, Stop

@@ -21,7 +21,7 @@ from ionetctl.core.ports import Completed
 from ionetctl.host.dependencies import Deadlines, Dependencies, RegionTools, Scripts
 from ionetctl.host.retry import RetryBudget, RetryPolicy
 from ionetctl.plan.bundle import managed_paths
-from ionetctl.verification.registrar import Registrar
+from ionetctl.verification.node_watcher import NodeWatcher
 from tests.support.clock import ManualClock
 from tests.support.sample import EU_NORTH, REGION, subject, view
 
@@ -416,9 +416,9 @@ def dependencies(
     ensure_programs: Callable[[Iterable[tuple[Host, Facts]]], Awaitable[None]] | None = None,
 ) -> Dependencies:
     """What a pipeline works with, all of it fake; time is the region's clock."""
-    registrar = Registrar(region, region.clock)
+    watcher = NodeWatcher(region, region.clock)
     settings = replace(REGION, introduction="required" if introduces else "off")
-    tools = RegionTools(settings, region, registrar, issuer, b"CA PEM\n", region.state)
+    tools = RegionTools(settings, region, watcher, issuer, b"CA PEM\n", region.state)
     return Dependencies(
         rollout=rollout,
         owner="ops@ctl",

@@ -9,7 +9,7 @@ import pytest
 
 from ionetctl.core import host_paths
 from ionetctl.core.model.plan import Action, Plan
-from ionetctl.plan.plan import PlanContext, make_plan
+from ionetctl.plan.difference import PlanContext, make_plan
 from tests.support.sample import BARE, HOST, NONCE, bundle, converged
 
 if TYPE_CHECKING:

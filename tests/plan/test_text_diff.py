@@ -7,7 +7,7 @@ from dataclasses import replace
 from ionetctl.core import host_paths
 from ionetctl.core.model.plan import Action, Change, Kind, Plan
 from ionetctl.plan.bundle import with_stamp
-from ionetctl.plan.diff import MAX_LINES, compared_paths, file_diffs
+from ionetctl.plan.text_diff import MAX_LINES, compared_paths, file_diffs
 from tests.support.sample import HOST, bundle
 
 BUNDLE = bundle()

@@ -52,7 +52,7 @@ class _Poll:
         return question in self.questions or _Question(question.nonce, with_devices=True) in self.questions
 
 
-class Registrar:
+class NodeWatcher:
     """Waits for the nodes of one region; all waiting hosts share each poll.
 
     There is no background task: of the waiting callers, the one that finds the last poll too old does the next one,

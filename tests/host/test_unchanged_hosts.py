@@ -10,10 +10,10 @@ from ionetctl.core.errors import HostUnverifiedError
 from ionetctl.core.model.host import GpuPromise, Host
 from ionetctl.core.model.names import RolloutId
 from ionetctl.core.model.node import Device, NodeView
-from ionetctl.host.converged import Converged, Held, Unconfirmed, Unfit, Verified, judge_converged
 from ionetctl.host.planned_host import Mark, PlannedHost
 from ionetctl.host.planner import Planner
 from ionetctl.host.survey import Surveyed
+from ionetctl.host.unchanged_hosts import Converged, Held, Unconfirmed, Unfit, Verified, judge_converged
 from tests.support.fakes import Emitted, FakeConnector, FakeIssuer, FakeRegion, dependencies
 from tests.support.sample import EU_NORTH, HOST, NONCE, bundle, converged, view
 

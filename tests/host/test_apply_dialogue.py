@@ -21,7 +21,7 @@ from ionetctl.core.errors import (
 from ionetctl.core.model.names import RolloutId
 from ionetctl.core.model.plan import BundleFile, Kind
 from ionetctl.facts.report_lines import AwaitToken, AwaitVerdict, Done
-from ionetctl.host.apply_session import HINTS, LOG_LINES, ApplyDialogue, apply_payload
+from ionetctl.host.apply_dialogue import HINTS, LOG_LINES, ApplyDialogue, apply_payload
 from ionetctl.plan.bundle import sha256
 from ionetctl.plan.payload import Payload
 from tests.support.fakes import (
