@@ -93,11 +93,18 @@ class Apply:
         return caught.value
 
 
-async def test_apply_that_goes_well() -> None:
-    """The host's node id comes back, and it received the verdict alone."""
+async def test_apply_that_goes_well_returns_the_node_id() -> None:
+    """The id that the host reports comes back after the last step."""
     apply = Apply(*WITHOUT_TOKEN)
     assert await apply.run() == NODE_ID
-    assert (apply.host.heard, apply.steps[-1]) == (["confirmed"], "finish")
+    assert apply.steps[-1] == "finish"
+
+
+async def test_host_that_needs_no_token_receives_the_verdict_alone() -> None:
+    """Nothing else is written to its input after the archive."""
+    apply = Apply(*WITHOUT_TOKEN)
+    await apply.run()
+    assert apply.host.heard == ["confirmed"]
 
 
 async def test_host_is_addressed_with_lock_and_size() -> None:
@@ -107,6 +114,13 @@ async def test_host_is_addressed_with_lock_and_size() -> None:
     (command,) = apply.host.commands
     identity = ("r-1", "ops@ctl", "2026-11-23T01:12:26+00:00", str(PAYLOAD.size_bytes))
     assert command.argv == ("sh", "-c", "# receive.sh\n", "sh", command.argv[4], *identity)
+
+
+async def test_apply_is_bounded() -> None:
+    """An hour, five minutes of silence and 1 MiB of output are the limits."""
+    apply = Apply(*WITHOUT_TOKEN)
+    await apply.run()
+    (command,) = apply.host.commands
     assert (command.timeout_s, command.idle_s, command.limit_bytes) == (3600.0, 300.0, 1024 * 1024)
 
 

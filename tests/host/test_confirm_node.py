@@ -105,14 +105,25 @@ class Stage:
         return self.region.clock.monotonic()
 
 
-async def test_new_node_is_introduced_and_confirmed() -> None:
-    """The host gets a token for its name and pool, then the region's word, and puts everything away."""
+async def test_new_node_is_confirmed() -> None:
+    """The view that the region shows comes back."""
+    assert await Stage().run() == view()
+
+
+async def test_new_node_is_introduced() -> None:
+    """The host gets a token for its name and pool, then the verdict, and puts everything away."""
     stage = Stage()
-    assert await stage.run() == view()
+    await stage.run()
     assert (stage.fake.heard, stage.region.minted) == (
         ["token jwt-1", "confirmed"],
         [("node-name", "gpu", 300)],
     )
+
+
+async def test_started_node_is_told() -> None:
+    """Node id and stamp are handed on once, as soon as the node runs."""
+    stage = Stage()
+    await stage.run()
     assert stage.started == [StartedNode(view().id, STAMP)]
 
 
@@ -155,10 +166,18 @@ async def test_node_that_never_comes_is_unverified() -> None:
 async def test_node_that_is_there_and_wrong_has_the_whole_patience(
     changes: dict[str, str], code: str
 ) -> None:
-    """What the region says of a node may change while it settles in; its log is not asked for."""
+    """What the region says of a node may change while it settles in."""
     stage = Stage(views={0.0: view(**changes)})  # type: ignore[arg-type]
     assert (await stage.failure()).code == code
-    assert (stage.fake.heard, stage.waited_s) == (["token jwt-1", None], FIRST_TIMEOUT_S + PATIENCE_S)
+    assert stage.waited_s == FIRST_TIMEOUT_S + PATIENCE_S
+
+
+@pytest.mark.parametrize("changes", [{"status": "initializing"}, {"pool": "default"}])
+async def test_log_of_a_node_that_is_there_and_wrong_is_not_asked_for(changes: dict[str, str]) -> None:
+    """The host hears nothing between its token and the end of its input."""
+    stage = Stage(views={0.0: view(**changes)})  # type: ignore[arg-type]
+    await stage.failure()
+    assert stage.fake.heard == ["token jwt-1", None]
 
 
 async def test_gpus_and_eligibility_are_not_waited_for() -> None:
@@ -205,19 +224,29 @@ async def test_host_without_a_node_id_is_not_asked_about() -> None:
     assert (await stage.failure()).code == "no_node_id"
 
 
+SILENT = RegionError("region_silent", "m")
+UNTRUSTED = TrustError("region_untrusted", "m")
+
+
+@pytest.mark.parametrize(("call", "error"), [("introduce", SILENT), ("nodes", SILENT), ("nodes", UNTRUSTED)])
+async def test_regions_failure_comes_out_as_it_is(call: str, error: IonetctlError) -> None:
+    """Kind and arguments are those of the region's own error."""
+    failure = await Stage(errors={call: [error]}).failure()
+    assert (type(failure), failure.args) == (type(error), ("m",))
+
+
 @pytest.mark.parametrize(
-    ("errors", "heard"),
+    ("call", "error", "heard"),
     [
-        ({"introduce": [RegionError("region_silent", "m")]}, [None]),
-        ({"nodes": [RegionError("region_silent", "m")]}, ["token jwt-1", None]),
-        ({"nodes": [TrustError("region_untrusted", "m")]}, ["token jwt-1", None]),
+        ("introduce", SILENT, [None]),
+        ("nodes", SILENT, ["token jwt-1", None]),
+        ("nodes", UNTRUSTED, ["token jwt-1", None]),
     ],
 )
 async def test_region_that_fails_ends_the_talk(
-    errors: dict[str, list[BaseException]], heard: list[str | None]
+    call: str, error: IonetctlError, heard: list[str | None]
 ) -> None:
-    """The region's own failure comes out as it is, after the host has tidied up."""
-    expected = next(iter(errors.values()))[0]
-    stage = Stage(errors=errors)
-    failure = await stage.failure()
-    assert (type(failure), failure.args, stage.fake.heard) == (type(expected), ("m",), heard)
+    """The host's input ends, so that it tidies up."""
+    stage = Stage(errors={call: [error]})
+    await stage.failure()
+    assert stage.fake.heard == heard

@@ -77,13 +77,17 @@ def test_finding_becomes_the_error_it_earns(exit_code: ExitCode, kind: type[Host
     assert (type(error), error.code, error.message, error.hint) == (kind, "c", "message", "hint")
 
 
-@pytest.mark.parametrize(
+REGIONS_FAILURES = pytest.mark.parametrize(
     ("error", "exit_code"),
     [(RegionError("region_silent", "m", "h"), 8), (TrustError("region_untrusted", "m", "h"), 6)],
 )
-@pytest.mark.parametrize(
+LEFT = pytest.mark.parametrize(
     ("facts", "result"), [(BARE, Result.SKIPPED), (converged(bundle()), Result.UNVERIFIED)]
 )
+
+
+@REGIONS_FAILURES
+@LEFT
 def test_region_that_cannot_be_worked_with_is_no_failure_of_the_host(
     error: IonetctlError, exit_code: int, facts: Facts, result: Result
 ) -> None:
@@ -91,6 +95,15 @@ def test_region_that_cannot_be_worked_with_is_no_failure_of_the_host(
     outcome = outcomes.failed(HOST, "apply", error, facts)
     problem = Problem(error.code, "region", "region eu-north: m", "h", exit_code)
     assert (outcome.result, outcome.problem, outcome.is_regions_fault) == (result, problem, True)
+
+
+@REGIONS_FAILURES
+@LEFT
+def test_host_that_is_left_for_its_region_says_that_nothing_was_changed(
+    error: IonetctlError, exit_code: int, facts: Facts, result: Result
+) -> None:
+    """The region's problem keeps its exit code, and the host its result."""
+    problem = Problem(error.code, "region", "region eu-north: m", "h", exit_code)
     left = outcomes.left_for_region(HOST, problem, is_installed=facts.nomad.is_ours)
     assert left.problem is not None
     assert (left.result, left.problem.message, left.problem.exit_code) == (

@@ -156,11 +156,16 @@ def ending(outcome: Outcome) -> tuple[str, str | None, str | None]:
 # --- survey ----------------------------------------------------------------------------------------------------------
 
 
+async def test_surveyed_host_has_its_facts_name_and_findings() -> None:
+    """A converged host's survey holds what Nomad is there, the node's name, and no finding."""
+    surveyed = await Stage((CONVERGED,)).survey()
+    assert (surveyed.facts.nomad, surveyed.node_name, surveyed.findings) == (CONVERGED.nomad, HOST.name, ())
+
+
 async def test_surveyed_host_is_told() -> None:
     """A survey that went well is four events, the second of them once there is a connection, and says what the host is."""
     stage = Stage((CONVERGED,))
-    surveyed = await stage.survey()
-    assert (surveyed.facts.nomad, surveyed.node_name, surveyed.findings) == (CONVERGED.nomad, HOST.name, ())
+    await stage.survey()
     assert stage.emit.events == [
         StepStarted(host=HOST.name, step="survey", attempt=1),
         StepStarted(host=HOST.name, step="survey", attempt=1, detail="script"),
@@ -201,7 +206,7 @@ async def test_system_without_a_name_is_told_by_its_id() -> None:
 
 
 async def test_survey_asks_for_every_path_of_a_bundle() -> None:
-    """One command looks at all that may be installed, within its bounds."""
+    """One command looks at all that may be installed."""
     stage = Stage((CONVERGED,))
     await stage.survey()
     command = stage.fake.commands[0]
@@ -209,6 +214,13 @@ async def test_survey_asks_for_every_path_of_a_bundle() -> None:
         ("sh", "-s", "--"),
         ("10.0.0.1:4647", *managed_paths("2.0.5", "1.1.0")),
     )
+
+
+async def test_survey_runs_as_root_within_its_bounds() -> None:
+    """The survey's command has two minutes, one of them in silence."""
+    stage = Stage((CONVERGED,))
+    await stage.survey()
+    command = stage.fake.commands[0]
     assert (command.timeout_s, command.idle_s, command.as_root) == (120.0, 60.0, True)
 
 
@@ -253,11 +265,20 @@ async def test_blocking_finding_is_an_outcome() -> None:
     assert [e.findings[0].code for e in stage.emit.events if isinstance(e, HostSurveyed)] == ["not_root"]
 
 
+def refused_by_its_shell() -> Stage:
+    """A host whose login shell runs nothing."""
+    return Stage((CONVERGED,), stderr=b"\x1b[1mThis account is currently not available.\n", exit_status=1)
+
+
 async def test_survey_that_the_hosts_shell_refuses_is_no_lost_connection() -> None:
-    """A login shell that runs nothing is said to be one, with its last words made harmless."""
-    stage = Stage((CONVERGED,), stderr=b"\x1b[1mThis account is currently not available.\n", exit_status=1)
-    outcome = await stage.survey_outcome()
+    """A login shell that runs nothing fails the survey, which is not tried again."""
+    outcome = await refused_by_its_shell().survey_outcome()
     assert (ending(outcome), outcome.attempts) == (("failed", "survey_failed", "survey"), 1)
+
+
+async def test_refusing_shells_last_words_are_shown() -> None:
+    """What the login shell says is quoted with its control characters removed."""
+    outcome = await refused_by_its_shell().survey_outcome()
     assert outcome.problem is not None
     assert (
         outcome.problem.message == "the survey ended with status 1: This account is currently not available."
@@ -283,16 +304,28 @@ async def test_broken_journal_is_not_the_hosts_failure() -> None:
 
 
 async def test_drifted_host_is_enrolled() -> None:
-    """Only what differs is sent, and the region's word makes the outcome."""
-    stage = Stage()
-    outcome = await stage.enroll()
+    """The outcome bears the node id that the region shows and the new stamp."""
+    outcome = await Stage().enroll()
     stamp = new_stamp(BUNDLE, NEW_NONCE)
     assert (ending(outcome), outcome.node_id, outcome.stamp) == (("enrolled", None, None), NODE_ID, stamp)
+
+
+async def test_drifted_host_is_sent_what_differs() -> None:
+    """Only the file that drifted, the configuration with its new stamp and the manifest are sent."""
+    stage = Stage()
+    await stage.enroll()
     assert [step[-1] for step in stage.fake.steps if step[0] == "file"] == [
         host_paths.DOCKER_CONFIG,
         host_paths.CLIENT_CONFIG,
         host_paths.MANIFEST,
     ]
+
+
+async def test_enrolled_host_is_told_as_confirmed() -> None:
+    """The event names the node, its new stamp and the GPUs that the region sees."""
+    stage = Stage()
+    await stage.enroll()
+    stamp = new_stamp(BUNDLE, NEW_NONCE)
     assert stage.emit.events[-2] == HostConfirmed(host=HOST.name, node_id=NODE_ID, stamp=stamp, gpus_seen=2)
 
 
@@ -310,12 +343,24 @@ async def test_parts_of_the_apply_are_told_with_their_attempt() -> None:
     assert [e.attempt for e in stage.emit.events if isinstance(e, StepStarted) and e.step == "confirm"] == [2]
 
 
-async def test_bare_host_gets_certificate_token_and_programs(tmp_path: Path) -> None:
-    """A host that the region does not know is issued a certificate and introduced."""
+def bare_stage(tmp_path: Path) -> Stage:
+    """A host without Nomad, and programs that are small."""
     stage = Stage((BARE,), (WITH_TOKEN,))
     stage.pipeline = Pipeline(replace(stage.dependencies, subject_of=small_programs(tmp_path)))
+    return stage
+
+
+async def test_bare_host_is_enrolled_with_a_certificate(tmp_path: Path) -> None:
+    """A host that the region does not know is issued one certificate."""
+    stage = bare_stage(tmp_path)
     outcome = await stage.enroll(BARE, Mark.NEW)
     assert (ending(outcome), stage.issuer.issued) == (("enrolled", None, None), 1)
+
+
+async def test_bare_host_is_introduced(tmp_path: Path) -> None:
+    """A host that the region does not know gets a token that was minted for its name and pool."""
+    stage = bare_stage(tmp_path)
+    await stage.enroll(BARE, Mark.NEW)
     assert (stage.fake.heard, stage.region.minted) == (
         ["token jwt-1", "confirmed"],
         [(HOST.name, "gpu", 300)],
@@ -330,33 +375,53 @@ async def test_region_without_introductions_asks_for_no_token() -> None:
 
 
 async def test_host_that_is_off_by_now_is_unreachable() -> None:
-    """A host may vanish between the survey and its wave."""
-    stage = Stage(refusals=(OFF,) * 3)
-    outcome = await stage.enroll()
-    assert (ending(outcome), outcome.attempts, outcome.gpus_probed) == (
-        ("unreachable", "connect_timeout", "apply"),
-        3,
-        2,
-    )
+    """A host may vanish between the survey and its wave, and is tried three times."""
+    outcome = await Stage(refusals=(OFF,) * 3).enroll()
+    assert (ending(outcome), outcome.attempts) == (("unreachable", "connect_timeout", "apply"), 3)
 
 
-async def test_lost_connection_is_looked_at_again_and_tried_again() -> None:
-    """A retry begins with a look, so that it finds what the first one left."""
-    stage = Stage((DRIFTED, CONVERGED_NOW), ((*RECEIVE, *START, LOST),))
-    outcome = await stage.enroll()
-    assert (ending(outcome), outcome.attempts, len(stage.fake.payloads)) == (("enrolled", None, None), 2, 1)
+async def test_host_that_is_off_by_now_keeps_its_probed_gpus() -> None:
+    """What the survey probed stands in the outcome of a host that vanished."""
+    outcome = await Stage(refusals=(OFF,) * 3).enroll()
+    assert outcome.gpus_probed == 2
+
+
+def losing_its_connection() -> Stage:
+    """A host whose connection is lost at the end of an apply that has done its work."""
+    return Stage((DRIFTED, CONVERGED_NOW), ((*RECEIVE, *START, LOST),))
+
+
+async def test_lost_connection_is_tried_again() -> None:
+    """The second attempt enrols the host."""
+    outcome = await losing_its_connection().enroll()
+    assert (ending(outcome), outcome.attempts) == (("enrolled", None, None), 2)
+
+
+async def test_retry_finds_what_the_first_attempt_left() -> None:
+    """A retry begins with a look, so that what is there is not sent again."""
+    stage = losing_its_connection()
+    await stage.enroll()
+    assert len(stage.fake.payloads) == 1
+
+
+def right_by_itself() -> Stage:
+    """A host that somebody mended since the survey."""
+    stage = Stage((CONVERGED,))
+    stage.region.show(view(), str(CONVERGED.nomad.stamp))
+    return stage
 
 
 async def test_host_that_became_right_by_itself_is_unchanged() -> None:
-    """A host that somebody mended since the survey is asked for in its region and otherwise left alone."""
-    stage = Stage((CONVERGED,))
-    stage.region.show(view(), str(CONVERGED.nomad.stamp))
-    outcome = await stage.enroll()
-    assert (ending(outcome), outcome.stamp, stage.fake.payloads) == (
-        ("unchanged", None, None),
-        CONVERGED.nomad.stamp,
-        [],
-    )
+    """A host that somebody mended since the survey keeps the stamp that it has."""
+    outcome = await right_by_itself().enroll()
+    assert (ending(outcome), outcome.stamp) == (("unchanged", None, None), CONVERGED.nomad.stamp)
+
+
+async def test_host_that_became_right_by_itself_is_sent_nothing() -> None:
+    """A host that somebody mended since the survey is left alone."""
+    stage = right_by_itself()
+    await stage.enroll()
+    assert stage.fake.payloads == []
 
 
 async def test_host_that_became_right_and_is_not_shown_is_unverified() -> None:
@@ -374,10 +439,17 @@ async def test_node_that_is_another_by_now_is_introduced(node_id: str | None) ->
     assert stage.region.minted == [(HOST.name, "gpu", 300)]
 
 
+async def test_finding_of_the_second_look_fails_the_host() -> None:
+    """What blocks a host may come up between the survey and its wave."""
+    outcome = await Stage((replace(DRIFTED, is_root=False),)).enroll()
+    assert ending(outcome) == ("failed", "not_root", "apply")
+
+
 async def test_finding_of_the_second_look_keeps_the_host_untouched() -> None:
-    """Between survey and wave a disk may have filled."""
+    """A host that is blocked by then is sent nothing."""
     stage = Stage((replace(DRIFTED, is_root=False),))
-    assert (ending(await stage.enroll()), stage.fake.payloads) == (("failed", "not_root", "apply"), [])
+    await stage.enroll()
+    assert stage.fake.payloads == []
 
 
 async def test_apply_that_ends_in_a_moment_is_waited_for() -> None:
@@ -413,20 +485,37 @@ async def test_lock_of_another_rollout_is_respected() -> None:
 )
 async def test_regions_failure_is_an_outcome(error: Exception, expected: tuple[str, str, str]) -> None:
     """A region that fails in the middle of a wave ends its hosts, once, and not the rollout."""
+    outcome = await Stage(region=FakeRegion(errors={"nodes": [error]})).enroll()
+    assert (ending(outcome), outcome.attempts) == (expected, 1)
+
+
+@pytest.mark.parametrize("error", [RegionError("region_silent", "m"), TrustError("region_untrusted", "m")])
+async def test_hosts_input_ends_when_its_region_fails(error: Exception) -> None:
+    """The host hears no verdict, only the end of its input."""
     stage = Stage(region=FakeRegion(errors={"nodes": [error]}))
-    outcome = await stage.enroll()
-    assert (ending(outcome), outcome.attempts, stage.fake.heard) == (expected, 1, [None])
+    await stage.enroll()
+    assert stage.fake.heard == [None]
+
+
+def changed_by_another_rollout(first: Facts) -> Stage:
+    """A host that another controller, with another state directory, is at work on and then done with."""
+    locked = replace(first, lock_owner="20261123T000000-zzzzzz")
+    return Stage((locked, converged(BUNDLE, nonce="eeeeeeeeeeee")))
+
+
+@pytest.mark.parametrize("first", [BARE, DRIFTED], ids=["new", "known"])
+async def test_host_that_another_rollout_changed_ends_with_7(first: Facts) -> None:
+    """The second of two controllers waits for the lock, looks again, and ends with the code for a lock."""
+    outcome = await changed_by_another_rollout(first).enroll(first, Mark.NEW)
+    assert outcome.problem is not None
+    assert (ending(outcome), outcome.problem.exit_code) == (("failed", "host_changed", "apply"), 7)
 
 
 @pytest.mark.parametrize("first", [BARE, DRIFTED], ids=["new", "known"])
 async def test_plan_from_before_another_rollout_is_not_carried_out(first: Facts) -> None:
-    """Two controllers with different state directories: the second waits for the lock, looks again, and ends with 7."""
-    locked = replace(first, lock_owner="20261123T000000-zzzzzz")
-    done = converged(BUNDLE, nonce="eeeeeeeeeeee")
-    stage = Stage((locked, done))
-    outcome = await stage.enroll(first, Mark.NEW)
-    assert outcome.problem is not None
-    assert (ending(outcome), outcome.problem.exit_code) == (("failed", "host_changed", "apply"), 7)
+    """Nothing is sent to the host, and no token is minted for it."""
+    stage = changed_by_another_rollout(first)
+    await stage.enroll(first, Mark.NEW)
     assert (stage.fake.payloads, stage.region.minted) == ([], [])
 
 
@@ -465,11 +554,23 @@ async def test_region_that_fails_before_the_apply_leaves_what_was_there(
     assert outcome.stamp == (DRIFTED.nomad.stamp if stamp is None else stamp)
 
 
-async def test_certificate_that_cannot_be_issued_fails_the_host() -> None:
-    """What is wrong with the CA by now is the host's failure, before anything is sent to it."""
+def without_a_certificate_to_be_had() -> Stage:
+    """A host that needs a certificate of a CA that has expired."""
     error = ConfigurationError("ca_expired", "it ended")
-    stage = Stage((replace(DRIFTED, node_certificate=None),), issuer=FakeIssuer(error=error))
-    assert (ending(await stage.enroll()), stage.fake.payloads) == (("failed", "ca_expired", "apply"), [])
+    return Stage((replace(DRIFTED, node_certificate=None),), issuer=FakeIssuer(error=error))
+
+
+async def test_certificate_that_cannot_be_issued_fails_the_host() -> None:
+    """What is wrong with the CA by now is the host's failure."""
+    outcome = await without_a_certificate_to_be_had().enroll()
+    assert ending(outcome) == ("failed", "ca_expired", "apply")
+
+
+async def test_host_without_its_certificate_is_sent_nothing() -> None:
+    """The certificate is issued before anything is sent."""
+    stage = without_a_certificate_to_be_had()
+    await stage.enroll()
+    assert stage.fake.payloads == []
 
 
 async def test_release_that_vanished_fails_the_host() -> None:
@@ -486,13 +587,23 @@ async def test_node_that_is_denied_is_unverified() -> None:
     assert ending(outcome) == ("unverified", "introduction_denied", "confirm")
 
 
-async def test_cancelled_enrolment_closes_its_session() -> None:
-    """Whoever is told to stop now leaves no connection behind, and no outcome."""
+async def cancelled_enrolment() -> Stage:
+    """A host whose enrolment was cancelled while its region was asked."""
     stage = Stage()
     stage.region.at_look = cancel_current_task
     with pytest.raises(asyncio.CancelledError):
         await stage.enroll()
-    assert (stage.connector.open, "HostConfirmed" in stage.emit.names) == (0, False)
+    return stage
+
+
+async def test_cancelled_enrolment_closes_its_session() -> None:
+    """Cancellation leaves no connection behind."""
+    assert (await cancelled_enrolment()).connector.open == 0
+
+
+async def test_cancelled_enrolment_confirms_nothing() -> None:
+    """Cancellation leaves no outcome."""
+    assert "HostConfirmed" not in (await cancelled_enrolment()).emit.names
 
 
 async def test_deadlines_of_the_apply_leave_room_for_the_regions_answer() -> None:
@@ -543,13 +654,24 @@ async def test_prepared_host_has_no_plan() -> None:
     assert Stage(host=ASKING).plan(PREPARED).plan.is_empty
 
 
-async def test_host_is_prepared_and_then_enrolled_over_one_connection() -> None:
-    """First the preparations, then the apply of what the look after them shows."""
+def prepared_and_enrolled() -> Stage:
+    """A host that is prepared and then drifted still."""
     drifted_too = replace(DRIFTED, machine=PREPARED.machine)
-    stage = Stage((DRIFTED, drifted_too), (PREPARE, WITHOUT_TOKEN), host=ASKING)
+    return Stage((DRIFTED, drifted_too), (PREPARE, WITHOUT_TOKEN), host=ASKING)
+
+
+async def test_host_is_prepared_and_then_enrolled() -> None:
+    """First the preparations are sent, then the apply of what the look after them shows."""
+    stage = prepared_and_enrolled()
     outcome = await stage.enroll()
-    assert ending(outcome) == ("enrolled", None, None)
-    assert (len(stage.fake.payloads), stage.connector.connections) == (2, [HOST.name])
+    assert (ending(outcome), len(stage.fake.payloads)) == (("enrolled", None, None), 2)
+
+
+async def test_preparation_and_apply_share_one_connection() -> None:
+    """The host is connected to once."""
+    stage = prepared_and_enrolled()
+    await stage.enroll()
+    assert stage.connector.connections == [HOST.name]
 
 
 async def test_only_preparations_are_a_change_too() -> None:
@@ -568,14 +690,25 @@ async def test_agent_is_restarted_for_what_it_sees_only_at_its_start() -> None:
     assert ["start", "restart"] in stage.fake.steps
 
 
-async def test_failed_preparation_is_the_outcome() -> None:
-    """Nothing of Nomad is touched then."""
+def failing_to_prepare() -> Stage:
+    """A host whose package manager is locked."""
     failing: tuple[Line, ...] = ("ready\tNONCE", "error\tpackages_locked\tdocker: Could not get lock")
-    stage = Stage((DRIFTED,), (failing,), host=ASKING)
-    outcome = await stage.enroll()
+    return Stage((DRIFTED,), (failing,), host=ASKING)
+
+
+async def test_failed_preparation_is_the_outcome() -> None:
+    """The host fails in that step, with the exit code of a failed host."""
+    outcome = await failing_to_prepare().enroll()
     assert ending(outcome) == ("failed", "packages_locked", "prepare")
     assert outcome.problem is not None
-    assert (outcome.problem.exit_code, len(stage.fake.payloads)) == (5, 1)
+    assert outcome.problem.exit_code == 5
+
+
+async def test_failed_preparation_is_followed_by_no_apply() -> None:
+    """Only the preparation was sent: nothing of Nomad is touched."""
+    stage = failing_to_prepare()
+    await stage.enroll()
+    assert len(stage.fake.payloads) == 1
 
 
 async def test_what_no_preparation_mends_keeps_the_host_out() -> None:

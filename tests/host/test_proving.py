@@ -117,15 +117,27 @@ class Stage:
 # --- after an apply --------------------------------------------------------------------------------------------------
 
 
-async def test_new_node_is_released_after_the_host_has_put_everything_away() -> None:
-    """It is confirmed to its host, probed once more, released, and only then told as confirmed."""
+async def test_new_node_is_released() -> None:
+    """It is probed once more, and is then eligible and marked as released."""
     stage = Stage(NEW, None, apply=WITH_TOKEN)
     assert (await stage.run(), stage.ending, stage.standing) == (
         ExitCode.OK,
         "enrolled",
         ("eligible", "released"),
     )
+
+
+async def test_new_node_is_confirmed_to_its_host() -> None:
+    """The host gets its token and then the verdict."""
+    stage = Stage(NEW, None, apply=WITH_TOKEN)
+    await stage.run()
     assert stage.fake.heard == ["token jwt-1", "confirmed"]
+
+
+async def test_new_node_is_released_before_it_is_told_as_confirmed() -> None:
+    """The event of the release comes first."""
+    stage = Stage(NEW, None, apply=WITH_TOKEN)
+    await stage.run()
     kinds = [type(event) for event in stage.emit.events if isinstance(event, NodeReleased | HostConfirmed)]
     assert kinds == [NodeReleased, HostConfirmed]
 
@@ -145,6 +157,12 @@ async def test_card_that_was_lost_on_the_way_holds_the_node() -> None:
         "failed gpu_lost",
         ("ineligible", "flawed: gpu_lost"),
     )
+
+
+async def test_node_that_is_held_is_told_with_the_problem_of_its_host() -> None:
+    """The event's code and message are those of the outcome."""
+    stage = Stage(NEW, None, apply=WITH_TOKEN, probed_after=ONE_LOST)
+    await stage.run()
     [told] = stage.told(NodeHeld)
     assert isinstance(told, NodeHeld)
     problem = stage.outcome.problem
@@ -152,21 +170,33 @@ async def test_card_that_was_lost_on_the_way_holds_the_node() -> None:
     assert (told.code, told.message, problem.step) == ("gpu_lost", problem.message, "confirm")
 
 
-async def test_host_whose_node_is_held_has_put_everything_away() -> None:
-    """What falls short is judged after the conversation's orderly end."""
+async def test_new_node_that_the_region_shows_short_is_held() -> None:
+    """It is ineligible, with the reason in its mark."""
     stage = Stage(NEW, None, apply=WITH_TOKEN, registers_as=replace(HELD, devices=()))
-    assert (await stage.run(), stage.ending) == (ExitCode.UNVERIFIED, "unverified gpu_count_mismatch")
-    assert (stage.fake.heard, stage.standing) == (
-        ["token jwt-1", "confirmed"],
+    assert (await stage.run(), stage.ending, stage.standing) == (
+        ExitCode.UNVERIFIED,
+        "unverified gpu_count_mismatch",
         ("ineligible", "short: gpu_count_mismatch"),
     )
 
 
+async def test_host_whose_node_is_held_has_put_everything_away() -> None:
+    """What falls short is judged after the conversation's orderly end."""
+    stage = Stage(NEW, None, apply=WITH_TOKEN, registers_as=replace(HELD, devices=()))
+    await stage.run()
+    assert stage.fake.heard == ["token jwt-1", "confirmed"]
+
+
+async def test_update_of_a_node_that_falls_short_is_unverified() -> None:
+    """The host's outcome says what the region lacks."""
+    stage = Stage(drifted(bundle()), view(), host_paths.RELEASED, view(devices=()))
+    assert (await stage.run(), stage.ending) == (ExitCode.UNVERIFIED, "unverified gpu_count_mismatch")
+
+
 async def test_update_of_a_node_with_jobs_does_not_take_it_from_them() -> None:
     """It is never held, and stays eligible even where it falls short."""
-    short = view(devices=())
-    stage = Stage(drifted(bundle()), view(), host_paths.RELEASED, short)
-    assert (await stage.run(), stage.ending) == (ExitCode.UNVERIFIED, "unverified gpu_count_mismatch")
+    stage = Stage(drifted(bundle()), view(), host_paths.RELEASED, view(devices=()))
+    await stage.run()
     assert (stage.standing, stage.told(NodeHeld)) == (("eligible", "released"), [])
 
 
@@ -202,22 +232,46 @@ async def test_other_failures_are_told_as_they_are(apply: Sequence[Line], code: 
 # --- where nothing differs -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("admission", ["held", "short: gpu_count_mismatch", "flawed: gpu_lost"])
-async def test_held_node_that_proves_itself_is_released_without_a_connection(admission: str) -> None:
-    """The survey's probe and the region's word are enough; that is planned and told like any change."""
+ADMISSIONS = pytest.mark.parametrize("admission", ["held", "short: gpu_count_mismatch", "flawed: gpu_lost"])
+
+
+@ADMISSIONS
+async def test_held_node_that_proves_itself_is_released(admission: str) -> None:
+    """The survey's probe and what the region shows are enough."""
     stage = Stage(admission=admission)
     assert (await stage.run(), stage.ending, stage.standing) == (
         ExitCode.OK,
         "enrolled",
         ("eligible", "released"),
     )
-    assert (stage.planned, len(stage.connections), stage.fake.payloads) == ([Action.RELEASE], 1, [])
+
+
+@ADMISSIONS
+async def test_release_is_planned_like_any_change(admission: str) -> None:
+    """The plan has the release alone."""
+    stage = Stage(admission=admission)
+    await stage.run()
+    assert stage.planned == [Action.RELEASE]
+
+
+@ADMISSIONS
+async def test_release_needs_no_further_connection(admission: str) -> None:
+    """The survey's connection is the only one, and nothing is sent."""
+    stage = Stage(admission=admission)
+    await stage.run()
+    assert (len(stage.connections), stage.fake.payloads) == (1, [])
+
+
+async def test_check_says_that_a_release_is_due() -> None:
+    """It is planned, and the exit code says that there are changes."""
+    stage = Stage(is_check=True)
+    assert (await stage.run(), stage.planned) == (ExitCode.CHANGES, [Action.RELEASE])
 
 
 async def test_check_releases_nothing() -> None:
-    """It says that a change is due."""
+    """The node stays held."""
     stage = Stage(is_check=True)
-    assert (await stage.run(), stage.planned) == (ExitCode.CHANGES, [Action.RELEASE])
+    await stage.run()
     assert stage.standing == ("ineligible", "held")
 
 
@@ -228,15 +282,17 @@ async def test_nobody_who_agrees_releases_nothing() -> None:
     assert stage.standing == ("ineligible", "held")
 
 
-async def test_released_node_that_an_admin_holds_is_left_alone() -> None:
-    """It is reported, and neither touched nor released."""
+async def test_released_node_that_an_admin_holds_is_reported() -> None:
+    """Its host is unverified, since its node takes no jobs."""
     stage = Stage(admission=host_paths.RELEASED)
-    assert (await stage.run(), stage.ending, stage.planned) == (
-        ExitCode.UNVERIFIED,
-        "unverified node_ineligible",
-        [],
-    )
-    assert stage.standing == ("ineligible", "released")
+    assert (await stage.run(), stage.ending) == (ExitCode.UNVERIFIED, "unverified node_ineligible")
+
+
+async def test_released_node_that_an_admin_holds_is_left_alone() -> None:
+    """Nothing is planned for it, and it stays ineligible."""
+    stage = Stage(admission=host_paths.RELEASED)
+    await stage.run()
+    assert (stage.planned, stage.standing) == ([], ("ineligible", "released"))
 
 
 @pytest.mark.parametrize(("is_check", "admission"), [(False, "released"), (True, "held")])

@@ -93,28 +93,47 @@ async def test_all_others_are_left_as_they_are(node: NodeView, mark: Mark) -> No
     assert (await stage.hold(), stage.standing[0]) == (node, node.eligibility)
 
 
+@pytest.mark.parametrize("mark", [Mark.RELEASED, Mark.NONE])
+async def test_what_somebody_else_made_ineligible_is_an_error(mark: Mark) -> None:
+    """A node that is not held by us takes no jobs because somebody wants it so."""
+    with pytest.raises(HostUnverifiedError) as caught:
+        await Stage(HELD, mark).hold()
+    assert caught.value.code == "node_ineligible"
+
+
 @pytest.mark.parametrize(("mark", "meta"), [(Mark.RELEASED, marked("held")), (Mark.NONE, marked("released"))])
-async def test_what_somebody_else_made_ineligible_is_an_error(mark: Mark, meta: dict[str, str]) -> None:
+async def test_what_somebody_else_made_ineligible_bears_the_mark(mark: Mark, meta: dict[str, str]) -> None:
     """A node that was there before is marked, so that the next run does not take it for one of ours."""
     stage = Stage(HELD, mark)
-    with pytest.raises(HostUnverifiedError) as caught:
+    with pytest.raises(HostUnverifiedError):
         await stage.hold()
-    assert (caught.value.code, stage.standing) == ("node_ineligible", ("ineligible", meta))
+    assert stage.standing == ("ineligible", meta)
 
 
 # --- the proof -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mark", [Mark.NEW, Mark.HELD])
-async def test_proved_node_is_released(mark: Mark) -> None:
-    """It is eligible first, then marked, and that is told."""
+def proved(mark: Mark) -> Stage:
+    """A node that fell short in an earlier run and does no longer."""
     stage = Stage(mark=mark)
     stage.region.meta[NODE_ID] = marked("short: gpu_count_mismatch", "too few")
+    return stage
+
+
+@pytest.mark.parametrize("mark", [Mark.NEW, Mark.HELD])
+async def test_proved_node_is_released(mark: Mark) -> None:
+    """It is eligible and marked as released."""
+    stage = proved(mark)
     assert await stage.admit() == view()
-    assert (stage.standing, stage.emit.events) == (
-        ("eligible", marked("released")),
-        [NodeReleased(host=HOST.name, node_id=NODE_ID)],
-    )
+    assert stage.standing == ("eligible", marked("released"))
+
+
+@pytest.mark.parametrize("mark", [Mark.NEW, Mark.HELD])
+async def test_release_is_told(mark: Mark) -> None:
+    """One event names the node."""
+    stage = proved(mark)
+    await stage.admit()
+    assert stage.emit.events == [NodeReleased(host=HOST.name, node_id=NODE_ID)]
 
 
 async def test_released_node_is_not_written_to() -> None:
@@ -143,8 +162,8 @@ async def test_cards_that_show_late_are_waited_for() -> None:
     assert await stage.admit() == view()
 
 
-async def test_node_that_the_region_shows_short_stays_held() -> None:
-    """After its patience the reason stands in the node's metadata."""
+async def test_node_that_the_region_shows_short_is_unverified_after_its_patience() -> None:
+    """The region is asked until the patience ends."""
     stage = Stage(BLIND)
     error = await stage.refusal()
     assert (type(error), error.code, stage.region.clock.monotonic()) == (
@@ -152,10 +171,22 @@ async def test_node_that_the_region_shows_short_stays_held() -> None:
         "gpu_count_mismatch",
         PATIENCE_S,
     )
-    assert (stage.standing, stage.emit.events) == (
-        ("ineligible", marked("short: gpu_count_mismatch", error.message)),
-        [NodeHeld(host=HOST.name, node_id=NODE_ID, code=error.code, message=error.message)],
-    )
+
+
+async def test_node_that_the_region_shows_short_stays_held() -> None:
+    """The reason stands in the node's metadata."""
+    stage = Stage(BLIND)
+    error = await stage.refusal()
+    assert stage.standing == ("ineligible", marked("short: gpu_count_mismatch", error.message))
+
+
+async def test_node_that_stays_held_is_told() -> None:
+    """One event names the node and the reason."""
+    stage = Stage(BLIND)
+    error = await stage.refusal()
+    assert stage.emit.events == [
+        NodeHeld(host=HOST.name, node_id=NODE_ID, code="gpu_count_mismatch", message=error.message)
+    ]
 
 
 async def test_cards_that_are_not_the_probed_ones_hold_the_node() -> None:
@@ -166,11 +197,17 @@ async def test_cards_that_are_not_the_probed_ones_hold_the_node() -> None:
 
 
 async def test_host_that_falls_short_itself_is_not_waited_for() -> None:
-    """A probe is enough, and nothing that the region shows can clear it."""
+    """A probe is enough: the region is not asked, since nothing that it shows can clear the host."""
     stage = Stage(findings=(LOST,))
     error = await stage.refusal()
     assert (type(error), error.code, error.step) == (HostFailedError, LOST.code, "confirm")
     assert stage.region.queries == []
+
+
+async def test_node_of_a_host_that_falls_short_itself_is_marked() -> None:
+    """What the probe found stands in the node's metadata."""
+    stage = Stage(findings=(LOST,))
+    await stage.refusal()
     assert stage.standing == ("ineligible", marked("flawed: gpu_lost", LOST.message))
 
 
@@ -198,7 +235,14 @@ async def test_release_without_its_mark_is_a_release() -> None:
     """The node is eligible; its mark is still ours, and the next run writes it."""
     stage = Stage(errors={"annotate": [GONE]})
     assert (await stage.admit()).eligibility == "eligible"
-    assert (stage.standing, stage.emit.names) == (("eligible", marked("held")), ["Warned", "NodeReleased"])
+    assert stage.standing == ("eligible", marked("held"))
+
+
+async def test_release_without_its_mark_is_told_after_a_warning() -> None:
+    """The mark that could not be written is a warning."""
+    stage = Stage(errors={"annotate": [GONE]})
+    await stage.admit()
+    assert stage.emit.names == ["Warned", "NodeReleased"]
 
 
 async def test_region_that_does_not_release_leaves_the_node_ours() -> None:
