@@ -69,11 +69,17 @@ def chmod(path: str) -> Plan:
 
 
 def test_bare_host_is_sent_everything() -> None:
-    """Every file, program and link of the bundle, and our manifest of it."""
-    payload = ship(plan_of(BARE, "there is none", is_known=False), BARE, needs_token=True)
+    """Every file, program and link of the bundle, and our manifest of it; nothing there is worth keeping."""
+    payload = ship(plan_of(BARE, "there is none", is_known=False), BARE)
     paths = {*sent(payload), *(file.path for file in (*payload.programs, *payload.links))}
     assert paths == {file.path for file in BUNDLE.files} | {host_paths.MANIFEST}
-    assert (payload.start, payload.keeps, payload.chmods, payload.needs_token) == ("start", (), (), True)
+    assert (payload.keeps, payload.chmods) == ((), ())
+
+
+def test_bare_host_starts_its_agent_with_a_token() -> None:
+    """The agent is started, not restarted, and waits for its introduction."""
+    payload = ship(plan_of(BARE, "there is none", is_known=False), BARE, needs_token=True)
+    assert (payload.start, payload.needs_token) == ("start", True)
 
 
 def test_stamp_is_filled_in() -> None:
@@ -93,12 +99,23 @@ def test_certificate_and_key_go_together() -> None:
 
 
 def test_drifted_file_is_sent_alone() -> None:
-    """The file that differs and the configuration with its new stamp; the rest is kept for the judgement."""
+    """The file that differs, the configuration with its new stamp and the manifest; no program and no link."""
     facts = drifted(BUNDLE)
     payload = ship(plan_of(facts), facts)
     assert set(sent(payload)) == {host_paths.DOCKER_CONFIG, host_paths.CLIENT_CONFIG, host_paths.MANIFEST}
-    assert (payload.programs, payload.links, payload.start) == ((), (), "restart")
-    assert set(payload.keeps) == {
+    assert (payload.programs, payload.links) == ((), ())
+
+
+def test_drifted_file_restarts_the_agent() -> None:
+    """What the agent reads takes effect with a restart."""
+    facts = drifted(BUNDLE)
+    assert ship(plan_of(facts), facts).start == "restart"
+
+
+def test_what_has_not_drifted_is_kept() -> None:
+    """The files that are not sent are named, so that the host can validate the whole."""
+    facts = drifted(BUNDLE)
+    assert set(ship(plan_of(facts), facts).keeps) == {
         host_paths.NVIDIA_CONFIG,
         host_paths.UNIT,
         host_paths.HOWTO,
@@ -146,10 +163,15 @@ def test_issuers_refusal_comes_out() -> None:
 
 
 def test_rights_are_mended_without_sending() -> None:
-    """A file whose content is right gets its rights, and nothing starts anew."""
+    """A file whose content is right gets its rights alone."""
     payload = ship(chmod(host_paths.CLIENT_CONFIG), CONVERGED)
     assert [file.path for file in payload.chmods] == [host_paths.CLIENT_CONFIG]
-    assert (set(sent(payload)), payload.start) == ({host_paths.MANIFEST}, "no")
+    assert set(sent(payload)) == {host_paths.MANIFEST}
+
+
+def test_rights_are_mended_without_a_restart() -> None:
+    """The agent goes on."""
+    assert ship(chmod(host_paths.CLIENT_CONFIG), CONVERGED).start == "no"
 
 
 def test_file_that_is_sent_needs_no_chmod() -> None:
