@@ -235,47 +235,77 @@ def tools(name: RegionName, capacity: int, *, is_reported: bool = True) -> Regio
     return RegionTools(settings(name, capacity), region, watcher, FakeIssuer(), b"CA PEM\n", status)
 
 
+HALF_OPEN = (("a", AUTO_REGION), ("b", EU_NORTH), ("c", AUTO_REGION))
+
+
+def nearly_full() -> dict[RegionName, RegionTools]:
+    """A region with room for two hosts, and another with room for nine."""
+    return {EU_NORTH: tools(EU_NORTH, 2), US_EAST: tools(US_EAST, 9, is_reported=False)}
+
+
 async def test_named_regions_count_before_the_choice_is_made() -> None:
     """Hosts that leave it open take the room that is left, and keep the inventory's order."""
-    emit = Emitted()
-    regions = {EU_NORTH: tools(EU_NORTH, 2), US_EAST: tools(US_EAST, 9, is_reported=False)}
-    hosts = [surveyed("a", AUTO_REGION), surveyed("b", EU_NORTH), surveyed("c", AUTO_REGION)]
-    found = await place(hosts, regions, {EU_NORTH: (), US_EAST: ()}, emit)
+    hosts = [surveyed(*named) for named in HALF_OPEN]
+    found = await place(hosts, nearly_full(), {EU_NORTH: (), US_EAST: ()}, Emitted())
     assert [(one.host.name, one.host.region) for one in found.hosts] == [
         ("a", EU_NORTH),
         ("b", EU_NORTH),
         ("c", US_EAST),
     ]
     assert (found.unplaced, found.overfull) == ((), None)
+
+
+async def test_choice_is_told() -> None:
+    """One event for each host that left its region open, and none for the others."""
+    emit = Emitted()
+    hosts = [surveyed(*named) for named in HALF_OPEN]
+    await place(hosts, nearly_full(), {EU_NORTH: (), US_EAST: ()}, emit)
     assert [(e.host, e.region) for e in emit.events if isinstance(e, HostPlaced)] == [
         ("a", EU_NORTH),
         ("c", US_EAST),
     ]
 
 
-async def test_a_rollout_that_would_overfill_a_region_is_named() -> None:
-    """So many nodes are there, so many would come, so many it carries; nodes that it knows do not count twice."""
+def two_newcomers_and_a_node() -> list[Surveyed]:
+    """Two hosts that would join a region, and one that it has already."""
     known = replace(facts_at(eu_north=1), nomad=replace(BARE.nomad, node_id=NODE_ID))
-    hosts = [surveyed("a", EU_NORTH), surveyed("b", EU_NORTH), surveyed("c", EU_NORTH, known)]
-    nodes = {EU_NORTH: [view()]}
-    found = await place(hosts, {EU_NORTH: tools(EU_NORTH, 2)}, nodes, Emitted())
+    return [surveyed("a", EU_NORTH), surveyed("b", EU_NORTH), surveyed("c", EU_NORTH, known)]
+
+
+async def test_a_rollout_that_would_overfill_a_region_is_named() -> None:
+    """So many nodes are there, so many would come, so many it carries."""
+    regions = {EU_NORTH: tools(EU_NORTH, 2)}
+    found = await place(two_newcomers_and_a_node(), regions, {EU_NORTH: [view()]}, Emitted())
     assert found.overfull is not None
     assert (found.overfull.code, found.overfull.message) == (
         "region_overfull",
         "2 hosts would join eu-north, which has 1 node and carries 2",
     )
-    fitting = await place(hosts, {EU_NORTH: tools(EU_NORTH, 3)}, nodes, Emitted())
-    assert fitting.overfull is None
+
+
+async def test_nodes_that_the_region_knows_do_not_count_twice() -> None:
+    """Two newcomers and the node that is there fit into a region of three."""
+    regions = {EU_NORTH: tools(EU_NORTH, 3)}
+    found = await place(two_newcomers_and_a_node(), regions, {EU_NORTH: [view()]}, Emitted())
+    assert found.overfull is None
+
+
+def with_a_silent_region() -> tuple[list[Surveyed], dict[RegionName, RegionTools]]:
+    """Three hosts, one of which leaves its region open, and two regions."""
+    hosts = [surveyed("a", EU_NORTH), surveyed("b", AUTO_REGION), surveyed("c", US_EAST)]
+    return hosts, {EU_NORTH: tools(EU_NORTH, 2), US_EAST: tools(US_EAST, 9)}
 
 
 async def test_hosts_of_a_silent_region_wait_for_it() -> None:
-    """Those too that leave it open and may join no other; the others go on."""
-    hosts = [surveyed("a", EU_NORTH), surveyed("b", AUTO_REGION), surveyed("c", US_EAST)]
-    regions = {EU_NORTH: tools(EU_NORTH, 2), US_EAST: tools(US_EAST, 9)}
-    found = await place(hosts, regions, {US_EAST: ()}, Emitted())
+    """The others go on."""
+    found = await place(*with_a_silent_region(), {US_EAST: ()}, Emitted())
     assert ([one.host.name for one in found.hosts], found.waiting) == (["a", "b", "c"], {"a": EU_NORTH})
-    nobody = await place(hosts, regions, {}, Emitted())
-    assert (nobody.unplaced, nobody.waiting) == ((), {"a": EU_NORTH, "b": EU_NORTH, "c": US_EAST})
+
+
+async def test_open_host_waits_where_every_region_is_silent() -> None:
+    """Those that leave it open and may join no other wait too."""
+    found = await place(*with_a_silent_region(), {}, Emitted())
+    assert (found.unplaced, found.waiting) == ((), {"a": EU_NORTH, "b": EU_NORTH, "c": US_EAST})
 
 
 async def test_an_enrolled_host_whose_region_is_silent_waits_for_it() -> None:
