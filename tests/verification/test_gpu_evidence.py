@@ -72,15 +72,18 @@ def test_what_a_region_shows_wrong(node: NodeView, expected: str, *, probed: boo
 
 
 def test_other_cards_than_those_probed() -> None:
-    """A card that was changed after Nomad's start is named; without a probe nobody can tell."""
-    node = shown("GPU-1", "GPU-9")
-    error = shortfall(PROMISED, node, BARE)
+    """A card that was changed after Nomad's start is named."""
+    error = shortfall(PROMISED, shown("GPU-1", "GPU-9"), BARE)
     assert error is not None
     assert (error.code, error.message) == (
         "gpu_uuid_mismatch",
         "the host has GPU-2, and the region shows GPU-9 instead",
     )
-    assert code(PROMISED, node, probed=False) is None
+
+
+def test_other_cards_are_not_seen_without_a_probe() -> None:
+    """The count alone is right."""
+    assert code(PROMISED, shown("GPU-1", "GPU-9"), probed=False) is None
 
 
 def test_many_other_cards_are_named_in_part() -> None:
@@ -103,13 +106,14 @@ def test_unhealthy_gpus_are_counted_in_words() -> None:
 
 
 def test_held_back_cards_are_not_due() -> None:
-    """By index with a probe, by number without."""
+    """With a probe they are told by index."""
     host = replace(PROMISED, reserve=Reserve(gpus=("0",)))
-    assert (expected_gpu_ids(host, BARE), expected_gpu_count(host, BARE), expected_gpu_count(host)) == (
-        frozenset({"GPU-2"}),
-        1,
-        1,
-    )
+    assert (expected_gpu_ids(host, BARE), expected_gpu_count(host, BARE)) == (frozenset({"GPU-2"}), 1)
+
+
+def test_held_back_cards_are_counted_without_a_probe() -> None:
+    """The promise is less by their number."""
+    assert expected_gpu_count(replace(PROMISED, reserve=Reserve(gpus=("0",)))) == 1
 
 
 def test_lost_cards_are_not_due() -> None:
@@ -127,13 +131,14 @@ def test_unreadable_uuids_are_not_compared() -> None:
 
 
 def test_nobody_who_counted_leaves_the_promise() -> None:
-    """And where there is none either, nothing is due."""
+    """Where the GPUs could not be counted, the promised number is due."""
+    assert expected_gpu_count(PROMISED, replace(BARE, gpus=None)) == 2
+
+
+def test_without_count_and_promise_nothing_is_due() -> None:
+    """Neither a survey that could not count nor the lack of one makes a shortfall."""
     blind = replace(BARE, gpus=None)
-    assert (
-        expected_gpu_count(PROMISED, blind),
-        expected_gpu_count(HOST, blind),
-        expected_gpu_count(HOST),
-    ) == (2, None, None)
+    assert (expected_gpu_count(HOST, blind), expected_gpu_count(HOST)) == (None, None)
     assert shortfall(HOST, view(devices=None), blind) is None
 
 
