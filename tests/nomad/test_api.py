@@ -137,20 +137,25 @@ async def test_pages_are_followed_to_the_end(site: RegionSite) -> None:
 
 
 async def test_nodes_are_asked_for_as_cheaply_as_can_be(site: RegionSite) -> None:
-    """Stale, by pages of 1000, with filter and resources where wanted, for this region, with the token."""
+    """Stale, by pages of 1000, with filter and resources where wanted, for this region."""
     async with asking(site, {NODES: [NO_NODES]}) as (region, api):
         await region.nodes('Status == "ready"', with_devices=True)
     (seen,) = api.seen
-    assert (seen.query, seen.token) == (
-        {
-            "per_page": "1000",
-            "stale": "true",
-            "filter": 'Status == "ready"',
-            "resources": "true",
-            "region": EU,
-        },
-        TOKEN,
-    )
+    assert seen.query == {
+        "per_page": "1000",
+        "stale": "true",
+        "filter": 'Status == "ready"',
+        "resources": "true",
+        "region": EU,
+    }
+
+
+async def test_nodes_are_asked_for_with_the_token(site: RegionSite) -> None:
+    """The region's ACL decides what is shown."""
+    async with asking(site, {NODES: [NO_NODES]}) as (region, api):
+        await region.nodes()
+    (seen,) = api.seen
+    assert seen.token == TOKEN
 
 
 async def test_status_is_read_as_recorded(site: RegionSite) -> None:
@@ -336,6 +341,7 @@ def test_token_that_is_none_is_nonsense(jwt: str) -> None:
     assert (caught.value.code, jwt in shown and jwt != "") == ("region_nonsense", False)
 
 
+ALLOCATIONS_PATH = "/v1/node/bfbc1015-4058-f3b4-baef-e92ffc4ecb53/allocations"
 ALLOCATIONS = [
     {"Name": "ray.worker[0]", "ClientStatus": "running"},
     {"Name": "ray.worker[1]", "ClientStatus": "complete"},
@@ -344,13 +350,18 @@ ALLOCATIONS = [
 
 
 async def test_allocations_are_those_that_run(site: RegionSite) -> None:
-    """By python-nomad over the region's own connection: client certificate, token and region are there."""
-    path = "/v1/node/bfbc1015-4058-f3b4-baef-e92ffc4ecb53/allocations"
-    async with asking(site, {path: [Answer(ALLOCATIONS)]}) as (region, api):
+    """Those that are running or will be are named; those that ended are not."""
+    async with asking(site, {ALLOCATIONS_PATH: [Answer(ALLOCATIONS)]}) as (region, _):
         names = await region.allocations(NodeId("bfbc1015-4058-f3b4-baef-e92ffc4ecb53"))
+    assert names == ["ray.worker[0]", "ray.worker[2]"]
+
+
+async def test_allocations_are_asked_for_over_the_regions_own_connection(site: RegionSite) -> None:
+    """By python-nomad, with client certificate, token and region."""
+    async with asking(site, {ALLOCATIONS_PATH: [Answer(ALLOCATIONS)]}) as (region, api):
+        await region.allocations(NodeId("bfbc1015-4058-f3b4-baef-e92ffc4ecb53"))
     (seen,) = api.seen
-    expected = (["ray.worker[0]", "ray.worker[2]"], TOKEN, {"region": EU}, "cli.eu-north.nomad")
-    assert (names, seen.token, seen.query, seen.peer) == expected
+    assert (seen.token, seen.query, seen.peer) == (TOKEN, {"region": EU}, "cli.eu-north.nomad")
 
 
 async def test_allocations_fail_as_everything_does(site: RegionSite) -> None:
@@ -369,22 +380,45 @@ async def test_server_name_counts_and_the_address_does_not(site: RegionSite) -> 
     assert [seen.host.partition(":")[0] for seen in api.seen] == ["127.0.0.1"]
 
 
-@pytest.mark.parametrize("names", [["127.0.0.1", "localhost"], ["server.us-west.nomad", "127.0.0.1"]])
+OTHER_NAMES = pytest.mark.parametrize(
+    "names", [["127.0.0.1", "localhost"], ["server.us-west.nomad", "127.0.0.1"]]
+)
+
+
+@OTHER_NAMES
 async def test_certificate_of_another_name_is_refused(site: RegionSite, names: list[str]) -> None:
-    """Though it bears the very address, and the region's CA signed it; the token does not go there."""
-    async with site.serving({NODES: [NO_NODES]}, names=names) as (url, api), opened(site, url) as region:
+    """Though it bears the very address, and the region's CA signed it; the hint has the name that it lacks."""
+    async with site.serving({NODES: [NO_NODES]}, names=names) as (url, _), opened(site, url) as region:
         error = await refused("region_untrusted", region.nodes(), TrustError)
-    assert (SERVER_NAME in error.hint, api.seen) == (True, [])
+    assert SERVER_NAME in error.hint
+
+
+@OTHER_NAMES
+async def test_server_of_another_name_is_sent_no_token(site: RegionSite, names: list[str]) -> None:
+    """No request reaches it."""
+    async with site.serving({NODES: [NO_NODES]}, names=names) as (url, api), opened(site, url) as region:
+        await refused("region_untrusted", region.nodes(), TrustError)
+    assert api.seen == []
 
 
 async def test_foreign_ca_is_refused(site: RegionSite) -> None:
-    """At once, without a retry, and without the token's being sent."""
+    """The hint names the setting."""
+    async with (
+        site.serving({NODES: [NO_NODES]}, signer=pki.root()) as (url, _),
+        opened(site, url) as region,
+    ):
+        error = await refused("region_untrusted", region.nodes(), TrustError)
+    assert "tls.ca" in error.hint
+
+
+async def test_server_of_a_foreign_ca_is_sent_no_token(site: RegionSite) -> None:
+    """No request reaches it."""
     async with (
         site.serving({NODES: [NO_NODES]}, signer=pki.root()) as (url, api),
         opened(site, url) as region,
     ):
-        error = await refused("region_untrusted", region.nodes(), TrustError)
-    assert ("tls.ca" in error.hint, api.seen) == (True, [])
+        await refused("region_untrusted", region.nodes(), TrustError)
+    assert api.seen == []
 
 
 async def test_expired_certificate_is_refused(site: RegionSite) -> None:
@@ -442,12 +476,17 @@ async def test_plain_http_is_nonsense(site: RegionSite) -> None:
 
 
 def test_client_key_is_in_no_file(site: RegionSite) -> None:
-    """OpenSSL reads it from a pipe: nothing is written anywhere, and nothing stays open."""
-    before = set(Path("/dev/fd").iterdir())
+    """OpenSSL reads it from a pipe: nothing is written anywhere."""
     client_context(site.settings(NOBODY).tls, site.reveal)
     files = {path.name for path in site.directory.iterdir()}
-    holding = [name for name in files if site.client.key_pem in (site.directory / name).read_text()]
-    assert (holding, set(Path("/dev/fd").iterdir()) - before) == ([], set())
+    assert [name for name in files if site.client.key_pem in (site.directory / name).read_text()] == []
+
+
+def test_client_key_leaves_nothing_open(site: RegionSite) -> None:
+    """The pipe's descriptors are closed."""
+    before = set(Path("/dev/fd").iterdir())
+    client_context(site.settings(NOBODY).tls, site.reveal)
+    assert set(Path("/dev/fd").iterdir()) - before == set()
 
 
 def unusable(site: RegionSite, code: str, key_pem: str | None = None) -> None:
@@ -535,7 +574,7 @@ async def test_address_that_failed_gets_its_turn_again(site: RegionSite, clock: 
     assert len(api.seen) == 3
 
 
-@pytest.mark.parametrize(
+PASSING = pytest.mark.parametrize(
     ("answer", "code"),
     [
         (Answer.recorded("any call while the region has no leader"), "region_no_leader"),
@@ -548,14 +587,27 @@ async def test_address_that_failed_gets_its_turn_again(site: RegionSite, clock: 
     ],
     ids=["no leader", "no path", "429", "500", "502", "HTML", "broken gzip"],
 )
+
+
+@PASSING
 async def test_what_may_pass_is_tried_again_within_bounds(
     site: RegionSite, clock: ManualClock, answer: Answer, code: str
 ) -> None:
-    """As often as the limits says, the waits growing and bounded."""
-    limits = CallLimits(attempts=4, first_wait_s=1, longest_wait_s=2)
-    async with asking(site, {NODES: [answer]}, clock, limits) as (region, api):
+    """As often as the limits say, and the error is that of the last try."""
+    async with asking(site, {NODES: [answer]}, clock, CallLimits(attempts=4)) as (region, api):
         await refused(code, region.nodes())
-    assert (len(api.seen), len(clock.slept), all(0 <= wait <= 2 for wait in clock.slept)) == (4, 3, True)
+    assert (len(api.seen), len(clock.slept)) == (4, 3)
+
+
+@PASSING
+async def test_waits_between_tries_are_bounded(
+    site: RegionSite, clock: ManualClock, answer: Answer, code: str
+) -> None:
+    """None of the three is longer than the limits say."""
+    limits = CallLimits(attempts=4, first_wait_s=1, longest_wait_s=2)
+    async with asking(site, {NODES: [answer]}, clock, limits) as (region, _):
+        await refused(code, region.nodes())
+    assert [0 <= wait <= 2 for wait in clock.slept] == [True] * 3
 
 
 @pytest.mark.parametrize(
