@@ -203,12 +203,21 @@ async def test_denied_node_gets_one_more_token() -> None:
     assert stage.fake.heard == ["token jwt-1", "journal", "token jwt-2", "confirmed"]
 
 
+DENIED_TWICE = (*RECEIVE, *TOKEN, *START, *VERDICT, *DENIED, *VERDICT, *RESTART, *VERDICT, *DENIED, *VERDICT)
+
+
 async def test_node_that_is_denied_twice_is_given_up() -> None:
     """After the second token it is something else."""
-    script = (*RECEIVE, *TOKEN, *START, *VERDICT, *DENIED, *VERDICT, *RESTART, *VERDICT, *DENIED, *VERDICT)
-    stage = Stage(script, views={})
+    stage = Stage(DENIED_TWICE, views={})
     assert (await stage.failure()).code == "introduction_denied"
-    assert (len(stage.region.minted), stage.fake.heard[-1]) == (2, None)
+    assert len(stage.region.minted) == 2
+
+
+async def test_host_whose_node_is_given_up_tidies_up() -> None:
+    """Its input ends without a verdict."""
+    stage = Stage(DENIED_TWICE, views={})
+    await stage.failure()
+    assert stage.fake.heard[-1] is None
 
 
 async def test_region_without_introductions_mints_nothing() -> None:

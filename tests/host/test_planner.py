@@ -86,15 +86,27 @@ async def test_plan_names_the_jobs_that_run_while_the_agent_is_restarted(
     assert event.allocations == expected
 
 
-async def test_jobs_that_the_region_does_not_tell_are_a_warning() -> None:
-    """The plan is announced without them."""
+async def announced_without_jobs() -> tuple[Warned, HostPlanned]:
+    """The events of a plan for a node whose jobs the region does not tell."""
     stage = Stage()
     stage.region.errors["allocations"] = [RegionError("region_forbidden", "it needs read-job")]
     await stage.planner.announce(stage.plan(with_jobs(DRIFTED)))
     [warned, planned] = stage.emit.events
     assert isinstance(warned, Warned)
     assert isinstance(planned, HostPlanned)
-    assert (warned.host, warned.code, planned.allocations) == (HOST.name, "region_forbidden", ())
+    return warned, planned
+
+
+async def test_jobs_that_the_region_does_not_tell_are_a_warning() -> None:
+    """It names the host and the region's error."""
+    warned, _ = await announced_without_jobs()
+    assert (warned.host, warned.code) == (HOST.name, "region_forbidden")
+
+
+async def test_plan_is_announced_without_jobs_that_are_not_told() -> None:
+    """The event lists none."""
+    _, planned = await announced_without_jobs()
+    assert planned.allocations == ()
 
 
 async def test_plan_is_announced_with_what_changes() -> None:
@@ -114,14 +126,26 @@ async def test_plan_without_texts_to_compare_asks_for_none() -> None:
     assert (stage.connector.connections, stage.emit.names) == ([], ["HostPlanned"])
 
 
-async def test_host_that_will_not_show_its_files_is_announced_without() -> None:
-    """A diff is a convenience: what stands in its way is a warning."""
+async def announced_without_diffs() -> tuple[Warned, HostPlanned]:
+    """The events of a plan for a host that does not show its files."""
     stage = Stage(refusals=(OFF,))
     await stage.planner.announce_with_diffs(stage.plan())
     [warned, planned] = stage.emit.events
     assert isinstance(warned, Warned)
     assert isinstance(planned, HostPlanned)
-    assert (warned.code, planned.diffs) == ("connect_timeout", ())
+    return warned, planned
+
+
+async def test_host_that_will_not_show_its_files_is_a_warning() -> None:
+    """A diff is a convenience: what stands in its way ends nothing."""
+    warned, _ = await announced_without_diffs()
+    assert warned.code == "connect_timeout"
+
+
+async def test_host_that_will_not_show_its_files_is_announced_without() -> None:
+    """The plan is told, with no diff."""
+    _, planned = await announced_without_diffs()
+    assert planned.diffs == ()
 
 
 async def test_certificate_is_judged_by_the_regions_issuer() -> None:

@@ -166,11 +166,18 @@ class Stage:
         return caught.value
 
 
-async def test_prepared_host_is_only_looked_at() -> None:
-    """One look, one connection, nothing sent."""
+async def test_prepared_host_is_sent_nothing() -> None:
+    """Nothing is left to prepare, and no script runs."""
     stage = Stage((WITH_DOCKER,))
     assert await stage.run() == frozenset()
-    assert (stage.script.commands, stage.connector.connections) == ([], [stage.host.name])
+    assert stage.script.commands == []
+
+
+async def test_prepared_host_is_connected_to_once() -> None:
+    """One connection serves the one look."""
+    stage = Stage((WITH_DOCKER,))
+    await stage.run()
+    assert stage.connector.connections == [stage.host.name]
 
 
 async def test_what_is_needed_is_done_and_reported() -> None:
@@ -294,12 +301,22 @@ async def test_host_reboots_is_waited_for_and_goes_on() -> None:
     assert stage.region.clock.monotonic() == 4 * 5.0
 
 
+def gone_for_good() -> Stage:
+    """A host that reboots and is not seen again."""
+    return Stage((BARE_HOST,), Script((REBOOTS,), (LOST,)), DRIVER)
+
+
 async def test_host_that_does_not_come_back_is_given_up() -> None:
-    """After a time in which the slowest servers boot."""
-    stage = Stage((BARE_HOST,), Script((REBOOTS,), (LOST,)), DRIVER)
-    error = await stage.failure()
+    """The error says that it did go down."""
+    error = await gone_for_good().failure()
     assert (error.code, error.step) == ("reboot_timeout", "prepare")
     assert "it went away" in error.message
+
+
+async def test_reboot_is_waited_for_as_long_as_the_slowest_servers_boot() -> None:
+    """The wait ends with the limit of a reboot."""
+    stage = gone_for_good()
+    await stage.failure()
     assert stage.region.clock.monotonic() == REBOOT_LIMIT_S
 
 

@@ -137,17 +137,33 @@ async def test_release_is_told(mark: Mark) -> None:
 
 
 async def test_released_node_is_not_written_to() -> None:
-    """What was released once is only looked at."""
+    """What was released once is only looked at, and keeps the mark that it has."""
     stage = Stage(view(), Mark.RELEASED)
-    assert (await stage.admit(), stage.standing[1], stage.emit.events) == (view(), marked("held"), [])
+    assert await stage.admit() == view()
+    assert stage.standing[1] == marked("held")
+
+
+async def test_node_that_was_released_before_is_not_told_again() -> None:
+    """No event is sent."""
+    stage = Stage(view(), Mark.RELEASED)
+    await stage.admit()
+    assert stage.emit.events == []
 
 
 @pytest.mark.parametrize("mark", [Mark.HELD, Mark.NONE])
 async def test_eligible_node_without_the_mark_gets_it(mark: Mark) -> None:
-    """A release that was cut off is completed, and nothing is told of it."""
+    """A release that was cut off is completed."""
     stage = Stage(view(), mark)
     await stage.admit()
-    assert (stage.standing, stage.emit.events) == (("eligible", marked("released")), [])
+    assert stage.standing == ("eligible", marked("released"))
+
+
+@pytest.mark.parametrize("mark", [Mark.HELD, Mark.NONE])
+async def test_completed_release_is_not_told(mark: Mark) -> None:
+    """The node was eligible already."""
+    stage = Stage(view(), mark)
+    await stage.admit()
+    assert stage.emit.events == []
 
 
 async def test_cards_that_show_late_are_waited_for() -> None:
@@ -212,11 +228,19 @@ async def test_node_of_a_host_that_falls_short_itself_is_marked() -> None:
 
 
 @pytest.mark.parametrize("mark", [Mark.HELD, Mark.RELEASED, Mark.NONE])
-async def test_node_that_has_jobs_is_only_reported(mark: Mark) -> None:
-    """A known node that is eligible stays so, whatever it lacks."""
+async def test_node_that_has_jobs_stays_eligible(mark: Mark) -> None:
+    """Whatever a known node lacks, neither its eligibility nor its mark is written."""
     stage = Stage(view(devices=()), mark)
     await stage.refusal()
-    assert (stage.standing, stage.emit.events) == (("eligible", marked("held")), [])
+    assert stage.standing == ("eligible", marked("held"))
+
+
+@pytest.mark.parametrize("mark", [Mark.HELD, Mark.RELEASED, Mark.NONE])
+async def test_node_that_has_jobs_is_not_told_as_held(mark: Mark) -> None:
+    """The error is all that reports it."""
+    stage = Stage(view(devices=()), mark)
+    await stage.refusal()
+    assert stage.emit.events == []
 
 
 async def test_cautions_are_told() -> None:
@@ -254,9 +278,15 @@ async def test_region_that_does_not_release_leaves_the_node_ours() -> None:
 
 
 async def test_reason_that_cannot_be_written_hides_nothing() -> None:
-    """The host's failure is told as it is."""
+    """The host's failure comes out as it is."""
+    assert (await Stage(BLIND, errors={"annotate": [GONE]}).refusal()).code == "gpu_count_mismatch"
+
+
+async def test_reason_that_cannot_be_written_is_a_warning() -> None:
+    """The node is told as held after it."""
     stage = Stage(BLIND, errors={"annotate": [GONE]})
-    assert ((await stage.refusal()).code, stage.emit.names) == ("gpu_count_mismatch", ["Warned", "NodeHeld"])
+    await stage.refusal()
+    assert stage.emit.names == ["Warned", "NodeHeld"]
 
 
 # --- what a region says of its nodes ---------------------------------------------------------------------------------

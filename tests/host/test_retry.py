@@ -82,14 +82,25 @@ async def test_last_attempt_raises_its_own_error() -> None:
     assert (await work.failure(), work.begun) == (last, [1, 2, 3])
 
 
-@pytest.mark.parametrize(
+FINAL_ERRORS = pytest.mark.parametrize(
     "error",
     [REFUSED, ConfigurationError("journal_broken", "full"), ValueError("a bug"), asyncio.CancelledError()],
 )
+
+
+@FINAL_ERRORS
 async def test_other_errors_are_not_tried_again(error: BaseException) -> None:
     """Refusals, errors of ours, bugs and cancellation end it at once."""
     work = Work(error)
-    assert (await work.failure(), work.begun, work.budget.left) == (error, [1], 10)
+    assert (await work.failure(), work.begun) == (error, [1])
+
+
+@FINAL_ERRORS
+async def test_other_errors_cost_no_retry(error: BaseException) -> None:
+    """The fleet's budget is left as it was."""
+    work = Work(error)
+    await work.failure()
+    assert work.budget.left == 10
 
 
 async def test_spent_budget_ends_retries() -> None:
@@ -105,8 +116,21 @@ async def test_budget_pays_for_retries_alone() -> None:
     assert work.budget.left == 8
 
 
-async def test_nothing_is_tried_again_after_a_stop() -> None:
-    """Who asked for the end is not kept waiting, and the budget pays for nothing."""
+def stopped_work() -> Work:
+    """Work that loses its connection after somebody asked for the end."""
     work = Work(LOST)
     work.policy = RetryPolicy(work.clock, work.budget, is_stopped=lambda: True)
-    assert (await work.failure(), work.begun, work.budget.left) == (LOST, [1], 10)
+    return work
+
+
+async def test_nothing_is_tried_again_after_a_stop() -> None:
+    """Who asked for the end is not kept waiting."""
+    work = stopped_work()
+    assert (await work.failure(), work.begun) == (LOST, [1])
+
+
+async def test_stop_costs_no_retry() -> None:
+    """The fleet's budget is left as it was."""
+    work = stopped_work()
+    await work.failure()
+    assert work.budget.left == 10
