@@ -1,5 +1,4 @@
 # Takes the lock, unpacks SIZE bytes of tar, runs apply.sh: sh -c THIS sh NONCE ROLLOUT OWNER STARTED SIZE
-# Its reports begin with a line break: what a login printed before may lack its own.
 set -eu
 umask 077
 export LC_ALL=C
@@ -15,7 +14,7 @@ fail() {
     *'No space'* | *quota*) set -- disk_full "$2" ;;
     *Read-only*) set -- read_only "$2" ;;
     esac
-    printf '\nerror\t%s\t%.900s\n' "$1" "$(printf %s "$2" | tr '\n' ' ')"
+    printf 'error\t%s\t%.900s\n' "$1" "$(printf %s "$2" | tr '\n' ' ')"
     if [ "$1" = locked ]; then exit 75; fi
     exit 1
 }
@@ -52,7 +51,7 @@ trap 'rm -rf "$stage" "$lock"' EXIT
 trap 'exit 1' HUP INT PIPE TERM
 why=$(rm -rf "$stage" 2>&1 && mkdir "$stage" 2>&1) || fail apply_failed "$why"
 cd "$stage"
-printf '\nready\t%s\nstep\treceive\n' "$1"
+printf 'ready\t%s\nstep\treceive\n' "$1"
 why=$(head -c "$5" | {
     s=0
     tar -xf - 2>&1 || s=$?

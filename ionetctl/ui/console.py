@@ -55,11 +55,14 @@ def can_redraw(console: Console) -> bool:
 
 
 def print_lines(console: Console, lines: Iterable[Text | str]) -> None:
-    """Print the lines: wrapped on a terminal, where further lines keep the indent; whole into pipes and files."""
+    """Print the lines: wrapped on a terminal, where further lines keep the indent; whole into pipes and files.
+
+    A line with ``no_wrap`` (a command to be copied) is always printed whole.
+    """
     is_wrapped = console.file.isatty()
     for line in lines:
         text = Text(line) if isinstance(line, str) else line
-        for part in _wrapped(text, console) if is_wrapped else (text,):
+        for part in _wrapped(text, console) if is_wrapped and not text.no_wrap else (text,):
             console.print(part, soft_wrap=True)
 
 

@@ -267,7 +267,9 @@ def _next_lines(summary: Summary) -> Iterator[Text]:
     elif is_resumable(summary):
         if summary.stopped is not None and summary.stopped.code.startswith("too_many_"):
             yield Text("next: mend the causes above, or allow more with a higher --max-failures")
-        yield Text(f"to go on: {resume_command(summary)}", style="bold")
+        # One line whatever the width, so that it can be copied.
+        command = resume_command(summary)
+        yield Text(f"to go on: {command}", style="bold", no_wrap=True)
 
 
 def is_resumable(summary: Summary) -> bool:

@@ -162,7 +162,7 @@ def test_no_command_on_a_host_shows_a_secret(enrolment: VerboseEnrolment) -> Non
     noted = list((enrolment.rehearsal.directory / "hosts").glob("*/run/lab/seen"))
     assert [found(path.read_bytes(), enrolment.secrets) for path in noted] == [set()] * 4
     assert all(
-        b"IONET_ROOT=" in path.read_bytes() and b"ionetctl-root-" in path.read_bytes() for path in noted
+        b"IONET_ROOT=" in path.read_bytes() and b"ionetctl-start-" in path.read_bytes() for path in noted
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from ionetctl.core.observed import Xid
 from ionetctl.facts.survey_output import parse_survey
-from ionetctl.remote import receive_script, survey_script
+from ionetctl.remote import survey_script
 from tests.remote.rehearsal import Host, shim
 
 CASES = Path(__file__).parents[1] / "data" / "cases"
@@ -143,22 +143,3 @@ def test_noise_without_a_line_break_is_passed_over(host: Host) -> None:
     )
     assert run.stdout.startswith(b"\x1b]0;root@rig-1\x07ionet-survey\t")
     assert parse_survey(run.stdout, "n0nce", controller_time=0.0).kernel == os.uname().release
-
-
-@pytest.mark.parametrize("can_begin", [True, False])
-def test_noise_stays_apart_from_what_an_apply_reports(host: Host, can_begin: bool) -> None:  # noqa: FBT001
-    """Its first line is one of its own: that it is ready, or why not."""
-    if not can_begin:
-        host.write("/var/lib", "no directory")
-    noise = CASES / "login-noise-no-newline/BASH_ENV"
-    run = subprocess.run(
-        ["bash", "-c", 'exec sh -c "$@"', "bash", receive_script(), "sh", "n0nce", "r", "ada", "now", "0"],
-        input=b"",
-        capture_output=True,
-        env=host.environ()
-        | {"BASH_ENV": str(noise), "PATH": f"{host.environ()['PATH']}:{os.environ['PATH']}"},
-        check=False,
-    )
-    first, second, *_ = run.stdout.decode().split("\n")
-    assert first == "\x1b]0;root@rig-1\x07"
-    assert second.split("\t")[0] == ("ready" if can_begin else "error")

@@ -106,6 +106,15 @@ def test_further_lines_keep_the_indent(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
+def test_command_to_be_copied_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The terminal may fold it, but puts no line breaks into what is copied."""
+    monkeypatch.setenv("COLUMNS", "30")
+    monkeypatch.setenv("TERM", "dumb")
+    terminal = Terminal()
+    print_lines(make_console(terminal), [Text("to go on: " + "word " * 20, no_wrap=True)])
+    assert len(terminal.getvalue().splitlines()) == 1
+
+
 def test_pipes_get_lines_whole() -> None:
     """Nothing is wrapped where a program reads."""
     inner = io.StringIO()
