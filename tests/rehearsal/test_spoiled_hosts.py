@@ -132,7 +132,16 @@ def test_exit_code_says_that_the_region_does_not_confirm(spoiled: Spoiled) -> No
     assert spoiled.ended.exit_code == 8
 
 
-@pytest.mark.parametrize("spoil", SPOILS)
+OTHER_REGION: Final = "another-regions-name"
+
+
+def test_host_of_another_region_is_not_taken_from_it(spoiled: Spoiled) -> None:
+    """Its configuration names another region: the next run leaves it as it is, and says what to do."""
+    error = spoiled.again.host(spoiled.host_of[OTHER_REGION])["error"]
+    assert (error["code"], error["step"]) == ("node_of_other_region", "survey")
+
+
+@pytest.mark.parametrize("spoil", [spoil for spoil in SPOILS if spoil != OTHER_REGION])
 def test_next_run_enrols_the_host(spoiled: Spoiled, spoil: str) -> None:
     """The next run, without spoiling, enrols every host."""
     host = spoiled.host_of[spoil]
