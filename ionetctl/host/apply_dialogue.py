@@ -1,6 +1,6 @@
 """The apply dialogue with one host: what it reports, and what it is answered.
 
-See docs/explanation/host-protocol.md. Knows the order of the dialogue and nothing of regions, plans or retries.
+See docs/explanation/host-protocol.md. Knows its reports and their errors; what is answered when is for ``confirm_node`` to say.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""From a staged host to a confirmed node: the controller's side of the apply conversation.
+"""From a staged host to a confirmed node: the controller's side of the apply dialogue, in its order.
 
 Mints the introduction when the host is ready for it, waits for the region to show the node with the new stamp, and
-asks the node's own log for the reason when it does not come. Sees ports and the conversation only.
+asks the node's own log for the reason when it does not come. Sees ports and the dialogue only.
 """
 
 from __future__ import annotations
