@@ -136,6 +136,48 @@ def test_a_name_that_nobody_knows_is_told(way: Host) -> None:
     assert only_reach(way, "nomad-1.invalid:4647").failure == "unresolved"
 
 
+BUSY_PYTHON = """\
+import socket, sys, time
+pause, resolve, wakes = time.sleep, socket.getaddrinfo, []
+def late(seconds):
+    wakes.append(seconds)
+    pause(0.002)
+def slow(*arguments):
+    while len(wakes) < {lookup_wakes}:
+        pause(0.002)
+    return resolve(*arguments)
+time.sleep, time.monotonic, socket.getaddrinfo = late, lambda: len(wakes) * {wake_s}, slow
+sys.argv[:] = sys.argv[1:]
+exec(sys.argv[0])
+"""
+"""A clock that each pause advances by ``wake_s``, and a resolver that answers after so many pauses."""
+
+
+@pytest.mark.parametrize(("wake_s", "failure"), [(0.2, None), (0.02, "unresolved")])
+def test_time_without_a_cpu_does_not_count(
+    one_host: Host, listening: int, wake_s: float, failure: str | None
+) -> None:
+    """Where a process wakes late the host is busy, and its resolver may have answered; else it is the resolver that is slow."""
+    one_host.write("/standin/busy.py", BUSY_PYTHON.format(wake_s=wake_s, lookup_wakes=400))
+    # Its arguments are -I -S -c PROGRAM HOST PORT.
+    shim(
+        one_host, "python3", f"shift 3; exec {sys.executable} -S '{one_host.path('/standin/busy.py')}' \"$@\""
+    )
+    assert only_reach(one_host, f"127.0.0.1:{listening}").failure == failure
+
+
+@pytest.mark.parametrize(("status", "expected"), [(0, ["unresolved"]), (124, [])])
+def test_a_lookup_that_a_busy_host_ended_says_nothing(
+    one_host: Host, status: int, expected: list[str]
+) -> None:
+    """It did not end in time, and neither does a program that does nothing."""
+    shim(one_host, "python3", "exit 1")
+    shim(one_host, "getent", "sleep 9")
+    shim(one_host, "true", f"if [ {status} = 124 ]; then sleep 9; fi")
+    reaches = one_host.survey(servers="nomad-1.example:4647").machine.reaches
+    assert [reach.failure for reach in reaches] == expected
+
+
 def test_without_a_tool_nothing_is_claimed(one_host: Host) -> None:
     """A host that cannot open a connection for us says just that."""
     for name, script in WAYS["nc"].items():
