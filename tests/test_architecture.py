@@ -31,7 +31,7 @@ LAYERS: Final[tuple[str, ...]] = (
     "placement verification",
     "plan facts summary inventory nomad ssh artifacts history",
     "checks credentials remote",
-    "gpu",
+    "gpu mining",
     "core",
 )
 """The folders from the top down. Those of one line do not know each other."""

@@ -205,6 +205,27 @@ class Workload:
     unit: str | None = None
 
 
+MiningSignKind = Literal["unit", "crontab", "start_file", "screen", "process"]
+
+
+@dataclass(frozen=True, slots=True)
+class MiningSign:
+    """Something that mines or will start a miner; ``name`` is a unit's, a screen session's, a program's, or a file's path."""
+
+    kind: MiningSignKind
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rig:
+    """A mining system on the host, and what its panel calls the host. Its password is never read."""
+
+    system: str
+    version: str | None = None
+    rig_id: str | None = None
+    rig_name: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class MachineFacts:
     """Facts of the machine beyond those that an enrolment needs; the checks use them."""
@@ -244,6 +265,13 @@ class MachineFacts:
     reaches: tuple[Reach, ...] = ()
     firewalls: tuple[Firewall, ...] | None = None
     miners: tuple[Workload, ...] | None = None
+    """Processes that are known miners."""
+    rig: Rig | None = None
+    mining_signs: tuple[MiningSign, ...] | None = None
+    watchdog_cards: tuple[str, ...] = ()
+    """Processes that feed a card which would reset the board without them."""
+    is_vpn_by_rig: bool = False
+    """The mining system started the VPN that runs; nobody else would."""
     ionet_workers: tuple[Workload, ...] | None = None
     nomad_region: str | None = None
     """The region that the host's own Nomad configuration names."""
