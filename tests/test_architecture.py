@@ -58,6 +58,7 @@ SHARED_STEMS: Final[dict[str, str]] = {
     "settings": "core ssh",
     "store": "artifacts history/catalog",
     "system": "checks lab/faults/conditions",
+    "verify": "app cli/commands",
 }
 """Names of modules that more than one folder has, and those folders."""
 

@@ -96,8 +96,8 @@ class Site:
 
         Raises ``TrustError`` or ``ConfigurationError`` as ``ArtifactStore.ensure`` does.
         """
-        needs = set(_early_needs(self.hosts, self)) if facts is None else set(self._needs(facts))
-        self.programs |= await self.artifacts.ensure(needs)
+        early = releases(self.inventory, self.hosts, ("amd64",))
+        self.programs |= await self.artifacts.ensure(early if facts is None else set(self._needs(facts)))
 
     def _needs(self, facts: Iterable[tuple[Host, Facts]]) -> Iterator[ArtifactKey]:
         for host, seen in facts:
@@ -127,10 +127,23 @@ class Site:
         return Subject(host, node_name, facts, opened.settings, opened.ca_pem, nomad, plugin)
 
 
-def _early_needs(hosts: Iterable[Host], site: Site) -> Iterator[ArtifactKey]:
-    yield ArtifactKey(NOMAD, site.inventory.nomad.version, "amd64")
-    if any(host.gpus.count != 0 for host in hosts):
-        yield ArtifactKey(host_paths.DEVICE_PLUGIN, site.inventory.nomad.device_plugin_version, "amd64")
+def open_store(inventory: Inventory, settings: Settings, mirror: str | None) -> ArtifactStore:
+    """The cache, with the inventory's lock file, and ``mirror`` or else the inventory's mirror."""
+    lock_file = Path(inventory.directory) / LOCK_FILE
+    return ArtifactStore(settings.prepare_cache(), mirror or inventory.nomad.mirror, lock_file)
+
+
+def releases(inventory: Inventory, hosts: Iterable[Host], architectures: Iterable[str]) -> set[ArtifactKey]:
+    """The executables that hosts of these architectures need; the device plugin is released for amd64 alone."""
+    wanted = set(architectures)
+    needs = {
+        ArtifactKey(NOMAD, inventory.nomad.version, known)
+        for known in ARCHITECTURES.values()
+        if known in wanted
+    }
+    if "amd64" in wanted and any(host.gpus.count != 0 for host in hosts):
+        needs.add(ArtifactKey(host_paths.DEVICE_PLUGIN, inventory.nomad.device_plugin_version, "amd64"))
+    return needs
 
 
 @asynccontextmanager
@@ -145,8 +158,7 @@ async def open_site(
     hosts = inventory.hosts if limit is None else select_hosts(inventory, limit)
     secrets = SecretStore(settings.environ)
     await asyncio.to_thread(secrets.resolve_all, _secret_refs(inventory, hosts))
-    mirror = artifacts_mirror or inventory.nomad.mirror
-    store = ArtifactStore(settings.prepare_cache(), mirror, Path(inventory.directory) / LOCK_FILE)
+    store = open_store(inventory, settings, artifacts_mirror)
     site = Site(inventory, hosts, secrets, store, clock)
     async with AsyncExitStack() as stack:
         await site.open_regions(stack)

@@ -1,4 +1,4 @@
-"""Selects hosts by a ``--limit`` expression. Pure: hosts in, hosts out, in the inventory's order.
+"""Selects hosts by a ``--limit`` expression: hosts in, hosts out, in the inventory's order.
 
 The expression is a list of terms with commas. A term is a name (``rey1-a01-g1``), a range (``rey1-a[01-03]-g7``), a
 wildcard (``rey1-*``), a group (``@rack-a01``) or a property (``rack:a01``); a leading ``!`` excludes hosts from those that the
@@ -8,12 +8,13 @@ other terms select, or from all hosts where there is no other term.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import translate
 from typing import TYPE_CHECKING, Final
 
 from ionetctl.core.errors import UsageError
 from ionetctl.inventory import ranges
+from ionetctl.inventory.load import load_inventory
 from ionetctl.inventory.yaml.problems import did_you_mean, quoted
 
 if TYPE_CHECKING:
@@ -53,6 +54,17 @@ def select_hosts(inventory: Inventory, expression: str) -> tuple[Host, ...]:
     if not hosts:
         raise _refused(f"the limit {quoted(expression)} leaves no host", "look at what the ! terms take away")
     return hosts
+
+
+def load_selected(source: str, expression: str | None) -> Inventory:
+    """The inventory with the hosts that ``expression`` selects; all where it is left out.
+
+    Raises ``InventoryError``, and ``UsageError`` as ``select_hosts`` does.
+    """
+    inventory = load_inventory(source)
+    if expression is None:
+        return inventory
+    return replace(inventory, hosts=select_hosts(inventory, expression))
 
 
 def _terms(expression: str) -> list[str]:

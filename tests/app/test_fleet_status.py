@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ionetctl.app.fleet_status import _settings_of, refresh_status, verify
+from ionetctl.app.fleet_status import _settings_of, read_fleet
+from ionetctl.app.verify import verify
 from ionetctl.core import events
-from ionetctl.core.errors import ExitCode
+from ionetctl.core.errors import ExitCode, UsageError
 from ionetctl.core.events import Envelope, HostEntry, RegionEntry
 from ionetctl.core.model.inventory import ReadyPair
 from ionetctl.core.model.names import HostName, NodeId, RolloutId
@@ -132,7 +133,7 @@ class Stage:
         return [started, *map(enrolled, hosts), events.RolloutFinished(exit_code=0)]
 
     async def status(self, *, is_offline: bool = False) -> tuple[list[NodeStatus], dict[RegionName, str]]:
-        report = await refresh_status(self.settings, is_offline)
+        report = await read_fleet(self.settings, None, is_offline=is_offline)
         return list(report.nodes), dict(report.silent)
 
     async def verdicts(self, limit: str | None = None) -> list[Verdict]:
@@ -219,8 +220,18 @@ async def test_waiting_for_a_region_is_told(tmp_path: Path) -> None:
     (tmp_path / "2").mkdir()
     refreshed = Stage(tmp_path / "2", answers=[Answer(b"rpc error: EOF", 500), Answer([stub("g1")])])
     async with refreshed.serving():
-        await refresh_status(refreshed.settings, is_offline=False, tell=told.append)
+        await read_fleet(refreshed.settings, None, is_offline=False, tell=told.append)
     assert len(told) == 2
+
+
+async def test_limit_selects_by_what_the_catalog_knows(tmp_path: Path) -> None:
+    """By name and property; a limit that selects no node is refused."""
+    stage = Stage(tmp_path)
+    async with stage.serving():
+        chosen = await read_fleet(stage.settings, "rack:a01,!g1", is_offline=True)
+        with pytest.raises(UsageError, match="g9"):
+            await read_fleet(stage.settings, "g9", is_offline=True)
+    assert [node.name for node in chosen.nodes] == ["g2"]
 
 
 async def test_offline_asks_nobody(tmp_path: Path) -> None:

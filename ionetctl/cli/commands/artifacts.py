@@ -20,16 +20,12 @@ if TYPE_CHECKING:
 
     from rich.text import Text
 
-    from ionetctl.artifacts import ArtifactKey, ArtifactStore, CachedArtifact, Progress
+    from ionetctl.artifacts import CachedArtifact, Progress
     from ionetctl.core.errors import IonetctlError
-    from ionetctl.core.model.inventory import Inventory
-    from ionetctl.core.model.names import Architecture
-    from ionetctl.core.settings import Settings
 
 app = Commands(no_args_is_help=True, help="Release artifacts in the local cache: fetch, verify, list.")
 
 SCHEMA = "ionetctl.artifacts/1"
-_ARCHITECTURES: tuple[Architecture, ...] = ("amd64", "arm64")
 
 
 class ArchitectureChoice(StrEnum):
@@ -58,11 +54,12 @@ def fetch(
     """Download the releases that an inventory pins, check them, cache them and write the lock file beside it."""
     import asyncio
 
+    from ionetctl.app.open_inventory import open_store, releases
     from ionetctl.inventory.load import load_inventory
 
     site = load_inventory(inventory)
     store = open_store(site, load_settings(), artifacts)
-    needs = releases(site, architecture or [ArchitectureChoice.AMD64])
+    needs = releases(site, site.hosts, architecture or [ArchitectureChoice.AMD64])
     asyncio.run(store.ensure(needs, _progress_reporter(display)))
     return _result([artifact for artifact in store.cached() if artifact.key in needs])
 
@@ -73,6 +70,7 @@ def verify(_: Display, *, inventory: options.Inventory) -> CommandResult:
     """Hash every cached artifact again and hold it against the inventory's lock file."""
     import asyncio
 
+    from ionetctl.app.open_inventory import open_store
     from ionetctl.inventory.load import load_inventory
 
     store = open_store(load_inventory(inventory), load_settings(), None)
@@ -91,31 +89,6 @@ def list_artifacts(_: Display) -> CommandResult:
     from ionetctl.artifacts import ArtifactStore
 
     return _result(ArtifactStore(load_settings().cache_dir, None, Path(os.devnull)).cached())
-
-
-def open_store(site: Inventory, settings: Settings, mirror: str | None) -> ArtifactStore:
-    """The cache, with the inventory's lock file, and ``mirror`` or else the inventory's mirror."""
-    from pathlib import Path
-
-    from ionetctl.app.open_inventory import LOCK_FILE
-    from ionetctl.artifacts import ArtifactStore
-
-    return ArtifactStore(
-        settings.prepare_cache(), mirror or site.nomad.mirror, Path(site.directory) / LOCK_FILE
-    )
-
-
-def releases(site: Inventory, architectures: Sequence[str]) -> frozenset[ArtifactKey]:
-    """The executables that the site's hosts need; the device plugin is released for amd64 alone."""
-    from ionetctl.artifacts import NOMAD, ArtifactKey
-    from ionetctl.core import host_paths
-
-    needs = {
-        ArtifactKey(NOMAD, site.nomad.version, known) for known in _ARCHITECTURES if known in architectures
-    }
-    if "amd64" in architectures and any(host.gpus.count != 0 for host in site.hosts):
-        needs.add(ArtifactKey(host_paths.DEVICE_PLUGIN, site.nomad.device_plugin_version, "amd64"))
-    return frozenset(needs)
 
 
 def _result(

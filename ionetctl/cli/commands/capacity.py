@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ionetctl.cli import options
-from ionetctl.cli.commands.status import read_fleet
 from ionetctl.cli.output import CommandResult, Display
 from ionetctl.cli.run import command, load_settings
 from ionetctl.core.plural import counted
@@ -57,9 +56,12 @@ def capacity(
     state_dir: options.StateDir = None,
 ) -> CommandResult:
     """Sum the fleet's GPUs by standard name."""
+    import asyncio
+
+    from ionetctl.app.fleet_status import read_fleet
     from ionetctl.summary.capacity import capacity_of
 
-    report = read_fleet(load_settings(state_dir), limit, is_offline=offline)
+    report = asyncio.run(read_fleet(load_settings(state_dir), limit, is_offline=offline))
     found = capacity_of(report, is_offline=offline)
     _report_omissions(display, report, found)
     return _result(found, format_)

@@ -53,8 +53,10 @@ def demo(display: Display, *, hosts: lab.Hosts = 50) -> CommandResult:
 
 
 def _rehearse(display: Display, inventory: Path, settings: Settings) -> tuple[Summary, StatusReport]:
+    import asyncio
+
     from ionetctl.app import enroll
-    from ionetctl.cli.commands.status import read_fleet
+    from ionetctl.app.fleet_status import read_fleet
     from ionetctl.cli.rollout_display import RolloutDisplay
     from ionetctl.rollout.options import RolloutOptions, Size, Strategy
 
@@ -63,7 +65,7 @@ def _rehearse(display: Display, inventory: Path, settings: Settings) -> tuple[Su
     strategy = Strategy(batch_size=Size.parse(BATCH_SIZE, "--batch-size"))
     wanted = RolloutOptions(inventory=str(inventory), strategy=strategy)
     summary = rollout.run(enroll.enroll(wanted, settings, rollout.sinks, rollout.confirm))
-    return summary, read_fleet(settings, None, is_offline=False)
+    return summary, asyncio.run(read_fleet(settings, None, is_offline=False))
 
 
 def _result(summary: Summary, fleet: StatusReport, width: int) -> CommandResult:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ionetctl.cli import options
@@ -25,24 +24,16 @@ HOST_SCHEMA = "ionetctl.host/1"
 app = Commands(no_args_is_help=True, help="Inventories: validate, show expanded, JSON Schema for editors.")
 
 
-def load_limited(source: str, limit: str | None) -> Inventory:
-    """The inventory with the hosts that ``--limit`` selects; raises ``InventoryError`` or ``UsageError``."""
-    from ionetctl.inventory.load import load_inventory
-    from ionetctl.inventory.select import select_hosts
-
-    inventory = load_inventory(source)
-    return inventory if limit is None else replace(inventory, hosts=select_hosts(inventory, limit))
-
-
 @app.command()
 @command()
 def validate(display: Display, *, inventory: options.Inventory, limit: options.Limit = None) -> CommandResult:
     """Check an inventory and name everything that is wrong with it, with file, line and column."""
     from ionetctl.inventory.hints import hints_for
+    from ionetctl.inventory.select import load_selected
     from ionetctl.inventory.yaml.problems import InventoryError
 
     try:
-        site = load_limited(inventory, limit)
+        site = load_selected(inventory, limit)
     except InventoryError as error:
         problems = [_problem(problem) for problem in error.problems]
         return CommandResult(
@@ -98,8 +89,9 @@ def _valid_view(inventory: Inventory) -> Iterator[Text | str]:
 def show(_: Display, *, inventory: options.Inventory, limit: options.Limit = None) -> CommandResult:
     """Show the hosts with ranges expanded and defaults merged in; secrets stay references."""
     from ionetctl.inventory.describe import describe_host, describe_inventory
+    from ionetctl.inventory.select import load_selected
 
-    site = load_limited(inventory, limit)
+    site = load_selected(inventory, limit)
     rows = [{"schema": HOST_SCHEMA} | describe_host(host) for host in site.hosts]
     return CommandResult(
         describe_inventory(site),

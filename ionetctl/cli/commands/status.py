@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from ionetctl.core.settings import Settings
     from ionetctl.summary.fleet import StatusReport
 
 EPILOG = """
@@ -63,44 +62,20 @@ def status(
     state_dir: options.StateDir = None,
 ) -> CommandResult:
     """Show the fleet: GPU totals by datacenter and rack, then nodes that stand alike together."""
+    import asyncio
+
+    from ionetctl.app.fleet_status import read_fleet
+
     settings = load_settings(state_dir)
 
     def look() -> StatusReport:
         tell = None if watch else display.info
-        report = read_fleet(settings, limit, is_offline=offline, tell=tell)
+        report = asyncio.run(read_fleet(settings, limit, is_offline=offline, tell=tell))
         if not not_ready:
             return report
         return replace(report, nodes=tuple(node for node in report.nodes if not node.takes_jobs))
 
     return _watch(display, look, interval) if watch else _result(display, look())
-
-
-def read_fleet(
-    settings: Settings, limit: str | None, *, is_offline: bool, tell: Callable[[str], None] | None = None
-) -> StatusReport:
-    """The fleet now; ``tell`` is called while a region is waited for. Raises as the catalog does, and ``UsageError`` for a limit that selects no node."""
-    import asyncio
-
-    from ionetctl.app.fleet_status import refresh_status
-
-    report = asyncio.run(refresh_status(settings, is_offline, tell))
-    return report if limit is None else _limited(report, limit)
-
-
-def _limited(report: StatusReport, limit: str) -> StatusReport:
-    """The nodes that ``--limit`` selects. The catalog has no groups, addresses or tags to select by."""
-    from ionetctl.core.model.host import Host
-    from ionetctl.core.model.inventory import Inventory, NomadSettings
-    from ionetctl.core.model.names import Digest
-    from ionetctl.inventory.select import select_hosts
-
-    hosts = tuple(
-        Host(node.name, node.name, node.region, node.datacenter, node.rack, node.node_pool)
-        for node in report.nodes
-    )
-    known = Inventory("catalog", "", Digest(""), "as-written", {}, NomadSettings("", ""), hosts)
-    chosen = {(host.region, host.name) for host in select_hosts(known, limit)}
-    return replace(report, nodes=tuple(node for node in report.nodes if (node.region, node.name) in chosen))
 
 
 def _result(display: Display, report: StatusReport) -> CommandResult:

@@ -53,7 +53,7 @@ def verify(
     """
     import asyncio
 
-    from ionetctl.app.fleet_status import verify
+    from ionetctl.app.verify import verify
     from ionetctl.summary.fleet import verdict_row, verify_document
     from ionetctl.ui.fleet import verify_view
 
