@@ -132,13 +132,15 @@ class Driver:
 
     ``module_version`` is the loaded module's (``/proc/driver/nvidia/version``), ``library_version`` that of the
     libnvidia-ml that programs would load; the two differ after an upgrade without a reboot. ``is_nouveau_loaded``:
-    the free driver is loaded, and may use the GPUs.
+    the free driver is loaded, and may use the GPUs. ``is_run_file``: NVIDIA's installer put it there, no package owns it.
+    ``held`` are packages of a driver that are on hold.
     """
 
     module_version: str | None = None
     library_version: str | None = None
     package: str | None = None
-    is_held: bool | None = None
+    held: tuple[str, ...] | None = None
+    is_run_file: bool | None = None
     is_nouveau_loaded: bool | None = None
     is_secure_boot_on: bool | None = None
 
@@ -242,6 +244,12 @@ class MachineFacts:
     """As systemd-detect-virt reports it; ``none`` on bare metal."""
     swap_mib: int | None = None
     hugepages_mib: int | None = None
+    has_mitigations: bool | None = None
+    """Whether the kernel's command line leaves the mitigations of processor faults on."""
+    is_on_stick: bool | None = None
+    """Whether the root file system is on a USB device or a memory card."""
+    unpartitioned_mib: int | None = None
+    """What no partition has, of the disk on which the root's partition is."""
     is_time_synchronized: bool | None = None
     is_ntp_on: bool | None = None
     """Whether a time service runs; right after its start the clock is not synchronized yet."""

@@ -100,9 +100,17 @@ def _looked(draft: Draft, key: str, values: list[str]) -> None:
 
 
 def _disk(draft: Draft, key: str, values: list[str]) -> None:
-    place, available, kind, options = values
+    place, available, kind, options, mount = values
     flags = options.split(",")
-    disk = Disk(path(key, place), number(key, available), clean(kind), "ro" in flags, "noexec" in flags)
+    disk = Disk(
+        path=path(key, place),
+        available_mib=number(key, available),
+        kind=clean(kind),
+        is_read_only="ro" in flags,
+        is_noexec="noexec" in flags,
+        mount=clean(mount),
+        remounts_read_only="errors=remount-ro" in flags,
+    )
     # Docker's directory may be one of the paths that are surveyed anyway.
     draft.disks.setdefault(disk.path, disk)
     if len(draft.disks) > _DISK_LIMIT:
@@ -243,11 +251,13 @@ _TEXTS: Final = (
     "toolkit driver.module driver.library driver.package"
 )
 _NUMBERS: Final = (
-    "uid time cpu.cores memory.kib swap.kib hugepages.kib systemd gpu.bus nomad.process nomad.token "
+    "uid time cpu.cores memory.kib swap.kib hugepages.kib unpartitioned.kib systemd gpu.bus nomad.process nomad.token "
     "nomad.allocations ours interrupted"
 )
-_FLAGS: Final = "time.synchronized time.service python reboot podman driver.held secure-boot"
-_WORDS: Final = "cgroup.controllers modules cni"
+_FLAGS: Final = (
+    "time.synchronized time.service python reboot mitigations stick podman driver.run-file secure-boot"
+)
+_WORDS: Final = "cgroup.controllers modules cni driver.held"
 _LISTS: Final = ("xids", "interfaces", "firewalls", "miners", "ionet")
 """The values that ``looked`` may have."""
 
@@ -261,7 +271,7 @@ _RECORDS: Final[dict[str, _Record]] = {
     **{key: _Record(_flag, 1) for key in _FLAGS.split()},
     **{key: _Record(_words, 1) for key in _WORDS.split()},
     "looked": _Record(_looked, 1),
-    "disk": _Record(_disk, 4),
+    "disk": _Record(_disk, 5),
     "tool": _Record(_tool, 1),
     "nomad.config": _Record(_config, 1),
     "file": _Record(_file, 4),

@@ -15,7 +15,8 @@ from ionetctl.remote.packing import pack, source_of
 @cache
 def survey_script() -> bytes:
     """The survey, for the standard input of ``sh -s -- NONCE SERVERS PATH…``."""
-    return _joined("programs", "docker", "survey_machine", "survey_network", "survey_work", "survey")
+    parts = ("machine", "disks", "network", "work")
+    return _joined("programs", "docker", *(f"survey_{part}" for part in parts), "survey")
 
 
 @cache

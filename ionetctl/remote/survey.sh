@@ -1,5 +1,5 @@
 # What a host is and has, in the format of docs/explanation/host-protocol.md. It reads and never writes, and ends with 0. It travels
-# with the functions of survey_machine.sh, survey_network.sh and survey_work.sh before it.
+# with the functions of survey_machine.sh, survey_disks.sh, survey_network.sh and survey_work.sh before it.
 #
 #   sh -s -- NONCE SERVERS PATH...    SERVERS as host:port,… (or -); the PATHs are those that a bundle manages
 #
@@ -51,6 +51,7 @@ first_line() {
 }
 
 # answer SECONDS COMMAND...: what the command prints, whole or not at all: nothing where it is ended before it has said all.
+# shellcheck disable=SC2329 # the parts call it
 answer() {
     answer_status=0
     said=$(within "$@" </dev/null) || answer_status=$?
@@ -75,42 +76,6 @@ os_release() {
     known os.id "$id"
     known os.version "$version"
     known os.name "$name"
-}
-
-# nearest PATH: $got becomes the nearest directory at or above it.
-nearest() {
-    got=$root$1
-    while [ -n "$got" ] && [ ! -d "$got" ]; do got=${got%/*}; done
-    got=${got:-/}
-}
-
-# disks PLACE...: room and mount of each. The mounts are read once and in one go: a host of many containers has many.
-disks() {
-    places=
-    for place in "$@"; do
-        places=$places$place$nl
-        nearest "$place"
-        shift
-        set -- "$@" "$got"
-    done
-    if ! table=$(answer 10 df -Pk "$@"); then return; fi
-    mounts=$root/proc/mounts
-    if [ ! -r "$mounts" ]; then mounts=/proc/mounts; fi
-    if [ ! -r "$mounts" ]; then mounts=/dev/null; fi
-    printf '%s\n' "$table" | places=$places awk '
-        # Of several mounts at one point the last one is on top.
-        FILENAME != "-" { kind[$2] = $3; options[$2] = substr($4, 1, 500); next }
-        FNR == 1 { split(ENVIRON["places"], place, "\n"); next }
-        {
-            row++
-            point = $0
-            for (column = 1; column <= 5; column++) sub(/^[^ \t]+[ \t]+/, "", point)
-            gsub(/ /, "\\040", point)
-            known = point in kind
-            if ($4 ~ /^[0-9]+$/)
-                printf "disk\t%s\t%.0f\t%s\t%s\n", place[row], int($4 / 1024),
-                    known ? kind[point] : "unknown", known ? options[point] : "unknown"
-        }' "$mounts" -
 }
 
 tools() {
@@ -223,7 +188,8 @@ at_once() {
     os_release
     machine
     cgroups
-    disks / /opt/nomad /opt/nomad/data "$config_dir" "$our_dir" /usr/local/bin
+    disks / /opt/nomad /opt/nomad/data "$config_dir" "$our_dir" /usr/local/bin /tmp /var/tmp /var/log
+    system_disk
     tools
     processes
     ours

@@ -22,6 +22,7 @@ machine() {
     resources
     packages
     modules "${kernel_arch% *}"
+    mitigations
     if has python3; then fact python 1; else fact python 0; fi
 }
 
@@ -81,6 +82,16 @@ modules() {
         esac
     done
     fact modules "${found# }"
+}
+
+# Of the kernel's command line no more is told: it may hold secrets.
+mitigations() {
+    first_line "$root/proc/cmdline"
+    case " $got " in
+    '  ') ;;
+    *' mitigations=off '*) fact mitigations 0 ;;
+    *) fact mitigations 1 ;;
+    esac
 }
 
 # A controller that is mounted read-only is of no use to an agent. Of several mounts at one place the last one counts.
@@ -199,9 +210,12 @@ driver() {
     known gpu.bus "$count"
     module=$(module_version)
     known driver.module "$module"
-    library=$(library_version)
-    known driver.library "$library"
-    if [ "$count.$module$library" != 0. ]; then driver_package; fi
+    library=$(library_file)
+    known driver.library "${library##*/libnvidia-ml.so.}"
+    if [ "$count.$module$library" != 0. ]; then
+        driver_package
+        run_file "$library"
+    fi
     secure_boot
 }
 
@@ -230,8 +244,8 @@ module_version() {
     done
 }
 
-# library_version: that of the libnvidia-ml which programs load: its real file is named after it.
-library_version() {
+# library_file: the libnvidia-ml which programs load, by its real name, which ends with its version.
+library_file() {
     for directory in /usr/lib/x86_64-linux-gnu /usr/lib/aarch64-linux-gnu /usr/lib64 /usr/lib /run/opengl-driver/lib; do
         library=$root$directory/libnvidia-ml.so.1
         if [ -e "$library" ]; then break; fi
@@ -241,28 +255,53 @@ library_version() {
         library=$root$library
     fi
     if library=$(readlink -f "$library" 2>/dev/null); then
-        case $library in */libnvidia-ml.so.[0-9]*.[0-9]*) echo "${library##*/libnvidia-ml.so.}" ;; esac
+        case $library in */libnvidia-ml.so.[0-9]*.[0-9]*) echo "$library" ;; esac
     fi
 }
 
-# A package that is on hold stays at its version, whatever is asked of the package manager.
+# A package that is on hold stays at its version, whatever is asked of the package manager. Those asked for are those of
+# which a preparation of the driver leaves any alone.
 driver_package() {
     if has dpkg-query; then
         # shellcheck disable=SC2016 # the format of dpkg-query
-        row=$(answer 5 dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' 'nvidia-driver-[0-9]*' nvidia-driver \
-            'nvidia-headless-[0-9]*' nvidia-open cuda-drivers 2>/dev/null | awk '
-                /^.i/ && (row == "" || ($NF ~ /^nvidia-driver/ && row !~ / nvidia-driver/)) { row = $0 }
-                END { print row }')
-        known driver.package "${row##* }"
-        case $row in
-        '') ;;
-        h*) fact driver.held 1 ;;
-        *) fact driver.held 0 ;;
-        esac
+        answer 5 dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' 'nvidia-*' 'libnvidia-*' 'cuda-drivers*' \
+            'linux-modules-nvidia-*' 2>/dev/null | awk '
+                /^h/ && ++holds <= 16 { held = held " " substr($NF, 1, 100) }
+                /^.i/ && $NF ~ /^(nvidia-driver(-[0-9].*)?|nvidia-headless-[0-9].*|nvidia-open|cuda-drivers)$/ {
+                    if (name == "" || ($NF ~ /^nvidia-driver/ && name !~ /^nvidia-driver/)) name = $NF
+                }
+                END {
+                    if (name != "") print "driver.package\t" substr(name, 1, 100)
+                    if (NR) print "driver.held\t" substr(held, 2)
+                }'
     elif has rpm; then
         # It names those that are not there too, in a sentence.
         known driver.package "$(answer 5 rpm -q --qf '%{NAME}\n' nvidia-driver nvidia-open xorg-x11-drv-nvidia \
             kmod-nvidia akmod-nvidia 2>/dev/null | grep -m 1 -v ' ' || :)"
+    fi
+}
+
+# run_file LIBRARY: whether the driver is from NVIDIA's installer, which leaves an uninstaller: unless a package that came
+# later owns the library.
+run_file() {
+    if [ ! -e "$root/usr/bin/nvidia-uninstall" ]; then
+        if [ -n "$module$1" ]; then fact driver.run-file 0; fi
+        return
+    fi
+    set -- "${1#"$root"}"
+    if [ -z "$1" ]; then
+        set -- false
+    elif has dpkg-query; then
+        set -- dpkg-query -S "$1"
+    elif has rpm; then
+        set -- rpm -qf "$1"
+    else
+        set -- false
+    fi
+    if owner=$(answer 5 "$@" 2>/dev/null) && [ -n "$owner" ]; then
+        fact driver.run-file 0
+    else
+        fact driver.run-file 1
     fi
 }
 

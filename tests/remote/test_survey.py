@@ -56,6 +56,11 @@ def furnish(host: Host) -> None:
     host.path(host_paths.NOMAD_LINK).symlink_to(host.path(NOMAD))
 
 
+def mount_of(path: Path) -> str:
+    """Where the file system of a path is mounted."""
+    return str(next(each for each in (path, *path.parents) if each.is_mount()))
+
+
 def test_a_furnished_host_is_told_whole(host: Host) -> None:
     """Every fact that lies in the tree comes back as it lies there."""
     furnish(host)
@@ -123,9 +128,14 @@ def test_disks_are_told_for_where_we_write(host: Host) -> None:
         "/etc/nomad.d",
         "/var/lib/ionet",
         "/usr/local/bin",
+        "/tmp",
+        "/var/tmp",
+        "/var/log",
     ]
     assert all(abs(disk.available_mib - expected) < 1024 for disk in disks)
-    assert {(disk.is_read_only, disk.is_noexec) for disk in disks} == {(False, False)}
+    assert {(disk.is_read_only, disk.is_noexec, disk.mount) for disk in disks} == {
+        (False, False, mount_of(host.root))
+    }
     assert isinstance(disks[0], Disk)
     assert disks[0].kind != "unknown"
 

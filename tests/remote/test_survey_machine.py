@@ -247,19 +247,34 @@ def test_a_library_elsewhere_is_found(host: Host) -> None:
 @pytest.mark.parametrize(
     ("rows", "expected"),
     [
-        (["ii  cuda-drivers", "hi  nvidia-driver-550-server"], ("nvidia-driver-550-server", True)),
-        (["un  nvidia-driver", "ii  nvidia-headless-535"], ("nvidia-headless-535", False)),
-        (["un  nvidia-driver", "rc  nvidia-driver-470"], (None, None)),
+        (
+            ["ii  cuda-drivers", "hi  nvidia-driver-550-server", "hi  nvidia-settings"],
+            ("nvidia-driver-550-server", ("nvidia-driver-550-server", "nvidia-settings")),
+        ),
+        (["un  nvidia-driver", "ii  nvidia-headless-535", "ii  nvidia-smi"], ("nvidia-headless-535", ())),
+        (
+            ["un  nvidia-driver", "rc  nvidia-driver-470", "hn  libnvidia-gl-570"],
+            (None, ("libnvidia-gl-570",)),
+        ),
+        ([], (None, None)),
     ],
 )
 def test_the_driver_s_package_is_told(
-    host: Host, rows: list[str], expected: tuple[str | None, bool | None]
+    host: Host, rows: list[str], expected: tuple[str | None, tuple[str, ...] | None]
 ) -> None:
-    """The package that is installed is named, the driver's own before others, and whether it is held."""
+    """The package that is installed is named, the driver's own before others, and what is on hold."""
     pci(host, ("0x10de", "0x030000"))
     shim(host, "dpkg-query", "".join(f"echo '{row}'\n" for row in rows) + "exit 1")
     driver = host.survey().machine.driver
-    assert (driver.package, driver.is_held) == expected
+    assert (driver.package, driver.held) == expected
+
+
+def test_holds_without_end_are_bounded(one_host: Host) -> None:
+    """Of hundreds of held packages some are named."""
+    pci(one_host, ("0x10de", "0x030000"))
+    names = "".join(f"hi  nvidia-{number}\n" for number in range(500))
+    says(one_host, "dpkg-query", names)
+    assert len(one_host.survey().machine.driver.held or ()) == 16
 
 
 def test_the_driver_s_package_is_told_by_rpm(bare: Host) -> None:
@@ -267,7 +282,65 @@ def test_the_driver_s_package_is_told_by_rpm(bare: Host) -> None:
     pci(bare, ("0x10de", "0x030000"))
     shim(bare, "rpm", "echo 'package nvidia-driver is not installed'; echo kmod-nvidia; exit 1")
     driver = bare.survey().machine.driver
-    assert (driver.package, driver.is_held) == ("kmod-nvidia", None)
+    assert (driver.package, driver.held) == ("kmod-nvidia", None)
+
+
+UNINSTALLER = "/usr/bin/nvidia-uninstall"
+OWNED_BY_RPM = "case $1 in -qf) echo nvidia-driver-libs-550 ;; *) echo nvidia-driver ;; esac"
+OWNED_BY_NONE = 'case $1 in -qf) echo "file $2 is not owned by any package"; exit 1 ;; esac'
+
+
+def install_driver(host: Host) -> None:
+    """Its library, and a module that is loaded."""
+    host.write("/proc/driver/nvidia/version", "NVRM version: NVIDIA Kernel Module  550.54.14\n")
+    host.write(f"{LIBRARY}.550.54.14", "")
+    host.path(f"{LIBRARY}.1").symlink_to("libnvidia-ml.so.550.54.14")
+
+
+@pytest.mark.parametrize(
+    ("program", "script", "expected"),
+    [
+        (
+            "dpkg-query",
+            f'[ "$1" = -S ] && [ "$2" = {LIBRARY}.550.54.14 ] && echo "libnvidia-compute-550: $2"',
+            False,
+        ),
+        ("dpkg-query", 'echo "no path found matching pattern $2" >&2; exit 1', True),
+        ("rpm", OWNED_BY_RPM, False),
+        ("rpm", OWNED_BY_NONE, True),
+        ("apk", "exit 0", True),
+    ],
+)
+def test_a_driver_of_no_package_is_told(bare: Host, program: str, script: str, expected: bool) -> None:  # noqa: FBT001
+    """NVIDIA's installer leaves an uninstaller; a package that came later owns the library."""
+    install_driver(bare)
+    shim(bare, program, script)
+    assert bare.survey().machine.driver.is_run_file is False
+    bare.write(UNINSTALLER, "", 0o755)
+    assert bare.survey().machine.driver.is_run_file is expected
+
+
+def test_an_uninstaller_without_a_library_is_a_driver_of_no_package(host: Host) -> None:
+    """No package is asked for the owner of nothing, which it would say it is."""
+    pci(host, ("0x10de", "0x030000"))
+    shim(host, "dpkg-query", "echo 'libc6: /'")
+    host.write(UNINSTALLER, "", 0o755)
+    assert host.survey().machine.driver.is_run_file is True
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("BOOT_IMAGE=/boot/vmlinuz root=UUID=7 ro mitigations=off quiet\n", False),
+        ("mitigations=off", False),
+        ("root=/dev/sda1 mitigations=auto,nosmt x_mitigations=off", True),
+        ("", None),
+    ],
+)
+def test_mitigations_are_told(host: Host, line: str, expected: bool | None) -> None:  # noqa: FBT001
+    """The kernel's command line says whether they were switched off."""
+    host.write("/proc/cmdline", line)
+    assert host.survey().machine.has_mitigations is expected
 
 
 def test_no_package_is_looked_for_without_a_card(host: Host) -> None:

@@ -27,13 +27,19 @@ class RemoteFile:
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """Free space and mount options of a path. ``path`` is the path that was asked for, ``kind`` the file system's type."""
+    """Free space and mount options of a path. ``path`` is the path that was asked for, ``kind`` the file system's type.
+
+    ``mount`` is where that file system is mounted, empty where that is unknown. ``remounts_read_only``: it becomes read-only
+    at its first error.
+    """
 
     path: str
     available_mib: int
     kind: str
     is_read_only: bool
     is_noexec: bool
+    mount: str = ""
+    remounts_read_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
