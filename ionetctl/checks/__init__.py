@@ -96,6 +96,8 @@ CHECKS: Final[tuple[Callable[[Host, Facts], Iterator[Finding]], ...]] = (
     gpus.count,
     gpus.models,
     gpus.reserved,
+    driver.run_file,
+    driver.held,
     gpus.lost,
     gpu_setup.mig,
     gpu_setup.displays,

@@ -8,6 +8,8 @@ from ionetctl.checks.finding import (
     Code,
     cards,
     found,
+    listed,
+    mining_system,
     numbers,
     offers_gpus,
     severity_if_harmful,
@@ -134,6 +136,64 @@ def versions(host: Host, facts: Facts) -> Iterator[Finding]:
     if version and numbers(version) < (OLDEST_DRIVER,):
         message = f"driver {version} is older than {OLDEST_DRIVER}, which the device plugin needs"
         yield found(DRIVER_OLD, message, severity=severity_if_unusable(host))
+
+
+DRIVER_RUN_FILE: Final = Code(
+    "driver_run_file",
+    Severity.BLOCK,
+    "the driver is from NVIDIA's installer (.run), not from packages",
+    looks_at=(
+        "Whether /usr/bin/nvidia-uninstall is there and no package owns the driver's library. Blocks where prepare.driver "
+        "asks for more than is loaded, else it is for information."
+    ),
+    matters=(
+        "Packages would put their library over the installer's, and its module stays: then neither works. So "
+        "prepare.driver changes nothing here, and upgrades of the distribution do not touch this driver."
+    ),
+    remedy="update it by a newer installer of NVIDIA's; nvidia-uninstall removes it, and packages can follow",
+)
+
+
+def run_file(host: Host, facts: Facts) -> Iterator[Finding]:
+    """Whether packages would cover a driver that is none."""
+    driver, wanted = facts.machine.driver, host.prepare.driver
+    if not driver.is_run_file:
+        return
+    loaded = driver.module_version or ""
+    version = loaded or driver.library_version or "of unknown version"
+    message = f"the NVIDIA driver {version} is from NVIDIA's installer (.run), not from packages"
+    severity = Severity.INFO
+    if (
+        wanted
+        and offers_gpus(host, facts)
+        and (numbers(loaded) < numbers(wanted)[:1] or _is_mismatched(facts))
+    ):
+        message += f"; prepare: {{driver: {wanted}}} would put packages over it"
+        severity = Severity.BLOCK
+    system = mining_system(facts)
+    hint = f"update it by the system's own {system.driver_update}" if system and system.driver_update else ""
+    yield found(DRIVER_RUN_FILE, message, hint=hint, severity=severity)
+
+
+DRIVER_HELD: Final = Code(
+    "driver_held",
+    Severity.BLOCK,
+    "packages of the driver are on hold, and another branch is asked for",
+    looks_at="Held packages called nvidia-…, libnvidia-…, cuda-drivers… or linux-modules-nvidia-…, where prepare.driver would install.",
+    matters="What somebody put on hold is left alone, so the preparation would end with package_held.",
+    remedy="apt-mark unhold them, or take prepare.driver out",
+)
+
+
+def held(host: Host, facts: Facts) -> Iterator[Finding]:
+    """Whether the driver that is asked for cannot be installed because packages are on hold."""
+    driver, wanted = facts.machine.driver, host.prepare.driver
+    if not (driver.held and wanted) or driver.is_run_file or not offers_gpus(host, facts):
+        return
+    installed = driver.library_version or driver.module_version or ""
+    if numbers(installed) < numbers(wanted)[:1]:
+        message = f"{listed(driver.held)} on hold; prepare: {{driver: {wanted}}} would change them"
+        yield found(DRIVER_HELD, message)
 
 
 DRIVER_HANGING: Final = Code(

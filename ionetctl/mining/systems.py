@@ -45,7 +45,7 @@ class MiningSystem:
     starts the miner again. ``night``: what it does unless it is stopped for good, as clauses. ``panel``: what an admin sets
     in the system's panel, which no host can reach.
     ``vpn_unit``: what may be the way in, and is started by the system alone. ``loads_driver``: nobody else loads the NVIDIA
-    modules at boot. ``driver_update``, ``grow_disk``: its own commands for that.
+    modules at boot. ``driver_update``, ``grow_disk``, ``logs_to_disk``: its own commands for that.
     ``is_known`` is false where no source says how to stop it.
     """
 
@@ -67,6 +67,7 @@ class MiningSystem:
     loads_driver: bool = False
     driver_update: str | None = None
     grow_disk: str | None = None
+    logs_to_disk: str | None = None
     is_known: bool = True
 
 
@@ -110,6 +111,7 @@ SYSTEMS: Final[Mapping[str, MiningSystem]] = {
         loads_driver=True,
         driver_update="nvidia-driver-update",
         grow_disk="disk-expand",
+        logs_to_disk="logs-on",
     ),
     "minerstat": MiningSystem(
         signs=("/home/minerstat/minerstat-os",),
@@ -129,7 +131,8 @@ SYSTEMS: Final[Mapping[str, MiningSystem]] = {
             "after a boot it mines",
         ),
         panel="set the worker to idle in minerstat's panel",
-        driver_update="mupdate",
+        driver_update="/home/minerstat/minerstat-os/core/nvidia-update",
+        grow_disk="/home/minerstat/minerstat-os/core/expand.sh",
     ),
     "SimpleMining": MiningSystem(
         signs=("/root/xminer.sh", "/etc/smos", "/opt/smos"),

@@ -126,9 +126,9 @@ def _docker(host: Host, facts: Facts) -> str:
 
 def _driver(host: Host, facts: Facts) -> str:
     wanted = host.prepare.driver
-    if wanted is None or not _has_gpus(host, facts):
-        return ""
     driver = facts.machine.driver
+    if wanted is None or driver.is_run_file or not _has_gpus(host, facts):
+        return ""
     loaded = driver.module_version
     if loaded is None:
         return f"no NVIDIA driver is loaded; {wanted} is asked for"

@@ -5,8 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from ionetctl.core.observed import Driver
-from tests.checks.host_case import DRIVER, NO_GPU, ON_BUS, Case, promised
+from ionetctl.core.model.host import Prepare
+from ionetctl.core.observed import Driver, Rig
+from tests.checks.host_case import DRIVER, HIVE, NO_GPU, ON_BUS, Case, Fields, promised
+
+RUN_FILE: Final = replace(DRIVER, package=None, is_run_file=True)
+HELD: Final = replace(DRIVER, held=("nvidia-settings", "libnvidia-gl-550"))
+
+
+def wanted(branch: str) -> Fields:
+    return {"prepare": Prepare(driver=branch)}
+
 
 CASES: Final = (
     Case(("driver_hanging block",), facts=NO_GPU | {"is_driver_hanging": True}),
@@ -95,6 +104,84 @@ CASES: Final = (
         machine=ON_BUS | {"driver": Driver(is_secure_boot_on=True)},
     ),
     Case(machine={"driver": replace(DRIVER, is_secure_boot_on=True)}),
+    Case(
+        ("driver_run_file info",),
+        machine={"driver": RUN_FILE},
+        message="the NVIDIA driver 550.54.15 is from NVIDIA's installer (.run), not from packages",
+    ),
+    Case(("driver_run_file info",), host=wanted("550"), machine={"driver": RUN_FILE}),
+    Case(
+        ("driver_run_file block",),
+        host=wanted("570-server"),
+        machine={"driver": RUN_FILE},
+        message=(
+            "the NVIDIA driver 550.54.15 is from NVIDIA's installer (.run), not from packages; "
+            "prepare: {driver: 570-server} would put packages over it"
+        ),
+    ),
+    Case(
+        ("driver_run_file block",),
+        host=wanted("570"),
+        machine={"driver": RUN_FILE, "rig": HIVE},
+        hint="update it by the system's own nvidia-driver-update",
+    ),
+    Case(("driver_run_file info",), machine={"driver": RUN_FILE, "rig": Rig("mmpOS")}),
+    Case(
+        ("driver_run_file info",),
+        host=wanted("570") | promised(count=0),
+        facts={"gpus": ()},
+        machine={"driver": RUN_FILE, "gpus_on_bus": 0},
+    ),
+    Case(
+        ("driver_mismatch info", "driver_run_file block"),
+        host=wanted("550"),
+        machine={"driver": replace(RUN_FILE, library_version="550.90")},
+    ),
+    Case(
+        ("driver_run_file block",),
+        host=wanted("550"),
+        machine={"driver": replace(RUN_FILE, module_version=None)},
+        message=(
+            "the NVIDIA driver 550.54.15 is from NVIDIA's installer (.run), not from packages; "
+            "prepare: {driver: 550} would put packages over it"
+        ),
+    ),
+    Case(
+        ("driver_run_file info",),
+        machine={"driver": Driver(is_run_file=True)},
+        message="the NVIDIA driver of unknown version is from NVIDIA's installer (.run), not from packages",
+    ),
+    Case(machine={"driver": replace(DRIVER, is_run_file=False)}),
+    Case(
+        ("driver_held block",),
+        host=wanted("570"),
+        machine={"driver": HELD},
+        message="nvidia-settings and libnvidia-gl-550 on hold; prepare: {driver: 570} would change them",
+    ),
+    Case(
+        ("driver_held block",),
+        host=wanted("550"),
+        machine={"driver": replace(HELD, module_version=None, library_version=None)},
+    ),
+    Case(
+        ("driver_held block",),
+        host=wanted("570"),
+        machine={"driver": replace(HELD, library_version=None)},
+    ),
+    Case(host=wanted("550"), machine={"driver": HELD}),
+    Case(host=wanted("550"), machine={"driver": replace(HELD, module_version=None)}),
+    Case(machine={"driver": HELD}),
+    Case(host=wanted("570"), machine={"driver": replace(HELD, held=())}),
+    Case(
+        host=wanted("570") | promised(count=0),
+        facts={"gpus": ()},
+        machine={"driver": HELD, "gpus_on_bus": 0},
+    ),
+    Case(
+        ("driver_run_file block",),
+        host=wanted("570"),
+        machine={"driver": replace(RUN_FILE, held=("nvidia-settings",))},
+    ),
     Case(
         ("persistence_off info",),
         card={"is_persistent": False},

@@ -22,6 +22,7 @@ from ionetctl.core.observed import (
     MachineFacts,
     PcieLink,
     Reach,
+    Rig,
     SeenGpu,
 )
 from tests.support.sample import BARE, HOST
@@ -40,6 +41,8 @@ SEEN: Final = MachineFacts(
     cgroup_controllers=("cpuset", "cpu", "io", "memory", "hugetlb", "pids"),
     swap_mib=0,
     hugepages_mib=0,
+    has_mitigations=True,
+    is_on_stick=False,
     is_time_synchronized=True,
     is_ntp_on=True,
     needs_reboot=False,
@@ -101,9 +104,17 @@ class Case:
         return replace(HOST, **self.host), replace(facts, **self.facts)
 
 
-def disk(path: str = "/opt/nomad", available_mib: int = 50_000, kind: str = "ext4", **rights: bool) -> Fields:
-    flags = {"is_read_only": False, "is_noexec": False} | rights
-    return {"disks": (Disk(path, available_mib, kind, **flags),)}
+def disk(path: str = "/opt/nomad", available_mib: int = 50_000, kind: str = "ext4", **rest: Any) -> Fields:
+    return disks((path, available_mib), kind=kind, **rest)
+
+
+def disks(*places: tuple[str, int], kind: str = "ext4", **rest: Any) -> Fields:
+    """Several places with their free MiB, all of this kind and with these rights and mount."""
+    fields = {"is_read_only": False, "is_noexec": False} | rest
+    return {"disks": tuple(Disk(path, available_mib, kind, **fields) for path, available_mib in places)}
+
+
+HIVE: Final = Rig("HiveOS", "0.6-201", "1234567", "rig07")
 
 
 def reached(*failures: str | None, rtt_ms: float = 12.5) -> tuple[Reach, ...]:

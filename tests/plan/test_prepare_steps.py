@@ -75,6 +75,15 @@ def test_nothing_is_prepared_that_nobody_asked_for() -> None:
     assert needed_preparations(asking(Prepare()), BARE) == ()
 
 
+@pytest.mark.parametrize("version", [None, "535.183.01"])
+def test_packages_never_cover_a_driver_of_nvidias_installer(version: str | None) -> None:
+    """Neither an older one, nor one that is not loaded; a driver from packages is changed."""
+    driver = Driver(module_version=version, library_version="535.183.01", is_run_file=True)
+    assert needed_preparations(asking(), seen(driver=driver)) == ()
+    packaged = needed_preparations(asking(), seen(driver=replace(driver, is_run_file=False)))
+    assert [change.path for change in packaged] == ["driver"]
+
+
 def test_what_nobody_could_see_is_not_prepared() -> None:
     """Unknown is not missing: of a survey that could not look, only absent programs ask for something."""
     unknown = replace(BARE, machine=MachineFacts(), gpus=None)

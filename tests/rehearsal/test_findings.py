@@ -41,7 +41,7 @@ ALSO: Final = {
     "secure-boot": {"driver_missing"},
 }
 """Condition or fault → codes of the findings that it causes besides its own."""
-BY_HAND: Final = {"name_taken", "reserved_gpu_unknown"}
+BY_HAND: Final = {"driver_held", "name_taken", "reserved_gpu_unknown"}
 """Findings that depend on region or inventory too: each has a test of its own."""
 NOT_REHEARSED: Final = {
     "nat_connections": "it takes a hundred hosts that reach servers with public addresses",
@@ -114,6 +114,20 @@ def test_a_name_that_another_node_has(raise_fleet: RaiseFleet, new_admin: NewAdm
         assert admin.enroll(rehearsal.inventory, f"--limit={first}").exit_code == 0
         (rehearsal.tree(first) / "opt/nomad/data/client/client-id").unlink()
         assert preflight(admin, rehearsal.inventory) == {first: {"name_taken"}, second: set()}
+
+def test_held_packages_of_a_driver_that_is_to_be_changed(
+    raise_fleet: RaiseFleet, new_admin: NewAdmin
+) -> None:
+    """They block where the inventory asks for another branch, and are nobody's business else."""
+    admin = new_admin()
+    with raise_fleet(2) as rehearsal:
+        first, second = rehearsal.hosts
+        for host in rehearsal.hosts:
+            (rehearsal.tree(host) / "run/lab/says/dpkg-query").write_text("hi  nvidia-driver-550\n")
+        asking = (f"name: {first},", f"name: {first}, prepare: {{driver: 570}},")
+        found = preflight(admin, rehearsal.edited("held", asking))
+        assert found == {first: {"driver_held"}, second: set()}
+
 
 
 def test_a_reserved_gpu_that_the_host_does_not_have(raise_fleet: RaiseFleet, new_admin: NewAdmin) -> None:

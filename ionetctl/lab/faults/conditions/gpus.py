@@ -11,6 +11,7 @@ from ionetctl.lab.faults.changes import (
     every_gpu,
     first_gpu,
     with_driver,
+    with_file,
     with_health,
     with_kernel_log,
     with_library,
@@ -62,6 +63,11 @@ DRIVER: Final[Mapping[str, Condition]] = {
     ),
     "driver-hangs": Condition(
         "has a driver that never answers", "driver_hanging", with_driver(DRIVER_VERSION, status=HANGS)
+    ),
+    "driver-run-file": Condition(
+        "has a driver of NVIDIA's installer",
+        "driver_run_file",
+        all_of(with_file("usr/bin/nvidia-uninstall", ""), with_output("dpkg-query", "")),
     ),
     "secure-boot": Condition(
         "boots signed modules only, and has no driver yet",
