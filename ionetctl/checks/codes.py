@@ -15,6 +15,7 @@ from ionetctl.checks import (
     runtimes,
     storage,
     system,
+    tuning,
     workloads,
 )
 from ionetctl.checks.finding import Code
@@ -32,6 +33,7 @@ SUBJECTS: Final[dict[str, tuple[Code, ...]]] = {
     "The system": _codes_of(system),
     "The machine": _codes_of(machine),
     "Storage": _codes_of(storage),
+    "How the system is tuned": _codes_of(tuning),
     "The network": _codes_of(network),
     "The driver": _codes_of(driver),
     "GPUs": _codes_of(gpus, gpu_health, gpu_setup),

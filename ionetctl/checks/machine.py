@@ -19,6 +19,8 @@ MEMORY_TOLERANCE: Final = 0.93
 """Firmware and integrated graphics take their share of what is sold as memory."""
 MEMORY_PER_GPU_MIB: Final = 4096
 """What a process that computes on a card holds in the host's memory: CUDA's own state and a buffer."""
+HUGEPAGES_PERCENT: Final = 5
+"""Of the memory: what is held back for that is missed by jobs."""
 _MIB_PER_GIB: Final = 1024
 
 CPU_MISMATCH: Final = Code(
@@ -103,7 +105,9 @@ HUGEPAGES_RESERVED: Final = Code(
     "hugepages_reserved",
     Severity.WARN,
     "huge pages are held back from everything else",
-    looks_at="Huge pages reserved by the kernel (/proc/meminfo).",
+    looks_at=(
+        "Huge pages reserved by the kernel (/proc/meminfo). A warning from 5 % of the memory on, below that for information."
+    ),
     matters="Miners of CPU coins reserve gigabytes of them. Nomad counts that memory as free for jobs, which cannot have it.",
     remedy="sysctl vm.nr_hugepages=0, and take it out of /etc/sysctl.d",
 )
@@ -111,5 +115,10 @@ HUGEPAGES_RESERVED: Final = Code(
 
 def hugepages(_host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether memory is held back as huge pages."""
-    if facts.machine.hugepages_mib:
-        yield found(HUGEPAGES_RESERVED, f"{facts.machine.hugepages_mib} MiB are reserved as huge pages")
+    reserved_mib, memory_mib = facts.machine.hugepages_mib, facts.memory_mib
+    if not reserved_mib:
+        return
+    of_memory = f" of {memory_mib} MiB of memory" if memory_mib else ""
+    is_little = reserved_mib * 100 < (memory_mib or 0) * HUGEPAGES_PERCENT
+    message = f"{reserved_mib} MiB{of_memory} are reserved as huge pages"
+    yield found(HUGEPAGES_RESERVED, message, severity=Severity.INFO if is_little else Severity.WARN)

@@ -14,6 +14,7 @@ from tests.checks import (
     runtimes_cases,
     storage_cases,
     system_cases,
+    tuning_cases,
     workloads_cases,
 )
 from tests.checks.host_case import Case
@@ -23,6 +24,7 @@ CASES: Final = (
     *system_cases.CASES,
     *machine_cases.CASES,
     *storage_cases.CASES,
+    *tuning_cases.CASES,
     *network_cases.CASES,
     *driver_cases.CASES,
     *gpus_cases.CASES,

@@ -42,7 +42,20 @@ CASES: Final = (
     Case(
         ("hugepages_reserved warn",),
         machine={"hugepages_mib": 2560},
-        message="2560 MiB are reserved as huge pages",
+        facts={"memory_mib": 51_200},
+        message="2560 MiB of 51200 MiB of memory are reserved as huge pages",
+    ),
+    Case(
+        ("hugepages_reserved info",),
+        machine={"hugepages_mib": 2559},
+        facts={"memory_mib": 51_200},
+        message="2559 MiB of 51200 MiB of memory are reserved as huge pages",
+    ),
+    Case(
+        ("hugepages_reserved warn",),
+        machine={"hugepages_mib": 1},
+        facts={"memory_mib": None},
+        message="1 MiB are reserved as huge pages",
     ),
     Case(machine={"hugepages_mib": None}),
 )

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 NOMAD_VERSION: Final = "2.0.5"
 PLUGIN_VERSION: Final = "1.1.0"
+ON_OVERLAYS: Final = {
+    "root_overlay": {"severity": "waived", "reason": "the hosts' overlays stay as long as they do"}
+}
 
 
 def write_release(mirror: Path, name: str, version: str, program: Path) -> None:
@@ -103,6 +106,7 @@ class Site:
                 "gpus": dict(self.gpus),
                 "ssh": {"user": USER, "identity": str(self.fleet.identity)},
                 **host_fields,
+                "checks": {**ON_OVERLAYS, **host_fields.get("checks", {})},
             },
             "hosts": [
                 {"name": machine.name, "address": machine.address, "ssh": {"host_key": machine.host_key}}

@@ -36,8 +36,7 @@ ALSO: Final = {
     "memory-missing": {"memory_low_for_gpus"},
     "mig-empty": {"mig_on"},
     "mig-mixed": {"mig_on"},
-    "root-full": {"docker_disk_low", "jobs_disk_low"},
-    "root-small": {"docker_disk_low"},
+    "root-full": {"disk_shared_low"},
     "secure-boot": {"driver_missing"},
 }
 """Condition or fault → codes of the findings that it causes besides its own."""
@@ -115,6 +114,7 @@ def test_a_name_that_another_node_has(raise_fleet: RaiseFleet, new_admin: NewAdm
         (rehearsal.tree(first) / "opt/nomad/data/client/client-id").unlink()
         assert preflight(admin, rehearsal.inventory) == {first: {"name_taken"}, second: set()}
 
+
 def test_held_packages_of_a_driver_that_is_to_be_changed(
     raise_fleet: RaiseFleet, new_admin: NewAdmin
 ) -> None:
@@ -127,7 +127,6 @@ def test_held_packages_of_a_driver_that_is_to_be_changed(
         asking = (f"name: {first},", f"name: {first}, prepare: {{driver: 570}},")
         found = preflight(admin, rehearsal.edited("held", asking))
         assert found == {first: {"driver_held"}, second: set()}
-
 
 
 def test_a_reserved_gpu_that_the_host_does_not_have(raise_fleet: RaiseFleet, new_admin: NewAdmin) -> None:

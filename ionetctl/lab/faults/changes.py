@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from ionetctl.core.observed import MigInstance
-from ionetctl.lab.host.machine import LIBRARY_DIR, MODULE_VERSION, MODULES, DockerDaemon, Machine
+from ionetctl.lab.host.machine import LIBRARY_DIR, MODULE_VERSION, MODULES, MOUNTS, DockerDaemon, Machine
 from ionetctl.lab.host.nvidia_driver import Gpu, NvidiaDriver
+from ionetctl.lab.host.standin_files import FREE_KIB_FILE
 
 if TYPE_CHECKING:
     from ionetctl.core.observed import GpuMemoryHealth
@@ -53,6 +54,18 @@ def with_text(path: str, old: str, new: str) -> Change:
         if old not in text:
             raise ValueError(f"{path} has no {old!r}")
         return with_file(path, text.replace(old, new))(machine)
+
+    return change
+
+
+def with_mount(place: str, kind: str, free_kib: int) -> Change:
+    """With another file system of this kind mounted at an absolute path."""
+
+    def change(machine: Machine) -> Machine:
+        mounts = f"{machine.files[MOUNTS]}{kind} {place} {kind} rw,relatime 0 0\n"
+        room = f"{machine.files[FREE_KIB_FILE]}{free_kib} {place}\n"
+        directory = with_file(f"{place.lstrip('/')}/lost+found/.keep", "")
+        return all_of(with_file(MOUNTS, mounts), with_file(FREE_KIB_FILE, room), directory)(machine)
 
     return change
 

@@ -33,6 +33,7 @@ MOUNTS: Final = "proc/mounts"
 MODULES: Final = "proc/modules"
 MODULE_VERSION: Final = "proc/driver/nvidia/version"
 INTERFACE: Final = "sys/class/net/eth0"
+ROOT_DEVICE: Final = "sys/class/block/nvme0n1p2"
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ CONDITIONS: Final[Mapping[str, Condition]] = {
     **system.SYSTEM,
     **system.MACHINE,
     **system.STORAGE,
+    **system.TUNING,
     **environment.NETWORK,
     **gpus.DRIVER,
     **gpus.GPUS,

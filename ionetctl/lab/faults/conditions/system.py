@@ -5,9 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from ionetctl.lab.faults.changes import by_standin_program, with_file, with_output, with_text
+from ionetctl.lab.faults.changes import (
+    all_of,
+    by_standin_program,
+    with_file,
+    with_mount,
+    with_output,
+    with_text,
+)
 from ionetctl.lab.faults.conditions.condition import Condition
-from ionetctl.lab.host.machine import ARCHITECTURE, MEMINFO, MOUNTS, OS_KERNEL, OS_RELEASE
+from ionetctl.lab.host.machine import ARCHITECTURE, MEMINFO, MOUNTS, OS_KERNEL, OS_RELEASE, ROOT_DEVICE
 from ionetctl.lab.host.standin_files import FREE_KIB_FILE, SYSTEMD_FILE
 
 if TYPE_CHECKING:
@@ -78,6 +85,30 @@ MACHINE: Final[Mapping[str, Condition]] = {
     ),
 }
 
+TUNING: Final[Mapping[str, Condition]] = {
+    "logs-in-memory": Condition(
+        "keeps its logs in memory", "logs_in_memory", with_mount("/var/log", "tmpfs", 4 << 20)
+    ),
+    "tmp-in-memory": Condition(
+        "has 100 MB for temporary files",
+        "tmp_small",
+        with_mount("/tmp", "tmpfs", 100 << 10),  # noqa: S108
+    ),
+    "stick": Condition(
+        "boots from a stick that becomes read-only at its first fault",
+        "remount_read_only",
+        all_of(
+            with_text(MOUNTS, "ext4 rw", "ext4 rw,errors=remount-ro"),
+            with_file(f"{ROOT_DEVICE}/removable", "1\n"),
+        ),
+    ),
+    "mitigations-off": Condition(
+        "does not guard against processor faults",
+        "mitigations_off",
+        with_file("proc/cmdline", "BOOT_IMAGE=/boot/vmlinuz mitigations=off\n"),
+    ),
+}
+
 STORAGE: Final[Mapping[str, Condition]] = {
     "root-read-only": Condition(
         "has a root mounted read-only", "disk_read_only", with_text(MOUNTS, "ext4 rw", "ext4 ro")
@@ -87,10 +118,15 @@ STORAGE: Final[Mapping[str, Condition]] = {
         "has a root mounted noexec", "disk_noexec", with_text(MOUNTS, "ext4 rw", "ext4 rw,noexec")
     ),
     "root-small": Condition(
-        "has no room for jobs", "jobs_disk_low", with_file(FREE_KIB_FILE, f"{4 << 20}\n")
+        "has little room for jobs and images together",
+        "disk_shared_low",
+        with_file(FREE_KIB_FILE, f"{25 << 20}\n"),
+    ),
+    "jobs-crowded": Condition(
+        "has no room for jobs", "jobs_disk_low", with_mount("/opt/nomad/data", "ext4", 4 << 20)
     ),
     "images-crowded": Condition(
-        "has little room for images", "docker_disk_low", with_file(FREE_KIB_FILE, f"{15 << 20}\n")
+        "has little room for images", "docker_disk_low", with_mount("/var/lib/docker", "ext4", 15 << 20)
     ),
     "live-image": Condition(
         "runs off a live image",
