@@ -195,9 +195,8 @@ class RealRegion:
         wait_until(self._is_led, f"a leader; see {self.directory}/server.log", timeout_s=START_TIMEOUT_S)
         self.management_token = self.call("POST", "/v1/acl/bootstrap")["SecretID"]
         self.call("POST", "/v1/acl/policy/ionetctl", {"Name": "ionetctl", "Rules": POLICY})
-        self.token = self.new_token("ionetctl")
+        self.renew_token()
         self.call("POST", "/v1/node/pools", {"Name": "gpu"})
-        write_private(self.directory / "token", self.token.encode())
         wait_until(self._can_sign, "the server's keyring", timeout_s=START_TIMEOUT_S)
 
     def _is_led(self) -> bool:
@@ -249,6 +248,16 @@ class RealRegion:
         """A new client token of these policies."""
         body = {"Name": "-".join(policies), "Type": "client", "Policies": list(policies)}
         return str(self.call("POST", "/v1/acl/token", body)["SecretID"])
+
+    def renew_token(self) -> None:
+        """Give the admin a new token."""
+        self.token = self.new_token("ionetctl")
+        write_private(self.directory / "token", self.token.encode())
+
+    def revoke_token(self) -> None:
+        """Delete the admin's token; every later call with it is refused."""
+        accessor = self.call("GET", "/v1/acl/token/self", token=self.token)["AccessorID"]
+        self.call("DELETE", f"/v1/acl/token/{accessor}")
 
     def introduce(self, node_name: str, node_pool: str = "gpu", ttl: str = "2m") -> str:
         """An introduction token for a node."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import subprocess
 import sys
 import zipfile
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.e2e.machines import USER
+from tests.rehearsal.site import Running
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -135,3 +137,16 @@ class Site:
     def enroll(self, *options: str) -> Finished:
         """``enroll`` as a CI would call it."""
         return self.run("enroll", str(self.inventory), "--yes", "-o", "json", *options)
+
+    def start_enroll(self, *options: str) -> Running:
+        """``enroll``, left running, with its events streamed."""
+        argv = self.argv("enroll", str(self.inventory), "--yes", "-o", "ndjson", *options)
+        process = subprocess.Popen(
+            self.fleet.controller_argv(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=self.environment(),
+            encoding="utf-8",
+        )
+        return Running(process)

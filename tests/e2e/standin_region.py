@@ -76,6 +76,14 @@ class StandInRegion:
         }
         self._paths.plan("region").write_text(json.dumps(plan))
 
+    def revoke_token(self) -> None:
+        """Refuse every call, some time after this returns, as where the token is deleted."""
+        self._paths.region_control.write_text(json.dumps({"api": "forbidden"}))
+
+    def renew_token(self) -> None:
+        """Answer calls again, some time after this returns."""
+        self._paths.region_control.unlink(missing_ok=True)
+
     def node_status(self) -> str:
         """What this region would be asked by hand; the real one has a command line for it."""
         return f"the stand-in region at {self.api} ({ssl.OPENSSL_VERSION})"

@@ -6,24 +6,27 @@ Where a real Nomad is at hand, region and clients are real ones; else the rehear
 from __future__ import annotations
 
 import json
-import subprocess
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.e2e.base_root import why_unavailable
+from tests.e2e.held_host import HeldHost
 from tests.e2e.machines import Fleet
 from tests.e2e.real_region import Address, RealRegion, nomad_binary
 from tests.e2e.region_api import RegionApi
 from tests.e2e.site import NOMAD_VERSION, Site, write_release
 from tests.e2e.standin_nomad import build
 from tests.e2e.standin_region import StandInRegion
+from tests.e2e.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from tests.e2e.machines import Machine
+    from tests.rehearsal.site import CommandResult
 
 pytestmark = [
     pytest.mark.e2e,
@@ -79,9 +82,13 @@ def start_over(site: Site, machines: Sequence[Machine]) -> None:
         machine.run("systemctl stop nomad.service 2>/dev/null; true")
     for machine in machines:
         wipe(machine)
+    region_api(site).purge_nodes()
+
+
+def region_api(site: Site) -> RegionApi:
+    """The region, asked with the admin's token."""
     prefix = ("ip", "netns", "exec", site.fleet.bridge_namespace)
-    server_name = f"server.{site.region.name}.nomad"
-    RegionApi("10.77.0.1", 4646, server_name, site.region.directory, prefix).purge_nodes()
+    return RegionApi("10.77.0.1", 4646, f"server.{site.region.name}.nomad", site.region.directory, prefix)
 
 
 def stamps(machine: Machine) -> str:
@@ -174,28 +181,12 @@ def test_controller_killed_in_the_middle_converges(site: Site, step: str) -> Non
     machine = site.fleet.machines[3]
     start_over(site, [machine])
     site.write([machine])
-    kill_at(site, step)
+    run = site.start_enroll()
+    run.until(type="step_started", detail=step)
+    run.kill()
     done = site.enroll("--timeout", "60")
     assert (done.exit_code, leftovers(machine)) == (0, ""), done.stderr
     assert site.enroll().outcomes == {machine.name: "unchanged"}
-
-
-def kill_at(site: Site, step: str) -> None:
-    """Run ``enroll`` and kill it as soon as a host reports ``step``."""
-    argv = site.argv("enroll", str(site.inventory), "--yes", "-o", "ndjson")
-    with subprocess.Popen(
-        site.fleet.controller_argv(argv),
-        env=site.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    ) as run:
-        assert run.stdout is not None
-        for line in run.stdout:
-            event = json.loads(line)
-            if event.get("type") == "step_started" and event.get("detail") == step:
-                run.kill()
-                return
-    pytest.fail(f"the host never reported the step {step}")
 
 
 @pytest.mark.parametrize("step", ["install", "start", "node"])
@@ -204,22 +195,101 @@ def test_power_cut_in_the_middle_converges(site: Site, step: str) -> None:
     machine = site.fleet.machines[4]
     start_over(site, [machine])
     site.write([machine])
-    argv = site.argv("enroll", str(site.inventory), "--yes", "-o", "ndjson", "--timeout", "10")
-    with subprocess.Popen(
-        site.fleet.controller_argv(argv),
-        env=site.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    ) as run:
-        assert run.stdout is not None
-        for line in run.stdout:
-            event = json.loads(line)
-            if event.get("type") == "step_started" and event.get("detail") == step:
-                machine.power_cut()
-                machine.boot()
-                break
-        run.stdout.read()
+    run = site.start_enroll("--timeout", "10")
+    run.until(type="step_started", detail=step)
+    machine.power_cut()
+    machine.boot()
+    run.end()
     machine.wait_for_ssh()
     machine.run("systemctl is-system-running --wait", check=False)
     done = site.enroll()
     assert (done.exit_code, leftovers(machine)) == (0, ""), done.stderr
+
+
+def endings(done: CommandResult) -> dict[str, tuple[str, str | None]]:
+    """Each host's outcome and the code of its error, by the events."""
+    outcomes = {line["host"]: line["outcome"] for line in done.lines if line.get("type") == "host_finished"}
+    return {
+        host: (outcome["result"], (outcome["problem"] or {}).get("code"))
+        for host, outcome in outcomes.items()
+    }
+
+
+def test_token_that_dies_in_mid_rollout_stops_the_regions_waves(site: Site) -> None:
+    """It is revoked after the canary, while a host of the second wave is at work: nothing is changed there or after it."""
+    canary, held, *later = machines = site.fleet.machines[:4]
+    start_over(site, machines)
+    site.write(machines)
+    try:
+        with HeldHost(held) as hold:
+            run = site.start_enroll("--canary", "1", "--batch-size", "1")
+            run.until(type="step_started", host=held.name, detail="receive")
+            site.region.revoke_token()
+            wait_until(lambda: not answers(site), "the token is refused")
+            hold.release()
+            done = run.end()
+    finally:
+        site.region.renew_token()
+    wait_until(lambda: answers(site), "the new token is taken")
+    lost = ("skipped", "region_forbidden")
+    assert endings(done) == {
+        canary.name: ("enrolled", None),
+        **{machine.name: lost for machine in (held, *later)},
+    }, done.stderr
+    problems = [line["outcome"]["problem"] for line in done.lines if line.get("type") == "host_finished"]
+    assert all(problem["message"].startswith(f"region {site.region.name}: ") for problem in problems[1:])
+    begun = {line["host"] for line in done.lines if line.get("step") == "apply"}
+    assert (done.exit_code, begun) == (8, {canary.name, held.name})
+    assert [installed(machine) for machine in (held, *later)] == [""] * 3
+
+
+def answers(site: Site) -> bool:
+    """Whether the region takes the admin's token."""
+    try:
+        region_api(site).call("GET", "/v1/nodes")
+    except RuntimeError:
+        return False
+    return True
+
+
+def installed(machine: Machine) -> str:
+    """What an apply installs, or leaves behind; the folder of the host's lock stays."""
+    return machine.run(
+        "find /etc/nomad.d /opt/nomad /etc/systemd/system/nomad.service /usr/local/bin/nomad /var/lib/ionet "
+        "! -path /var/lib/ionet 2>/dev/null; true"
+    ).stdout
+
+
+def test_second_controller_looks_again_after_the_first(site: Site) -> None:
+    """With other records it knows of the first by the host's lock alone: it waits, and its old plan is not carried out."""
+    other, contested = machines = site.fleet.machines[:2]
+    start_over(site, machines)
+    site.write(machines)
+    with HeldHost(other) as hold_other, HeldHost(contested) as hold_contested:
+        second = site.start_enroll("--canary", "1", "--max-failures", "100%")
+        second.until(type="step_started", host=other.name, detail="receive")  # its plan of both is made
+        first = site.start_enroll("--limit", contested.name, "--state-dir", str(site.directory / "first"))
+        first.until(type="step_started", host=contested.name, detail="receive")  # it has the lock
+        before = commands_as_root(contested)
+        hold_other.release()
+        # The second command over the same connection: the first one, a survey, has seen the lock.
+        wait_until(lambda: commands_as_root(contested) >= before + 2, "the second one waits", timeout_s=120)
+        second.signal(signal.SIGSTOP)
+        try:
+            hold_contested.release()
+            done_first = first.end()
+            after_first = stamps(contested)
+        finally:
+            second.signal(signal.SIGCONT)
+        done_second = second.end()
+    assert (done_first.exit_code, endings(done_first)) == (0, {contested.name: ("enrolled", None)})
+    assert endings(done_second) == {
+        other.name: ("enrolled", None),
+        contested.name: ("failed", "host_changed"),
+    }, done_second.stderr
+    assert (done_second.exit_code, stamps(contested)) == (7, after_first)
+
+
+def commands_as_root(machine: Machine) -> int:
+    """How many commands sudo has run there."""
+    return int(machine.run("journalctl -o cat _COMM=sudo | grep -c ' COMMAND='; true").stdout)
