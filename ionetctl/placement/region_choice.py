@@ -116,13 +116,16 @@ def other_region(host: Host, facts: Facts) -> Finding | None:
     """The finding on a host that is a node of another region than the inventory names.
 
     With another region's state its agent would be denied for ever, and it would be in neither: docs/reference/regions.md.
+    Only the configuration tells the region, and that may have been edited by hand.
     """
     home, node_id = facts.machine.nomad_region, facts.nomad.node_id
     if node_id is None or home is None or host.region in (home, AUTO_REGION):
         return None
-    message = f"the host is the node {node_id} of region {home}, and the inventory says {host.region}"
+    message = f"its configuration makes it the node {node_id} of region {home}, and the inventory says {host.region}"
     hint = (
-        f"leave region: {home}; or move it by hand: nomad node drain -enable -yes {node_id} in {home}, then on the host "
+        f'leave region: {home}; or, if only its files were edited, put region = "{host.region}" back in '
+        f"{host_paths.CONFIG_DIR}, systemctl restart nomad there, and run again; "
+        f"or move it by hand: nomad node drain -enable -yes {node_id} in {home}, then on the host "
         f"systemctl stop nomad and rm -r {host_paths.STATE_DIR}, then run again and purge the node in {home}"
     )
     return Finding("node_of_other_region", Severity.BLOCK, message, hint)

@@ -456,8 +456,9 @@ async def test_host_that_is_a_node_of_another_region_is_refused_before_anything_
     assert problem is not None
     assert (
         problem.message
-        == f"the host is the node {node_id(1)} of region us-east, and the inventory says eu-north"
+        == f"its configuration makes it the node {node_id(1)} of region us-east, and the inventory says eu-north"
     )
+    assert 'put region = "eu-north" back in /etc/nomad.d' in problem.hint
     assert "rm -r /opt/nomad/data/client" in problem.hint
 
 
