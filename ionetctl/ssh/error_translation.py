@@ -97,7 +97,8 @@ AUTH: Final = Fault(
     HostFailedError,
     "auth_failed",
     "{where} refuses the login: {reason}",
-    "try `ssh` by hand with the same user and key; see ssh: {user, identity, password} in the inventory",
+    "try `ssh` by hand with the same user and key; see ssh: {user, identity, password} in the inventory; "
+    "sshd also refuses an account whose shell does not exist",
 )
 TRUST: Final = Fault(
     HostTrustError,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ionetctl.lab.host.nvidia_driver import GPU_MODELS, make_gpus
+from tests.e2e.base_root import USER
 from tests.e2e.cards import hang_driver, install_driver, remove_driver, write_cards
 from tests.e2e.machines import GATEWAY, Fleet
 from tests.e2e.namespaces import output_of
@@ -120,3 +121,68 @@ def test_each_spoiled_host_is_named_for_what_it_has(site: Site) -> None:
     assert fitness[sound.name] == "fit"
     healthy = next(host for host in done.document["hosts"] if host["name"] == sound.name)
     assert healthy["gpus"] == {"expected": 4, "seen": 4, "models": {"nvidia.rtx.4090.24gb": 4}}
+
+
+def break_library(machine: Machine) -> str:
+    """A bash that asks for a library which is not there, as after half an upgrade."""
+    program = (machine.root / "bin/bash").read_bytes().replace(b"libtinfo.so.6", b"libtinfo.so.9")
+    return write_shell(machine, program)
+
+
+def take_interpreter(machine: Machine) -> str:
+    """A shell that is a script for a program which is not there."""
+    return write_shell(machine, b"#!/opt/fish\n")
+
+
+def write_shell(machine: Machine, program: bytes) -> str:
+    path = machine.root / "usr/local/bin/shell"
+    path.write_bytes(program)
+    path.chmod(0o755)
+    return "/usr/local/bin/shell"
+
+
+def name_nologin(_machine: Machine) -> str:
+    return "/usr/sbin/nologin"
+
+
+def name_nothing(_machine: Machine) -> str:
+    """OpenSSH refuses the login then, and says why in its own log alone."""
+    return "/opt/fish"
+
+
+SHELLS: tuple[tuple[Callable[[Machine], str], str, str], ...] = (
+    (
+        name_nologin,
+        "session_refused",
+        "ended with status 1, and said: This account is currently not available.",
+    ),
+    (
+        break_library,
+        "session_refused",
+        "ended with status 127, and said: shell: error while loading shared libraries",
+    ),
+    (
+        take_interpreter,
+        "session_refused",
+        "ended with status 1, and said: /usr/local/bin/shell: No such file or directory",
+    ),
+    (name_nothing, "auth_failed", "sshd also refuses an account whose shell does not exist"),
+)
+"""A login shell in which no command can run, the code of the error, and what message or hint says."""
+
+
+def test_broken_login_shell_is_named_by_what_it_said(site: Site) -> None:
+    """With OpenSSH and real shells: where no command can run, sudo has refused nothing."""
+    machines = site.fleet.machines[: len(SHELLS)]
+    try:
+        for machine, (shell, _, _) in zip(machines, SHELLS, strict=True):
+            machine.run(f"usermod --shell {shell(machine)} {USER}")
+        names = ",".join(machine.name for machine in machines)
+        done = site.run("preflight", str(site.inventory), "--limit", names, "-o", "json")
+    finally:
+        for machine in machines:
+            machine.run(f"usermod --shell /bin/bash {USER}")
+    assert done.exit_code == 5, done.stderr
+    for host, (_, code, said) in zip(done.document["hosts"], SHELLS, strict=True):
+        assert host["error"]["code"] == code
+        assert said in f"{host['error']['message']}; {host['error']['hint']}"
