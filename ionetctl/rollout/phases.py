@@ -241,23 +241,24 @@ class Phases:
         for each in surveyed:
             node_id = each.facts.nomad.node_id
             mark = known.get((each.host.region, node_id), Mark.NEW) if node_id else Mark.NEW
-            await asyncio.sleep(
-                0
-            )  # signals, leases and the screen have their turn between thousands of plans
+            # Signals, leases and the screen have their turn between thousands of plans.
+            await asyncio.sleep(0)
             planned.append(planner.plan_host(each, nonce, mark))
         return planned
 
     async def _settle_converged(self, converged: Sequence[PlannedHost]) -> list[PlannedHost]:
-        """Finish hosts where nothing differs; returns those of which something is to be done all the same."""
-        cases: dict[HostName, Converged] = {}
-        for region, tools in self.deps.regions.items():
-            of_region = [each for each in converged if each.host.region == region]
-            if of_region:
-                judged = await self._lost.ask(region, judge_converged(tools, of_region))
-                cases |= {case.planned.host.name: case for case in judged or ()}
+        """Finish hosts where nothing differs; returns those of which something is to be done all the same.
+
+        Once the end was asked for, no other host is finished, and no region that does not answer is waited for.
+        """
+        cases = await self.stop.unless_requested(self._judge_converged(converged))
+        if cases is None:
+            return []
         planner, nonce = Planner(self.deps), secrets.token_hex(NONCE_BYTES)
         differing = []
         for each in converged:
+            if self.stop.is_requested:
+                break
             if each.host.name not in cases:
                 await self._leave(each.surveyed, each.host.region)
                 continue
@@ -272,6 +273,16 @@ class Phases:
                     reason = unconfirmed.error.message
                     differing.append(planner.plan_host(each.surveyed, nonce, each.mark, unconfirmed=reason))
         return differing
+
+    async def _judge_converged(self, converged: Sequence[PlannedHost]) -> dict[HostName, Converged]:
+        """The case of each host whose region answers."""
+        cases: dict[HostName, Converged] = {}
+        for region, tools in self.deps.regions.items():
+            of_region = [each for each in converged if each.host.region == region]
+            if of_region:
+                judged = await self._lost.ask(region, judge_converged(tools, of_region))
+                cases |= {case.planned.host.name: case for case in judged or ()}
+        return cases
 
     async def _finish_verified(self, verified: Verified) -> None:
         if self.options.changes_hosts:

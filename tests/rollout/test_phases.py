@@ -48,7 +48,7 @@ from tests.support.fakes import (
 from tests.support.sample import BARE, CARDS, HOST, REGION, bundle, converged, drifted, view
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from ionetctl.core.events import AnyEvent
     from ionetctl.core.model.facts import Facts
@@ -539,6 +539,41 @@ async def test_signal_while_programs_are_fetched_ends_the_run() -> None:
     stage.dependencies = replace(stage.dependencies, ensure_programs=fetch)
     assert await stage.run() is ExitCode.INTERRUPTED
     assert stage.endings == endings(2, "skipped not_begun")
+
+
+async def test_signal_while_converged_hosts_are_looked_up_ends_the_run() -> None:
+    """A region that does not answer is not waited for where nothing is to be done either."""
+    stage = Stage(count=2, converged=frozenset({0, 1}))
+    nodes = stage.region.nodes
+
+    async def silent_of_stamps(
+        filter_expression: str | None = None, *, with_devices: bool = False
+    ) -> Sequence[NodeView]:
+        if filter_expression is None or host_paths.STAMP_KEY not in filter_expression:
+            return await nodes(filter_expression, with_devices=with_devices)
+        stage.stop.request("interrupted", "SIGINT", ExitCode.INTERRUPTED)
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    stage.region.nodes = silent_of_stamps  # type: ignore[method-assign]  # a region that does not answer
+    assert await stage.run() is ExitCode.INTERRUPTED
+    assert stage.endings == endings(2, "skipped not_begun")
+
+
+async def test_signal_while_marks_are_written_leaves_the_other_hosts() -> None:
+    """The mark under way is written, and no other host's."""
+    stage = Stage(count=2, converged=frozenset({0, 1}))
+    stage.region.meta |= {node_id(number): {host_paths.ADMISSION_KEY: "held"} for number in (0, 1)}
+    annotate = stage.region.annotate
+
+    async def interrupted(node: NodeId, meta: Mapping[str, str | None]) -> None:
+        stage.stop.request("interrupted", "SIGINT", ExitCode.INTERRUPTED)
+        await annotate(node, meta)
+
+    stage.region.annotate = interrupted  # type: ignore[method-assign]  # in the middle of a call
+    assert await stage.run() is ExitCode.INTERRUPTED
+    assert stage.endings == {"h0": "unchanged", "h1": "skipped not_begun"}
+    assert [stage.region.meta[node_id(n)][host_paths.ADMISSION_KEY] for n in (0, 1)] == ["released", "held"]
 
 
 async def test_host_that_failed_before_is_not_the_canary() -> None:
