@@ -9,9 +9,10 @@ import asyncio
 import gc
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final
 
 from ionetctl import __version__
+from ionetctl.app.ask_regions import RegionsAsked
 from ionetctl.app.open_inventory import Site, open_site
 from ionetctl.app.open_rollout import Records
 from ionetctl.core.clock import SystemClock
@@ -19,27 +20,19 @@ from ionetctl.core.errors import (
     ConfigurationError,
     ExitCode,
     IonetctlError,
-    RegionError,
-    TrustError,
     UnwritableError,
     most_serious,
 )
 from ionetctl.core.events import (
     HostEntry,
-    HostFinished,
     HostKeyAccepted,
-    RegionChecked,
-    RegionEntry,
     RolloutFinished,
     RolloutResumed,
     RolloutStarted,
-    Warned,
 )
 from ionetctl.core.model.names import HostName, RolloutId
-from ionetctl.host import outcomes
-from ionetctl.host.dependencies import Deadlines, Dependencies, RegionTools, Scripts
+from ionetctl.host.dependencies import Deadlines, Dependencies, Scripts
 from ionetctl.host.retry import RetryBudget, RetryPolicy
-from ionetctl.placement.region_choice import candidates
 from ionetctl.plan.bundle import managed_paths
 from ionetctl.plan.packages import check_packages
 from ionetctl.plan.prepare_steps import surveyed_paths
@@ -54,7 +47,6 @@ from ionetctl.remote import (
     survey_script,
 )
 from ionetctl.rollout.engines.inline import InlineEngine
-from ionetctl.rollout.lost_regions import LostRegions
 from ionetctl.rollout.options import Goal
 from ionetctl.rollout.phases import Phases, PlanOverview
 from ionetctl.rollout.signals import StoppingSignals
@@ -67,7 +59,6 @@ if TYPE_CHECKING:
 
     from ionetctl.app.resume import Past
     from ionetctl.core.model.host import Host
-    from ionetctl.core.model.inventory import ReadyPair
     from ionetctl.core.model.names import RegionName
     from ionetctl.core.ports import Clock, Emit, Sink
     from ionetctl.core.settings import Settings
@@ -174,9 +165,9 @@ class _Run:
 
     async def _work(self, hosts: Sequence[Host], past: Past) -> ExitCode:
         await self.stop.unless_requested(self._prepare(hosts))
-        is_any_needed = self.options.goal is not Goal.SURVEY and bool(hosts) and not self.stop.is_requested
+        is_any_needed = self._takes_hosts and bool(hosts) and not self.stop.is_requested
         if is_any_needed and not any(tools.status for tools in self.site.regions.values()):
-            await self._leave_all(hosts)
+            await self._regions.leave_all(hosts, self.enrolled)
         async with self._connector() as connector:
             await connector.check(hosts)
             # Everything loaded so far lives to the end: the collector need not look at it again.
@@ -195,10 +186,18 @@ class _Run:
 
     async def _prepare(self, hosts: Sequence[Host]) -> None:
         """Whatever has to be known before the first host is touched."""
-        if self.options.goal is not Goal.SURVEY:
+        if self._takes_hosts:
             check_packages(hosts)
             await self.site.ensure_programs()
-        await self._ask_regions()
+        await self._regions.ask()
+
+    @property
+    def _takes_hosts(self) -> bool:
+        return self.options.goal is not Goal.SURVEY
+
+    @property
+    def _regions(self) -> RegionsAsked:
+        return RegionsAsked(self.site, self.emit, takes_hosts=self._takes_hosts)
 
     def _connector(self) -> SshConnector:
         home = TransportSettings.for_home(
@@ -212,56 +211,6 @@ class _Run:
 
     async def _key_accepted(self, host: str, fingerprint: str, known_as: str) -> None:
         await self.emit(HostKeyAccepted(host=HostName(host), fingerprint=fingerprint, known_as=known_as))
-
-    async def _ask_regions(self) -> None:
-        """Ask all regions at once, since one that does not answer takes its time."""
-        asking = [asyncio.create_task(self._asked(name), name=f"region {name}") for name in self.site.regions]
-        try:
-            answers = await asyncio.gather(*asking)
-        finally:
-            for task in asking:
-                task.cancel()
-            await asyncio.gather(*asking, return_exceptions=True)
-        self.site.regions |= zip(tuple(self.site.regions), answers, strict=True)
-
-    async def _asked(self, name: RegionName) -> RegionTools:
-        """A region with its status, or with the reason why it cannot be worked with, which is recorded.
-
-        Raises ``ConfigurationError`` where a region that hosts name cannot take them: then no host is touched.
-        """
-        tools = self.site.regions[name]
-        try:
-            status = await self.site.check_region(name)
-        except (ConfigurationError, RegionError, TrustError) as error:
-            is_named = any(host.region == name for host in self.site.hosts)
-            if isinstance(error, ConfigurationError) and is_named and self.options.goal is not Goal.SURVEY:
-                raise
-            message = f"region {name}: {error.message}"
-            await self.emit(Warned(code=error.code, message=message, hint=error.hint))
-            return replace(tools, trouble=error)
-        event = RegionChecked(
-            region=name,
-            server_version=status.server_version,
-            enforcement=status.enforcement,
-            entry=_region_entry(tools),
-        )
-        await self.emit(event)
-        return replace(tools, status=status)
-
-    async def _leave_all(self, hosts: Sequence[Host]) -> NoReturn:
-        """Finish all hosts where none of their regions answers, without a connection to any; raises the regions' error."""
-        problems = LostRegions.of(self.site.regions, self.emit).problems
-        for host in hosts:
-            region = candidates(host, problems)[0]
-            is_installed = any((name, host.name) in self.enrolled for name in candidates(host, problems))
-            outcome = outcomes.left_for_region(host, problems[region], is_installed=is_installed)
-            await self.emit(
-                HostFinished(host=host.name, outcome=outcome, node_pool=host.node_pool, rack=host.rack)
-            )
-        first = min(problems.values(), key=lambda problem: problem.exit_code != ExitCode.TRUST)
-        reasons = "; ".join(problem.message for problem in problems.values())
-        kind = TrustError if first.exit_code == ExitCode.TRUST else RegionError
-        raise kind(first.code, f"no host was touched and nothing was installed: {reasons}", first.hint)
 
     def _dependencies(self, connector: SshConnector, hosts: int, stop: Stop) -> Dependencies:
         budget = RetryBudget(max(LEAST_RETRIES, hosts // 5))
@@ -329,23 +278,4 @@ def _host_entry(host: Host) -> HostEntry:
         host.node_pool,
         host.gpus.count,
         host.gpus.model,
-    )
-
-
-def _region_entry(tools: RegionTools) -> RegionEntry:
-    """What ``status`` needs to ask the region again: addresses, CA, and where the secrets are to be had."""
-    region = tools.settings
-    client: ReadyPair | None = region.tls.client
-    return RegionEntry(
-        name=region.name,
-        api=region.api,
-        ca_pem=tools.ca_pem.decode(errors="replace"),
-        server_name=region.tls.server_name,
-        token_source=region.token.source,
-        token_locator=region.token.locator,
-        client_cert=client.cert if client else None,
-        client_key_source=client.key.source if client else None,
-        client_key_locator=client.key.locator if client else None,
-        introduction=region.introduction,
-        capacity=region.capacity,
     )

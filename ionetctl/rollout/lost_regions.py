@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from ionetctl.core.errors import ExitCode, RegionError, TrustError
 from ionetctl.core.events import Warned
-from ionetctl.host.outcomes import region_problem
+from ionetctl.host.outcomes import left_for_region, region_problem
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping
 
+    from ionetctl.core.model.facts import Facts
+    from ionetctl.core.model.host import Host
     from ionetctl.core.model.names import RegionName
     from ionetctl.core.model.outcome import Outcome, Problem
     from ionetctl.core.ports import Emit
@@ -52,6 +54,16 @@ class LostRegions:
         """Take the region as lost where that is what a host's outcome shows."""
         if outcome.problem is not None and outcome.is_regions_fault:
             await self._lose(outcome.region, outcome.problem)
+
+    def leave(
+        self, host: Host, region: RegionName, facts: Facts | None = None, *, is_installed: bool = False
+    ) -> Outcome:
+        """The outcome of a host that is left as it is because ``region`` is lost.
+
+        Whether ionetctl has installed it, the facts say; of a host that was not surveyed, ``is_installed``.
+        """
+        is_ours = facts.nomad.is_ours if facts else is_installed
+        return left_for_region(host, self.problems[region], is_installed=is_ours, facts=facts)
 
     def is_untrusted(self, name: RegionName) -> bool:
         """Whether the region is lost because it is not trusted."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ionetctl.checks import FleetHost, blocking, check_fleet
 from ionetctl.core.errors import ExitCode, IonetctlError
-from ionetctl.core.events import HostFinished, HostJudged, PlanConfirmed, Warned
+from ionetctl.core.events import HostJudged, PlanConfirmed, Warned
 from ionetctl.core.model.outcome import Outcome, Result
 from ionetctl.core.plural import counted
 from ionetctl.host import outcomes
@@ -23,18 +23,11 @@ from ionetctl.host.planned_host import Mark, PlannedHost
 from ionetctl.host.planner import Planner
 from ionetctl.host.release_node import marks
 from ionetctl.host.survey import Surveyed
-from ionetctl.host.unchanged_hosts import (
-    Converged,
-    Held,
-    Unfit,
-    Verified,
-    complete_release,
-    judge_converged,
-    note_refusal,
-)
 from ionetctl.rollout.assign_regions import place
+from ionetctl.rollout.endings import Endings
 from ionetctl.rollout.lost_regions import LostRegions
 from ionetctl.rollout.options import Goal
+from ionetctl.rollout.settle_unchanged import UnchangedHosts
 from ionetctl.rollout.stop import FailureBudget, Stop
 from ionetctl.rollout.waves import Rollout, waves
 from ionetctl.summary.exit_code import decide_exit_code
@@ -81,46 +74,46 @@ class Phases:
     confirm: Callable[[PlanOverview], Coroutine[Any, Any, bool]]
     failed_before: Collection[HostName] = ()
     left_out: Sequence[Outcome] = ()
-    _outcomes: dict[HostName, Outcome] = field(default_factory=dict)
     _blocked: list[Surveyed] = field(default_factory=list)
+    _pipeline: Pipeline = field(init=False)
     _lost: LostRegions = field(init=False)
+    _endings: Endings = field(init=False)
 
     def __post_init__(self) -> None:
+        self._pipeline = Pipeline(self.deps)
         self._lost = LostRegions.of(self.deps.regions, self.deps.emit)
+        self._endings = Endings(self.deps.emit)
 
     async def run(self) -> ExitCode:
         """Do all of it; returns the exit code that the hosts earn."""
         surveyed = await self._survey_all()
         if self.options.goal is Goal.SURVEY:
             await self._judge(surveyed)
-            await self._account_for_rest(
-                outcomes.SURVEYED, "the host was looked at, nothing else was asked for", ""
-            )
+            await self._skip_rest(outcomes.SURVEYED, "the host was looked at, nothing else was asked for", "")
             return await self._exit_code(has_planned_changes=False)
         planned = await self._plan_all(surveyed)
         if self.options.goal is Goal.PLAN:
             return await self._finish_check(planned)
         await self._roll_out(planned)
         message = self.stop.reason.message if self.stop.reason else "the rollout ended before it"
-        await self._account_for_rest("not_begun", message, RESUME_HINT)
+        await self._skip_rest("not_begun", message, RESUME_HINT)
         return await self._exit_code(has_planned_changes=False)
 
     # --- survey ------------------------------------------------------------------------------------------------------
 
     async def _survey_all(self) -> list[Surveyed]:
         """The hosts that can be worked with; the others have their outcome."""
-        pipeline = Pipeline(self.deps)
         surveyed: list[Surveyed] = []
 
         async def work(host: Host) -> None:
-            found = await pipeline.survey(host)
+            found = await self._pipeline.survey(host)
             if isinstance(found, Surveyed):
                 surveyed.append(found)
             elif isinstance(found, Blocked):
                 self._blocked.append(found.surveyed)
-                await self._finish(host, found.outcome)
+                await self._endings.finish(host, found.outcome)
             else:
-                await self._finish(host, found)
+                await self._endings.finish(host, found)
 
         await self.engine.run(self.hosts, work, lambda: self.stop.is_requested)
         order = {host.name: position for position, host in enumerate(self.hosts)}
@@ -138,7 +131,7 @@ class Phases:
         for each in await self._without_doubles(placed.hosts, nodes):
             region = placed.waiting.get(each.host.name, each.host.region)
             if self._lost.is_untrusted(region):
-                await self._leave(each, region)
+                await self._endings.finish(each.host, self._lost.leave(each.host, region, each.facts))
 
     async def _nodes(self) -> Nodes:
         """The nodes of every region that answers."""
@@ -167,7 +160,10 @@ class Phases:
         if planned is None:
             return []
         differing = [each for each in planned if not each.plan.is_empty]
-        differing += await self._settle_converged([each for each in planned if each.plan.is_empty])
+        unchanged = UnchangedHosts(
+            self.deps, self.stop, self._lost, self._endings, self.options.changes_hosts
+        )
+        differing += await unchanged.settle([each for each in planned if each.plan.is_empty])
         await self._announce(differing)
         return differing
 
@@ -184,7 +180,7 @@ class Phases:
         for each, finding in placed.unplaced:
             await self.deps.emit(HostJudged(host=each.host.name, findings=(finding,)))
             error = outcomes.finding_error(finding)
-            await self._finish(each.host, outcomes.failed(each.host, "survey", error, each.facts))
+            await self._endings.finish(each.host, outcomes.failed(each.host, "survey", error, each.facts))
         return placed
 
     async def _without_doubles(self, surveyed: Sequence[Surveyed], nodes: Nodes) -> list[Surveyed]:
@@ -203,7 +199,7 @@ class Phases:
         for each in surveyed:
             if finding := blocking(findings.get(each.host.name, ())):
                 error = outcomes.finding_error(finding)
-                await self._finish(each.host, outcomes.failed(each.host, "survey", error, each.facts))
+                await self._endings.finish(each.host, outcomes.failed(each.host, "survey", error, each.facts))
             else:
                 healthy.append(each)
         return healthy
@@ -224,16 +220,10 @@ class Phases:
         for each in surveyed:
             region = waiting.get(each.host.name, each.host.region)
             if region in self._lost.problems:
-                await self._leave(each, region)
+                await self._endings.finish(each.host, self._lost.leave(each.host, region, each.facts))
             else:
                 answering.append(each)
         return answering
-
-    async def _leave(self, each: Surveyed, region: RegionName) -> None:
-        """Finish a host that is left as it is because its region cannot be worked with."""
-        problem, is_installed = self._lost.problems[region], each.facts.nomad.is_ours
-        outcome = outcomes.left_for_region(each.host, problem, is_installed=is_installed, facts=each.facts)
-        await self._finish(each.host, outcome)
 
     async def _plan(self, surveyed: Sequence[Surveyed], known: Marks) -> list[PlannedHost]:
         planner, nonce = Planner(self.deps), secrets.token_hex(NONCE_BYTES)
@@ -245,58 +235,6 @@ class Phases:
             await asyncio.sleep(0)
             planned.append(planner.plan_host(each, nonce, mark))
         return planned
-
-    async def _settle_converged(self, converged: Sequence[PlannedHost]) -> list[PlannedHost]:
-        """Finish hosts where nothing differs; returns those of which something is to be done all the same.
-
-        Once the end was asked for, no other host is finished, and no region that does not answer is waited for.
-        """
-        cases = await self.stop.unless_requested(self._judge_converged(converged))
-        if cases is None:
-            return []
-        planner, nonce = Planner(self.deps), secrets.token_hex(NONCE_BYTES)
-        differing = []
-        for each in converged:
-            if self.stop.is_requested:
-                break
-            if each.host.name not in cases:
-                await self._leave(each.surveyed, each.host.region)
-                continue
-            match cases[each.host.name]:
-                case Verified() as verified:
-                    await self._finish_verified(verified)
-                case Held():
-                    differing.append(each.to_release())
-                case Unfit() as unfit:
-                    await self._finish_unfit(unfit)
-                case unconfirmed:
-                    reason = unconfirmed.error.message
-                    differing.append(planner.plan_host(each.surveyed, nonce, each.mark, unconfirmed=reason))
-        return differing
-
-    async def _judge_converged(self, converged: Sequence[PlannedHost]) -> dict[HostName, Converged]:
-        """The case of each host whose region answers."""
-        cases: dict[HostName, Converged] = {}
-        for region, tools in self.deps.regions.items():
-            of_region = [each for each in converged if each.host.region == region]
-            if of_region:
-                judged = await self._lost.ask(region, judge_converged(tools, of_region))
-                cases |= {case.planned.host.name: case for case in judged or ()}
-        return cases
-
-    async def _finish_verified(self, verified: Verified) -> None:
-        if self.options.changes_hosts:
-            await self._lost.ask(verified.planned.host.region, complete_release(self.deps, verified))
-        planned, view = verified.planned, verified.view
-        stamp = planned.plan.stamp
-        outcome = outcomes.confirmed(planned.host, Result.UNCHANGED, view, planned.facts, stamp)
-        await self._finish(planned.host, outcome)
-
-    async def _finish_unfit(self, unfit: Unfit) -> None:
-        if self.options.changes_hosts:
-            await self._lost.ask(unfit.planned.host.region, note_refusal(self.deps, unfit))
-        host = unfit.planned.host
-        await self._finish(host, outcomes.failed(host, "confirm", unfit.error, unfit.planned.facts))
 
     async def _announce(self, differing: Sequence[PlannedHost]) -> None:
         """Record what is to be done on each host, before anything is."""
@@ -314,7 +252,7 @@ class Phases:
     async def _roll_out(self, planned: Sequence[PlannedHost]) -> None:
         strategy = self.options.strategy
         budget = FailureBudget(strategy.max_failures.of(len(self.hosts)))
-        for outcome in self._outcomes.values():
+        for outcome in self._endings.outcomes.values():
             budget.count(outcome)
         budget.judge(self.stop)
         if planned and not self.stop.is_requested:
@@ -323,7 +261,7 @@ class Phases:
             self.deps.emit,
             self.engine,
             self._enroll,
-            self._finish,
+            self._endings.finish,
             budget,
             self.stop,
             self.failed_before,
@@ -333,9 +271,9 @@ class Phases:
     async def _enroll(self, planned: PlannedHost, nonce: str) -> Outcome:
         """The outcome of carrying out a plan; no host is begun any more whose region was lost meanwhile."""
         host, facts = planned.host, planned.facts
-        if problem := self._lost.problems.get(host.region):
-            return outcomes.left_for_region(host, problem, is_installed=facts.nomad.is_ours, facts=facts)
-        outcome = await Pipeline(self.deps).enroll(planned, nonce)
+        if host.region in self._lost.problems:
+            return self._lost.leave(host, host.region, facts)
+        outcome = await self._pipeline.enroll(planned, nonce)
         await self._lost.note(outcome)
         return outcome
 
@@ -350,18 +288,10 @@ class Phases:
             self.stop.request("declined", message, ExitCode.USAGE)
 
     def _overview(self, planned: Sequence[PlannedHost]) -> PlanOverview:
-        unchanged = sum(outcome.result is Result.UNCHANGED for outcome in self._outcomes.values())
-        return PlanOverview(len(planned), unchanged, len(self._outcomes) - unchanged)
+        unchanged = sum(outcome.result is Result.UNCHANGED for outcome in self._endings.outcomes.values())
+        return PlanOverview(len(planned), unchanged, len(self._endings.outcomes) - unchanged)
 
-    # --- account -----------------------------------------------------------------------------------------------------
-
-    async def _finish(self, host: Host, outcome: Outcome) -> None:
-        self._outcomes[host.name] = outcome
-        await self.deps.emit(
-            HostFinished(
-                host=host.name, outcome=outcome, node_pool=host.node_pool, rack=host.rack, stamp=outcome.stamp
-            )
-        )
+    # --- end ---------------------------------------------------------------------------------------------------------
 
     async def _finish_check(self, planned: Sequence[PlannedHost]) -> ExitCode:
         for each in planned:
@@ -369,15 +299,15 @@ class Phases:
             outcome = outcomes.skipped(
                 each.host, "check", f"{counted(count, 'change')} planned, nothing changed", ""
             )
-            await self._finish(each.host, outcome)
-        await self._account_for_rest("not_begun", "the check ended before it", "")
+            await self._endings.finish(each.host, outcome)
+        await self._skip_rest("not_begun", "the check ended before it", "")
         return await self._exit_code(has_planned_changes=bool(planned))
 
-    async def _account_for_rest(self, code: str, message: str, hint: str) -> None:
+    async def _skip_rest(self, code: str, message: str, hint: str) -> None:
         """Every host has an outcome, those too that the rollout did not come to."""
         for host in self.hosts:
-            if host.name not in self._outcomes:
-                await self._finish(host, outcomes.skipped(host, code, message, hint))
+            if host.name not in self._endings.outcomes:
+                await self._endings.finish(host, outcomes.skipped(host, code, message, hint))
 
     async def _warn(self, error: IonetctlError) -> None:
         await self.deps.emit(Warned(code=error.code, message=error.message, hint=error.hint))
@@ -385,5 +315,5 @@ class Phases:
     async def _exit_code(self, *, has_planned_changes: bool) -> ExitCode:
         await self.stop.record(self.deps.emit)
         stop_code = self.stop.reason.code if self.stop.reason else None
-        outcomes = (*self._outcomes.values(), *self.left_out)
+        outcomes = (*self._endings.outcomes.values(), *self.left_out)
         return decide_exit_code(outcomes, stop_code, has_planned_changes=has_planned_changes)

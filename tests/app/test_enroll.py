@@ -1,4 +1,4 @@
-"""What a rollout remembers of its regions, and that its record has an end whatever ended it."""
+"""What a rollout records of its hosts and of waiting, and that its record has an end whatever ended it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from ionetctl.app.enroll import _host_entry, _region_entry, _Run
+from ionetctl.app.enroll import _host_entry, _Run
 from ionetctl.app.open_inventory import Site
 from ionetctl.app.resume import Past
 from ionetctl.core import events
@@ -16,27 +16,21 @@ from ionetctl.core.errors import (
     ConfigurationError,
     ExitCode,
     RegionError,
-    TrustError,
     UnwritableError,
     UsageError,
 )
-from ionetctl.core.events import HostEntry, RegionEntry
-from ionetctl.core.model.host import AUTO_REGION, GpuPromise
-from ionetctl.core.model.inventory import Inventory, NomadSettings, ReadyPair, RegionSettings
-from ionetctl.core.model.names import Digest, RolloutId
-from ionetctl.core.model.outcome import Result
-from ionetctl.core.model.secret import SecretRef
+from ionetctl.core.events import HostEntry
+from ionetctl.core.model.host import GpuPromise
+from ionetctl.core.model.names import RolloutId
 from ionetctl.core.settings import Settings
-from ionetctl.credentials.secrets import SecretStore
-from ionetctl.host.dependencies import RegionTools
 from ionetctl.nomad import Wait
 from ionetctl.rollout.options import Goal, RolloutOptions
 from ionetctl.rollout.signals import StoppingSignals
 from ionetctl.rollout.stop import Stop
-from ionetctl.verification.node_watcher import NodeWatcher
 from tests.support.clock import ManualClock
-from tests.support.fakes import STRICT, Emitted, FakeIssuer, FakeRegion
-from tests.support.sample import EU_NORTH, HOST, REGION
+from tests.support.fakes import Emitted, FakeRegion
+from tests.support.sample import EU_NORTH, HOST
+from tests.support.sites import site_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,14 +50,6 @@ def settings(tmp_path: Path) -> Settings:
     return made
 
 
-# --- regions ---------------------------------------------------------------------------------------------------------
-
-
-def opened(settings: RegionSettings = REGION, region: FakeRegion | None = None) -> RegionTools:
-    api = region or FakeRegion()
-    return RegionTools(settings, api, NodeWatcher(api, api.clock), FakeIssuer(), b"CA PEM\n")
-
-
 def run_of(
     region: FakeRegion,
     introduction: Introduction,
@@ -72,17 +58,7 @@ def run_of(
 ) -> _Run:
     """A rollout of one host into ``region``; what it does not need here is left out."""
     nobody = cast("Any", None)
-    inventory = Inventory(
-        "site.yaml",
-        "/",
-        Digest("ab" * 32),
-        "as-written",
-        {EU_NORTH: REGION},
-        NomadSettings("2.0.5", "1.1.0"),
-        (HOST,),
-    )
-    site = Site(inventory, (HOST,), SecretStore({}), nobody, region.clock)
-    site.regions[EU_NORTH] = opened(replace(REGION, introduction=introduction), region)
+    site = site_of(region, introduction)
     options = replace(OPTIONS, goal=goal)
     stop = Stop()
     return _Run(options, settings, site, FIRST, Emitted(), region.clock, nobody, stop, StoppingSignals(stop))
@@ -97,107 +73,11 @@ async def test_beginning_that_cannot_be_recorded_touches_no_host(settings: Setti
     assert (caught.value.code, caught.value.exit_code) == ("journal_broken", 3)
 
 
-@pytest.mark.parametrize(
-    ("introduction", "enforcement", "expected"),
-    [
-        ("auto", "strict", True),
-        ("auto", "warn", True),
-        ("auto", "none", False),
-        ("auto", None, True),
-        ("required", "none", True),
-        ("off", "strict", False),
-    ],
-)
-async def test_nodes_are_introduced_as_region_and_inventory_have_it(
-    introduction: Introduction, enforcement: str | None, *, expected: bool
-) -> None:
-    """The region's setting decides where the inventory leaves it open; where we may not look, we try."""
-    region = FakeRegion(state=replace(STRICT, enforcement=enforcement))
-    run = run_of(region, introduction)
-    assert (await run._asked(EU_NORTH)).introduces is expected
-    assert cast("Emitted", run.emit).events == [
-        events.RegionChecked(
-            region=EU_NORTH,
-            server_version="2.0.5",
-            enforcement=enforcement,
-            entry=_region_entry(run.site.regions[EU_NORTH]),
-        )
-    ]
-
-
-UNREACHABLE = RegionError("region_unreachable", "nobody answers", "is it up?")
-UNTRUSTED = TrustError("region_untrusted", "another CA", "is it this region?")
-
-
-@pytest.mark.parametrize("goal", list(Goal))
-@pytest.mark.parametrize("error", [UNREACHABLE, UNTRUSTED])
-async def test_region_that_does_not_answer_is_reported_and_left(
-    goal: Goal, error: RegionError | TrustError
-) -> None:
-    """Its trouble is kept and told with its name; whatever is asked for goes on with the other regions."""
-    run = run_of(FakeRegion(errors={"status": [error]}), "auto", goal)
-    await run._ask_regions()
-    tools = run.site.regions[EU_NORTH]
-    assert (tools.status, tools.trouble, tools.introduces) == (None, error, False)
-    message = f"region eu-north: {error.message}"
-    warning = events.Warned(code=error.code, message=message, hint=error.hint)
-    assert cast("Emitted", run.emit).events == [warning]
-
-
-async def test_region_that_may_be_chosen_is_done_without() -> None:
-    """A candidate that cannot take hosts keeps nobody from joining another."""
-    run = run_of(FakeRegion(state=replace(STRICT, pools=frozenset({"default"}))), "required")
-    run.site.hosts = (replace(HOST, region=AUTO_REGION),)
-    run.site.regions[EU_NORTH] = opened(
-        replace(REGION, introduction="required"), FakeRegion(state=replace(STRICT, server_version="1.10.0"))
-    )
-    assert (await run._asked(EU_NORTH)).status is None
-    assert [type(event) for event in cast("Emitted", run.emit).events] == [events.Warned]
-
-
-async def test_region_without_the_pool_is_refused_before_it_is_told() -> None:
-    """A node pool that does not exist stops the rollout, and nothing is said of the region."""
-    run = run_of(FakeRegion(state=replace(STRICT, pools=frozenset({"default"}))), "auto")
-    with pytest.raises(ConfigurationError, match="node pool gpu"):
-        await run._ask_regions()
-    assert cast("Emitted", run.emit).events == []
-
-
-@pytest.mark.parametrize(
-    ("error", "exit_code", "is_enrolled", "result"),
-    [
-        (UNREACHABLE, ExitCode.UNVERIFIED, False, Result.SKIPPED),
-        (UNREACHABLE, ExitCode.UNVERIFIED, True, Result.UNVERIFIED),
-        (UNTRUSTED, ExitCode.TRUST, False, Result.SKIPPED),
-    ],
-)
-async def test_rollout_whose_regions_are_all_dead_touches_no_host(
-    error: RegionError | TrustError, exit_code: ExitCode, result: Result, *, is_enrolled: bool
-) -> None:
-    """It says that nothing was installed, names the region at every host, and connects to none."""
-    run = run_of(FakeRegion(errors={"status": [error]}), "auto")
-    run = replace(run, enrolled=frozenset({(EU_NORTH, HOST.name)}) if is_enrolled else frozenset())
-    await run._ask_regions()
-    with pytest.raises(type(error), match="nothing was installed: region eu-north: ") as caught:
-        await run._leave_all((HOST,))
-    assert (caught.value.code, caught.value.exit_code) == (error.code, exit_code)
-    [event] = [one for one in cast("Emitted", run.emit).events if isinstance(one, events.HostFinished)]
-    problem = event.outcome.problem
-    assert problem is not None
-    assert (event.outcome.result, problem.code, problem.step, problem.exit_code) == (
-        result,
-        error.code,
-        "region",
-        exit_code,
-    )
-    assert problem.message == f"region eu-north: {error.message}; nothing was changed on the host"
-
-
 async def test_waiting_for_a_region_is_recorded() -> None:
     """As an event with the region's name, once there is a record to write to."""
     nobody = cast("Any", None)
     site = Site(nobody, (HOST,), nobody, nobody, ManualClock())
-    wait = Wait("https://n-1:4646", 2, 14.23, UNREACHABLE)
+    wait = Wait("https://n-1:4646", 2, 14.23, RegionError("region_unreachable", "nobody answers"))
     await site._waited(EU_NORTH, wait)
     site.emit = emit = Emitted()
     await site._waited(EU_NORTH, wait)
@@ -210,37 +90,6 @@ async def test_waiting_for_a_region_is_recorded() -> None:
             code="region_unreachable",
             message="nobody answers",
         )
-    ]
-
-
-def test_region_is_remembered_by_reference() -> None:
-    """What status needs to ask again: addresses, CA, and where secrets are to be had, never the secrets."""
-    client = ReadyPair("/pki/cli.pem", SecretRef("file", "/pki/cli-key.pem"))
-    with_client = replace(REGION, tls=replace(REGION.tls, client=client))
-    plain = RegionEntry(
-        EU_NORTH,
-        ("https://nomad-1.eu-north.example:4646",),
-        "CA PEM\n",
-        "server.eu-north.nomad",
-        "env",
-        "TOKEN",
-        None,
-        None,
-        None,
-        "auto",
-        10_000,
-    )
-    entries = [_region_entry(opened(settings)) for settings in (REGION, with_client)]
-    assert [
-        entries[0],
-        entries[1].client_cert,
-        entries[1].client_key_source,
-        entries[1].client_key_locator,
-    ] == [
-        plain,
-        "/pki/cli.pem",
-        "file",
-        "/pki/cli-key.pem",
     ]
 
 

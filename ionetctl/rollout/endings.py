@@ -1,0 +1,31 @@
+"""How the hosts of a rollout ended so far. Each ending is recorded once it is known; what it is stands in ``host.outcomes``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ionetctl.core.events import HostFinished
+
+if TYPE_CHECKING:
+    from ionetctl.core.model.host import Host
+    from ionetctl.core.model.names import HostName
+    from ionetctl.core.model.outcome import Outcome
+    from ionetctl.core.ports import Emit
+
+
+@dataclass(slots=True)
+class Endings:
+    """By host the outcome, in the order in which they became known."""
+
+    emit: Emit
+    outcomes: dict[HostName, Outcome] = field(default_factory=dict)
+
+    async def finish(self, host: Host, outcome: Outcome) -> None:
+        """Record the outcome of a host."""
+        self.outcomes[host.name] = outcome
+        await self.emit(
+            HostFinished(
+                host=host.name, outcome=outcome, node_pool=host.node_pool, rack=host.rack, stamp=outcome.stamp
+            )
+        )

@@ -1,0 +1,155 @@
+"""What a rollout learns and records of its regions before its first host."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from ionetctl.app.ask_regions import RegionsAsked, _region_entry
+from ionetctl.core import events
+from ionetctl.core.errors import ConfigurationError, ExitCode, RegionError, TrustError
+from ionetctl.core.events import RegionEntry
+from ionetctl.core.model.host import AUTO_REGION
+from ionetctl.core.model.inventory import ReadyPair
+from ionetctl.core.model.outcome import Result
+from ionetctl.core.model.secret import SecretRef
+from tests.support.fakes import STRICT, Emitted, FakeRegion
+from tests.support.sample import EU_NORTH, HOST, REGION
+from tests.support.sites import opened, site_of
+
+if TYPE_CHECKING:
+    from ionetctl.core.model.inventory import Introduction
+
+
+def asked(region: FakeRegion, introduction: Introduction, *, takes_hosts: bool = True) -> RegionsAsked:
+    """The regions of a rollout of one host, which is ``region``."""
+    return RegionsAsked(site_of(region, introduction), Emitted(), takes_hosts)
+
+
+@pytest.mark.parametrize(
+    ("introduction", "enforcement", "expected"),
+    [
+        ("auto", "strict", True),
+        ("auto", "warn", True),
+        ("auto", "none", False),
+        ("auto", None, True),
+        ("required", "none", True),
+        ("off", "strict", False),
+    ],
+)
+async def test_nodes_are_introduced_as_region_and_inventory_have_it(
+    introduction: Introduction, enforcement: str | None, *, expected: bool
+) -> None:
+    """The region's setting decides where the inventory leaves it open; where we may not look, we try."""
+    region = FakeRegion(state=replace(STRICT, enforcement=enforcement))
+    regions = asked(region, introduction)
+    assert (await regions._asked(EU_NORTH)).introduces is expected
+    assert cast("Emitted", regions.emit).events == [
+        events.RegionChecked(
+            region=EU_NORTH,
+            server_version="2.0.5",
+            enforcement=enforcement,
+            entry=_region_entry(regions.site.regions[EU_NORTH]),
+        )
+    ]
+
+
+UNREACHABLE = RegionError("region_unreachable", "nobody answers", "is it up?")
+UNTRUSTED = TrustError("region_untrusted", "another CA", "is it this region?")
+
+
+@pytest.mark.parametrize("takes_hosts", [True, False])
+@pytest.mark.parametrize("error", [UNREACHABLE, UNTRUSTED])
+async def test_region_that_does_not_answer_is_reported_and_left(
+    error: RegionError | TrustError, *, takes_hosts: bool
+) -> None:
+    """Its trouble is kept and told with its name; whatever is asked for goes on with the other regions."""
+    regions = asked(FakeRegion(errors={"status": [error]}), "auto", takes_hosts=takes_hosts)
+    await regions.ask()
+    tools = regions.site.regions[EU_NORTH]
+    assert (tools.status, tools.trouble, tools.introduces) == (None, error, False)
+    message = f"region eu-north: {error.message}"
+    warning = events.Warned(code=error.code, message=message, hint=error.hint)
+    assert cast("Emitted", regions.emit).events == [warning]
+
+
+async def test_region_that_may_be_chosen_is_done_without() -> None:
+    """A candidate that cannot take hosts keeps nobody from joining another."""
+    regions = asked(FakeRegion(state=replace(STRICT, pools=frozenset({"default"}))), "required")
+    regions.site.hosts = (replace(HOST, region=AUTO_REGION),)
+    regions.site.regions[EU_NORTH] = opened(
+        replace(REGION, introduction="required"), FakeRegion(state=replace(STRICT, server_version="1.10.0"))
+    )
+    assert (await regions._asked(EU_NORTH)).status is None
+    assert [type(event) for event in cast("Emitted", regions.emit).events] == [events.Warned]
+
+
+async def test_region_without_the_pool_is_refused_before_it_is_told() -> None:
+    """A node pool that does not exist stops the rollout, and nothing is said of the region."""
+    regions = asked(FakeRegion(state=replace(STRICT, pools=frozenset({"default"}))), "auto")
+    with pytest.raises(ConfigurationError, match="node pool gpu"):
+        await regions.ask()
+    assert cast("Emitted", regions.emit).events == []
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code", "is_enrolled", "result"),
+    [
+        (UNREACHABLE, ExitCode.UNVERIFIED, False, Result.SKIPPED),
+        (UNREACHABLE, ExitCode.UNVERIFIED, True, Result.UNVERIFIED),
+        (UNTRUSTED, ExitCode.TRUST, False, Result.SKIPPED),
+    ],
+)
+async def test_rollout_whose_regions_are_all_dead_touches_no_host(
+    error: RegionError | TrustError, exit_code: ExitCode, result: Result, *, is_enrolled: bool
+) -> None:
+    """It says that nothing was installed, names the region at every host, and connects to none."""
+    regions = asked(FakeRegion(errors={"status": [error]}), "auto")
+    enrolled = frozenset({(EU_NORTH, HOST.name)}) if is_enrolled else frozenset()
+    await regions.ask()
+    with pytest.raises(type(error), match="nothing was installed: region eu-north: ") as caught:
+        await regions.leave_all((HOST,), enrolled)
+    assert (caught.value.code, caught.value.exit_code) == (error.code, exit_code)
+    [event] = [one for one in cast("Emitted", regions.emit).events if isinstance(one, events.HostFinished)]
+    problem = event.outcome.problem
+    assert problem is not None
+    assert (event.outcome.result, problem.code, problem.step, problem.exit_code) == (
+        result,
+        error.code,
+        "region",
+        exit_code,
+    )
+    assert problem.message == f"region eu-north: {error.message}; nothing was changed on the host"
+
+
+def test_region_is_remembered_by_reference() -> None:
+    """What status needs to ask again: addresses, CA, and where secrets are to be had, never the secrets."""
+    client = ReadyPair("/pki/cli.pem", SecretRef("file", "/pki/cli-key.pem"))
+    with_client = replace(REGION, tls=replace(REGION.tls, client=client))
+    plain = RegionEntry(
+        EU_NORTH,
+        ("https://nomad-1.eu-north.example:4646",),
+        "CA PEM\n",
+        "server.eu-north.nomad",
+        "env",
+        "TOKEN",
+        None,
+        None,
+        None,
+        "auto",
+        10_000,
+    )
+    entries = [_region_entry(opened(settings)) for settings in (REGION, with_client)]
+    assert [
+        entries[0],
+        entries[1].client_cert,
+        entries[1].client_key_source,
+        entries[1].client_key_locator,
+    ] == [
+        plain,
+        "/pki/cli.pem",
+        "file",
+        "/pki/cli-key.pem",
+    ]
