@@ -58,6 +58,11 @@ async def held(region: Region, *, by_region: bool = False) -> frozenset[NodeId]:
     return frozenset(view.id for view in await region.nodes(expression))
 
 
+def keeps_held(planned: PlannedHost, view: NodeView) -> bool:
+    """Whether a node that is refused stays held, with the reason in its metadata."""
+    return planned.mark.is_ours and view.eligibility != ELIGIBLE
+
+
 async def release(region: Region, node: NodeId) -> None:
     """Let a held node have jobs. Raises what the region raises; what was begun is then completed by the next run."""
     await region.set_eligibility(node, is_eligible=True)
@@ -123,7 +128,7 @@ class Admission:
 
     async def refuse(self, planned: PlannedHost, view: NodeView, error: HostError) -> None:
         """Note why a node is not released; a known node that is eligible goes on as it is, and is only reported."""
-        if not planned.mark.is_ours or view.eligibility == ELIGIBLE:
+        if not keeps_held(planned, view):
             return
         kind = SHORT if isinstance(error, HostUnverifiedError) else FLAWED
         name = planned.host.name

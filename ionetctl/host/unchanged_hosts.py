@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from ionetctl.core.errors import HostUnverifiedError
+from ionetctl.core.events import StepStarted
 from ionetctl.core.model.names import NodeId
 from ionetctl.host.planned_host import Mark
-from ionetctl.host.release_node import Admission
+from ionetctl.host.release_node import Admission, keeps_held
 from ionetctl.verification import gpu_evidence
 from ionetctl.verification.expectation import ELIGIBLE, check_node, expected_node
 from ionetctl.verification.stamped_nodes import find_stamped
@@ -92,11 +93,20 @@ async def complete_release(deps: Dependencies, verified: Verified) -> None:
     """Write the mark of an eligible node where a release was cut off before it. Raises what the region raises."""
     planned = verified.planned
     if planned.mark is not Mark.RELEASED:
+        await _announce(deps, planned)
         admission = Admission(deps.regions[planned.host.region], deps.emit)
         await admission.mark_released(planned.host, verified.view)
 
 
 async def note_refusal(deps: Dependencies, unfit: Unfit) -> None:
     """Note in the region why a node that is held there is not released. Raises what the region raises."""
-    admission = Admission(deps.regions[unfit.planned.host.region], deps.emit)
-    await admission.refuse(unfit.planned, unfit.view, unfit.error)
+    planned = unfit.planned
+    if keeps_held(planned, unfit.view):
+        await _announce(deps, planned)
+        admission = Admission(deps.regions[planned.host.region], deps.emit)
+        await admission.refuse(planned, unfit.view, unfit.error)
+
+
+async def _announce(deps: Dependencies, planned: PlannedHost) -> None:
+    """Record that the host's node is about to be changed, as at the beginning of any other apply."""
+    await deps.emit(StepStarted(host=planned.host.name, step="apply", attempt=1))

@@ -9,7 +9,15 @@ import pytest
 
 from ionetctl.core import host_paths
 from ionetctl.core.errors import ExitCode
-from ionetctl.core.events import HostConfirmed, HostFinished, HostPlanned, NodeHeld, NodeReleased
+from ionetctl.core.events import (
+    HostConfirmed,
+    HostFinished,
+    HostPlanned,
+    NodeHeld,
+    NodeReleased,
+    StepStarted,
+    announces_change,
+)
 from ionetctl.core.model.host import CheckRule, Host
 from ionetctl.core.model.names import RolloutId
 from ionetctl.core.model.outcome import Outcome, Severity
@@ -35,10 +43,11 @@ from tests.support.fakes import (
 from tests.support.sample import BARE, HOST, NODE_ID, bundle, converged, drifted, view
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from ionetctl.core.events import AnyEvent
     from ionetctl.core.model.facts import Facts
+    from ionetctl.core.model.names import NodeId
     from ionetctl.core.model.node import NodeView
 
 HELD = view(eligibility="ineligible")
@@ -337,3 +346,23 @@ async def test_node_with_jobs_that_no_restart_can_mend_is_left_as_it_is() -> Non
     stage = Stage(facts, replace(view(), drivers_healthy=()), host_paths.RELEASED, host=INSISTENT)
     await stage.run()
     assert (stage.ending, stage.standing) == ("unverified docker_unhealthy", ("eligible", "released"))
+
+
+@pytest.mark.parametrize("is_check", [False, True])
+@pytest.mark.parametrize("shown", [view(), replace(HELD, drivers_healthy=())], ids=["release", "refusal"])
+async def test_mark_is_announced_before_it_is_written(shown: NodeView, *, is_check: bool) -> None:
+    """By an event that is on disk first. A check, which writes no mark, announces none."""
+    with_docker = replace(converged(bundle(INSISTENT)), machine=WITH_DOCKER.machine)
+    stage = Stage(with_docker, shown, host=INSISTENT, is_check=is_check)
+    annotate = stage.region.annotate
+    announced: list[list[AnyEvent]] = []
+
+    async def watched(node: NodeId, meta: Mapping[str, str | None]) -> None:
+        announced.append([event for event in stage.emit.events if announces_change(event)])
+        await annotate(node, meta)
+
+    stage.region.annotate = watched  # type: ignore[method-assign]  # what was recorded when it is called
+    await stage.run()
+    step = StepStarted(host=HOST.name, step="apply", attempt=1)
+    assert announced == ([] if is_check else [[step]])
+    assert (step in stage.emit.events) is not is_check
