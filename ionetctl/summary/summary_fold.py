@@ -25,7 +25,7 @@ from ionetctl.core.events import (
     StepStarted,
     Warned,
 )
-from ionetctl.core.model.outcome import Finding, Outcome, Result
+from ionetctl.core.model.outcome import Finding, Outcome, Problem, Result
 from ionetctl.summary.exit_code import decide_exit_code
 from ionetctl.summary.grouping import group_findings
 from ionetctl.summary.rollout_summary import Failure, PlacementGroup, PlanGroup, Summary, SurveySummary
@@ -37,6 +37,13 @@ if TYPE_CHECKING:
 
 MAX_WARNINGS: Final = 100
 """The most distinct warnings that are kept; a host can cause any number of them."""
+
+UNKNOWN: Final = (
+    "it was begun, and no outcome is recorded: the rollout was cut off, or is still at work on it"
+)
+UNKNOWN_HINT: Final = (
+    "run the same command with --resume: it looks at the host again, and completes what is missing"
+)
 
 
 def summarize(envelopes: Iterable[Envelope]) -> Summary:
@@ -55,6 +62,7 @@ class SummaryFold:
         self._command: tuple[str, ...] = ()
         self._entries: dict[HostName, HostEntry] = {}
         self._outcomes: dict[HostName, Outcome] = {}
+        self._begun: dict[HostName, str] = {}
         self._plans = _Plans()
         self._surveys = _Surveys()
         self._warnings: dict[tuple[str, str], Warned] = {}
@@ -65,7 +73,7 @@ class SummaryFold:
         self._last_time: str | None = None
         self._paused_s = 0.0
 
-    def take(self, envelope: Envelope) -> None:  # noqa: C901  (one flat table of events reads best whole)
+    def take(self, envelope: Envelope) -> None:  # noqa: C901, PLR0912  (one flat table of events reads best whole)
         """Take one event into account."""
         self._first_time = self._first_time or envelope.time
         before = self._last_time
@@ -82,10 +90,15 @@ class SummaryFold:
                 self._paused_s += _seconds(before, envelope.time)
             case PlanConfirmed() as event:
                 self._paused_s += event.waited_s
-            case StepStarted(host=str() as host):
+            case StepStarted(host=str() as host) as event:
                 # The host is being worked on again: its outcome is from before the rollout was resumed.
                 self._outcomes.pop(host, None)
-            case HostSurveyed() | HostJudged() as event:
+                if event.step != "survey":
+                    self._begun[host] = event.step
+            case HostSurveyed(host=str() as host) as event:
+                self._surveys.put(event)
+                self._begun.pop(host, None)
+            case HostJudged() as event:
                 self._surveys.put(event)
             case (HostPlaced(host=str() as host) | HostPlanned(host=str() as host)) as event:
                 self._plans.put(host, event)
@@ -134,8 +147,23 @@ class SummaryFold:
             self._warnings_dropped += 1
 
     def _all_outcomes(self) -> tuple[Outcome, ...]:
-        listed = tuple(self._outcomes.get(name) or _skipped(entry) for name, entry in self._entries.items())
+        listed = tuple(self._outcomes.get(name) or self._open(entry) for name, entry in self._entries.items())
         return listed + tuple(found for name, found in self._outcomes.items() if name not in self._entries)
+
+    def _open(self, entry: HostEntry) -> Outcome:
+        """The outcome of a host that has none: unverified where it was begun, else skipped."""
+        problem = None
+        if step := self._begun.get(entry.name):
+            problem = Problem("outcome_unknown", step, UNKNOWN, UNKNOWN_HINT, int(ExitCode.UNVERIFIED))
+        return Outcome(
+            host=entry.name,
+            address=entry.address,
+            region=entry.region,
+            datacenter=entry.datacenter,
+            result=Result.UNVERIFIED if problem else Result.SKIPPED,
+            gpus_expected=entry.gpus_expected,
+            problem=problem,
+        )
 
     def _exit_code(
         self, outcomes: tuple[Outcome, ...], error: Failure | None, exit_code: ExitCode | None
@@ -240,14 +268,3 @@ def _seconds(earlier: str | None, later: str | None) -> float:
     if earlier is None or later is None:
         return 0.0
     return (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds()
-
-
-def _skipped(entry: HostEntry) -> Outcome:
-    return Outcome(
-        host=entry.name,
-        address=entry.address,
-        region=entry.region,
-        datacenter=entry.datacenter,
-        result=Result.SKIPPED,
-        gpus_expected=entry.gpus_expected,
-    )

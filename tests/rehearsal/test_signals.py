@@ -100,6 +100,12 @@ def test_second_signal_ends_it_at_once(rehearsal: Rehearsal, new_admin: NewAdmin
 
     assert (ended.exit_code, "Traceback" in ended.stderr) == (130, False)
     assert "given up while at work on " in ended.stderr
+    begun = {event["host"] for event in ended.lines[:-1] if event.get("step") == "apply"}
+    left = {host for host, outcome in outcomes(ended).items() if outcome == "unverified"}
+    assert hosts[0] in left <= begun
+    assert {row["error"]["code"] for row in ended.lines[-1]["hosts"] if row["name"] in left} == {
+        "outcome_unknown"
+    }
     assert json.loads(admin.journals()[0].read_text().splitlines()[-1])["type"] == "rollout_finished"
     again = admin.enroll(rehearsal.inventory, f"--limit={','.join(hosts)}")
     assert (again.exit_code, [rehearsal.leftovers(host) for host in hosts]) == (0, [[]] * len(hosts))

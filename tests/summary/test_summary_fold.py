@@ -86,6 +86,39 @@ def test_hosts_without_outcome_are_skipped() -> None:
     assert [outcome.result for outcome in summarize(stream).outcomes] == [Result.SKIPPED] * 3
 
 
+def begun(index: int, step: str = "apply") -> events.StepStarted:
+    return events.StepStarted(host=streams.host_name(index), step=step, attempt=1)
+
+
+def test_host_that_was_cut_off_is_not_taken_for_one_that_was_not_begun() -> None:
+    """Its outcome is unknown, and it may have been changed; a survey that was cut off changed nothing."""
+    say = Stream().say
+    steps = (begun(0, "survey"), begun(1), begun(2), begun(2, "confirm"))
+    summary = summarize([*Rollout(hosts=4).play()[:1], *map(say, steps)])
+    told = [
+        (one.result.value, one.problem and (one.problem.code, one.problem.step)) for one in summary.outcomes
+    ]
+    assert told == [
+        ("skipped", None),
+        ("unverified", ("outcome_unknown", "apply")),
+        ("unverified", ("outcome_unknown", "confirm")),
+        ("skipped", None),
+    ]
+    assert summary.exit_code is ExitCode.UNVERIFIED
+
+
+def test_survey_after_a_host_was_cut_off_says_how_it_is() -> None:
+    """Until the rollout that is resumed has looked at the host, its outcome is still unknown."""
+    say = Stream().say
+    surveyed = events.HostSurveyed(
+        host=streams.host_name(0), os="", architecture="", gpus_seen=8, machine_id=None, node_id=None
+    )
+    past = [*Rollout(hosts=1).play()[:1], say(begun(0)), say(events.RolloutResumed(owner="ops", done=0))]
+    past.append(say(begun(0, "survey")))
+    results = [summarize(stream).outcomes[0].result for stream in (past, [*past, say(surveyed)])]
+    assert results == [Result.UNVERIFIED, Result.SKIPPED]
+
+
 def test_outcome_of_an_unlisted_host_is_kept() -> None:
     """A host that ended counts even where the first event did not list it."""
     say = Stream().say

@@ -12,7 +12,7 @@ from rich.console import Console
 from ionetctl.core import events
 from ionetctl.core.events import HostFinished
 from ionetctl.core.model.names import HostName
-from ionetctl.summary.grouping import group_problems
+from ionetctl.summary.grouping import Causes, group_problems
 from ionetctl.summary.live_progress import ProgressFold
 from ionetctl.summary.summary_fold import summarize
 from ionetctl.ui.live.terminal import Block, bar
@@ -25,12 +25,14 @@ MIXED = Rollout(hosts=40, problems={3: GPU_MISSING, 4: GPU_MISSING, 9: TIMEOUT, 
 
 def screen(envelopes: list[events.Envelope], width: int = 100, height: int = 24) -> list[str]:
     """What a terminal of that size shows, without colours."""
-    fold = ProgressFold()
+    fold, causes = ProgressFold(), Causes()
     for envelope in envelopes:
         fold.take(envelope)
+        if isinstance(envelope.event, HostFinished):
+            causes.put(envelope.event.outcome)
     console = Console(width=width, height=height, file=io.StringIO(), markup=False, color_system=None)
     with console.capture() as captured:
-        console.print(Block(fold.snapshot(), group_problems(summarize(envelopes).outcomes)))
+        console.print(Block(fold.snapshot(), causes.causes()))
     return captured.get().splitlines()
 
 
