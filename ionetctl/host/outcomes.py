@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 OF_ONE_CALL: Final = frozenset({"node_disconnected", "region_not_found", "region_refused"})
 """Errors of a region that concern one request or node: with others the region cannot be worked with at all."""
 REGION_UNTRUSTED: Final = "region_untrusted"
-SURVEYED: Final = "surveyed"
-"""The code under which a preflight skips a host that nothing keeps from being enrolled."""
 _RESULTS: Final = {ExitCode.UNREACHABLE: Result.UNREACHABLE, ExitCode.UNVERIFIED: Result.UNVERIFIED}
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
-from ionetctl.core.model.outcome import Result, Severity
-from ionetctl.host.outcomes import SURVEYED
+from ionetctl.core.model.outcome import SURVEYED, Result, Severity
 from ionetctl.report.json import failure, host
 
 if TYPE_CHECKING:

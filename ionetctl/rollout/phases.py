@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ionetctl.checks import FleetHost, blocking, check_fleet
 from ionetctl.core.errors import ExitCode, IonetctlError
 from ionetctl.core.events import HostJudged, PlanConfirmed, Warned
-from ionetctl.core.model.outcome import Outcome, Result
+from ionetctl.core.model.outcome import SURVEYED, Outcome, Result
 from ionetctl.core.plural import counted
 from ionetctl.host import outcomes
 from ionetctl.host.dependencies import NONCE_BYTES
@@ -89,7 +89,7 @@ class Phases:
         surveyed = await self._survey_all()
         if self.options.goal is Goal.SURVEY:
             await self._judge(surveyed)
-            await self._skip_rest(outcomes.SURVEYED, "the host was looked at, nothing else was asked for", "")
+            await self._skip_rest(SURVEYED, "the host was looked at, nothing else was asked for", "")
             return await self._exit_code(has_planned_changes=False)
         planned = await self._plan_all(surveyed)
         if self.options.goal is Goal.PLAN:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
 
-from ionetctl.core.model.outcome import Result, Severity
-from ionetctl.host.outcomes import SURVEYED
+from ionetctl.core.model.outcome import SURVEYED, Result, Severity
 from ionetctl.ui import phrases
 from ionetctl.ui.summary import SEVERITY_STYLES, STYLES, cause_lines, finding_lines
 from ionetctl.ui.tables import table

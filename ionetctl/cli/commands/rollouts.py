@@ -126,7 +126,7 @@ def _catalog_result(
 
 
 def _kind(record: RolloutRecord) -> str:
-    if record.command[:1] == ("preflight",):
+    if record.is_survey:
         return "preflight"
     return "check" if record.is_check else "enroll"
 

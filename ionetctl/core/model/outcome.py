@@ -49,6 +49,8 @@ class Result(StrEnum):
 
 REGION_STEP: Final = "region"
 """The step of a problem that is the region's, not the host's."""
+SURVEYED: Final = "surveyed"
+"""The code under which a preflight skips a host that nothing keeps from being enrolled."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,12 @@ import msgspec
 from sqlalchemy import func, select
 
 from ionetctl.core.events import HostEntry, RegionEntry
-from ionetctl.core.model.outcome import Outcome, Problem, Result
+from ionetctl.core.model.outcome import SURVEYED, Outcome, Problem, Result
 from ionetctl.history.catalog.records import HostRecord, NodeRecord, RolloutRecord
 from ionetctl.history.catalog.schema import hosts, nodes, outcomes, regions, rollouts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Mapping
 
     from sqlalchemy import Connection, RowMapping
 
@@ -36,8 +36,8 @@ def find_rollouts(connection: Connection, rollout: str | None = None) -> tuple[R
     statement = select(rollouts).order_by(rollouts.c.started_at.desc(), rollouts.c.id.desc())
     if rollout is not None:
         statement = statement.where(rollouts.c.id == rollout)
-    results = _results(connection, rollout)
-    return tuple(_rollout(row, results) for row in connection.execute(statement).mappings())
+    results, surveys = _results(connection, rollout), _surveys_without_command(connection)
+    return tuple(_rollout(row, results, surveys) for row in connection.execute(statement).mappings())
 
 
 def hosts_of(connection: Connection, rollout: str) -> tuple[HostRecord, ...]:
@@ -71,9 +71,21 @@ def _result(text: str | None) -> Result | None:
     return None if text is None else Result(text)
 
 
-def _rollout(row: RowMapping, results: Mapping[str, Mapping[Result | None, int]]) -> RolloutRecord:
-    fields = {**row, "command": msgspec.json.decode(row["command"], type=tuple[str, ...])}
-    return RolloutRecord(**fields, results=results.get(row["id"], {}))
+def _surveys_without_command(connection: Connection) -> frozenset[str]:
+    """The preflights of older versions, whose journals have no command line: by the code that only they gave a host."""
+    of_rollout = outcomes.join(rollouts, outcomes.c.rollout == rollouts.c.id)
+    statement = select(outcomes.c.rollout).select_from(of_rollout).distinct()
+    statement = statement.where(rollouts.c.command == "[]", outcomes.c.problem_code == SURVEYED)
+    return frozenset(connection.execute(statement).scalars())
+
+
+def _rollout(
+    row: RowMapping, results: Mapping[str, Mapping[Result | None, int]], surveys: Container[str]
+) -> RolloutRecord:
+    command = msgspec.json.decode(row["command"], type=tuple[str, ...])
+    is_survey = command[:1] == ("preflight",) or row["id"] in surveys
+    fields = {**row, "command": command}
+    return RolloutRecord(**fields, results=results.get(row["id"], {}), is_survey=is_survey)
 
 
 def _host(row: RowMapping, last_outcome: RowMapping | None) -> HostRecord:

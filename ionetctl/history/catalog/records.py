@@ -45,7 +45,7 @@ class RolloutRecord:
     """A past or present rollout; ``results`` counts its hosts by outcome, ``None`` those without one so far.
 
     ``finished_at`` and ``exit_code`` are ``None`` while it runs, and after it was killed. ``stop_code`` is the reason for
-    which it was stopped early.
+    which it was stopped early. ``is_survey`` is true of a preflight.
     """
 
     id: RolloutId
@@ -62,6 +62,7 @@ class RolloutRecord:
     stop_message: str | None
     last_seq: int
     results: Mapping[Result | None, int]
+    is_survey: bool
 
     @property
     def host_count(self) -> int:
