@@ -89,7 +89,15 @@ class Display:
         with self.err.capture() as captured:
             for line in lines:
                 self.message(line)
-        await _surviving(self.err).write_aside(captured.get())
+        await self.show_aside(captured.get())
+
+    async def show_aside(self, text: str) -> None:
+        """Write text as it is to standard error, likewise."""
+        await _surviving(self.err).write_aside(text)
+
+    def show_at_last(self, text: str) -> None:
+        """Write text as it is to standard error at an end; see ``SurvivingStream.write_at_last``."""
+        _surviving(self.err).write_at_last(text)
 
     async def write_aside(self, data: bytes) -> None:
         """As ``write``, without waiting for the reader; see ``SurvivingStream.write_aside``."""

@@ -111,7 +111,7 @@ class LinesSink:
         self._display = display
         self._lines: list[str] = []
         self._plain = PlainLines(self._lines.append, verbosity, has_past=has_past)
-        self.notice = StopNotice(self._lines.append)
+        self.notice = StopNotice(self._lines.append, has_past=has_past)
 
     async def take(self, envelopes: Sequence[Envelope]) -> None:
         """Write the lines of the events; a slow reader holds up this sink alone."""
@@ -138,11 +138,6 @@ class RolloutDisplay:
         self._summary = SummarySink()
         self._screen = _screen(display, settings, has_past=has_past)
         self.sinks: tuple[Sink, ...] = (self._summary, self._screen)
-        if isinstance(self._screen, LinesSink):
-            self._notice = self._screen.notice
-        else:
-            self._notice = StopNotice(display.message, display.common.verbosity)
-            self.sinks += (self._notice,)
         if display.common.output is OutputFormat.NDJSON:
             self.sinks += (NdjsonSink(display, has_past=has_past),)
 
@@ -159,14 +154,14 @@ class RolloutDisplay:
         else:
             summary = fold.summary(exit_code=exit_code)
         finally:
-            if isinstance(self._screen, LiveScreen):
-                self._screen.stop()
+            if isinstance(self._screen, LiveScreen) and (removal := self._screen.removal()):
+                self._display.show_at_last(removal)
         self._show_rest(summary)
         return summary
 
     def _show_rest(self, summary: Summary) -> None:
         """Say what the summary does not: which hosts were given up, and how to go on where no person reads the summary."""
-        if at_work := self._notice.at_work:
+        if at_work := self._screen.notice.at_work:
             names = f"{phrases.hosts(len(at_work))}: {phrases.folded(at_work)}"
             self._display.message(f"given up while at work on {names}; running again completes them")
         if self._display.common.output is not OutputFormat.HUMAN and is_resumable(summary):
@@ -177,19 +172,21 @@ class RolloutDisplay:
         if not self._asks:
             return True
         if isinstance(self._screen, LiveScreen):
-            self._screen.stop()
-        err = self._display.err
-        summary = self._summary.fold.summary()
-        print_lines(err, placement_lines(summary.placements))
-        print_lines(err, plan_lines(summary.plans))
-        print_lines(err, overview_lines(summary, overview.changing, err.width))
-        err.file.write(f"Change {phrases.hosts(overview.changing)}? [y/N] ")
-        err.file.flush()
+            await self._screen.stop()
         try:
+            await self._display.show_aside(self._question(overview))
             return (await read_line()).strip().lower() in {"y", "yes"}
         except asyncio.CancelledError:
-            err.print()
+            self._display.show_at_last("\n")
             raise
+
+    def _question(self, overview: PlanOverview) -> str:
+        err, summary = self._display.err, self._summary.fold.summary()
+        with err.capture() as captured:
+            print_lines(err, placement_lines(summary.placements))
+            print_lines(err, plan_lines(summary.plans))
+            print_lines(err, overview_lines(summary, overview.changing, err.width))
+        return f"{captured.get()}Change {phrases.hosts(overview.changing)}? [y/N] "
 
     def result(
         self,
@@ -230,5 +227,5 @@ async def read_line() -> str:
 def _screen(display: Display, settings: Settings, *, has_past: bool) -> LiveScreen | LinesSink:
     verbosity = display.common.verbosity
     if verbosity > Verbosity.QUIET and not settings.is_ci and can_redraw(display.err):
-        return LiveScreen(display.err, verbosity, has_past=has_past)
+        return LiveScreen(display.err, display.show_aside, verbosity, has_past=has_past)
     return LinesSink(display, verbosity, has_past=has_past)

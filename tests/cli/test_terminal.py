@@ -16,6 +16,7 @@ import pytest
 
 ROOT: Final = Path(__file__).parents[2]
 PLAYER: Final = ["-m", "tests.support.player"]
+CTRL_S: Final = "\x13"
 SAMPLE: Final = str(ROOT / "inventories" / "datacenter.yaml")
 
 
@@ -24,9 +25,10 @@ def spawn(
     *arguments: str,
     term: str = "xterm-256color",
     size: tuple[int, int] = (24, 100),
+    program: str = sys.executable,
 ) -> pexpect.spawn[str]:
     return pexpect.spawn(
-        sys.executable,
+        program,
         list(arguments),
         env=environment | {"TERM": term},
         cwd=ROOT,
@@ -91,6 +93,21 @@ def test_interrupt_gives_the_terminal_back(environment: dict[str, str]) -> None:
     child.kill(signal.SIGINT)
     code, text = ended(child)
     assert (code, "Traceback" in text, "\x1b[?25h" in text) == (130, False, True)
+
+
+@pytest.mark.parametrize("options", [(), ("ask",)], ids=["rollout", "prompt"])
+def test_interrupt_is_answered_by_a_terminal_that_stands(
+    environment: dict[str, str], tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    """After Ctrl-S nothing can be shown: a signal ends it all the same, and the document is written."""
+    document = tmp_path / "document.json"
+    script = f'exec "$0" "$@" >{document}'
+    child = spawn(environment, "-c", script, sys.executable, *PLAYER, "json", *options, program="bash")
+    child.expect("surveying")
+    child.send(CTRL_S)
+    child.kill(signal.SIGINT)
+    assert (child.wait(), json.loads(document.read_text())["exit_code"]) == (130, 130)
+    child.close()
 
 
 @pytest.mark.parametrize(

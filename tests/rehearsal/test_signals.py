@@ -213,3 +213,21 @@ def test_ctrl_c_at_a_terminal(raise_fleet: RaiseFleet, new_admin: NewAdmin) -> N
         hold.release()
         assert "to go on: ionetctl enroll" in rest(running)
         assert running.exitstatus == 130
+
+
+def test_terminal_that_stands_holds_nothing_up(raise_fleet: RaiseFleet, new_admin: NewAdmin) -> None:
+    """After Ctrl-S the rollout ends in its record; after Ctrl-Q the screen is as it was, and the summary is shown."""
+    with raise_fleet(1) as fleet:
+        fleet.install_wrapper()
+        admin, [host] = new_admin(), fleet.hosts
+        hold = fleet.hold(host)
+        running = at_terminal(admin, "enroll", str(fleet.inventory), "--yes", "-v")
+        hold.wait_reached()
+        running.send("\x13")
+        hold.release()
+        [journal] = admin.journals()
+        wait_until(lambda: '"type":"rollout_finished"' in journal.read_text(), "the rollout has ended")
+        running.send("\x11")
+        shown = rest(running)
+    assert (running.exitstatus, "1 enrolled in " in shown) == (0, True)
+    assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 from typing import TextIO
@@ -86,6 +87,35 @@ def test_characters_that_the_encoding_lacks_become_similar_ones() -> None:
     stream.write("━━── 1 · 2… → ü")
     stream.flush()
     assert raw.getvalue() == b"##.. 1 - 2~ > ?"
+
+
+async def test_characters_are_replaced_aside_too() -> None:
+    """What is written in a thread is no different."""
+    reading, writing = os.pipe()
+    with open(writing, "w", encoding="ascii") as inner:  # noqa: ASYNC230, PTH123  (a pipe of the test's)
+        await SurvivingStream(inner).write_aside("━━──")
+    with open(reading, "rb") as written:  # noqa: ASYNC230, PTH123  (likewise)
+        assert written.read() == b"##.."
+
+
+async def test_reader_who_stopped_is_given_up_by_who_no_longer_waits() -> None:
+    """What is written later is discarded, but what restores a terminal: it comes when the reader goes on."""
+    reading, writing = os.pipe()
+    with open(writing, "w", encoding="utf-8") as inner:  # noqa: ASYNC230, PTH123  (a pipe of the test's)
+        stream = SurvivingStream(inner)
+        await stream.write_aside("a")
+        endless = asyncio.create_task(stream.write_aside("b" * 1_000_000))
+        await asyncio.sleep(0)
+        endless.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await endless
+        assert (stream.is_open, stream.write("discarded"), stream.failure) == (False, 9, None)
+        stream.write_at_last("restored")
+        read = b""
+        while len(read) < len("a" + "restored") + 1_000_000:
+            read += os.read(reading, 65536)
+        os.close(reading)
+    assert read.replace(b"b", b"") == b"arestored"
 
 
 def test_further_lines_keep_the_indent(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,9 +24,15 @@ if TYPE_CHECKING:
 
 
 class StopNotice:
-    """A sink that passes lines to ``write`` as soon as the rollout is stopped; with its reason if ``verbosity`` is given."""
+    """A sink that passes lines to ``write`` as soon as the rollout is stopped; with its reason if ``verbosity`` is given.
 
-    def __init__(self, write: Callable[[str], None], verbosity: Verbosity | None = None) -> None:
+    ``has_past`` says that the first batch is the past of a resumed rollout, whose end is none of this one.
+    """
+
+    def __init__(
+        self, write: Callable[[str], None], verbosity: Verbosity | None = None, *, has_past: bool = False
+    ) -> None:
+        self._has_past = has_past
         self._write = write
         self._verbosity = verbosity
         self._finished: set[HostName] = set()
@@ -39,6 +45,7 @@ class StopNotice:
 
     async def take(self, envelopes: Sequence[Envelope]) -> None:
         """Take the events into account, and write the lines if the rollout is stopped."""
+        is_past, self._has_past = self._has_past, False
         for envelope in envelopes:
             match envelope.event:
                 case RolloutStarted() | RolloutResumed():
@@ -51,7 +58,7 @@ class StopNotice:
                 case HostFinished() as event:
                     self._at_work.pop(event.outcome.host, None)
                     self._finished.add(event.outcome.host)
-                case RolloutStopped() as event:
+                case RolloutStopped() as event if not is_past:
                     self._notice(event)
                 case _:
                     pass

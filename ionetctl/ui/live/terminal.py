@@ -1,13 +1,12 @@
 """The live display on a terminal: one redrawn block, of the same size for five hosts and for five thousand.
 
-Taking events does not draw; a task redraws at most four times a second, and less often when nothing happens. Texts are
-never interpreted as markup.
+Taking events does not draw the block; a task redraws at most four times a second, and less often when nothing happens.
+Texts are never interpreted as markup.
 """
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -19,11 +18,12 @@ from ionetctl.summary.grouping import Causes
 from ionetctl.summary.live_progress import Phase, ProgressFold, Stage
 from ionetctl.ui import phrases
 from ionetctl.ui.live.plain import describe
+from ionetctl.ui.live.stop_notice import StopNotice
 from ionetctl.ui.summary import STYLES, named_lines, short_cause_lines
 from ionetctl.ui.verbosity import Verbosity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from rich.console import Console, ConsoleOptions, RenderResult
 
@@ -46,11 +46,16 @@ STAGE_STYLES: Final[dict[Stage, str]] = {
 
 
 class LiveScreen:
-    """A sink that keeps the block up to date; ``stop`` removes it, also after an error."""
+    """A sink that keeps the block up to date, with lines above it for what is to stay on the screen.
+
+    What is drawn goes to ``write``, which may wait for a terminal that has stopped: nothing is drawn meanwhile, and then
+    what is the case by then. ``stop`` removes the block.
+    """
 
     def __init__(
         self,
         console: Console,
+        write: Callable[[str], Awaitable[None]],
         verbosity: Verbosity = Verbosity.NORMAL,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         *,
@@ -58,13 +63,18 @@ class LiveScreen:
     ) -> None:
         self._has_past = has_past
         self._console = console
+        self._write = write
         self._verbosity = verbosity
         self._now = now
+        self._lines: list[str] = []
+        self.notice = StopNotice(self._lines.append, verbosity, has_past=has_past)
         self._progress = ProgressFold()
         self._causes = Causes()
         self._is_stale = False
         self._live: Live | None = None
+        self._removal = ""
         self._ticker: asyncio.Task[None] | None = None
+        self._writing = asyncio.Lock()
 
     async def take(self, envelopes: Sequence[Envelope]) -> None:
         """Take the events into account; the next redraw shows them. A resumed rollout's first batch is its history."""
@@ -76,55 +86,74 @@ class LiveScreen:
             elif isinstance(envelope.event, RolloutResumed):
                 self._causes = Causes()
             if self._verbosity >= Verbosity.VERBOSE and not is_past:
-                self._print_line(envelope)
+                self._add_line(envelope)
+        await self.notice.take(envelopes)
         self._is_stale = self._is_stale or bool(envelopes)
         if self._ticker is None and envelopes:
-            self._start()
+            self._ticker = asyncio.create_task(self._tick(), name="live display")
+        if self._lines:
+            await self._draw()
 
     async def close(self) -> None:
         """Remove the block."""
-        if self._ticker is not None:
-            self._ticker.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._ticker
-            self._ticker = None
-        self.stop()
+        await self.stop()
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """Remove the block and restore the terminal, so that a prompt can follow. The next event shows the block again."""
+        async with self._writing:
+            if self._ticker is not None:
+                self._ticker.cancel()
+                self._ticker = None
+            if removal := self.removal():
+                await self._write(removal)
+                self._removal = ""
+
+    def removal(self) -> str:
+        """What restores the terminal, until ``stop`` has written it: for an end without."""
         if self._live is not None:
-            self._live.stop()
+            self._removal = self._drawn(self._live.stop)
             self._live = None
-        if self._ticker is not None:
-            self._ticker.cancel()
-            self._ticker = None
+        return self._removal
 
-    def _start(self) -> None:
-        self._live = Live(
-            console=self._console,
-            auto_refresh=False,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-            vertical_overflow="crop",
-        )
-        self._live.start()
-        self._ticker = asyncio.create_task(self._tick(self._live), name="live display")
-
-    async def _tick(self, live: Live) -> None:
+    async def _tick(self) -> None:
         idle = 0
         while True:
             if self._is_stale or idle >= IDLE_TICKS:
-                self._is_stale = False
                 idle = 0
-                live.update(Block(self._progress.snapshot(self._now()), self._causes.causes()), refresh=True)
+                await self._draw()
             idle += 1
             await asyncio.sleep(INTERVAL_S)
 
-    def _print_line(self, envelope: Envelope) -> None:
+    async def _draw(self) -> None:
+        async with self._writing:
+            await self._write(self._drawn(self._redraw))
+
+    def _drawn(self, draw: Callable[[], None]) -> str:
+        with self._console.capture() as captured:
+            draw()
+        return captured.get()
+
+    def _redraw(self) -> None:
+        self._is_stale = False
+        if self._live is None:
+            self._live = Live(
+                console=self._console,
+                auto_refresh=False,
+                transient=True,
+                redirect_stdout=False,
+                redirect_stderr=False,
+                vertical_overflow="crop",
+            )
+            self._live.start()
+        for line in self._lines:
+            self._console.print(Text(line), soft_wrap=True)
+        self._lines.clear()
+        self._live.update(Block(self._progress.snapshot(self._now()), self._causes.causes()), refresh=True)
+
+    def _add_line(self, envelope: Envelope) -> None:
         line = describe(envelope.event, self._verbosity)
         if line is not None:
-            self._console.print(Text(line), soft_wrap=True)
+            self._lines.append(line)
 
 
 class Block:
