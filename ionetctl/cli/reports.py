@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import stat
 import sys
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from ionetctl.summary.rollout_summary import Summary
 
 FORMATS: Final = ("junit", "csv")
+PATIENCE_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +62,11 @@ def _may_write(path: Path) -> bool:
     return not path.exists() or os.access(path, os.W_OK)
 
 
-def write_reports(reports: Sequence[Report], summary: Summary) -> None:
-    """Write every report; raises ``UnwritableError`` (``report_unwritable``), which names those that could not be written."""
+def write_reports(reports: Sequence[Report], summary: Summary, patience_s: float = PATIENCE_S) -> None:
+    """Write every report; raises ``UnwritableError`` (``report_unwritable``), which names those that could not be written.
+
+    A reader of a FIFO who takes nothing for ``patience_s`` is not waited for any longer.
+    """
     failures = []
     for report in reports:
         data = import_module(f"ionetctl.report.{report.format}").render(summary)
@@ -68,7 +74,7 @@ def write_reports(reports: Sequence[Report], summary: Summary) -> None:
             if _is_replaceable(report.path):
                 _replace(report.path, data)
             else:
-                _write_into(report.path, data)
+                _write_into(report.path, data, patience_s)
         except OSError as error:
             why = "nobody reads it" if error.errno == errno.ENXIO else error.strerror
             failures.append(f"cannot write the report {report.path}: {why}")
@@ -110,17 +116,29 @@ def _is_stdout(path: Path) -> bool:
         return False
 
 
-def _write_into(path: Path, data: bytes) -> None:
+def _write_into(path: Path, data: bytes, patience_s: float) -> None:
     if _is_stdout(path):
         sys.stdout.flush()
-        descriptor = os.dup(sys.stdout.fileno())
+        with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as file:
+            file.write(data)
     else:
-        # Not blocking: without it, a FIFO that nobody reads would be waited for, and how the rollout ended not shown.
+        # Not blocking: a FIFO that nobody reads would be waited for, and how the rollout ended not shown.
         create = 0 if path.exists() else os.O_CREAT
         descriptor = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_NONBLOCK | os.O_CLOEXEC | create, 0o666)
-        os.set_blocking(descriptor, True)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
+        try:
+            _write_to_reader(descriptor, data, patience_s)
+        finally:
+            os.close(descriptor)
+
+
+def _write_to_reader(descriptor: int, data: bytes, patience_s: float) -> None:
+    """Write all to a descriptor that does not block. Raises ``TimeoutError`` where nothing is taken for ``patience_s``."""
+    rest = memoryview(data)
+    while rest:
+        if not select.select([], [descriptor], [], patience_s)[1]:
+            raise TimeoutError(errno.ETIMEDOUT, f"its reader took nothing for {patience_s:g} s")
+        with suppress(BlockingIOError):
+            rest = rest[os.write(descriptor, rest) :]
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,13 +14,17 @@ import pytest
 
 from ionetctl.cli.reports import Report, parse_reports, report_rollout, write_reports
 from ionetctl.core.errors import ExitCode, UnwritableError, UsageError
+from ionetctl.report.csv import render
 from ionetctl.summary.rollout_summary import Failure, Summary
+from ionetctl.summary.summary_fold import summarize
 from tests.cli.conftest import ROOT
+from tests.support.streams import Rollout
 
 if TYPE_CHECKING:
     from tests.cli.conftest import RunIonetctl
 
 SUMMARY = Summary(exit_code=ExitCode.OK)
+LONG = summarize(Rollout(hosts=200).play())
 OLD = "what stood there before, which is longer than the report: " + "x" * 4096
 HEAD = "name,"
 
@@ -66,6 +72,36 @@ def test_fifo_without_a_reader_is_not_waited_for(tmp_path: Path) -> None:
     with pytest.raises(UnwritableError, match="nobody reads it") as caught:
         write_reports(csv(path), SUMMARY)
     assert (caught.value.code, caught.value.exit_code) == ("report_unwritable", 11)
+
+
+def fifo_with_reader(tmp_path: Path) -> tuple[Path, int]:
+    """A FIFO that holds little, and the end that is read from."""
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    fcntl.fcntl(reading, fcntl.F_SETPIPE_SZ, 4096)
+    return path, reading
+
+
+def test_reader_of_a_fifo_who_stops_is_not_waited_for(tmp_path: Path) -> None:
+    """What the reader took by then is torn, and that is said."""
+    path, reading = fifo_with_reader(tmp_path)
+    with pytest.raises(UnwritableError, match="its reader took nothing for 0 s") as caught:
+        write_reports(csv(path), LONG, patience_s=0.0)
+    os.close(reading)
+    assert (caught.value.code, caught.value.exit_code) == ("report_unwritable", 11)
+
+
+def test_slow_reader_of_a_fifo_gets_it_whole(tmp_path: Path) -> None:
+    """As long as it takes anything."""
+    path, reading = fifo_with_reader(tmp_path)
+    os.set_blocking(reading, True)
+    with ThreadPoolExecutor(1) as readers, os.fdopen(reading, "rb", buffering=0) as file:
+        until_read = os.open(path, os.O_WRONLY)  # before anything is written, this end is not the end
+        read = readers.submit(lambda: b"".join(iter(lambda: file.read(100), b"")))
+        write_reports(csv(path), LONG)
+        os.close(until_read)
+        assert read.result() == render(LONG)
 
 
 def test_device_is_written_into(tmp_path: Path) -> None:
