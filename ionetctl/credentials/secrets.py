@@ -17,12 +17,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     import hvac
+    import requests
 
     from ionetctl.core.model.secret import SecretRef, SecretSource
 
 MASK: Final = "***"
 FILE_LIMIT_BYTES: Final = 64 * 1024
 VAULT_TIMEOUT_S: Final = 10
+VAULT_LIMIT_BYTES: Final = 4 << 20
+"""Well beyond the largest secret: Vault stores entries of at most 1 MiB, unless it is told otherwise."""
+_BLOCK_BYTES: Final = 64 * 1024
 _OTHERS: Final = 0o077
 
 
@@ -199,6 +203,8 @@ def _read_vault(ref: SecretRef, environ: Mapping[str, str], mount: str, path: st
     with requests.Session() as session:
         session.trust_env = False
         session.verify = environ.get("VAULT_CACERT") or True
+        session.headers["Accept-Encoding"] = "identity"
+        session.hooks["response"] = [_bounded]  # before anything reads it
         client = hvac.Client(
             url=environ["VAULT_ADDR"],
             token=environ["VAULT_TOKEN"],
@@ -208,6 +214,21 @@ def _read_vault(ref: SecretRef, environ: Mapping[str, str], mount: str, path: st
             session=session,
         )
         return _read_kv(client, environ["VAULT_ADDR"], mount, path)
+
+
+def _bounded(response: requests.Response, **_: object) -> requests.Response:
+    """The response, read. Raises ``RequestException`` beyond ``VAULT_LIMIT_BYTES``, and where it is compressed: unasked."""
+    from requests import RequestException
+
+    if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise RequestException("compressed")
+    body = bytearray()
+    for block in response.iter_content(_BLOCK_BYTES):
+        body += block
+        if len(body) > VAULT_LIMIT_BYTES:
+            raise RequestException("too long")
+    response._content = bytes(body)  # noqa: SLF001  (where requests keeps what it has read itself)
+    return response
 
 
 def _read_kv(client: hvac.Client, address: str, mount: str, path: str) -> Mapping[str, object]:

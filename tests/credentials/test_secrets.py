@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import gzip
+import json
 import logging
 import os
 import pickle
@@ -21,7 +23,7 @@ from keyring.errors import KeyringLocked
 
 from ionetctl.core.errors import ConfigurationError
 from ionetctl.core.model.secret import SecretRef
-from ionetctl.credentials.secrets import FILE_LIMIT_BYTES, Secret, SecretStore, resolve
+from ionetctl.credentials.secrets import FILE_LIMIT_BYTES, VAULT_LIMIT_BYTES, Secret, SecretStore, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -327,6 +329,34 @@ async def test_vault_failures_have_their_codes(
     error = await ask_vault(asyncio.get_running_loop(), vault(answers), ref, token)
     assert isinstance(error, ConfigurationError)
     assert (error.code, VALUE in f"{error.message} {error.hint}") == (code, False)
+
+
+def long_vault(body: bytes, **headers: str) -> TestServer:
+    """A Vault, or what stands in its place, with one answer for everything."""
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(body=body, content_type="application/json", headers=headers)
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", answer)
+    return TestServer(app)
+
+
+@pytest.mark.parametrize("length", [1 << 20, VAULT_LIMIT_BYTES])
+async def test_vaults_answer_has_its_limit(length: int) -> None:
+    """Beyond it nothing is read; a secret of any length that Vault stores is within."""
+    body = json.dumps({"data": {"data": {"token": VALUE, "more": "x" * length}}}).encode()
+    found = await ask_vault(asyncio.get_running_loop(), long_vault(body))
+    told = found.code if isinstance(found, ConfigurationError) else found.reveal()
+    assert told == (VALUE if length < VAULT_LIMIT_BYTES else "vault_unavailable")
+
+
+async def test_vaults_answer_is_not_decompressed() -> None:
+    """It was not asked to be compressed: a few kilobytes may stand for gigabytes."""
+    body = gzip.compress(json.dumps(KV2).encode())
+    found = await ask_vault(asyncio.get_running_loop(), long_vault(body, **{"Content-Encoding": "gzip"}))
+    assert isinstance(found, ConfigurationError)
+    assert found.code == "vault_unavailable"
 
 
 def test_vault_that_does_not_answer_is_unavailable() -> None:
