@@ -13,12 +13,12 @@ _HINT: Final = (
 
 
 def records_between(output: bytes, opening: str, ending: str, code: str, message: str) -> list[str]:
-    """The lines between two that bear the nonce.
+    """The lines between the first one and the one that ends them, which both bear the nonce.
 
-    The opening one is found wherever it stands: what a login printed before it may have no line break of its own.
-    Raises ``HostUnreachableError`` (``code``, transient) where one of them is missing.
+    What a login prints before a command is no part of the command's output: ``ssh.commands.start_marker`` parts it.
+    Raises ``HostUnreachableError`` (``code``, transient) where one of the two is missing.
     """
-    lines = output.decode(errors="replace").partition(f"{opening}\n")[2].split("\n")
-    if ending not in lines:
+    first, *lines = output.decode(errors="replace").split("\n")
+    if first != opening or ending not in lines:
         raise HostUnreachableError(code, message, _HINT, transient=True)
     return lines[: lines.index(ending)]

@@ -53,7 +53,7 @@ def without_probe(_facts: Facts) -> GpuReading:
 def parse_probe(output: bytes, nonce: str) -> GpuReading:
     """The reading in a probe's standard output.
 
-    What comes before the opening line (a login's greeting) and lines after the closing one are ignored.
+    Lines after the closing one are ignored.
 
     Raises ``HostFailedError`` (``probe_malformed``), naming the field, where the output violates the format;
     ``HostUnreachableError`` (``probe_incomplete``, transient) where its beginning or its end is missing.

@@ -22,7 +22,7 @@ SURVEY_LIMIT_BYTES: Final = 512 * 1024
 def parse_survey(output: bytes, nonce: str, *, controller_time: float) -> Facts:
     """The facts in a survey's standard output; ``controller_time`` is when the survey began, in epoch seconds.
 
-    What comes before the opening line (a login's greeting) and lines after the closing one are ignored.
+    Lines after the closing one are ignored.
 
     Raises ``HostFailedError`` (``survey_malformed``), naming the field, where the output violates the
     protocol; ``HostUnreachableError`` (``survey_incomplete``, transient) where its beginning or its end is missing.

@@ -147,17 +147,6 @@ def test_a_whole_survey_is_read() -> None:
     assert parse_survey(output, "n0nce", controller_time=1763859859.5) == expected
 
 
-@pytest.mark.parametrize("noise", ["Welcome to HiveOS\n", "\x1b]0;root@rig-1\a", "\x1b[H\x1b[2J", "motd"])
-def test_a_survey_begins_wherever_its_first_line_stands(noise: str) -> None:
-    """What a login printed before may lack its line break; it is no record."""
-    output = noise.encode() + (CASES / "whole.survey").read_bytes().partition(b"\n")[2]
-    begin = b"ionet-survey\t1\tn0nce\n"
-    assert begin in output
-    at = output.index(begin)
-    facts = parse_survey(noise.encode() + output[at:], "n0nce", controller_time=0.0)
-    assert facts == parse_survey(output[at:], "n0nce", controller_time=0.0)
-
-
 def test_an_error_of_the_driver_may_name_no_card() -> None:
     """Its number is a fact all the same."""
     assert survey("xid\t95\t\t2").machine.xids == (Xid(95, "", 2),)

@@ -11,9 +11,9 @@ from ionetctl.facts.text_output import parse_texts
 
 
 def test_texts_are_read_between_the_nonces() -> None:
-    """What a login prints around the answer is passed over, and what is no text is replaced."""
+    """What a login prints behind the answer is passed over, and what is no text is replaced."""
     content = base64.b64encode(b"a\xff\n").decode()
-    output = f"Welcome\nmotdionet-read\t1\tN\ntext\t/a\t{content}\nionet-read-end\tN\nbye\n"
+    output = f"ionet-read\t1\tN\ntext\t/a\t{content}\nionet-read-end\tN\nbye\n"
     assert parse_texts(output.encode(), "N") == {"/a": "a\ufffd\n"}
 
 

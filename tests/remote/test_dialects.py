@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from ionetctl.core.observed import Xid
-from ionetctl.facts.survey_output import parse_survey
-from ionetctl.remote import survey_script
 from tests.remote.rehearsal import Host, shim
 
 CASES = Path(__file__).parents[1] / "data" / "cases"
@@ -125,21 +121,3 @@ def test_a_list_with_a_line_that_cannot_be_read_is_not_called_whole(host: Host) 
     """Nothing is dropped in silence: without that line the list may not be all."""
     says(host, "dmesg", BEGIN + "[    9.000000] NVRM: Xid of another form\n")
     assert host.survey().machine.xids is None
-
-
-# --- noise ---
-
-
-def test_noise_without_a_line_break_is_passed_over(host: Host) -> None:
-    """A login shell's start file prints a terminal title; the survey's first line stands right behind it."""
-    noise = CASES / "login-noise-no-newline/BASH_ENV"
-    run = subprocess.run(
-        ["bash", "-c", "exec sh -s -- n0nce -"],
-        input=survey_script(),
-        capture_output=True,
-        env=host.environ()
-        | {"BASH_ENV": str(noise), "PATH": host.environ()["PATH"] + ":" + os.environ["PATH"]},
-        check=True,
-    )
-    assert run.stdout.startswith(b"\x1b]0;root@rig-1\x07ionet-survey\t")
-    assert parse_survey(run.stdout, "n0nce", controller_time=0.0).kernel == os.uname().release
