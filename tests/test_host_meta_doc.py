@@ -9,8 +9,8 @@ from typing import Final
 
 import pytest
 
-from ionetctl.core.model.host import Location, Network
-from ionetctl.core.observed import Driver, MachineFacts
+from ionetctl.core.model.host import Location, Network, RigPromise
+from ionetctl.core.observed import Driver, MachineFacts, Rig
 from ionetctl.host.dependencies import NONCE_BYTES
 from ionetctl.plan.bundle import DIGEST_CHARACTERS, SUFFIX_CHARACTERS, meta_of
 from ionetctl.plan.node_meta import CPU_CLASS, MIXED_CLASS, node_class_of
@@ -19,7 +19,11 @@ from tests.support.sample import BARE, HOST
 PAGE: Final = (Path(__file__).parents[1] / "docs" / "reference" / "host-meta.md").read_text()
 ROWS: Final = dict(re.findall(r"^\| `((?:unique\.)?ionet_\w+)` \| (.*) \| .* \|$", PAGE, re.MULTILINE))
 FULL: Final = replace(
-    HOST, location=Location("IS", "Reykjavik"), network=Network(1000), tags=("hot", "nvlink")
+    HOST,
+    location=Location("IS", "Reykjavik"),
+    network=Network(1000),
+    tags=("hot", "nvlink"),
+    rig=RigPromise(meta=True),
 )
 SEEN: Final = replace(
     BARE,
@@ -30,6 +34,7 @@ SEEN: Final = replace(
         product="Supermicro AS-4124GS-TNR",
         virtualization="none",
         driver=Driver("550.54.15"),
+        rig=Rig("HiveOS", "0.6-201", "123456", "rig07"),
     ),
 )
 

@@ -11,6 +11,7 @@ from ionetctl.checks import (
     gpu_setup,
     gpus,
     machine,
+    mining,
     network,
     runtimes,
     storage,
@@ -39,6 +40,7 @@ SUBJECTS: Final[dict[str, tuple[Code, ...]]] = {
     "GPUs": _codes_of(gpus, gpu_health, gpu_setup),
     "Container runtimes": _codes_of(runtimes),
     "What runs there already": _codes_of(workloads),
+    "Mining": _codes_of(mining),
     "The fleet": _codes_of(fleet),
 }
 """Codes by subject, both in the order of the documentation and of ``ionetctl explain``."""

@@ -71,6 +71,13 @@ def _addresses(member: FleetHost) -> Iterator[str]:
             yield f"{address} in {member.host.datacenter}"
 
 
+def _rigs(member: FleetHost) -> Iterator[str]:
+    """The number that the host has in its panel; each system counts for itself."""
+    rig = member.facts.machine.rig
+    if rig and rig.rig_id:
+        yield f"{rig.system} {rig.rig_id}"
+
+
 CLIENT_ID_CLONED: Final = Code(
     "client_id_cloned",
     Severity.BLOCK,
@@ -122,6 +129,15 @@ HOSTNAME_DOUBLED: Final = Code(
     remedy="hostnamectl set-hostname",
 )
 
+RIG_DOUBLED: Final = Code(
+    "rig_doubled",
+    Severity.WARN,
+    "two hosts are one rig to their panel",
+    looks_at="The system and the number that the panel gave each rig, in the mining systems' own configurations.",
+    matters="A cloned stick: what the panel says to one of them reaches either, and the number tells nobody which host it is.",
+    remedy="register one of them anew in its panel; waive this where the panel is not used any more",
+)
+
 ADDRESS_DOUBLED: Final = Code(
     "address_doubled",
     Severity.WARN,
@@ -149,6 +165,7 @@ TRAITS: Final = (
         lambda member: (each.mac for each in member.facts.machine.interfaces or ()),
     ),
     Trait(HOSTNAME_DOUBLED, "host name", lambda member: (member.facts.machine.hostname,)),
+    Trait(RIG_DOUBLED, "rig", _rigs),
     Trait(ADDRESS_DOUBLED, "address", _addresses),
 )
 

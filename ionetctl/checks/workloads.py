@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ionetctl.checks.finding import Code, found, listed
+from ionetctl.checks.finding import Code, found
+from ionetctl.checks.mining import named_workloads
 from ionetctl.core.model.outcome import Severity
 from ionetctl.core.plural import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from ionetctl.core.model.facts import Facts
     from ionetctl.core.model.host import Host
     from ionetctl.core.model.outcome import Finding
-    from ionetctl.core.observed import GpuProcess, Workload
-
-MINING_SYSTEMS: Final = frozenset({"HiveOS", "minerstat", "RaveOS", "SimpleMining", "mmpOS"})
-"""What the survey calls systems that are made for mining, whether they are mining or not."""
+    from ionetctl.core.observed import GpuProcess
 
 FOREIGN_NOMAD: Final = Code(
     "foreign_nomad",
@@ -41,37 +39,6 @@ def foreign_nomad(_host: Host, facts: Facts) -> Iterator[Finding]:
     yield found(FOREIGN_NOMAD, message)
 
 
-MINER_RUNNING: Final = Code(
-    "miner_running",
-    Severity.BLOCK,
-    "a miner runs",
-    looks_at="Processes and services by the names of known miners.",
-    matters="It takes the cards that jobs are paid for: jobs run out of memory or at a fraction of their speed.",
-    remedy="stop and disable the miner, or prepare: {stop_miner: true}, which can be undone",
-    mended_by="stop_miner",
-)
-
-MINING_OS: Final = Code(
-    "mining_os",
-    Severity.WARN,
-    "the system is made for mining",
-    looks_at="What HiveOS, minerstat, RaveOS, SimpleMining and mmpOS leave on a disk.",
-    matters="Their watchdogs start miners again, set power limits and clocks, and reboot a rig that does not mine.",
-    remedy="install a plain Ubuntu or Debian, or take the host out of the farm and disable its agent",
-)
-
-
-def miners(_host: Host, facts: Facts) -> Iterator[Finding]:
-    """Whether the host mines, or has a system that is made for it."""
-    seen = facts.machine.miners or ()
-    systems = sorted({workload.name for workload in seen if workload.name in MINING_SYSTEMS})
-    running = [workload for workload in seen if workload.name not in MINING_SYSTEMS]
-    if systems:
-        yield found(MINING_OS, f"this is {listed(systems)}")
-    if running:
-        yield found(MINER_RUNNING, f"a miner runs: {_named(running)}")
-
-
 IONET_WORKER_PRESENT: Final = Code(
     "ionet_worker_present",
     Severity.WARN,
@@ -85,13 +52,8 @@ IONET_WORKER_PRESENT: Final = Code(
 def workers(_host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether an io.net worker of another kind runs."""
     if facts.machine.ionet_workers:
-        message = f"an io.net worker runs: {_named(facts.machine.ionet_workers)}"
+        message = f"an io.net worker runs: {named_workloads(facts.machine.ionet_workers)}"
         yield found(IONET_WORKER_PRESENT, message)
-
-
-def _named(workloads: Iterable[Workload]) -> str:
-    names = {f"{each.name} ({each.unit})" if each.unit else each.name for each in workloads}
-    return ", ".join(sorted(names))
 
 
 GPU_BUSY: Final = Code(

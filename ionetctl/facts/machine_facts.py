@@ -52,6 +52,10 @@ def machine_facts(draft: Draft) -> MachineFacts:
         reaches=tuple(draft.reaches.values()),
         firewalls=_complete(draft, "firewalls", draft.firewalls.values()),
         miners=_complete(draft, "miners", draft.miners),
+        rig=draft.rig,
+        mining_signs=_complete(draft, "mining", draft.mining_signs),
+        watchdog_cards=tuple(draft.watchdog_cards),
+        is_vpn_by_rig=flags.get("rig.vpn", False),
         ionet_workers=_complete(draft, "ionet", draft.ionet_workers),
         nomad_region=texts.get("nomad.region"),
     )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ionetctl.core.model.facts import Disk, RemoteFile
     from ionetctl.core.model.names import Digest
-    from ionetctl.core.observed import Docker, Firewall, Interface, Reach, Workload, Xid
+    from ionetctl.core.observed import Docker, Firewall, Interface, MiningSign, Reach, Rig, Workload, Xid
 
 TEXT_LIMIT: Final = 300
 _PATH_LIMIT: Final = 1024
@@ -53,6 +53,9 @@ class Draft:
     reaches: dict[tuple[str, int], Reach] = field(default_factory=dict)
     firewalls: dict[str, Firewall] = field(default_factory=dict)
     miners: list[Workload] = field(default_factory=list)
+    rig: Rig | None = None
+    mining_signs: list[MiningSign] = field(default_factory=list)
+    watchdog_cards: list[str] = field(default_factory=list)
     ionet_workers: list[Workload] = field(default_factory=list)
 
 

@@ -18,8 +18,11 @@ from ionetctl.core.observed import (
     Firewall,
     FirewallKind,
     Interface,
+    MiningSign,
+    MiningSignKind,
     Reach,
     ReachFailure,
+    Rig,
     Workload,
     Xid,
 )
@@ -37,6 +40,7 @@ from ionetctl.facts.survey_draft import (
     put,
     words,
 )
+from ionetctl.mining import SYSTEMS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -233,6 +237,27 @@ def _miner(draft: Draft, key: str, values: list[str]) -> None:
     add(draft.miners, key, _workload(key, values), limit=_WORKLOAD_LIMIT)
 
 
+def _rig(draft: Draft, key: str, values: list[str]) -> None:
+    system, version, rig_id, rig_name = values
+    if draft.rig is not None:
+        raise malformed(key, "given twice")
+    draft.rig = Rig(
+        system=chosen(key, system, SYSTEMS),
+        version=clean(version) or None,
+        rig_id=clean(rig_id) or None,
+        rig_name=clean(rig_name) or None,
+    )
+
+
+def _mining_sign(draft: Draft, key: str, values: list[str]) -> None:
+    kind, name = values
+    add(draft.mining_signs, key, MiningSign(chosen(key, kind, _SIGNS), clean(name)), limit=_WORKLOAD_LIMIT)
+
+
+def _watchdog_card(draft: Draft, key: str, values: list[str]) -> None:
+    add(draft.watchdog_cards, key, clean(values[0]), limit=_WORKLOAD_LIMIT)
+
+
 def _ionet(draft: Draft, key: str, values: list[str]) -> None:
     add(draft.ionet_workers, key, _workload(key, values), limit=_WORKLOAD_LIMIT)
 
@@ -255,15 +280,16 @@ _NUMBERS: Final = (
     "nomad.allocations ours interrupted"
 )
 _FLAGS: Final = (
-    "time.synchronized time.service python reboot mitigations stick podman driver.run-file secure-boot"
+    "time.synchronized time.service python reboot mitigations stick podman driver.run-file secure-boot rig.vpn"
 )
 _WORDS: Final = "cgroup.controllers modules cni driver.held"
-_LISTS: Final = ("xids", "interfaces", "firewalls", "miners", "ionet")
+_LISTS: Final = ("xids", "interfaces", "firewalls", "miners", "mining", "ionet")
 """The values that ``looked`` may have."""
 
 _DISK_LIMIT: Final = 16
 _WORKLOAD_LIMIT: Final = 96
 _FIREWALLS: Final[tuple[FirewallKind, ...]] = get_args(FirewallKind)
+_SIGNS: Final[tuple[MiningSignKind, ...]] = get_args(MiningSignKind)
 _REACH_FAILURES: Final[tuple[ReachFailure, ...]] = get_args(ReachFailure)
 _RECORDS: Final[dict[str, _Record]] = {
     **{key: _Record(_text, 1) for key in _TEXTS.split()},
@@ -286,6 +312,9 @@ _RECORDS: Final[dict[str, _Record]] = {
     "reach": _Record(_reach, 6),
     "firewall": _Record(_firewall, 3),
     "miner": _Record(_miner, 3),
+    "rig": _Record(_rig, 4),
+    "mining-sign": _Record(_mining_sign, 2),
+    "watchdog-card": _Record(_watchdog_card, 1),
     "ionet": _Record(_ionet, 3),
 }
 RECORD_NAMES: Final = frozenset(_RECORDS)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         Placement,
         Prepare,
         Reserve,
+        RigPromise,
         SshSettings,
     )
     from ionetctl.core.model.inventory import Inventory, NomadSettings, ReadyPair, RegionSettings
@@ -70,11 +71,12 @@ def describe_host(host: Host) -> Description:
             code: {"severity": rule.severity.value, "reason": rule.reason}
             for code, rule in host.checks.items()
         },
-        "prepare": {name: value for name, value in _known_fields(host.prepare).items() if value is not False},
+        "prepare": _without_false(_known_fields(host.prepare)),
         "placement": _known_fields(host.placement),
         "gpus": _known_fields(host.gpus),
         "expect": _known_fields(host.expect),
         "reserve": _known_fields(host.reserve),
+        "rig": _without_false(_known_fields(host.rig)),
         "location": _known_fields(host.location),
         "network": _known_fields(host.network),
         "ssh": _ssh(host.ssh),
@@ -83,7 +85,15 @@ def describe_host(host: Host) -> Description:
 
 
 def _known_fields(
-    record: NomadSettings | Prepare | Placement | GpuPromise | Expect | Reserve | Location | Network,
+    record: NomadSettings
+    | Prepare
+    | Placement
+    | GpuPromise
+    | Expect
+    | Reserve
+    | RigPromise
+    | Location
+    | Network,
 ) -> Description:
     """The fields of a flat record that have a value."""
     values = {field.name: getattr(record, field.name) for field in record_fields(record)}
@@ -92,6 +102,10 @@ def _known_fields(
         for name, value in values.items()
         if value not in (None, ())
     }
+
+
+def _without_false(described: Description) -> Description:
+    return {name: value for name, value in described.items() if value is not False}
 
 
 def _ssh(ssh: SshSettings) -> Description:

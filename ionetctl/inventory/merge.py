@@ -18,6 +18,7 @@ from ionetctl.core.model.host import (
     Placement,
     Prepare,
     Reserve,
+    RigPromise,
     SshSettings,
 )
 from ionetctl.core.model.outcome import Severity
@@ -49,6 +50,7 @@ _RECORDS: dict[str, Callable[[Mapping[str, Any]], object]] = {
     "gpus": lambda given: GpuPromise(**given),
     "expect": lambda given: Expect(**given),
     "reserve": lambda given: Reserve(**given),
+    "rig": lambda given: RigPromise(**given),
     "location": lambda given: Location(**given),
     "network": lambda given: Network(**given),
     "ssh": _ssh,

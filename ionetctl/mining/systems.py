@@ -26,7 +26,10 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class WatchdogCard:
-    """A card that resets the board when nobody feeds it: the process that does, and the command that starts it."""
+    """A card that resets the board when nobody feeds it.
+
+    ``process``: the end of the path of the program or script that feeds it; ``command``: what starts that.
+    """
 
     process: str
     command: str
@@ -91,12 +94,12 @@ SYSTEMS: Final[Mapping[str, MiningSystem]] = {
         ),
         version_package="hive",
         identity=Identity("/hive-config/rig.conf", name_key="WORKER_NAME", id_key="RIG_ID"),
-        screens=("miner", "agent", "autofan"),
+        screens=("miner", "agent", "autofan", "hello"),
         stop_commands=("/hive/bin/miner stop", "/hive/bin/wd stop"),
         cards=(
             WatchdogCard("watchdoginua", "/hive/opt/watchdoginua/watchdoginua.sh"),
             WatchdogCard("watchdog-opendev", "/hive/opt/opendev/watchdog-opendev.sh"),
-            WatchdogCard("watchdog-esonics", "/hive/opt/esonics/watchdog-esonics.sh"),
+            WatchdogCard("WatchDogUtility/src/utility.py", "/hive/opt/esonics/watchdog-esonics.sh"),
             WatchdogCard("hl340", "/hive/opt/qinheng/hl340.sh"),
             WatchdogCard("srrv2", "/hive/opt/srrv2/srrv2.sh"),
         ),
@@ -119,7 +122,7 @@ SYSTEMS: Final[Mapping[str, MiningSystem]] = {
         spared=("/minerstat-os/core/dnser", "/minerstat-os/bin/shellinaboxd", "/minerstat-os/watchdog"),
         version_file=("/etc/lsb-release", "DISTRIB_RELEASE"),
         identity=Identity("/media/storage/config.js", name_key="global.worker"),
-        screens=("minerstat-console", "minew", "listener", "sockets", "fakescreen", "curve"),
+        screens=("minerstat-console", "minew", "listener", "sockets", "fakescreen", "curve", "boot_process"),
         stop_commands=("/home/minerstat/minerstat-os/core/stop",),
         hold_file="/tmp/stop.pid",  # noqa: S108 - minerstat's own file, which its checker looks for
         start_files=(*_LOGIN_FILES, "/home/minerstat/.bashrc", "/home/minerstat/.profile"),
@@ -161,3 +164,6 @@ SYSTEMS: Final[Mapping[str, MiningSystem]] = {
     ),
 }
 """By the name that findings and facts use."""
+
+PLAIN: Final = MiningSystem(signs=(), homes=(), restart_s=10, night=(), panel="")
+"""What is looked for on hosts without such a system."""

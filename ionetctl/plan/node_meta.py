@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ionetctl.core.model.facts import Facts
     from ionetctl.core.model.host import Host
-    from ionetctl.core.observed import SeenGpu
+    from ionetctl.core.observed import Rig, SeenGpu
 
 CPU_CLASS: Final = "cpu"
 MIXED_CLASS: Final = "mixed-gpu"
@@ -76,6 +76,7 @@ def meta_of(host: Host, facts: Facts, offered: Sequence[SeenGpu]) -> dict[str, s
         "ionet_driver": (driver.module_version or facts.driver_version) if offered else None,
         "ionet_cuda": facts.cuda_version if offered else None,
         "ionet_power_w": power_w(offered),
+        **(_rig(machine.rig) if host.rig.meta and machine.rig else {}),
     }
     return {key: str(value) for key, value in found.items() if value is not None}
 
@@ -133,6 +134,14 @@ def _count(host: Host, offered: Sequence[SeenGpu]) -> int | None:
     if host.gpus.count is None:
         return len(offered) or None
     return max(0, host.gpus.count - len(host.reserve.gpus)) or None
+
+
+def _rig(rig: Rig) -> dict[str, str | int | None]:
+    return {
+        "ionet_rig_system": rig.system,
+        "ionet_rig_id": _one_line(rig.rig_id),
+        "ionet_rig_name": _one_line(rig.rig_name),
+    }
 
 
 def _os(facts: Facts) -> str | None:

@@ -1,22 +1,32 @@
 """The programs that run on hosts: POSIX sh, and Python where NVML is asked; static, parameters are arguments.
 
 What they read and write is described in ``docs/explanation/host-protocol.md`` and ``docs/explanation/gpu-probe.md``. This module hands out their
-text and knows nothing else.
+text, with the table of mining systems in it, and knows nothing else.
 """
 
 from __future__ import annotations
 
+import shlex
 from functools import cache
 from importlib.resources import files
+from typing import TYPE_CHECKING
 
+from ionetctl.mining import PLAIN, SYSTEMS
 from ionetctl.remote.packing import pack, source_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from ionetctl.mining import MiningSystem
 
 
 @cache
 def survey_script() -> bytes:
     """The survey, for the standard input of ``sh -s -- NONCE SERVERS PATH…``."""
-    parts = ("machine", "disks", "network", "work")
-    return _joined("programs", "docker", *(f"survey_{part}" for part in parts), "survey")
+    parts = ("machine", "disks", "network", "work", "mining")
+    functions = _joined("programs", "docker", "mining_lines", *(f"survey_{part}" for part in parts))
+    table = mining_table({**SYSTEMS, "-": PLAIN})
+    return b"\n".join((functions, table.encode(), _text("survey.sh")))
 
 
 @cache
@@ -65,6 +75,30 @@ def prepare_script() -> bytes:
 def restore_miner_script() -> bytes:
     """What puts a miner back that a preparation stopped; it stays on the host."""
     return _text("restore_miner.sh")
+
+
+def mining_table(systems: Mapping[str, MiningSystem]) -> str:
+    """The table of mining systems for a shell: one assignment; a line for each value, with its system and its kind."""
+    rows = "\n".join("\t".join((name, *row)) for name, system in systems.items() for row in _rows(system))
+    return f"mining_systems={shlex.quote(rows)}\n"
+
+
+def _rows(system: MiningSystem) -> Iterator[tuple[str, ...]]:
+    """What the survey needs of a system; an empty value is ``-``, since the shell takes several tabs for one."""
+    yield from (("sign", path) for path in system.signs)
+    yield from (("home", path) for path in system.homes)
+    yield from (("spared", path) for path in system.spared)
+    yield from (("screen", name) for name in system.screens)
+    yield from (("start_file", path) for path in system.start_files)
+    yield from (("card", card.process) for card in system.cards)
+    if system.vpn_unit:
+        yield "vpn_unit", system.vpn_unit
+    if system.version_package:
+        yield "version_package", system.version_package
+    if system.version_file:
+        yield "version_file", *system.version_file
+    if identity := system.identity:
+        yield "identity", identity.file, identity.name_key, identity.id_key or "-"
 
 
 def _joined(*names: str) -> bytes:

@@ -1,5 +1,5 @@
 # What a host is and has, in the format of docs/explanation/host-protocol.md. It reads and never writes, and ends with 0. It travels
-# with the functions of survey_machine.sh, survey_disks.sh, survey_network.sh and survey_work.sh before it.
+# with the functions of survey_machine.sh, survey_disks.sh, survey_network.sh, survey_work.sh and survey_mining.sh before it.
 #
 #   sh -s -- NONCE SERVERS PATH...    SERVERS as host:port,… (or -); the PATHs are those that a bundle manages
 #
@@ -201,7 +201,7 @@ survey() {
     nonce=$1 servers=$2
     shift 2
     fact ionet-survey 1 "$nonce"
-    beside 20 reaches containers systemd nomad firewalls kernel_log driver | relay "$@"
+    beside 20 reaches containers systemd nomad mining firewalls kernel_log driver | relay "$@"
     fact ionet-survey-end "$nonce"
 }
 

@@ -1,12 +1,8 @@
-# The survey's part on what a host works for already: Nomad, miners, io.net's own workers.
+# The survey's part on what a host works for already: Nomad, miners, io.net's own workers. Miners' names are in
+# mining_lines.sh.
 # Functions only, called by survey.sh, which sets root, tab and nl.
 # shellcheck shell=sh disable=SC2154
 
-# The names by which the kernel knows miners: at most 15 characters of the program's own.
-miner_names='t-rex|trex|[lL]ol[mM]iner|nbminer|gminer|miner|[pP]hoenix[mM]iner|[tT]eam[rR]ed[mM]iner|[bB]z[mM]iner|rigel'
-miner_names="$miner_names|(SRBMiner|srbminer|wildrig|claymore|ccminer|cpuminer|xmrig|xmr-stak|aleominer|tnn-miner|rqiner).*"
-miner_names="$miner_names|onezerominer|ethminer|ethdcrminer64|kawpowminer|progpowminer|miniZ|nanominer|excavator|minerd"
-miner_names="$miner_names|z-enemy|[cC]rypto[dD]redge|[bcs]gminer|bfgminer|bminer|astrominer|hellminer|qli-(Client|runner)|hiveon"
 worker_names='io-worker-.*|io-launch.*|io_net_launch_.*|launch_binary_l|ionet[-_].*'
 
 # processes: one look at all of them, whatever started them. Their command lines are read only where the name fits: that
@@ -28,7 +24,6 @@ processes() {
 $rows
 END
         fact nomad.process "$agents"
-        mining_systems
         fact looked miners
         fact looked ionet
     fi
@@ -61,34 +56,6 @@ workload() {
         done <"$2/cgroup"
     } 2>/dev/null || :
     fact "$1" "$name" "$2" "$unit_name"
-}
-
-# Operating systems made for mining, whether they mine just now or not.
-mining_systems() {
-    mining_system HiveOS 'hive' /hive/bin /hive-config/rig.conf
-    mining_system minerstat 'minerstat' /home/minerstat/minerstat-os
-    mining_system RaveOS 'raveos' /etc/raveos /opt/raveos
-    mining_system SimpleMining 'smos' /etc/smos /opt/smos
-    mining_system mmpOS 'mmpos' /etc/mmpos /opt/mmp
-}
-
-# mining_system NAME UNIT PATH...
-mining_system() {
-    name=$1 unit_name=$2.service
-    shift 2
-    for file in "$root/etc/systemd/system/$unit_name" "$root/usr/lib/systemd/system/$unit_name" \
-        "$root/lib/systemd/system/$unit_name"; do
-        if [ -e "$file" ]; then
-            fact miner "$name" '' "$unit_name"
-            return
-        fi
-    done
-    for file in "$@"; do
-        if [ -e "$root$file" ]; then
-            fact miner "$name" '' ''
-            return
-        fi
-    done
 }
 
 # ionet_containers: by their images, since their names are made up anew each time, and their processes have any name.

@@ -10,6 +10,7 @@ from tests.checks import (
     gpu_setup_cases,
     gpus_cases,
     machine_cases,
+    mining_cases,
     network_cases,
     runtimes_cases,
     storage_cases,
@@ -32,5 +33,6 @@ CASES: Final = (
     *gpu_setup_cases.CASES,
     *runtimes_cases.CASES,
     *workloads_cases.CASES,
+    *mining_cases.CASES,
 )
 """The first is the control of all: a sound host."""

@@ -8,7 +8,7 @@ from typing import Any, Final
 from ionetctl.checks.fleet import Fleet, FleetHost
 from ionetctl.core.model.names import HostName, NodeId, RegionName
 from ionetctl.core.model.node import NodeView
-from ionetctl.core.observed import Interface, Reach
+from ionetctl.core.observed import Interface, Reach, Rig
 from tests.checks.host_case import CARD, SEEN
 from tests.support.sample import BARE, EU_NORTH, HOST, NODE_ID
 
@@ -50,6 +50,7 @@ def with_gpu(uuid: str) -> tuple[object, ...]:
 
 
 OURS: Final = replace(BARE.nomad, node_id=NODE_ID)
+STICK: Final = Rig("HiveOS", "0.6-201", "7", "rig07")
 LAN: Final = tuple(behind_nat(name, f"10.0.0.{number}") for number, name in enumerate("abc"))
 
 
@@ -139,6 +140,16 @@ CASES: Final = (
             replace(behind_nat("b", "10.0.0.7", "10.0.0.1"), host=replace(HOST, datacenter="rey2")),
         )
     ),
+    FleetCase(
+        (
+            fleet_host("a", rig=STICK),
+            fleet_host("b", rig=STICK),
+            fleet_host("c", rig=Rig("RaveOS", None, "7")),
+        ),
+        ("a rig_doubled warn", "b rig_doubled warn"),
+        message="the same rig (HiveOS 7) on a and b",
+    ),
+    FleetCase((fleet_host("a", rig=Rig("mmpOS")), fleet_host("b", rig=Rig("mmpOS")))),
     FleetCase((behind_nat("a", "127.0.0.1"), behind_nat("b", "127.0.0.1"))),
     FleetCase((behind_nat("a", None), behind_nat("b", None))),
     FleetCase(

@@ -80,6 +80,7 @@ MENDED: list[tuple[str, dict[str, Any]]] = [
     ("firewall_blocks_rpc", {"firewall": True}),
     ("persistence_off", {"persistence": True}),
     ("miner_running", {"stop_miner": True}),
+    ("mining_os", {"stop_miner": True}),
 ]
 
 

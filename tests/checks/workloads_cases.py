@@ -25,20 +25,6 @@ CASES: Final = (
     Case(facts={"nomad": replace(FOREIGN, active="inactive", is_running=False)}),
     Case(("interrupted info",), facts={"nomad": replace(FOREIGN, is_interrupted=True)}),
     Case(("interrupted info",), facts={"nomad": replace(BARE.nomad, is_interrupted=True)}),
-    Case(
-        ("miner_running block",),
-        machine={"miners": (Workload("t-rex", 9, "miner.service"), Workload("lolMiner", 8))},
-        message="a miner runs: lolMiner, t-rex (miner.service)",
-    ),
-    Case(
-        ("mining_os warn",),
-        machine={"miners": (Workload("HiveOS", unit="hive.service"), Workload("RaveOS"))},
-        message="this is HiveOS and RaveOS",
-    ),
-    Case(
-        ("mining_os warn", "miner_running block"),
-        machine={"miners": (Workload("HiveOS"), Workload("t-rex", 9))},
-    ),
     Case(machine={"miners": None, "ionet_workers": None}),
     Case(
         ("ionet_worker_present warn",),

@@ -16,7 +16,7 @@ def test_check_is_explained(ionetctl: RunIonetctl) -> None:
     assert (ended.exit_code, headings) == (
         0,
         [
-            "miner_running  block  a miner runs",
+            "miner_running  block  a miner runs, or will be started",
             "It looks at",
             "Why it matters",
             "What to do",

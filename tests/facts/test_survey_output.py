@@ -20,7 +20,9 @@ from ionetctl.core.observed import (
     Firewall,
     Interface,
     MachineFacts,
+    MiningSign,
     Reach,
+    Rig,
     Workload,
     Xid,
 )
@@ -76,7 +78,14 @@ MACHINE = MachineFacts(
         Reach("2001:db8::1", 4647, failure="timeout"),
     ),
     firewalls=(Firewall("ufw", blocks_outbound=True, allows_rpc=False),),
-    miners=(Workload("t-rex", 4711, "t-rex.service"), Workload("HiveOS")),
+    miners=(Workload("t-rex", 4711, "t-rex.service"),),
+    rig=Rig("HiveOS", "0.6-201", "123456", "rig 07"),
+    mining_signs=(
+        MiningSign("unit", "hive.service"),
+        MiningSign("crontab", "/var/spool/cron/crontabs/root"),
+    ),
+    watchdog_cards=("watchdoginua",),
+    is_vpn_by_rig=True,
     ionet_workers=(),
     nomad_region="eu-north",
 )
@@ -222,7 +231,7 @@ def test_gpus_are_the_probe_s_to_tell(records: list[str], expected: tuple[object
     assert (facts.gpus, facts.gpu_source) == expected
 
 
-@pytest.mark.parametrize("name", ["xids", "interfaces", "firewalls", "miners", "ionet"])
+@pytest.mark.parametrize("name", ["xids", "interfaces", "firewalls", "miners", "mining", "ionet"])
 def test_having_looked_makes_a_list_empty(name: str) -> None:
     """A list is known to be empty where the survey says that it looked, and no other list is."""
     machine = survey(f"looked\t{name}").machine
@@ -231,6 +240,7 @@ def test_having_looked_makes_a_list_empty(name: str) -> None:
         "interfaces": machine.interfaces,
         "firewalls": machine.firewalls,
         "miners": machine.miners,
+        "mining": machine.mining_signs,
         "ionet": machine.ionet_workers,
     }
     assert {key for key, value in lists.items() if value == ()} == {name}
@@ -240,6 +250,11 @@ def test_having_looked_makes_a_list_empty(name: str) -> None:
 def test_what_was_found_counts_even_so() -> None:
     """A record is believed though its list was never finished."""
     assert survey("miner\txmrig\t7\t").machine.miners == (Workload("xmrig", 7),)
+
+
+def test_a_rig_s_identity_may_be_unknown() -> None:
+    """What the host does not know of it is unknown, not empty."""
+    assert survey("rig\tmmpOS\t\t\t").machine.rig == Rig("mmpOS")
 
 
 def test_texts_are_made_harmless() -> None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from ionetctl.core.model.host import GpuPromise, Host, Reserve
-from ionetctl.core.observed import Driver, MachineFacts, MigInstance, SeenGpu
+from ionetctl.core.model.host import GpuPromise, Host, Reserve, RigPromise
+from ionetctl.core.observed import Driver, MachineFacts, MigInstance, Rig, SeenGpu
 from ionetctl.plan.bundle import meta_of, offered_gpus
 from ionetctl.plan.node_meta import memory_gib, network_class, node_class_of, power_w
 from tests.support.sample import BARE, HOST, bundle, promised
@@ -186,6 +186,15 @@ def test_class_follows_the_gpus(host: Host, gpus: tuple[SeenGpu, ...] | None, ex
     """The inventory's class, else that of the GPUs which jobs may get; none where nobody could say."""
     facts = replace(BARE, gpus=gpus)
     assert node_class_of(host, facts, offered_gpus(host, facts)) == expected
+
+
+def test_a_rig_s_identity_is_meta_on_request() -> None:
+    """What its panel calls the host, on one line, where the inventory asks for it."""
+    facts = replace(BARE, machine=MachineFacts(rig=Rig("HiveOS", "0.6-201", None, " rig\n07 ")))
+    asked = replace(HOST, rig=RigPromise(id="7", meta=True))
+    added = set(meta_of(asked, facts).items()) - set(meta_of(HOST, facts).items())
+    assert added == {("ionet_rig_system", "HiveOS"), ("ionet_rig_name", "rig 07")}
+    assert meta_of(asked, BARE) == meta_of(HOST, BARE)
 
 
 WAVERING: Final[tuple[dict[str, Any], ...]] = (

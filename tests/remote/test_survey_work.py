@@ -65,24 +65,6 @@ def test_a_miner_s_unit_is_told(host: Host, cgroup: str, expected: str | None) -
     assert machine(host).miners == (Workload("t-rex", 7, expected),)
 
 
-@pytest.mark.parametrize(
-    ("path", "expected"),
-    [
-        ("/hive/bin/motd", Workload("HiveOS")),
-        ("/hive-config/rig.conf", Workload("HiveOS")),
-        ("/etc/systemd/system/hive.service", Workload("HiveOS", None, "hive.service")),
-        ("/home/minerstat/minerstat-os/start.sh", Workload("minerstat")),
-        ("/lib/systemd/system/minerstat.service", Workload("minerstat", None, "minerstat.service")),
-        ("/etc/systemd/system/mmpos.service", Workload("mmpOS", None, "mmpos.service")),
-    ],
-)
-def test_mining_systems_are_told(one_host: Host, path: str, expected: Workload) -> None:
-    """An operating system made for mining is named whether it mines just now or not."""
-    one_host.write(path, "")
-    process(one_host, 1, "systemd")
-    assert machine(one_host).miners == (expected,)
-
-
 def test_workers_are_known_by_name(host: Host) -> None:
     """io.net's programs are told apart from miners and from others."""
     process(host, 7, "io_net_launch_b", SERVICE.format("ionet.service"))

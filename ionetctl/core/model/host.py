@@ -75,6 +75,15 @@ class Reserve:
 
 
 @dataclass(frozen=True, slots=True)
+class RigPromise:
+    """What the panel of a mining system calls the host; ``meta`` writes what the survey sees of it into the node's meta."""
+
+    id: str | None = None
+    name: str | None = None
+    meta: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Location:
     """Where the host is located; becomes client meta."""
 
@@ -149,6 +158,7 @@ class Host:
     gpus: GpuPromise = field(default_factory=GpuPromise)
     expect: Expect = field(default_factory=Expect)
     reserve: Reserve = field(default_factory=Reserve)
+    rig: RigPromise = field(default_factory=RigPromise)
     location: Location = field(default_factory=Location)
     network: Network = field(default_factory=Network)
     ssh: SshSettings = field(default_factory=SshSettings)

@@ -112,6 +112,21 @@ class ReserveFields(TypedDict, total=False):
     """GPUs by UUID (GPU-…) or index."""
 
 
+RigWord = Annotated[str | Folded, Leaf(field_checks.folded(field_checks.text))]
+
+
+@with_config(STRICT)
+class RigFields(TypedDict, total=False):
+    """What the panel of a mining system calls the host; the survey confirms it."""
+
+    id: RigWord
+    """The rig's number in the panel; may be a range in step with the host's name."""
+    name: RigWord
+    """The rig's name in the panel; may be a range in step with the host's name."""
+    meta: Flag
+    """Write the system's name and the rig's number and name, as the survey sees them, into the node's meta."""
+
+
 @with_config(STRICT)
 class LocationFields(TypedDict, total=False):
     """Where a host stands."""
@@ -206,6 +221,7 @@ class HostFields(TypedDict, total=False):
     gpus: GpuFields
     expect: ExpectFields
     reserve: ReserveFields
+    rig: RigFields
     location: LocationFields
     network: NetworkFields
     ssh: SshFields

@@ -1,0 +1,72 @@
+# What starts a miner, by its line: what the lines of crontabs, start files and units say. For survey and preparations.
+# Functions and texts only.
+# shellcheck shell=sh disable=SC2034
+
+# The names by which the kernel knows miners: at most 15 characters of the program's own.
+miner_names='t-rex|trex|[lL]ol[mM]iner|nbminer|gminer|miner|[pP]hoenix[mM]iner|[tT]eam[rR]ed[mM]iner|[bB]z[mM]iner|rigel'
+miner_names="$miner_names|(SRBMiner|srbminer|wildrig|claymore|ccminer|cpuminer|xmrig|xmr-stak|aleominer|tnn-miner|rqiner).*"
+miner_names="$miner_names|onezerominer|ethminer|ethdcrminer64|kawpowminer|progpowminer|miniZ|nanominer|excavator|minerd"
+miner_names="$miner_names|z-enemy|[cC]rypto[dD]redge|[bcs]gminer|bfgminer|bminer|astrominer|hellminer|qli-(Client|runner)|hiveon"
+
+# The beginning of an awk program. In its environment: HOMES and SPARED, a path in each line, and MINERS, an expression.
+mining_awk='
+    BEGIN {
+        homes = split(ENVIRON["HOMES"], home, "\n")
+        spares = split(ENVIRON["SPARED"], spare, "\n")
+        miner = "^(" ENVIRON["MINERS"] ")$"
+        starter = "^(sudo|nohup|nice|ionice|chrt|taskset|timeout|setsid|stdbuf|env|exec|screen|tmux|start-stop-daemon)$"
+        shell_word = "^(if|then|else|elif|do|while|until|!|[{]|[A-Za-z_][A-Za-z_0-9]*=.*)$"
+    }
+
+    # Whether a path leads into a system for mining, and to a part of it that mines.
+    function is_mining_path(path,    i) {
+        path = path "/"
+        for (i = 1; i <= spares; i++) if (spare[i] != "" && index(path, spare[i])) return 0
+        for (i = 1; i <= homes; i++) if (home[i] != "" && index(path, home[i]) == 1) return 1
+        return 0
+    }
+
+    function base_name(path) {
+        sub(/.*\//, "", path)
+        return path
+    }
+
+    # The directory from which a table or start file runs: the home of the user that it belongs to.
+    function directory_of(file) {
+        if (match(file, /\/home\/[^\/]+/)) return substr(file, RSTART, RLENGTH)
+        if (file ~ /\/var\/spool\/cron\// && base_name(file) != "root") return "/home/" base_name(file)
+        return "/root"
+    }
+
+    # Whether a line of a shell starts a miner, or something of the system that the homes belong to.
+    function starts_mining(line, directory,    commands, command, words, word, i, k, is_first, is_started) {
+        if (line ~ /^[ \t]*(#|alias[ \t])/) return 0
+        commands = split(line, command, /[;&|()`"\047]+/)
+        for (i = 1; i <= commands; i++) {
+            words = split(command[i], word, /[ \t]+/)
+            is_first = 1
+            is_started = 0
+            for (k = 1; k <= words; k++) {
+                if (word[k] == "" || word[k] ~ shell_word) continue
+                if (word[k] ~ /^(-u|-g|--user|--group)$/) { k++; continue }
+                sub(/^(~|[.]|[$]HOME|[$][{]HOME[}])\//, directory "/", word[k])
+                if (is_mining_path(word[k])) return 1
+                # As an argument a name may be anything, a user or a directory, unless this command starts another.
+                if ((is_first || is_started) && substr(base_name(word[k]), 1, 15) ~ miner) return 1
+                if (is_first) is_started = base_name(word[k]) ~ starter || base_name(word[k]) ~ /^(ba|da|z|k|)sh$/
+                is_first = 0
+            }
+        }
+        return 0
+    }
+
+    # Whether a line of a crontab does; the tables of the system have a column for the user.
+    function runs_mining(line, file,    columns) {
+        if (line ~ /^[ \t]*(#|[A-Za-z_]+[ \t]*=)/) return 0
+        sub(/^[ \t]+/, "", line)
+        columns = line ~ /^@/ ? 1 : 5
+        if (file ~ /\/etc\/(cron[.]d\/|crontab$)/) columns++
+        while (columns-- > 0) sub(/^[^ \t]+[ \t]*/, "", line)
+        return starts_mining(line, directory_of(file))
+    }
+'

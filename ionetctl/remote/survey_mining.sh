@@ -1,0 +1,281 @@
+# The survey's part on mining systems: which one it is, what its panel calls the host, and what will start a miner.
+# Functions only, called by survey.sh. Before it comes $mining_systems, the table of the systems: in each line the name of
+# a system (- for hosts without one), a kind, and one or two values.
+# shellcheck shell=sh disable=SC2154
+
+# The most of each kind, and of processes.
+signs_max=16 process_signs_max=32
+
+# mining: runs beside the rest, since reading the command line of a process that is stuck in a driver waits for ever.
+mining() {
+    find_system
+    if [ "$system" != - ]; then rig; fi
+    mining_units
+    mining_crontabs
+    mining_start_files
+    mining_screens
+    mining_processes
+    fact looked mining
+}
+
+# find_system: $system becomes the first of which something lies here; the other names what the table has of it.
+find_system() {
+    system=- homes='' spared='' screens='' start_files='' cards='' vpn=''
+    version_file=- version_key=- package=- identity=- id_key=- name_key=-
+    while IFS=$tab read -r name kind one _; do
+        if [ "$kind" = sign ] && [ -e "$root$one" ]; then
+            system=$name
+            break
+        fi
+    done <<END
+$mining_systems
+END
+    while IFS=$tab read -r name kind one two three; do
+        if [ "$name" != "$system" ]; then continue; fi
+        case $kind in
+        home) homes=$homes$one$nl ;;
+        spared) spared=$spared$one$nl ;;
+        screen) screens=$screens$one$nl ;;
+        start_file) start_files=$start_files$one$nl ;;
+        card) cards=$cards$one$nl ;;
+        vpn_unit) vpn=$one ;;
+        version_package) package=$one ;;
+        version_file) version_file=$one version_key=$two ;;
+        identity) identity=$one name_key=$two id_key=$three ;;
+        esac
+    done <<END
+$mining_systems
+END
+}
+
+# rig: who it is to its panel. Of the file only the lines of these keys are looked at: others have passwords.
+rig() {
+    version=
+    if [ "$package" != - ]; then
+        version=$(PACKAGE=$package awk '
+            /^Package: / { is_it = $2 == ENVIRON["PACKAGE"] }
+            is_it && /^Version: / { print substr($2, 1, 100); exit }' "$root/var/lib/dpkg/status" 2>/dev/null || :)
+    else
+        assigned "$version_file" "$version_key"
+        version=$got
+    fi
+    assigned "$identity" "$id_key"
+    id=$got
+    assigned "$identity" "$name_key"
+    fact rig "$system" "$version" "$id" "$got"
+    if [ -n "$vpn" ] && ! is_wanted "$vpn" && is_active "$vpn"; then fact rig.vpn 1; fi
+}
+
+# assigned FILE KEY: $got becomes what the file assigns to the key, as KEY=value or as KEY = "value";
+assigned() {
+    got=
+    if [ "$2" = - ] || [ ! -f "$root$1" ] || [ ! -r "$root$1" ]; then return; fi
+    got=$(KEY=$2 awk '
+        { sub(/\r$/, ""); sub(/^[ \t]*(export[ \t]+)?/, "") }
+        index($0, ENVIRON["KEY"]) == 1 {
+            text = substr($0, length(ENVIRON["KEY"]) + 1)
+            if (text !~ /^[ \t]*=/) next
+            sub(/^[ \t]*=[ \t]*/, "", text)
+            if (text ~ /^["\047]/) { mark = substr(text, 1, 1); text = substr(text, 2); sub(mark ".*", "", text) }
+            else sub(/[ \t;#].*/, "", text)
+            value = text
+        }
+        END { print substr(value, 1, 200) }' "$root$1" || :)
+}
+
+# sign KIND NAME: once, and not without end; $signs has those that were reported.
+sign() {
+    case $signs in *"$nl$1$tab$2$nl"*) return ;; esac
+    if [ "$signs_left" = 0 ]; then return; fi
+    signs_left=$((signs_left - 1))
+    signs=$signs$1$tab$2$nl
+    fact mining-sign "$1" "$2"
+}
+
+# new_kind: begins to count anew. Those of one kind are reported by one process, so that it knows of them.
+new_kind() {
+    signs=$nl signs_left=$signs_max
+}
+
+# match PROGRAM FILE...: what the program for awk prints, which may call the functions of mining_awk. Paths are without root.
+match() {
+    program=$1
+    shift
+    for file in "$@"; do
+        shift
+        if [ -f "$file" ] && [ -r "$file" ]; then set -- "$@" "$file"; fi
+    done
+    if [ $# = 0 ]; then return; fi
+    HOMES=$homes SPARED=$spared MINERS=$miner_names awk "$mining_awk $program" "$@" || :
+}
+
+# mining_units: those that are started at boot, by a timer or a socket, or run now.
+mining_units() {
+    new_kind
+    masked=' '
+    set --
+    for place in etc run usr/local/lib usr/lib lib; do
+        for file in "$root/$place/systemd/system"/*.service "$root/$place/systemd/system"/*.service.d/*.conf \
+            "$root/$place/systemd/system"/*.timer "$root/$place/systemd/system"/*.path "$root/$place/systemd/system"/*.socket; do
+            # An empty file, or a link to /dev/null, hides those of the same name in the places that follow.
+            case $file in
+            *'/*'*) ;;
+            *)
+                case $masked in
+                *" ${file##*/} "*) ;;
+                *) if [ -s "$file" ]; then set -- "$@" "$file"; elif [ -e "$file" ]; then masked="$masked${file##*/} "; fi ;;
+                esac
+                ;;
+            esac
+        done
+    done
+    # shellcheck disable=SC2016 # for awk
+    match '
+        FNR == 1 {
+            unit = base_name(FILENAME)
+            is_hidden = 0
+            if (unit ~ /[.]conf$/) { unit = FILENAME; sub(/[.]d\/[^\/]*$/, "", unit); unit = base_name(unit) }
+            else { is_hidden = unit in known; known[unit] = 1 }
+            line = ""
+        }
+        is_hidden { next }
+        unit !~ /[.]service$/ {
+            if (!(unit in starts)) { starts[unit] = unit; sub(/[.][a-z]+$/, ".service", starts[unit]) }
+            if (/^(Unit|Service)=/) { starts[unit] = $0; sub(/^[A-Za-z]+=/, "", starts[unit]) }
+            next
+        }
+        /\\$/ { line = line substr($0, 1, length($0) - 1); next }
+        {
+            line = line $0
+            if (sub(/^ExecStart(Pre|Post)?=[-@:+!]*/, "", line) && starts_mining(line, "/")) mines[unit] = 1
+            line = ""
+        }
+        END {
+            for (unit in mines) print unit
+            for (unit in starts) if (starts[unit] in mines) print unit
+        }' "$@" | head -n 64 | while IFS= read -r unit_name; do
+        case $unit_name in
+        *@.*)
+            for link in "$root"/etc/systemd/system/*/"${unit_name%@.*}"@*."${unit_name##*.}"; do
+                if [ -L "$link" ]; then sign unit "${link##*/}"; fi
+            done
+            ;;
+        *) if is_wanted "$unit_name" || is_active "$unit_name"; then sign unit "$unit_name"; fi ;;
+        esac
+    done
+}
+
+# is_wanted UNIT: whether a boot starts it.
+is_wanted() {
+    for link in "$root"/etc/systemd/system/*/"$1" "$root"/run/systemd/*/*/"$1" "$root"/usr/lib/systemd/system/*/"$1" \
+        "$root"/lib/systemd/system/*/"$1"; do
+        if [ -L "$link" ]; then return; fi
+    done
+    return 1
+}
+
+is_active() {
+    case $(answer 5 systemctl is-active "$1" 2>/dev/null || :) in active | activating | reloading) return 0 ;; *) return 1 ;; esac
+}
+
+mining_crontabs() {
+    new_kind
+    # shellcheck disable=SC2016 # for awk
+    match '!(FILENAME in told) && runs_mining($0, FILENAME) { told[FILENAME] = 1; print FILENAME }' "$root"/var/spool/cron/crontabs/* \
+        "$root"/var/spool/cron/* "$root"/etc/crontab "$root"/etc/cron.d/* | while IFS= read -r file; do
+        sign crontab "${file#"$root"}"
+    done
+}
+
+mining_start_files() {
+    new_kind
+    rest=$start_files
+    set --
+    while [ -n "$rest" ]; do
+        set -- "$@" "$root${rest%%"$nl"*}"
+        rest=${rest#*"$nl"}
+    done
+    # shellcheck disable=SC2016 # for awk
+    match '!(FILENAME in told) && starts_mining($0, directory_of(FILENAME)) { told[FILENAME] = 1; print FILENAME }' "$@" | while IFS= read -r file; do
+        sign start_file "${file#"$root"}"
+    done
+}
+
+# mining_screens: sessions are sockets called PID.NAME; those whose process has ended stay where they are.
+mining_screens() {
+    new_kind
+    for socket in "$root"/run/screen/S-*/* "$root"/run/screens/S-*/* "$root"/var/run/screen/S-*/* "$root"/var/run/screens/S-*/*; do
+        session=${socket##*/}
+        if [ ! -d "$root/proc/${session%%.*}" ]; then continue; fi
+        case $nl$screens in *"$nl${session#*.}$nl"*) sign screen "${session#*.}" ;; esac
+    done
+}
+
+# mining_processes: by their programs first; then by the scripts that interpreters run, whose command lines may make us wait.
+mining_processes() {
+    said=
+    if [ -z "$homes" ] || ! cd "$root/proc" 2>/dev/null; then return; fi
+    # Names of programs are in the links; ls reads all of them at once.
+    # shellcheck disable=SC2012
+    programs=$(ls -ln -- [0-9]*/exe 2>/dev/null | sed -n 's/.* \([0-9][0-9]*\)\/exe -> /\1 /p' || :)
+    # shellcheck disable=SC2016 # for awk
+    said=$(printf '%s\n' "$programs" | of_system '
+        {
+            path = $0
+            sub(/^[0-9]+ /, "", path)
+            sub(/ [(]deleted[)]$/, "", path)
+            report(path)
+        }')
+    if [ -n "$said" ]; then printf '%s\n' "$said"; fi
+    interpreters='^([a-z]*sh|busybox|sudo|(python|perl|node|nodejs|php|ruby|lua)[0-9.]*)$'
+    # shellcheck disable=SC2016,SC2046 # names of files in /proc
+    set -- $(printf '%s\n' "$programs" | KNOWN=$interpreters awk '
+        { sub(/.*\//, "", $2) }
+        $2 ~ ENVIRON["KNOWN"] { print $1 "/cmdline" }')
+    if [ $# = 0 ]; then
+        cd /
+        return
+    fi
+    # shellcheck disable=SC2012,SC2016 # as above
+    {
+        ls -ln -- [0-9]*/cwd 2>/dev/null | sed -n 's/.* \([0-9][0-9]*\)\/cwd -> /cwd \1 /p' || :
+        # Several files, so that each has a head.
+        head -c 500 /dev/null "$@" 2>/dev/null | tr '\000' '\t' || :
+    } | of_system '
+        /^cwd / { cwd[$2] = $3; next }
+        /^==> [0-9]+\/cmdline <==$/ { pid = $2 + 0; next }
+        pid == "" || $0 == "" { next }
+        {
+            words = split($0, word, "\t")
+            seen = 0
+            for (k = 1; k <= words && seen < 3; k++) {
+                if (word[k] == "" || (k > 1 && word[k] ~ /^-/)) continue
+                seen++
+                sub(/ .*/, "", word[k])
+                if (k > 1 && word[k] !~ /^\//) word[k] = cwd[pid] "/" word[k]
+                report(word[k])
+            }
+            pid = ""
+        }'
+    cd /
+}
+
+# of_system PROGRAM: an awk program over standard input that reports the paths of the system's programs and card feeders; $said
+# has what was reported before.
+of_system() {
+    HOMES=$homes SPARED=$spared MINERS=$miner_names CARDS=$cards SAID=$said awk -v left="$process_signs_max" "$mining_awk"'
+        BEGIN {
+            cards = split(ENVIRON["CARDS"], card, "\n")
+            for (i = split(ENVIRON["SAID"], before, "\n"); i > 0; i--) { said[before[i]] = 1; if (before[i] ~ /^m/) left-- }
+        }
+        function report(path,    i, end, line) {
+            gsub(/\t/, " ", path)
+            for (i = 1; i <= cards; i++) {
+                end = length(path) - length(card[i])
+                line = "watchdog-card\t" card[i]
+                if (card[i] != "" && end > 0 && substr(path, end) == "/" card[i] && !said[line]++) print line
+            }
+            line = "mining-sign\tprocess\t" substr(base_name(path), 1, 200)
+            if (is_mining_path(path) && !(line in said) && left-- > 0) { said[line] = 1; print line }
+        }'"$1" || :
+}
