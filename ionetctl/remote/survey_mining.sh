@@ -97,14 +97,18 @@ new_kind() {
     signs=$nl signs_left=$signs_max
 }
 
-# match PROGRAM FILE...: what the program for awk prints, which may call the functions of mining_awk. Paths are without root.
+# match PROGRAM: what the program for awk, which may call the functions of mining_awk, prints of $files, a path in each line.
 match() {
-    program=$1
-    shift
-    for file in "$@"; do
-        shift
-        if [ -f "$file" ] && [ -r "$file" ]; then set -- "$@" "$file"; fi
+    program=$1 readable=
+    IFS=$nl
+    set -f
+    for file in $files; do
+        if [ -f "$file" ] && [ -r "$file" ]; then readable=$readable$file$nl; fi
     done
+    # shellcheck disable=SC2086 # lines
+    set -- $readable
+    set +f
+    unset IFS
     if [ $# = 0 ]; then return; fi
     HOMES=$homes SPARED=$spared MINERS=$miner_names awk "$mining_awk $program" "$@" || :
 }
@@ -112,21 +116,15 @@ match() {
 # mining_units: those that are started at boot, by a timer or a socket, or run now.
 mining_units() {
     new_kind
-    masked=' '
-    set --
+    masked=' ' files=
     for place in etc run usr/local/lib usr/lib lib; do
+        # Of two that are one, one will do.
+        if [ -L "$root/$place" ]; then continue; fi
         for file in "$root/$place/systemd/system"/*.service "$root/$place/systemd/system"/*.service.d/*.conf \
             "$root/$place/systemd/system"/*.timer "$root/$place/systemd/system"/*.path "$root/$place/systemd/system"/*.socket; do
+            case $masked in *" ${file##*/} "*) continue ;; esac
             # An empty file, or a link to /dev/null, hides those of the same name in the places that follow.
-            case $file in
-            *'/*'*) ;;
-            *)
-                case $masked in
-                *" ${file##*/} "*) ;;
-                *) if [ -s "$file" ]; then set -- "$@" "$file"; elif [ -e "$file" ]; then masked="$masked${file##*/} "; fi ;;
-                esac
-                ;;
-            esac
+            if [ -s "$file" ]; then files=$files$file$nl; elif [ -e "$file" ]; then masked="$masked${file##*/} "; fi
         done
     done
     # shellcheck disable=SC2016 # for awk
@@ -153,7 +151,7 @@ mining_units() {
         END {
             for (unit in mines) print unit
             for (unit in starts) if (starts[unit] in mines) print unit
-        }' "$@" | head -n 64 | while IFS= read -r unit_name; do
+        }' | head -n 64 | while IFS= read -r unit_name; do
         case $unit_name in
         *@.*)
             for link in "$root"/etc/systemd/system/*/"${unit_name%@.*}"@*."${unit_name##*.}"; do
@@ -180,23 +178,25 @@ is_active() {
 
 mining_crontabs() {
     new_kind
+    files=
+    for file in "$root"/var/spool/cron/crontabs/* "$root"/var/spool/cron/* "$root"/etc/crontab "$root"/etc/cron.d/*; do
+        files=$files$file$nl
+    done
     # shellcheck disable=SC2016 # for awk
-    match '!(FILENAME in told) && runs_mining($0, FILENAME) { told[FILENAME] = 1; print FILENAME }' "$root"/var/spool/cron/crontabs/* \
-        "$root"/var/spool/cron/* "$root"/etc/crontab "$root"/etc/cron.d/* | while IFS= read -r file; do
+    match '!(FILENAME in told) && runs_mining($0, FILENAME) { told[FILENAME] = 1; print FILENAME }' | while IFS= read -r file; do
         sign crontab "${file#"$root"}"
     done
 }
 
 mining_start_files() {
     new_kind
-    rest=$start_files
-    set --
+    rest=$start_files files=
     while [ -n "$rest" ]; do
-        set -- "$@" "$root${rest%%"$nl"*}"
+        files=$files$root${rest%%"$nl"*}$nl
         rest=${rest#*"$nl"}
     done
     # shellcheck disable=SC2016 # for awk
-    match '!(FILENAME in told) && starts_mining($0, directory_of(FILENAME)) { told[FILENAME] = 1; print FILENAME }' "$@" | while IFS= read -r file; do
+    match '!(FILENAME in told) && starts_mining($0, directory_of(FILENAME)) { told[FILENAME] = 1; print FILENAME }' | while IFS= read -r file; do
         sign start_file "${file#"$root"}"
     done
 }

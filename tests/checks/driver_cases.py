@@ -120,12 +120,23 @@ CASES: Final = (
         ),
     ),
     Case(
-        ("driver_run_file block",),
+        (
+            "mining_os block",
+            "driver_run_file block",
+        ),
         host=wanted("570"),
         machine={"driver": RUN_FILE, "rig": HIVE},
         hint="update it by the system's own nvidia-driver-update",
+        besides="mining_os",
     ),
-    Case(("driver_run_file info",), machine={"driver": RUN_FILE, "rig": Rig("mmpOS")}),
+    Case(
+        (
+            "mining_os block",
+            "driver_run_file info",
+        ),
+        machine={"driver": RUN_FILE, "rig": Rig("mmpOS")},
+        besides="mining_os",
+    ),
     Case(
         ("driver_run_file info",),
         host=wanted("570") | promised(count=0),

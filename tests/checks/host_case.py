@@ -92,6 +92,8 @@ class Case:
     second: Fields = field(default_factory=dict)
     message: str = ""
     hint: str = ""
+    besides: str = ""
+    """A code that the case is not about: its words are not looked at."""
 
     @property
     def host_and_facts(self) -> tuple[Host, Facts]:

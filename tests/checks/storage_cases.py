@@ -87,16 +87,24 @@ CASES: Final = (
     ),
     Case(("disk_shared_low warn", "docker_down warn"), facts=shared(5_000), machine={"docker": Docker(None)}),
     Case(
-        ("disk_shared_low warn",),
+        (
+            "disk_shared_low warn",
+            "mining_os block",
+        ),
         facts=shared(5_000),
         machine={"rig": HIVE},
         hint=GROWN + "/opt/nomad/data and Docker's data-root",
+        besides="mining_os",
     ),
     Case(
-        ("disk_shared_low warn",),
+        (
+            "disk_shared_low warn",
+            "mining_os block",
+        ),
         facts=shared(5_000),
         machine={"rig": HIVE, "unpartitioned_mib": 7_300},
         hint="disk-expand would add the 7300 MiB of its disk that no partition has",
+        besides="mining_os",
     ),
     Case(
         ("disk_shared_low warn",),
@@ -104,12 +112,31 @@ CASES: Final = (
         machine={"unpartitioned_mib": 1_024},
         hint="growpart and resize2fs would add the 1024 MiB of its disk that no partition has",
     ),
-    Case(("disk_shared_low warn",), facts=shared(5_000), machine={"rig": HIVE, "unpartitioned_mib": 1_023}),
-    Case(("disk_shared_low warn",), facts=shared(5_000), machine={"rig": Rig("RaveOS")}),
     Case(
-        ("disk_shared_low warn",),
+        (
+            "disk_shared_low warn",
+            "mining_os block",
+        ),
+        facts=shared(5_000),
+        machine={"rig": HIVE, "unpartitioned_mib": 1_023},
+        besides="mining_os",
+    ),
+    Case(
+        (
+            "disk_shared_low warn",
+            "mining_os_unknown block",
+        ),
+        facts=shared(5_000),
+        machine={"rig": Rig("RaveOS")},
+    ),
+    Case(
+        (
+            "disk_shared_low warn",
+            "mining_os block",
+        ),
         facts=shared(5_000, mount="/data"),
         machine={"rig": HIVE, "unpartitioned_mib": 7_300},
+        besides="mining_os",
     ),
     Case(
         ("root_overlay block",),

@@ -14,15 +14,23 @@ CASES: Final = (
         message="/var/log is in memory: a reboot forgets it",
     ),
     Case(
-        ("logs_in_memory info",),
+        (
+            "logs_in_memory info",
+            "mining_os block",
+        ),
         facts=disk("/var/log", kind="tmpfs", mount="/var/log"),
         machine={"rig": HIVE},
         hint="logs-on, then a reboot, brings them back to the disk",
+        besides="mining_os",
     ),
     Case(
-        ("logs_in_memory info",),
+        (
+            "logs_in_memory info",
+            "mining_os block",
+        ),
         facts=disk("/var/log", kind="tmpfs", mount="/var"),
         machine={"rig": Rig("minerstat")},
+        besides="mining_os",
     ),
     Case(facts=disk("/var/log", mount="/var/log")),
     Case(facts=disk("/var/log", kind="tmpfs", mount="/")),

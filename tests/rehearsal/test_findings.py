@@ -37,10 +37,11 @@ ALSO: Final = {
     "mig-empty": {"mig_on"},
     "mig-mixed": {"mig_on"},
     "root-full": {"disk_shared_low"},
+    "same-rig": {"mining_os"},
     "secure-boot": {"driver_missing"},
 }
 """Condition or fault → codes of the findings that it causes besides its own."""
-BY_HAND: Final = {"driver_held", "name_taken", "reserved_gpu_unknown"}
+BY_HAND: Final = {"driver_held", "name_taken", "reserved_gpu_unknown", "rig_mismatch"}
 """Findings that depend on region or inventory too: each has a test of its own."""
 NOT_REHEARSED: Final = {
     "nat_connections": "it takes a hundred hosts that reach servers with public addresses",
@@ -141,3 +142,21 @@ def test_a_reserved_gpu_that_the_host_does_not_have(raise_fleet: RaiseFleet, new
         )
         found = preflight(admin, edited)
         assert found == {first: {"reserved_gpu_unknown"}, second: set()}
+
+
+def test_a_rig_that_the_inventory_does_not_mean(raise_fleet: RaiseFleet, new_admin: NewAdmin) -> None:
+    """A host whose panel calls it otherwise is named; one that says what the inventory says is not."""
+    admin = new_admin()
+    with raise_fleet(2) as rehearsal:
+        first, second = rehearsal.hosts
+        for number, host in enumerate((first, second)):
+            config = rehearsal.tree(host) / "hive-config/rig.conf"
+            config.parent.mkdir()
+            config.write_text(f"RIG_ID={number}\nRIG_PASSWD=s3cret\n")
+        edited = rehearsal.edited(
+            "rigs",
+            (f"name: {first},", f"name: {first}, rig: {{id: 1}},"),
+            (f"name: {second},", f"name: {second}, rig: {{id: 1}},"),
+        )
+        found = preflight(admin, edited)
+        assert found == {first: {"mining_os", "rig_mismatch"}, second: {"mining_os"}}

@@ -111,6 +111,9 @@ WORK: Final[Mapping[str, Condition]] = {
             with_file("var/spool/cron/crontabs/root", "*/10 * * * * /hive/bin/agent-screen dontattach\n"),
         ),
     ),
+    "raveos": Condition(
+        "has RaveOS on its disk", "mining_os_unknown", with_file("opt/raveos/VERSION", "1\n")
+    ),
     "ionet-worker": Condition(
         "works for io.net already", "ionet_worker_present", with_process("io-worker-vc")
     ),
@@ -146,6 +149,11 @@ CLONES: Final[Mapping[str, Condition]] = {
         "has another's MAC address", "mac_doubled", with_file(f"{INTERFACE}/address", "02:c1:0e:c1:0e:c1\n")
     ),
     "same-hostname": Condition("has another's hostname", "hostname_doubled", with_file(HOSTNAME, "rig\n")),
+    "same-rig": Condition(
+        "has another's number in HiveOS's panel",
+        "rig_doubled",
+        with_file("hive-config/rig.conf", "RIG_ID=7\nWORKER_NAME=rig07\n"),
+    ),
     "same-address": Condition(
         "comes from another's address",
         "address_doubled",
