@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from ionetctl.lab.faults.changes import with_text, without_last_gpu
-from ionetctl.lab.faults.conditions import environment, gpus, system
+from ionetctl.lab.faults.conditions import environment, gpus, rigs, system
 from ionetctl.lab.faults.conditions.condition import Condition
 from ionetctl.lab.host.machine import OS_RELEASE
 
@@ -32,6 +32,7 @@ CONDITIONS: Final[Mapping[str, Condition]] = {
     **gpus.GPUS,
     **environment.RUNTIMES,
     **environment.WORK,
+    **rigs.RIGS,
     **environment.CLONES,
 }
 """Name → condition; names and those of ``FAULTS`` are distinct."""

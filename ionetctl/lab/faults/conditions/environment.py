@@ -103,17 +103,6 @@ RUNTIMES: Final[Mapping[str, Condition]] = {
 
 WORK: Final[Mapping[str, Condition]] = {
     "miner": Condition("mines", "miner_running", with_process("t-rex")),
-    "hiveos": Condition(
-        "has HiveOS on its disk, and cron starts its agent",
-        "mining_os",
-        all_of(
-            with_file("hive/bin/miner", "#!/bin/sh\n"),
-            with_file("var/spool/cron/crontabs/root", "*/10 * * * * /hive/bin/agent-screen dontattach\n"),
-        ),
-    ),
-    "raveos": Condition(
-        "has RaveOS on its disk", "mining_os_unknown", with_file("opt/raveos/VERSION", "1\n")
-    ),
     "ionet-worker": Condition(
         "works for io.net already", "ionet_worker_present", with_process("io-worker-vc")
     ),
