@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 
 Become = Literal["auto", "root", "sudo"]
+Overclocks = Literal["reset", "keep"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,8 @@ class Prepare:
     """What an apply may do to a host so that it can be enrolled. All off unless the inventory asks.
 
     ``driver`` is a driver branch of the distribution (``550``); ``packages`` a directory (absolute) of ``.deb`` files
-    for sites without internet access; ``reboot`` allows the reboot that a new driver needs.
+    for sites without internet access; ``reboot`` allows the reboot that a new driver needs. ``overclocks``: whether
+    ``stop_miner`` sets clocks and power limits that a mining system changed back to default, as it does where this is ``None``.
     """
 
     docker: bool = False
@@ -123,6 +125,7 @@ class Prepare:
     firewall: bool = False
     persistence: bool = False
     stop_miner: bool = False
+    overclocks: Overclocks | None = None
     reboot: bool = False
     packages: str | None = None
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal, NotRequired, Required
 from pydantic import AfterValidator, BeforeValidator, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
-from ionetctl.core.model.host import Become
+from ionetctl.core.model.host import Become, Overclocks
 from ionetctl.core.model.inventory import Introduction, Naming
 from ionetctl.core.model.outcome import Severity
 from ionetctl.inventory.schema import endpoints, field_checks
@@ -176,7 +176,9 @@ class PrepareFields(TypedDict, total=False):
     persistence: Flag
     """Keep the driver loaded (persistence mode)."""
     stop_miner: Flag
-    """Stop and disable known miners; what undoes it stays on the host."""
+    """Stop miners and all that starts them; what undoes it stays on the host."""
+    overclocks: Annotated[Overclocks, one_of("reset", "keep")]
+    """Whether stop_miner sets clocks and power limits back to default."""
     reboot: Flag
     """Allow the reboot that a new driver needs."""
     packages: Path
