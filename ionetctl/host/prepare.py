@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 STEP: Final = "prepare"
 INSTALL_LIMIT_S: Final = 1800
-"""How long one installation may take on the host, which reports nothing meanwhile."""
+"""How long one installation may take on the host, which reports nothing meanwhile; longer than a mining system is watched."""
 REBOOT_LIMIT_S: Final = 600.0
 """How long a host that reboots is waited for: servers with much memory take minutes before they load a kernel."""
 REBOOT_PAUSE_S: Final = 5.0
@@ -50,7 +50,7 @@ HINTS: Final[dict[str, str]] = {
     "containers_running": "stop the containers, or restart Docker by hand once they may be interrupted",
     "driver_not_loaded": "read dmesg on the host: is Secure Boot on, did DKMS build the module for this kernel?",
     "firewall_unclear": "let TCP 4647 out by hand, where that firewall's rules are kept",
-    "miner_returns": "find what starts it again (cron, a watchdog, another unit), stop that, and run again",
+    "miner_returns": "the message names what started it; stop that too (another unit, a loop, the panel), and run again",
     "module_missing": "install the kernel's extra modules, or boot a kernel that has them",
     "package_held": "release it with apt-mark unhold, or leave prepare.driver out",
     "package_missing": "add the repository that has it, or give packages with prepare.packages",

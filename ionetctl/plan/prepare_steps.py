@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ionetctl.core import host_paths
 from ionetctl.core.model.plan import Action, Change
+from ionetctl.mining.systems import SYSTEMS
 from ionetctl.plan.bundle import sha256
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from ionetctl.core.model.facts import Facts
     from ionetctl.core.model.host import Host
-    from ionetctl.core.observed import Firewall
+    from ionetctl.core.observed import Firewall, MachineFacts
+    from ionetctl.mining.systems import MiningSystem
 
 STOP_MINER: Final = "stop_miner"
 TIME_SYNC: Final = "time_sync"
@@ -45,8 +46,10 @@ CNI_PLUGINS: Final = ("bridge", "firewall", "host-local", "loopback", "portmap")
 RPC_PORT: Final = 4647
 NVIDIA_RUNTIME: Final = "nvidia"
 
-MINERS_UNDO: Final = f"{host_paths.OUR_DIR}/miners/undo"
-"""The record of how miners were stopped; ``restore-miner`` removes it."""
+PLAIN_WATCH_S: Final = 15
+"""How long a host without a mining system is watched after its miners were stopped: loops pause ten seconds at most."""
+WATCH_MARGIN_S: Final = 60
+"""How much longer than its slowest restart a mining system is watched: cron's minute, and what it then takes."""
 
 Record = tuple[str, ...]
 """A line of the archive's member ``steps``: the step and its parameters."""
@@ -54,7 +57,7 @@ Record = tuple[str, ...]
 
 def surveyed_paths() -> tuple[str, ...]:
     """The files whose digest tells whether a host is prepared."""
-    return MODULES_FILE, MINERS_UNDO
+    return (MODULES_FILE,)
 
 
 def needed_preparations(host: Host, facts: Facts) -> tuple[Change, ...]:
@@ -64,7 +67,7 @@ def needed_preparations(host: Host, facts: Facts) -> tuple[Change, ...]:
 
 
 def step_records(host: Host, facts: Facts, changes: Iterable[Change]) -> tuple[Record, ...]:
-    """The records that carry out ``changes``; miners whose name has control characters are left out."""
+    """The records that carry out ``changes``."""
     return tuple(record for change in changes for record in _records(change.path, host, facts))
 
 
@@ -76,23 +79,60 @@ def _records(name: str, host: Host, facts: Facts) -> tuple[Record, ...]:
             kinds = dict.fromkeys(firewall.kind for firewall in _blocking(facts))
             return tuple((FIREWALL, kind, str(RPC_PORT)) for kind in kinds)
         case "stop_miner":
-            named = [miner for miner in facts.machine.miners or () if miner.name.isprintable()]
-            return (*(("miner", miner.name, miner.unit or "-") for miner in named), (STOP_MINER,))
+            return (*_rig_records(host, facts.machine), *_miner_records(facts.machine), (STOP_MINER,))
         case _:
             return ((name,),)
+
+
+def _rig_records(host: Host, machine: MachineFacts) -> Iterator[Record]:
+    """What the table says of the mining system, as far as the script needs it."""
+    system = _mining_system(machine)
+    if system is None:
+        yield "watch", str(PLAIN_WATCH_S)
+        return
+    yield from (("home", path) for path in system.homes)
+    yield from (("spare", text) for text in system.spared)
+    yield from (("screen", name) for name in system.screens)
+    yield from (("own_stop", command) for command in system.stop_commands)
+    yield from (("start_file", path) for path in system.start_files)
+    if system.hold_file:
+        yield "hold", system.hold_file
+    yield from (("card", c.process, c.command) for c in system.cards if c.process in machine.watchdog_cards)
+    if system.vpn_unit and machine.is_vpn_by_rig:
+        yield "vpn", system.vpn_unit
+    if system.loads_driver:
+        yield ("gpu_modules",)
+    yield "overclocks", host.prepare.overclocks or "reset"
+    yield "watch", str(system.restart_s + WATCH_MARGIN_S)
+
+
+def _miner_records(machine: MachineFacts) -> Iterator[Record]:
+    """Miners that run, and units and start files that were seen to start one; those whose name would break a record are left out."""
+    found = [("miner", miner.name, miner.unit or "-") for miner in machine.miners or ()]
+    found += [("miner", "-", sign.name) for sign in machine.mining_signs or () if sign.kind == "unit"]
+    signs = [("start_file", sign.name) for sign in machine.mining_signs or () if sign.kind == "start_file"]
+    yield from (record for record in (*found, *signs) if all(field.isprintable() for field in record))
+
+
+def _mining_system(machine: MachineFacts) -> MiningSystem | None:
+    return SYSTEMS.get(machine.rig.system) if machine.rig else None
 
 
 # --- the reason why each of them is needed; empty where it is not ---------------------------------------------------------------
 
 
 def _stop_miner(host: Host, facts: Facts) -> str:
-    """A mining system is listed as long as it is installed, so after it was stopped only running processes count."""
-    is_stopped = MINERS_UNDO in facts.files
-    mining = [miner for miner in facts.machine.miners or () if miner.pid is not None or not is_stopped]
-    if not host.prepare.stop_miner or not mining:
+    """Needed while anything mines or will start a miner; a system that nobody knows how to stop is left alone."""
+    machine = facts.machine
+    miners, signs = machine.miners or (), machine.mining_signs or ()
+    system = _mining_system(machine)
+    is_unknown = machine.rig is not None and (system is None or not system.is_known)
+    if not host.prepare.stop_miner or not (miners or signs) or is_unknown:
         return ""
-    names = ", ".join(dict.fromkeys(miner.name for miner in mining))
-    return f"{names} mines; what puts it back stays on the host"
+    names = [machine.rig.system] if machine.rig else [each.name for each in miners or signs]
+    is_mining = bool(miners) or any(sign.kind in {"process", "screen"} for sign in signs)
+    what = f"{', '.join(dict.fromkeys(names))} {'mines' if is_mining else 'will mine'}"
+    return f"{what}; what puts it back stays on the host"
 
 
 def _time_sync(host: Host, facts: Facts) -> str:

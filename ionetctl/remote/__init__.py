@@ -67,14 +67,16 @@ def probe_program() -> bytes:
 @cache
 def prepare_script() -> bytes:
     """What carries out preparations; it travels in the place of an apply's script."""
-    parts = ("packages", "machine", "gpus", "miners")
-    return _joined("programs", "docker", "report", *(f"prepare_{part}" for part in parts), "prepare")
+    parts = ("packages", "machine", "gpus", "signs", "rigs", "miners")
+    return _joined(
+        "programs", "docker", "report", "mining_lines", *(f"prepare_{part}" for part in parts), "prepare"
+    )
 
 
 @cache
 def restore_miner_script() -> bytes:
     """What puts a miner back that a preparation stopped; it stays on the host."""
-    return _text("restore_miner.sh")
+    return b"#!/bin/sh\n" + _joined("programs", "restore_miner")
 
 
 def mining_table(systems: Mapping[str, MiningSystem]) -> str:

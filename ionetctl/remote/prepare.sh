@@ -20,7 +20,6 @@ docker_config=/etc/docker/daemon.json
 modules_file=/etc/modules-load.d/ionet.conf
 lock_wait_s=${IONET_LOCK_WAIT_S:-120}
 settle_s=${IONET_SETTLE_S:-10} # how long a process has to end
-quiet_s=${IONET_QUIET_S:-3}    # how long it must stay away then
 tab=$(printf '\t')
 nl='
 '
@@ -114,7 +113,8 @@ last_log() {
 # expect_stand_ins: a rehearsal host shares kernel and packages with the machine it runs on: it may not change those.
 expect_stand_ins() {
     if [ -z "$root" ]; then return; fi
-    for tool in apt-get dpkg modprobe timedatectl ufw firewall-cmd nft iptables ip6tables netfilter-persistent nvidia-ctk; do
+    for tool in apt-get dpkg modprobe timedatectl ufw firewall-cmd nft iptables ip6tables netfilter-persistent nvidia-ctk \
+        nvidia-settings; do
         case $(command -v $tool) in
         '' | "$root"/* | "${IONET_STANDINS:-$root}"/*) ;;
         *) fail prepare_failed "a rehearsal host has no $tool of its own" ;;
@@ -127,7 +127,9 @@ carry_out() {
         case $kind in
         limit) limit_s=$one ;;
         reboot) may_reboot=$one ;;
-        miner) note_miner "$one" "$two" ;;
+        miner | home | spare | screen | own_stop | start_file | hold | card | vpn | gpu_modules | overclocks | watch)
+            note_rig "$kind" "$one" "$two"
+            ;;
         *)
             step=$kind
             say "step$tab$kind"
@@ -152,7 +154,8 @@ main() {
     trap 'fail prepare_failed "it ended unexpectedly"' EXIT
     trap '' HUP PIPE
     trap 'fail prepare_failed "a signal ended it"' INT TERM
-    names='' units=''
+    units='' homes='' spares='' screens='' own_stops='' start_files='' hold_file='' cards='' vpn_unit=''
+    loads_modules=no overclocks='' watch_s=15 doomed='' sessions='' asks_gpus=yes
     expect_stand_ins
     needed_reboot=no
     if [ -e "$root/run/reboot-required" ]; then needed_reboot=yes; fi

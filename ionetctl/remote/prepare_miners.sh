@@ -1,159 +1,271 @@
-# Preparing: miners are stopped so that restore-miner can put them back.
+# Preparing: miners, and all that starts them, are stopped so that restore-miner can put them back.
 # Functions only, called by prepare.sh, which sets the paths and how to fail.
 # shellcheck shell=sh disable=SC2034,SC2154
 
-# note_miner NAME UNIT: a record of the controller; the lists are for prepare_stop_miner.
-note_miner() {
-    names=$names$1$nl
-    if [ "$2" != - ]; then units=$units$2$nl; fi
-}
-
-# What was done is written down before it is done, so that restore-miner undoes an interrupted run as well.
+# What was done is written down before it is done, so that restore-miner undoes an interrupted run as well, and the next
+# run takes nothing that this one changed for what was there at first.
 prepare_stop_miner() {
+    quiet_s=${IONET_QUIET_S:-$watch_s}
     try prepare_failed mkdir -p "$miners_dir"
     try prepare_failed chmod 0700 "$miners_dir"
     try prepare_failed write_copy restore-miner "$our/restore-miner"
     try prepare_failed chmod 0755 "$our/restore-miner"
-    stop_hive
-    stop_units
-    take_from_crontabs
-    end_processes TERM
-    if wait_for_end; then return; fi
-    end_processes KILL
-    if ! wait_for_end; then fail miner_returns "$running still runs"; fi
+    find_units
+    for_each_unit remember_unit
+    stop_its_own_way
+    for_each_table take_lines
+    let_live_on
+    reset_by_x
+    for_each_unit stop_unit
+    end_processes
+    # A boot that was under way may have installed its crontab anew.
+    for_each_table take_lines
+    expect_fed_cards
+    reset_by_driver
+    watch
 }
 
 # remember RECORD: once.
 remember() {
     if grep -qsxF "$1" "$miners_dir/undo"; then return; fi
-    try prepare_failed append "$1" "$miners_dir/undo"
+    said=$({ cat "$miners_dir/undo" 2>/dev/null || :; } && printf '%s\n' "$1") || said=$1
+    try prepare_failed write_text "$said" "$miners_dir/undo"
+    sync "$miners_dir" 2>/dev/null || sync
 }
 
-append() {
-    printf '%s\n' "$1" | cat >>"$2" && { sync "$2" 2>/dev/null || sync; }
-}
-
-# HiveOS keeps its miner in a screen of its own, and its agent starts it again.
-stop_hive() {
-    if [ ! -x "$root/hive/bin/miner" ]; then return; fi
-    remember hive
-    within 60 "$root/hive/bin/miner" stop >/dev/null 2>&1 || :
-    changed 'stopped the miner of HiveOS'
-    if has_unit hive.service; then stop_unit hive.service; fi
-}
-
-stop_units() {
-    rest=$units
-    while [ -n "$rest" ]; do
-        stop_unit "${rest%%"$nl"*}"
+# The system's own commands expect its programs in PATH.
+stop_its_own_way() {
+    if [ -n "$hold_file" ] && [ ! -e "$root$hold_file" ]; then remember "hold$tab$hold_file"; fi
+    see_processes
+    rest=$own_stops
+    while [ -n "$rest" ] && [ -s "$stage/processes" ]; do
+        own=${rest%%"$nl"*}
         rest=${rest#*"$nl"}
+        set -f
+        # shellcheck disable=SC2086 # a program and its arguments
+        set -- $own
+        set +f
+        own_program=$root$1
+        shift
+        if [ ! -x "$own_program" ]; then continue; fi
+        within 60 env "PATH=$(home_path)" "$own_program" "$@" </dev/null >/dev/null 2>&1 || :
+        changed "ran $own"
+    done
+    if [ -n "$hold_file" ] && [ ! -e "$root$hold_file" ]; then
+        try prepare_failed write_text stop "$root$hold_file"
+        changed "made $hold_file"
+    fi
+}
+
+# home_path: PATH, with the system's own directories before it.
+home_path() {
+    printf '%s' "$homes" | while IFS= read -r home; do printf '%s' "$root${home}bin:$root${home}sbin:"; done
+    printf '%s' "$PATH"
+}
+
+# --- units ---
+
+# find_units: $units becomes all that the controller named, that lead into the system, and that an earlier run changed.
+find_units() {
+    see_units
+    units=$(
+        { printf '%s' "$units$seen_units" && sed -n "s/^unit$tab\([^$tab]*\).*/\1/p" "$miners_dir/undo" 2>/dev/null; } |
+            awk '!seen[$0]++'
+    )
+    # What starts one of them later goes with it.
+    triggers=$(for_each_unit show_triggers)
+    units=$(printf '%s\n' "$triggers" "$units" | awk '$0 != "" && !seen[$0]++')
+    if [ -n "$units" ]; then units=$units$nl; fi
+}
+
+# for_each_unit COMMAND: with every one that may be stopped; the processes of others are ended one by one.
+for_each_unit() {
+    left=$units$nl
+    while [ -n "$left" ]; do
+        one_unit=${left%%"$nl"*}
+        left=${left#*"$nl"}
+        if [ -n "$one_unit" ] && ! carries_more "$one_unit"; then "$1" "$one_unit"; fi
     done
 }
 
-# stop_unit UNIT: but for those that carry more than a miner: its processes are ended one by one.
-stop_unit() {
-    case $1 in
-    *.scope | *.slice | user@* | session-* | ssh* | cron* | docker* | containerd* | systemd-* | dbus* | nomad* | getty* | *@tty*) return ;;
-    esac
-    if ! has_unit "$1"; then return; fi
+show_triggers() {
+    within 10 systemctl show -p TriggeredBy "$1" 2>/dev/null | sed -n 's/^TriggeredBy=//p' | tr ' ' '\n' || :
+}
+
+# remember_unit UNIT: as it was at first, with the target of its link, which to disable a linked unit removes.
+remember_unit() {
+    if ! has_unit "$1" || grep -qs "^unit$tab$1$tab" "$miners_dir/undo"; then return; fi
     enabled=$(within 10 systemctl is-enabled "$1" 2>/dev/null || :)
-    remember "unit$tab$1$tab${enabled:-unknown}"
-    if [ "$enabled" = enabled ]; then
+    if is_running "$1"; then active=active; else active=inactive; fi
+    if [ "$enabled$active" = maskedinactive ]; then return; fi
+    target=$(readlink "$root/etc/systemd/system/$1" || :)
+    remember "unit$tab$1$tab${enabled:-unknown}$tab$active$tab${target:--}"
+}
+
+# stop_unit UNIT: now and for good. A unit whose file an admin wrote below /etc cannot be masked.
+stop_unit() {
+    # A linked one that an earlier run disabled is unknown until it is put back: it is masked all the same.
+    if ! has_unit "$1" && ! grep -qs "^unit$tab$1$tab" "$miners_dir/undo"; then return; fi
+    case $(within 10 systemctl is-enabled "$1" 2>/dev/null) in
+    enabled* | linked*)
         unit disable "$1"
         changed "disabled $1"
-    fi
+        ;;
+    esac
     if is_running "$1"; then
         unit stop "$1"
         changed "stopped $1"
     fi
+    if [ -e "$root/etc/systemd/system/$1" ] || [ -L "$root/etc/systemd/system/$1" ]; then return; fi
+    unit mask "$1"
+    changed "masked $1"
+    if is_running "$1"; then unit stop "$1"; fi
 }
 
 is_running() {
     case $(within 10 systemctl is-active "$1" 2>/dev/null) in active | activating | reloading) return 0 ;; *) return 1 ;; esac
 }
 
-# take_from_crontabs: lines that start one of them become comments of ours.
-take_from_crontabs() {
-    for table in "$root"/var/spool/cron/crontabs/* "$root"/var/spool/cron/* "$root"/etc/crontab "$root"/etc/cron.d/*; do
-        if [ ! -f "$table" ] || ! starts_miner "$table"; then continue; fi
-        remember "crontab$tab${table#"$root"}"
-        try prepare_failed comment_out "$table"
-        changed "took the miner out of ${table#"$root"}"
-    done
+# --- lines of crontabs and start files ---
+
+# take_lines FILE KIND: those that start a miner become comments of ours.
+take_lines() {
+    if ! starts_miner "$1" "$2"; then return; fi
+    file=$(readlink -f "$1")
+    remember "$2$tab${1#"$root"}"
+    new=${file%/*}/.ionet-${file##*/}
+    # Beside it, by a name that cron passes over, and with its owner and mode.
+    try prepare_failed cp -p "$file" "$new"
+    try prepare_failed mark_lines "$2" "$1" "$new"
+    expect_syntax "$2" "$file" "$new"
+    try prepare_failed mv -f "$new" "$file"
+    changed "took the miner out of ${1#"$root"}"
 }
 
-# starts_miner FILE: whether a line that is no comment has one of the names as a program.
-starts_miner() {
-    # shellcheck disable=SC2094 # cmp only reads as well
-    ! mark_miners <"$1" | cmp -s - "$1"
+# mark_lines KIND FILE NEW: a line of a start file leaves one that does nothing, so that what is around it stays valid.
+mark_lines() {
+    signs_awk "$is_taken"'
+        !is_taken($0) { print; next }
+        { print "#ionet# " $0 }
+        kind == "crontab" { next }
+        /^[ \t]*(el)?if[ \t].*then[ \t]*$/ { print ($1 == "elif" ? "elif" : "if") " false; then #ionet"; next }
+        /^[ \t]*(while|until|for)[ \t].*do[ \t]*$/ { print "while false; do #ionet"; next }
+        { print ": #ionet" }' "kind=$1" "path=${2#"$root"}" "$2" >"$3" && { sync "$3" 2>/dev/null || sync; }
 }
 
-# mark_miners: standard input with our mark before lines that start a miner.
-mark_miners() {
-    # Names are passed in the environment: awk would take backslashes in a -v for escapes.
-    MINERS=$names awk '
-        BEGIN { count = split(ENVIRON["MINERS"], name, "\n") }
-        function is_named(line,   i, word, words, part) {
-            words = split(line, part, /[ \t;&|"()=]+/)
-            for (word = 1; word <= words; word++) {
-                sub(/.*\//, "", part[word])
-                for (i = 1; i <= count; i++)
-                    # The kernel keeps fifteen characters of a name.
-                    if (name[i] != "" && substr(part[word], 1, 15) == name[i]) return 1
-            }
-            return 0
-        }
-        /^[ \t]*#/ || !is_named($0) { print; next }
-        { print "#ionet# " $0 }'
+# expect_syntax KIND FILE NEW: a login that fails would lock people out.
+expect_syntax() {
+    if [ "$1" = crontab ]; then return; fi
+    checker='sh'
+    if has bash; then checker='bash'; fi
+    if within 10 "$checker" -n "$3" 2>/dev/null || ! within 10 "$checker" -n "$2" 2>/dev/null; then return; fi
+    rm -f "$3"
+    fail prepare_failed "the lines of ${2#"$root"} that start the miner hold more together: take them out by hand"
 }
 
-# comment_out FILE: in place, so that its owner and mode stay.
-comment_out() {
-    mark_miners <"$1" >"$stage/crontab" && cat "$stage/crontab" >"$1"
-}
+# --- processes ---
 
-# runs PID: $name becomes the name of the miner that it runs, where it is one.
-runs() {
-    first_line "$1/comm"
-    rest=$names
-    while [ -n "$rest" ]; do
-        name=${rest%%"$nl"*}
-        rest=${rest#*"$nl"}
-        if [ -n "$name" ] && [ "$name" = "$got" ]; then return; fi
-    done
-    return 1
-}
-
-# end_processes SIGNAL: those left, by their names, whoever started them.
+# end_processes: all that mine, however often something starts them, for a while; then by force.
 end_processes() {
-    for process in "$root"/proc/[0-9]*; do
-        if ! runs "$process"; then continue; fi
-        if ! grep -qsxF "process$tab$name" "$miners_dir/undo"; then
-            command_line=$(tr '\000' ' ' <"$process/cmdline" 2>/dev/null || :)
-            remember "process$tab$name"
-            append "command$tab$(flat "$command_line")" "$miners_dir/undo"
+    signal=TERM waited=0 doomed=
+    while see_processes && [ -s "$stage/processes" ]; do
+        if [ "$waited" -ge "$settle_s" ]; then
+            if [ "$signal" = KILL ]; then
+                IFS=$tab read -r pid start parent kind name <"$stage/processes"
+                describe "$pid" "$parent" "$name"
+                fail miner_returns "$described still runs, or runs again"
+            fi
+            signal=KILL waited=0 doomed=
         fi
-        kill "-$1" "${process##*/}" 2>/dev/null || continue
-        changed "sent SIG$1 to $name (process ${process##*/})"
-    done
-}
-
-# wait_for_end: whether all have ended, and stay away for a while; $running becomes the name of one that has not.
-wait_for_end() {
-    waited=0 quiet=0
-    while [ "$waited" -lt "$settle_s" ]; do
-        running=
-        for process in "$root"/proc/[0-9]*; do
-            if runs "$process" && ! is_zombie "$process"; then running=$name; fi
-        done
-        if [ -z "$running" ]; then quiet=$((quiet + 1)); else quiet=0; fi
-        if [ "$quiet" -ge "$quiet_s" ]; then return; fi
+        while IFS=$tab read -r pid start parent kind name; do
+            case " $doomed " in *" $pid:$start "*) continue ;; esac
+            doomed="$doomed $pid:$start"
+            if [ "$kind" = miner ]; then remember_process "$pid" "$name"; fi
+            if kill "-$signal" "$pid" 2>/dev/null; then changed "sent SIG$signal to $name (process $pid)"; fi
+        done <"$stage/processes"
         sleep 1
         waited=$((waited + 1))
     done
-    return 1
+    doomed=
 }
 
-is_zombie() {
-    case $(cat "$1/stat" 2>/dev/null) in *') Z '* | '') return 0 ;; *) return 1 ;; esac
+# remember_process PID NAME: nobody can start it again for sure; restore-miner shows its command line.
+remember_process() {
+    if grep -qsxF "process$tab$2" "$miners_dir/undo"; then return; fi
+    command_line=$(within 5 tr '\000' ' ' <"$root/proc/$1/cmdline" 2>/dev/null || :)
+    remember "process$tab$2"
+    remember "command$tab$(flat "$command_line")"
+}
+
+# --- the watch ---
+
+# watch: for as long as the slowest restart takes nothing may mine, nor anything be left that starts a miner.
+watch() {
+    pause=5 looks=0
+    if [ "$quiet_s" -lt 30 ]; then pause=1; fi
+    see_gpu_users
+    users_before=$gpu_users
+    read_clock
+    quiet_until=$((now + quiet_s * 100))
+    while :; do
+        read_clock
+        is_last=no
+        if [ "$now" -ge "$quiet_until" ] || [ $((looks * pause)) -ge "$quiet_s" ]; then is_last=yes; fi
+        expect_no_process
+        # These cost more, and what they start shows as a process.
+        if [ "$is_last" = yes ] || [ $((looks % 6)) = 0 ]; then
+            for_each_table expect_no_line
+            see_units
+            units=$seen_units
+            for_each_unit expect_stopped
+            expect_no_gpu_user
+        fi
+        if [ "$is_last" = yes ]; then return; fi
+        looks=$((looks + 1))
+        sleep "$pause"
+    done
+}
+
+expect_no_process() {
+    see_processes
+    if [ ! -s "$stage/processes" ]; then return; fi
+    IFS=$tab read -r pid start parent kind name <"$stage/processes"
+    describe "$pid" "$parent" "$name"
+    fail miner_returns "$described runs again"
+}
+
+expect_no_line() {
+    if starts_miner "$1" "$2"; then fail miner_returns "${1#"$root"} starts it again"; fi
+}
+
+expect_stopped() {
+    if is_running "$1" || is_enabled "$1"; then fail miner_returns "$1 is active or enabled again"; fi
+}
+
+# see_gpu_users: $gpu_users becomes the processes that compute on GPUs, as " PID ".
+see_gpu_users() {
+    gpu_users=
+    if ! has nvidia-smi || [ "$asks_gpus" = no ]; then return; fi
+    # One that hangs once is not asked again.
+    if ! within 20 nvidia-smi --query-compute-apps=pid,process_name --format=csv,noheader \
+        >"$stage/gpu-users" 2>/dev/null; then
+        asks_gpus=no
+        return
+    fi
+    gpu_users=" $(sed -n 's/^ *\([0-9][0-9]*\),.*/\1/p' "$stage/gpu-users" | tr '\n' ' ')"
+}
+
+# A miner may have any name. What runs in a container or in a job of Nomad is somebody's work.
+expect_no_gpu_user() {
+    see_gpu_users
+    for pid in $gpu_users; do
+        case $users_before in *" $pid "*) continue ;; esac
+        if grep -qs 'docker\|containerd\|kubepods\|libpod\|nomad' "$root/proc/$pid/cgroup"; then continue; fi
+        name_of "$pid"
+        if [ -z "$got" ]; then continue; fi
+        name=$got
+        parent=$(sed -n "s/^PPid:[^0-9]*//p" "$root/proc/$pid/status" 2>/dev/null) || :
+        describe "$pid" "${parent:-0}" "$name"
+        fail miner_returns "$described began to use the GPUs"
+    done
 }

@@ -10,10 +10,11 @@ import pytest
 from ionetctl.core.model.facts import RemoteFile
 from ionetctl.core.model.host import GpuPromise, Prepare
 from ionetctl.core.model.plan import Action, Change
-from ionetctl.core.observed import Docker, Driver, Firewall, MachineFacts, SeenGpu, Workload
+from ionetctl.core.observed import Docker, Driver, Firewall, MachineFacts, MiningSign, Rig, SeenGpu, Workload
+from ionetctl.host.prepare import INSTALL_LIMIT_S
+from ionetctl.mining.systems import SYSTEMS
 from ionetctl.plan.bundle import sha256
 from ionetctl.plan.prepare_steps import (
-    MINERS_UNDO,
     MODULES_FILE,
     MODULES_TEXT,
     SEEN_AT_START,
@@ -50,8 +51,10 @@ READY: Final = MachineFacts(
     miners=(),
 )
 MODULES: Final = RemoteFile(MODULES_FILE, sha256(MODULES_TEXT.encode()), 0o644, "root:root")
-UNDO: Final = RemoteFile(MINERS_UNDO, sha256(b""), 0o600, "root:root")
-MINING_OS: Final = Workload("HiveOS", None, "hive.service")
+OTHER_FILE: Final = RemoteFile("/etc/other", sha256(b""), 0o600, "root:root")
+HIVE: Final = Rig("HiveOS", "0.6-201")
+AGENT: Final = MiningSign("screen", "agent")
+CRONTAB: Final = MiningSign("crontab", "/var/spool/cron/crontabs/root")
 T_REX: Final = Workload("t-rex", 4711, "rig.service")
 
 
@@ -119,16 +122,24 @@ CASES: Final[list[tuple[Facts, Change]]] = [
         Change(Action.PREPARE, "stop_miner", "t-rex mines; what puts it back stays on the host"),
     ),
     (
-        seen(miners=(MINING_OS, MINING_OS)),
+        seen(miners=(T_REX, T_REX), rig=HIVE, mining_signs=(CRONTAB,)),
         Change(Action.PREPARE, "stop_miner", "HiveOS mines; what puts it back stays on the host"),
     ),
     (
-        seen(MODULES, UNDO, miners=(MINING_OS, T_REX)),
-        Change(Action.PREPARE, "stop_miner", "t-rex mines; what puts it back stays on the host"),
+        seen(rig=HIVE, mining_signs=(CRONTAB, AGENT)),
+        Change(Action.PREPARE, "stop_miner", "HiveOS mines; what puts it back stays on the host"),
+    ),
+    (
+        seen(rig=HIVE, mining_signs=(CRONTAB,)),
+        Change(Action.PREPARE, "stop_miner", "HiveOS will mine; what puts it back stays on the host"),
+    ),
+    (
+        seen(mining_signs=(MiningSign("unit", "rig.service"),)),
+        Change(Action.PREPARE, "stop_miner", "rig.service will mine; what puts it back stays on the host"),
     ),
     (seen(is_time_synchronized=False), Change(Action.PREPARE, "time_sync", "nothing keeps the clock right")),
     (seen(modules=("overlay",)), Change(Action.PREPARE, "modules", "bridge, br_netfilter not loaded")),
-    (seen(UNDO), Change(Action.PREPARE, "modules", "loaded now, and not for sure at the next boot")),
+    (seen(OTHER_FILE), Change(Action.PREPARE, "modules", "loaded now, and not for sure at the next boot")),
     (
         seen(replace(MODULES, digest=sha256(b"other"))),
         Change(Action.PREPARE, "modules", "loaded now, and not for sure at the next boot"),
@@ -186,7 +197,10 @@ def test_what_is_missing_and_not_asked_for_stays_missing(facts: Facts, change: C
 @pytest.mark.parametrize(
     "facts",
     [
-        seen(MODULES, UNDO, miners=(MINING_OS,)),
+        seen(MODULES, rig=HIVE),
+        seen(MODULES, rig=HIVE, mining_signs=()),
+        seen(rig=Rig("RaveOS"), miners=(T_REX,), mining_signs=(AGENT,)),
+        seen(rig=Rig("of tomorrow"), miners=(T_REX,), mining_signs=(AGENT,)),
         seen(is_time_synchronized=False, is_ntp_on=True),
         seen(driver=Driver(module_version="570.86.15")),
         seen(docker=Docker(None, runtimes=()), toolkit_version="1.17.8"),
@@ -197,7 +211,7 @@ def test_what_is_missing_and_not_asked_for_stays_missing(facts: Facts, change: C
     ],
 )
 def test_what_is_well_enough_is_left_alone(facts: Facts) -> None:
-    """A mining system that was stopped, a clock that is being set, a newer driver, an open firewall."""
+    """A mining system that was stopped, or that nobody knows how to stop, a clock that is being set, a newer driver, an open firewall."""
     assert needed_preparations(asking(replace(ALL, docker=False)), facts) == ()
 
 
@@ -225,6 +239,7 @@ def test_records_carry_what_the_script_cannot_know() -> None:
     )
     host = asking()
     assert step_records(host, facts, needed_preparations(host, facts)) == (
+        ("watch", "15"),
         ("miner", "t-rex", "rig.service"),
         ("miner", "miner", "-"),
         ("stop_miner",),
@@ -234,9 +249,72 @@ def test_records_carry_what_the_script_cannot_know() -> None:
     )
 
 
+def records_of(machine: dict[str, Any], prepare: Prepare | None = None) -> tuple[tuple[str, ...], ...]:
+    host = asking(prepare or Prepare(stop_miner=True))
+    facts = seen(**machine)
+    return step_records(host, facts, needed_preparations(host, facts))
+
+
+def test_records_of_a_mining_system_are_those_of_its_row() -> None:
+    """With what the survey saw: a card that is fed, a VPN that the system started, units and start files."""
+    system = SYSTEMS["HiveOS"]
+    records = records_of(
+        {
+            "rig": HIVE,
+            "watchdog_cards": ("hl340",),
+            "is_vpn_by_rig": True,
+            "mining_signs": (
+                CRONTAB,
+                MiningSign("unit", "rig.service"),
+                MiningSign("unit", "odd\nunit"),
+                MiningSign("start_file", "/etc/profile"),
+            ),
+        }
+    )
+    assert records == (
+        *(("home", path) for path in system.homes),
+        *(("spare", text) for text in system.spared),
+        *(("screen", name) for name in system.screens),
+        *(("own_stop", command) for command in system.stop_commands),
+        ("start_file", "/etc/rc.local"),
+        ("card", "hl340", "/hive/opt/qinheng/hl340.sh"),
+        ("vpn", "openvpn@client.service"),
+        ("gpu_modules",),
+        ("overclocks", "reset"),
+        ("watch", "660"),
+        ("miner", "-", "rig.service"),
+        ("start_file", "/etc/profile"),
+        ("stop_miner",),
+    )
+
+
+def test_records_leave_out_what_a_system_does_not_need() -> None:
+    """No VPN, no card, no driver of its own; clocks are kept by choice, and its hold is used."""
+    records = records_of(
+        {"rig": Rig("minerstat"), "mining_signs": (CRONTAB,)}, Prepare(stop_miner=True, overclocks="keep")
+    )
+    assert [record for record in records if record[0] not in {"home", "spare", "screen", "start_file"}] == [
+        ("own_stop", "/home/minerstat/minerstat-os/core/stop"),
+        ("hold", "/tmp/stop.pid"),
+        ("overclocks", "keep"),
+        ("watch", "120"),
+        ("stop_miner",),
+    ]
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_a_system_is_watched_for_longer_than_its_slowest_restart(system: str) -> None:
+    """And not for so long that the controller takes the host for silent."""
+    records = records_of({"rig": Rig(system), "mining_signs": (CRONTAB,)})
+    watched_s = [int(record[1]) for record in records if record[0] == "watch"]
+    assert [SYSTEMS[system].restart_s < each < INSTALL_LIMIT_S for each in watched_s] == (
+        [True] if SYSTEMS[system].is_known else []
+    )
+
+
 def test_the_survey_looks_at_what_tells() -> None:
     """The files whose digest decides are among those that a survey is asked for."""
-    assert set(surveyed_paths()) == {MODULES_FILE, MINERS_UNDO}
+    assert set(surveyed_paths()) == {MODULES_FILE}
 
 
 def test_agents_look_at_start_at_what_is_named() -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.remote.preparing import make_debian
 from tests.remote.rehearsal import Host, make_host
 from tests.support.programs import needs
 
@@ -37,3 +38,9 @@ def host(request: pytest.FixtureRequest, tmp_path: Path) -> Host:
 def one_host(tmp_path: Path) -> Host:
     """A host whose ``sh`` is whatever is at hand: for what does not depend on the shell."""
     return make_host(tmp_path, next(name for name in ("dash", "bash") if shutil.which(name)))
+
+
+@pytest.fixture
+def debian(host: Host) -> Host:
+    """A bare Debian host of the inventory's, with a card and no firewall."""
+    return make_debian(host)

@@ -178,6 +178,25 @@ def shim(host: Host, name: str, script: str) -> None:
     path.chmod(0o755)
 
 
+def kill_after(host: Host, name: str, counter: Path) -> None:
+    """Let the command kill who holds the lock when it is number ``IONET_TEST_LAST``, counted in a file."""
+    real = host.shims / name
+    target = Path(f"/usr/bin/{name}")
+    if real.exists():
+        target = host.shims.parent / "counted" / name
+        target.parent.mkdir(exist_ok=True)
+        target.symlink_to(real.resolve())
+    lock = host.path("/var/lib/ionet/lock")
+    script = f"""
+        if pid=$(readlink "{lock}" | cut -f4) && [ -n "$pid" ]; then
+            echo . >>"{counter}"
+            if [ "$(wc -l <"{counter}")" = "$IONET_TEST_LAST" ]; then kill -9 "$pid"; exit 1; fi
+        fi
+        exec {target} "$@"
+    """
+    shim(host, name, script)
+
+
 def file(path: str, content: str | bytes, mode: int = 0o644, *, is_secret: bool = False) -> BundleFile:
     """A file to install, owned by whoever runs the tests."""
     data = content.encode() if isinstance(content, str) else content

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ionetctl.facts.report_lines import STEPS, Done, Report, Step
-from tests.remote.rehearsal import Host, first_payload, make_host, shim
+from tests.remote.rehearsal import Host, first_payload, kill_after, make_host
 
 if TYPE_CHECKING:
     import subprocess
@@ -99,7 +99,7 @@ def test_every_command_may_be_the_last(
     one_host.root.rename(kept)
     counter = tmp_path / "counter"
     for name in COMMANDS:
-        _count(one_host, name, counter)
+        kill_after(one_host, name, counter)
     deaths = 0
     for last in range(1, 400, STRIDE):
         _restore(kept, one_host.root)
@@ -115,21 +115,6 @@ def test_every_command_may_be_the_last(
         assert (last, again.reports[-1]) == (last, Done())
         assert (last, files_of(one_host)) == (last, expected)
     assert deaths > 10
-
-
-def _count(host: Host, name: str, counter: Path) -> None:
-    """Let the command kill the apply that holds the lock when it is the last that may run."""
-    real = host.shims / name
-    target = real.resolve() if real.exists() else f"/usr/bin/{name}"
-    lock = host.path("/var/lib/ionet/lock")
-    script = f"""
-        if pid=$(readlink "{lock}" | cut -f4) && [ -n "$pid" ]; then
-            echo . >>"{counter}"
-            if [ "$(wc -l <"{counter}")" = "$IONET_TEST_LAST" ]; then kill -9 "$pid"; exit 1; fi
-        fi
-        exec {target} "$@"
-    """
-    shim(host, name, script)
 
 
 def _restore(kept: Path, root: Path) -> None:
