@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from ionetctl.core import host_paths
 from ionetctl.core.model.plan import Action, Change
 from ionetctl.mining.systems import SYSTEMS
 from ionetctl.plan.bundle import sha256
@@ -46,6 +47,8 @@ CNI_PLUGINS: Final = ("bridge", "firewall", "host-local", "loopback", "portmap")
 RPC_PORT: Final = 4647
 NVIDIA_RUNTIME: Final = "nvidia"
 
+MINERS_PENDING: Final = f"{host_paths.OUR_DIR}/miners/pending"
+"""Is there from the first change of a stop to the end of its watch."""
 PLAIN_WATCH_S: Final = 15
 """How long a host without a mining system is watched after its miners were stopped: loops pause ten seconds at most."""
 WATCH_MARGIN_S: Final = 60
@@ -57,7 +60,7 @@ Record = tuple[str, ...]
 
 def surveyed_paths() -> tuple[str, ...]:
     """The files whose digest tells whether a host is prepared."""
-    return (MODULES_FILE,)
+    return MODULES_FILE, MINERS_PENDING
 
 
 def needed_preparations(host: Host, facts: Facts) -> tuple[Change, ...]:
@@ -122,13 +125,18 @@ def _mining_system(machine: MachineFacts) -> MiningSystem | None:
 
 
 def _stop_miner(host: Host, facts: Facts) -> str:
-    """Needed while anything mines or will start a miner; a system that nobody knows how to stop is left alone."""
+    """Needed while anything mines or will start a miner, and where an earlier stop was cut off.
+
+    A system that nobody knows how to stop is left alone.
+    """
     machine = facts.machine
     miners, signs = machine.miners or (), machine.mining_signs or ()
     system = _mining_system(machine)
     is_unknown = machine.rig is not None and (system is None or not system.is_known)
-    if not host.prepare.stop_miner or not (miners or signs) or is_unknown:
+    if not host.prepare.stop_miner or is_unknown:
         return ""
+    if not miners and not signs:
+        return "was cut off before its end" if MINERS_PENDING in facts.files else ""
     names = [machine.rig.system] if machine.rig else [each.name for each in miners or signs]
     is_mining = bool(miners) or any(sign.kind in {"process", "screen"} for sign in signs)
     what = f"{', '.join(dict.fromkeys(names))} {'mines' if is_mining else 'will mine'}"

@@ -8,6 +8,8 @@ prepare_stop_miner() {
     quiet_s=${IONET_QUIET_S:-$watch_s}
     try prepare_failed mkdir -p "$miners_dir"
     try prepare_failed chmod 0700 "$miners_dir"
+    # While it is there the controller knows that this is to be gone on with, even where nothing starts a miner any more.
+    try prepare_failed write_text stop_miner "$miners_dir/pending"
     try prepare_failed write_copy restore-miner "$our/restore-miner"
     try prepare_failed chmod 0755 "$our/restore-miner"
     find_units
@@ -23,6 +25,7 @@ prepare_stop_miner() {
     expect_fed_cards
     reset_by_driver
     watch
+    rm -f "$miners_dir/pending"
 }
 
 # remember RECORD: once.

@@ -71,6 +71,7 @@ put_back() {
 }
 
 main() {
+    rm -f "$root/var/lib/ionet/miners/pending"
     if [ ! -e "$undo" ]; then
         echo 'no miner was stopped here'
         exit 0

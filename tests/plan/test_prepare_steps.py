@@ -15,6 +15,7 @@ from ionetctl.host.prepare import INSTALL_LIMIT_S
 from ionetctl.mining.systems import SYSTEMS
 from ionetctl.plan.bundle import sha256
 from ionetctl.plan.prepare_steps import (
+    MINERS_PENDING,
     MODULES_FILE,
     MODULES_TEXT,
     SEEN_AT_START,
@@ -215,6 +216,15 @@ def test_what_is_well_enough_is_left_alone(facts: Facts) -> None:
     assert needed_preparations(asking(replace(ALL, docker=False)), facts) == ()
 
 
+def test_a_stop_that_was_cut_off_is_gone_on_with() -> None:
+    """Even where nothing starts a miner any more: what must live on may not have its home yet."""
+    mark = RemoteFile(MINERS_PENDING, sha256(b""), 0o600, "root:root")
+    facts = replace(seen(MODULES, rig=HIVE, mining_signs=()), files={MINERS_PENDING: mark})
+    (change,) = needed_preparations(asking(Prepare(stop_miner=True)), facts)
+    assert (change.path, change.reason) == ("stop_miner", "was cut off before its end")
+    assert needed_preparations(asking(Prepare()), facts) == ()
+
+
 @pytest.mark.parametrize(
     ("count", "on_bus", "is_needed"),
     [(0, 8, False), (None, 0, False), (None, None, False), (None, 8, True), (8, 0, True)],
@@ -314,7 +324,7 @@ def test_a_system_is_watched_for_longer_than_its_slowest_restart(system: str) ->
 
 def test_the_survey_looks_at_what_tells() -> None:
     """The files whose digest decides are among those that a survey is asked for."""
-    assert set(surveyed_paths()) == {MODULES_FILE}
+    assert set(surveyed_paths()) == {MODULES_FILE, MINERS_PENDING}
 
 
 def test_agents_look_at_start_at_what_is_named() -> None:

@@ -462,6 +462,7 @@ def test_a_system_that_nobody_knows_how_to_stop_is_left_alone(debian: Host) -> N
 
 COMMANDS: Final = ("systemctl", "mv", "sync", "cp", "awk", "grep")
 STRIDE: Final = 7
+MINERS: Final = "/var/lib/ionet/miners"
 
 
 def test_every_command_may_be_the_last(one_host: Host, tmp_path: Path) -> None:
@@ -485,7 +486,11 @@ def test_every_command_may_be_the_last(one_host: Host, tmp_path: Path) -> None:
             break
         deaths += 1
         assert (last, killed.returncode) == (last, -9)
+        # The controller is told to go on with it, whatever the survey still finds.
+        if host.path(f"{MINERS}/undo").exists():
+            assert (last, host.path(f"{MINERS}/pending").exists()) == (last, True)
         done(run(host, records))
+        assert (last, host.path(f"{MINERS}/pending").exists()) == (last, False)
         assert (last, host.read(ROOT_TABLE)) == (last, HIVE_TABLE_STOPPED)
         restore(host)
         assert (last, host.read(ROOT_TABLE)) == (last, HIVE_TABLE)

@@ -92,6 +92,7 @@ _OUTPUTS: Final[Mapping[str, str]] = {
     "dmesg": "[    0.000000] Linux version 6.8.0-45-generic (rehearsal)\n",
     "dpkg-query": "ii  nvidia-driver-550-server\n",
     "iptables": "-P OUTPUT ACCEPT\n",
+    "modprobe": "",
     "nft": "",
     "nvidia-ctk": "NVIDIA Container Toolkit CLI version 1.17.2\n",
     "systemd-detect-virt": "none\n",

@@ -22,7 +22,7 @@ from ionetctl.lab.host.request_pipe import RequestPipe
 from ionetctl.lab.host.ssh_command import NetworkLink, SshCommand
 from ionetctl.lab.host.standin_files import LAB_DIR
 from ionetctl.lab.host.supervisor import Supervisor
-from ionetctl.lab.host.systemd_commands import SystemdCommands
+from ionetctl.lab.host.systemd_commands import OtherUnits, SystemdCommands
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -66,7 +66,8 @@ class LabHost:
     def __post_init__(self) -> None:
         faults = frozenset(self.plan.faults)
         self._supervisor = Supervisor(self.tree, self.plan.address, self.environment(), faults)
-        self._pipe = RequestPipe(self.tree / LAB_DIR, SystemdCommands(self._supervisor).run)
+        commands = SystemdCommands(self._supervisor, OtherUnits(self.tree))
+        self._pipe = RequestPipe(self.tree / LAB_DIR, commands.run)
         if "foreign-nomad" in faults:
             self._supervisor.mark_running()
 
@@ -84,6 +85,8 @@ class LabHost:
         programs = self.paths.programs
         return {
             "HOME": str(self.tree / "home" / USER),
+            # Nothing starts a rehearsed miner again: it is watched for less than the ten minutes that a real one is.
+            "IONET_QUIET_S": "3",
             "IONET_ROOT": str(self.tree),
             "LAB_PYTHON": _PYTHON,
             "LAB_PYTHON_STANDINS": str(programs / PYTHON),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from ionetctl.lab.agent.config import validate_config
@@ -20,11 +20,67 @@ from ionetctl.lab.host.unit_files import load_unit
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ionetctl.lab.host.unit_files import Unit
+
 _NO_SUCH_UNIT: Final = 4
 _NOT_ACTIVE: Final = 3
-_LINKS_DIR: Final = "/etc/systemd/system"
+LINKS_DIR: Final = "/etc/systemd/system"
 _SUB_STATES: Final = {"active": "running", "activating": "start", "failed": "failed"}
 _Verb = Callable[[frozenset[str]], Awaitable[Reply]]
+
+
+@dataclass(frozen=True, slots=True)
+class OtherUnits:
+    """Units besides Nomad's, on the host with this tree: they run nothing, and are enabled and started as their files are."""
+
+    tree: Path
+    _active: set[str] = field(default_factory=set)
+
+    def run(self, verb: str, name: str) -> Reply:
+        """Do what the verb says; without a unit file as systemctl does for a unit that nobody installed."""
+        unit, is_active = load_unit(self.tree, name), name in self._active
+        if verb in {"is-active", "is-failed"}:
+            is_so = is_active and verb == "is-active"
+            return Reply(0 if is_so else _NO_SUCH_UNIT, out=("active" if is_active else "inactive",))
+        if verb == "show":
+            return Reply(out=(f"LoadState={'loaded' if unit else 'not-found'}",))
+        if unit is None:
+            return _not_installed(verb, name)
+        return self._change(verb, name, unit)
+
+    def _change(self, verb: str, name: str, unit: Unit) -> Reply:
+        links = _links_to(self.tree, name)
+        match verb:
+            case "is-enabled":
+                return Reply(0 if links else 1, out=("enabled" if links else "disabled",))
+            case "start" | "restart":
+                self._active.add(name)
+            case "stop":
+                self._active.discard(name)
+            case "disable":
+                for link in links:
+                    link.unlink()
+            case "enable":
+                for target in unit.wanted_by:
+                    link = locate(self.tree, f"{LINKS_DIR}/{target}.wants") / name
+                    link.parent.mkdir(parents=True, exist_ok=True)
+                    link.unlink(missing_ok=True)
+                    link.symlink_to(unit.fragment)
+            case _:
+                return Reply(NOT_INSTALLED, err=(f"Failed to {verb} {name}: not rehearsed.",))
+        return Reply()
+
+
+def _links_to(tree: Path, name: str) -> list[Path]:
+    """The links that enable a unit."""
+    directories = locate(tree, LINKS_DIR).glob("*.wants")
+    return [path / name for path in directories if (path / name).is_symlink()]
+
+
+def _not_installed(verb: str, name: str) -> Reply:
+    if verb == "is-enabled":
+        return Reply(1, err=(f"Failed to get unit file state for {name}: No such file or directory",))
+    return Reply(NOT_INSTALLED, err=(f"Failed to {verb} {name}: Unit {name} not found.",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +88,7 @@ class SystemdCommands:
     """The programs of one host that call its supervisor."""
 
     supervisor: Supervisor
+    others: OtherUnits
 
     @property
     def _tree(self) -> Path:
@@ -52,10 +109,10 @@ class SystemdCommands:
         if "--version" in options:
             return Reply(out=(f"systemd {(self._tree / SYSTEMD_FILE).read_text().strip()}",))
         verb, *names = [each for each in arguments if not each.startswith("-")] or [""]
+        if names and _is_unit(names[-1]) and _unit_name(names[-1]) != UNIT:
+            return self.others.run(verb, _unit_name(names[-1]))
         if verb == "show":
             return self._show(arguments)
-        if names and _unit_name(names[0]) != UNIT:
-            return _foreign_unit(verb, _unit_name(names[0]))
         action = self._verbs().get(verb)
         if action is None:
             return Reply(1, err=(f"Unknown command verb {verb}.",))
@@ -102,7 +159,7 @@ class SystemdCommands:
     async def _is_enabled(self, options: frozenset[str]) -> Reply:
         if load_unit(self._tree, UNIT) is None:
             return Reply(1, err=(f"Failed to get unit file state for {UNIT}: No such file or directory",))
-        is_enabled = bool(self._links_to_unit())
+        is_enabled = bool(_links_to(self._tree, UNIT))
         state = "enabled" if is_enabled else "disabled"
         return Reply(0 if is_enabled else 1, out=() if _is_quiet(options) else (state,))
 
@@ -112,21 +169,17 @@ class SystemdCommands:
             return Reply(1, err=(f"Failed to enable unit: Unit file {UNIT} does not exist.",))
         lines = []
         for target in unit.wanted_by:
-            link = locate(self._tree, f"{_LINKS_DIR}/{target}.wants") / UNIT
+            link = locate(self._tree, f"{LINKS_DIR}/{target}.wants") / UNIT
             link.parent.mkdir(parents=True, exist_ok=True)
             if not link.is_symlink():
                 link.symlink_to(unit.fragment)
-                lines.append(f"Created symlink {_LINKS_DIR}/{target}.wants/{UNIT} → {unit.fragment}.")
+                lines.append(f"Created symlink {LINKS_DIR}/{target}.wants/{UNIT} → {unit.fragment}.")
         return await self._start(options) if "--now" in options else Reply(err=tuple(lines))
 
     async def _disable(self, options: frozenset[str]) -> Reply:
-        for link in self._links_to_unit():
+        for link in _links_to(self._tree, UNIT):
             link.unlink()
         return await self.supervisor.stop() if "--now" in options else Reply()
-
-    def _links_to_unit(self) -> list[Path]:
-        directories = locate(self._tree, _LINKS_DIR).glob("*.wants")
-        return [path / UNIT for path in directories if (path / UNIT).is_symlink()]
 
     async def _start(self, _: frozenset[str]) -> Reply:
         return Reply() if self.supervisor.active == "active" else await self.supervisor.start()
@@ -175,7 +228,7 @@ class SystemdCommands:
             "LoadState": "loaded" if unit else "not-found",
             "ActiveState": supervisor.active,
             "SubState": _SUB_STATES.get(supervisor.active, "dead"),
-            "UnitFileState": "enabled" if self._links_to_unit() else "disabled" if unit else "",
+            "UnitFileState": "enabled" if _links_to(self._tree, UNIT) else "disabled" if unit else "",
             "FragmentPath": unit.fragment if unit else "",
             "ExecStart": " ".join(unit.exec_start) if unit else "",
             "MainPID": process,
@@ -203,13 +256,10 @@ def _is_quiet(options: frozenset[str]) -> bool:
     return bool(options & {"-q", "--quiet"})
 
 
+def _is_unit(name: str) -> bool:
+    """Whether this is a unit's name, rather than the value of an option (``show -p A,B``)."""
+    return "." in name or not name[:1].isupper()
+
+
 def _unit_name(name: str) -> str:
     return name if "." in name else f"{name}.service"
-
-
-def _foreign_unit(verb: str, name: str) -> Reply:
-    if verb in ("is-active", "is-failed"):
-        return Reply(_NO_SUCH_UNIT, out=("inactive",))
-    if verb == "is-enabled":
-        return Reply(1, err=(f"Failed to get unit file state for {name}: No such file or directory",))
-    return Reply(NOT_INSTALLED, err=(f"Failed to {verb} {name}: Unit {name} not found.",))

@@ -9,7 +9,7 @@ import pytest
 
 from ionetctl.lab.host.programs import SYSTEM_PATH
 from ionetctl.lab.host.supervisor import Reply, Supervisor
-from ionetctl.lab.host.systemd_commands import SystemdCommands
+from ionetctl.lab.host.systemd_commands import OtherUnits, SystemdCommands
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -46,7 +46,7 @@ class Machine:
     def __init__(self, rig: Rig, *faults: str) -> None:
         environment = {"PATH": SYSTEM_PATH, "IONET_ROOT": str(rig.tree)}
         self.supervisor = Supervisor(rig.tree, "127.0.0.1", environment, frozenset(faults))
-        self.commands = SystemdCommands(self.supervisor)
+        self.commands = SystemdCommands(self.supervisor, OtherUnits(self.supervisor.tree))
 
     async def ctl(self, *arguments: str) -> Reply:
         return await self.commands.run("systemctl", list(arguments))
@@ -69,6 +69,28 @@ async def test_a_start_makes_the_unit_active_and_visible(machine: Machine, rig: 
     cmdline = (rig.tree / "proc/4242/cmdline").read_text()
     assert (replies, comm) == ([Reply(), Reply(0, ("active",))], "nomad\n")
     assert cmdline == "/usr/local/bin/nomad\0agent\0-config\0/etc/nomad.d\0"
+
+
+async def test_other_units_are_what_their_files_are(machine: Machine, rig: Rig) -> None:
+    """They run nothing: they are enabled, started, stopped and disabled; one without a file is not installed."""
+    missing = [await machine.ctl(verb, "own.service") for verb in ("enable", "is-enabled", "is-active")]
+    assert [reply.status for reply in missing] == [5, 1, 4]
+    unit = rig.tree / "etc/systemd/system/own.service"
+    unit.write_text("[Service]\nExecStart=/bin/true\n[Install]\nWantedBy=multi-user.target\n")
+    verbs = ("show", "is-enabled", "enable", "start", "is-enabled", "is-active", "stop", "disable")
+    states = [(verb, (await machine.ctl(verb, "own.service")).out) for verb in verbs]
+    assert states == [
+        ("show", ("LoadState=loaded",)),
+        ("is-enabled", ("disabled",)),
+        ("enable", ()),
+        ("start", ()),
+        ("is-enabled", ("enabled",)),
+        ("is-active", ("active",)),
+        ("stop", ()),
+        ("disable", ()),
+    ]
+    ended = [await machine.ctl(verb, "own.service") for verb in ("is-enabled", "is-active", "edit")]
+    assert [reply.status for reply in ended] == [1, 4, 5]
 
 
 async def test_a_stop_ends_it(machine: Machine, rig: Rig) -> None:
