@@ -18,9 +18,7 @@ from tests.e2e.namespaces import output_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PACKAGES: Final = (
-    "systemd,systemd-sysv,dbus,openssh-server,sudo,iproute2,python3,ca-certificates,zstd,unzip,procps"
-)
+PACKAGES: Final = "systemd,systemd-sysv,dbus,openssh-server,sudo,iproute2,python3,ca-certificates,zstd,unzip,procps,cron,screen"
 BARE_PACKAGES: Final = "python3,python3-venv,make,git"
 SUITE: Final = "bookworm"
 USER: Final = "miner"

@@ -21,7 +21,7 @@ from tests.e2e.namespaces import ending_with_us, inside, output_of
 from tests.e2e.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 __all__ = ["GATEWAY", "PASSWORD", "PASSWORD_USER", "USER", "Fleet", "Machine", "why_unavailable"]
 
@@ -263,15 +263,26 @@ def _is_gone(process_id: int) -> bool:
 
 
 class Fleet:
-    """Hosts on a bridge; a context manager. ``run_controller`` runs a command where the hosts can be reached."""
+    """Hosts on a bridge; a context manager. ``run_controller`` runs a command where the hosts can be reached.
 
-    def __init__(self, count: int, directory: Path, *, disk_mib: int = DISK_MIB) -> None:
+    ``furnish`` is given every host before it boots for the first time.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        directory: Path,
+        *,
+        disk_mib: int = DISK_MIB,
+        furnish: Callable[[Machine], None] = lambda _: None,
+    ) -> None:
         self.directory = directory
         self.bridge_namespace = leftovers.new_tag()
         self.identity = directory / "id_ed25519"
         self.machines: list[Machine] = []
         self._count = count
         self._disk_mib = disk_mib
+        self._furnish = furnish
 
     def __enter__(self) -> Self:
         leftovers.sweep()
@@ -294,6 +305,7 @@ class Fleet:
             machine = self._machine(index, base)
             self.machines.append(machine)
             machine.prepare()
+            self._furnish(machine)
             machine.boot()
         for machine in self.machines:
             machine.wait_for_ssh()

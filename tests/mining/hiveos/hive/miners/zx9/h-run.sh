@@ -1,0 +1,2 @@
+#!/bin/sh
+exec /hive/miners/zx9/zx9 86400

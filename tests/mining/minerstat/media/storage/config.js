@@ -1,0 +1,3 @@
+global.accesskey = "minerstat-secret";
+global.worker = "rig11";
+global.path = __dirname;

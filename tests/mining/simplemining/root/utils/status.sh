@@ -1,0 +1,3 @@
+#!/bin/sh
+# Tells the panel how it goes.
+while sleep 1; do :; done
