@@ -8,19 +8,21 @@ import os
 import subprocess
 import sys
 import zipfile
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from tests.e2e.machines import USER
+from tests.e2e.machines import GATEWAY, USER
+from tests.e2e.real_region import Address, RealRegion, device_plugin_binary, nomad_binary
+from tests.e2e.standin_nomad import build
+from tests.e2e.standin_region import StandInRegion
 from tests.rehearsal.site import Running
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator, Mapping
 
     from tests.e2e.machines import Fleet, Machine
-    from tests.e2e.real_region import RealRegion
-    from tests.e2e.standin_region import StandInRegion
 
 NOMAD_VERSION: Final = "2.0.5"
 PLUGIN_VERSION: Final = "1.1.0"
@@ -150,3 +152,23 @@ class Site:
             encoding="utf-8",
         )
         return Running(process)
+
+
+@contextmanager
+def site_of(fleet: Fleet, directory: Path) -> Iterator[Site]:
+    """The hosts and a region for them, a real one where there is a real Nomad, with a mirror of what it needs."""
+    program = nomad_binary()
+    release = Path(program) if program else build(NOMAD_VERSION, directory / "nomad")
+    write_release(directory / "mirror", "nomad", NOMAD_VERSION, release)
+    plugin = Path(device_plugin_binary() or directory / "no-plugin")
+    if not plugin.exists():
+        plugin.write_text("#!/bin/sh\n")
+    write_release(directory / "mirror", "nomad-device-nvidia", PLUGIN_VERSION, plugin)
+    address = Address.in_namespace(GATEWAY, fleet.bridge_namespace)
+    region: RealRegion | StandInRegion = (
+        RealRegion(program, directory / "region", address)
+        if program
+        else StandInRegion(directory / "region", address)
+    )
+    with region:
+        yield Site(fleet, region, directory)

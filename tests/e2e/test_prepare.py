@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,15 +16,13 @@ from ionetctl.lab.host.nvidia_driver import GPU_MODELS, make_gpus
 from tests.e2e import debs
 from tests.e2e.base_root import base_root, why_unavailable
 from tests.e2e.cards import CARD_FILE, card_text
-from tests.e2e.machines import GATEWAY, Fleet
-from tests.e2e.real_region import Address, RealRegion, device_plugin_binary, nomad_binary
-from tests.e2e.site import NOMAD_VERSION, PLUGIN_VERSION, Finished, Site, write_release
-from tests.e2e.standin_nomad import build
-from tests.e2e.standin_region import StandInRegion
+from tests.e2e.machines import Fleet
+from tests.e2e.site import Finished, Site, site_of
 from tests.nvml.library import NVIDIA_SMI
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.e2e.machines import Machine
 
@@ -110,23 +107,11 @@ echo "kernel/net/$1.ko" >>"/lib/modules/$(uname -r)/modules.builtin"
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Three bare hosts and their region, a real one where there is a real Nomad."""
-    directory = tmp_path_factory.mktemp("site")
-    program = nomad_binary()
-    release = Path(program) if program else build(NOMAD_VERSION, directory / "nomad")
-    write_release(directory / "mirror", "nomad", NOMAD_VERSION, release)
-    plugin = Path(device_plugin_binary() or directory / "no-plugin")
-    if not plugin.exists():
-        plugin.write_text("#!/bin/sh\n")
-    write_release(directory / "mirror", "nomad-device-nvidia", PLUGIN_VERSION, plugin)
-    with Fleet(3, tmp_path_factory.mktemp("hosts")) as fleet:
-        address = Address.in_namespace(GATEWAY, fleet.bridge_namespace)
-        region: RealRegion | StandInRegion = (
-            RealRegion(program, directory / "region", address)
-            if program
-            else StandInRegion(directory / "region", address)
-        )
-        with region:
-            yield Site(fleet, region, directory)
+    with (
+        Fleet(3, tmp_path_factory.mktemp("hosts")) as fleet,
+        site_of(fleet, tmp_path_factory.mktemp("site")) as site,
+    ):
+        yield site
 
 
 @pytest.fixture(scope="module")

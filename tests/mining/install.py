@@ -70,7 +70,9 @@ SYSTEMS: Final[Mapping[str, Layout]] = {
         links={
             "usr/lib/systemd/system/hive.service": "/hive/etc/hive.service",
             "usr/lib/systemd/system/hive-watchdog.service": "/hive/etc/hive-watchdog.service",
-            f"{_WANTS}/hive.service": "/lib/systemd/system/hive.service",
+            # As systemd enables a unit that is a link to a file outside of its own folders.
+            "etc/systemd/system/hive.service": "/hive/etc/hive.service",
+            f"{_WANTS}/hive.service": "/hive/etc/hive.service",
             "etc/environment": "/hive/etc/environment",
         },
         crontab=("hive/etc/crontab.root", "root"),
