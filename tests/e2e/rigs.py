@@ -70,7 +70,7 @@ class Rig:
             "rc.local": "cat /etc/rc.local; stat -c %a /etc/rc.local",
             "units": "systemctl list-unit-files --no-legend '*hive*' '*mmp*' rc-local.service cron.service | sort",
             "active": "systemctl is-active hive hive-watchdog mmp-agent rc-local cron",
-            "screens": "ls /run/screen/* | sed -n 's/^[0-9]*[.]//p' | sort",
+            "screens": "ls /run/screen/* | sed -n 's/^[0-9]*[.]//p' | grep -vx boot_process | sort",
         }
         return {name: self.machine.enter(look, check=False).stdout for name, look in looks.items()}
 
