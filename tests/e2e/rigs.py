@@ -12,7 +12,7 @@ from tests.e2e.cards import CARD_FILE, install_driver
 from tests.e2e.machines import Fleet
 from tests.e2e.site import site_of
 from tests.e2e.waiting import wait_until
-from tests.mining.install import MINER, install
+from tests.mining.install import MINER, SYSTEMS, install
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -68,7 +68,7 @@ class Rig:
             "crontabs": "cd /var/spool/cron/crontabs && grep -v '^# (' *",
             "owners": "stat -c '%n %U %G %a' /var/spool/cron/crontabs/*",
             "rc.local": "cat /etc/rc.local; stat -c %a /etc/rc.local",
-            "units": "systemctl list-unit-files --no-legend '*hive*' '*mmp*' rc-local.service cron.service | sort",
+            "units": "systemctl list-unit-files --no-legend '*hive*' '*mmp*' 'openvpn*' rc-local.service cron.service | sort",
             "active": "systemctl is-active hive hive-watchdog mmp-agent rc-local cron",
             "screens": "ls /run/screen/* | sed -n 's/^[0-9]*[.]//p' | grep -vx boot_process | sort",
         }
@@ -107,14 +107,15 @@ class Farm:
 
         wait_until(is_morning, "a night with cron", timeout_s=seconds + CRON_TIMEOUT_S, every_s=1.0)
 
-    def reboot(self) -> None:
-        """Reboot all for real, at once, and wait until they can be logged in to. From the main thread."""
-        for rig in self.rigs:
-            rig.machine.enter("systemctl reboot", check=False)
-        for rig in self.rigs:
-            rig.machine.follow_reboot(REBOOT_TIMEOUT_S)
-        for rig in self.rigs:
-            rig.machine.wait_for_ssh()
+    def reboot(self, systems: Collection[str] = SYSTEMS) -> None:
+        """Reboot rigs for real, at once, and wait until they can be logged in to. From the main thread."""
+        machines = [rig.machine for rig in self.rigs if rig.system in systems]
+        for machine in machines:
+            machine.enter("systemctl reboot", check=False)
+        for machine in machines:
+            machine.follow_reboot(REBOOT_TIMEOUT_S)
+        for machine in machines:
+            machine.wait_for_ssh()
 
 
 @contextmanager
