@@ -241,7 +241,7 @@ mining_processes() {
         ls -ln -- [0-9]*/cwd 2>/dev/null | sed -n 's/.* \([0-9][0-9]*\)\/cwd -> /cwd \1 /p' || :
         # Several files, so that each has a head.
         head -c 500 /dev/null "$@" 2>/dev/null | tr '\000' '\t' || :
-    } | of_system '
+    } | KNOWN=$interpreters of_system '
         /^cwd / { cwd[$2] = $3; next }
         /^==> [0-9]+\/cmdline <==$/ { pid = $2 + 0; next }
         pid == "" || $0 == "" { next }
@@ -249,7 +249,8 @@ mining_processes() {
             words = split($0, word, "\t")
             seen = 0
             for (k = 1; k <= words && seen < 3; k++) {
-                if (word[k] == "" || (k > 1 && word[k] ~ /^-/)) continue
+                # What sudo runs by its bare name is found by PATH, not in the directory where it stands.
+                if (word[k] == "" || (k > 1 && (word[k] ~ /^-/ || word[k] ~ ENVIRON["KNOWN"]))) continue
                 seen++
                 sub(/ .*/, "", word[k])
                 if (k > 1 && word[k] !~ /^\//) word[k] = cwd[pid] "/" word[k]

@@ -331,9 +331,9 @@ def test_feeders_of_watchdog_cards_are_told_and_are_no_signs(host: Host) -> None
 
 
 def test_minerstat_s_feeder_is_told(host: Host) -> None:
-    """A script that sudo and bash run."""
+    """A script that sudo and bash run, wherever they stand."""
     host.write(f"{MINERSTAT}/watchdog", "")
-    process(host, 7, "/usr/bin/sudo", "sudo", "bash", f"{MINERSTAT}/watchdog")
+    process(host, 7, "/usr/bin/sudo", "sudo", "bash", f"{MINERSTAT}/watchdog", cwd=MINERSTAT)
     found = machine(host)
     assert (found.watchdog_cards, found.mining_signs) == (("minerstat-os/watchdog",), ())
 
