@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from ionetctl.core import host_paths
 from ionetctl.core.model.plan import Action, Change
-from ionetctl.mining.systems import SYSTEMS
+from ionetctl.mining.systems import PLAIN, SYSTEMS
 from ionetctl.plan.bundle import sha256
 
 if TYPE_CHECKING:
@@ -89,10 +89,7 @@ def _records(name: str, host: Host, facts: Facts) -> tuple[Record, ...]:
 
 def _rig_records(host: Host, machine: MachineFacts) -> Iterator[Record]:
     """What the table says of the mining system, as far as the script needs it."""
-    system = _mining_system(machine)
-    if system is None:
-        yield "watch", str(PLAIN_WATCH_S)
-        return
+    system = _mining_system(machine) or PLAIN
     yield from (("home", path) for path in system.homes)
     yield from (("spare", text) for text in system.spared)
     yield from (("screen", name) for name in system.screens)
@@ -105,6 +102,9 @@ def _rig_records(host: Host, machine: MachineFacts) -> Iterator[Record]:
         yield "vpn", system.vpn_unit
     if system.loads_driver:
         yield ("gpu_modules",)
+    if system is PLAIN:
+        yield "watch", str(PLAIN_WATCH_S)
+        return
     yield "overclocks", host.prepare.overclocks or "reset"
     yield "watch", str(system.restart_s + WATCH_MARGIN_S)
 

@@ -12,10 +12,12 @@ prepare_stop_miner() {
     try prepare_failed write_text stop_miner "$miners_dir/pending"
     try prepare_failed write_copy restore-miner "$our/restore-miner"
     try prepare_failed chmod 0755 "$our/restore-miner"
+    learn_homes
     find_units
     for_each_unit remember_unit
     stop_its_own_way
     for_each_table take_lines
+    forget_homes
     let_live_on
     reset_by_x
     for_each_unit stop_unit
@@ -26,6 +28,32 @@ prepare_stop_miner() {
     reset_by_driver
     watch
     rm -f "$miners_dir/pending"
+}
+
+# learn_homes: without a mining system, the directories from which miners run: units and lines that lead there start them.
+# Those in which others live as well are left out; what else runs from them is not ended.
+learn_homes() {
+    is_learned=no
+    if [ -n "$homes" ]; then return; fi
+    is_learned=yes
+    see_processes
+    while IFS=$tab read -r pid _; do
+        learned=$(readlink "$root/proc/$pid/exe" 2>/dev/null || :)
+        learned=${learned#"$root"}
+        learned=${learned%/*}/
+        case $learned in
+        /bin/* | /sbin/* | /lib*/* | /usr/* | /var/* | /tmp/* | /dev/*) continue ;;
+        /home/*/*/ | /root/*/ | /opt/*/) ;;
+        /home/* | /root/ | /opt/) continue ;;
+        /*/*/) ;;
+        *) continue ;;
+        esac
+        case $nl$homes in *"$nl$learned$nl"*) ;; *) homes=$homes$learned$nl ;; esac
+    done <"$stage/processes"
+}
+
+forget_homes() {
+    if [ "$is_learned" = yes ]; then homes=; fi
 }
 
 # remember RECORD: once.

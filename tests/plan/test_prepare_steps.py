@@ -249,6 +249,8 @@ def test_records_carry_what_the_script_cannot_know() -> None:
     )
     host = asking()
     assert step_records(host, facts, needed_preparations(host, facts)) == (
+        ("screen", "miner"),
+        ("start_file", "/etc/rc.local"),
         ("watch", "15"),
         ("miner", "t-rex", "rig.service"),
         ("miner", "miner", "-"),

@@ -200,6 +200,32 @@ def test_crontabs_no_longer_start_a_miner(debian: Host) -> None:
     assert (debian.read(table), debian.path(table).stat().st_mode & 0o777) == (TABLE, 0o600)
 
 
+def test_what_starts_a_miner_of_any_name_is_found_by_where_it_lies(debian: Host, tmp_path: Path) -> None:
+    """Its screen shows that it mines; the crontab line and the unit that lead into its directory start it."""
+    program = debian.path("/home/rigger/rig/zx9")
+    program.parent.mkdir(parents=True)
+    make_miner(program.parent, "zx9")
+    server = tmp_path / "screen"
+    server.write_text('#!/bin/sh\n"$1/home/rigger/rig/zx9" 600 &\nln -s "/proc/$!" "$1/proc/$!"\nwait\n')
+    server.chmod(0o755)
+    table, text = (
+        "/var/spool/cron/crontabs/rigger",
+        "* * * * * /home/rigger/rig/keep\n0 3 * * * /home/rigger/backup\n",
+    )
+    debian.write(table, text, 0o600)
+    debian.write("/etc/systemd/system/rig.service", "[Service]\nExecStart=/home/rigger/rig/keep\n")
+    debian.write("/standin/units/rig.service", "enabled active\n")
+    with shown(debian, server, debian.root, name="screen", PATH="/usr/bin:/bin") as process:
+        debian.write(f"/run/screen/S-rigger/{process.pid}.miner", "")
+        reported = run(debian, (("screen", "miner"), ("stop_miner",)))
+        assert reported.is_done, reported.error
+        assert process.wait(timeout=10) == -15
+    assert debian.read(table) == f"#ionet# {text}"
+    assert debian.read("/standin/units/rig.service") == "disabled inactive\n"
+    restore(debian)
+    assert (debian.read(table), debian.read("/standin/units/rig.service")) == (text, "enabled active\n")
+
+
 RC_LOCAL: Final = """\
 #!/bin/sh
 touch /run/by-admin
