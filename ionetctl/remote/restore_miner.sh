@@ -52,10 +52,11 @@ put_hive() {
     esac
 }
 
-# remove_unit UNIT: one of ours.
+# remove_unit UNIT: one of ours. It goes on until the next boot: some systems feed a watchdog card only from then on, and
+# nobody would meanwhile.
 remove_unit() {
     if [ ! -e "$system/$1" ]; then return; fi
-    service disable "$1" && service stop "$1" && rm -f "$system/$1" && service daemon-reload && echo "removed $1"
+    service disable "$1" && rm -f "$system/$1" && service daemon-reload && echo "removed $1"
 }
 
 put_back() {

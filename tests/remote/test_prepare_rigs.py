@@ -272,6 +272,7 @@ def test_a_watchdog_card_is_fed_by_a_unit_of_ours(hive: Host) -> None:
     assert called.index("start ionet-watchdog.service") < called.index("stop hive.service")
     restore(hive)
     assert not hive.path("/etc/systemd/system/ionet-watchdog.service").exists()
+    assert hive.read("/standin/units/ionet-watchdog.service") == "disabled active\n"
 
 
 def test_a_watchdog_card_that_nothing_feeds_is_an_error(hive: Host) -> None:
