@@ -165,5 +165,5 @@ SYSTEMS: Final[Mapping[str, MiningSystem]] = {
 }
 """By the name that findings and facts use."""
 
-PLAIN: Final = MiningSystem(signs=(), homes=(), restart_s=10, night=(), panel="")
-"""What is looked for on hosts without such a system."""
+PLAIN: Final = MiningSystem(signs=(), homes=(), restart_s=60, night=(), panel="")
+"""What is looked for on hosts without such a system; cron may look every minute."""

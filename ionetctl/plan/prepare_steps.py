@@ -49,8 +49,6 @@ NVIDIA_RUNTIME: Final = "nvidia"
 
 MINERS_PENDING: Final = f"{host_paths.OUR_DIR}/miners/pending"
 """Is there from the first change of a stop to the end of its watch."""
-PLAIN_WATCH_S: Final = 15
-"""How long a host without a mining system is watched after its miners were stopped: loops pause ten seconds at most."""
 WATCH_MARGIN_S: Final = 60
 """How much longer than its slowest restart a mining system is watched: cron's minute, and what it then takes."""
 
@@ -102,10 +100,9 @@ def _rig_records(host: Host, machine: MachineFacts) -> Iterator[Record]:
         yield "vpn", system.vpn_unit
     if system.loads_driver:
         yield ("gpu_modules",)
-    if system is PLAIN:
-        yield "watch", str(PLAIN_WATCH_S)
-        return
-    yield "overclocks", host.prepare.overclocks or "reset"
+    # What somebody set on a host of their own, such as limits of a machine room, is not a mining system's.
+    if system is not PLAIN:
+        yield "overclocks", host.prepare.overclocks or "reset"
     yield "watch", str(system.restart_s + WATCH_MARGIN_S)
 
 

@@ -251,7 +251,7 @@ def test_records_carry_what_the_script_cannot_know() -> None:
     assert step_records(host, facts, needed_preparations(host, facts)) == (
         ("screen", "miner"),
         ("start_file", "/etc/rc.local"),
-        ("watch", "15"),
+        ("watch", "120"),
         ("miner", "t-rex", "rig.service"),
         ("miner", "miner", "-"),
         ("stop_miner",),
