@@ -67,7 +67,9 @@ class LiveScreen:
         self._verbosity = verbosity
         self._now = now
         self._lines: list[str] = []
-        self.notice = StopNotice(self._lines.append, verbosity, has_past=has_past)
+        # From -v on every event has its line already.
+        of_reason = None if verbosity >= Verbosity.VERBOSE else verbosity
+        self.notice = StopNotice(self._lines.append, of_reason, has_past=has_past)
         self._progress = ProgressFold()
         self._causes = Causes()
         self._is_stale = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 
+import pytest
 from rich.console import Console
 
 from ionetctl.core.events import RolloutResumed, RolloutStopped
@@ -152,3 +153,14 @@ async def test_stop_of_the_rollout_is_told_above_the_block() -> None:
         shown.append("20 hosts finished, none at work" in terminal.written)
         await live.close()
     assert shown == [True, False]
+
+
+@pytest.mark.parametrize("verbosity", [Verbosity.NORMAL, Verbosity.VERBOSE])
+async def test_reason_of_a_stop_is_told_once(verbosity: Verbosity) -> None:
+    """With -v every event has a line of its own already."""
+    terminal = Terminal()
+    live = screen(terminal, verbosity)
+    stop = Stream(now=START).say(RolloutStopped(code="interrupted", message="SIGINT: no other host is begun"))
+    await live.take([*STREAM, stop])
+    await live.close()
+    assert terminal.written.count("SIGINT") == 1
