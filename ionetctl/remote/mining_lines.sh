@@ -1,6 +1,7 @@
-# What starts a miner, by its line: what the lines of crontabs, start files and units say. For survey and preparations.
-# Functions and texts only.
-# shellcheck shell=sh disable=SC2034
+# What starts a miner: what the lines of crontabs, start files and units say, and which screens there are. For survey and
+# preparations, so that what one finds the other takes out. Functions and texts only; the script sets root, tab, nl, and of the
+# mining system homes, spared and screens, a value in each line.
+# shellcheck shell=sh disable=SC2034,SC2154
 
 # The names by which the kernel knows miners: at most 15 characters of the program's own.
 miner_names='t-rex|trex|[lL]ol[mM]iner|nbminer|gminer|miner|[pP]hoenix[mM]iner|[tT]eam[rR]ed[mM]iner|[bB]z[mM]iner|rigel'
@@ -70,3 +71,70 @@ mining_awk='
         return starts_mining(line, directory_of(file))
     }
 '
+
+# match PROGRAM: what the program for awk, which may call the functions of mining_awk, prints of $files, a path in each line.
+match() {
+    program=$1 readable=
+    IFS=$nl
+    set -f
+    for file in $files; do
+        if [ -f "$file" ] && [ -r "$file" ]; then readable=$readable$file$nl; fi
+    done
+    # shellcheck disable=SC2086 # lines
+    set -- $readable
+    set +f
+    unset IFS
+    if [ $# = 0 ]; then return; fi
+    HOMES=$homes SPARED=$spared MINERS=$miner_names awk "$mining_awk $program" "$@" || :
+}
+
+# units_that_mine: what starts such a service by a timer, path or socket, and the services whose commands start a miner.
+units_that_mine() {
+    masked=' ' files=
+    for place in etc run usr/local/lib usr/lib lib; do
+        # Of two that are one, one will do.
+        if [ -L "$root/$place" ]; then continue; fi
+        for file in "$root/$place/systemd/system"/*.service "$root/$place/systemd/system"/*.service.d/*.conf \
+            "$root/$place/systemd/system"/*.timer "$root/$place/systemd/system"/*.path "$root/$place/systemd/system"/*.socket; do
+            case $masked in *" ${file##*/} "*) continue ;; esac
+            # An empty file, or a link to /dev/null, hides those of the same name in the places that follow.
+            if [ -s "$file" ]; then files=$files$file$nl; elif [ -e "$file" ]; then masked="$masked${file##*/} "; fi
+        done
+    done
+    # shellcheck disable=SC2016 # for awk
+    match '
+        FNR == 1 {
+            unit = base_name(FILENAME)
+            is_hidden = 0
+            if (unit ~ /[.]conf$/) { unit = FILENAME; sub(/[.]d\/[^\/]*$/, "", unit); unit = base_name(unit) }
+            else { is_hidden = unit in known; known[unit] = 1 }
+            line = ""
+        }
+        is_hidden { next }
+        unit !~ /[.]service$/ {
+            if (!(unit in starts)) { starts[unit] = unit; sub(/[.][a-z]+$/, ".service", starts[unit]) }
+            if (/^(Unit|Service)=/) { starts[unit] = $0; sub(/^[A-Za-z]+=/, "", starts[unit]) }
+            next
+        }
+        /\\$/ { line = line substr($0, 1, length($0) - 1); next }
+        {
+            line = line $0
+            if (sub(/^ExecStart(Pre|Post)?=[-@:+!]*/, "", line) && starts_mining(line, "/")) mines[unit] = 1
+            line = ""
+        }
+        END {
+            for (unit in starts) if (starts[unit] in mines) print unit
+            for (unit in mines) print unit
+        }'
+}
+
+# mining_sessions: process and name of the screen sessions that have one of the names, of any user. Sessions are sockets called
+# PID.NAME; those whose process has ended stay where they are.
+mining_sessions() {
+    for socket in "$root"/run/screen/S-*/[0-9]*.* "$root"/run/screens/S-*/[0-9]*.* "$root"/var/run/screen/S-*/[0-9]*.* \
+        "$root"/var/run/screens/S-*/[0-9]*.* "$root"/tmp/screens/S-*/[0-9]*.*; do
+        session=${socket##*/}
+        if [ ! -d "$root/proc/${session%%.*}" ]; then continue; fi
+        case $nl$screens in *"$nl${session#*.}$nl"*) printf '%s\t%s\n' "${session%%.*}" "${session#*.}" ;; esac
+    done
+}

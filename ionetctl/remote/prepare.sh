@@ -154,7 +154,7 @@ main() {
     trap 'fail prepare_failed "it ended unexpectedly"' EXIT
     trap '' HUP PIPE
     trap 'fail prepare_failed "a signal ended it"' INT TERM
-    units='' homes='' spares='' screens='' own_stops='' start_files='' hold_file='' cards='' vpn_unit=''
+    units='' homes='' spared='' screens='' own_stops='' start_files='' hold_file='' cards='' vpn_unit=''
     loads_modules=no overclocks='' watch_s=15 doomed='' sessions='' asks_gpus=yes
     expect_stand_ins
     needed_reboot=no

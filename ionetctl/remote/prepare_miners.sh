@@ -98,14 +98,10 @@ home_path() {
 
 # find_units: $units becomes all that the controller named, that lead into the system, and that an earlier run changed.
 find_units() {
-    see_units
     units=$(
-        { printf '%s' "$units$seen_units" && sed -n "s/^unit$tab\([^$tab]*\).*/\1/p" "$miners_dir/undo" 2>/dev/null; } |
-            awk '!seen[$0]++'
+        { units_that_mine && printf '%s' "$units" && sed -n "s/^unit$tab\([^$tab]*\).*/\1/p" "$miners_dir/undo" 2>/dev/null; } |
+            awk '$0 != "" && !seen[$0]++'
     )
-    # What starts one of them later goes with it.
-    triggers=$(for_each_unit show_triggers)
-    units=$(printf '%s\n' "$triggers" "$units" | awk '$0 != "" && !seen[$0]++')
     if [ -n "$units" ]; then units=$units$nl; fi
 }
 
@@ -117,10 +113,6 @@ for_each_unit() {
         left=${left#*"$nl"}
         if [ -n "$one_unit" ] && ! carries_more "$one_unit"; then "$1" "$one_unit"; fi
     done
-}
-
-show_triggers() {
-    within 10 systemctl show -p TriggeredBy "$1" 2>/dev/null | sed -n 's/^TriggeredBy=//p' | tr ' ' '\n' || :
 }
 
 # remember_unit UNIT: as it was at first, with the target of its link, which to disable a linked unit removes.
@@ -246,8 +238,7 @@ watch() {
         # These cost more, and what they start shows as a process.
         if [ "$is_last" = yes ] || [ $((looks % 6)) = 0 ]; then
             for_each_table expect_no_line
-            see_units
-            units=$seen_units
+            units=$(units_that_mine)$nl
             for_each_unit expect_stopped
             expect_no_gpu_user
         fi

@@ -7,7 +7,7 @@ note_rig() {
     case $1 in
     miner) if [ "$3" != - ]; then units=$units$3$nl; fi ;;
     home) homes=$homes$2$nl ;;
-    spare) spares=$spares$2$nl ;;
+    spare) spared=$spared$2$nl ;;
     screen) screens=$screens$2$nl ;;
     own_stop) own_stops=$own_stops$2$nl ;;
     start_file) start_files=$start_files$2$nl ;;
@@ -24,34 +24,10 @@ note_rig() {
 signs_awk() {
     program=$mining_awk$nl$1
     shift
-    HOMES=$homes SPARED=$spares MINERS=$miner_names DOOMED=$doomed SCREENS=$sessions ROOT=$root SELF=$$ awk "$program" "$@"
+    HOMES=$homes SPARED=$spared MINERS=$miner_names DOOMED=$doomed SCREENS=$sessions ROOT=$root SELF=$$ awk "$program" "$@"
 }
 
 # --- units ---
-
-# see_units: $seen_units becomes the units whose commands lead into the system or start a miner, one a line.
-see_units() {
-    set --
-    for directory in /etc /run /usr/local/lib /usr/lib /lib; do
-        for file in "$root$directory"/systemd/system/*.service "$root$directory"/systemd/system/*.service.d/*.conf; do
-            if [ -f "$file" ] && [ -r "$file" ]; then set -- "$@" "$file"; fi
-        done
-    done
-    seen_units=
-    if [ $# = 0 ]; then return; fi
-    seen_units=$(signs_awk '
-        FNR == 1 { line = "" }
-        /\\$/ { line = line substr($0, 1, length($0) - 1); next }
-        {
-            line = line $0
-            unit = FILENAME
-            sub(/\.service\.d\/[^\/]*$/, ".service", unit)
-            unit = base_name(unit)
-            if (sub(/^ExecStart(Pre|Post)?=[-@:+!]*/, "", line) && starts_mining(line, "/") && !seen[unit]++) print unit
-            line = ""
-        }' "$@")
-    if [ -n "$seen_units" ]; then seen_units=$seen_units$nl; fi
-}
 
 # carries_more UNIT: others need it too, or we do.
 carries_more() {
@@ -91,21 +67,11 @@ function is_taken(line) {
 
 # --- processes ---
 
-# see_sessions: $sessions becomes the processes of the screen sessions that have one of the names, of any user.
-see_sessions() {
-    sessions=
-    for socket in "$root"/run/screen/S-*/[0-9]*.* "$root"/var/run/screen/S-*/[0-9]*.* "$root"/run/screens/S-*/[0-9]*.* \
-        "$root"/var/run/screens/S-*/[0-9]*.* "$root"/tmp/screens/S-*/[0-9]*.*; do
-        session=${socket##*/}
-        case $nl$screens in *"$nl${session#*.}$nl"*) sessions="$sessions ${session%%.*}" ;; esac
-    done
-}
-
 # see_processes: the file processes in the staging gets a line for each that mines: PID, START, PARENT, KIND, NAME. KIND
 # is miner where only its name shows it. A script counts by the first words of its interpreter. Left out are ourselves and
 # whom we descend from, sshd, and what is spared.
 see_processes() {
-    see_sessions
+    sessions=$(mining_sessions | sed "s/$tab.*//" | tr '\n' ' ')
     within 20 cat "$root"/proc/[0-9]*/stat >"$stage/states" 2>/dev/null || :
     # Not one that is stuck in a driver: its command line waits for locks.
     within 20 ls -l "$root"/proc/[0-9]*/exe "$root"/proc/[0-9]*/cwd >"$stage/links" 2>/dev/null || :

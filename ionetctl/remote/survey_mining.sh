@@ -97,61 +97,10 @@ new_kind() {
     signs=$nl signs_left=$signs_max
 }
 
-# match PROGRAM: what the program for awk, which may call the functions of mining_awk, prints of $files, a path in each line.
-match() {
-    program=$1 readable=
-    IFS=$nl
-    set -f
-    for file in $files; do
-        if [ -f "$file" ] && [ -r "$file" ]; then readable=$readable$file$nl; fi
-    done
-    # shellcheck disable=SC2086 # lines
-    set -- $readable
-    set +f
-    unset IFS
-    if [ $# = 0 ]; then return; fi
-    HOMES=$homes SPARED=$spared MINERS=$miner_names awk "$mining_awk $program" "$@" || :
-}
-
 # mining_units: those that are started at boot, by a timer or a socket, or run now.
 mining_units() {
     new_kind
-    masked=' ' files=
-    for place in etc run usr/local/lib usr/lib lib; do
-        # Of two that are one, one will do.
-        if [ -L "$root/$place" ]; then continue; fi
-        for file in "$root/$place/systemd/system"/*.service "$root/$place/systemd/system"/*.service.d/*.conf \
-            "$root/$place/systemd/system"/*.timer "$root/$place/systemd/system"/*.path "$root/$place/systemd/system"/*.socket; do
-            case $masked in *" ${file##*/} "*) continue ;; esac
-            # An empty file, or a link to /dev/null, hides those of the same name in the places that follow.
-            if [ -s "$file" ]; then files=$files$file$nl; elif [ -e "$file" ]; then masked="$masked${file##*/} "; fi
-        done
-    done
-    # shellcheck disable=SC2016 # for awk
-    match '
-        FNR == 1 {
-            unit = base_name(FILENAME)
-            is_hidden = 0
-            if (unit ~ /[.]conf$/) { unit = FILENAME; sub(/[.]d\/[^\/]*$/, "", unit); unit = base_name(unit) }
-            else { is_hidden = unit in known; known[unit] = 1 }
-            line = ""
-        }
-        is_hidden { next }
-        unit !~ /[.]service$/ {
-            if (!(unit in starts)) { starts[unit] = unit; sub(/[.][a-z]+$/, ".service", starts[unit]) }
-            if (/^(Unit|Service)=/) { starts[unit] = $0; sub(/^[A-Za-z]+=/, "", starts[unit]) }
-            next
-        }
-        /\\$/ { line = line substr($0, 1, length($0) - 1); next }
-        {
-            line = line $0
-            if (sub(/^ExecStart(Pre|Post)?=[-@:+!]*/, "", line) && starts_mining(line, "/")) mines[unit] = 1
-            line = ""
-        }
-        END {
-            for (unit in mines) print unit
-            for (unit in starts) if (starts[unit] in mines) print unit
-        }' | head -n 64 | while IFS= read -r unit_name; do
+    units_that_mine | head -n 64 | while IFS= read -r unit_name; do
         case $unit_name in
         *@.*)
             for link in "$root"/etc/systemd/system/*/"${unit_name%@.*}"@*."${unit_name##*.}"; do
@@ -201,14 +150,9 @@ mining_start_files() {
     done
 }
 
-# mining_screens: sessions are sockets called PID.NAME; those whose process has ended stay where they are.
 mining_screens() {
     new_kind
-    for socket in "$root"/run/screen/S-*/* "$root"/run/screens/S-*/* "$root"/var/run/screen/S-*/* "$root"/var/run/screens/S-*/*; do
-        session=${socket##*/}
-        if [ ! -d "$root/proc/${session%%.*}" ]; then continue; fi
-        case $nl$screens in *"$nl${session#*.}$nl"*) sign screen "${session#*.}" ;; esac
-    done
+    mining_sessions | while IFS=$tab read -r _ name; do sign screen "$name"; done
 }
 
 # mining_processes: by their programs first; then by the scripts that interpreters run, whose command lines may make us wait.

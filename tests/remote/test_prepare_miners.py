@@ -138,7 +138,7 @@ def test_what_starts_a_unit_later_is_stopped_with_it(debian: Host) -> None:
     debian.write("/lib/systemd/system/rig.service", "[Service]\nExecStart=-/opt/t-rex/t-rex -a kawpow\n")
     debian.write("/standin/units/rig.service", "static inactive\n")
     debian.write("/standin/units/rig.timer", "enabled active\n")
-    debian.write("/standin/triggers/rig.service", "rig.timer\n")
+    debian.write("/lib/systemd/system/rig.timer", "[Timer]\nOnCalendar=hourly\n")
     run(debian, (("stop_miner",),))
     assert debian.read("/standin/units/rig.timer") == "masked inactive\n"
     assert debian.read("/standin/units/rig.service") == "masked inactive\n"
