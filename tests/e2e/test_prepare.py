@@ -239,7 +239,7 @@ def test_miner_is_stopped_and_put_back(site: Site) -> None:
     machine.run("/var/lib/ionet/restore-miner")
     assert machine.run(running).stdout.split() == ["enabled", "active", "1"]
     assert machine.run(f"cat {table}").stdout == f"{line}\n"
-    machine.run("systemctl disable --now rig.service")
+    machine.run(f"systemctl disable --now rig.service && rm {table}")
 
 
 @pytest.fixture
