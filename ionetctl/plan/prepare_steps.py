@@ -137,7 +137,8 @@ def _stop_miner(host: Host, facts: Facts) -> str:
     names = [machine.rig.system] if machine.rig else [each.name for each in miners or signs]
     is_mining = bool(miners) or any(sign.kind in {"process", "screen"} for sign in signs)
     what = f"{', '.join(dict.fromkeys(names))} {'mines' if is_mining else 'will mine'}"
-    return f"{what}; what puts it back stays on the host"
+    watch_s = (system or PLAIN).restart_s + WATCH_MARGIN_S
+    return f"{what}; it is stopped, watched for {watch_s} s, and can be put back"
 
 
 def _time_sync(host: Host, facts: Facts) -> str:

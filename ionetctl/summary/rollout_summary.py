@@ -30,7 +30,9 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class PlanGroup:
-    """Hosts with the same changes; ``changes`` has the first host's reasons, and is empty where the hosts are converged.
+    """Hosts with the same changes for the same reasons; ``changes`` is empty where the hosts are converged.
+
+    A reason has ``…`` where those of the hosts differ: in numbers, names and quoted text alone.
 
     ``diffs`` are the first host's, where they were asked for. ``allocations`` are those of all the hosts that run on while
     the agents are restarted.

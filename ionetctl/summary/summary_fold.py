@@ -5,7 +5,9 @@ Its memory grows with the number of hosts, never with the number of events.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from ionetctl.core.errors import ExitCode
@@ -27,13 +29,14 @@ from ionetctl.core.events import (
 )
 from ionetctl.core.model.outcome import Finding, Outcome, Problem, Result
 from ionetctl.summary.exit_code import decide_exit_code
-from ionetctl.summary.grouping import group_findings
+from ionetctl.summary.grouping import group_findings, shape
 from ionetctl.summary.rollout_summary import Failure, PlacementGroup, PlanGroup, Summary, SurveySummary
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from ionetctl.core.model.names import HostName, RegionName
+    from ionetctl.core.model.plan import Change, FileDiff
 
 MAX_WARNINGS: Final = 100
 """The most distinct warnings that are kept; a host can cause any number of them."""
@@ -220,13 +223,27 @@ class _Surveys:
         )
 
 
+_PlanKey = tuple[tuple[str, str, str], ...]
+"""Action, path and shape of the reason of each change."""
+
+
+@lru_cache(maxsize=1024)
+def _shape_of(reason: str) -> str:
+    return shape(reason)
+
+
+def _shape(reason: str, host: HostName) -> str:
+    return shape(reason, host) if host in reason else _shape_of(reason)
+
+
 class _Plans:
-    """Each host's latest plan and placement; equal ones are grouped."""
+    """Each host's latest plan and placement; equal ones are grouped, whatever numbers and names their reasons have."""
 
     def __init__(self) -> None:
         self._placed: dict[HostName, HostPlaced] = {}
-        self._keys: dict[HostName, tuple[tuple[str, str], ...]] = {}
-        self._first: dict[tuple[tuple[str, str], ...], HostPlanned] = {}
+        self._keys: dict[HostName, _PlanKey] = {}
+        self._changes: dict[_PlanKey, tuple[Change, ...]] = {}
+        self._diffs: dict[_PlanKey, tuple[FileDiff, ...]] = {}
         self._allocations: dict[HostName, tuple[str, ...]] = {}
 
     @property
@@ -237,10 +254,17 @@ class _Plans:
         if isinstance(plan, HostPlaced):
             self._placed[host] = plan
             return
-        key = tuple((change.action.value, change.path) for change in plan.changes)
+        changes = tuple((change, _shape(change.reason, host)) for change in plan.changes)
+        key = tuple((change.action.value, change.path, reason) for change, reason in changes)
         self._keys[host] = key
         self._allocations[host] = plan.allocations
-        self._first.setdefault(key, plan)
+        self._diffs.setdefault(key, plan.diffs)
+        known = self._changes.setdefault(key, plan.changes)
+        if plan.changes != known:
+            self._changes[key] = tuple(
+                one if one.reason == other.reason else replace(one, reason=reason)
+                for one, (other, reason) in zip(known, changes, strict=True)
+            )
 
     def placements(self) -> tuple[PlacementGroup, ...]:
         hosts: dict[RegionName, list[HostName]] = {}
@@ -252,12 +276,12 @@ class _Plans:
         )
 
     def groups(self) -> tuple[PlanGroup, ...]:
-        hosts: dict[tuple[tuple[str, str], ...], list[HostName]] = {}
+        hosts: dict[_PlanKey, list[HostName]] = {}
         for host, key in self._keys.items():
             hosts.setdefault(key, []).append(host)
-        firsts = ((self._first[key], tuple(names)) for key, names in hosts.items())
         return tuple(
-            PlanGroup(first.changes, names, first.diffs, self._running_on(names)) for first, names in firsts
+            PlanGroup(self._changes[key], tuple(names), self._diffs[key], self._running_on(names))
+            for key, names in hosts.items()
         )
 
     def _running_on(self, hosts: Iterable[HostName]) -> tuple[str, ...]:

@@ -120,23 +120,41 @@ def test_bare_host_needs_all_in_order() -> None:
 CASES: Final[list[tuple[Facts, Change]]] = [
     (
         seen(miners=(T_REX,)),
-        Change(Action.PREPARE, "stop_miner", "t-rex mines; what puts it back stays on the host"),
+        Change(
+            Action.PREPARE, "stop_miner", "t-rex mines; it is stopped, watched for 120 s, and can be put back"
+        ),
     ),
     (
         seen(miners=(T_REX, T_REX), rig=HIVE, mining_signs=(CRONTAB,)),
-        Change(Action.PREPARE, "stop_miner", "HiveOS mines; what puts it back stays on the host"),
+        Change(
+            Action.PREPARE,
+            "stop_miner",
+            "HiveOS mines; it is stopped, watched for 660 s, and can be put back",
+        ),
     ),
     (
         seen(rig=HIVE, mining_signs=(CRONTAB, AGENT)),
-        Change(Action.PREPARE, "stop_miner", "HiveOS mines; what puts it back stays on the host"),
+        Change(
+            Action.PREPARE,
+            "stop_miner",
+            "HiveOS mines; it is stopped, watched for 660 s, and can be put back",
+        ),
     ),
     (
         seen(rig=HIVE, mining_signs=(CRONTAB,)),
-        Change(Action.PREPARE, "stop_miner", "HiveOS will mine; what puts it back stays on the host"),
+        Change(
+            Action.PREPARE,
+            "stop_miner",
+            "HiveOS will mine; it is stopped, watched for 660 s, and can be put back",
+        ),
     ),
     (
         seen(mining_signs=(MiningSign("unit", "rig.service"),)),
-        Change(Action.PREPARE, "stop_miner", "rig.service will mine; what puts it back stays on the host"),
+        Change(
+            Action.PREPARE,
+            "stop_miner",
+            "rig.service will mine; it is stopped, watched for 120 s, and can be put back",
+        ),
     ),
     (seen(is_time_synchronized=False), Change(Action.PREPARE, "time_sync", "nothing keeps the clock right")),
     (seen(modules=("overlay",)), Change(Action.PREPARE, "modules", "bridge, br_netfilter not loaded")),

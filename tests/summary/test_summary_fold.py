@@ -10,6 +10,7 @@ from ionetctl.core import events
 from ionetctl.core.errors import ExitCode
 from ionetctl.core.model.names import HostName
 from ionetctl.core.model.outcome import Finding, Outcome, Problem, Result, Severity
+from ionetctl.core.model.plan import Action, Change
 from ionetctl.summary.rollout_summary import (
     Failure,
     Summary,
@@ -203,6 +204,29 @@ def test_hosts_with_the_same_plan_stand_together() -> None:
     assert [(group.changes, group.hosts) for group in summary.plans] == [
         (streams.CHANGES, (streams.host_name(0), streams.host_name(1), streams.host_name(3))),
         ((), (streams.host_name(2),)),
+    ]
+
+
+def test_a_plans_reasons_are_true_of_all_its_hosts() -> None:
+    """Hosts with other reasons stand apart; where only numbers or names differ, they are left out."""
+    say = Stream().say
+    names = [streams.host_name(number) for number in range(5)]
+    reasons = [
+        "HiveOS mines; watched for 660 s",
+        "minerstat mines; watched for 120 s",
+        "HiveOS mines; watched for 660 s",
+        f"'{names[3]}' answers as {names[3]}",
+        f"'rig' answers as {names[4]}",
+    ]
+    planned = [
+        say(events.HostPlanned(host=host, changes=(Change(Action.PREPARE, "x", reason),), stamp="a"))
+        for host, reason in zip(names, reasons, strict=True)
+    ]
+    groups = summarize(planned).plans
+    assert [(group.changes[0].reason, group.hosts) for group in groups] == [
+        (reasons[0], (names[0], names[2])),
+        (reasons[1], (names[1],)),
+        ("… answers as …", (names[3], names[4])),
     ]
 
 
