@@ -46,11 +46,11 @@ def identity(user_key: asyncssh.SSHKey, tmp_path: Path) -> str:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> TransportSettings:
-    """Short deadlines, no file but the test's own."""
+    """Deadlines that a busy machine keeps, no file but the test's own."""
     return TransportSettings(
-        connect_timeout_s=10,
-        login_timeout_s=10,
+        connect_timeout_s=40,
+        login_timeout_s=40,
         known_hosts=(tmp_path / "known_hosts",),
         system_known_hosts=(),
-        sudo_timeout_s=10,
+        sudo_timeout_s=40,
     )

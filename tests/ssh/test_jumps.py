@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ionetctl.core.model.host import Host
     from ionetctl.ssh import SshConnector, TransportSettings
 
-HELLO = Command(("echo", "hello"), timeout_s=10, idle_s=10, as_root=False)
+HELLO = Command(("echo", "hello"), timeout_s=40, idle_s=40, as_root=False)
 
 
 @pytest.fixture
