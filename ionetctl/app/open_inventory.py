@@ -21,8 +21,7 @@ from ionetctl.core.events import RegionWaited
 from ionetctl.credentials.pki import check_client_pair, open_issuer
 from ionetctl.credentials.secrets import SecretStore
 from ionetctl.host.dependencies import RegionTools
-from ionetctl.inventory.load import load_inventory
-from ionetctl.inventory.select import select_hosts
+from ionetctl.inventory.select import load_selected
 from ionetctl.nomad import NomadRegion
 from ionetctl.placement.compatibility import check_region
 from ionetctl.placement.region_choice import candidates
@@ -154,8 +153,8 @@ async def open_site(
 
     Raises ``ConfigurationError`` and ``UsageError`` for all that is wrong with inventory, secrets and keys.
     """
-    inventory = load_inventory(inventory_source)
-    hosts = inventory.hosts if limit is None else select_hosts(inventory, limit)
+    inventory = load_selected(inventory_source, limit)
+    hosts = inventory.hosts
     secrets = SecretStore(settings.environ)
     await asyncio.to_thread(secrets.resolve_all, _secret_refs(inventory, hosts))
     store = open_store(inventory, settings, artifacts_mirror)

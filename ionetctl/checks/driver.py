@@ -9,7 +9,6 @@ from ionetctl.checks.finding import (
     cards,
     found,
     listed,
-    mining_system,
     numbers,
     offers_gpus,
     severity_if_harmful,
@@ -17,6 +16,7 @@ from ionetctl.checks.finding import (
 )
 from ionetctl.core.model.outcome import Severity
 from ionetctl.core.plural import counted
+from ionetctl.mining import system_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -170,7 +170,7 @@ def run_file(host: Host, facts: Facts) -> Iterator[Finding]:
     ):
         message += f"; prepare: {{driver: {wanted}}} would put packages over it"
         severity = Severity.BLOCK
-    system = mining_system(facts)
+    system = system_of(facts.machine.rig)
     hint = f"update it by the system's own {system.driver_update}" if system and system.driver_update else ""
     yield found(DRIVER_RUN_FILE, message, hint=hint, severity=severity)
 

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING
 
 from ionetctl.core.errors import ExitCode
 from ionetctl.core.model.outcome import Finding, Severity
-from ionetctl.mining.systems import SYSTEMS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from ionetctl.core.model.facts import Facts
     from ionetctl.core.model.host import Host
-    from ionetctl.mining.systems import MiningSystem
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +47,6 @@ def offers_gpus(host: Host, facts: Facts) -> bool:
     if host.gpus.count is not None:
         return host.gpus.count > 0
     return bool(facts.gpus or facts.machine.gpus_on_bus)
-
-
-def mining_system(facts: Facts) -> MiningSystem | None:
-    """What is known of the host's mining system; ``None`` where it has none."""
-    rig = facts.machine.rig
-    return SYSTEMS.get(rig.system) if rig else None
 
 
 def severity_if_unusable(host: Host) -> Severity:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ionetctl.checks.finding import Code, found, mining_system
+from ionetctl.checks.finding import Code, found
 from ionetctl.core import host_paths
 from ionetctl.core.model.outcome import Severity
+from ionetctl.mining import system_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -176,7 +177,7 @@ def _jobs_mib(host: Host) -> int:
 def _how_to_grow(facts: Facts) -> str:
     """How the root file system gets the rest of its disk; empty where there is none, or nobody knows a way."""
     unused_mib = facts.machine.unpartitioned_mib
-    system = mining_system(facts)
+    system = system_of(facts.machine.rig)
     command = system.grow_disk if system else None
     if unused_mib is None:
         return (

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ionetctl.checks.finding import Code, found, listed, mining_system
+from ionetctl.checks.finding import Code, found, listed
 from ionetctl.core.model.outcome import Severity
+from ionetctl.mining import system_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +37,7 @@ def logs(_host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether logs are gone after a reboot; a whole system in memory has its own finding."""
     for disk in facts.disks:
         if disk.path == LOGS and disk.kind == IN_MEMORY and disk.mount != "/":
-            system = mining_system(facts)
+            system = system_of(facts.machine.rig)
             command = system.logs_to_disk if system else None
             hint = f"{command}, then a reboot, brings them back to the disk" if command else ""
             yield found(LOGS_IN_MEMORY, f"{LOGS} is in memory: a reboot forgets it", hint=hint)

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ionetctl.core.observed import Rig
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:
@@ -167,3 +169,8 @@ SYSTEMS: Final[Mapping[str, MiningSystem]] = {
 
 PLAIN: Final = MiningSystem(signs=(), homes=(), restart_s=60, night=(), panel="")
 """What is looked for on hosts without such a system; cron may look every minute."""
+
+
+def system_of(rig: Rig | None) -> MiningSystem | None:
+    """What is known of a rig's system; ``None`` without one, and for one that the table does not have."""
+    return SYSTEMS.get(rig.system) if rig else None

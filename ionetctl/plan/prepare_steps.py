@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from ionetctl.core import host_paths
 from ionetctl.core.model.plan import Action, Change
-from ionetctl.mining.systems import PLAIN, SYSTEMS
+from ionetctl.mining import PLAIN, system_of
 from ionetctl.plan.bundle import sha256
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from ionetctl.core.model.facts import Facts
     from ionetctl.core.model.host import Host
     from ionetctl.core.observed import Firewall, MachineFacts
-    from ionetctl.mining.systems import MiningSystem
 
 STOP_MINER: Final = "stop_miner"
 TIME_SYNC: Final = "time_sync"
@@ -87,7 +86,7 @@ def _records(name: str, host: Host, facts: Facts) -> tuple[Record, ...]:
 
 def _rig_records(host: Host, machine: MachineFacts) -> Iterator[Record]:
     """What the table says of the mining system, as far as the script needs it."""
-    system = _mining_system(machine) or PLAIN
+    system = system_of(machine.rig) or PLAIN
     yield from (("home", path) for path in system.homes)
     yield from (("spare", text) for text in system.spared)
     yield from (("screen", name) for name in system.screens)
@@ -114,10 +113,6 @@ def _miner_records(machine: MachineFacts) -> Iterator[Record]:
     yield from (record for record in (*found, *signs) if all(field.isprintable() for field in record))
 
 
-def _mining_system(machine: MachineFacts) -> MiningSystem | None:
-    return SYSTEMS.get(machine.rig.system) if machine.rig else None
-
-
 # --- the reason why each of them is needed; empty where it is not ---------------------------------------------------------------
 
 
@@ -128,7 +123,7 @@ def _stop_miner(host: Host, facts: Facts) -> str:
     """
     machine = facts.machine
     miners, signs = machine.miners or (), machine.mining_signs or ()
-    system = _mining_system(machine)
+    system = system_of(machine.rig)
     is_unknown = machine.rig is not None and (system is None or not system.is_known)
     if not host.prepare.stop_miner or is_unknown:
         return ""

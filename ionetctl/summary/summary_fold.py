@@ -228,12 +228,9 @@ _PlanKey = tuple[tuple[str, str, str], ...]
 
 
 @lru_cache(maxsize=1024)
-def _shape_of(reason: str) -> str:
-    return shape(reason)
-
-
-def _shape(reason: str, host: HostName) -> str:
-    return shape(reason, host) if host in reason else _shape_of(reason)
+def _shape_of(reason: str, name: str) -> str:
+    """Kept, since a rollout has many hosts and few different reasons."""
+    return shape(reason, name)
 
 
 class _Plans:
@@ -254,7 +251,10 @@ class _Plans:
         if isinstance(plan, HostPlaced):
             self._placed[host] = plan
             return
-        changes = tuple((change, _shape(change.reason, host)) for change in plan.changes)
+        changes = tuple(
+            (change, _shape_of(change.reason, host if host in change.reason else ""))
+            for change in plan.changes
+        )
         key = tuple((change.action.value, change.path, reason) for change, reason in changes)
         self._keys[host] = key
         self._allocations[host] = plan.allocations

@@ -36,7 +36,7 @@ def find_rollouts(connection: Connection, rollout: str | None = None) -> tuple[R
     statement = select(rollouts).order_by(rollouts.c.started_at.desc(), rollouts.c.id.desc())
     if rollout is not None:
         statement = statement.where(rollouts.c.id == rollout)
-    results, surveys = _results(connection, rollout), _surveys_without_command(connection)
+    results, surveys = _results(connection, rollout), _surveys_without_command(connection, rollout)
     return tuple(_rollout(row, results, surveys) for row in connection.execute(statement).mappings())
 
 
@@ -71,11 +71,13 @@ def _result(text: str | None) -> Result | None:
     return None if text is None else Result(text)
 
 
-def _surveys_without_command(connection: Connection) -> frozenset[str]:
+def _surveys_without_command(connection: Connection, rollout: str | None) -> frozenset[str]:
     """The preflights of older versions, whose journals have no command line: by the code that only they gave a host."""
     of_rollout = outcomes.join(rollouts, outcomes.c.rollout == rollouts.c.id)
     statement = select(outcomes.c.rollout).select_from(of_rollout).distinct()
     statement = statement.where(rollouts.c.command == "[]", outcomes.c.problem_code == SURVEYED)
+    if rollout is not None:
+        statement = statement.where(outcomes.c.rollout == rollout)
     return frozenset(connection.execute(statement).scalars())
 
 
