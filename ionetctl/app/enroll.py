@@ -47,6 +47,7 @@ from ionetctl.remote import (
     survey_script,
 )
 from ionetctl.rollout.engines.inline import InlineEngine
+from ionetctl.rollout.engines.jobs import HostSteps
 from ionetctl.rollout.options import Goal
 from ionetctl.rollout.phases import Phases, PlanOverview
 from ionetctl.rollout.signals import StoppingSignals
@@ -172,11 +173,12 @@ class _Run:
             await connector.check(hosts)
             # Everything loaded so far lives to the end: the collector need not look at it again.
             gc.freeze()
+            dependencies = self._dependencies(connector, len(hosts), self.stop)
             phases = Phases(
-                self._dependencies(connector, len(hosts), self.stop),
+                dependencies,
                 hosts,
                 self.options,
-                InlineEngine(self.options.concurrency),
+                InlineEngine(HostSteps(dependencies)),
                 self.stop,
                 self.confirm,
                 past.failed,

@@ -6,10 +6,10 @@ Implementations raise the errors that are named here, and no others that a user 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterable, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from datetime import datetime
 
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
         NodeView,
         RegionStatus,
     )
-
-
-_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,14 +173,4 @@ class Clock(Protocol):
 
     async def sleep(self, seconds: float) -> None:
         """Let ``seconds`` pass."""
-        ...
-
-
-class Engine(Protocol):
-    """Runs the work of many hosts concurrently."""
-
-    async def run(
-        self, items: Iterable[_Item], work: Callable[[_Item], Awaitable[None]], is_stopped: Callable[[], bool]
-    ) -> tuple[_Item, ...]:
-        """Start the work on all items in their order; returns the items not started when ``is_stopped`` became true."""
         ...

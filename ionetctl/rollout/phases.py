@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ionetctl.checks import FleetHost, blocking, check_fleet
 from ionetctl.core.errors import ExitCode, IonetctlError
@@ -18,13 +18,15 @@ from ionetctl.core.model.outcome import SURVEYED, Outcome, Result
 from ionetctl.core.plural import counted
 from ionetctl.host import outcomes
 from ionetctl.host.dependencies import NONCE_BYTES
-from ionetctl.host.pipeline import Blocked, Pipeline
+from ionetctl.host.pipeline import Blocked
 from ionetctl.host.planned_host import Mark, PlannedHost
 from ionetctl.host.planner import Planner
 from ionetctl.host.release_node import marks
 from ionetctl.host.survey import Surveyed
 from ionetctl.rollout.assign_regions import place
+from ionetctl.rollout.concurrently import concurrently
 from ionetctl.rollout.endings import Endings
+from ionetctl.rollout.engines.jobs import AnnounceJob, EnrollJob, SurveyJob
 from ionetctl.rollout.lost_regions import LostRegions
 from ionetctl.rollout.options import Goal
 from ionetctl.rollout.settle_unchanged import UnchangedHosts
@@ -33,18 +35,20 @@ from ionetctl.rollout.waves import Rollout, waves
 from ionetctl.summary.exit_code import decide_exit_code
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 
     from ionetctl.core.model.host import Host
     from ionetctl.core.model.names import HostName, NodeId, RegionName
     from ionetctl.core.model.node import NodeView
-    from ionetctl.core.ports import Engine
     from ionetctl.host.dependencies import Dependencies
     from ionetctl.rollout.assign_regions import Placed
+    from ionetctl.rollout.engines.jobs import Engine
     from ionetctl.rollout.options import RolloutOptions
 
     Nodes = Mapping[RegionName, Sequence[NodeView]]
     Marks = Mapping[tuple[RegionName, NodeId], Mark]
+
+_Item = TypeVar("_Item")
 
 RESUME_HINT: Final = "run the same command with --resume"
 
@@ -75,12 +79,10 @@ class Phases:
     failed_before: Collection[HostName] = ()
     left_out: Sequence[Outcome] = ()
     _blocked: list[Surveyed] = field(default_factory=list)
-    _pipeline: Pipeline = field(init=False)
     _lost: LostRegions = field(init=False)
     _endings: Endings = field(init=False)
 
     def __post_init__(self) -> None:
-        self._pipeline = Pipeline(self.deps)
         self._lost = LostRegions.of(self.deps.regions, self.deps.emit)
         self._endings = Endings(self.deps.emit)
 
@@ -106,7 +108,7 @@ class Phases:
         surveyed: list[Surveyed] = []
 
         async def work(host: Host) -> None:
-            found = await self._pipeline.survey(host)
+            found = await self.engine.do(SurveyJob(host))
             if isinstance(found, Surveyed):
                 surveyed.append(found)
             elif isinstance(found, Blocked):
@@ -115,7 +117,7 @@ class Phases:
             else:
                 await self._endings.finish(host, found)
 
-        await self.engine.run(self.hosts, work, lambda: self.stop.is_requested)
+        await self._concurrently(self.hosts, work)
         order = {host.name: position for position, host in enumerate(self.hosts)}
         surveyed.sort(key=lambda each: order[each.host.name])
         return surveyed
@@ -238,14 +240,19 @@ class Phases:
 
     async def _announce(self, differing: Sequence[PlannedHost]) -> None:
         """Record what is to be done on each host, before anything is."""
-        planner = Planner(self.deps)
-        if self.options.with_diffs:
-            await self.engine.run(differing, planner.announce_with_diffs, lambda: self.stop.is_requested)
-        elif any(each.restarts_under_jobs for each in differing):
-            await self.engine.run(differing, planner.announce, lambda: self.stop.is_requested)
-        else:
-            for each in differing:
-                await planner.announce(each)
+
+        async def with_diffs(planned: PlannedHost) -> None:
+            await self.engine.do(AnnounceJob(planned))
+
+        await self._concurrently(
+            differing, with_diffs if self.options.with_diffs else Planner(self.deps).announce
+        )
+
+    async def _concurrently(
+        self, items: Sequence[_Item], work: Callable[[_Item], Awaitable[None]]
+    ) -> tuple[_Item, ...]:
+        """The items that were not begun because the end was asked for."""
+        return await concurrently(items, work, self.options.concurrency, lambda: self.stop.is_requested)
 
     # --- roll out ----------------------------------------------------------------------------------------------------
 
@@ -259,7 +266,7 @@ class Phases:
             await self._ask(planned)
         rollout = Rollout(
             self.deps.emit,
-            self.engine,
+            self.options.concurrency,
             self._enroll,
             self._endings.finish,
             budget,
@@ -273,7 +280,7 @@ class Phases:
         host, facts = planned.host, planned.facts
         if host.region in self._lost.problems:
             return self._lost.leave(host, host.region, facts)
-        outcome = await self._pipeline.enroll(planned, nonce)
+        outcome = await self.engine.do(EnrollJob(planned, nonce))
         await self._lost.note(outcome)
         return outcome
 

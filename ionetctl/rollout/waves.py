@@ -14,13 +14,14 @@ from ionetctl.core.errors import ExitCode
 from ionetctl.core.events import WaveFinished, WaveStarted
 from ionetctl.core.model.outcome import Outcome, Result
 from ionetctl.host.dependencies import NONCE_BYTES
+from ionetctl.rollout.concurrently import concurrently
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Sequence
 
     from ionetctl.core.model.host import Host
     from ionetctl.core.model.names import HostName
-    from ionetctl.core.ports import Emit, Engine
+    from ionetctl.core.ports import Emit
     from ionetctl.host.planned_host import PlannedHost
     from ionetctl.rollout.options import Strategy
     from ionetctl.rollout.stop import FailureBudget, Stop
@@ -65,12 +66,12 @@ def _cut(
 class Rollout:
     """The waves of one rollout.
 
-    ``enroll`` takes one host and the wave's nonce and returns the host's outcome; ``finish`` records it. There is one
+    ``at_once`` hosts are under way at most. ``enroll`` takes one host and the wave's nonce and returns the host's outcome; ``finish`` records it. There is one
     nonce a wave, so that the region is asked for a wave's nodes at once and not for all so far.
     """
 
     emit: Emit
-    engine: Engine
+    at_once: int
     enroll: Callable[[PlannedHost, str], Awaitable[Outcome]]
     finish: Callable[[Host, Outcome], Awaitable[None]]
     budget: FailureBudget
@@ -109,7 +110,7 @@ class Rollout:
             self.budget.judge(self.stop)
             await self.finish(planned.host, outcome)
 
-        not_begun = await self.engine.run(wave.hosts, work, lambda: self.stop.is_requested)
+        not_begun = await concurrently(wave.hosts, work, self.at_once, lambda: self.stop.is_requested)
         failures = sum(o.problem is not None and not o.is_regions_fault for o in outcomes)
         await self.emit(WaveFinished(index=wave.index, of=wave.of, failed=failures))
         return outcomes, not_begun

@@ -24,6 +24,7 @@ from ionetctl.core.model.outcome import Outcome, Severity
 from ionetctl.core.model.plan import Action
 from ionetctl.core.observed import Docker, MachineFacts
 from ionetctl.rollout.engines.inline import InlineEngine
+from ionetctl.rollout.engines.jobs import HostSteps
 from ionetctl.rollout.options import Goal, RolloutOptions, Size, Strategy
 from ionetctl.rollout.phases import Phases, PlanOverview
 from ionetctl.rollout.stop import Stop
@@ -96,7 +97,14 @@ class Stage:
         strategy = Strategy(0, Size.parse("100%", "--batch-size"), Size.parse("100%", "--max-failures"))
         goal = Goal.PLAN if self.is_check else Goal.ENROLL
         options = RolloutOptions("site.yaml", goal=goal, strategy=strategy)
-        return await Phases(self.dependencies, (self.host,), options, InlineEngine(2), Stop(), confirm).run()
+        return await Phases(
+            self.dependencies,
+            (self.host,),
+            options,
+            InlineEngine(HostSteps(self.dependencies)),
+            Stop(),
+            confirm,
+        ).run()
 
     @property
     def outcome(self) -> Outcome:

@@ -32,6 +32,7 @@ from ionetctl.core.model.outcome import Outcome, Result
 from ionetctl.core.model.plan import Action
 from ionetctl.host.dependencies import RegionTools
 from ionetctl.rollout.engines.inline import InlineEngine
+from ionetctl.rollout.engines.jobs import HostSteps
 from ionetctl.rollout.options import Goal, RolloutOptions, Size, Strategy
 from ionetctl.rollout.phases import Phases, PlanOverview
 from ionetctl.rollout.stop import Stop
@@ -183,7 +184,7 @@ class Stage:
         options = RolloutOptions(
             "site.yaml", goal=self.goal, with_diffs=self.with_diffs, strategy=self.strategy
         )
-        engine = InlineEngine(2)
+        engine = InlineEngine(HostSteps(self.dependencies))
         return await Phases(
             self.dependencies,
             self.intended,

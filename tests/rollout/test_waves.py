@@ -15,7 +15,6 @@ from ionetctl.core.model.outcome import Outcome, Problem, Result
 from ionetctl.host.planned_host import Mark, PlannedHost
 from ionetctl.host.survey import Surveyed
 from ionetctl.plan.difference import PlanContext, make_plan
-from ionetctl.rollout.engines.inline import InlineEngine
 from ionetctl.rollout.options import Size, Strategy
 from ionetctl.rollout.stop import FailureBudget, Stop
 from ionetctl.rollout.waves import Rollout, waves
@@ -105,7 +104,7 @@ class Stage:
         self.results = results
         self.stop = stop or Stop()
         budget = FailureBudget(allowed)
-        self.rollout = Rollout(self.emit, InlineEngine(1), self.enroll, self.finish, budget, self.stop)
+        self.rollout = Rollout(self.emit, 1, self.enroll, self.finish, budget, self.stop)
 
     async def emit(self, event: AnyEvent) -> None:
         self.events.append(event)

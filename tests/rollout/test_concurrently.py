@@ -1,4 +1,4 @@
-"""Where pipelines run: order, concurrency, stopping, and what an error of the work does."""
+"""Work side by side: order, concurrency, stopping, and what an error of the work does."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from ionetctl.rollout.engines.inline import InlineEngine
+from ionetctl.rollout.concurrently import concurrently
 
 
 def never() -> bool:
@@ -20,7 +20,7 @@ async def test_all_items_are_done_in_order() -> None:
     async def work(item: int) -> None:
         done.append(item)
 
-    assert (await InlineEngine(1).run(iter(range(5)), work, never), done) == ((), [0, 1, 2, 3, 4])
+    assert (await concurrently(iter(range(5)), work, 1, never), done) == ((), [0, 1, 2, 3, 4])
 
 
 async def test_concurrency_is_kept() -> None:
@@ -35,7 +35,7 @@ async def test_concurrency_is_kept() -> None:
         done.append(item)
         under_way -= 1
 
-    left = await InlineEngine(3).run(range(10), work, never)
+    left = await concurrently(range(10), work, 3, never)
     assert (left, most, done) == ((), 3, list(range(10)))
 
 
@@ -50,7 +50,7 @@ async def test_slow_item_holds_up_nobody() -> None:
         if item == 3:
             gate.set()
 
-    await InlineEngine(2).run(range(4), work, never)
+    await concurrently(range(4), work, 2, never)
     assert done == [1, 2, 3, 0]
 
 
@@ -62,7 +62,7 @@ async def test_stop_begins_nothing_else() -> None:
         await asyncio.sleep(0)
         done.append(item)
 
-    left = await InlineEngine(2).run(range(6), work, lambda: len(done) >= 2)
+    left = await concurrently(range(6), work, 2, lambda: len(done) >= 2)
     assert (left, sorted(done)) == ((3, 4, 5), [0, 1, 2])
 
 
@@ -72,7 +72,7 @@ async def test_nothing_to_do_is_done_at_once() -> None:
     async def work(_: int) -> None:
         raise AssertionError
 
-    assert await InlineEngine(5).run((), work, never) == ()
+    assert await concurrently((), work, 5, never) == ()
 
 
 async def test_error_of_the_work_ends_the_run() -> None:
@@ -88,7 +88,7 @@ async def test_error_of_the_work_ends_the_run() -> None:
             is_cancelled.set()
 
     with pytest.raises(ExceptionGroup) as caught:
-        await InlineEngine(2).run(range(4), work, never)
+        await concurrently(range(4), work, 2, never)
     assert ([str(error) for error in caught.value.exceptions], is_cancelled.is_set()) == (["a bug"], True)
 
 
@@ -104,7 +104,7 @@ async def test_cancellation_ends_the_work() -> None:
         finally:
             ended.append(item)
 
-    running = asyncio.create_task(InlineEngine(2).run(range(3), work, never))
+    running = asyncio.create_task(concurrently(range(3), work, 2, never))
     await are_begun.wait()
     await asyncio.sleep(0)
     running.cancel()
