@@ -122,18 +122,27 @@ class Region(Protocol):
         ...
 
 
-class Issuer(Protocol):
-    """Issues node certificates for a region."""
+class CertificateCheck(Protocol):
+    """What the certificates of a region's nodes must be. Plain data without any key."""
 
-    def issue(self, host: Host) -> NodeCertificate:
-        """A certificate for the host's Nomad client; raises ``ConfigurationError`` where the CA cannot issue it."""
-        ...
-
-    def explain_unfit(self, chain_pem: str | None, host: Host, now: datetime) -> str | None:
+    def explain_unfit(self, chain_pem: str | None, now: datetime) -> str | None:
         """Why a certificate found on a host must be replaced, or ``None`` where it can stay.
 
         It must have the issuer, role and region, and a third of its lifetime left.
         """
+        ...
+
+
+class Issuer(Protocol):
+    """Issues node certificates for a region."""
+
+    @property
+    def check(self) -> CertificateCheck:
+        """What a certificate that is found on a host is held against."""
+        ...
+
+    async def issue(self, host: Host) -> NodeCertificate:
+        """A certificate for the host's Nomad client; raises ``ConfigurationError`` where the CA cannot issue it."""
         ...
 
 

@@ -10,7 +10,9 @@ https://developer.hashicorp.com/nomad/docs/secure/traffic/tls
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
@@ -93,6 +95,49 @@ def check_client_pair(region: RegionSettings, reveal: Callable[[SecretRef], str]
         _checked_pair(region.tls.client, region, reveal, now)
 
 
+@dataclass(frozen=True, slots=True)
+class IssuedByRegion:
+    """``ports.CertificateCheck`` for certificates that the region's CA issues; ``chain_pem`` is the CA's own, the issuer first."""
+
+    role: str
+    chain_pem: bytes
+
+    def explain_unfit(self, chain_pem: str | None, now: datetime) -> str | None:
+        """Why a host's certificate must be replaced (issuer, name, chain, less than a third of its validity left), or ``None``."""
+        chain = _parsed(chain_pem)
+        if isinstance(chain, str):
+            return chain
+        return self._issuer_mismatch(chain) or _expiry_problem(chain[0], now)
+
+    def _issuer_mismatch(self, chain: Chain) -> str | None:
+        issuers = _known_chain(self.chain_pem)
+        if not is_issued_by(chain[0], issuers[0]):
+            return f"is issued by {display_name(chain[0].issuer)}, not by {display_name(issuers[0].subject)}"
+        if self.role not in dns_names(chain[0]):
+            return f"does not bear the name {self.role}"
+        if chain[1:] != _without_roots(issuers):
+            return "does not lead to the region's CA: its intermediates differ"
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class ThePair:
+    """``ports.CertificateCheck`` where every node has the pair that the inventory names."""
+
+    chain_pem: bytes
+
+    def explain_unfit(self, chain_pem: str | None, now: datetime) -> str | None:  # noqa: ARG002  (its end was checked at the start)
+        """Why a host's certificate must be replaced (it is not the inventory's), or ``None``."""
+        chain = _parsed(chain_pem)
+        if isinstance(chain, str):
+            return chain
+        return (
+            None
+            if chain == _known_chain(self.chain_pem)
+            else "is not the certificate that the inventory names"
+        )
+
+
 class RegionIssuer:
     """Issues a certificate per node with the region's CA; implements ``ports.Issuer``.
 
@@ -103,18 +148,17 @@ class RegionIssuer:
     def __init__(
         self, region: RegionName, chain: Chain, key: SigningKey, validity: timedelta, clock: Clock
     ) -> None:
-        self._role = client_role(region)
+        self.check = IssuedByRegion(client_role(region), _pem(chain))
         self._ca = chain[0]
         self._key = key
         self._validity = validity
         self._clock = clock
-        self._tail = tuple(ca for ca in chain if ca.subject != ca.issuer)
-        self._tail_pem = b"".join(ca.public_bytes(serialization.Encoding.PEM) for ca in self._tail)
+        self._tail_pem = _pem(_without_roots(chain))
         self._hash = (
             None if isinstance(key, ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey) else hashes.SHA256()
         )
 
-    def issue(self, host: Host) -> NodeCertificate:  # noqa: ARG002  (all clients of a region have the same names)
+    async def issue(self, host: Host) -> NodeCertificate:  # noqa: ARG002  (all clients of a region have the same names)
         """A new key and its certificate. Raises ``ConfigurationError`` (``ca_expired``) after the CA's expiry."""
         key = ec.generate_private_key(ec.SECP256R1())
         leaf = self._certificate(key.public_key())
@@ -123,13 +167,6 @@ class RegionIssuer:
         )
         return NodeCertificate(leaf.public_bytes(serialization.Encoding.PEM) + self._tail_pem, key_pem)
 
-    def explain_unfit(self, chain_pem: str | None, host: Host, now: datetime) -> str | None:  # noqa: ARG002  (likewise)
-        """Why a host's certificate must be replaced (issuer, name, chain, less than a third of its validity left), or ``None``."""
-        chain = _parsed(chain_pem)
-        if isinstance(chain, str):
-            return chain
-        return self._issuer_mismatch(chain) or _expiry_problem(chain[0], now)
-
     def _certificate(self, public_key: ec.EllipticCurvePublicKey) -> x509.Certificate:
         now = self._clock.now()
         ends = min(now + self._validity, self._ca.not_valid_after_utc)
@@ -137,8 +174,8 @@ class RegionIssuer:
             raise ConfigurationError(
                 "ca_expired", "the issuer's certificate has expired meanwhile", "renew it"
             )
-        names = [x509.DNSName(self._role), x509.DNSName("localhost"), _LOOPBACK]
-        common_name = x509.NameAttribute(NameOID.COMMON_NAME, self._role[:_COMMON_NAME_LIMIT])
+        names = [x509.DNSName(self.check.role), x509.DNSName("localhost"), _LOOPBACK]
+        common_name = x509.NameAttribute(NameOID.COMMON_NAME, self.check.role[:_COMMON_NAME_LIMIT])
         return (
             x509.CertificateBuilder()
             .subject_name(x509.Name([common_name]))
@@ -163,34 +200,17 @@ class RegionIssuer:
             return x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
 
-    def _issuer_mismatch(self, chain: Chain) -> str | None:
-        if not is_issued_by(chain[0], self._ca):
-            return f"is issued by {display_name(chain[0].issuer)}, not by {display_name(self._ca.subject)}"
-        if self._role not in dns_names(chain[0]):
-            return f"does not bear the name {self._role}"
-        if chain[1:] != self._tail:
-            return "does not lead to the region's CA: its intermediates differ"
-        return None
-
 
 class ReadyPairIssuer:
     """Gives every node the one pair that the inventory names; implements ``ports.Issuer``."""
 
     def __init__(self, chain: Chain, key_pem: str) -> None:
-        self._chain = chain
-        chain_pem = b"".join(certificate.public_bytes(serialization.Encoding.PEM) for certificate in chain)
-        self._pair = NodeCertificate(chain_pem, key_pem.encode())
+        self.check = ThePair(_pem(chain))
+        self._pair = NodeCertificate(self.check.chain_pem, key_pem.encode())
 
-    def issue(self, host: Host) -> NodeCertificate:  # noqa: ARG002  (every node gets the same)
+    async def issue(self, host: Host) -> NodeCertificate:  # noqa: ARG002  (every node gets the same)
         """The pair."""
         return self._pair
-
-    def explain_unfit(self, chain_pem: str | None, host: Host, now: datetime) -> str | None:  # noqa: ARG002  (likewise)
-        """Why a host's certificate must be replaced (it is not the inventory's), or ``None``."""
-        chain = _parsed(chain_pem)
-        if isinstance(chain, str):
-            return chain
-        return None if chain == self._chain else "is not the certificate that the inventory names"
 
 
 def _checked_node_pair(
@@ -210,6 +230,20 @@ def _checked_pair(
     chain, key_pem = read_chain(pair.cert), reveal(pair.key)
     check_pair(chain, parse_key(key_pem, str(pair.key)), read_chain(region.tls.ca), now, pair.cert)
     return chain, key_pem
+
+
+@cache
+def _known_chain(pem: bytes) -> Chain:
+    """The certificates of an issuer or a pair, parsed once."""
+    return parse_chain(pem)
+
+
+def _without_roots(chain: Chain) -> Chain:
+    return tuple(ca for ca in chain if ca.subject != ca.issuer)
+
+
+def _pem(chain: Chain) -> bytes:
+    return b"".join(certificate.public_bytes(serialization.Encoding.PEM) for certificate in chain)
 
 
 def _parsed(chain_pem: str | None) -> Chain | str:

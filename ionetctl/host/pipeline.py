@@ -29,7 +29,7 @@ from ionetctl.host.planner import Planner
 from ionetctl.host.prepare import Preparer
 from ionetctl.host.release_node import Admission
 from ionetctl.host.survey import Surveyed, Surveyor
-from ionetctl.plan.payload import build_payload
+from ionetctl.plan.payload import build_payload, renews_certificate
 from ionetctl.plan.prepare_steps import SEEN_AT_START
 
 if TYPE_CHECKING:
@@ -212,11 +212,12 @@ class Pipeline:
         self, planned: PlannedHost, session: Session, confirmation: NodeConfirmation
     ) -> NodeView:
         host = planned.host
+        issuer = self._deps.regions[host.region].issuer
         payload = build_payload(
             planned.bundle,
             planned.plan,
             planned.facts,
-            lambda: self._deps.regions[host.region].issuer.issue(host),
+            await issuer.issue(host) if renews_certificate(planned.plan) else None,
             rollout=self._deps.rollout,
             apply_script=self._deps.scripts.apply,
             needs_token=confirmation.needs_token,

@@ -37,8 +37,8 @@ class Planner:
         """The host with its plan; ``unconfirmed`` is why the region does not show it although nothing differs."""
         host, facts = surveyed.host, surveyed.facts
         bundle = build_bundle(self._deps.subject_of(host, surveyed.node_name, facts))
-        issuer = self._deps.regions[host.region].issuer
-        unfit = issuer.explain_unfit(facts.node_certificate, host, self._deps.clock.now())
+        check = self._deps.regions[host.region].issuer.check
+        unfit = check.explain_unfit(facts.node_certificate, self._deps.clock.now())
         context = PlanContext(nonce, unfit, is_known=mark is not Mark.NEW, unconfirmed=unconfirmed)
         plan = make_plan(bundle, facts, context)
         plan = replace(plan, changes=(*needed_preparations(host, facts), *plan.changes))

@@ -1,7 +1,6 @@
 """What one apply sends to a host: built from its plan, sent as a tar archive whose size is known beforehand.
 
-Pure, but for the certificate that the plan may ask to be issued and the programs, whose files are memory-mapped so that
-thousands of hosts share the same pages. The records of the member ``steps`` are those of ``docs/explanation/host-protocol.md``.
+Pure, but for the programs, whose files are memory-mapped so that thousands of hosts share the same pages. The records of the member ``steps`` are those of ``docs/explanation/host-protocol.md``.
 The manifest goes with every payload: it lists the digest of each installed file, so that the next survey can tell which
 files ionetctl has installed.
 """
@@ -19,7 +18,7 @@ from ionetctl.plan.bundle import sha256, with_stamp
 from ionetctl.plan.ustar import archive, archive_bytes, mapped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from ionetctl.core.model.facts import Facts
     from ionetctl.core.model.names import RolloutId
@@ -89,17 +88,14 @@ def build_payload(
     bundle: Bundle,
     plan: Plan,
     facts: Facts,
-    issue: Callable[[], NodeCertificate],
+    certificate: NodeCertificate | None,
     *,
     rollout: RolloutId,
     apply_script: bytes,
     needs_token: bool,
 ) -> Payload:
-    """The payload that applies ``plan``; ``issue`` is called where the plan renews the certificate.
-
-    Raises what ``issue`` raises.
-    """
-    files_to_install = _files_to_install(bundle, plan, issue)
+    """The payload that applies ``plan``, with a new ``certificate`` where the plan renews it."""
+    files_to_install = _files_to_install(bundle, plan, certificate)
     sent = {change.path for change in plan.changes if change.action in _SENDING}
     if host_paths.NODE_CERT in sent:
         sent.add(host_paths.NODE_KEY)
@@ -121,13 +117,17 @@ def build_payload(
     )
 
 
+def renews_certificate(plan: Plan) -> bool:
+    """Whether the payload needs a new certificate."""
+    return host_paths.NODE_CERT in _paths(plan, Action.CREATE) | _paths(plan, Action.RENEW)
+
+
 def _files_to_install(
-    bundle: Bundle, plan: Plan, issue: Callable[[], NodeCertificate]
+    bundle: Bundle, plan: Plan, certificate: NodeCertificate | None
 ) -> tuple[BundleFile, ...]:
     """The bundle's files with the stamp, and the certificate and key where they are new, filled in."""
     issued: dict[Kind, bytes] = {}
-    if host_paths.NODE_CERT in _paths(plan, Action.CREATE) | _paths(plan, Action.RENEW):
-        certificate = issue()
+    if certificate is not None:
         issued = {Kind.CERTIFICATE: certificate.chain_pem, Kind.KEY: certificate.key_pem}
     return tuple(_with_content(file, plan.stamp, issued) for file in bundle.files)
 

@@ -22,7 +22,7 @@ from ionetctl.core.model.node import NodeCertificate
 from ionetctl.core.model.plan import Action, BundleFile, Change, Kind, Plan, Program
 from ionetctl.plan.bundle import sha256, with_stamp
 from ionetctl.plan.difference import PlanContext, make_plan
-from ionetctl.plan.payload import Payload, build_payload, steps_member
+from ionetctl.plan.payload import Payload, build_payload, renews_certificate, steps_member
 from ionetctl.plan.ustar import BLOCK_BYTES, RECORD_BYTES
 from tests.support.programs import needs
 from tests.support.sample import BARE, HOST, bundle, converged, drifted
@@ -47,7 +47,9 @@ def ship(plan: Plan, facts: Facts, *, needs_token: bool = False) -> Payload:
         BUNDLE,
         plan,
         facts,
-        lambda: NodeCertificate(PEM[host_paths.NODE_CERT], PEM[host_paths.NODE_KEY]),
+        NodeCertificate(PEM[host_paths.NODE_CERT], PEM[host_paths.NODE_KEY])
+        if renews_certificate(plan)
+        else None,
         rollout=RolloutId("r-1"),
         apply_script=b"#",
         needs_token=needs_token,
@@ -125,41 +127,12 @@ def test_what_has_not_drifted_is_kept() -> None:
     }
 
 
-def test_no_certificate_is_issued_where_none_is_renewed() -> None:
+def test_no_certificate_is_needed_where_none_is_renewed() -> None:
     """An issuer is asked only where the plan says so; what was installed keeps its recorded digest."""
-
-    def issue() -> NodeCertificate:
-        raise ConfigurationError("ca_expired", "it ended")
-
     facts = drifted(BUNDLE)
-    payload = build_payload(
-        BUNDLE,
-        plan_of(facts),
-        facts,
-        issue,
-        rollout=RolloutId("r-1"),
-        apply_script=b"#",
-        needs_token=False,
-    )
-    assert manifest(payload)[host_paths.NODE_KEY] == facts.manifest[host_paths.NODE_KEY]
-
-
-def test_issuers_refusal_comes_out() -> None:
-    """A certificate that cannot be issued is no payload."""
-
-    def issue() -> NodeCertificate:
-        raise ConfigurationError("ca_expired", "it ended")
-
-    with pytest.raises(ConfigurationError, match="it ended"):
-        build_payload(
-            BUNDLE,
-            plan_of(CONVERGED, "old"),
-            CONVERGED,
-            issue,
-            rollout=RolloutId("r-1"),
-            apply_script=b"#",
-            needs_token=False,
-        )
+    plan = plan_of(facts)
+    assert (renews_certificate(plan), renews_certificate(plan_of(CONVERGED, "old"))) == (False, True)
+    assert manifest(ship(plan, facts))[host_paths.NODE_KEY] == facts.manifest[host_paths.NODE_KEY]
 
 
 def test_rights_are_mended_without_sending() -> None:

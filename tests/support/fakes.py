@@ -365,21 +365,25 @@ class FakeRegion:
 
 @dataclass
 class FakeIssuer:
-    """``ports.Issuer``: issues ``chain`` and ``key``, the pair that converged facts have."""
+    """``ports.Issuer`` and its check: issues ``chain`` and ``key``, the pair that converged facts have."""
 
     unfit: str | None = None
     error: Exception | None = None
     issued: int = 0
 
-    def issue(self, host: Host) -> NodeCertificate:
+    @property
+    def check(self) -> FakeIssuer:
+        return self
+
+    async def issue(self, host: Host) -> NodeCertificate:
         if self.error is not None:
             raise self.error
         self.issued += 1
         assert host.region == EU_NORTH
         return NodeCertificate(b"chain", b"key")
 
-    def explain_unfit(self, chain_pem: str | None, host: Host, now: datetime) -> str | None:
-        del host, now
+    def explain_unfit(self, chain_pem: str | None, now: datetime) -> str | None:
+        del now
         return "there is none" if chain_pem is None else self.unfit
 
 
