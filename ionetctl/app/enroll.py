@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ionetctl import __version__
 from ionetctl.app.ask_regions import RegionsAsked
+from ionetctl.app.open_engine import EngineNeeds, open_engine
 from ionetctl.app.open_inventory import Site, open_site
 from ionetctl.app.open_rollout import Records
+from ionetctl.app.work_order import Surroundings, WorkOrder, dependencies
 from ionetctl.core.clock import SystemClock
 from ionetctl.core.errors import (
     ConfigurationError,
@@ -31,23 +33,10 @@ from ionetctl.core.events import (
     RolloutStarted,
 )
 from ionetctl.core.model.names import HostName, RolloutId
-from ionetctl.host.dependencies import Deadlines, Dependencies, Scripts
-from ionetctl.host.retry import RetryBudget, RetryPolicy
+from ionetctl.host.dependencies import Deadlines
 from ionetctl.plan.bundle import managed_paths
 from ionetctl.plan.packages import check_packages
 from ionetctl.plan.prepare_steps import surveyed_paths
-from ionetctl.remote import (
-    apply_script,
-    prepare_script,
-    probe_program,
-    probe_script,
-    read_script,
-    receive_script,
-    restore_miner_script,
-    survey_script,
-)
-from ionetctl.rollout.engines.inline import InlineEngine
-from ionetctl.rollout.engines.jobs import HostSteps
 from ionetctl.rollout.options import Goal
 from ionetctl.rollout.phases import Phases, PlanOverview
 from ionetctl.rollout.signals import StoppingSignals
@@ -169,22 +158,25 @@ class _Run:
         is_any_needed = self._takes_hosts and bool(hosts) and not self.stop.is_requested
         if is_any_needed and not any(tools.status for tools in self.site.regions.values()):
             await self._regions.leave_all(hosts, self.enrolled)
-        async with self._connector() as connector:
+        async with SshConnector(self._transport, self.site.secrets.reveal, self._key_accepted) as connector:
             await connector.check(hosts)
             # Everything loaded so far lives to the end: the collector need not look at it again.
             gc.freeze()
-            dependencies = self._dependencies(connector, len(hosts), self.stop)
-            phases = Phases(
-                dependencies,
-                hosts,
-                self.options,
-                InlineEngine(HostSteps(dependencies)),
-                self.stop,
-                self.confirm,
-                past.failed,
-                past.left_out(self.options.retry_failed),
-            )
-            return await phases.run()
+            work = self._work_order(len(hosts))
+            own = dependencies(work, self._surroundings(connector))
+            needs = EngineNeeds(self.site, work, self._transport, own, self.emit, self.stop)
+            async with open_engine(needs, self.options, len(hosts)) as engine:
+                phases = Phases(
+                    own,
+                    hosts,
+                    self.options,
+                    engine,
+                    self.stop,
+                    self.confirm,
+                    past.failed,
+                    past.left_out(self.options.retry_failed),
+                )
+                return await phases.run()
 
     async def _prepare(self, hosts: Sequence[Host]) -> None:
         """Whatever has to be known before the first host is touched."""
@@ -201,51 +193,44 @@ class _Run:
     def _regions(self) -> RegionsAsked:
         return RegionsAsked(self.site, self.emit, takes_hosts=self._takes_hosts)
 
-    def _connector(self) -> SshConnector:
+    @property
+    def _transport(self) -> TransportSettings:
         home = TransportSettings.for_home(
             self.settings.home,
             self.settings.environ,
             self.settings.ssh_auth_sock,
             accept_new=self.options.accept_new,
         )
-        bounded = replace(home, connect_timeout_s=min(home.connect_timeout_s, self.options.timeout_s))
-        return SshConnector(bounded, self.site.secrets.reveal, self._key_accepted)
+        return replace(home, connect_timeout_s=min(home.connect_timeout_s, self.options.timeout_s))
 
     async def _key_accepted(self, host: str, fingerprint: str, known_as: str) -> None:
         await self.emit(HostKeyAccepted(host=HostName(host), fingerprint=fingerprint, known_as=known_as))
 
-    def _dependencies(self, connector: SshConnector, hosts: int, stop: Stop) -> Dependencies:
-        budget = RetryBudget(max(LEAST_RETRIES, hosts // 5))
+    def _work_order(self, hosts: int) -> WorkOrder:
         nomad = self.site.inventory.nomad
-        return Dependencies(
+        return WorkOrder(
             rollout=self.rollout,
             owner=self.settings.owner,
             started_at=self.clock.now().isoformat(timespec="seconds"),
-            connector=connector,
-            regions=self.site.regions,
-            ensure_programs=self.site.ensure_programs,
-            subject_of=self.site.subject_of,
+            naming=self.site.inventory.naming,
+            takeover=self.options.takeover,
+            deadlines=Deadlines(step_s=self.options.timeout_s),
+            retries=max(LEAST_RETRIES, hosts // 5),
             surveyed_paths=(
                 *managed_paths(nomad.version, nomad.device_plugin_version),
                 *surveyed_paths(),
             ),
-            servers_of=self.site.servers_of,
-            scripts=Scripts(
-                survey_script(),
-                receive_script(),
-                apply_script(),
-                read_script(),
-                probe_script(),
-                probe_program(),
-                prepare_script(),
-                restore_miner_script(),
-            ),
+        )
+
+    def _surroundings(self, connector: SshConnector) -> Surroundings:
+        return Surroundings(
+            connector=connector,
+            regions=self.site.regions,
+            subjects=self.site.subjects,
+            ensure_programs=self.site.ensure_programs,
             emit=self.emit,
             clock=self.clock,
-            retry=RetryPolicy(self.clock, budget, is_stopped=lambda: stop.is_requested),
-            deadlines=Deadlines(step_s=self.options.timeout_s),
-            naming=self.site.inventory.naming,
-            takeover=self.options.takeover,
+            is_stopped=lambda: self.stop.is_requested,
         )
 
     def _beginning(self, past: Past, hosts: Sequence[Host]) -> RolloutStarted | RolloutResumed:

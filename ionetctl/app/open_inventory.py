@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from ionetctl.app.subjects import Subjects
 from ionetctl.artifacts import ArtifactKey, ArtifactStore
 from ionetctl.artifacts.release import NOMAD
 from ionetctl.checks import ARCHITECTURES
@@ -25,11 +26,10 @@ from ionetctl.inventory.select import load_selected
 from ionetctl.nomad import NomadRegion
 from ionetctl.placement.compatibility import check_region
 from ionetctl.placement.region_choice import candidates
-from ionetctl.plan.bundle import Subject, wants_gpus
 from ionetctl.verification.node_watcher import NodeWatcher
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 
     from ionetctl.core.model.facts import Facts
     from ionetctl.core.model.host import Host
@@ -45,6 +45,10 @@ if TYPE_CHECKING:
 LOCK_FILE: Final = "ionetctl.lock"
 
 
+def _ignore(_: Mapping[ArtifactKey, Program]) -> None:
+    """For a site whose programs nobody else needs."""
+
+
 @dataclass(slots=True)
 class Site:
     """All that belongs to one inventory. ``programs`` fills as architectures become known."""
@@ -58,6 +62,8 @@ class Site:
     regions: dict[RegionName, RegionTools] = field(default_factory=dict)
     emit: Emit | None = None
     """Where to record that a region is waited for, once there is such a place."""
+    on_programs: Callable[[Mapping[ArtifactKey, Program]], None] = _ignore
+    """Who is told of ``programs`` whenever they have changed."""
 
     async def open_regions(self, stack: AsyncExitStack) -> None:
         """Make the regions of the chosen hosts ready to be asked; raises for what is wrong with keys and CAs."""
@@ -95,35 +101,19 @@ class Site:
 
         Raises ``TrustError`` or ``ConfigurationError`` as ``ArtifactStore.ensure`` does.
         """
-        early = releases(self.inventory, self.hosts, ("amd64",))
-        self.programs |= await self.artifacts.ensure(early if facts is None else set(self._needs(facts)))
+        if facts is None:
+            needs = releases(self.inventory, self.hosts, ("amd64",))
+        else:
+            subjects = self.subjects
+            needs = {key for host, seen in facts for key in subjects.needs(host, seen)}
+        self.programs |= await self.artifacts.ensure(needs)
+        self.on_programs(self.programs)
 
-    def _needs(self, facts: Iterable[tuple[Host, Facts]]) -> Iterator[ArtifactKey]:
-        for host, seen in facts:
-            yield ArtifactKey(NOMAD, self.inventory.nomad.version, ARCHITECTURES[seen.architecture])
-            if key := self._plugin_key(host, seen):
-                yield key
-
-    def _plugin_key(self, host: Host, facts: Facts) -> ArtifactKey | None:
-        """The device plugin's release for a host that offers GPUs; there is none for arm64."""
-        if ARCHITECTURES[facts.architecture] != "amd64" or not wants_gpus(host, facts):
-            return None
-        return ArtifactKey(host_paths.DEVICE_PLUGIN, self.inventory.nomad.device_plugin_version, "amd64")
-
-    def servers_of(self, host: Host) -> tuple[str, ...]:
-        """The RPC addresses of every region that the host may join."""
-        names = candidates(host, self.inventory.regions)
-        return tuple(server for name in names for server in self.inventory.regions[name].servers)
-
-    def subject_of(self, host: Host, node_name: str, facts: Facts) -> Subject:
-        """What the host's bundle is made of."""
-        opened = self.regions[host.region]
-        nomad = self.programs[
-            ArtifactKey(NOMAD, self.inventory.nomad.version, ARCHITECTURES[facts.architecture])
-        ]
-        plugin_key = self._plugin_key(host, facts)
-        plugin = self.programs[plugin_key] if plugin_key else None
-        return Subject(host, node_name, facts, opened.settings, opened.ca_pem, nomad, plugin)
+    @property
+    def subjects(self) -> Subjects:
+        """What the hosts are given."""
+        ca_pems = {name: tools.ca_pem for name, tools in self.regions.items()}
+        return Subjects(self.inventory.nomad, self.inventory.regions, ca_pems, self.programs)
 
 
 def open_store(inventory: Inventory, settings: Settings, mirror: str | None) -> ArtifactStore:

@@ -38,6 +38,14 @@ class ColorChoice(StrEnum):
     NEVER = "never"
 
 
+class EngineChoice(StrEnum):
+    """Where the work on hosts runs."""
+
+    AUTO = "auto"
+    INLINE = "inline"
+    PROCESSES = "processes"
+
+
 Inventory = Annotated[
     str, typer.Argument(metavar="INVENTORY", help="The site's inventory file; - reads standard input.")
 ]
@@ -127,6 +135,27 @@ Concurrency = Annotated[
         envvar="IONETCTL_CONCURRENCY",
         help="Hosts at work at the same time.",
         rich_help_panel=ROLLOUT,
+    ),
+]
+Engine = Annotated[
+    EngineChoice,
+    typer.Option(
+        "--engine",
+        envvar="IONETCTL_ENGINE",
+        help="Where the work on hosts runs: here, or in worker processes. auto: in workers for 500 hosts and more.",
+        rich_help_panel=ROLLOUT,
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        metavar="N",
+        min=1,
+        envvar="IONETCTL_WORKERS",
+        help="Worker processes.  [default: the cores]",
+        rich_help_panel=ROLLOUT,
+        show_default=False,
     ),
 ]
 Timeout = Annotated[

@@ -130,8 +130,9 @@ class HostError(IonetctlError):
         super().__init__(code, message, hint)
         self.transient = transient
 
-    def __reduce__(self) -> tuple[type[HostError], tuple[str, str, str], dict[str, bool]]:  # type: ignore[override]
-        return type(self), (self.code, self.message, self.hint), {"transient": self.transient}
+    def __reduce__(self) -> tuple[type[HostError], tuple[str, str, str], dict[str, object]]:  # type: ignore[override]
+        state = {"transient": self.transient, "step": self.step}
+        return type(self), (self.code, self.message, self.hint), state
 
 
 class HostUnreachableError(HostError):

@@ -91,6 +91,12 @@ class Settings:
         return private_directory(self.cache_dir, "cache_unwritable", "IONETCTL_CACHE_DIR")
 
 
+def adopt_environment(environ: Mapping[str, str]) -> None:
+    """Let the programs that this process starts have that environment; for a process that was started with hardly any."""
+    os.environ.clear()
+    os.environ.update(environ)
+
+
 def private_directory(path: Path, code: str, setting: str) -> Path:
     """``path``, created with its parents where it is missing; mode 0700 where it belongs to this user.
 

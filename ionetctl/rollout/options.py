@@ -6,12 +6,14 @@ import math
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import Final, Literal
 
 from ionetctl.core.errors import UsageError
 
 _SIZE: Final = re.compile(r"([0-9]{1,7})(%?)")
 _WHOLE: Final = 100
+
+EngineName = Literal["auto", "inline", "processes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,8 @@ class RetryFailed(StrEnum):
 class RolloutOptions:
     """The options of one rollout; ``command`` is the command line after the program's name, but for what names the rollout.
 
-    ``timeout_s`` bounds each step on a host, connecting to it included.
+    ``workers`` processes do the work on hosts with the engine ``processes``; ``auto`` takes it for many hosts, and as many
+    workers as there are cores. ``timeout_s`` bounds each step on a host, connecting to it included.
     """
 
     inventory: str
@@ -90,6 +93,8 @@ class RolloutOptions:
     with_diffs: bool = False
     strategy: Strategy = field(default_factory=Strategy)
     concurrency: int = 100
+    engine: EngineName = "auto"
+    workers: int | None = None
     timeout_s: float = 120.0
     resume: bool = False
     rollout: str | None = None

@@ -52,6 +52,10 @@ class Stop:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
+    async def when_requested(self) -> None:
+        """Return as soon as the end is asked for."""
+        await self._requested.wait()
+
     async def record_when_requested(self, emit: Emit) -> None:
         """Record the reason as soon as there is one, while hosts under way are still at work."""
         await self._requested.wait()

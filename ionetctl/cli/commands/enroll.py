@@ -90,6 +90,8 @@ def enroll(
         ),
     ] = "5%",
     concurrency: options.Concurrency = 100,
+    engine: options.Engine = options.EngineChoice.AUTO,
+    workers: options.Workers = None,
     timeout: options.Timeout = 120.0,
     resume: Annotated[
         bool,
@@ -165,6 +167,8 @@ def enroll(
         with_diffs=diff,
         strategy=Strategy.parse(canary, batch_size, max_failures),
         concurrency=concurrency,
+        engine=engine.value,
+        workers=workers,
         timeout_s=timeout,
         resume=resume,
         rollout=rollout,

@@ -1,0 +1,120 @@
+"""Which engine a rollout has, opened: this process, or worker processes with what they may ask of it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from ionetctl.app.work_order import REGION_CALLS, WorkersOrder, divided, workers_region
+from ionetctl.rollout.engines.inline import InlineEngine
+from ionetctl.rollout.engines.jobs import HostSteps
+from ionetctl.rollout.engines.worker_processes import Launch, ProcessEngine
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Mapping
+
+    from ionetctl.app.open_inventory import Site
+    from ionetctl.app.work_order import WorkOrder
+    from ionetctl.core.events import AnyEvent
+    from ionetctl.core.model.host import Host
+    from ionetctl.core.model.secret import SecretRef
+    from ionetctl.core.ports import Emit
+    from ionetctl.host.dependencies import Dependencies
+    from ionetctl.rollout.engines.jobs import Engine
+    from ionetctl.rollout.engines.messages import Call
+    from ionetctl.rollout.options import RolloutOptions
+    from ionetctl.rollout.stop import Stop
+    from ionetctl.ssh import TransportSettings
+
+HOSTS_PER_WORKER: Final = 250
+"""Fewer hosts are done before a worker has started: it costs a second and 60 MB."""
+COMMAND: Final = (sys.executable, "-P", "-m", "ionetctl.app.worker")
+PASSED_ON: Final = ("LANG", "LC_", "PATH", "PYTHON", "TZ", "VIRTUAL_ENV")
+"""How the names of those variables begin that a worker is started with; the others it is told on its socket."""
+
+
+def worker_count(options: RolloutOptions, hosts: int, cores: int) -> int:
+    """How many worker processes the rollout has; 0 where this process does the work itself."""
+    if options.engine == "inline":
+        return 0
+    if options.workers is not None or options.engine == "processes":
+        return options.workers or cores
+    fitting = min(cores, hosts // HOSTS_PER_WORKER)
+    return fitting if fitting > 1 else 0
+
+
+@asynccontextmanager
+async def open_engine(rollout: EngineNeeds, options: RolloutOptions, hosts: int) -> AsyncIterator[Engine]:
+    """The engine, until the end of the block."""
+    workers = worker_count(options, hosts, len(os.sched_getaffinity(0)))
+    if not workers:
+        yield InlineEngine(HostSteps(rollout.dependencies))
+        return
+    order = divided(rollout.order(), workers)
+    environ = dict(_passed_on(order.transport.environ))
+    launch = Launch(COMMAND, environ, order)
+    async with ProcessEngine(launch, rollout.answer, rollout.emit, workers) as engine:
+        engine.share(rollout.site.programs)
+        rollout.site.on_programs = engine.share
+        stopping = asyncio.create_task(_tell_stop(rollout.stop, engine))
+        try:
+            yield engine
+        finally:
+            stopping.cancel()
+
+
+@dataclass(frozen=True, slots=True)
+class EngineNeeds:
+    """What an engine needs of a rollout: its dependencies in this process, and what others are told."""
+
+    site: Site
+    work: WorkOrder
+    transport: TransportSettings
+    dependencies: Dependencies
+    emit: Emit
+    stop: Stop
+
+    def order(self) -> WorkersOrder:
+        """What all workers together are told."""
+        inventory = self.site.inventory
+        regions = {name: workers_region(tools) for name, tools in self.site.regions.items()}
+        return WorkersOrder(self.work, self.transport, inventory.nomad, dict(inventory.regions), regions)
+
+    async def answer(self, call: Call) -> object:
+        """What a worker's call returns. Raises what is called, and ``PermissionError`` for what no worker may ask."""
+        match call.path:
+            case ("emit",):
+                await self._emit(*call.arguments)  # type: ignore[arg-type]
+                return None
+            case ("reveal",):
+                return await self._reveal(*call.arguments)  # type: ignore[arg-type]
+            case (region, part, method) if method in REGION_CALLS.get(part, ()):
+                target = getattr(self.site.regions[region], part)  # type: ignore[index]
+                return await getattr(target, method)(*call.arguments, **call.keywords)
+        raise PermissionError(f"a worker asked for {'.'.join(call.path)}")
+
+    async def _emit(self, event: AnyEvent) -> None:
+        await self.emit(event)
+
+    async def _reveal(self, reference: SecretRef) -> str:
+        """A secret of a host's connection; no worker gets those of regions."""
+        if not any(reference in _secrets_of(host) for host in self.site.hosts):
+            raise PermissionError(f"a worker asked for {reference}")
+        return await asyncio.to_thread(self.site.secrets.reveal, reference)
+
+
+def _secrets_of(host: Host) -> tuple[SecretRef | None, ...]:
+    return host.ssh.passphrase, host.ssh.password, host.ssh.become_password
+
+
+def _passed_on(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    return ((name, value) for name, value in environ.items() if name.startswith(PASSED_ON))
+
+
+async def _tell_stop(stop: Stop, engine: ProcessEngine) -> None:
+    await stop.when_requested()
+    engine.stop()

@@ -1,0 +1,141 @@
+"""A worker process: ``python -P -m ionetctl.app.worker DESCRIPTOR``, with the coordinator at the other end of the socket.
+
+It opens connections to hosts itself. Records, regions and secrets stay with the coordinator, who is asked for each; what is
+asked of a region there is listed in ``REGION_CALLS``. Nothing secret is in its arguments or in the environment it is started with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import socket
+import sys
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from ionetctl.app.subjects import Subjects
+from ionetctl.app.work_order import Surroundings, WorkersOrder, dependencies
+from ionetctl.core.clock import SystemClock
+from ionetctl.core.events import HostKeyAccepted
+from ionetctl.core.model.names import HostName
+from ionetctl.core.settings import adopt_environment
+from ionetctl.host.dependencies import RegionTools
+from ionetctl.rollout.engines.jobs import HostSteps
+from ionetctl.rollout.engines.messages import Channel
+from ionetctl.rollout.engines.serve import Coordinator, serve
+from ionetctl.ssh import SshConnector
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Mapping
+
+    from ionetctl.app.work_order import WorkersRegion
+    from ionetctl.artifacts import ArtifactKey
+    from ionetctl.core.model.facts import Facts
+    from ionetctl.core.model.host import Host
+    from ionetctl.core.model.names import RegionName
+    from ionetctl.core.model.node import NodeCertificate
+    from ionetctl.core.model.plan import Program
+    from ionetctl.core.model.secret import SecretRef
+    from ionetctl.core.ports import CertificateCheck, Issuer, Region
+    from ionetctl.verification.node_watcher import NodeWatcher
+
+
+@dataclass(frozen=True, slots=True)
+class _Workplace:
+    """``serve.Workplace``: what the coordinator shares are the releases that it has."""
+
+    steps: HostSteps
+    programs: dict[ArtifactKey, Program]
+
+    def take(self, shared: object) -> None:
+        """Take the releases."""
+        self.programs.update(cast("Mapping[ArtifactKey, Program]", shared))
+
+
+class _Remote:
+    """Part of a region, whose methods are calls of the coordinator."""
+
+    def __init__(self, coordinator: Coordinator, region: RegionName, part: str) -> None:
+        self._coordinator = coordinator
+        self._path = (region, part)
+
+    def __getattr__(self, method: str) -> Any:  # noqa: ANN401  (the method of whatever it stands for)
+        async def call(*arguments: object, **keywords: object) -> object:
+            return await self._coordinator.call(*self._path, method, arguments=arguments, **keywords)
+
+        return call
+
+
+@dataclass(frozen=True, slots=True)
+class _RemoteIssuer:
+    """``ports.Issuer`` whose key is the coordinator's."""
+
+    check: CertificateCheck
+    remote: _Remote
+
+    async def issue(self, host: Host) -> NodeCertificate:
+        """A certificate for the host's Nomad client."""
+        return cast("NodeCertificate", await self.remote.issue(host))
+
+
+@asynccontextmanager
+async def open_workplace(order: object, coordinator: Coordinator) -> AsyncIterator[_Workplace]:
+    """Connections, and the dependencies of jobs, until the end of the block."""
+    if not isinstance(order, WorkersOrder):
+        raise TypeError(f"{type(order).__name__} is no order")
+    adopt_environment(order.transport.environ)
+    loop = asyncio.get_running_loop()
+
+    def reveal(reference: SecretRef) -> str:
+        """Runs in a thread, as the port has it."""
+        asked = coordinator.call("reveal", arguments=(reference,))
+        return cast("str", asyncio.run_coroutine_threadsafe(asked, loop).result())
+
+    async def key_accepted(host: str, fingerprint: str, known_as: str) -> None:
+        await coordinator.emit(
+            HostKeyAccepted(host=HostName(host), fingerprint=fingerprint, known_as=known_as)
+        )
+
+    async def no_programs(_: Iterable[tuple[Host, Facts]]) -> None:
+        raise RuntimeError("the coordinator has the releases")
+
+    ca_pems = {name: region.ca_pem for name, region in order.regions.items()}
+    subjects = Subjects(order.nomad, order.all_regions, ca_pems, {})
+    regions = {name: _tools(coordinator, name, region) for name, region in order.regions.items()}
+    async with SshConnector(order.transport, reveal, key_accepted) as connector:
+        own = Surroundings(
+            connector=connector,
+            regions=regions,
+            subjects=subjects,
+            ensure_programs=no_programs,
+            emit=coordinator.emit,
+            clock=SystemClock(),
+            is_stopped=lambda: coordinator.is_stopping,
+        )
+        steps = HostSteps(dependencies(order.work, own))
+        gc.freeze()
+        yield _Workplace(steps, subjects.programs)
+
+
+def _tools(coordinator: Coordinator, name: RegionName, region: WorkersRegion) -> RegionTools:
+    api, watcher, issuer = (_Remote(coordinator, name, part) for part in ("api", "watcher", "issuer"))
+    return RegionTools(
+        region.settings,
+        cast("Region", api),
+        cast("NodeWatcher", watcher),
+        cast("Issuer", _RemoteIssuer(region.check, issuer)),
+        region.ca_pem,
+        region.status,
+        region.trouble,
+    )
+
+
+async def _main(descriptor: int) -> None:
+    stream = socket.socket(fileno=descriptor)
+    channel = Channel(*await asyncio.open_connection(sock=stream))
+    await serve(channel, open_workplace)
+
+
+if __name__ == "__main__":
+    asyncio.run(_main(int(sys.argv[1])))

@@ -1,0 +1,156 @@
+"""What passes between the coordinator and a worker process, and how: pickled records on a socket, each after its length.
+
+The two trust each other's code and not each other's bytes: a worker reads what hosts say, so only records of ours and plain
+values are taken from one. Whatever carries bytes both ways in order can stand for the socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import pickle
+import struct
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from ionetctl.core.errors import IonetctlError
+    from ionetctl.core.events import AnyEvent
+    from ionetctl.rollout.engines.jobs import Job
+
+LIMIT_BYTES: Final = 1 << 28
+"""More in one message is an error of the other side: a job has some ten kilobytes."""
+_LENGTH: Final = struct.Struct(">I")
+_PLAIN: Final = {
+    "builtins": {"bytearray", "complex", "frozenset", "range", "set", "slice"},
+    "collections": {"OrderedDict", "defaultdict"},
+    "datetime": {"date", "datetime", "timedelta", "timezone"},
+    "pathlib": {"Path", "PosixPath", "PurePosixPath"},
+}
+_STRUCT: Final = ("msgspec._utils", "rebuild")
+"""What msgspec's records, our events, are made of again: it calls the class that it is given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """The first message to a worker: what it needs to know of the rollout."""
+
+    order: object
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """To a worker: what the coordinator has learned since, instead of what it shared before."""
+
+    value: object
+
+
+@dataclass(frozen=True, slots=True)
+class Do:
+    """To a worker: carry out a job."""
+
+    number: int
+    job: Job[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """To a worker: the end was asked for, so that nothing is tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """From a worker: a job's result, or what it raised; ``bug`` is the traceback of what is no error of ours."""
+
+    number: int
+    result: object = None
+    error: IonetctlError | None = None
+    bug: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """From a worker: a call of something that only the coordinator has; ``path`` says what."""
+
+    number: int
+    path: tuple[str, ...]
+    arguments: tuple[object, ...] = field(default=(), repr=False)
+    keywords: Mapping[str, object] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """To a worker: what a call returned or raised."""
+
+    number: int
+    value: object = field(default=None, repr=False)
+    error: IonetctlError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """From a worker: an event that nobody waits for."""
+
+    event: AnyEvent
+
+
+Message = Begin | Share | Do | Stop | Done | Call | Answer | Tell
+
+
+class Channel:
+    """Messages over a stream, in order."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    def send(self, message: Message) -> None:
+        """Hand over a message; what is sent to a process that is gone is lost."""
+        data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+        self._writer.write(_LENGTH.pack(len(data)) + data)
+
+    async def received(self) -> AsyncIterator[Message]:
+        """Each message of the other side, until it closes or is gone.
+
+        Raises ``pickle.UnpicklingError`` for what is no message.
+        """
+        while True:
+            try:
+                length = _LENGTH.unpack(await self._reader.readexactly(_LENGTH.size))[0]
+                if length > LIMIT_BYTES:
+                    raise pickle.UnpicklingError(f"a message of {length} bytes")
+                data = await self._reader.readexactly(length)
+            except (asyncio.IncompleteReadError, OSError):
+                return
+            yield loaded(data)
+
+    def close(self) -> None:
+        """Send what was handed over, then nothing more."""
+        self._writer.close()
+
+    async def wait_closed(self) -> None:
+        """Return once all is sent, or cannot be."""
+        with suppress(OSError):
+            await self._writer.wait_closed()
+
+
+def loaded(data: bytes) -> Message:
+    """The message in ``data``. Raises ``pickle.UnpicklingError`` where there is none, or anything but records of ours."""
+    message = _Unpickler(io.BytesIO(data)).load()
+    if not isinstance(message, Message):
+        raise pickle.UnpicklingError("no message")
+    return message
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> object:
+        if (module, name) == _STRUCT:
+            return super().find_class(module, name)
+        is_known = module.startswith("ionetctl.") or name in _PLAIN.get(module, ())
+        found = super().find_class(module, name) if is_known else None
+        if not isinstance(found, type):
+            raise pickle.UnpicklingError(f"{module}.{name} is no record")
+        return found

@@ -1,0 +1,160 @@
+"""The seam between coordinator and worker: every job and result passes a socket, and nothing but records of ours does."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import socket
+import struct
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ionetctl.core.errors import HostFailedError, HostUnreachableError
+from ionetctl.core.events import StepStarted
+from ionetctl.host import outcomes
+from ionetctl.host.pipeline import Blocked
+from ionetctl.host.planned_host import Mark, PlannedHost
+from ionetctl.host.survey import Surveyed
+from ionetctl.plan.difference import PlanContext, make_plan
+from ionetctl.rollout.engines.jobs import AnnounceJob, EnrollJob, Job, SurveyJob
+from ionetctl.rollout.engines.messages import (
+    LIMIT_BYTES,
+    Answer,
+    Begin,
+    Call,
+    Channel,
+    Do,
+    Done,
+    Message,
+    Share,
+    Stop,
+    Tell,
+    loaded,
+)
+from tests.support.sample import HOST, bundle, drifted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+BUNDLE = bundle()
+FACTS = drifted(BUNDLE)
+SURVEYED = Surveyed(HOST, HOST.name, FACTS, ())
+PLANNED = PlannedHost(
+    SURVEYED, BUNDLE, make_plan(BUNDLE, FACTS, PlanContext("f" * 12, None, is_known=False)), Mark.NEW
+)
+FAILED = outcomes.failed(HOST, "apply", HostFailedError("apply_failed", "it broke", "mend it"), FACTS)
+MESSAGES: tuple[Message, ...] = (
+    Begin(("anything", {1: b"plain"})),
+    Share({}),
+    Do(1, SurveyJob(HOST)),
+    Do(2, AnnounceJob(PLANNED)),
+    Do(3, EnrollJob(PLANNED, "0123456789ab")),
+    Stop(),
+    Done(1, SURVEYED),
+    Done(1, Blocked(SURVEYED, FAILED)),
+    Done(3, FAILED),
+    Call(4, ("eu-north", "api", "introduce"), ("name", "pool", 300), {}),
+    Answer(4, "jwt"),
+    Tell(StepStarted(host=HOST.name, step="survey", attempt=1)),
+)
+
+
+async def passed(*messages: Message) -> list[Message]:
+    """The messages as they come out of a socket that closes after them."""
+    near, far = [Channel(*await asyncio.open_connection(sock=end)) for end in socket.socketpair()]
+    for message in messages:
+        near.send(message)
+    near.close()
+    received = [message async for message in far.received()]
+    far.close()
+    await asyncio.gather(near.wait_closed(), far.wait_closed())
+    return received
+
+
+async def test_every_message_passes_a_socket() -> None:
+    """What arrives equals what was sent, in order, until the other side closes."""
+    assert await passed(*MESSAGES) == list(MESSAGES)
+
+
+async def test_error_passes_a_socket() -> None:
+    """With its code, its step, and whether a retry may help."""
+    error = HostUnreachableError("connection_lost", "gone", "run again", transient=True)
+    error.step = "prepare"
+    (done,) = await passed(Done(1, error=error))
+    assert isinstance(done, Done)
+    back = done.error
+    assert isinstance(back, HostUnreachableError)
+    assert (back.code, back.step, back.transient, back.hint) == (
+        "connection_lost",
+        "prepare",
+        True,
+        "run again",
+    )
+
+
+@pytest.mark.parametrize(
+    "value",
+    [os.system, exec, asyncio.sleep, struct.Struct, socket.socket, print],
+    ids=lambda value: value.__name__,
+)
+def test_nothing_that_acts_is_taken(value: Callable[..., object]) -> None:
+    """A worker reads what hosts say: what it sends may name records and plain values alone."""
+    with pytest.raises(pickle.UnpicklingError, match="is no record"):
+        loaded(pickle.dumps(Done(1, value)))
+
+
+def test_function_of_ours_is_not_taken_either() -> None:
+    """Only classes are."""
+    with pytest.raises(pickle.UnpicklingError, match=r"outcomes\.failed is no record"):
+        loaded(pickle.dumps(Done(1, outcomes.failed)))
+
+
+def test_what_is_no_message_is_refused() -> None:
+    """Plain values alone are none."""
+    with pytest.raises(pickle.UnpicklingError, match="no message"):
+        loaded(pickle.dumps("hello"))
+
+
+async def received(data: bytes) -> list[Message]:
+    """What is taken of some bytes."""
+    ends = socket.socketpair()
+    channel = Channel(*await asyncio.open_connection(sock=ends[1]))
+    ends[0].sendall(data)
+    ends[0].close()
+    try:
+        return [message async for message in channel.received()]
+    finally:
+        channel.close()
+        await channel.wait_closed()
+
+
+async def test_oversized_message_is_refused_by_its_length() -> None:
+    """Nothing of it is read."""
+    with pytest.raises(pickle.UnpicklingError, match=f"{LIMIT_BYTES + 1} bytes"):
+        await received(struct.pack(">I", LIMIT_BYTES + 1))
+
+
+async def test_half_a_message_is_the_end() -> None:
+    """Whoever sent it is gone."""
+    assert await received(struct.pack(">I", 100) + b"half") == []
+
+
+@pytest.mark.parametrize(
+    "job", [SurveyJob(HOST), EnrollJob(PLANNED, "n"), AnnounceJob(PLANNED)], ids=lambda j: type(j).__name__
+)
+def test_job_knows_its_host(job: Job[object]) -> None:
+    """Whoever gives it out goes by that."""
+    assert job.host is HOST
+
+
+def test_lost_job_has_a_result() -> None:
+    """A host that nobody can say anything of is a failure; a plan that nobody recorded must not be carried out."""
+    error = HostUnreachableError("worker_lost", "twice", "again")
+    for job in (SurveyJob(HOST), EnrollJob(PLANNED, "n")):
+        problem = job.lost(error).problem
+        assert problem is not None
+        assert problem.code == "worker_lost"
+    with pytest.raises(HostUnreachableError, match="twice"):
+        AnnounceJob(PLANNED).lost(error)
