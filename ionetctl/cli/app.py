@@ -1,40 +1,70 @@
 """The command tree of ionetctl, and its entry point.
 
-Imports little: each command imports what it needs when it runs, so that ``--help`` and completion stay quick.
+A command's module is imported when the command is asked for, and imports what it needs when it runs: so ``--version``,
+the help of one command and its start wait for no other.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib import import_module
+from typing import Annotated, Any, Final
 
 import typer
 
 from ionetctl import __version__
-from ionetctl.cli.commands import (
-    artifacts,
-    capacity,
-    demo,
-    enroll,
-    explain,
-    inventory,
-    lab,
-    preflight,
-    probe,
-    region,
-    render,
-    rollouts,
-    status,
-    verify,
-)
-from ionetctl.cli.run import Commands
+from ionetctl.cli.run import Commands, Group
 from ionetctl.cli.streams import tolerant_streams
 
-FLEET = "Fleet"
-SITE = "Site"
-REHEARSAL = "Rehearsal"
+PANELS: Final = {
+    **dict.fromkeys(("enroll", "verify", "status", "capacity", "rollouts"), "Fleet"),
+    **dict.fromkeys(("preflight", "probe", "explain", "render", "inventory", "region", "artifacts"), "Site"),
+    **dict.fromkeys(("demo", "lab"), "Rehearsal"),
+}
+"""The commands as the help lists them, each with its panel there. Each has a module of its name in ``cli.commands``."""
+
+
+@cache
+def _loaded(name: str) -> Any:  # noqa: ANN401  (click's command or group, which Typer does not export)
+    """A command, or a group of them: what its module calls ``app``, or its function of the same name."""
+    module = import_module(f"ionetctl.cli.commands.{name}")
+    holder = Commands(rich_markup_mode="rich")
+    if hasattr(module, "app"):
+        holder.add_typer(module.app, name=name, rich_help_panel=PANELS[name])
+    else:
+        register = holder.command(name, rich_help_panel=PANELS[name], epilog=getattr(module, "EPILOG", None))
+        register(getattr(module, name))
+    return typer.main.get_group(holder).commands[name]
+
+
+class _CommandsByName(Mapping[str, Any]):
+    """Every command; one is loaded when it is looked up."""
+
+    def __getitem__(self, name: str) -> Any:  # noqa: ANN401  (as above)
+        if name not in PANELS:
+            raise KeyError(name)
+        return _loaded(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(PANELS)
+
+    def __len__(self) -> int:
+        return len(PANELS)
+
+
+class _Root(Group):
+    def __init__(self, **settings: Any) -> None:  # noqa: ANN401  (Typer's own)
+        super().__init__(**settings | {"commands": _CommandsByName()})
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401, ARG002  (as above; the context says nothing)
+        """The names, without a look at the commands."""
+        return [*PANELS]
+
 
 app = Commands(
     name="ionetctl",
+    cls=_Root,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -42,21 +72,6 @@ app = Commands(
     help="Bring the GPU hosts of a mining datacenter into io.net: survey, push, verify.",
     epilog="Try it without any host: [cyan]ionetctl demo[/cyan]. Exit codes and JSON documents: docs/reference.",
 )
-
-app.command("enroll", rich_help_panel=FLEET, epilog=enroll.EPILOG)(enroll.enroll)
-app.command("verify", rich_help_panel=FLEET, epilog=verify.EPILOG)(verify.verify)
-app.command("status", rich_help_panel=FLEET, epilog=status.EPILOG)(status.status)
-app.command("capacity", rich_help_panel=FLEET, epilog=capacity.EPILOG)(capacity.capacity)
-app.add_typer(rollouts.app, name="rollouts", rich_help_panel=FLEET)
-app.add_typer(inventory.app, name="inventory", rich_help_panel=SITE)
-app.command("preflight", rich_help_panel=SITE, epilog=preflight.EPILOG)(preflight.preflight)
-app.command("probe", rich_help_panel=SITE, epilog=probe.EPILOG)(probe.probe)
-app.add_typer(region.app, name="region", rich_help_panel=SITE)
-app.command("explain", rich_help_panel=SITE, epilog=explain.EPILOG)(explain.explain)
-app.command("render", rich_help_panel=SITE, epilog=render.EPILOG)(render.render)
-app.add_typer(artifacts.app, name="artifacts", rich_help_panel=SITE)
-app.add_typer(lab.app, name="lab", rich_help_panel=REHEARSAL)
-app.command("demo", rich_help_panel=REHEARSAL)(demo.demo)
 
 
 def _print_version(is_asked: bool) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Callable, Collection
-from functools import wraps
+from collections.abc import Callable, Collection, Mapping
+from functools import cache, wraps
 from typing import TYPE_CHECKING, Any, Concatenate, Final, NoReturn
 
 import typer
@@ -35,7 +35,7 @@ def command(
     The common options follow its own. The command never returns: it raises ``typer.Exit`` with the exit code.
     ``has_names`` says that its result has names for ``-o name``; others refuse that before they do anything.
     """
-    common = inspect.signature(CommonOptions.parse, eval_str=True).parameters
+    common = _common_parameters()
 
     def decorate(body: Callable[Concatenate[Display, ...], CommandResult]) -> Callable[..., NoReturn]:
         @wraps(body)
@@ -52,9 +52,16 @@ def command(
 
         _, *own = inspect.signature(body, eval_str=True).parameters.values()
         typer_command.__signature__ = inspect.Signature([*own, *common.values()])  # type: ignore[attr-defined]
+        # As read above: Typer would read the text of each again.
+        typer_command.__annotations__ = {each.name: each.annotation for each in [*own, *common.values()]}
         return typer_command
 
     return decorate
+
+
+@cache
+def _common_parameters() -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(CommonOptions.parse, eval_str=True).parameters
 
 
 def run(
@@ -135,8 +142,11 @@ class _Command(TyperCommand):
         return _without_types(super().get_params(ctx))
 
 
-class _Group(TyperGroup):
+class Group(TyperGroup):
+    """A group whose help shows no type beside a flag."""
+
     def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401  (as above)
+        """Its parameters, flags without a type."""
         return _without_types(super().get_params(ctx))
 
 
@@ -144,7 +154,7 @@ class Commands(typer.Typer):
     """A group of commands whose help shows no type beside a flag, which takes no value."""
 
     def __init__(self, **settings: Any) -> None:  # noqa: ANN401  (Typer's own)
-        super().__init__(cls=_Group, **settings)
+        super().__init__(**{"cls": Group} | settings)
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[[Any], Any]:  # noqa: ANN401
         """Register a command, as ``typer.Typer.command`` does."""
@@ -155,4 +165,6 @@ def _without_types(parameters: list[Any]) -> list[Any]:
     for parameter in parameters:
         if isinstance(parameter, TyperOption) and parameter.is_bool_flag and parameter.metavar is None:
             parameter.metavar = ""
+            # Typer's own flags for completion are None: not a bool, so that it would import pydantic to read them.
+            parameter.default = bool(parameter.default)
     return parameters

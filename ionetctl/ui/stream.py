@@ -5,7 +5,6 @@ A rollout must not end because its output is piped into ``head``.
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import io
 import os
@@ -94,6 +93,8 @@ class SurvivingStream:
 
         A caller that is cancelled gives the stream up where its reader has stopped: what is written later is discarded.
         """
+        import asyncio  # not at the top: who starts no event loop does without it
+
         loop = asyncio.get_running_loop()
         written = loop.create_future()
 

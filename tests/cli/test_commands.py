@@ -26,17 +26,41 @@ def test_version_is_told(ionetctl: RunIonetctl) -> None:
     assert (ended.exit_code, ended.stdout.split()[0], ended.stderr) == (0, "ionetctl", "")
 
 
-def test_help_loads_nothing_heavy(environment: dict[str, str]) -> None:
-    """--help answers at once: no heavy import on the way."""
-    command = [sys.executable, "-X", "importtime", "-m", "ionetctl", "--help"]
-    imported = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stderr
-    heavy = [
-        name
-        for name in ("asyncssh", "sqlalchemy", "pydantic", "httpx", "msgspec")
-        if f" {name}\n" in imported
-    ]
-    assert heavy == []
-    assert " typer\n" in imported
+HEAVY: Final = frozenset({"asyncio", "asyncssh", "sqlalchemy", "pydantic", "httpx", "msgspec"})
+
+
+TELL_MODULES: Final = """
+import atexit, sys
+from ionetctl.cli.app import main
+atexit.register(lambda: print(*sys.modules, file=sys.__stderr__))
+main()
+"""
+
+
+def imported_by(environment: dict[str, str], *arguments: str) -> frozenset[str]:
+    """The modules that a command imports."""
+    command = [sys.executable, "-c", TELL_MODULES, *arguments]
+    told = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stderr
+    return frozenset(told.split())
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["enroll", "--help"]], ids=" ".join)
+def test_help_loads_nothing_heavy(environment: dict[str, str], arguments: list[str]) -> None:
+    """What only tells of commands answers at once: no heavy import on the way."""
+    imported = imported_by(environment, *arguments)
+    assert (imported & HEAVY, "typer" in imported) == (frozenset(), True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"), [(["--version"], set()), (["enroll", "--help"], {"enroll"})], ids=str
+)
+def test_only_the_command_asked_for_is_loaded(
+    environment: dict[str, str], arguments: list[str], expected: set[str]
+) -> None:
+    """A command waits for no other's module."""
+    commands = "ionetctl.cli.commands."
+    imported = imported_by(environment, *arguments)
+    assert {name.removeprefix(commands) for name in imported if name.startswith(commands)} == expected
 
 
 @pytest.mark.parametrize(
