@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, TextIO, cast
 
 from rich.console import Console
-from rich.text import Text
+from rich.text import Span, Text
 
 from ionetctl.ui.stream import SurvivingStream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from rich.console import ConsoleOptions, RenderResult
 
 Color = Literal["auto", "always", "never"]
 
@@ -59,20 +62,38 @@ def print_lines(console: Console, lines: Iterable[Text | str]) -> None:
 
     A line with ``no_wrap`` (a command to be copied) is always printed whole.
     """
-    is_wrapped = console.file.isatty()
-    for line in lines:
-        text = Text(line) if isinstance(line, str) else line
-        for part in _wrapped(text, console) if is_wrapped and not text.no_wrap else (text,):
-            console.print(part, soft_wrap=True)
+    width = console.width if console.file.isatty() else None
+    texts = (Text(line) if isinstance(line, str) else line for line in lines)
+    parts = (part for text in texts for part in _parts(text, console, width))
+    console.print(_Lines(parts), soft_wrap=True)
 
 
-def _wrapped(line: Text, console: Console) -> Iterator[Text]:
+def _parts(text: Text, console: Console, width: int | None) -> Iterable[Text]:
+    return (text,) if width is None or text.no_wrap else _wrapped(text, console, width)
+
+
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """Lines as they are, printed at once: to print each by itself costs rich many times as much."""
+
+    lines: Iterable[Text]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for line in self.lines:
+            # ``render`` knows spans alone, and no tabs.
+            whole = Text(line.plain, spans=[Span(0, len(line), line.style), *line.spans])
+            if "\t" in line.plain:
+                whole.expand_tabs(console.tab_size)
+            yield from whole.render(console, end="\n")
+
+
+def _wrapped(line: Text, console: Console, width: int) -> Iterator[Text]:
     """The line's parts that fit; what follows labels (words with two spaces behind) is wrapped behind them."""
     hang = cast("re.Match[str]", _LABELS.match(line.plain)).end()
-    if line.cell_len <= console.width or hang > console.width // 2:
+    if line.cell_len <= width or hang > width // 2:
         hang = 0
     head, rest = (line[:hang], line[hang:]) if hang else (Text(), line)
-    for part in rest.wrap(console, console.width - hang):
+    for part in rest.wrap(console, width - hang):
         part.rstrip()
         yield head + part
         head = Text(" " * hang)

@@ -100,3 +100,28 @@ def test_result_is_shown_as_asked(output: OutputFormat, expected: str) -> None:
     display = Display(CommonOptions(output), out, err)
     display.show(CommandResult({"a": 1}, [{"b": 1}, {"b": 2}], lambda: ["seen"], failure=Failure("x", "y")))
     assert (out.getvalue(), err.getvalue()) == (expected, "error x: y\n")
+
+
+@pytest.mark.parametrize(
+    ("output", "expected"),
+    [
+        (OutputFormat.HUMAN, []),
+        (OutputFormat.NAME, []),
+        (OutputFormat.JSON, ["document"]),
+        (OutputFormat.NDJSON, ["rows", "document"]),
+    ],
+)
+def test_only_what_is_asked_for_is_made(output: OutputFormat, expected: list[str]) -> None:
+    """The document of 10,000 hosts is not made for a person, nor the rows for the document."""
+    made = []
+
+    def document() -> dict[str, str]:
+        made.append("document")
+        return {"schema": "a/1"}
+
+    def rows() -> list[dict[str, int]]:
+        made.append("rows")
+        return [{"b": 1}]
+
+    Display(CommonOptions(output), io.StringIO(), io.StringIO()).show(CommandResult(document, rows))
+    assert made == expected

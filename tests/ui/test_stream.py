@@ -153,6 +153,25 @@ def test_pipes_get_lines_whole() -> None:
     assert (inner.getvalue(), console.width) == ("x" * 500 + "\n", PIPE_WIDTH)
 
 
+class Counting(io.StringIO):
+    """Counts the writes."""
+
+    writes = 0
+
+    def write(self, text: str) -> int:
+        self.writes += 1
+        return super().write(text)
+
+
+def test_many_lines_cost_no_write_each() -> None:
+    """10,000 lines are printed as one is, with their styles and tabs."""
+    inner = Counting()
+    lines = [Text("a\tb", style="red"), *(f"line {number}" for number in range(99))]
+    print_lines(make_console(inner, "always"), lines)
+    red = "\x1b[31ma       \x1b[0m\x1b[31mb\x1b[0m"
+    assert (inner.writes, inner.getvalue().splitlines()[:2]) == (1, [red, "line 0"])
+
+
 def test_narrow_terminal_is_taken_for_a_wider_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """A terminal of one column is written to as if it had room, without an error."""
     monkeypatch.setenv("COLUMNS", "1")

@@ -92,10 +92,9 @@ def show(_: Display, *, inventory: options.Inventory, limit: options.Limit = Non
     from ionetctl.inventory.select import load_selected
 
     site = load_selected(inventory, limit)
-    rows = [{"schema": HOST_SCHEMA} | describe_host(host) for host in site.hosts]
     return CommandResult(
-        describe_inventory(site),
-        rows,
+        lambda: describe_inventory(site),
+        lambda: [{"schema": HOST_SCHEMA} | describe_host(host) for host in site.hosts],
         lambda: _show_view(site.hosts),
         names=[host.name for host in site.hosts],
     )

@@ -85,10 +85,9 @@ def _result(display: Display, report: StatusReport) -> CommandResult:
 
     for region, reason in report.silent.items():
         display.warn(f"region {region} does not answer, its nodes stand as last seen: {reason}")
-    rows = [node_row(node) for node in report.nodes]
     return CommandResult(
-        status_document(report),
-        rows,
+        lambda: status_document(report),
+        lambda: [node_row(node) for node in report.nodes],
         lambda: status_view(report, SystemClock().now(), display.out.width),
         wide=lambda: wide_view(report),
         names=[node.name for node in report.nodes],
