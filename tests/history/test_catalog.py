@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import sqlalchemy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -336,6 +337,48 @@ def test_moved_node_leaves_its_old_region(catalog: Catalog) -> None:
     assert [(node.region, node.node_id) for node in catalog.nodes()] == [(US, "node-1")]
 
 
+@contextmanager
+def told_statements() -> Iterator[list[str]]:
+    """The SQL of the block."""
+    told: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        told.append(statement)
+
+    sqlalchemy.event.listen(sqlalchemy.Engine, "before_cursor_execute", note)
+    try:
+        yield told
+    finally:
+        sqlalchemy.event.remove(sqlalchemy.Engine, "before_cursor_execute", note)
+
+
+@pytest.mark.parametrize(
+    ("node_id", "minute", "expected"), [("node-1", 10, False), ("node-2", 10, True), ("node-1", -10, True)]
+)
+def test_past_is_read_only_where_it_matters(
+    catalog: Catalog, node_id: str, minute: int, *, expected: bool
+) -> None:
+    """A node that goes on is computed from what it was; one on another machine, or from an older rollout, from all."""
+    host = entry("rig-001")
+    catalog.record(FIRST, numbered(started(), finished(host), minute=20))
+    with told_statements() as told:
+        catalog.record(SECOND, numbered(started(SECOND), finished(host, node_id=node_id), minute=20 + minute))
+    assert any("FROM outcomes" in statement for statement in told) is expected
+
+
+def test_hosts_of_a_rollout_that_ended_are_not_counted_again(catalog: Catalog) -> None:
+    """A list of many rollouts reads none of their hosts; those of one that runs are counted."""
+    end = events.RolloutFinished(exit_code=0)
+    catalog.record(FIRST, numbered(started(), finished(entry("rig-001")), end))
+    with told_statements() as told:
+        (ended,) = catalog.rollouts()
+    catalog.record(FIRST, numbered(events.RolloutResumed(owner="bob@ops", done=1), first=4))
+    with told_statements() as told_running:
+        (running,) = catalog.rollouts()
+    assert [any("FROM hosts" in one for one in each) for each in (told, told_running)] == [False, True]
+    assert ended.results == running.results == {None: 1, Result.ENROLLED: 1}
+
+
 def test_same_name_in_two_regions(catalog: Catalog) -> None:
     """Two sites may both have a rig-001."""
     there = entry("rig-001", US)
@@ -362,6 +405,9 @@ def test_older_catalog_is_upgraded(tmp_path: Path) -> None:
         catalog.record(FIRST, numbered(started(), finished(entry("rig-001"))))
     for table in ("outcomes", "nodes"):
         execute(path, f"ALTER TABLE {table} DROP COLUMN gpus_probed")
+    execute(path, "DROP INDEX ix_nodes_name")
+    execute(path, "ALTER TABLE nodes DROP COLUMN computed_until")
+    execute(path, "ALTER TABLE rollouts DROP COLUMN results")
     execute(path, "UPDATE schema_version SET version = 1")
     with Catalog.open(path, ManualClock()) as catalog:
         assert [(node.name, node.gpus_seen, node.gpus_probed) for node in catalog.nodes()] == [

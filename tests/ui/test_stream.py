@@ -166,7 +166,7 @@ class Counting(io.StringIO):
 def test_many_lines_cost_no_write_each() -> None:
     """10,000 lines are printed as one is, with their styles and tabs."""
     inner = Counting()
-    lines = [Text("a\tb", style="red"), *(f"line {number}" for number in range(99))]
+    lines: list[Text | str] = [Text("a\tb", style="red"), *(f"line {number}" for number in range(99))]
     print_lines(make_console(inner, "always"), lines)
     red = "\x1b[31ma       \x1b[0m\x1b[31mb\x1b[0m"
     assert (inner.writes, inner.getvalue().splitlines()[:2]) == (1, [red, "line 0"])

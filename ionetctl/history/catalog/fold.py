@@ -22,7 +22,9 @@ from ionetctl.core.events import (
     RolloutStarted,
     RolloutStopped,
 )
-from ionetctl.history.catalog.nodes import update_nodes
+from ionetctl.core.model.outcome import Result
+from ionetctl.history.catalog.nodes import NodeOutcome, update_nodes
+from ionetctl.history.catalog.queries import count_results
 from ionetctl.history.catalog.schema import hosts, outcomes, regions, rollouts
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 
 DECISIVE: Final = (RolloutStarted, RolloutResumed, RolloutStopped, RolloutFinished)
 """Events that are folded at once, for others to see; the rest is folded in larger batches."""
+
+_CHANGING_RESULTS: Final = (HostFinished, RolloutResumed, RolloutFinished)
 
 _ENTRY_COLUMNS: Final = (
     "address",
@@ -83,6 +87,15 @@ def _fold_events(connection: Connection, rollout: RolloutId, fresh: Sequence[Env
     _fold_outcomes(connection, rollout, fresh)
     _fold_surveys(connection, rollout, fresh)
     _set_rollout(connection, rollout, last_seq=fresh[-1].seq)
+    changing = [envelope.event for envelope in fresh if isinstance(envelope.event, _CHANGING_RESULTS)]
+    if changing:
+        is_over = isinstance(changing[-1], RolloutFinished)
+        _set_rollout(connection, rollout, results=_results(connection, rollout) if is_over else None)
+
+
+def _results(connection: Connection, rollout: RolloutId) -> str:
+    counts = count_results(connection, rollout)[rollout]
+    return msgspec.json.encode({result.value if result else "": n for result, n in counts.items()}).decode()
 
 
 def _malformed(rollout: RolloutId, what: str) -> ConfigurationError:
@@ -197,8 +210,11 @@ def _fold_outcomes(connection: Connection, rollout: RolloutId, envelopes: Sequen
     connection.execute(insert(outcomes), rows)
     # A check changes nothing and has no confirmation by the region, so nodes do not follow from it.
     if not is_check:
-        node_ids = {row["node_id"] for row in rows} - {None}
-        update_nodes(connection, {row["host"] for row in rows}, node_ids)
+        update_nodes(connection, [_node_outcome(row) for row in rows if row["node_id"] is not None])
+
+
+def _node_outcome(row: Mapping[str, Any]) -> NodeOutcome:
+    return NodeOutcome(*(row[name] for name in NodeOutcome._fields))._replace(result=Result(row["result"]))
 
 
 def _host_columns(

@@ -6,12 +6,13 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import msgspec
-from sqlalchemy import func, select
+from sqlalchemy import exists, func, select
 
 from ionetctl.core.events import HostEntry, RegionEntry
 from ionetctl.core.model.outcome import SURVEYED, Outcome, Problem, Result
+from ionetctl.history.catalog.nodes import NODE_COLUMNS
 from ionetctl.history.catalog.records import HostRecord, NodeRecord, RolloutRecord
-from ionetctl.history.catalog.schema import hosts, nodes, outcomes, regions, rollouts
+from ionetctl.history.catalog.schema import hosts, outcomes, regions, rollouts
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 def all_nodes(connection: Connection) -> tuple[NodeRecord, ...]:
     """Every node, by region, datacenter, rack and name."""
-    found = [NodeRecord(**row) for row in connection.execute(select(nodes)).mappings()]
+    found = [NodeRecord(*row) for row in connection.execute(select(*NODE_COLUMNS))]
     return tuple(sorted(found, key=lambda node: (node.region, node.datacenter, node.rack or "", node.name)))
 
 
@@ -36,8 +37,10 @@ def find_rollouts(connection: Connection, rollout: str | None = None) -> tuple[R
     statement = select(rollouts).order_by(rollouts.c.started_at.desc(), rollouts.c.id.desc())
     if rollout is not None:
         statement = statement.where(rollouts.c.id == rollout)
-    results, surveys = _results(connection, rollout), _surveys_without_command(connection, rollout)
-    return tuple(_rollout(row, results, surveys) for row in connection.execute(statement).mappings())
+    rows = connection.execute(statement).mappings().all()
+    running = count_results(connection, *(row["id"] for row in rows if row["results"] is None))
+    surveys = _surveys_without_command(connection)
+    return tuple(_rollout(row, running, surveys) for row in rows)
 
 
 def hosts_of(connection: Connection, rollout: str) -> tuple[HostRecord, ...]:
@@ -48,10 +51,14 @@ def hosts_of(connection: Connection, rollout: str) -> tuple[HostRecord, ...]:
     return tuple(_host(row, last.get(row["name"])) for row in connection.execute(statement).mappings())
 
 
-def _results(connection: Connection, rollout: str | None) -> Mapping[str, Mapping[Result | None, int]]:
+def count_results(connection: Connection, *of_rollouts: str) -> Mapping[str, Mapping[Result | None, int]]:
     """Rollout → result → number of hosts, by each host's last outcome; ``None`` counts hosts without one."""
+    counts: defaultdict[str, dict[Result | None, int]] = defaultdict(dict)
+    if not of_rollouts:
+        return counts
     last = (
         select(outcomes.c.rollout, outcomes.c.host, func.max(outcomes.c.seq).label("seq"))
+        .where(outcomes.c.rollout.in_(of_rollouts))
         .group_by(outcomes.c.rollout, outcomes.c.host)
         .subquery()
     )
@@ -59,9 +66,7 @@ def _results(connection: Connection, rollout: str | None) -> Mapping[str, Mappin
     of_host = (hosts.c.rollout == last.c.rollout) & (hosts.c.name == last.c.host)
     joined = hosts.outerjoin(last, of_host).outerjoin(outcomes, is_last)
     statement = select(hosts.c.rollout, outcomes.c.result, func.count().label("hosts")).select_from(joined)
-    if rollout is not None:
-        statement = statement.where(hosts.c.rollout == rollout)
-    counts: defaultdict[str, dict[Result | None, int]] = defaultdict(dict)
+    statement = statement.where(hosts.c.rollout.in_(of_rollouts))
     for row in connection.execute(statement.group_by(hosts.c.rollout, outcomes.c.result)):
         counts[row.rollout][_result(row.result)] = row.hosts
     return counts
@@ -71,23 +76,25 @@ def _result(text: str | None) -> Result | None:
     return None if text is None else Result(text)
 
 
-def _surveys_without_command(connection: Connection, rollout: str | None) -> frozenset[str]:
+def _surveys_without_command(connection: Connection) -> frozenset[str]:
     """The preflights of older versions, whose journals have no command line: by the code that only they gave a host."""
-    of_rollout = outcomes.join(rollouts, outcomes.c.rollout == rollouts.c.id)
-    statement = select(outcomes.c.rollout).select_from(of_rollout).distinct()
-    statement = statement.where(rollouts.c.command == "[]", outcomes.c.problem_code == SURVEYED)
-    if rollout is not None:
-        statement = statement.where(outcomes.c.rollout == rollout)
-    return frozenset(connection.execute(statement).scalars())
+    shows_it = exists().where(outcomes.c.rollout == rollouts.c.id, outcomes.c.problem_code == SURVEYED)
+    return frozenset(
+        connection.execute(select(rollouts.c.id).where(rollouts.c.command == "[]", shows_it)).scalars()
+    )
 
 
 def _rollout(
-    row: RowMapping, results: Mapping[str, Mapping[Result | None, int]], surveys: Container[str]
+    row: RowMapping, running: Mapping[str, Mapping[Result | None, int]], surveys: Container[str]
 ) -> RolloutRecord:
     command = msgspec.json.decode(row["command"], type=tuple[str, ...])
     is_survey = command[:1] == ("preflight",) or row["id"] in surveys
-    fields = {**row, "command": command}
-    return RolloutRecord(**fields, results=results.get(row["id"], {}), is_survey=is_survey)
+    results = running.get(row["id"], {})
+    if row["results"] is not None:
+        counts = msgspec.json.decode(row["results"], type=dict[str, int])
+        results = {_result(text or None): count for text, count in counts.items()}
+    fields = {**row, "command": command, "results": results}
+    return RolloutRecord(**fields, is_survey=is_survey)
 
 
 def _host(row: RowMapping, last_outcome: RowMapping | None) -> HostRecord:

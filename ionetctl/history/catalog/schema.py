@@ -9,12 +9,20 @@ from typing import Final
 
 from sqlalchemy import Boolean, Column, Float, Integer, MetaData, String, Table, Text
 
-VERSION: Final = 2
+VERSION: Final = 3
 CHANGES: Final = {
     2: (
         "ALTER TABLE outcomes ADD COLUMN gpus_probed INTEGER",
         "ALTER TABLE nodes ADD COLUMN gpus_probed INTEGER",
-    )
+    ),
+    3: (
+        "ALTER TABLE rollouts ADD COLUMN results TEXT",
+        "ALTER TABLE nodes ADD COLUMN computed_until VARCHAR(32) NOT NULL DEFAULT ''",
+        "CREATE INDEX ix_nodes_name ON nodes (name)",
+        """UPDATE nodes SET computed_until = COALESCE((
+            SELECT MAX(finished_at) FROM outcomes WHERE outcomes.host = nodes.name
+            AND outcomes.region = nodes.region AND outcomes.node_id IS NOT NULL AND NOT outcomes.is_check), '')""",
+    ),
 }
 """By version the statements that make the tables of the version before into its own."""
 
@@ -38,7 +46,10 @@ rollouts: Final = Table(
     Column("stop_code", String(64)),
     Column("stop_message", Text),
     Column("last_seq", Integer, nullable=False),
+    Column("results", Text),
 )
+
+"""``results`` counts the hosts of a rollout that has ended by their results; ``NULL`` while it runs, and in older catalogs."""
 
 hosts: Final = Table(
     "hosts",
@@ -92,7 +103,7 @@ nodes: Final = Table(
     "nodes",
     metadata,
     Column("region", String(255), primary_key=True),
-    Column("name", String(255), primary_key=True),
+    Column("name", String(255), primary_key=True, index=True),
     Column("node_id", String(64), nullable=False, index=True),
     Column("address", Text, nullable=False),
     Column("datacenter", Text, nullable=False),
@@ -107,6 +118,7 @@ nodes: Final = Table(
     Column("rollout", String(64), nullable=False),
     Column("enrolled_at", String(32), nullable=False),
     Column("last_seen_at", String(32), nullable=False),
+    Column("computed_until", String(32), nullable=False),
 )
 """The current nodes, computed from the outcomes and stored as they are read most, and when each was last seen."""
 
