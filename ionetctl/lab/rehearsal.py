@@ -18,10 +18,10 @@ from ionetctl.core.errors import UsageError
 from ionetctl.lab import certificates, processes
 from ionetctl.lab.host.file_tree import build_tree
 from ionetctl.lab.host.programs import install_programs, install_tools
+from ionetctl.lab.modelled.kinds import kind_of, refuse_unmodelled, template_plan, templates_of
 from ionetctl.lab.paths import LabPaths
 from ionetctl.lab.release_mirror import write_releases
 from ionetctl.lab.site import (
-    HOSTS_PER_PROCESS,
     MAX_HOSTS,
     NODE_POOL,
     LabSpec,
@@ -66,6 +66,8 @@ def lab_up(spec: LabSpec) -> Lab:
             "lab_hosts_invalid", f"{spec.hosts} hosts", f"between 1 and {MAX_HOSTS} can be rehearsed"
         )
     hosts = plan_site(spec)
+    if spec.modelled:
+        refuse_unmodelled(hosts)
     paths = _prepare_directory(spec.directory)
     try:
         return _build(spec, paths, hosts)
@@ -121,20 +123,18 @@ def _build(spec: LabSpec, paths: LabPaths, hosts: list[SiteHost]) -> Lab:
     paths.faults.write_text(json.dumps(faults, indent=2) + "\n")
     pids = {_REGION: _start_region(spec, paths)}
     install_programs(paths.programs)
-    for host in hosts:
-        machine = host.machine
-        build_tree(paths.tree(host.name), machine)
-        install_tools(paths.programs, paths.tree(host.name), machine)
     write_releases(paths.artifacts, spec.nomad_version, spec.device_plugin_version, spec.nomad_size_bytes)
     port = _free_port(hosts[0].address)
     host_keys = {host.name: asyncssh.generate_private_key("ssh-ed25519") for host in hosts}
-    pids |= _start_hosts(paths, hosts, host_keys, port)
+    pids |= _start_hosts(spec, paths, hosts, host_keys, port)
     ready = processes.wait_ready(paths, _REGION, _READY_TIMEOUT_S)
+    other_ports: dict[str, int] = {}
     for name in pids.keys() - {_REGION}:
-        processes.wait_ready(paths, name, _READY_TIMEOUT_S + spec.hosts * _READY_TIMEOUT_PER_HOST_S)
+        serving = processes.wait_ready(paths, name, _READY_TIMEOUT_S + spec.hosts * _READY_TIMEOUT_PER_HOST_S)
+        other_ports |= serving.get("ports", {})
     ports = {"ssh": port, "api": ready["api_port"], "rpc": ready["rpc_port"]}
     public_keys = {name: _public(key) for name, key in host_keys.items()}
-    paths.inventory.write_text(inventory_text(spec, hosts, public_keys, ports))
+    paths.inventory.write_text(inventory_text(spec, hosts, public_keys, ports, other_ports))
     return Lab(paths.root, paths.inventory, len(hosts), spec.region, faults, pids)
 
 
@@ -153,23 +153,45 @@ def _start_region(spec: LabSpec, paths: LabPaths) -> int:
 
 
 def _start_hosts(
-    paths: LabPaths, hosts: list[SiteHost], host_keys: Mapping[str, asyncssh.SSHKey], port: int
+    spec: LabSpec,
+    paths: LabPaths,
+    hosts: list[SiteHost],
+    host_keys: Mapping[str, asyncssh.SSHKey],
+    port: int,
 ) -> dict[str, int]:
     client_key = asyncssh.generate_private_key("ssh-ed25519", comment="ionetctl rehearsal")
     certificates.write_private(paths.identity, client_key.export_private_key())
     pids = {}
-    for start in range(0, len(hosts), HOSTS_PER_PROCESS):
-        name = f"hosts-{start // HOSTS_PER_PROCESS + 1}"
-        chosen = [_host_plan(host, host_keys[host.name]) for host in hosts[start : start + HOSTS_PER_PROCESS]]
-        plan = {"port": port, "client_key": _public(client_key), "hosts": chosen}
+    for number, start in enumerate(range(0, len(hosts), spec.hosts_per_process), 1):
+        name = f"hosts-{number}"
+        chosen = hosts[start : start + spec.hosts_per_process]
+        templates = templates_of(chosen, number) if spec.modelled else {}
+        for host in templates.values() if spec.modelled else chosen:
+            _install_host(paths, host)
+        plan: JsonObject = {
+            "port": port,
+            "client_key": _public(client_key),
+            "hosts": [_host_plan(host, host_keys[host.name], templates) for host in chosen],
+            "templates": [template_plan(template) for template in templates.values()],
+        }
         certificates.write_private(paths.plan(name), json.dumps(plan).encode())
-        pids[name] = processes.start_process(paths, name, "ionetctl.lab.host.process", name)
+        module = "ionetctl.lab.modelled.process" if spec.modelled else "ionetctl.lab.host.process"
+        pids[name] = processes.start_process(paths, name, module, name)
     return pids
 
 
-def _host_plan(host: SiteHost, key: asyncssh.SSHKey) -> JsonObject:
+def _install_host(paths: LabPaths, host: SiteHost) -> None:
+    machine = host.machine
+    build_tree(paths.tree(host.name), machine)
+    install_tools(paths.programs, paths.tree(host.name), machine)
+
+
+def _host_plan(
+    host: SiteHost, key: asyncssh.SSHKey, templates: Mapping[tuple[str, ...], SiteHost]
+) -> JsonObject:
     exported = key.export_private_key().decode()
-    return {"name": host.name, "address": host.address, "host_key": exported, "faults": list(host.faults)}
+    plan = {"name": host.name, "address": host.address, "host_key": exported, "faults": list(host.faults)}
+    return plan | ({"template": templates[kind_of(host)].name} if templates else {})
 
 
 def _public(key: asyncssh.SSHKey) -> str:

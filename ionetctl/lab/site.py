@@ -12,12 +12,14 @@ from ionetctl.lab.host.machine import Machine, sound_machine
 from ionetctl.lab.host.nvidia_driver import GPU_MODELS, GpuModel, make_gpus
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from ionetctl.lab.region.state.introduction import Enforcement
 
 HOSTS_PER_RACK: Final = 16
 HOSTS_PER_PROCESS: Final = 500
+MODELLED_HOSTS_PER_PROCESS: Final = 5_000
 MAX_HOSTS: Final = 20_000
 NODE_POOL: Final = "gpu"
 DATACENTER: Final = "lab1"
@@ -29,7 +31,10 @@ _SMALL_PROGRAM_BYTES: Final = 128 << 10
 
 @dataclass(frozen=True, slots=True)
 class LabSpec:
-    """The options of ``lab up``. With ``program_bytes`` 0 the size depends on the number of hosts."""
+    """The options of ``lab up``. With ``program_bytes`` 0 the size depends on the number of hosts.
+
+    ``modelled`` hosts are answered by their process (see ``lab.modelled``).
+    """
 
     hosts: int
     directory: Path
@@ -41,6 +46,12 @@ class LabSpec:
     federated_regions: tuple[str, ...] = ("us-west",)
     program_bytes: int = 0
     seed: int = 1
+    modelled: bool = False
+
+    @property
+    def hosts_per_process(self) -> int:
+        """How many hosts one process serves."""
+        return MODELLED_HOSTS_PER_PROCESS if self.modelled else HOSTS_PER_PROCESS
 
     @property
     def nomad_size_bytes(self) -> int:
@@ -96,9 +107,17 @@ def _host(number: int, name: str, fault: str | None) -> SiteHost:
 
 
 def inventory_text(
-    spec: LabSpec, hosts: list[SiteHost], host_keys: dict[str, str], ports: dict[str, int]
+    spec: LabSpec,
+    hosts: list[SiteHost],
+    host_keys: dict[str, str],
+    ports: dict[str, int],
+    other_ports: Mapping[str, int] | None = None,
 ) -> str:
-    """The inventory as YAML; ``host_keys`` are public keys by host, ``ports`` has ``ssh``, ``api`` and ``rpc``."""
+    """The inventory as YAML; ``host_keys`` are public keys by host, ``ports`` has ``ssh``, ``api`` and ``rpc``.
+
+    ``other_ports`` are those of hosts whose SSH port is another.
+    """
+    own = {name: f"port: {port}, " for name, port in (other_ports or {}).items()}
     lines = [_head(spec, ports)]
     for rack in dict.fromkeys(host.rack for host in hosts):
         members = [host for host in hosts if host.rack == rack]
@@ -109,7 +128,7 @@ def inventory_text(
         lines.append(f"    expect: {{cpu_cores: {model.cpu_cores}, memory_gib: {model.memory_gib}}}")
         lines.append("    hosts:")
         lines += [
-            f'      - {{name: {host.name}, address: {host.address}, ssh: {{host_key: "{host_keys[host.name]}"}}}}'
+            f'      - {{name: {host.name}, address: {host.address}, ssh: {{{own.get(host.name, "")}host_key: "{host_keys[host.name]}"}}}}'
             for host in members
         ]
     return "\n".join(lines) + "\n"

@@ -46,12 +46,22 @@ Fault = Annotated[
 Seed = Annotated[
     int, typer.Option("--seed", metavar="N", envvar="IONETCTL_LAB_SEED", help="Which hosts get the faults.")
 ]
+Modelled = Annotated[
+    bool,
+    typer.Option(
+        "--modelled",
+        envvar="IONETCTL_LAB_MODELLED",
+        help="Answer for the hosts without their files and shells, so that 10,000 fit on a small machine.",
+    ),
+]
 
 UP_EPILOG = """
 [bold]Examples[/bold]
 
 [cyan]ionetctl lab up --hosts 200 --detach --dir /tmp/lab[/cyan], then
 [cyan]ionetctl enroll /tmp/lab/inventory.yaml --yes[/cyan]
+
+[cyan]ionetctl lab up --hosts 10000 --modelled --detach --dir /tmp/lab[/cyan]
 
 [cyan]ionetctl lab up --hosts 20 --fault unreachable=2 --fault wrong-key=1[/cyan] stays until Ctrl-C.
 """
@@ -71,6 +81,7 @@ def up(
     hosts: Hosts = 20,
     fault: Fault = None,
     seed: Seed = 1,
+    modelled: Modelled = False,
     detach: Annotated[
         bool,
         typer.Option(
@@ -86,7 +97,7 @@ def up(
 
     from ionetctl.lab.rehearsal import lab_run, lab_up
 
-    spec = _spec(Path(directory).expanduser(), hosts, fault, seed)
+    spec = _spec(Path(directory).expanduser(), hosts, fault, seed, modelled=modelled)
     if detach:
         return _result(lab_up(spec))
 
@@ -153,13 +164,15 @@ def temporary_lab(
             lab_down(lab.directory)
 
 
-def _spec(directory: Path, hosts: int, faults: Sequence[str] | None, seed: int) -> LabSpec:
+def _spec(
+    directory: Path, hosts: int, faults: Sequence[str] | None, seed: int, *, modelled: bool = False
+) -> LabSpec:
     """The rehearsal that the options ask for; raises ``UsageError`` for an unknown fault."""
     from ionetctl.lab.faults.assignment import parse_fault
     from ionetctl.lab.site import LabSpec
 
     requests = tuple(parse_fault(text) for text in faults or ())
-    return LabSpec(hosts=hosts, directory=directory, faults=requests, seed=seed)
+    return LabSpec(hosts=hosts, directory=directory, faults=requests, seed=seed, modelled=modelled)
 
 
 def _result(lab: Lab) -> CommandResult:

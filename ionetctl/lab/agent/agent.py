@@ -36,7 +36,7 @@ Log = Callable[[str], None]
 _CONNECT_TIMEOUT_S: Final = 10.0
 _RETRY_S: Final = (15.0, 25.0)
 """The pause between attempts to register: least and most."""
-_HEARTBEAT_SHARE: Final = 0.8
+HEARTBEAT_SHARE: Final = 0.8
 """The share of a heartbeat's TTL after which the next one is sent."""
 
 
@@ -44,7 +44,7 @@ class AgentStartError(Exception):
     """The agent exits with status 1 during its start; the text is what it prints."""
 
 
-class _RpcError(Exception):
+class RpcError(Exception):
     """A call failed; each of the texts is logged on a line of its own, as Nomad does."""
 
     def __init__(self, *texts: str) -> None:
@@ -53,14 +53,28 @@ class _RpcError(Exception):
 
 
 @dataclass(slots=True)
+class Registration:
+    """What a registered agent sends its heartbeats with, and its node's eligibility as of the last one."""
+
+    node_id: str
+    secret_id: str = field(repr=False)
+    identity: str = field(repr=False)
+    eligibility: str
+
+
+@dataclass(slots=True)
 class Agent:
-    """The agent of one host. ``has_route`` is false where every connection fails for lack of a route."""
+    """The agent of one host. ``has_route`` is false where every connection fails for lack of a route.
+
+    ``eligibility`` is the node's as of the last heartbeat; a purged node registers with it again.
+    """
 
     tree: Path
     address: str
     version: str
     log: Log = field(repr=False)
     has_route: bool = True
+    eligibility: str = ""
     is_registered: bool = False
     config: AgentConfig = field(init=False, repr=False)
     _tls: ssl.SSLContext | None = field(init=False, default=None, repr=False)
@@ -69,8 +83,6 @@ class Agent:
     _introduction: str = field(init=False, default="", repr=False)
     _identity: str = field(init=False, default="", repr=False)
     _server: str = field(init=False, default="")
-    _eligibility: str = field(init=False, default="")
-    """The node's eligibility as of the last heartbeat; a purged node registers with it again."""
 
     def start(self, config_paths: tuple[str, ...]) -> None:
         """Read configuration, certificates and saved state; raises ``AgentStartError`` where Nomad would exit."""
@@ -108,28 +120,44 @@ class Agent:
             ) from None
         return context
 
+    @property
+    def registration(self) -> Registration:
+        """The agent's registration, as of its last call."""
+        return Registration(self._node_id, self._secret_id, self._identity, self.eligibility)
+
     async def run(self) -> None:
         """Register and send heartbeats, and start over after every failure, until cancelled."""
         while True:
             try:
-                with contextlib.closing(await self._connect()) as stream:
+                with contextlib.closing(await self.connect()) as stream:
                     await self._stay_registered(stream)
-            except _RpcError as error:
-                self._log_failure(error)
-            await asyncio.sleep(random.uniform(*_RETRY_S))  # noqa: S311 - jitter
+            except RpcError as error:
+                self.log_failure(error)
+            await pause_before_retry()
 
     async def _stay_registered(self, stream: RpcStream) -> None:
         await self._register(stream)
         while True:
-            ttl_s = await self._heartbeat(stream)
-            await asyncio.sleep(ttl_s * _HEARTBEAT_SHARE)
+            delay_s = await self.heartbeat(stream)
+            await asyncio.sleep(delay_s)
+
+    async def register(self) -> float:
+        """Register, and start over after every failure; returns the seconds until the next heartbeat, without a connection."""
+        while True:
+            try:
+                with contextlib.closing(await self.connect()) as stream:
+                    await self._register(stream)
+                    return await self.heartbeat(stream)
+            except RpcError as error:
+                self.log_failure(error)
+            await pause_before_retry()
 
     async def _register(self, stream: RpcStream) -> None:
         when = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
         context = AgentContext(self.tree, self._node_id, self.version, self.address, when)
         node = node_document(self.config, context)
         request = {
-            "node": node | {"SchedulingEligibility": self._eligibility or _default_eligibility(self.config)},
+            "node": node | {"SchedulingEligibility": self.eligibility or _default_eligibility(self.config)},
             "credential": self._identity or self._introduction,
         }
         answer = await self._call(stream, "Node.Register", request)
@@ -139,49 +167,54 @@ class Agent:
         _write(state / "state.db", json.dumps({"identity": self._identity}))
         self._log_at("INFO", "client: node registration complete")
 
-    async def _heartbeat(self, stream: RpcStream) -> float:
+    async def heartbeat(self, stream: RpcStream) -> float:
+        """Send one heartbeat, register again where the region does not know the node; returns the seconds until the next.
+
+        Raises ``RpcError``.
+        """
         request = {"node_id": self._node_id, "credential": self._identity}
         try:
             answer = await self._call(stream, "Node.UpdateStatus", request)
-        except _RpcError as error:
+        except RpcError as error:
             if error.texts[0] != "node not found":
                 raise
             await self._register(stream)
             answer = await self._call(stream, "Node.UpdateStatus", request)
-        self._eligibility = str(answer["eligibility"])
-        return float(answer["heartbeat_ttl_s"])
+        self.eligibility = str(answer["eligibility"])
+        return float(answer["heartbeat_ttl_s"]) * HEARTBEAT_SHARE
 
     async def _call(self, stream: RpcStream, method: str, request: JsonObject) -> JsonObject:
         try:
             await stream.send({"method": method, "secret_id": self._secret_id, **request})
             answer = await stream.receive()
         except (OSError, ValueError) as error:
-            raise _RpcError(*go_error_texts(error, self._server)) from None
+            raise RpcError(*go_error_texts(error, self._server)) from None
         if answer["error"] is not None:
-            raise _RpcError(str(answer["error"]))
+            raise RpcError(str(answer["error"]))
         result: JsonObject = answer["result"]
         return result
 
-    async def _connect(self) -> RpcStream:
-        failures: list[_RpcError] = []
+    async def connect(self) -> RpcStream:
+        """A connection to one of the servers that accepts our certificate; raises ``RpcError``."""
+        failures: list[RpcError] = []
         for server in random.sample(self.config.servers, len(self.config.servers)):
             self._server = server
             try:
                 return await self._connect_to(server)
-            except _RpcError as error:
+            except RpcError as error:
                 failures.append(error)
-        raise failures[0] if failures else _RpcError("no servers available")
+        raise failures[0] if failures else RpcError("no servers available")
 
     async def _connect_to(self, server: str) -> RpcStream:
         host, _, port = server.rpartition(":") if ":" in server else (server, "", str(RPC_PORT))
         name = f"server.{self.config.region}.nomad"
         if not self.has_route:
-            raise _RpcError(*go_error_texts(OSError(errno.EHOSTUNREACH, "no route to host"), server))
+            raise RpcError(*go_error_texts(OSError(errno.EHOSTUNREACH, "no route to host"), server))
         try:
             connecting = rpc_stream.connect(host, int(port), self.address, self._tls, name)
             stream = await asyncio.wait_for(connecting, _CONNECT_TIMEOUT_S)
         except (OSError, ValueError) as error:
-            raise _RpcError(*go_error_texts(error, server)) from None
+            raise RpcError(*go_error_texts(error, server)) from None
         try:
             await self._check_server(stream, name)
         except BaseException:
@@ -190,22 +223,23 @@ class Agent:
         return stream
 
     async def _check_server(self, stream: RpcStream, name: str) -> None:
-        """Check the server's certificate, then read whether it accepts ours; raises ``_RpcError`` otherwise."""
+        """Check the server's certificate, then read whether it accepts ours; raises ``RpcError`` otherwise."""
         names = rpc_stream.certificate_names(stream.certificate)
         if self._tls and self.config.tls.get("verify_server_hostname") and name not in names:
             valid_for = ", ".join(names) or "no name"
             message = (
                 f"tls: failed to verify certificate: x509: certificate is valid for {valid_for}, not {name}"
             )
-            raise _RpcError(message)
+            raise RpcError(message)
         try:
             verdict = await asyncio.wait_for(stream.receive(), _CONNECT_TIMEOUT_S)
         except (OSError, ValueError) as error:
-            raise _RpcError(*go_error_texts(error, self._server)) from None
+            raise RpcError(*go_error_texts(error, self._server)) from None
         if verdict["alert"]:
-            raise _RpcError(f"remote error: tls: {verdict['alert']}", "write: broken pipe")
+            raise RpcError(f"remote error: tls: {verdict['alert']}", "write: broken pipe")
 
-    def _log_failure(self, error: _RpcError) -> None:
+    def log_failure(self, error: RpcError) -> None:
+        """Log a failed call as Nomad does."""
         method = "Node.UpdateStatus" if self.is_registered else "Node.Register"
         self.is_registered = False
         for text in error.texts:
@@ -218,6 +252,11 @@ class Agent:
         when = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         bracketed = f"[{level}]"
         self.log(f"    {when} {bracketed:7} {message}")
+
+
+async def pause_before_retry() -> None:
+    """Wait as long as an agent does between attempts to register."""
+    await asyncio.sleep(random.uniform(*_RETRY_S))  # noqa: S311 - jitter
 
 
 def _default_eligibility(config: AgentConfig) -> str:

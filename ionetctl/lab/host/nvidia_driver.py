@@ -96,14 +96,19 @@ def make_gpus(model: GpuModel, host: str, count: int, first: int = 0) -> list[Gp
     return [_gpu(model, host, index) for index in range(first, first + count)]
 
 
+def gpu_uuid(host: str, index: int) -> str:
+    """The UUID of a host's GPU."""
+    digits = hashlib.sha256(f"{host}/{index}".encode()).hexdigest()
+    return f"GPU-{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:32]}"
+
+
 def _gpu(model: GpuModel, host: str, index: int) -> Gpu:
     """An idle GPU: its PCIe link runs at generation 1, with all lanes."""
-    digits = hashlib.sha256(f"{host}/{index}".encode()).hexdigest()
     is_datacenter = model.is_datacenter
     return Gpu(
         index,
         model.name,
-        f"GPU-{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:32]}",
+        gpu_uuid(host, index),
         model.memory_mib,
         f"00000000:{index + 1:02X}:00.0",
         link=PcieLink(1, model.pcie_generation, 16, 16),

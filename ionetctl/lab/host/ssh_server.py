@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 USER: Final = "miner"
 NOISE: Final = "\x1b[2J\x1b[31m[bold]Welcome[/bold]\x1b]0;title\x07 \u202e::error::not an error\r\n"
-_BYTES_PER_S: Final = {"slow": 1 << 16, "trickle": 1}
+BYTES_PER_S: Final = {"slow": 1 << 16, "trickle": 1}
 _OUTPUT_PAUSE_S: Final = 0.01
-_DROP_AFTER_BYTES: Final = 1 << 16
+DROP_AFTER_BYTES: Final = 1 << 16
 _LISTEN_BACKLOG: Final = 128
 _PYTHON: Final = str(Path(sys.executable).resolve())
 """The interpreter without its virtual environment, which would make every start slower."""
@@ -98,13 +98,17 @@ class LabHost:
             "USER": USER,
         }
 
-    async def open(self) -> None:
-        """Start serving, in the way that the host's faults say."""
+    def open_programs(self) -> None:
+        """Let the host's programs call its supervisor, and hold its lock where that is its fault."""
         if self.has_fault("locked"):
             hold_lock(self.tree)
         self._pipe.open()
         self._resources.push_async_callback(self._supervisor.close)
         self._resources.push_async_callback(self._pipe.close)
+
+    async def open(self) -> None:
+        """Start serving, in the way that the host's faults say."""
+        self.open_programs()
         if _WITHOUT_SSH & set(self.plan.faults):
             await self._open_without_ssh()
         else:
@@ -134,7 +138,7 @@ class LabHost:
 
     async def _open_without_ssh(self) -> None:
         if self.has_fault("timeout"):
-            self._resources.enter_context(_full_listener(self.plan.address, self.plan.port))
+            self._resources.enter_context(full_listener(self.plan.address, self.plan.port))
         elif not self.has_fault("unreachable"):
             handler = _close_at_once if self.has_fault("refused") else _stay_silent
             server = await asyncio.start_server(handler, self.plan.address, self.plan.port)
@@ -143,12 +147,12 @@ class LabHost:
     async def _serve(self, channel: asyncssh.SSHServerProcess[bytes]) -> None:
         try:
             if self.has_fault("endless"):
-                await _write_endlessly(channel)
+                await write_endlessly(channel)
                 return
             if self.has_fault("noisy"):
                 channel.stdout.write(NOISE.encode())
                 channel.stderr.write(NOISE.encode())
-            speed = next((_BYTES_PER_S[fault] for fault in self.plan.faults if fault in _BYTES_PER_S), None)
+            speed = next((BYTES_PER_S[fault] for fault in self.plan.faults if fault in BYTES_PER_S), None)
             link = NetworkLink(speed, self._drop_callback(channel))
             command = channel.command or "exit 1"
             await SshCommand(channel, command, self.environment(), self.tree, link).run()
@@ -161,7 +165,7 @@ class LabHost:
             return None
 
         def drop(received: int) -> None:
-            if received >= _DROP_AFTER_BYTES and not self._has_dropped:
+            if received >= DROP_AFTER_BYTES and not self._has_dropped:
                 self._has_dropped = True
                 channel.channel.get_connection().abort()
 
@@ -193,7 +197,7 @@ class _SshServer(asyncssh.SSHServer):
         return key == asyncssh.import_public_key(self._host.plan.client_key)
 
 
-async def _write_endlessly(channel: asyncssh.SSHServerProcess[bytes]) -> None:
+async def write_endlessly(channel: asyncssh.SSHServerProcess[bytes]) -> None:
     """Write until the client disconnects, with pauses in which the process serves its other hosts."""
     while not channel.is_closing():
         channel.stdout.write(b"there is always more to say\n" * 1000)
@@ -213,7 +217,7 @@ async def _stay_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
 
 
 @contextlib.contextmanager
-def _full_listener(address: str, port: int) -> Iterator[None]:
+def full_listener(address: str, port: int) -> Iterator[None]:
     """A listener that accepts nothing and whose queue is full: the kernel drops further connection attempts."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.socket())

@@ -81,7 +81,7 @@ class Supervisor:
 
     async def close(self) -> None:
         """End the agent without deregistering it, as a power cut would."""
-        await self._end_agent()
+        await self.end_agent()
 
     # --- the service -------------------------------------------------------------------------------------------------
 
@@ -106,7 +106,7 @@ class Supervisor:
             return Reply()
 
     async def _start_agent(self, unit: Unit) -> None:
-        version = await self._program_version(unit.exec_start[0])
+        version = await self.program_version(unit.exec_start[0])
         if "start-fails" in self.faults:
             raise AgentStartError(
                 "==> Error starting agent: client setup failed: failed to create nomad cgroup"
@@ -115,11 +115,15 @@ class Supervisor:
             self.tree, self.address, version, self._agent_log, has_route="no-route" not in self.faults
         )
         agent.start(unit.config_paths)
-        await self._end_agent()
+        await self.end_agent()
         self.agent = agent
-        self._running = asyncio.create_task(agent.run())
+        self._running = asyncio.create_task(self.run_agent(agent))
 
-    async def _program_version(self, program: str) -> str:
+    async def run_agent(self, agent: Agent) -> None:
+        """Keep the agent's node registered, until cancelled."""
+        await agent.run()
+
+    async def program_version(self, program: str) -> str:
         """The version that the unit's program prints; raises ``AgentStartError`` where it is missing or broken."""
         path = locate(self.tree, program)
         if not path.is_file() or not os.access(path, os.X_OK):
@@ -162,13 +166,14 @@ class Supervisor:
         self._stopped.set()
         if load_unit(self.tree, UNIT) is None and self.active == "inactive":
             return Reply(NOT_INSTALLED, err=(f"Failed to stop {UNIT}: Unit {UNIT} not loaded.",))
-        await self._end_agent()
+        await self.end_agent()
         self.active = "inactive"
         self._update_process_entry()
         self._log("systemd", f"Stopped {UNIT} - Nomad.")
         return Reply()
 
-    async def _end_agent(self) -> None:
+    async def end_agent(self) -> None:
+        """End the agent without deregistering its node."""
         if self._running is not None:
             self._running.cancel()
             with contextlib.suppress(asyncio.CancelledError):
