@@ -81,10 +81,6 @@ class LabPaths:
         """What a process writes to standard output and error."""
         return self.run / f"{process}.log"
 
-    def trees(self, process: str) -> Path:
-        """The file trees that a process of modelled hosts needs for a moment."""
-        return self.run / f"{process}.trees"
-
     def tree(self, host: str) -> Path:
         """The directory that stands for ``/`` on a host."""
         return self.hosts / host

@@ -21,6 +21,12 @@ class RaiseFleet(Protocol):
     def __call__(self, hosts: int, *faults: str) -> AbstractContextManager[Rehearsal]: ...
 
 
+class RaiseModelledFleet(Protocol):
+    """As ``RaiseFleet``, of modelled hosts. These have no file trees."""
+
+    def __call__(self, hosts: int, *faults: str) -> AbstractContextManager[Rehearsal]: ...
+
+
 class NewAdmin(Protocol):
     """An admin with a new home directory; ``variables`` are added to the environment."""
 
@@ -45,9 +51,23 @@ def raise_fleet(tmp_path_factory: pytest.TempPathFactory, new_admin: NewAdmin) -
     return up
 
 
+@pytest.fixture(scope="session")
+def raise_modelled_fleet(tmp_path_factory: pytest.TempPathFactory, new_admin: NewAdmin) -> RaiseModelledFleet:
+    @contextlib.contextmanager
+    def up(hosts: int, *faults: str) -> Iterator[Rehearsal]:
+        with rehearsing(
+            new_admin(), tmp_path_factory.mktemp("lab"), hosts, faults, "--modelled"
+        ) as rehearsal:
+            yield rehearsal
+
+    return up
+
+
 @contextlib.contextmanager
-def rehearsing(admin: Admin, directory: Path, hosts: int, faults: tuple[str, ...]) -> Iterator[Rehearsal]:
-    asked = [f"--fault={fault}" for fault in faults]
+def rehearsing(
+    admin: Admin, directory: Path, hosts: int, faults: tuple[str, ...], *options: str
+) -> Iterator[Rehearsal]:
+    asked = [*(f"--fault={fault}" for fault in faults), *options]
     up = admin.run("lab", "up", "--detach", f"--dir={directory}", f"--hosts={hosts}", *asked, "-o", "json")
     assert up.exit_code == 0, up.stderr
     try:

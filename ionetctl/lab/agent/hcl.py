@@ -14,6 +14,7 @@ from typing import Final, TypeAlias
 Value: TypeAlias = "str | bool | int | float | list[Value] | dict[str, Value]"
 
 _SKIP: Final = re.compile(r"(?:[ \t\r]+|#[^\n]*|//[^\n]*|/\*.*?\*/)+", re.DOTALL)
+_PLAIN: Final = re.compile(r'[^"\\$\n]+')
 _NUMBER: Final = re.compile(r"-?(?:0x[0-9a-fA-F]+|\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)")
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*")
 _ESCAPE: Final = re.compile(
@@ -176,6 +177,9 @@ def _string(scanner: _Scanner) -> str:
     scanner.position += 1
     parts: list[str] = []
     while not scanner.take_char('"'):
+        if plain := scanner.take(_PLAIN):
+            parts.append(plain)
+            continue
         char = scanner.peek()
         if char in ("", "\n"):
             raise scanner.fail("literal not terminated")

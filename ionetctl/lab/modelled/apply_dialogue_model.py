@@ -10,16 +10,10 @@ import asyncio
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
+from ionetctl.core.host_paths import CLIENT_ID, CONFIG_DIR, INTRODUCTION_TOKEN
 from ionetctl.lab.agent.config import validate_config
 from ionetctl.lab.host.supervisor import Reply
-from ionetctl.lab.modelled.host_files import (
-    CLIENT_ID,
-    CONFIG_DIR,
-    TOKEN,
-    HostFile,
-    HostFiles,
-    text_file,
-)
+from ionetctl.lab.modelled.host_files import HostFile, HostFiles, text_file
 from ionetctl.lab.modelled.payload_reader import PayloadCorruptError, read_archive, version_of
 
 if TYPE_CHECKING:
@@ -113,9 +107,9 @@ class Apply:
         await self._begin("backup")
         self._before, self._was = self.files.copy(), (self.service.active, self.service.is_enabled)
         await self._begin("install")
-        self._install(wanted)
+        self._install(wanted, self.files)
         await self._begin("switch")
-        self._switch()
+        self._switch(self.files)
         await self._begin("start")
         if (verb := self._value("start")) != "no":
             await self._start(verb)
@@ -186,11 +180,11 @@ class Apply:
         if not validator:
             return
         await self._begin("validate")
-        later = HostFiles({**self.files.files, **wanted}, dict(self.files.links))
-        for (path,) in self._records("aside"):
-            later.files.pop(path, None)
-        program = later.resolved(validator)
+        later = self.files.copy()
+        self._install(wanted, later)
+        self._switch(later)
         self.service.write_tree(later)
+        program = later.resolved(validator)
         version = version_of(program.program) if program is not None and program.program is not None else ""
         status, lines = validate_config(self.service.tree, CONFIG_DIR, version)
         said = "\n".join(lines)
@@ -217,33 +211,30 @@ class Apply:
 
     # --- the changes --------------------------------------------------------------------------------------------------
 
-    def _install(self, wanted: dict[str, HostFile]) -> None:
+    def _install(self, wanted: dict[str, HostFile], host: HostFiles) -> None:
         for (path,) in self._records("aside"):
-            self.files.files.pop(path, None)
-            self.files.links.pop(path, None)
+            host.files.pop(path, None)
+            host.links.pop(path, None)
         for path, file in wanted.items():
-            self.files.links.pop(path, None)
-            self.files.files[path] = file
+            host.links.pop(path, None)
+            host.files[path] = file
         for mode, owner, path in self._records("chmod"):
-            if installed := self.files.files.get(path):
-                self.files.files[path] = replace(installed, mode=mode, owner=owner)
+            if installed := host.files.get(path):
+                host.files[path] = replace(installed, mode=mode, owner=owner)
 
-    def _switch(self) -> None:
+    def _switch(self, host: HostFiles) -> None:
         for target, path in self._records("link"):
-            self.files.files.pop(path, None)
-            self.files.links[path] = target
-        self._put_token()
-
-    def _put_token(self) -> None:
-        self.files.files.pop(TOKEN, None)
+            host.files.pop(path, None)
+            host.links[path] = target
+        host.files.pop(INTRODUCTION_TOKEN, None)
         if self._token:
-            self.files.files[TOKEN] = text_file(self._token.encode() + b"\n")
+            host.files[INTRODUCTION_TOKEN] = text_file(self._token.encode() + b"\n")
 
     async def _start(self, verb: str) -> None:
         self._is_touched = True
         service = self.service
         service.files = self.files
-        service.write_tree(self.files)
+        service.update_tree(self.files)
         reply = await self._started(verb)
         if reply is None:
             await self._tail_journal()
@@ -285,7 +276,7 @@ class Apply:
             if answer == "journal":
                 await self._tail_journal()
             elif self._take_token(answer):
-                self._put_token()
+                self._switch(self.files)
                 await self._start("restart")
                 await self._report_node()
             else:
@@ -299,7 +290,7 @@ class Apply:
 
     def _finish(self) -> None:
         self._token = ""
-        self.files.files.pop(TOKEN, None)
+        self.files.files.pop(INTRODUCTION_TOKEN, None)
 
     async def _fail(self, error: _FailedError) -> int:
         if self._before is not None:

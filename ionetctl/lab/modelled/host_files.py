@@ -11,6 +11,15 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from ionetctl.core.host_paths import (
+    CLIENT_CONFIG,
+    CLIENT_ID,
+    CONFIG_DIR,
+    INTRODUCTION_TOKEN,
+    MANIFEST,
+    NODE_CERT,
+    NOMAD_LINK,
+)
 from ionetctl.lab.modelled.payload_reader import version_of
 
 if TYPE_CHECKING:
@@ -19,13 +28,6 @@ if TYPE_CHECKING:
 
     from ionetctl.lab.modelled.payload_reader import Program
 
-CONFIG_DIR: Final = "/etc/nomad.d"
-STATE_DIR: Final = "/opt/nomad/data/client"
-CLIENT_ID: Final = f"{STATE_DIR}/client-id"
-TOKEN: Final = f"{STATE_DIR}/intro_token.jwt"
-MANIFEST: Final = "/var/lib/ionet/manifest"
-NOMAD_LINK: Final = "/usr/local/bin/nomad"
-_CERTIFICATE: Final = f"{CONFIG_DIR}/tls/client.pem"
 _CONFIGURATION: Final = re.compile(
     rf"{CONFIG_DIR}/[^/.][^/]*\.(hcl|json)|/(etc|run|usr/lib)/systemd/system/nomad\.service\.d/[^/.][^/]*\.conf"
 )
@@ -109,7 +111,7 @@ def _own_rows(host: HostFiles, holder: str | None) -> Iterator[tuple[str, ...]]:
         for line in manifest.decode().splitlines():
             if match := _MANIFEST_LINE.fullmatch(line):
                 yield "manifest", match[1], match[2]
-    certificate = host.content(_CERTIFICATE)
+    certificate = host.content(NODE_CERT)
     if certificate is not None:
         text = base64.b64encode(certificate).decode()
         for start in range(0, len(text), _BASE64_COLUMNS):
@@ -133,9 +135,9 @@ def _nomad_rows(host: HostFiles, service: Mapping[str, str]) -> Iterator[tuple[s
         yield "nomad.version", program.program.version_output.splitlines()[0]
     if node_id := host.content(CLIENT_ID):
         yield "nomad.client-id", node_id.decode().strip()
-    nomad = host.content(f"{CONFIG_DIR}/nomad.hcl") or b""
+    nomad = host.content(CLIENT_CONFIG) or b""
     yield from (("nomad.stamp", stamp.decode()) for stamp in _STAMP.findall(nomad)[:1])
     yield from (("nomad.region", region.decode()) for region in _REGION.findall(nomad)[-1:])
-    if TOKEN in host.files:
+    if INTRODUCTION_TOKEN in host.files:
         yield "nomad.token", "1"
     yield "nomad.allocations", "0"

@@ -12,8 +12,9 @@ import json
 import logging
 import shutil
 import sys
+import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import asyncssh
 
@@ -30,18 +31,19 @@ from ionetctl.lab.processes import stop_on_signals, write_ready
 if TYPE_CHECKING:
     from ionetctl.lab.json_object import JsonObject
 
+_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a new directory of our own in it
+"""Where file trees that exist for a moment cost least."""
+
 
 async def serve(directory: Path, name: str, stop: asyncio.Event) -> None:
     """Serve the hosts of plan ``name`` until ``stop`` is set."""
     paths = LabPaths(directory)
     plan = json.loads(paths.plan(name).read_text())
+    trees = Path(tempfile.mkdtemp(prefix="ionet-lab-", dir=_MEMORY if _MEMORY.is_dir() else None))
     heartbeats = Heartbeats()
     templates = {each["name"]: _template(paths, each) for each in plan["templates"]}
     programs = ProgramCache(next(iter(templates.values())).host.environment())
-    kinds = {
-        each: HostKind(template, programs, heartbeats, paths.trees(name))
-        for each, template in templates.items()
-    }
+    kinds = {each: HostKind(template, programs, heartbeats, trees) for each, template in templates.items()}
     hosts = [
         ModelledHost(
             host["name"], host["address"], host["host_key"], "".join(host["faults"]), kinds[host["template"]]
@@ -64,7 +66,7 @@ async def serve(directory: Path, name: str, stop: asyncio.Event) -> None:
             template.host.close() for template in templates.values()
         ]
         await asyncio.gather(listener.close(), beating, *closing, return_exceptions=True)
-        shutil.rmtree(paths.trees(name), ignore_errors=True)
+        shutil.rmtree(trees, ignore_errors=True)
 
 
 def _template(paths: LabPaths, template: JsonObject) -> TemplateHost:

@@ -10,6 +10,7 @@ import shutil
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from ionetctl.core.host_paths import INTRODUCTION_TOKEN, STATE_DIR
 from ionetctl.lab.agent.agent import Agent, AgentStartError, pause_before_retry
 from ionetctl.lab.host.supervisor import UNIT, Supervisor
 from ionetctl.lab.host.unit_files import load_unit
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from ionetctl.lab.modelled.heartbeats import Heartbeats
 
 _KEPT_STATE: Final = ("client-id", "secret-id", "state.db")
-STATE_DIR: Final = "/opt/nomad/data/client"
 
 
 @dataclass(slots=True)
@@ -46,6 +46,13 @@ class ModelledService(Supervisor):
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content)
         files.write_tree(self.tree)
+
+    def update_tree(self, files: HostFiles) -> None:
+        """As ``write_tree``, where the tree may be there already: the files are, all but the token."""
+        if not self.tree.is_dir():
+            self.write_tree(files)
+        elif token := files.files.get(INTRODUCTION_TOKEN):
+            HostFiles({INTRODUCTION_TOKEN: token}).write_tree(self.tree)
 
     def reload(self) -> None:
         """Read the unit anew (``systemctl daemon-reload``)."""
