@@ -5,15 +5,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 WORKERS ?= 2
+SIZE ?= full
 PYTEST := $(BIN)/pytest --quiet --numprocesses $(WORKERS) --dist loadfile
 # Tests that start processes, servers or a rehearsal, or read many documents: minutes, where all others take seconds.
 SLOW := $(addprefix tests/,cli e2e goldens/test_records.py history lab nomad rehearsal remote ssh)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick lint unit e2e bench lab docs hooks clean
+.PHONY: help demo test quick lint unit e2e bench bench-smoke lab docs hooks clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
 
 $(VENV)/.runtime: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -42,7 +43,7 @@ lint: $(VENV)/.develop ## ruff, mypy, shellcheck
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
-	$(BIN)/shellcheck --shell=sh ionetctl/remote/*.sh tests/programs.sh .ci/run
+	$(BIN)/shellcheck --shell=sh ionetctl/remote/*.sh tests/programs.sh tests/bench/set_up.sh .ci/run
 
 unit: $(VENV)/.develop $(VENV)/.programs
 	$(PYTEST) --ignore tests/e2e --cov --cov-report=
@@ -52,8 +53,13 @@ unit: $(VENV)/.develop $(VENV)/.programs
 e2e: $(VENV)/.develop $(VENV)/.programs ## real systemd hosts with OpenSSH (root on Debian; a real Nomad where one is on PATH)
 	$(BIN)/pytest tests/e2e -ra --verbose
 
-bench: $(VENV)/.develop ## speed and memory, as ratios against a floor in the same run
-	@for bench in tests/bench/bench_*.py; do echo "== $$bench"; $(BIN)/python -m "$$(echo $${bench%.py} | tr / .)" || exit 1; done
+bench: $(VENV)/.develop ## speed and memory beside floors and peers; no part begins after two hours (SIZE=medium for a busy machine)
+	sh tests/bench/set_up.sh build/bench $(BIN)/python
+	$(BIN)/python -m tests.bench --size $(SIZE) --doc
+
+bench-smoke: $(VENV)/.develop ## the same at its smallest, in under three minutes
+	sh tests/bench/set_up.sh build/bench $(BIN)/python
+	$(BIN)/python -m tests.bench --size smoke --out build/bench/smoke
 
 lab: $(VENV)/.runtime ## a rehearsal fleet that stays up until Ctrl-C
 	$(BIN)/ionetctl lab up --hosts 50 --dir .lab
