@@ -31,6 +31,6 @@ def test_every_subject_runs(tmp_path: Path) -> None:
     assert [subject["name"] for subject in found] == list(subjects.NAMES)
     assert [subject["name"] for subject in found if not subject["rows"] and not subject["left_out"]] == []
     peers = next(subject for subject in found if subject["name"] == "peers")
-    assert [row["name"] for row in peers["rows"]][0] == "ionetctl enroll, 3 hosts of 1 MB"
+    assert peers["rows"][0]["name"] == "ionetctl enroll, 3 hosts of 1 MB"
     assert "pyinfra, 3 hosts of 1 MB" in [one["what"] for one in peers["left_out"]]
     assert "Smallest sizes" in (tmp_path / "bench.md").read_text()
