@@ -20,6 +20,7 @@ import json, sys
 import matplotlib
 matplotlib.use("svg")
 matplotlib.rcParams["svg.hashsalt"] = "ionetctl"
+matplotlib.rcParams["svg.fonttype"] = "none"
 from matplotlib import pyplot
 
 data = json.loads(sys.argv[1])

@@ -40,6 +40,7 @@ class Sizes:
     inventory: int
     modelled: tuple[int, ...]
     modelled_dead: int
+    dead: str
     stream_mb: int
     connections: tuple[int, int]
     rehearsed: int
@@ -64,6 +65,7 @@ FULL: Final = Sizes(
     inventory=10_000,
     modelled=(10, 100, 500, 1000, 3000, 10_000),
     modelled_dead=1000,
+    dead="timeout=2%",
     stream_mb=1000,
     connections=(100, 500),
     rehearsed=200,
@@ -98,7 +100,8 @@ SMOKE: Final = Sizes(
     queried_nodes=2000,
     inventory=200,
     modelled=(5, 10),
-    modelled_dead=20,
+    modelled_dead=10,
+    dead="unreachable=1",
     stream_mb=20,
     connections=(2, 6),
     rehearsed=3,

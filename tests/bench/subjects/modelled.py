@@ -19,7 +19,6 @@ NAME: Final = "modelled"
 TITLE: Final = "From few to 10,000 modelled hosts"
 TARGETS: Final = ("memory-10000", "scaling", "dead-hosts")
 REFERENCE: Final = 500
-_DEAD: Final = "timeout=2%"
 _DONE: Final = (0, 4)
 """4: some hosts were unreachable, as they are meant to be."""
 
@@ -64,12 +63,14 @@ def _dead(bench: Bench) -> Iterator[Finding]:
     sound, dead = [], []
     for _ in rounds:
         sound.append(_enroll(bench, hosts))
-        dead.append(_enroll(bench, hosts, "--fault", _DEAD))
+        dead.append(_enroll(bench, hosts, "--fault", bench.sizes.dead))
     floor = Row(f"{hosts:,} sound hosts", "ionetctl enroll", sound, hosts)
-    row = Row(f"{hosts:,} hosts, 2 % of them swallow packets", "ionetctl enroll", dead, hosts, floor)
+    row = Row(
+        f"{hosts:,} hosts, dead ones among them: {bench.sizes.dead}", "ionetctl enroll", dead, hosts, floor
+    )
     yield floor
     yield row
-    yield Figure("dead-hosts", row.wall_ratio or 0, f"{hosts:,} hosts, {_DEAD}")
+    yield Figure("dead-hosts", row.wall_ratio or 0, f"{hosts:,} hosts, {bench.sizes.dead}")
 
 
 def _enroll(bench: Bench, hosts: int, *faults: str) -> Sample:
