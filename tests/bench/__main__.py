@@ -44,13 +44,15 @@ def main() -> None:
         os.execvp("unshare", ["unshare", "--net", "--", "sh", "-c", set_up, "sh", *command])  # noqa: S606
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    output = Path(options.out)
+    output = Path(options.out).resolve()
     output.mkdir(parents=True, exist_ok=True)
+    (output / plot.PLOT).unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(prefix="ionetctl-bench-") as scratch:
-        bench = Bench(SIZES[options.size], Path(scratch), Path(options.build).resolve(), options.in_namespace)
-        is_sound = _run(bench, subjects.chosen(options.only), output, options.minutes)
+        build = Path(options.build).resolve()
+        bench = Bench(SIZES[options.size], Path(scratch), build, output, options.in_namespace)
+        is_sound = _run(bench, subjects.chosen(options.only), options.minutes)
     if options.doc:
-        page.renew(output, Path(options.build) / plot.PLOT)
+        page.renew(output)
     sys.exit(0 if is_sound else 1)
 
 
@@ -72,7 +74,7 @@ def _can_unshare() -> bool:
     return subprocess.run(["unshare", "--net", "true"], capture_output=True, check=False).returncode == 0
 
 
-def _run(bench: Bench, chosen: list[ModuleType], output: Path, minutes: float) -> bool:
+def _run(bench: Bench, chosen: list[ModuleType], minutes: float) -> bool:
     until = time.monotonic() + minutes * 60
     sections: list[Section] = []
     is_sound = True
@@ -90,22 +92,22 @@ def _run(bench: Bench, chosen: list[ModuleType], output: Path, minutes: float) -
             traceback.print_exc()
             findings.append(LeftOut(subject.TITLE, "it failed: see what the run has printed"))
         sections.append(Section(subject.NAME, subject.TITLE, findings, load))
-        _write(sections, bench, output)
+        _write(sections, bench)
         _say(f"   {time.monotonic() - started:.0f} s")
     _say(markdown(sections, {}))
-    _say(f"written to {output}")
+    _say(f"written to {bench.output}")
     return is_sound
 
 
-def _write(sections: list[Section], bench: Bench, output: Path) -> None:
+def _write(sections: list[Section], bench: Bench) -> None:
     settings = machine.describe(peers.versions(bench.build)) | {
         "sizes": bench.sizes.name,
         "rounds": bench.sizes.rounds,
         "hosts at once": bench.sizes.concurrency,
         "bytes counted": "in a network namespace of the bench's own" if bench.counts_bytes else "no",
     }
-    (output / "bench.md").write_text(markdown(sections, settings))
-    (output / "bench.json").write_text(json.dumps(document(sections, settings), indent=2) + "\n")
+    (bench.output / "bench.md").write_text(markdown(sections, settings))
+    (bench.output / "bench.json").write_text(json.dumps(document(sections, settings), indent=2) + "\n")
 
 
 def _say(text: str) -> None:

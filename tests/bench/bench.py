@@ -38,7 +38,7 @@ class BenchError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """The settings of a run. ``scratch`` is removed at its end, ``build`` keeps the peers' own environment.
+    """The settings of a run. ``scratch`` is removed at its end, ``build`` keeps the peers' own environment, ``output`` gets the results.
 
     With ``counts_bytes`` nothing but the bench uses the loopback interface.
     """
@@ -46,6 +46,7 @@ class Bench:
     sizes: Sizes
     scratch: Path
     build: Path
+    output: Path
     counts_bytes: bool
     ionetctl: Sequence[str] = field(default=(sys.executable, "-m", "ionetctl"))
 

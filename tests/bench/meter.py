@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 _SAMPLE_S: Final = 0.25
-_REST: Final = 20
+_REST: Final = 10
 """Pauses are at least so many times as long as a sample took."""
 _END_S: Final = 10.0
 _PR_SET_CHILD_SUBREAPER: Final = 36

@@ -16,11 +16,13 @@ BEGIN: Final = "<!-- begin of what make bench writes -->"
 END: Final = "<!-- end of what make bench writes -->"
 
 
-def renew(results: Path, plotted: Path) -> None:
-    """Put the results' tables between the page's two marks, and the plot beside the page where there is one."""
+def renew(results: Path) -> None:
+    """Put the results' tables between the page's two marks, and the plot beside the page where one was drawn."""
     text = PAGE.read_text()
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{BEGIN}\n{(results / 'bench.md').read_text()}{END}{after}")
-    if plotted.exists():
-        shutil.copyfile(plotted, PAGE.with_name(PLOT))
+    tables = (results / "bench.md").read_text()
+    if (results / PLOT).exists():
+        shutil.copyfile(results / PLOT, PAGE.with_name(PLOT))
+        tables += f"\n![Controller CPU a host, and memory, by the number of hosts]({PLOT})\n"
+    PAGE.write_text(f"{before}{BEGIN}\n{tables}{END}{after}")

@@ -36,8 +36,8 @@ figure.savefig(sys.argv[2], metadata={"Date": None})
 """
 
 
-def draw(build: Path, rows: Sequence[Row]) -> str | None:
-    """Draw the rows into ``PLOT`` below ``build``; returns why not where there is no matplotlib."""
+def draw(build: Path, output: Path, rows: Sequence[Row]) -> str | None:
+    """Draw the rows into ``PLOT`` in ``output``; returns why not where there is no matplotlib in ``build``."""
     python = python_of(build)
     if not python.exists():
         return "matplotlib is not installed: see tests/bench/set_up.sh"
@@ -46,5 +46,5 @@ def draw(build: Path, rows: Sequence[Row]) -> str | None:
         "cpu_ms": [row.cpu_per_unit * 1e3 for row in rows],
         "peak_mib": [row.peak_mib for row in rows],
     }
-    subprocess.run([python, "-c", _PROGRAM, json.dumps(data), str(build / PLOT)], check=True)
+    subprocess.run([python, "-c", _PROGRAM, json.dumps(data), str(output / PLOT)], check=True)
     return None

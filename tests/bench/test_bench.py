@@ -26,7 +26,7 @@ KEYS = [target.key for target in TARGETS]
 
 
 def bench(directory: Path) -> Bench:
-    return Bench(SMOKE, directory, directory, counts_bytes=False)
+    return Bench(SMOKE, directory, directory, directory, counts_bytes=False)
 
 
 def section(*findings: Finding) -> Section:
@@ -101,7 +101,7 @@ def test_command_that_fails_is_no_measurement(tmp_path: Path) -> None:
 
 def test_memory_is_that_of_the_descendants(tmp_path: Path) -> None:
     """40 MB that a child's child holds are found."""
-    held = "import time; held = bytearray(b'x') * 40_000_000; time.sleep(1)"
+    held = "import time; held = bytearray(b'x') * 40_000_000; time.sleep(4)"
     sample = bench(tmp_path).run("sh", "-c", f'{sys.executable} -c "{held}"; true').sample
     assert sample.peak_mib >= 40
 

@@ -53,7 +53,7 @@ def _scaling(bench: Bench) -> Iterator[Finding]:
     if largest.units == max(bench.sizes.modelled) and largest.cpu_ratio:
         yield Figure("scaling", largest.cpu_ratio, largest.name)
         yield Figure("memory-10000", largest.peak_mib * 1.048576, largest.name)
-    if reason := plot.draw(bench.build, rows):
+    if reason := plot.draw(bench.build, bench.output, rows):
         yield LeftOut("the plot", reason)
 
 
