@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Final
 
 _SAMPLE_S: Final = 0.25
-_REST: Final = 10
-"""Pauses are at least so many times as long as a sample took."""
+_REST: Final = 20
+"""Pauses are at least so many times the CPU time of a sample."""
 _END_S: Final = 10.0
 _PR_SET_CHILD_SUBREAPER: Final = 36
 """See prctl(2): orphans below this process become its children, so that they can be waited for."""
@@ -64,9 +64,9 @@ class Watch(threading.Thread):
         """Sample; less often where that takes long, as it does of processes of gigabytes."""
         pause_s = _SAMPLE_S
         while not self.stop.wait(pause_s):
-            started = time.monotonic()
+            started = time.thread_time()
             self.peak_kib = max(self.peak_kib, sum(map(pss_kib, descendants(os.getpid()))))
-            pause_s = max(_SAMPLE_S, _REST * (time.monotonic() - started))
+            pause_s = max(_SAMPLE_S, _REST * (time.thread_time() - started))
 
 
 def end_leftovers() -> None:
