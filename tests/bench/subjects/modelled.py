@@ -35,8 +35,8 @@ def measure(bench: Bench) -> Iterator[Finding]:
 def _scaling(bench: Bench) -> Iterator[Finding]:
     rows: list[Row] = []
     for hosts in bench.sizes.modelled:
-        # Small rollouts are short: several of them say what one of the large ones does.
-        rounds = bench.sizes.rounds if hosts < bench.sizes.modelled[-1] else 1
+        # Large rollouts take minutes, and vary less.
+        rounds = bench.sizes.rounds if hosts <= REFERENCE else 1
         samples = [_enroll(bench, hosts) for _ in range(rounds)]
         reference = next((row for row in rows if row.units == REFERENCE), None)
         rows.append(
