@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 ADDRESSES_PER_SERVER: Final = 16
 """``MAX_LISTEN_SOCKS`` of sshd.c."""
 _START_S: Final = 20.0
+_SMALL_BYTES: Final = 128 << 10
 _CONFIG: Final = """\
 Port {port}
 {listen}
@@ -90,9 +91,11 @@ def has_sshd() -> bool:
 def fleet(directory: Path, hosts: int, program_bytes: int = 0) -> Iterator[Fleet]:
     """A rehearsal that is reached through real OpenSSH servers, for as long as the block lasts.
 
-    With ``program_bytes`` its stand-in for Nomad has so many bytes of machine code; otherwise it is small.
+    With ``program_bytes`` its stand-in for Nomad has so many bytes of machine code; otherwise it is small, so that a payload costs next to nothing.
     """
-    spec = LabSpec(hosts=hosts, directory=directory / "lab", program_bytes=1 if program_bytes else 0)
+    spec = LabSpec(
+        hosts=hosts, directory=directory / "lab", program_bytes=1 if program_bytes else _SMALL_BYTES
+    )
     lab = lab_up(spec)
     try:
         if program_bytes:
