@@ -35,5 +35,5 @@ def rehearsal(bench: Bench, hosts: int, *options: str) -> Iterator[Rehearsal]:
     try:
         yield Rehearsal(directory / "lab/inventory.yaml", time.monotonic() - started)
     finally:
-        subprocess.run([*bench.ionetctl, "lab", "down", *where], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([*bench.ionetctl, "lab", "down", "-q", *where], check=True, stdout=subprocess.DEVNULL)
         shutil.rmtree(directory)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,9 +12,9 @@ import pytest
 
 from tests.bench import meter, page, subjects
 from tests.bench.bench import ROOT, Bench, BenchError
+from tests.bench.programs.profiled import Samples, package_of
 from tests.bench.records import Figure, LeftOut, Row, Sample
 from tests.bench.sizes import SIZES, SMOKE
-from tests.bench.subjects.profile import own_times, package_of
 from tests.bench.tables import Section, document, markdown
 from tests.bench.targets import TARGETS
 
@@ -120,22 +119,32 @@ def test_meter_needs_nothing_of_ours() -> None:
         ("/x/ionetctl/ssh/commands/channel.py", "ionetctl/ssh"),
         ("/x/lib/python3.11/asyncio/events.py", "asyncio"),
         ("<frozen importlib._bootstrap>", "importlib"),
-        ("<string>", "built in"),
+        ("<string>", "other"),
     ],
 )
-def test_function_has_a_package(file: str, package: str) -> None:
-    """Of the profile's functions."""
-    assert package_of((file, 1, "f")) == package
+def test_file_has_a_package(file: str, package: str) -> None:
+    """Of the profile."""
+    assert package_of(file) == package
 
 
-def test_built_in_functions_count_where_they_are_called(tmp_path: Path) -> None:
-    """The sum over packages is the sum over functions, and sorting in re is re's."""
-    command = "import re; [re.compile('a' * 50 + str(n)) for n in range(300)]"
-    stats = tmp_path / "stats"
-    (tmp_path / "program.py").write_text(command)
-    profiled = [sys.executable, "-m", "cProfile", "-o", str(stats), str(tmp_path / "program.py")]
-    subprocess.run(profiled, check=True)
-    assert own_times(stats).most_common(1)[0][0] == "re"
+def test_stack_counts_once_for_each_package() -> None:
+    """A sample is the own time of the innermost package, and lies within each other one once, however often it calls itself."""
+    samples = Samples()
+    frame = sys._getframe()
+    samples.take(0, frame)
+    assert samples.own == {"other": 1}
+    assert samples.within["other"] == 1
+    assert samples.within["_pytest"] == 1
+
+
+def test_samples_are_of_what_runs(tmp_path: Path) -> None:
+    """A run of ionetctl leaves its counts, imports among them."""
+    output = tmp_path / "samples.json"
+    command = (sys.executable, "-m", "tests.bench.programs.profiled", str(output), "enroll", "--help")
+    bench(tmp_path).run(*command)
+    counts = json.loads(output.read_text())
+    assert counts["own"]["importlib"] > 0
+    assert counts["within"]["ionetctl/cli"] > 0
 
 
 def test_every_target_is_measured_by_a_subject() -> None:
