@@ -63,10 +63,10 @@ SHARED_STEMS: Final[dict[str, str]] = {
 """Names of modules that more than one folder has, and those folders."""
 
 OWNERS: Final[dict[str, set[str]]] = {
-    "aiohttp": {"lab"},
+    "aiohttp": {"nomad", "lab"},
     "asyncssh": {"ssh", "lab"},
     "cryptography": {"credentials", "nomad", "lab"},
-    "httpx": {"nomad", "artifacts"},
+    "httpx": {"artifacts"},
     "hvac": {"credentials"},
     "jinja2": {"plan"},
     "keyring": {"credentials"},

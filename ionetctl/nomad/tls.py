@@ -64,7 +64,7 @@ def explain_tls_failure(error: BaseException, address: str, server_name: str) ->
     if isinstance(failure, ssl.SSLCertVerificationError):
         message = f"the certificate of {address} does not hold: {failure.verify_message}"
         return TrustError("region_untrusted", message, _trust_hint(failure.verify_code, server_name))
-    if failure is None or failure.reason is None:
+    if failure is None:
         return None
     if "ALERT" in failure.reason:
         message = f"{address} refused our client certificate ({failure.reason})"
@@ -85,9 +85,9 @@ def _trust_hint(verify_code: int, server_name: str) -> str:
 
 
 def _ssl_error(error: BaseException | None) -> ssl.SSLError | None:
-    """The ``ssl`` error that an HTTP library's error came from."""
+    """The ``ssl`` error that an HTTP library's error came from; the library's own may be such an error, without a reason."""
     while error is not None:
-        if isinstance(error, ssl.SSLError):
+        if isinstance(error, ssl.SSLError) and getattr(error, "reason", None):
             return error
         error = error.__cause__ or error.__context__
     return None

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, cast
 
-import httpx
 import msgspec
 import pytest
 
@@ -37,7 +36,7 @@ class Http:
 
     async def send(self, call: Call) -> Reply:
         self.seen.append(call.path)
-        return Reply(self.answers[call.path], httpx.Headers())
+        return Reply(self.answers[call.path], {})
 
 
 async def checked(region: NomadRegion) -> None:

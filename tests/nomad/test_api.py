@@ -14,9 +14,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import httpx
+import aiohttp
 import pytest
+from aiohttp.client_reqrep import ConnectionKey
 from cryptography.hazmat.primitives.asymmetric import rsa
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
 
 from ionetctl.core.errors import ConfigurationError, IonetctlError, RegionError, TrustError
 from ionetctl.core.model.names import NodeId, RegionName
@@ -940,6 +943,28 @@ async def test_compression_that_was_not_asked_for_is_not_decompressed(
     assert encoding in error.message
 
 
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"NOMAD 200\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: ten\r\n\r\n[]",
+        b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 100_000 + b"\r\n\r\n[]",
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n[]",
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n[]\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n8\r\n[",
+    ],
+    ids=["nothing", "no HTTP", "length", "long header", "cut", "chunk", "cut chunk"],
+)
+async def test_broken_http_may_pass(site: RegionSite, clock: ManualClock, raw: bytes) -> None:
+    """It is tried again within the limits, and never taken for an answer."""
+    async with site.answering(raw) as url:
+        settings = site.settings(url)
+        async with NomadRegion.open(settings, site.reveal, CallLimits(attempts=2), clock.sleep) as region:
+            await refused("region_unreachable", region.nodes())
+    assert len(clock.slept) == 1
+
+
 LONG_REFUSAL = Answer(b"\x1b[31m" + b"no! " * 10_000, 400)
 
 
@@ -990,7 +1015,7 @@ async def test_token_is_in_no_log_and_no_error(site: RegionSite, caplog: pytest.
 async def test_control_log_would_be_seen(caplog: pytest.LogCaptureFixture) -> None:
     """The libraries do log at this level, and a token in a log would be found."""
     caplog.set_level(logging.DEBUG)
-    logging.getLogger("httpcore").debug("%s", TOKEN)
+    logging.getLogger("aiohttp.client").debug("%s", TOKEN)
     assert TOKEN in caplog.text
 
 
@@ -1007,9 +1032,25 @@ def descendants(kind: type[Exception]) -> list[type[Exception]]:
     return [kind, *(found for child in kind.__subclasses__() for found in descendants(child))]
 
 
-@pytest.mark.parametrize("kind", descendants(httpx.RequestError))
+NOWHERE = ConnectionKey(
+    "nowhere", 1, is_ssl=True, ssl=True, proxy=None, proxy_auth=None, proxy_headers_hash=None
+)
+ARGUMENTS: dict[type[Exception], tuple[object, ...]] = {
+    aiohttp.ClientConnectorCertificateError: (NOWHERE, ValueError("why")),
+    aiohttp.client_exceptions.UnixClientConnectorError: ("/nowhere", NOWHERE, OSError("why")),
+    aiohttp.ClientConnectorError: (NOWHERE, OSError("why")),
+    aiohttp.ServerFingerprintMismatch: (b"", b"", "nowhere", 1),
+    aiohttp.ClientResponseError: (
+        aiohttp.RequestInfo(URL(NOBODY), "GET", CIMultiDictProxy(CIMultiDict())),
+        (),
+    ),
+}
+"""What errors are made of that need more than a text."""
+
+
+@pytest.mark.parametrize("kind", descendants(aiohttp.ClientError))
 async def test_every_error_of_the_library_is_translated(
-    site: RegionSite, kind: type[httpx.RequestError]
+    site: RegionSite, kind: type[aiohttp.ClientError]
 ) -> None:
     """Those that a later version adds, too."""
     site_http = RegionHttp(
@@ -1017,7 +1058,8 @@ async def test_every_error_of_the_library_is_translated(
         CallLimits(),
         ManualClock().sleep,
     )
+    arguments = next((ARGUMENTS[base] for base in kind.__mro__ if base in ARGUMENTS), ("why",))
     async with asking(site, {NODES: [NO_NODES]}):
-        translated = getattr(site_http._translated(kind("why"), NOBODY), "error", None)
+        translated = getattr(site_http._translated(kind(*arguments), NOBODY), "error", None)
     await site_http.close()
     assert isinstance(translated, RegionError)

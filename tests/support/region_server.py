@@ -176,12 +176,28 @@ class RegionSite:
 
     @contextlib.asynccontextmanager
     async def refusing_strangers(self) -> AsyncIterator[str]:
-        """A server that lets its TLS alert come through before it hangs up, as Nomad does and asyncio does not."""
+        """A server that lets its TLS alerts come through before it hangs up, as Nomad does and asyncio does not."""
         context = self._context(self.root.sign("server", names=[SERVER_NAME]))
         with socket.create_server(("127.0.0.1", 0)) as listening:
-            ending = asyncio.create_task(asyncio.to_thread(_refuse_one, listening, context))
+            ending = asyncio.create_task(asyncio.to_thread(_refuse_all, listening, context))
             yield f"https://127.0.0.1:{listening.getsockname()[1]}"
+            listening.shutdown(socket.SHUT_RDWR)
             await ending
+
+    @contextlib.asynccontextmanager
+    async def answering(self, raw: bytes) -> AsyncIterator[str]:
+        """A server with a good certificate that answers each connection with these bytes, and hangs up."""
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            with contextlib.suppress(OSError):
+                await reader.readuntil(b"\r\n\r\n")
+                writer.write(raw)
+                writer.close()
+                await writer.wait_closed()
+
+        context = self._context(self.root.sign("server", names=[SERVER_NAME]))
+        async with await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context) as server:
+            yield f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
     def _context(self, pair: pki.Pair) -> ssl.SSLContext:
         pki.write(self.directory / "server.pem", pair)
@@ -193,8 +209,13 @@ class RegionSite:
         return context
 
 
-def _refuse_one(listening: socket.socket, context: ssl.SSLContext) -> None:
-    connection, _ = listening.accept()
+def _refuse_all(listening: socket.socket, context: ssl.SSLContext) -> None:
+    with contextlib.suppress(OSError):  # it was shut down
+        while True:
+            _refuse(listening.accept()[0], context)
+
+
+def _refuse(connection: socket.socket, context: ssl.SSLContext) -> None:
     with (
         connection,
         context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False) as wrapped,
