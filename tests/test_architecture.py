@@ -52,7 +52,7 @@ SHARED_STEMS: Final[dict[str, str]] = {
     "options": "cli rollout",
     "preflight": "cli/commands report",
     "probe": "cli/commands report ui",
-    "process": "history/catalog lab/host lab/region",
+    "process": "history/catalog lab/host lab/modelled lab/region",
     "region": "cli/commands report ui",
     "render": "app cli/commands",
     "settings": "core ssh",

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from ionetctl.lab.modelled.heartbeats import Heartbeats
     from ionetctl.lab.modelled.payload_reader import ProgramCache
+    from ionetctl.lab.modelled.shared_heartbeats import Heartbeats
     from ionetctl.lab.modelled.template_host import TemplateHost
 
     Process = asyncssh.SSHServerProcess[bytes]

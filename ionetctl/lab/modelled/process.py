@@ -20,10 +20,10 @@ import asyncssh
 
 from ionetctl.lab.host.process import raise_file_limit
 from ionetctl.lab.host.ssh_server import HostPlan, LabHost
-from ionetctl.lab.modelled.heartbeats import Heartbeats
 from ionetctl.lab.modelled.listener import Listener
 from ionetctl.lab.modelled.modelled_host import HostKind, ModelledHost
 from ionetctl.lab.modelled.payload_reader import ProgramCache
+from ionetctl.lab.modelled.shared_heartbeats import Heartbeats
 from ionetctl.lab.modelled.template_host import TemplateHost
 from ionetctl.lab.paths import LabPaths
 from ionetctl.lab.processes import stop_on_signals, write_ready

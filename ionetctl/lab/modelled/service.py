@@ -20,7 +20,7 @@ from ionetctl.lab.modelled.payload_reader import version_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ionetctl.lab.modelled.heartbeats import Heartbeats
+    from ionetctl.lab.modelled.shared_heartbeats import Heartbeats
 
 _KEPT_STATE: Final = ("client-id", "secret-id", "state.db")
 
