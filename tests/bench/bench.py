@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 ROOT: Final = Path(__file__).parents[2]
 TIMEOUT_S: Final = 1200
 _OUTPUT_CHARS: Final = 3000
+_SHOWN_CHARS: Final = 70
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,7 @@ class Bench:
             said = (directory / "stderr").read_text(errors="replace")
             said = f"{printed[-_OUTPUT_CHARS:]}\n{said[-_OUTPUT_CHARS:]}"
             raise BenchError(f"{' '.join(command)} ended with {status}: {said}")
+        _tell(command, used)
         sent_mib = (_loopback_bytes() - before) / (1 << 20) if self.counts_bytes else None
         return Measured(Sample(sent_mib=sent_mib, **used), printed)
 
@@ -103,6 +105,13 @@ class Bench:
         environ = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1"}
         shown = subprocess.run(arguments, env=environ, capture_output=True, text=True, check=True)
         return option in shown.stdout
+
+
+def _tell(command: Sequence[str], used: Mapping[str, float]) -> None:
+    """Show what was measured while it goes on: a whole run takes long."""
+    shown = " ".join(Path(word).name for word in command)[:_SHOWN_CHARS]
+    sys.stdout.write(f"   {used['cpu_s']:8.2f} s CPU {used['wall_s']:8.2f} s   {shown}\n")
+    sys.stdout.flush()
 
 
 def _loopback_bytes() -> int:

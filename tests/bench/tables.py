@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tests.bench.targets import Target
 
 
+_REASON_CHARS: Final = 300
 _SMOKE: Final = "**Smallest sizes:** this shows that everything runs, and nothing about the targets."
 
 
@@ -141,7 +142,8 @@ def _section(section: Section) -> Iterator[str]:
         yield from map(_row, rows)
         yield ""
         yield from (f"- {row.name}: `{row.command}`" for row in rows if row.command)
-    yield from (f"- left out: {one.what}: {one.why}" for one in section.left_out)
+    for one in section.left_out:
+        yield f"- left out: {one.what}: {' '.join(one.why.split())[:_REASON_CHARS]}"
 
 
 def _row(row: Row) -> str:

@@ -77,11 +77,12 @@ def _transfer(bench: Bench, transfer: Transfer) -> Iterator[Finding]:
         with fleet(bench.directory("fleet"), transfer.hosts, transfer.program_bytes) as site:
             ours.append(_enroll(bench, site))
             for peer in PEERS:
-                if reason := _absence(peer, bench.build):
-                    yield LeftOut(f"{peer.name}, {transfer.name}", reason)
+                try:
+                    sample = _run(bench, peer, site, transfer)
+                except BenchError as error:
+                    yield LeftOut(f"{peer.name}, {transfer.name}", str(error))
                 else:
-                    task = _task(bench, site, transfer, peer)
-                    theirs.setdefault(peer.name, []).append(_run(bench, peer, task))
+                    theirs.setdefault(peer.name, []).append(sample)
     mine = Row(
         f"ionetctl enroll, {transfer.name}",
         f"ionetctl enroll --yes {' '.join(ALL_AT_ONCE)}",
@@ -148,8 +149,14 @@ def _task(bench: Bench, site: Fleet, transfer: Transfer, peer: Peer) -> Task:
     return Task(site, hosts, program, small, directory, bench.sizes.concurrency)
 
 
-def _run(bench: Bench, peer: Peer, task: Task) -> Sample:
-    """Have a peer do the task, and look whether it is done; what an earlier peer left is removed before."""
+def _run(bench: Bench, peer: Peer, site: Fleet, transfer: Transfer) -> Sample:
+    """Have a peer do the task, and look whether it is done; what an earlier peer left is removed before.
+
+    Raises ``BenchError`` where the peer is not here, fails, or leaves a file undone.
+    """
+    if reason := _absence(peer, bench.build):
+        raise BenchError(reason)
+    task = _task(bench, site, transfer, peer)
     for host in task.hosts:
         shutil.rmtree(host.tree / FOLDER, ignore_errors=True)
     invocation = peer.invoke(task, bench.build)
@@ -157,6 +164,6 @@ def _run(bench: Bench, peer: Peer, task: Task) -> Sample:
     sample = bench.run(*invocation.command, environ=invocation.environ, timeout_s=timeout_s).sample
     if not sample.is_cut:
         for (source, path), host in product(task.copies, task.hosts):
-            if not filecmp.cmp(source, host.tree / path, shallow=False):
+            if not (host.tree / path).exists() or not filecmp.cmp(source, host.tree / path, shallow=False):
                 raise BenchError(f"{peer.name} has not written {path} on {host.name}")
     return sample
