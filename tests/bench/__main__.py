@@ -1,4 +1,4 @@
-"""Runs the bench: ``python -m tests.bench [--size full|medium|smoke] [--only SUBJECT,…] [--minutes N] [--out DIR] [--doc]``.
+"""Runs the bench: ``python -m tests.bench [--size full|medium|smoke] [--only SUBJECT,…] [--keep] [--minutes N] [--out DIR] [--doc]``.
 
 Writes ``bench.md`` and ``bench.json`` to the output directory after every subject, so that an interrupted run has what it
 measured. Where it may (root), it moves itself into a network namespace of its own: then only its bytes are on the loopback
@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import json
 import os
+import pickle
 import resource
 import subprocess
 import sys
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from tests.bench.records import Finding
 
 ALONE: Final = "--in-namespace"
+SECTIONS: Final = "sections.pickle"
 
 
 def main() -> None:
@@ -46,11 +48,13 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     output = Path(options.out).resolve()
     output.mkdir(parents=True, exist_ok=True)
-    (output / plot.PLOT).unlink(missing_ok=True)
+    kept = _kept(output) if options.keep else {}
+    if not kept:
+        (output / plot.PLOT).unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(prefix="ionetctl-bench-") as scratch:
         build = Path(options.build).resolve()
         bench = Bench(SIZES[options.size], Path(scratch), build, output, options.in_namespace)
-        is_sound = _run(bench, subjects.chosen(options.only), options.minutes)
+        is_sound = _run(bench, subjects.chosen(options.only), options.minutes, kept)
     if options.doc:
         page.renew(output)
     sys.exit(0 if is_sound else 1)
@@ -61,6 +65,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--size", choices=SIZES, default="full")
     parser.add_argument("--minutes", type=float, default=120, help="no subject begins later than this")
     parser.add_argument("--only", default="", help=f"subjects: {','.join(subjects.NAMES)}")
+    parser.add_argument(
+        "--keep", action="store_true", help="keep what the last run in --out found of other subjects"
+    )
     parser.add_argument("--out", default=str(ROOT / "build/bench/results"))
     parser.add_argument("--build", default=str(ROOT / "build/bench"), help="where the peers are installed")
     parser.add_argument("--doc", action="store_true", help="renew docs/performance.md too")
@@ -74,13 +81,22 @@ def _can_unshare() -> bool:
     return subprocess.run(["unshare", "--net", "true"], capture_output=True, check=False).returncode == 0
 
 
-def _run(bench: Bench, chosen: list[ModuleType], minutes: float) -> bool:
+def _kept(output: Path) -> dict[str, Section]:
+    """Subject → what the last run into this directory found; empty where there was none."""
+    path = output / SECTIONS
+    if not path.exists():
+        return {}
+    found: dict[str, Section] = pickle.loads(path.read_bytes())  # noqa: S301 - this program's own file
+    return found
+
+
+def _run(bench: Bench, chosen: list[ModuleType], minutes: float, sections: dict[str, Section]) -> bool:
+    """Measure the chosen subjects, adding to ``sections``; returns whether none failed."""
     until = time.monotonic() + minutes * 60
-    sections: list[Section] = []
     is_sound = True
     for subject in chosen:
         _say(f"== {subject.NAME}: {subject.TITLE}")
-        load, started = os.getloadavg()[0], time.monotonic()
+        load, began, started = os.getloadavg()[0], machine.now(), time.monotonic()
         findings: list[Finding] = []
         try:
             if started < until:
@@ -91,10 +107,11 @@ def _run(bench: Bench, chosen: list[ModuleType], minutes: float) -> bool:
             is_sound = False
             traceback.print_exc()
             findings.append(LeftOut(subject.TITLE, "it failed: see what the run has printed"))
-        sections.append(Section(subject.NAME, subject.TITLE, findings, load))
-        _write(sections, bench)
+        sections[subject.NAME] = Section(subject.NAME, subject.TITLE, findings, load, began)
+        _write([sections[name] for name in subjects.NAMES if name in sections], bench)
+        (bench.output / SECTIONS).write_bytes(pickle.dumps(sections))
         _say(f"   {time.monotonic() - started:.0f} s")
-    _say(markdown(sections, {}))
+    _say((bench.output / "bench.md").read_text())
     _say(f"written to {bench.output}")
     return is_sound
 

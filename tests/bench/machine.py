@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def describe(peers: Mapping[str, str]) -> dict[str, object]:
     """The machine and the versions of all that was measured; ``peers`` are the versions of what is in their environment."""
     return {
-        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "date": now(),
         "cores": os.cpu_count(),
         "processor": _processor(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)),
@@ -34,6 +34,11 @@ def describe(peers: Mapping[str, str]) -> dict[str, object]:
             **peers,
         },
     }
+
+
+def now() -> str:
+    """The time, to the minute."""
+    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _processor() -> str:

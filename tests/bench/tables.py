@@ -28,6 +28,7 @@ class Section:
     title: str
     findings: Sequence[Finding]
     load: float
+    began: str
 
     @property
     def rows(self) -> list[Row]:
@@ -70,6 +71,7 @@ def document(sections: Sequence[Section], machine: Mapping[str, object]) -> dict
                 "name": section.name,
                 "title": section.title,
                 "load": section.load,
+                "began": section.began,
                 "rows": [_row_document(row) for row in section.rows],
                 "left_out": [asdict(one) for one in section.left_out],
             }
@@ -135,7 +137,7 @@ def _section(section: Section) -> Iterator[str]:
     yield ""
     rows = section.rows
     if rows:
-        yield f"Load when it began: {section.load:.1f}."
+        yield f"Begun {section.began}, at a load of {section.load:.1f}."
         yield ""
         yield "| | CPU ratio | wall ratio | CPU s | spread | wall s | CPU a unit | memory MiB | loopback MiB | |"
         yield "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"

@@ -29,7 +29,7 @@ def bench(directory: Path) -> Bench:
 
 
 def section(*findings: Finding) -> Section:
-    return Section("subject", "A subject", findings, 0.5)
+    return Section("subject", "A subject", findings, 0.5, "2026-03-01 12:00 UTC")
 
 
 def test_ratio_is_by_unit_and_of_medians() -> None:
