@@ -17,6 +17,7 @@ from tests.bench.records import Sample
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from tests.bench.hosts import Fleet
     from tests.bench.sizes import Sizes
 
 ROOT: Final = Path(__file__).parents[2]
@@ -59,15 +60,16 @@ class Bench:
         self,
         *command: str,
         environ: Mapping[str, str] | None = None,
+        site: Fleet | None = None,
         timeout_s: int = TIMEOUT_S,
         allowed: Sequence[int] = (0,),
     ) -> Measured:
         """Run a command and measure it; raises ``BenchError`` for a status that is not in ``allowed``.
 
-        A command that is cut at ``timeout_s`` is no error: its sample says so.
+        A command that is cut at ``timeout_s`` is no error: its sample says so. With ``site`` the CPU of its hosts is measured too.
         """
         directory = self.directory("run")
-        before = _loopback_bytes()
+        before, hosts_before_s = _loopback_bytes(), site.cpu_s() if site else 0.0
         output = directory / "used.json"
         with (directory / "stdout").open("wb") as stdout, (directory / "stderr").open("wb") as stderr:
             subprocess.run(
@@ -88,7 +90,8 @@ class Bench:
             raise BenchError(f"{' '.join(command)} ended with {status}: {said}")
         _tell(command, used)
         sent_mib = (_loopback_bytes() - before) / (1 << 20) if self.counts_bytes else None
-        return Measured(Sample(sent_mib=sent_mib, **used), printed)
+        hosts_cpu_s = site.cpu_s() - hosts_before_s if site else None
+        return Measured(Sample(sent_mib=sent_mib, hosts_cpu_s=hosts_cpu_s, **used), printed)
 
     def admin(self) -> dict[str, str]:
         """The environment of an admin's ``ionetctl`` with a new home and no records."""

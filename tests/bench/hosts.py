@@ -26,6 +26,7 @@ from ionetctl.lab.paths import LabPaths
 from ionetctl.lab.rehearsal import lab_down, lab_up
 from ionetctl.lab.site import LabSpec, plan_site
 from tests.bench.machine_code import fill_releases
+from tests.bench.meter import descendants
 from tests.support.programs import path_of
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 ADDRESSES_PER_SERVER: Final = 16
 """``MAX_LISTEN_SOCKS`` of sshd.c."""
 _START_S: Final = 20.0
+_SETTLE_S: Final = 5.0
 _SMALL_BYTES: Final = 128 << 10
 _CONFIG: Final = """\
 Port {port}
@@ -75,6 +77,18 @@ class Fleet:
     user: str
     identity: Path
     host_key: str
+    servers: tuple[int, ...]
+    agents: tuple[int, ...]
+
+    def cpu_s(self) -> float:
+        """The CPU that the hosts have used: their SSH servers and all that these started, their agents and supervisors.
+
+        Waits, for a few seconds at most, until sessions that have just been left are over: only then do they count.
+        """
+        until = time.monotonic() + _SETTLE_S
+        while any(map(descendants, self.servers)) and time.monotonic() < until:
+            time.sleep(0.05)
+        return sum(map(_cpu_s, (*self.servers, *self.agents)))
 
     @property
     def known_hosts(self) -> Path:
@@ -100,7 +114,8 @@ def fleet(directory: Path, hosts: int, program_bytes: int = 0) -> Iterator[Fleet
     try:
         if program_bytes:
             fill_releases(LabPaths(lab.directory).artifacts, program_bytes)
-        with _sshd(spec, LabPaths(spec.directory.resolve())) as running:
+        agents = tuple(pid for name, pid in lab.pids.items() if name != "region")
+        with _sshd(spec, LabPaths(lab.directory), agents) as running:
             yield running
     finally:
         lab_down(spec.directory)
@@ -108,7 +123,7 @@ def fleet(directory: Path, hosts: int, program_bytes: int = 0) -> Iterator[Fleet
 
 
 @contextlib.contextmanager
-def _sshd(spec: LabSpec, paths: LabPaths) -> Iterator[Fleet]:
+def _sshd(spec: LabSpec, paths: LabPaths, agents: tuple[int, ...]) -> Iterator[Fleet]:
     folder = paths.root / "sshd"
     folder.mkdir(mode=0o755)
     key = asyncssh.generate_private_key("ssh-ed25519")
@@ -127,16 +142,18 @@ def _sshd(spec: LabSpec, paths: LabPaths) -> Iterator[Fleet]:
     if os.getuid() == 0:
         Path("/run/sshd").mkdir(exist_ok=True)
     with contextlib.ExitStack() as stack:
-        for start in range(0, len(hosts), ADDRESSES_PER_SERVER):
-            chosen = hosts[start : start + ADDRESSES_PER_SERVER]
-            stack.enter_context(_server(folder, f"{start}", chosen, port, paths))
+        groups = [hosts[at : at + ADDRESSES_PER_SERVER] for at in range(0, len(hosts), ADDRESSES_PER_SERVER)]
+        servers = tuple(
+            stack.enter_context(_server(folder, str(number), chosen, port, paths))
+            for number, chosen in enumerate(groups)
+        )
         for host in hosts:
             _wait_listening(host.address, port)
-        yield Fleet(paths.root, inventory, hosts, port, user, paths.identity, public)
+        yield Fleet(paths.root, inventory, hosts, port, user, paths.identity, public, servers, agents)
 
 
 @contextlib.contextmanager
-def _server(folder: Path, name: str, hosts: Sequence[SshHost], port: int, paths: LabPaths) -> Iterator[None]:
+def _server(folder: Path, name: str, hosts: Sequence[SshHost], port: int, paths: LabPaths) -> Iterator[int]:
     config = folder / f"{name}.conf"
     listen = "\n".join(f"ListenAddress {host.address}" for host in hosts)
     matches = "\n".join(_match(host, paths) for host in hosts)
@@ -146,7 +163,7 @@ def _server(folder: Path, name: str, hosts: Sequence[SshHost], port: int, paths:
         stdin=subprocess.DEVNULL,
     )
     try:
-        yield
+        yield process.pid
     finally:
         process.terminate()
         process.wait()
@@ -157,6 +174,12 @@ def _match(host: SshHost, paths: LabPaths) -> str:
     variables = LabHost(HostPlan(host.name, host.address, 0, "", ""), paths).environment()
     listed = " ".join(f'"{name}={value}"' for name, value in variables.items())
     return f"Match LocalAddress {host.address}\n  SetEnv {listed}"
+
+
+def _cpu_s(process: int) -> float:
+    """User and system time of a process and of the children that it has waited for (proc(5), fields 14 to 17)."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
 def _free_port(address: str) -> int:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 class Sample:
     """One run: CPU of the command with all its descendants, wall time, peak memory (PSS), and bytes over loopback.
 
-    ``sent_mib`` counts both directions and is known only in a network namespace of the bench's own. ``is_cut``: it was
+    ``sent_mib`` counts both directions and is known only in a network namespace of the bench's own. ``hosts_cpu_s``
+    is what the hosts used meanwhile, where they are processes here. ``is_cut``: it was
     ended at its time limit, so that it would have taken longer.
     """
 
@@ -22,6 +23,7 @@ class Sample:
     wall_s: float
     peak_mib: float = 0.0
     sent_mib: float | None = None
+    hosts_cpu_s: float | None = None
     is_cut: bool = False
 
 
@@ -54,8 +56,12 @@ class Row:
     @property
     def sent_mib(self) -> float | None:
         """The median of what went over loopback; ``None`` where that is not known."""
-        known = [sample.sent_mib for sample in self.samples if sample.sent_mib is not None]
-        return statistics.median(known) if known else None
+        return self._known_median(lambda sample: sample.sent_mib)
+
+    @property
+    def hosts_cpu_s(self) -> float | None:
+        """The median of what the hosts used; ``None`` where that is not known."""
+        return self._known_median(lambda sample: sample.hosts_cpu_s)
 
     @property
     def spread(self) -> float | None:
@@ -87,6 +93,10 @@ class Row:
     def wall_ratio(self) -> float | None:
         """Wall time a unit as a multiple of the floor's."""
         return self.wall_per_unit / self.of.wall_per_unit if self.of and self.of.wall_s else None
+
+    def _known_median(self, value: Callable[[Sample], float | None]) -> float | None:
+        known = [one for one in map(value, self.samples) if one is not None]
+        return statistics.median(known) if known else None
 
     def _median(self, value: Callable[[Sample], float]) -> float:
         return statistics.median(value(sample) for sample in self.samples)

@@ -94,6 +94,7 @@ def _row_document(row: Row) -> dict[str, object]:
         "spread": row.spread,
         "peak_mib": row.peak_mib,
         "sent_mib": row.sent_mib,
+        "hosts_cpu_s": row.hosts_cpu_s,
         "is_cut": row.is_cut,
         "note": row.note,
         "rounds": [asdict(sample) for sample in row.samples],
@@ -139,8 +140,8 @@ def _section(section: Section) -> Iterator[str]:
     if rows:
         yield f"Begun {section.began}, at a load of {section.load:.1f}."
         yield ""
-        yield "| | CPU ratio | wall ratio | CPU s | spread | wall s | CPU a unit | memory MiB | loopback MiB | |"
-        yield "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
+        yield "| | CPU ratio | wall ratio | CPU s | spread | wall s | CPU a unit | hosts' CPU s | memory MiB | loopback MiB | |"
+        yield f"|{' --- |' * 11}"
         yield from map(_row, rows)
         yield ""
         yield from (f"- {row.name}: `{row.command}`" for row in rows if row.command)
@@ -160,6 +161,7 @@ def _row(row: Row) -> str:
         f"{row.spread:.0%}" if row.spread is not None else "one round",
         least + number(row.wall_s) if row.wall_s else "",
         seconds(row.cpu_per_unit) if row.units != 1 else "",
+        number(row.hosts_cpu_s) if row.hosts_cpu_s is not None else "",
         f"{row.peak_mib:.0f}" if row.peak_mib else "",
         f"{row.sent_mib:.1f}" if row.sent_mib is not None else "",
         row.note,

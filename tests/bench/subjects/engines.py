@@ -39,7 +39,9 @@ def measure(bench: Bench) -> Iterator[Finding]:
             with fleet(bench.directory("fleet"), hosts) as site:
                 at_once = ("--concurrency", str(bench.sizes.concurrency))
                 command = ("enroll", str(site.inventory), "--yes", *ALL_AT_ONCE, *at_once, *options)
-                found[name].append(bench.run(*bench.ionetctl, *command, environ=bench.admin()).sample)
+                found[name].append(
+                    bench.run(*bench.ionetctl, *command, environ=bench.admin(), site=site).sample
+                )
     one = Row("one process", "ionetctl enroll --engine inline", found["one process"], hosts)
     two = Row(
         "two workers", "ionetctl enroll --engine processes --workers 2", found["two workers"], hosts, one

@@ -58,12 +58,12 @@ def _round(bench: Bench, site: Fleet) -> Iterator[tuple[str, Sample]]:
     common = ("--concurrency", str(bench.sizes.concurrency))
     enroll = (*bench.ionetctl, "enroll", str(site.inventory), "--yes", *ALL_AT_ONCE, *common)
     path = settings_file(site, bench.directory("settings"), bench.sizes.concurrency)
-    yield "bare", run_program(bench, "asyncssh_client", "connect", path)
-    yield "ours", run_program(bench, "our_transport", "connect", path)
+    yield "bare", run_program(bench, "asyncssh_client", "connect", path, site)
+    yield "ours", run_program(bench, "our_transport", "connect", path, site)
     preflight = (*bench.ionetctl, "preflight", str(site.inventory), *common)
-    yield "preflight", bench.run(*preflight, environ=admin).sample
-    yield "first", bench.run(*enroll, environ=admin).sample
-    yield "second", bench.run(*enroll, environ=admin).sample
+    yield "preflight", bench.run(*preflight, environ=admin, site=site).sample
+    yield "first", bench.run(*enroll, environ=admin, site=site).sample
+    yield "second", bench.run(*enroll, environ=admin, site=site).sample
 
 
 def settings_file(
@@ -84,7 +84,7 @@ def settings_file(
     return path
 
 
-def run_program(bench: Bench, program: str, what: str, settings: Path) -> Sample:
+def run_program(bench: Bench, program: str, what: str, settings: Path, site: Fleet) -> Sample:
     """Run a program of ``programs``: its own account of CPU and wall time, without Python's start; the meter's memory."""
-    done = bench.run(sys.executable, "-m", f"tests.bench.programs.{program}", what, str(settings))
+    done = bench.run(sys.executable, "-m", f"tests.bench.programs.{program}", what, str(settings), site=site)
     return dataclasses.replace(done.sample, **json.loads(done.stdout))

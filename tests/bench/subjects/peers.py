@@ -124,7 +124,7 @@ def _figures(transfer: Transfer, mine: Row, rows: Mapping[str, Row]) -> Iterator
 def _enroll(bench: Bench, site: Fleet) -> Sample:
     options = (*ALL_AT_ONCE, "--concurrency", str(bench.sizes.concurrency))
     command = (*bench.ionetctl, "enroll", str(site.inventory), "--yes", *options)
-    return bench.run(*command, environ=bench.admin()).sample
+    return bench.run(*command, environ=bench.admin(), site=site).sample
 
 
 def _absence(peer: Peer, build: Path) -> str | None:
@@ -160,8 +160,12 @@ def _run(bench: Bench, peer: Peer, site: Fleet, transfer: Transfer) -> Sample:
     for host in task.hosts:
         shutil.rmtree(host.tree / FOLDER, ignore_errors=True)
     invocation = peer.invoke(task, bench.build)
-    timeout_s = bench.sizes.peer_timeout_s
-    sample = bench.run(*invocation.command, environ=invocation.environ, timeout_s=timeout_s).sample
+    sample = bench.run(
+        *invocation.command,
+        environ=invocation.environ,
+        site=site,
+        timeout_s=bench.sizes.peer_timeout_s,
+    ).sample
     if not sample.is_cut:
         for (source, path), host in product(task.copies, task.hosts):
             if not (host.tree / path).exists() or not filecmp.cmp(source, host.tree / path, shallow=False):

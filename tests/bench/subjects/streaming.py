@@ -41,9 +41,9 @@ def _stream(bench: Bench, site: Fleet) -> Iterator[Finding]:
     payload.write_bytes(bytes(size))
     bare, ours, openssh = [], [], []
     for _ in rounds:
-        bare.append(run_program(bench, "asyncssh_client", "stream", path))
-        ours.append(run_program(bench, "our_transport", "stream", path))
-        openssh.append(bench.run("sh", "-c", _ssh_cat(site, str(payload))).sample)
+        bare.append(run_program(bench, "asyncssh_client", "stream", path, site))
+        ours.append(run_program(bench, "our_transport", "stream", path, site))
+        openssh.append(bench.run("sh", "-c", _ssh_cat(site, str(payload)), site=site).sample)
     gigabytes = size / 1e9
     floor = Row("asyncssh, 256 KB blocks, drain()", "asyncssh_client.py stream", bare, gigabytes)
     mine = Row("our transport", "our_transport.py stream", ours, gigabytes, floor)
