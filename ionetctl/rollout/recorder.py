@@ -1,7 +1,7 @@
 """The one ordered stream: takes events from all steps, numbers them, and writes them to the journal.
 
 An event that announces a change is on disk before its emitter goes on (group commit: one sync for all that wait). Nothing
-else waits: it is written at once and synced with the next announcement, or a second later. Once the journal has failed,
+else waits: it is written with what comes in the next moment, and synced with the next announcement or a second later. Once the journal has failed,
 nothing may follow. Listeners are told what is written, and never waited for.
 """
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 BATCH_LIMIT: Final = 1024
 """How many events share one write."""
+GATHER_S: Final = 0.05
+"""How long an event that nobody waits for is kept for others to share its write: each write costs a turn of a thread."""
 SYNC_S: Final = 1.0
 """How long an event that nobody waits for may be written and not synced."""
 SETTLE_S: Final = 2.0
@@ -62,6 +64,7 @@ class Recorder:
         self._next_seq = first_seq
         self._pending: deque[_Pending] = deque()
         self._wake = asyncio.Event()
+        self._gathering: asyncio.TimerHandle | None = None
         self._sync_due: float | None = None
         self._is_closing = False
         self._failure: UnwritableError | None = None
@@ -120,6 +123,7 @@ class Recorder:
                 await self._drain()
             await self._close_journal()
         finally:
+            self._stop_gathering()
             self._refuse_pending()
 
     async def _wait(self) -> None:
@@ -129,7 +133,13 @@ class Recorder:
                 await self._wake.wait()
         except TimeoutError:
             await self._sync()
+        self._stop_gathering()
         self._wake.clear()
+
+    def _stop_gathering(self) -> None:
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._gathering = None
 
     async def _drain(self) -> None:
         while self._pending:
@@ -185,7 +195,10 @@ class Recorder:
     def _put(self, event: AnyEvent, told: asyncio.Future[None] | None) -> None:
         time = self._clock.now().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         self._pending.append((time, event, told))
-        self._wake.set()
+        if told is not None or len(self._pending) >= BATCH_LIMIT:
+            self._wake.set()
+        elif self._gathering is None:
+            self._gathering = asyncio.get_running_loop().call_later(GATHER_S, self._wake.set)
 
     def _refuse_pending(self) -> None:
         if self._pending and self._failure is None:

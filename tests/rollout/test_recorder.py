@@ -208,6 +208,27 @@ async def test_waiting_events_share_a_batch() -> None:
     assert [len(batch) for batch in journal.batches] == [1, BATCH_LIMIT, 1]
 
 
+async def test_reports_gather_for_a_moment() -> None:
+    """Those that come one after another share a write, which the next announcement does not wait for."""
+    journal = Memory()
+    async with Recorder(journal, ManualClock()) as emit:
+        for _ in range(3):
+            await emit(report())
+            await asyncio.sleep(0)
+        before = list(journal.batches)
+        await emit(event())
+        assert (before, [len(batch) for batch in journal.batches]) == ([], [4])
+
+
+async def test_reports_beyond_the_limit_of_a_batch_are_written_at_once() -> None:
+    """So that what gathers has a bound."""
+    journal = Memory()
+    async with Recorder(journal, ManualClock()) as emit:
+        await asyncio.gather(*(emit(report()) for _ in range(BATCH_LIMIT)))
+        await asyncio.sleep(0)
+        assert [len(batch) for batch in journal.batches] == [BATCH_LIMIT]
+
+
 async def test_broken_journal_stops_everybody() -> None:
     """When the journal fails, those who wait and those who come later are told, and no other sink hears of it."""
     journal, catalog = Memory(fail_at=2), Memory()
