@@ -34,11 +34,19 @@ def harmless(text: str, limit_chars: int = LIMIT_CHARS) -> str:
     Printable Unicode is kept. A run of white space becomes one space, an unassigned code point U+FFFD, and a command to
     a CI system is broken up as by ``break_ci_commands``. The result has at most ``limit_chars`` characters.
     """
+    if len(text) <= limit_chars and _is_harmless(text):
+        return text
     kept = text[: limit_chars * 8]
     if not (kept.isascii() and kept.isprintable()):
         kept = "".join(map(_visible, _ESCAPE_SEQUENCE.sub("", kept)))
     line = break_ci_commands(_SPACE.sub(" ", kept).strip())
     return line if len(line) <= limit_chars else line[: limit_chars - 1] + ELLIPSIS
+
+
+def _is_harmless(text: str) -> bool:
+    """Whether a text is sure to stay as it is: a name, an address, a UUID. A region's 10,000 nodes have 200,000 of them."""
+    is_plain = text.isascii() and text.isprintable() and "#" not in text and ":" not in text
+    return is_plain and "  " not in text and text == text.strip()
 
 
 def break_ci_commands(text: str) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from functools import cache
+from functools import cache, lru_cache
 from typing import Final
 
 from ionetctl.gpu.model_table import MODELS
-from ionetctl.gpu.standard_names import Product, model_words, product
+from ionetctl.gpu.standard_names import CACHED, Product, model_words, product
 
 VARIANTS: Final = frozenset(
     [
@@ -37,6 +37,7 @@ VARIANTS: Final = frozenset(
 _SUGGESTIONS_CUTOFF: Final = 0.6
 
 
+@lru_cache(maxsize=CACHED)
 def is_meant_by(short_form: str, name: str, memory_mib: int | None = None) -> bool:
     """Whether a short form matches a product as NVML names it; for a MIG device, whether it matches its GPU.
 

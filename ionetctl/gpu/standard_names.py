@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from ionetctl.gpu.model_table import ALIASES, FOREIGN_SIZES, MODELS
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
     from ionetctl.gpu.model_table import Generation
 
+CACHED: Final = 1024
+"""How many answers are kept: a fleet has 80,000 cards of a few names."""
 _MIB_PER_GB: Final = 1024
 _LEAST_SHARE: Final = 0.85
 """Of the size as sold: ECC takes 1/16, firmware and rounding to GiB or 10⁹ bytes some more (B300: 0.93)."""
@@ -67,6 +70,7 @@ class Product:
         return with_mig(whole, self.mig_profile) if self.mig_profile else whole
 
 
+@lru_cache(maxsize=CACHED)
 def product(name: str, memory_mib: int | None = None) -> Product:
     """The product of an NVML name; never raises, whatever the name.
 
