@@ -1,6 +1,6 @@
 """How the fleet stands, without SSH: what ``status`` and ``capacity`` ask of catalog and regions.
 
-Opens catalog and regions; what is shown of the answers stands in ``summary.fleet``.
+Opens catalog and regions, and imports what asks regions or reads limits where that is done; what is shown of the answers stands in ``summary.fleet``.
 """
 
 from __future__ import annotations
@@ -21,8 +21,6 @@ from ionetctl.credentials.secrets import SecretStore
 from ionetctl.history.catalog import Catalog
 from ionetctl.history.catalog.leases import rfc3339
 from ionetctl.history.journal import list_journals
-from ionetctl.inventory.select import select_hosts
-from ionetctl.nomad import NomadRegion
 from ionetctl.summary.fleet import READY, UNKNOWN, NodeStatus, StatusReport
 
 if TYPE_CHECKING:
@@ -66,6 +64,8 @@ async def read_fleet(
 
 def _limited(nodes: Sequence[NodeStatus], limit: str) -> tuple[NodeStatus, ...]:
     """The nodes that ``--limit`` selects. The catalog has no groups, addresses or tags to select by."""
+    from ionetctl.inventory.select import select_hosts
+
     hosts = tuple(
         Host(node.name, node.name, node.region, node.datacenter, node.rack, node.node_pool) for node in nodes
     )
@@ -105,6 +105,8 @@ def tell_waiting(region: str, tell: Callable[[str], None] | None) -> OnWait:
 
 
 async def _ask_region(entry: RegionEntry, secrets: SecretStore, tell: Callable[[str], None] | None) -> Answer:
+    from ionetctl.nomad import NomadRegion
+
     on_wait = tell_waiting(entry.name, tell)
     try:
         async with NomadRegion.open(_settings_of(entry), secrets.reveal, on_wait=on_wait) as region:

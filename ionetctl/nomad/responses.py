@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Annotated, Final, TypeVar
 
 import msgspec
@@ -242,14 +243,14 @@ def node_view(stub: NodeStub, *, with_devices: bool) -> NodeView:
         id=NodeId(printable(stub.id)),
         name=printable(stub.name),
         address=printable(stub.address),
-        datacenter=printable(stub.datacenter),
-        node_pool=printable(stub.node_pool),
-        node_class=printable(stub.node_class),
-        status=printable(stub.status),
-        eligibility=printable(stub.scheduling_eligibility),
-        version=printable(stub.version),
+        datacenter=_common(stub.datacenter),
+        node_pool=_common(stub.node_pool),
+        node_class=_common(stub.node_class),
+        status=_common(stub.status),
+        eligibility=_common(stub.scheduling_eligibility),
+        version=_common(stub.version),
         drivers_healthy=tuple(
-            sorted(printable(name) for name, driver in (stub.drivers or {}).items() if driver.healthy)
+            sorted([_common(name) for name, driver in (stub.drivers or {}).items() if driver.healthy])
         ),
         devices=_devices(stub.node_resources) if with_devices else None,
         docker_runtimes=_docker_runtimes(stub.drivers or {}),
@@ -273,7 +274,7 @@ def _docker_runtimes(drivers: dict[str, _Driver]) -> tuple[str, ...] | None:
     if docker is None or not docker.detected:
         return None
     listed = (docker.attributes or {}).get(_RUNTIMES, "")
-    return tuple(sorted(printable(name) for name in listed.split(",") if name))
+    return tuple(sorted([_common(name) for name in listed.split(",") if name]))
 
 
 def _devices(resources: _Resources | None) -> tuple[Device, ...]:
@@ -283,11 +284,11 @@ def _devices(resources: _Resources | None) -> tuple[Device, ...]:
 def _device(group: _DeviceGroup) -> Device:
     instances = group.instances or []
     return Device(
-        vendor=printable(group.vendor),
-        type=printable(group.type),
-        name=printable(group.name),
-        ids=tuple(printable(instance.id) for instance in instances),
-        healthy=sum(instance.healthy for instance in instances),
+        vendor=_common(group.vendor),
+        type=_common(group.type),
+        name=_common(group.name),
+        ids=tuple([printable(instance.id) for instance in instances]),
+        healthy=sum([instance.healthy for instance in instances]),
         memory_mib=_mib((group.attributes or {}).get("memory")),
     )
 
@@ -320,3 +321,11 @@ def introduction_token(jwt: str) -> IntroductionToken:
 def printable(text: str) -> str:
     """A host's or a server's text, sanitized and cut for display."""
     return harmless(text, TEXT_LIMIT)
+
+
+def _common(text: str) -> str:
+    """As ``printable``, for what many nodes have in common: looked at once, and one text in memory for all of them."""
+    return _printable_once(text) if len(text) <= TEXT_LIMIT else printable(text)
+
+
+_printable_once: Final = lru_cache(maxsize=1024)(printable)
