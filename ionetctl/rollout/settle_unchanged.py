@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ionetctl.core.model.outcome import Result
 from ionetctl.host import outcomes
@@ -22,16 +22,22 @@ from ionetctl.host.unchanged_hosts import (
     judge_converged,
     note_refusal,
 )
+from ionetctl.rollout.concurrently import concurrently
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ionetctl.core.model.host import Host
     from ionetctl.core.model.names import HostName
     from ionetctl.host.dependencies import Dependencies
     from ionetctl.host.planned_host import PlannedHost
     from ionetctl.rollout.endings import Endings
     from ionetctl.rollout.lost_regions import LostRegions
     from ionetctl.rollout.stop import Stop
+
+
+AT_ONCE: Final = 64
+"""How many hosts are settled at once: each may wait for the journal and for its region, which thousands must not do in turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,24 +59,27 @@ class UnchangedHosts:
         if cases is None:
             return []
         planner, nonce = Planner(self.deps), secrets.token_hex(NONCE_BYTES)
-        differing = []
-        for each in converged:
-            if self.stop.is_requested:
-                break
+        differing: dict[HostName, PlannedHost] = {}
+
+        async def work(each: PlannedHost) -> None:
             if each.host.name not in cases:
                 await self.endings.finish(each.host, self.lost.leave(each.host, each.host.region, each.facts))
-                continue
+                return
             match cases[each.host.name]:
                 case Verified() as verified:
                     await self._finish_verified(verified)
                 case Held():
-                    differing.append(each.to_release())
+                    differing[each.host.name] = each.to_release()
                 case Unfit() as unfit:
                     await self._finish_unfit(unfit)
                 case unconfirmed:
                     reason = unconfirmed.error.message
-                    differing.append(planner.plan_host(each.surveyed, nonce, each.mark, unconfirmed=reason))
-        return differing
+                    differing[each.host.name] = planner.plan_host(
+                        each.surveyed, nonce, each.mark, unconfirmed=reason
+                    )
+
+        await concurrently(converged, work, AT_ONCE, lambda: self.stop.is_requested)
+        return [differing[each.host.name] for each in converged if each.host.name in differing]
 
     async def _judge(self, converged: Sequence[PlannedHost]) -> dict[HostName, Converged]:
         """The case of each host whose region answers."""
@@ -84,7 +93,7 @@ class UnchangedHosts:
 
     async def _finish_verified(self, verified: Verified) -> None:
         planned, view = verified.planned, verified.view
-        if self.changes_hosts:
+        if self._may_write(planned.host):
             await self.lost.ask(planned.host.region, complete_release(self.deps, verified))
         stamp = planned.plan.stamp
         outcome = outcomes.confirmed(planned.host, Result.UNCHANGED, view, planned.facts, stamp)
@@ -92,6 +101,10 @@ class UnchangedHosts:
 
     async def _finish_unfit(self, unfit: Unfit) -> None:
         host = unfit.planned.host
-        if self.changes_hosts:
+        if self._may_write(host):
             await self.lost.ask(host.region, note_refusal(self.deps, unfit))
         await self.endings.finish(host, outcomes.failed(host, "confirm", unfit.error, unfit.planned.facts))
+
+    def _may_write(self, host: Host) -> bool:
+        """Whether anything is written into the host's region: not into one that was lost meanwhile."""
+        return self.changes_hosts and host.region not in self.lost.problems

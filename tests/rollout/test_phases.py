@@ -577,6 +577,37 @@ async def test_signal_while_marks_are_written_leaves_the_other_hosts() -> None:
     assert [stage.region.meta[node_id(n)][host_paths.ADMISSION_KEY] for n in (0, 1)] == ["released", "held"]
 
 
+async def test_marks_of_many_nodes_are_written_at_once() -> None:
+    """No host waits for the region's answer about another; the order of the hosts stays theirs."""
+    stage = Stage(count=3, converged=frozenset({0, 1, 2}))
+    stage.region.meta |= {node_id(number): {host_paths.ADMISSION_KEY: "held"} for number in range(3)}
+    annotate, all_ask = stage.region.annotate, asyncio.Barrier(3)
+
+    async def together(node: NodeId, meta: Mapping[str, str | None]) -> None:
+        async with asyncio.timeout(10):
+            await all_ask.wait()
+        await annotate(node, meta)
+
+    stage.region.annotate = together  # type: ignore[method-assign]  # a region that answers late
+    assert await stage.run() is ExitCode.OK
+    assert stage.endings == endings(3, "unchanged")
+
+
+async def test_region_that_is_lost_while_marks_are_written_is_not_asked_again() -> None:
+    """It would be waited for by each of thousands of hosts; they are as they should be all the same."""
+    stage = Stage(count=3, converged=frozenset({0, 1, 2}))
+    stage.region.meta |= {node_id(number): {host_paths.ADMISSION_KEY: "held"} for number in range(3)}
+    asked = []
+
+    async def silent(node: NodeId, meta: Mapping[str, str | None]) -> None:
+        asked.append((node, meta))
+        raise UNTRUSTED
+
+    stage.region.annotate = silent  # type: ignore[method-assign]  # a region that fails in the middle
+    assert await stage.run() is ExitCode.OK
+    assert (len(asked), stage.endings) == (1, endings(3, "unchanged"))
+
+
 async def test_host_that_failed_before_is_not_the_canary() -> None:
     """The first host that did not fail is."""
     stage = Stage(count=3, failed_before=frozenset({HostName("h0")}), strategy=strategy(canary=1))
