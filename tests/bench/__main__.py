@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import json
 import os
 import pickle
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 
 from tests.bench import machine, page, peers, plot, subjects
 from tests.bench.bench import ROOT, Bench
-from tests.bench.records import LeftOut
+from tests.bench.records import Figure, LeftOut, Row, Sample
 from tests.bench.sizes import SIZES
 from tests.bench.tables import Section, document, markdown
 from tests.support.programs import path_of
@@ -35,6 +36,11 @@ if TYPE_CHECKING:
 
 ALONE: Final = "--in-namespace"
 SECTIONS: Final = "sections.pickle"
+SHAPE: Final = [
+    (kind.__name__, [field.name for field in dataclasses.fields(kind)])
+    for kind in (Section, Row, Sample, Figure, LeftOut)
+]
+"""The fields of what is kept: records that had others cannot be read."""
 
 
 def main() -> None:
@@ -48,13 +54,13 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     output = Path(options.out).resolve()
     output.mkdir(parents=True, exist_ok=True)
-    kept = _kept(output) if options.keep else {}
-    if not kept:
+    sections = kept(output) if options.keep else {}
+    if not sections:
         (output / plot.PLOT).unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(prefix="ionetctl-bench-") as scratch:
         build = Path(options.build).resolve()
         bench = Bench(SIZES[options.size], Path(scratch), build, output, options.in_namespace)
-        is_sound = _run(bench, subjects.chosen(options.only), options.minutes, kept)
+        is_sound = _run(bench, subjects.chosen(options.only), options.minutes, sections)
     if options.doc:
         page.renew(output)
     sys.exit(0 if is_sound else 1)
@@ -81,13 +87,13 @@ def _can_unshare() -> bool:
     return subprocess.run(["unshare", "--net", "true"], capture_output=True, check=False).returncode == 0
 
 
-def _kept(output: Path) -> dict[str, Section]:
-    """Subject → what the last run into this directory found; empty where there was none."""
+def kept(output: Path) -> dict[str, Section]:
+    """Subject → what the last run into this directory found; empty where there was none, or its records were others."""
     path = output / SECTIONS
     if not path.exists():
         return {}
-    found: dict[str, Section] = pickle.loads(path.read_bytes())  # noqa: S301 - this program's own file
-    return found
+    shape, found = pickle.loads(path.read_bytes())  # noqa: S301 - this program's own file
+    return dict(pickle.loads(found)) if shape == SHAPE else {}  # noqa: S301 - likewise
 
 
 def _run(bench: Bench, chosen: list[ModuleType], minutes: float, sections: dict[str, Section]) -> bool:
@@ -109,7 +115,7 @@ def _run(bench: Bench, chosen: list[ModuleType], minutes: float, sections: dict[
             findings.append(LeftOut(subject.TITLE, "it failed: see what the run has printed"))
         sections[subject.NAME] = Section(subject.NAME, subject.TITLE, findings, load, began)
         _write([sections[name] for name in subjects.NAMES if name in sections], bench)
-        (bench.output / SECTIONS).write_bytes(pickle.dumps(sections))
+        (bench.output / SECTIONS).write_bytes(pickle.dumps((SHAPE, pickle.dumps(sections))))
         _say(f"   {time.monotonic() - started:.0f} s")
     _say((bench.output / "bench.md").read_text())
     _say(f"written to {bench.output}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.bench import meter, page, subjects
+from tests.bench.__main__ import SECTIONS, SHAPE, kept
 from tests.bench.bench import ROOT, Bench, BenchError
 from tests.bench.programs.profiled import Samples, package_of
 from tests.bench.records import Figure, LeftOut, Row, Sample
@@ -181,3 +183,13 @@ def test_page_has_every_target() -> None:
 def test_sizes_have_a_name_each() -> None:
     """As the command line knows them."""
     assert sorted(SIZES) == ["full", "medium", "smoke"]
+
+
+def test_kept_results_are_those_of_the_same_records(tmp_path: Path) -> None:
+    """What an earlier run found is kept with --keep, unless its records had other fields."""
+    found = {"subject": section(Row("row", "row", [Sample(1.0, 2.0)]))}
+    path = tmp_path / SECTIONS
+    path.write_bytes(pickle.dumps((SHAPE, pickle.dumps(found))))
+    assert kept(tmp_path) == found
+    path.write_bytes(pickle.dumps(([], pickle.dumps(found))))
+    assert kept(tmp_path) == {}
