@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _Sized = TypeVar("_Sized")
 Check = Callable[..., object]
-STRICT: Final = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+STRICT: Final = ConfigDict(extra="forbid")
 _TEXT: Final[dict[str, Any]] = {"type": ["string", "number", "boolean"]}
 """The types that an editor's YAML parser may give to a text: ``NO`` may be a boolean, ``010`` a number."""
 

@@ -359,7 +359,12 @@ def entry() -> TypeAdapter[HostEntry]:
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of an inventory, for editors: it accepts every valid inventory, and some invalid ones."""
-    schema = WHOLE.json_schema()
+    # Pydantic reads docstrings from the source files, which takes longer than all else of a validator: only here.
+    STRICT["use_attribute_docstrings"] = True
+    try:
+        schema = TypeAdapter(InventoryFields).json_schema()
+    finally:
+        del STRICT["use_attribute_docstrings"]
     definitions = schema["$defs"]
     for heir, origin in (
         ("HostEntry", "HostFields"),
