@@ -216,6 +216,7 @@ class _Run:
             takeover=self.options.takeover,
             deadlines=Deadlines(step_s=self.options.timeout_s),
             retries=max(LEAST_RETRIES, hosts // 5),
+            cache_dir=self.settings.prepare_cache(),
             surveyed_paths=(
                 *managed_paths(nomad.version, nomad.device_plugin_version),
                 *surveyed_paths(),

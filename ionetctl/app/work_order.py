@@ -23,6 +23,7 @@ from ionetctl.remote import (
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from pathlib import Path
 
     from ionetctl.app.subjects import Subjects
     from ionetctl.core.errors import IonetctlError
@@ -54,6 +55,7 @@ class WorkOrder:
     takeover: bool
     deadlines: Deadlines
     retries: int
+    cache_dir: Path
     surveyed_paths: tuple[str, ...]
 
 
@@ -110,7 +112,7 @@ def dependencies(order: WorkOrder, own: Surroundings) -> Dependencies:
             apply_script(),
             read_script(),
             probe_script(),
-            probe_program(),
+            probe_program(order.cache_dir),
             prepare_script(),
             restore_miner_script(),
         ),

@@ -11,11 +11,15 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
+from ionetctl import __version__
 from ionetctl.mining import PLAIN, SYSTEMS
+from ionetctl.remote import packing
 from ionetctl.remote.packing import pack, source_of
+from ionetctl.remote.program_cache import kept
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from ionetctl.mining import MiningSystem
 
@@ -55,12 +59,18 @@ def probe_script() -> str:
 
 
 @cache
-def probe_program() -> bytes:
+def probe_program(cache_directory: Path | None = None) -> bytes:
     """What the probe takes from its standard input: its own text, the collector, and what that uses of pynvml.
 
-    Raises ``ImportError`` where the package is installed without pynvml.
+    It is packed once for all processes that are given the same cache. Raises ``ImportError`` where the package is installed without pynvml.
     """
-    program = pack(source_of("pynvml"), _text("gpu_probe.py").decode(), always="NVML_ERROR_")
+    library, collector = source_of("pynvml"), _text("gpu_probe.py").decode()
+
+    def packed() -> bytes:
+        return pack(library, collector, always="NVML_ERROR_")
+
+    sources = (__version__, source_of(packing.__name__), library, collector)
+    program = kept(cache_directory, sources, packed) if cache_directory else packed()
     return _joined("programs", "probe") + program
 
 
