@@ -32,7 +32,9 @@ from ionetctl.core.model.host import Host
 from ionetctl.core.model.names import HostName, NodeId, RegionName, RolloutId
 from ionetctl.core.model.outcome import Outcome, Problem, Result
 from ionetctl.history.catalog import Catalog, NodeRecord
+from ionetctl.history.catalog import engine as database
 from ionetctl.history.catalog.process import ProcessIdentity, _started
+from ionetctl.history.catalog.schema import PRESENT
 from ionetctl.history.journal import Journal, list_journals
 from ionetctl.rollout.recorder import Recorder
 from tests.support import streams
@@ -703,6 +705,32 @@ def test_corrupt_catalog(path: Path, clock: ManualClock, damage: Callable[[bytes
     with Catalog.rebuild(path, clock, journals()) as rebuilt:
         assert snapshot(rebuilt) == expected
     assert path.with_name("catalog.sqlite.corrupt").exists()
+
+
+@pytest.mark.parametrize(
+    ("table", "whole_bytes", "expected"),
+    [("nodes", 0, True), ("outcomes", 0, False), ("outcomes", 1 << 30, True)],
+)
+def test_past_of_a_large_catalog_is_not_read_at_its_opening(
+    path: Path, clock: ManualClock, table: str, whole_bytes: int, *, expected: bool
+) -> None:
+    """What is read before a rollout starts is checked in any case; a million hosts of the past are not."""
+    Catalog.open(path, clock, journals()).close()
+    with closing(sqlite3.connect(path)) as connection:
+        [(page,)] = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", [table])
+        [(page_bytes,)] = connection.execute("PRAGMA page_size")
+    content = bytearray(path.read_bytes())
+    content[(page - 1) * page_bytes : page * page_bytes] = b"\xff" * page_bytes
+    path.write_bytes(content)
+    engine = database.make_engine(database.parse_location(path))
+    try:
+        database.check_integrity(engine, PRESENT, whole_bytes)
+        is_found = False
+    except ConfigurationError as error:
+        is_found = error.code == "catalog_corrupt"
+    finally:
+        engine.dispose()
+    assert is_found is expected
 
 
 def execute(path: Path, statement: str) -> None:

@@ -147,3 +147,5 @@ leases: Final = Table(
 
 FOLDED: Final = (hosts, outcomes, nodes, regions, rollouts)
 """The tables that are rebuilt from the journals."""
+PRESENT: Final = tuple(table.name for table in (schema_version, rollouts, nodes, regions, leases))
+"""The tables that are read before a rollout starts; ``hosts`` and ``outcomes`` hold the past of all rollouts."""

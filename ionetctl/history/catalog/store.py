@@ -15,7 +15,7 @@ from ionetctl.core.errors import ConfigurationError, IonetctlError, LockedError,
 from ionetctl.history.catalog import engine as database
 from ionetctl.history.catalog import leases, queries
 from ionetctl.history.catalog.fold import DECISIVE, fold, folded_until
-from ionetctl.history.catalog.schema import CHANGES, FOLDED, VERSION, metadata, nodes, schema_version
+from ionetctl.history.catalog.schema import CHANGES, FOLDED, PRESENT, VERSION, metadata, nodes, schema_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -204,7 +204,7 @@ class Catalog:
     # --- opening ---
 
     def _prepare(self) -> None:
-        database.check_integrity(self._engine)
+        database.check_integrity(self._engine, PRESENT)
         with database.reading(self._engine) as connection:
             version = self._version(connection)
         if version is None:
