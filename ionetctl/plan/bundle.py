@@ -8,7 +8,8 @@ depend on the stamp; the digest covers every file whose change requires a restar
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from ionetctl import __version__
@@ -58,6 +59,9 @@ class TextFile:
     restarts: bool = True
     needs_gpu: bool = False
 
+
+SHARED: Final = 1024
+"""How many files are kept that hosts have in common: most of a host's bundle is that of 10,000 others, and stored once."""
 
 TEXT_FILES: Final[tuple[TextFile, ...]] = (
     TextFile("client.hcl.j2", host_paths.CLIENT_CONFIG, 0o640),
@@ -202,6 +206,7 @@ def _texts(subject: Subject) -> list[BundleFile]:
     ]
 
 
+@lru_cache(maxsize=SHARED)
 def _text(row: TextFile, content: bytes) -> BundleFile:
     return BundleFile(row.path, Kind.FILE, row.mode, row.restarts, content=content, digest=sha256(content))
 
@@ -218,21 +223,28 @@ def _programs(subject: Subject) -> list[BundleFile]:
     return files
 
 
+@lru_cache(maxsize=SHARED)
 def _program(path: str, program: Program) -> BundleFile:
     return BundleFile(path, Kind.PROGRAM, 0o755, restarts=True, digest=program.digest, program=program)
 
 
+@lru_cache(maxsize=SHARED)
 def _link(path: str, target: str) -> BundleFile:
     return BundleFile(path, Kind.LINK, 0o777, restarts=True, target=target, digest=sha256(target.encode()))
 
 
 def _tls(subject: Subject) -> list[BundleFile]:
-    ca = BundleFile(host_paths.CA_CERT, Kind.FILE, 0o644, restarts=True, content=subject.ca_pem)
     return [
-        replace(ca, digest=sha256(subject.ca_pem)),
+        _authority(subject.ca_pem),
         BundleFile(host_paths.NODE_CERT, Kind.CERTIFICATE, 0o644, restarts=True),
         BundleFile(host_paths.NODE_KEY, Kind.KEY, 0o600, restarts=True, is_secret=True),
     ]
+
+
+@lru_cache(maxsize=SHARED)
+def _authority(ca_pem: bytes) -> BundleFile:
+    digest = sha256(ca_pem)
+    return BundleFile(host_paths.CA_CERT, Kind.FILE, 0o644, restarts=True, content=ca_pem, digest=digest)
 
 
 def _digest_of(files: tuple[BundleFile, ...]) -> Digest:

@@ -10,6 +10,7 @@ import pytest
 from ionetctl.core import host_paths
 from ionetctl.core.errors import HostFailedError
 from ionetctl.core.model.host import GpuPromise, Host, Location, Network, Reserve
+from ionetctl.core.model.names import HostName
 from ionetctl.core.model.plan import Kind
 from ionetctl.core.observed import MigInstance
 from ionetctl.lab.agent.hcl import read
@@ -41,6 +42,14 @@ def client_config(host: Host) -> Any:
 def test_every_path_is_surveyed() -> None:
     """A survey looks at exactly the paths that a bundle may hold."""
     assert sorted(managed_paths("2.0.5", "1.1.0")) == sorted(file.path for file in bundle().files)
+
+
+def test_what_hosts_have_in_common_is_stored_once() -> None:
+    """Of 10,000 bundles only what bears a host's own values is kept for each."""
+    other = replace(HOST, name=HostName("rey1-a01-g2"))
+    pairs = zip(bundle().files, bundle(other).files, strict=True)
+    own = {one.path for one, another in pairs if one.content and one is not another}
+    assert own == {host_paths.CLIENT_CONFIG, host_paths.HOWTO}
 
 
 def test_host_without_gpus_gets_no_plugin() -> None:
