@@ -7,10 +7,12 @@ version, and ``tests/ssh/test_asyncssh_internals.py`` checks names, signatures a
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, cast
+from typing import Any, Final, cast
 
-if TYPE_CHECKING:
-    import asyncssh
+import asyncssh
+
+MSG_IGNORE: Final = 2
+"""RFC 4253, 12."""
 
 
 def key_data(key: asyncssh.SSHKey) -> bytes:
@@ -60,3 +62,17 @@ def shrink_send_window(channel: asyncssh.SSHClientChannel[bytes], limit_bytes: i
     What the peer has taken it grants again, and that is added to what is left: so less is in flight for good.
     """
     channel._send_window = min(send_window(channel), limit_bytes)  # noqa: SLF001  (likewise)
+
+
+def omit_ignored_packets(connection: asyncssh.SSHClientConnection) -> None:
+    """Send none of the packets to be ignored that asyncssh puts before every encrypted one (``SSHConnection.send_packet``).
+
+    They protect ciphers in CBC mode (RFC 4251, 9.3.1), which are not offered, and are half of all packets and system calls.
+    """
+    connection.__class__ = _WithoutIgnored
+
+
+class _WithoutIgnored(asyncssh.SSHClientConnection):
+    def send_packet(self, pkttype: int, *args: bytes, handler: Any = None) -> None:  # noqa: ANN401  (not exported)
+        if pkttype != MSG_IGNORE:
+            super().send_packet(pkttype, *args, handler=handler)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, cast
 import asyncssh
 
 from ionetctl.core.sanitize import harmless
+from ionetctl.ssh.asyncssh_internals import omit_ignored_packets
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -52,8 +53,9 @@ class Login(asyncssh.SSHClient):
         self._on_connected = on_connected
         self._are_keys_offered = False
 
-    def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:  # noqa: ARG002  (asyncssh's signature)
+    def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
         """TCP is up."""
+        omit_ignored_packets(conn)
         self._progress.is_connected = True
         self._on_connected()
 

@@ -12,10 +12,12 @@ import asyncssh
 import pytest
 
 from ionetctl.ssh.asyncssh_internals import (
+    MSG_IGNORE,
     certified_key_data,
     copy_of_pair,
     has_certificate,
     key_data,
+    omit_ignored_packets,
     pair_data,
     pair_key_data,
     send_window,
@@ -45,6 +47,7 @@ def test_next_minor_version_is_not_admitted() -> None:
     ("function", "parameters"),
     [
         (asyncssh.SSHClientChannel.write, "self data datatype"),
+        (asyncssh.SSHClientConnection.send_packet, "self pkttype *args handler"),
     ],
     ids=lambda value: value.__qualname__ if callable(value) else "",
 )
@@ -111,3 +114,34 @@ async def test_send_window(host_key: asyncssh.SSHKey, user_key: asyncssh.SSHKey)
         assert (granted, unchanged) == (GRANTED_BYTES, GRANTED_BYTES)
         assert (send_window(channel), channel.get_write_buffer_size()) == (0, 36 * KIB)
         channel.abort()
+
+
+@pytest.mark.parametrize("is_omitted", [False, True])
+async def test_packets_to_be_ignored(
+    host_key: asyncssh.SSHKey, user_key: asyncssh.SSHKey, *, is_omitted: bool
+) -> None:
+    """They are sent from the first encrypted packet on, unless they are left out; all others go out."""
+    sent: set[int] = set()
+
+    class Client(asyncssh.SSHClient):
+        def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
+            spied: Any = conn
+            spied.log_sent_packet = lambda kind, *_: sent.add(kind)
+            if is_omitted:
+                omit_ignored_packets(conn)
+
+    async with (
+        serve(Behaviour(authorized=[user_key]), host_key) as server,
+        asyncssh.connect(
+            "127.0.0.1",
+            server.port,
+            username="ops",
+            client_keys=[user_key],
+            client_factory=Client,
+            agent_path=None,
+            config=None,
+            known_hosts=asyncssh.import_known_hosts(known_line(host_key, f"[127.0.0.1]:{server.port}")),
+        ) as connection,
+    ):
+        completed = await connection.run("echo hello")
+    assert (completed.stdout, MSG_IGNORE in sent) == ("hello\n", not is_omitted)
