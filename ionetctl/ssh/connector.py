@@ -10,16 +10,21 @@ import asyncio
 import os
 import pwd
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Self
 
-from ionetctl.core.errors import ConfigurationError
+from ionetctl.core.errors import ConfigurationError, HostError
 from ionetctl.core.model.names import HostName
 from ionetctl.ssh.commands.session import SshSession
 from ionetctl.ssh.config.endpoint import Endpoint, EndpointResolver
 from ionetctl.ssh.dialer import Dialer, DialRequest, Tunnel, as_host_error
 from ionetctl.ssh.host_keys.host_key_check import parse_pins
 from ionetctl.ssh.identities import Identities
-from ionetctl.ssh.jumps import JumpHost, JumpHosts
+from ionetctl.ssh.jumps import JumpHost, JumpHosts, retried_when_dropped
+from ionetctl.ssh.limits.adaptive_limit import AdaptiveLimit
+from ionetctl.ssh.limits.handshakes import Handshakes
+from ionetctl.ssh.limits.transfers import Transfers
+from ionetctl.ssh.limits.uplink import Uplink
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -32,6 +37,13 @@ if TYPE_CHECKING:
     from ionetctl.ssh.settings import TransportSettings
 
 CLOSE_TIMEOUT_S: Final = 2.0
+FIRST: Final = 32
+"""Handshakes at the same time to begin with, over all hosts."""
+FIRST_THROUGH_JUMP: Final = 8
+LEAST_SHARE: Final = 4
+"""However slow handshakes are, a quarter of what they began with goes on at the same time."""
+PROXY_ATTEMPTS: Final = 4
+"""Why a ProxyCommand ended is not known: a jump host that turned it away, or a host that is not there."""
 
 
 class SshConnector:
@@ -51,8 +63,10 @@ class SshConnector:
         self._endpoints = EndpointResolver(settings, pwd.getpwuid(os.getuid()).pw_name)
         self._identities = Identities(reveal)
         self._dialer = Dialer(settings, self._identities, on_key_accepted)
-        self._jumps = JumpHosts(self._dial_jump, settings.handshakes_per_jump, settings.jump_linger_s)
-        self._transfers = asyncio.Semaphore(settings.transfers)
+        self._handshakes = Handshakes(self._limit(FIRST, settings.handshakes))
+        self._handshakes_by_proxy = self._handshakes_of_jump()
+        self._jumps = JumpHosts(self._dial_jump, self._handshakes_of_jump, settings.jump_linger_s)
+        self._transfers = Transfers(asyncio.Semaphore(settings.transfers), Uplink(settings.bytes_per_s))
 
     async def __aenter__(self) -> Self:
         return self
@@ -93,9 +107,9 @@ class SshConnector:
         except ConfigurationError as error:
             raise as_host_error(error) from error
         async with self._jumps.through(endpoint.through) as jump:
-            connection = await self._dial(DialRequest(endpoint, host.name, pins), jump)
+            connection = await self._dial_host(DialRequest(endpoint, host.name, pins), jump)
             try:
-                yield self._session(host, endpoint, connection, become_password)
+                yield self._session(host, endpoint, connection, become_password, jump)
             finally:
                 await _close(connection)
 
@@ -105,6 +119,7 @@ class SshConnector:
         endpoint: Endpoint,
         connection: asyncssh.SSHClientConnection,
         become_password: Callable[[], str] | None,
+        jump: JumpHost | None,
     ) -> SshSession:
         return SshSession(
             connection,
@@ -113,18 +128,50 @@ class SshConnector:
             self._transfers,
             is_root=endpoint.user == "root" and host.ssh.become != "sudo",
             become_password=become_password,
+            explain_loss=None if jump is None else jump.explain_loss,
         )
 
     async def _become_password(self, host: Host) -> Callable[[], str] | None:
         reference = host.ssh.become_password
         return None if reference is None else await self._identities.secret(reference)
 
+    async def _dial_host(self, request: DialRequest, jump: JumpHost | None) -> asyncssh.SSHClientConnection:
+        """Dial, and again where the connection was closed on a way that many hosts share."""
+
+        async def dial() -> asyncssh.SSHClientConnection:
+            return await self._dial(request, jump)
+
+        if jump is not None:
+            return await retried_when_dropped(dial)
+        if request.endpoint.proxy_command is not None:
+            return await retried_when_dropped(dial, attempts=PROXY_ATTEMPTS)
+        return await dial()
+
     async def _dial(self, request: DialRequest, jump: JumpHost | None) -> asyncssh.SSHClientConnection:
-        if jump is None:
-            return await self._dialer.dial(request)
-        async with jump.handshakes:
+        async with self._handshakes_to(request.endpoint, jump).turn() as turn:
+            if jump is None:
+                return await self._dialer.dial(request, turn)
             tunnel = Tunnel(jump.connected, str(jump.endpoint))
-            return await self._dialer.dial(DialRequest(request.endpoint, request.name, request.pins, tunnel))
+            try:
+                return await self._dialer.dial(replace(request, tunnel=tunnel), turn)
+            except HostError as error:
+                raise jump.explain_loss(error) from error
+
+    def _handshakes_to(self, endpoint: Endpoint, jump: JumpHost | None) -> Handshakes:
+        if jump is not None:
+            return jump.handshakes
+        return self._handshakes if endpoint.proxy_command is None else self._handshakes_by_proxy
+
+    def _handshakes_of_jump(self) -> Handshakes:
+        limit = self._limit(FIRST_THROUGH_JUMP, self._settings.handshakes_per_jump)
+        return Handshakes(limit, self._handshakes)
+
+    def _limit(self, first: int, most: int) -> AdaptiveLimit:
+        """A handshake that takes a quarter of its time may be slow; which are is told by the quickest."""
+        first = min(first, most)
+        return AdaptiveLimit(
+            first, max(1, first // LEAST_SHARE), most, slow_s=self._settings.login_timeout_s / 4
+        )
 
     async def _dial_jump(self, endpoint: Endpoint, parent: JumpHost | None) -> asyncssh.SSHClientConnection:
         request = DialRequest(endpoint, HostName(endpoint.address))

@@ -14,7 +14,7 @@ import asyncssh
 
 from ionetctl.core.errors import ConfigurationError, HostError, HostFailedError
 from ionetctl.core.sanitize import harmless
-from ionetctl.ssh.error_translation import AUTH, PROTOCOL, TIMED_OUT, fault_of, host_error, tunnel_error
+from ionetctl.ssh.error_translation import AUTH, LOST, PROTOCOL, TIMED_OUT, fault_of, host_error, tunnel_error
 from ionetctl.ssh.host_keys.host_key_check import HostKeyCheck, Pins, signature_algorithms
 from ionetctl.ssh.host_keys.known_hosts import KnownHosts, KnownHostsFile
 from ionetctl.ssh.login import Login, LoginProgress
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ionetctl.core.model.names import HostName
     from ionetctl.ssh.config.endpoint import Endpoint
     from ionetctl.ssh.identities import Identities, Offer
+    from ionetctl.ssh.limits.handshakes import Turn
     from ionetctl.ssh.settings import TransportSettings
 
     OnKeyAccepted = Callable[[HostName, str, str], Awaitable[None]]
@@ -89,8 +90,8 @@ class Dialer:
         self._excluded_algorithms: dict[tuple[str, int], tuple[str, ...]] = {}
         self._options = _options(settings)
 
-    async def dial(self, request: DialRequest) -> asyncssh.SSHClientConnection:
-        """A connection, logged in. Raises ``HostError``.
+    async def dial(self, request: DialRequest, turn: Turn) -> asyncssh.SSHClientConnection:
+        """A connection, logged in, within the host's ``turn``. Raises ``HostError``.
 
         A pinned fingerprint names no key type. Where a host presents another key than the pinned one, it is dialled
         again without that key's type, until it has no other.
@@ -99,7 +100,7 @@ class Dialer:
         while True:
             check = self._check(request)
             try:
-                connection = await self._attempt(request, check)
+                connection = await self._attempt(request, check, turn)
             except HostError as error:
                 refusal = self._after_mismatch(check, refusal, error)
             else:
@@ -169,17 +170,19 @@ class Dialer:
         if self._on_key_accepted is not None:
             await self._on_key_accepted(request.name, check.presented.get_fingerprint(), known_as)
 
-    async def _attempt(self, request: DialRequest, check: HostKeyCheck) -> asyncssh.SSHClientConnection:
+    async def _attempt(
+        self, request: DialRequest, check: HostKeyCheck, turn: Turn
+    ) -> asyncssh.SSHClientConnection:
         endpoint, progress, loop = request.endpoint, LoginProgress(), asyncio.get_running_loop()
-        end = loop.time() + self._settings.connect_timeout_s
-        deadline = asyncio.timeout_at(end)
+        deadline = asyncio.timeout(self._settings.connect_timeout_s)
 
         def on_connected() -> None:
-            deadline.reschedule(min(end, loop.time() + self._settings.login_timeout_s))
+            deadline.reschedule(loop.time() + self._settings.login_timeout_s)
+            turn.connected()
 
         try:
             async with deadline:
-                return await asyncssh.connect(
+                connection = await asyncssh.connect(
                     endpoint.address,
                     endpoint.port,
                     options=self._options,
@@ -193,7 +196,12 @@ class Dialer:
                     server_host_key_algs=check.algorithms(),
                 )
         except Exception as error:
-            raise self._failure(request, check, progress, error) from error
+            failure = self._failure(request, check, progress, error)
+            if progress.is_connected and failure.code in (LOST.code, TIMED_OUT.code):
+                turn.refused()
+            raise failure from error
+        turn.succeeded()
+        return connection
 
     def _proxy_command(self, endpoint: Endpoint) -> Sequence[str] | None:
         """In the user's shell, as with ``ssh``; what it says on standard error is lost."""
@@ -237,7 +245,7 @@ class Dialer:
         if not progress.is_connected:
             return f"no connection within {self._settings.connect_timeout_s:g} s"
         stage = "login" if progress.is_authenticating else "SSH handshake"
-        seconds = min(self._settings.login_timeout_s, self._settings.connect_timeout_s)
+        seconds = self._settings.login_timeout_s
         return f"it accepts connections, but the {stage} did not end within {seconds:g} s"
 
 

@@ -185,6 +185,13 @@ def host_error(error: BaseException, where: str) -> HostError:
     return fault_of(error).error(where, _reason(error))
 
 
+def jump_lost(jump: str) -> HostUnreachableError:
+    """The error for a host behind a jump host whose connection ended."""
+    message = f"the connection to jump host {jump} was lost"
+    hint = "is it switched on, and its sshd running? Once it is back, run again"
+    return HostUnreachableError("jump_failed", message, hint, transient=True)
+
+
 def tunnel_error(error: asyncssh.ChannelOpenError, where: str, jump: str) -> HostError:
     """The error for a jump host that could not connect to ``where``, by its text: RFC 4254, 5.1 has one code for all."""
     reason = f"{error.reason} (through {jump})"

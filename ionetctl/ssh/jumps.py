@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
 
 from ionetctl.core.errors import HostError, HostTrustError, HostUnreachableError
+from ionetctl.ssh.error_translation import LOST, jump_lost
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -22,11 +23,13 @@ if TYPE_CHECKING:
     import asyncssh
 
     from ionetctl.ssh.config.endpoint import Endpoint
+    from ionetctl.ssh.limits.handshakes import Handshakes
 
     Dial = Callable[[Endpoint, "JumpHost | None"], Awaitable[asyncssh.SSHClientConnection]]
 
-ATTEMPTS: Final = 5
+ATTEMPTS: Final = 8
 FIRST_DELAY_S: Final = 0.25
+LONGEST_DELAY_S: Final = 8.0
 REMEMBERED_S: Final = 5.0
 REFUSED_S: Final = 300.0
 """How long a refused login or host key is remembered: further attempts could lock the account."""
@@ -39,7 +42,7 @@ class JumpHost:
 
     endpoint: Endpoint
     parent: JumpHost | None
-    handshakes: asyncio.Semaphore
+    handshakes: Handshakes
     connection: asyncssh.SSHClientConnection | None = None
     users: int = 0
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -58,22 +61,24 @@ class JumpHost:
     def connected(self) -> asyncssh.SSHClientConnection:
         """The connection. Raises ``HostUnreachableError`` (``jump_failed``) where it was lost."""
         if self.live is None:
-            raise HostUnreachableError(
-                "jump_failed",
-                f"the connection to jump host {self.endpoint} was lost",
-                "run again",
-                transient=True,
-            )
+            raise jump_lost(str(self.endpoint))
         return self.live
+
+    def explain_loss(self, error: HostError) -> HostError:
+        """``error`` of a host behind this jump host; ``jump_failed`` where its connection ended because this one's did."""
+        return jump_lost(str(self.endpoint)) if error.code == LOST.code and self.live is None else error
 
 
 class JumpHosts:
-    """All jump hosts of a rollout. ``dial`` opens a connection to one, through another one where that is given."""
+    """All jump hosts of a rollout. ``dial`` opens a connection to one, through another one where that is given.
+
+    ``handshakes`` makes the limit of those through one jump host.
+    """
 
     def __init__(
         self,
         dial: Dial,
-        handshakes: int,
+        handshakes: Callable[[], Handshakes],
         linger_s: float,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -114,7 +119,7 @@ class JumpHosts:
     def _jump(self, chain: tuple[Endpoint, ...]) -> JumpHost:
         if chain not in self._by_chain:
             parent = self._jump(chain[:-1]) if len(chain) > 1 else None
-            self._by_chain[chain] = JumpHost(chain[-1], parent, asyncio.Semaphore(self._handshakes))
+            self._by_chain[chain] = JumpHost(chain[-1], parent, self._handshakes())
         return self._by_chain[chain]
 
     def _hold(self, jump: JumpHost) -> None:
@@ -154,26 +159,37 @@ class JumpHosts:
 
     async def _dial_jump(self, jump: JumpHost) -> asyncssh.SSHClientConnection:
         """Dial, and again a little later where sshd closed the connection (MaxStartups makes it do so at random)."""
-        retrying = AsyncRetrying(
-            retry=retry_if_exception(_is_dropped),
-            stop=stop_after_attempt(ATTEMPTS),
-            wait=_wait_s,
-            sleep=self._sleep,
-            reraise=True,
-        )
-        return await retrying(self._dial_once, jump)
 
-    async def _dial_once(self, jump: JumpHost) -> asyncssh.SSHClientConnection:
-        return await self._dial(jump.endpoint, jump.parent)
+        async def dial() -> asyncssh.SSHClientConnection:
+            return await self._dial(jump.endpoint, jump.parent)
+
+        return await retried_when_dropped(dial, self._sleep)
+
+
+async def retried_when_dropped(
+    dial: Callable[[], Awaitable[asyncssh.SSHClientConnection]],
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    attempts: int = ATTEMPTS,
+) -> asyncssh.SSHClientConnection:
+    """What ``dial`` returns; it is called again, at most ``attempts`` times in all, where the connection was closed."""
+    retrying = AsyncRetrying(
+        retry=retry_if_exception(_is_dropped),
+        stop=stop_after_attempt(attempts),
+        wait=_wait_s,
+        sleep=sleep,
+        reraise=True,
+    )
+    return await retrying(dial)
 
 
 def _is_dropped(error: BaseException) -> bool:
-    return isinstance(error, HostUnreachableError) and error.code == "connection_lost"
+    return isinstance(error, HostUnreachableError) and error.code == LOST.code
 
 
 def _wait_s(state: RetryCallState) -> float:
-    """A wait that doubles, give or take a half."""
-    return FIRST_DELAY_S * 2.0 ** (state.attempt_number - 1) * random.uniform(0.5, 1.5)  # noqa: S311  (jitter, no secret)
+    """A wait that doubles up to ``LONGEST_DELAY_S``, give or take a half."""
+    usual_s = min(LONGEST_DELAY_S, FIRST_DELAY_S * 2.0 ** (state.attempt_number - 1))
+    return usual_s * random.uniform(0.5, 1.5)  # noqa: S311  (jitter, no secret)
 
 
 def _close_unused(jump: JumpHost) -> None:

@@ -13,7 +13,9 @@ from ionetctl.core.errors import HostError, HostFailedError, HostTrustError, Hos
 from ionetctl.core.model.host import Jump
 from ionetctl.core.ports import Command
 from ionetctl.ssh.config.endpoint import Endpoint
-from ionetctl.ssh.jumps import ATTEMPTS, FIRST_DELAY_S, JumpHost, JumpHosts
+from ionetctl.ssh.jumps import ATTEMPTS, FIRST_DELAY_S, LONGEST_DELAY_S, JumpHost, JumpHosts
+from ionetctl.ssh.limits.adaptive_limit import AdaptiveLimit
+from ionetctl.ssh.limits.handshakes import Handshakes
 from tests.ssh.servers import PASSWORD, SECRETS, Behaviour, Server, connector, listening, serve
 from tests.support.clock import ManualClock
 
@@ -89,6 +91,30 @@ async def test_broken_jump_connection_is_opened_again(
             await session.connection.wait_closed()
         assert await hello(ways, host) == b"hello\n"
     assert len(near.behaviour.connections) == 2
+
+
+async def test_jump_host_that_dies_is_what_its_hosts_end_with(
+    site: tuple[Server, Server, Server], settings: TransportSettings, identity: str
+) -> None:
+    """Commands under way behind it end as jump_failed, with its name; one on another way goes on."""
+    near, _, server = site
+    behind = server.host(identities=(identity,), jump=via(near))
+    slow = Command(("sh", "-c", "echo begun; exec sleep 60"), timeout_s=40, idle_s=40, as_root=False)
+    async with (
+        connector(settings) as ways,
+        ways.connect(server.host(identities=(identity,))) as direct,
+        ways.connect(behind) as session,
+    ):
+        with pytest.raises(HostUnreachableError) as caught:
+            await session.run(slow, on_line=lambda _: near.behaviour.connections[0].abort())
+        assert (await direct.run(HELLO)).stdout == b"hello\n"
+        with pytest.raises(HostUnreachableError) as next_caught:
+            await session.run(HELLO)
+    assert {(error.value.code, error.value.transient) for error in (caught, next_caught)} == {
+        ("jump_failed", True)
+    }
+    assert f"jump host ops@127.0.0.1:{near.port} was lost" in caught.value.message
+    assert caught.value.hint
 
 
 async def test_unused_jump_connection_is_closed(
@@ -233,21 +259,24 @@ def endpoint() -> Endpoint:
     ids=lambda value: value.code if isinstance(value, HostError) else None,
 )
 async def test_only_a_dropped_jump_connection_is_dialled_again(error: HostError, dialled: int) -> None:
-    """Five times in all, with waits that double give or take a half; then the failure is remembered."""
+    """Eight times in all, with waits that double give or take a half; then the failure is remembered."""
     clock, seen = ManualClock(), []
 
     async def dial(target: Endpoint, parent: JumpHost | None) -> asyncssh.SSHClientConnection:
         seen.append((target, parent))
         raise error
 
-    jumps = JumpHosts(dial, handshakes=1, linger_s=60, sleep=clock.sleep)
+    def handshakes() -> Handshakes:
+        return Handshakes(AdaptiveLimit(1, 1, 1, slow_s=5.0))
+
+    jumps = JumpHosts(dial, handshakes, linger_s=60, sleep=clock.sleep)
     for _ in range(2):
         with pytest.raises(type(error)):
             async with jumps.through((endpoint(),)):
                 pass
     await jumps.close()
     assert seen == [(endpoint(), None)] * dialled
-    usual_s = [FIRST_DELAY_S * 2**number for number in range(dialled - 1)]
+    usual_s = [min(LONGEST_DELAY_S, FIRST_DELAY_S * 2**number) for number in range(dialled - 1)]
     assert [0.5 <= slept / usual <= 1.5 for slept, usual in zip(clock.slept, usual_s, strict=True)] == [
         True
     ] * (dialled - 1)

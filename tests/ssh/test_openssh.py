@@ -153,6 +153,76 @@ async def test_jump_host(server: Sshd, settings: TransportSettings, identity: st
         assert await asyncio.gather(*(hello() for _ in range(5))) == [b"hello\n"] * 5
 
 
+THROTTLED = "MaxStartups 5:50:10"
+
+
+@pytest.fixture
+async def throttled(
+    host_key: asyncssh.SSHKey, other_key: asyncssh.SSHKey, user_key: asyncssh.SSHKey, tmp_path: Path
+) -> AsyncIterator[tuple[Sshd, Sshd]]:
+    """A jump host and a host, both of which drop connections beyond five that are not logged in."""
+    folders = [tmp_path / name for name in ("jump", "host")]
+    for folder in folders:
+        folder.mkdir()
+    async with (
+        sshd(folders[0], other_key, user_key, THROTTLED) as jump,
+        sshd(folders[1], host_key, user_key, THROTTLED) as host,
+    ):
+        yield jump, host
+
+
+async def test_thirty_hosts_behind_a_throttled_jump_host(
+    throttled: tuple[Sshd, Sshd], settings: TransportSettings, identity: str, tmp_path: Path
+) -> None:
+    """All are reached: what sshd drops, there or at the hosts, waits and tries again."""
+    jump, server = throttled
+    (tmp_path / "known_hosts").write_text(known_line(jump.key, f"[localhost]:{jump.port}"))
+    host = server.host(identity, jump=(Jump("localhost", jump.port, USER),))
+    async with connector(settings) as ways:
+
+        async def hello() -> bytes:
+            async with ways.connect(host) as session:
+                return (await session.run(shell("echo hello"))).stdout
+
+        assert await asyncio.gather(*(hello() for _ in range(30))) == [b"hello\n"] * 30
+
+
+async def test_jump_host_that_dies_and_comes_back(
+    throttled: tuple[Sshd, Sshd], settings: TransportSettings, identity: str, tmp_path: Path
+) -> None:
+    """Its hosts end as jump_failed, a direct one goes on; once it is back it is used again."""
+    jump, server = throttled
+    way: list[asyncio.StreamWriter] = []
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there = await asyncio.open_connection("127.0.0.1", jump.port)
+        way.extend((writer, there[1]))
+        with contextlib.suppress(ConnectionError):
+            await asyncio.gather(_copy(reader, there[1]), _copy(there[0], writer))
+
+    def die(_: bytes) -> None:
+        for end in way:
+            end.transport.abort()
+
+    async with listening(relay) as port, connector(settings) as ways:
+        (tmp_path / "known_hosts").write_text(known_line(jump.key, f"[localhost]:{port}"))
+        behind = server.host(identity, jump=(Jump("localhost", port, USER),))
+        async with ways.connect(server.host(identity)) as direct:
+            async with ways.connect(behind) as session:
+                with pytest.raises(HostUnreachableError) as caught:
+                    await session.run(shell("echo begun; exec sleep 20"), on_line=die)
+            assert (await direct.run(shell("echo hello"))).stdout == b"hello\n"
+        async with ways.connect(behind) as session:
+            assert (await session.run(shell("echo hello"))).stdout == b"hello\n"
+    assert (caught.value.code, "is it switched on" in caught.value.hint) == ("jump_failed", True)
+
+
+async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    while data := await source.read(65536):
+        target.write(data)
+    target.close()
+
+
 async def test_jump_host_without_forwarding(
     host_key: asyncssh.SSHKey,
     user_key: asyncssh.SSHKey,

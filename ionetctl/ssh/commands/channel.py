@@ -7,6 +7,7 @@ with, and sudo's dialogue; it must not know hosts or connections. The first fail
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import asyncssh
@@ -16,7 +17,7 @@ from ionetctl.ssh.asyncssh_internals import write_view
 from ionetctl.ssh.commands.sudo import no_answer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from ionetctl.core.ports import Command
     from ionetctl.ssh.commands.start_marker import StartMarker
@@ -52,6 +53,7 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
         self._deadline = self._started_at + command.timeout_s
         self._last_output_at: float | None = None
         self._exited_at: float | None = None
+        self._is_waiting = False
         self._writable: asyncio.Future[None] | None = None
         # What each output passes before it is the command's: each gate holds bytes back until its marker has come.
         openers = (start,) if sudo is None else (start, sudo)
@@ -137,6 +139,11 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
         write_view(self._channel, data)
         return True
 
+    @property
+    def is_full(self) -> bool:
+        """Whether the limit of unacknowledged bytes is reached."""
+        return self._writable is not None
+
     async def writable(self) -> None:
         """Return when more may be sent."""
         if self._writable is not None:
@@ -155,10 +162,18 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
             if self._channel is not None:
                 self._channel.abort()
 
-    def exclude_wait(self, seconds: float) -> None:
-        """Extend the deadlines by time that the command spent waiting for ionetctl."""
-        self._deadline += seconds
-        self._note_activity()
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """While the command waits for ionetctl no time passes for its deadlines."""
+        began = self._loop.time()
+        self._is_waiting = True
+        try:
+            yield
+        finally:
+            self._is_waiting = False
+            self._deadline += self._loop.time() - began
+            self._note_activity()
+            self._check_time()
 
     def close(self) -> None:
         """Abort the channel, where it has not ended, and stop all timers."""
@@ -233,7 +248,7 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
         """End a command that is over time, or call again when its next deadline is due."""
         if self._timer is not None:
             self._timer.cancel()
-        if self.ended.done():
+        if self.ended.done() or (self._is_waiting and self._exited_at is None):
             return
         now, due = self._loop.time(), self._due()
         if now < due:

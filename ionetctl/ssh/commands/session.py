@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 from ionetctl.core.errors import HostError, HostFailedError
 from ionetctl.core.ports import Completed
@@ -20,6 +20,7 @@ from ionetctl.ssh.commands.quoting import command_line
 from ionetctl.ssh.commands.start_marker import StartMarker
 from ionetctl.ssh.commands.sudo import NEEDS_PASSWORD, SudoDialogue
 from ionetctl.ssh.error_translation import LOST, SESSION, host_error
+from ionetctl.ssh.limits.transfers import TransferSlot
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Callable
@@ -27,25 +28,28 @@ if TYPE_CHECKING:
     import asyncssh
 
     from ionetctl.core.ports import Command
+    from ionetctl.ssh.limits.transfers import Transfers
     from ionetctl.ssh.settings import TransportSettings
 
 BLOCK_BYTES: Final = 64 * 1024
 SMALL_BYTES: Final = 4 * BLOCK_BYTES
 """Standard input up to this size does not wait for the transfers of other hosts."""
-PAUSE_S: Final = 0.05
-"""A transfer that has had nothing to send for this long releases its slot to another host."""
 
 
 @dataclass(slots=True)
 class SshSession:
-    """One connection. ``is_root`` is true for a login as root; ``transfers`` is shared by all hosts."""
+    """One connection. ``is_root`` is true for a login as root; ``transfers`` is shared by all hosts.
+
+    ``explain_loss`` returns the error to raise for a lost connection, where it goes through a jump host.
+    """
 
     connection: asyncssh.SSHClientConnection = field(repr=False)
     where: str
     settings: TransportSettings
-    transfers: asyncio.Semaphore = field(repr=False)
+    transfers: Transfers = field(repr=False)
     is_root: bool
     become_password: Callable[[], str] | None = field(default=None, repr=False)
+    explain_loss: Callable[[HostError], HostError] | None = field(default=None, repr=False)
     _asks: bool = False
 
     async def run(
@@ -103,7 +107,7 @@ class SshSession:
                 )
         except Exception as error:
             if self.connection.is_closed():
-                raise LOST.error(self.where, str(error)) from error
+                raise self._explained(LOST.error(self.where, str(error))) from error
             raise host_error(error, self.where) from error
         limit_in_flight(channel, self._version, self.settings.in_flight_bytes)
 
@@ -124,30 +128,32 @@ class SshSession:
             exchange.fail(error)
 
     async def _feed_blocks(self, exchange: Exchange, stdin: AsyncIterable[bytes | memoryview]) -> None:
-        slot = _TransferSlot(self.transfers)
+        slot = TransferSlot(self.transfers)
         sent_bytes = 0
         async with _closing(stdin) as blocks, slot:
             async for block in blocks:
                 slot.keep()
                 for piece in _pieces(block):
                     sent_bytes += len(piece)
-                    if sent_bytes > SMALL_BYTES:
-                        exchange.exclude_wait(await slot.acquire())
+                    if sent_bytes <= SMALL_BYTES:
+                        self.transfers.uplink.spend(len(piece))
+                    elif not slot.is_free:
+                        with exchange.waiting():
+                            await slot.take(len(piece))
                     if not exchange.write(piece):
                         return
-                    await exchange.writable()
+                    if exchange.is_full:
+                        with slot.in_doubt():
+                            await exchange.writable()
                 slot.release_soon()
 
     def _completed(self, exchange: Exchange, start: StartMarker, sudo: SudoDialogue | None) -> Completed:
         if exchange.failure is not None:
             raise self._with_host(exchange.failure)
         if not exchange.is_complete or exchange.exit_status is None:
-            lost = exchange.lost
-            raise (
-                host_error(lost, self.where)
-                if lost
-                else LOST.error(self.where, "it closed without an exit status")
-            )
+            if exchange.lost:
+                raise self._explained(host_error(exchange.lost, self.where))
+            raise self._explained(LOST.error(self.where, "it closed without an exit status"))
         if not start.has_arrived:
             said = f"its login shell ended with status {exchange.exit_status}, and said: {start.last_line()}"
             raise SESSION.error(self.where, said)
@@ -155,54 +161,15 @@ class SshSession:
             raise self._with_host(sudo.refusal(exchange.exit_status))
         return Completed(exchange.exit_status, bytes(exchange.stdout), bytes(exchange.stderr))
 
+    def _explained(self, error: HostError) -> HostError:
+        return error if self.explain_loss is None else self.explain_loss(error)
+
     def _with_host(self, error: Exception) -> Exception:
         """``error`` with the host named in its message, where it is a ``HostError``."""
         if not isinstance(error, HostError):
             return error
         message = f"{self.where}: {error.message}"
         return type(error)(error.code, message, error.hint, transient=error.transient)
-
-
-class _TransferSlot:
-    """A slot among the concurrent transfers: held while there is something to send, released while there is not."""
-
-    def __init__(self, transfers: asyncio.Semaphore) -> None:
-        self._transfers = transfers
-        self._is_held = False
-        self._timer: asyncio.TimerHandle | None = None
-
-    async def acquire(self) -> float:
-        """Hold a slot; returns the seconds that were spent waiting for it."""
-        if self._is_held:
-            return 0.0
-        loop = asyncio.get_running_loop()
-        started_at = loop.time()
-        await self._transfers.acquire()
-        self._is_held = True
-        return loop.time() - started_at
-
-    def release_soon(self) -> None:
-        """Release the slot after ``PAUSE_S``, unless ``keep`` is called before."""
-        if self._is_held:
-            self._timer = asyncio.get_running_loop().call_later(PAUSE_S, self._release)
-
-    def keep(self) -> None:
-        """Cancel a release that is due."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.keep()
-        self._release()
-
-    def _release(self) -> None:
-        if self._is_held:
-            self._is_held = False
-            self._transfers.release()
 
 
 def limit_in_flight(channel: asyncssh.SSHClientChannel[bytes], server_version: str, limit_bytes: int) -> None:

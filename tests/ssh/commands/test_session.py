@@ -11,6 +11,7 @@ import pytest
 
 from ionetctl.core.errors import HostError, HostUnreachableError
 from ionetctl.core.ports import Command, Completed
+from ionetctl.ssh.commands.session import SMALL_BYTES
 from tests.ssh.servers import Behaviour, Server, connector, serve, started
 
 if TYPE_CHECKING:
@@ -394,3 +395,64 @@ async def test_large_transfers_queue(rig: Rig) -> None:
         group.create_task(session.run(shell("cat >/dev/null"), stdin=first()))
         group.create_task(session.run(shell("cat >/dev/null"), stdin=second()))
     assert order == ["first sent", "second sent"]
+
+
+async def test_slow_host_gives_its_slot_to_others(rig: Rig) -> None:
+    """With one slot, a large payload that a host does not take holds up nobody else's."""
+
+    async def take_nothing(process: asyncssh.SSHServerProcess[bytes]) -> None:
+        process.stdout.write(started(process))
+        process.channel.pause_reading()
+        await process.wait_closed()
+
+    async def handler(process: asyncssh.SSHServerProcess[bytes]) -> None:
+        if "slow" in (process.command or ""):
+            await take_nothing(process)
+        else:
+            await take_all(process)
+
+    command, content = shell("true", idle_s=60, timeout_s=60), b"x" * (4 << 20)
+    async with rig.session(handler, settings={"transfers": 1}) as (session, _):
+        began = asyncio.Event()
+        large = announced(began, content)
+        slow = asyncio.create_task(session.run(shell("slow", idle_s=60, timeout_s=60), stdin=large))
+        await began.wait()
+        assert (await session.run(command, stdin=content)).exit_status == 0
+        assert not slow.done()
+        slow.cancel()
+
+
+async def announced(began: asyncio.Event, content: bytes) -> AsyncIterator[bytes]:
+    """A large payload that says when what does not wait of it is sent."""
+    yield b"x" * SMALL_BYTES
+    began.set()
+    yield content
+
+
+async def take_all(process: asyncssh.SSHServerProcess[bytes]) -> None:
+    """What a command that reads its input to the end does, without a process."""
+    process.stdout.write(started(process))
+    while await process.stdin.read(1 << 20):
+        pass
+    process.exit(0)
+
+
+async def test_rate_of_the_uplink(rig: Rig) -> None:
+    """A large payload takes as long as the rate says; waiting for it is neither silence nor the command's time."""
+    began = asyncio.get_running_loop().time()
+    command = shell("true", idle_s=2, timeout_s=3)
+    async with rig.session(take_all, settings={"bytes_per_s": 100_000}) as (session, _):
+        completed = await session.run(command, stdin=b"x" * 500_000)
+    # The last block may go out when those before it have had their time.
+    assert (completed.exit_status, asyncio.get_running_loop().time() - began > 4) == (0, True)
+
+
+async def test_small_input_does_not_wait_for_large_payloads(rig: Rig) -> None:
+    """A survey's script goes out at once, however much others have to send."""
+    async with rig.session(take_all, settings={"bytes_per_s": 1}) as (session, _):
+        began = asyncio.Event()
+        large = asyncio.create_task(session.run(shell("true"), stdin=announced(began, b"x" * (1 << 20))))
+        await began.wait()
+        assert (await session.run(shell("true"), stdin=b"x" * 60_000)).exit_status == 0
+        assert not large.done()
+        large.cancel()
