@@ -31,6 +31,7 @@ from ionetctl.core.events import (
     RolloutFinished,
     RolloutResumed,
     RolloutStarted,
+    Warned,
 )
 from ionetctl.core.model.names import HostName, RolloutId
 from ionetctl.host.dependencies import Deadlines
@@ -42,6 +43,7 @@ from ionetctl.rollout.phases import Phases, PlanOverview
 from ionetctl.rollout.signals import StoppingSignals
 from ionetctl.rollout.stop import Stop
 from ionetctl.ssh import SshConnector, TransportSettings
+from ionetctl.ssh.limits.open_files import most_hosts, raise_limit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -160,6 +162,7 @@ class _Run:
             await self._regions.leave_all(hosts, self.enrolled)
         async with SshConnector(self._transport, self.site.secrets.reveal, self._key_accepted) as connector:
             await connector.check(hosts)
+            hosts_at_once = await self._hosts_at_once(len(hosts))
             # Everything loaded so far lives to the end: the collector need not look at it again.
             gc.freeze()
             work = self._work_order(len(hosts))
@@ -169,7 +172,7 @@ class _Run:
                 phases = Phases(
                     own,
                     hosts,
-                    self.options,
+                    replace(self.options, concurrency=hosts_at_once),
                     engine,
                     self.stop,
                     self.confirm,
@@ -201,7 +204,22 @@ class _Run:
             self.settings.ssh_auth_sock,
             accept_new=self.options.accept_new,
         )
-        return replace(home, connect_timeout_s=min(home.connect_timeout_s, self.options.timeout_s))
+        return replace(
+            home,
+            connect_timeout_s=min(home.connect_timeout_s, self.options.timeout_s),
+            login_timeout_s=min(home.login_timeout_s, self.options.timeout_s),
+            bytes_per_s=self.options.bytes_per_s,
+        )
+
+    async def _hosts_at_once(self, hosts: int) -> int:
+        """What ``--concurrency`` asks for, or as many as this process may have open files for; says so then."""
+        wanted, allowed = min(self.options.concurrency, hosts), most_hosts(raise_limit())
+        if wanted <= allowed:
+            return self.options.concurrency
+        message = f"{allowed} hosts at once instead of {wanted}: file descriptors"
+        hint = "raise the hard limit of open files (ulimit -Hn)"
+        await self.emit(Warned(code="concurrency_limited", message=message, hint=hint))
+        return allowed
 
     async def _key_accepted(self, host: str, fingerprint: str, known_as: str) -> None:
         await self.emit(HostKeyAccepted(host=HostName(host), fingerprint=fingerprint, known_as=known_as))

@@ -139,7 +139,9 @@ def divided(order: WorkersOrder, workers: int) -> WorkersOrder:
     transport = replace(
         order.transport,
         environ=dict(order.transport.environ),
+        handshakes=share(order.transport.handshakes),
         transfers=share(order.transport.transfers),
+        bytes_per_s=order.transport.bytes_per_s and order.transport.bytes_per_s / workers,
         handshakes_per_jump=share(order.transport.handshakes_per_jump),
     )
     return replace(order, transport=transport, work=replace(order.work, retries=share(order.work.retries)))

@@ -133,7 +133,7 @@ Concurrency = Annotated[
         metavar="N",
         min=1,
         envvar="IONETCTL_CONCURRENCY",
-        help="Hosts at work at the same time.",
+        help="Most hosts at work at the same time; fewer where they do not keep up.",
         rich_help_panel=ROLLOUT,
     ),
 ]

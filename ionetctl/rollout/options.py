@@ -10,10 +10,25 @@ from typing import Final, Literal
 
 from ionetctl.core.errors import UsageError
 
+_RATE: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([KMG]?)")
+_UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _SIZE: Final = re.compile(r"([0-9]{1,7})(%?)")
 _WHOLE: Final = 100
 
 EngineName = Literal["auto", "inline", "processes"]
+
+
+def parse_rate(text: str) -> int:
+    """The bytes a second that ``--bwlimit`` means: ``500K``, ``50M``, ``1.5G``, in units of 1024 as rsync's.
+
+    Raises ``UsageError`` (``rate_invalid``), for less than a byte a second too.
+    """
+    match = _RATE.fullmatch(text.strip().upper())
+    rate = int(float(match[1]) * _UNITS[match[2]]) if match else 0
+    if rate == 0:
+        hint = "use bytes a second, or a number with K, M or G, like 50M"
+        raise UsageError("rate_invalid", f"--bwlimit is {text!r}", hint)
+    return rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +99,7 @@ class RolloutOptions:
     """The options of one rollout; ``command`` is the command line after the program's name, but for what names the rollout.
 
     ``workers`` processes do the work on hosts with the engine ``processes``; ``auto`` takes it for many hosts, and as many
-    workers as there are cores. ``timeout_s`` bounds each step on a host, connecting to it included.
+    workers as there are cores. ``timeout_s`` bounds each step on a host, connecting to it included; ``bytes_per_s`` what is sent to all hosts together.
     """
 
     inventory: str
@@ -95,6 +110,7 @@ class RolloutOptions:
     concurrency: int = 100
     engine: EngineName = "auto"
     workers: int | None = None
+    bytes_per_s: int | None = None
     timeout_s: float = 120.0
     resume: bool = False
     rollout: str | None = None

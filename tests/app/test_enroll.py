@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -99,6 +100,31 @@ def test_host_is_listed_with_its_promise() -> None:
     assert _host_entry(host) == HostEntry(
         HOST.name, "10.20.1.1", EU_NORTH, "rey1", "a01", "gpu", 2, "rtx-4090"
     )
+
+
+async def test_open_files_bound_the_hosts_at_once() -> None:
+    """More than this process may have files for are not begun at once, and that is told; one host always is."""
+    run = replace(run_of(FakeRegion(), "auto"), options=replace(OPTIONS, concurrency=10**12))
+    allowed = await run._hosts_at_once(10**12)
+    assert allowed < 10**12
+    assert await run._hosts_at_once(1) == 10**12
+    assert cast("Emitted", run.emit).events == [
+        events.Warned(
+            code="concurrency_limited",
+            message=f"{allowed} hosts at once instead of {10**12}: file descriptors",
+            hint="raise the hard limit of open files (ulimit -Hn)",
+        )
+    ]
+
+
+def test_connections_have_the_rollouts_bounds(settings: Settings) -> None:
+    """No deadline of a connection is longer than a step's, and the rate is that of the command line."""
+    options = replace(OPTIONS, timeout_s=7.0, bytes_per_s=5000)
+    site = site_of(FakeRegion(), "auto")
+    secret = replace(site, secrets=cast("Any", SimpleNamespace(reveal=None)))
+    run = replace(run_of(FakeRegion(), "auto"), settings=settings, options=options, site=secret)
+    found = run._connector()._settings
+    assert (found.connect_timeout_s, found.login_timeout_s, found.bytes_per_s) == (7.0, 7.0, 5000)
 
 
 # --- the end of the record -------------------------------------------------------------------------------------------

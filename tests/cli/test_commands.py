@@ -272,6 +272,7 @@ hosts:
     [
         ("missing.yaml", [], 3, "inventory_invalid"),
         (SAMPLE, ["--batch-size", "many"], 2, "size_invalid"),
+        (SAMPLE, ["--bwlimit", "fast"], 2, "rate_invalid"),
         (SAMPLE, ["--limit", "nobody"], 2, "limit_invalid"),
         (SAMPLE, [], 2, "consent_needed"),
     ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ionetctl.core.errors import UsageError
-from ionetctl.rollout.options import Goal, RolloutOptions, Size, Strategy
+from ionetctl.rollout.options import Goal, RolloutOptions, Size, Strategy, parse_rate
 
 
 def test_defaults_are_the_contracts() -> None:
@@ -48,3 +48,19 @@ def test_nonsense_sizes_name_their_option(text: str) -> None:
 def test_sizes_print_as_written(text: str) -> None:
     """What is recorded is what was asked for."""
     assert str(Size.parse(text, "--batch-size")) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "bytes_per_s"),
+    [("1000", 1000), ("500K", 512_000), ("50M", 52_428_800), ("1G", 1 << 30), ("1.5m", 1_572_864)],
+)
+def test_rates(text: str, bytes_per_s: int) -> None:
+    """Bytes a second, with units of 1024."""
+    assert parse_rate(text) == bytes_per_s
+
+
+@pytest.mark.parametrize("text", ["", "0", "0.0001K", "-1", "5T", "50 Mbit", "50MB", "M"])
+def test_nonsense_rates(text: str) -> None:
+    """A rate that cannot be meant, or with which nothing would be sent, is a usage error."""
+    with pytest.raises(UsageError, match="--bwlimit"):
+        parse_rate(text)

@@ -92,6 +92,16 @@ def enroll(
     concurrency: options.Concurrency = 100,
     engine: options.Engine = options.EngineChoice.AUTO,
     workers: options.Workers = None,
+    bwlimit: Annotated[
+        str | None,
+        typer.Option(
+            "--bwlimit",
+            metavar="RATE",
+            envvar="IONETCTL_BWLIMIT",
+            help="Most bytes a second that are sent to all hosts together: 500K, 50M, 1G.",
+            rich_help_panel=ROLLOUT,
+        ),
+    ] = None,
     timeout: options.Timeout = 120.0,
     resume: Annotated[
         bool,
@@ -153,7 +163,7 @@ def enroll(
     from ionetctl.app.enroll import enroll
     from ionetctl.cli.reports import parse_reports, report_rollout
     from ionetctl.cli.rollout_display import RolloutDisplay, check_consent
-    from ionetctl.rollout.options import Goal, RolloutOptions, Strategy
+    from ionetctl.rollout.options import Goal, RolloutOptions, Strategy, parse_rate
 
     settings = load_settings(state_dir)
     reports = parse_reports(report or [])
@@ -169,6 +179,7 @@ def enroll(
         concurrency=concurrency,
         engine=engine.value,
         workers=workers,
+        bytes_per_s=None if bwlimit is None else parse_rate(bwlimit),
         timeout_s=timeout,
         resume=resume,
         rollout=rollout,
