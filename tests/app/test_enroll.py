@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -120,10 +119,8 @@ async def test_open_files_bound_the_hosts_at_once() -> None:
 def test_connections_have_the_rollouts_bounds(settings: Settings) -> None:
     """No deadline of a connection is longer than a step's, and the rate is that of the command line."""
     options = replace(OPTIONS, timeout_s=7.0, bytes_per_s=5000)
-    site = site_of(FakeRegion(), "auto")
-    secret = replace(site, secrets=cast("Any", SimpleNamespace(reveal=None)))
-    run = replace(run_of(FakeRegion(), "auto"), settings=settings, options=options, site=secret)
-    found = run._connector()._settings
+    run = replace(run_of(FakeRegion(), "auto"), settings=settings, options=options)
+    found = run._transport
     assert (found.connect_timeout_s, found.login_timeout_s, found.bytes_per_s) == (7.0, 7.0, 5000)
 
 
