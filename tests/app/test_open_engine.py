@@ -1,0 +1,113 @@
+"""Which engine a rollout has, how its limits are divided, and what a worker may ask for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from ionetctl.app.open_engine import EngineNeeds, worker_count
+from ionetctl.app.work_order import WorkersOrder, WorkOrder, divided
+from ionetctl.core.events import Warned
+from ionetctl.core.model.host import SshSettings
+from ionetctl.core.model.names import RolloutId
+from ionetctl.core.model.secret import SecretRef
+from ionetctl.host.dependencies import Deadlines
+from ionetctl.rollout.engines.messages import Call
+from ionetctl.rollout.options import RolloutOptions
+from ionetctl.ssh import TransportSettings
+from tests.support.fakes import Emitted, FakeRegion
+from tests.support.sample import EU_NORTH, HOST
+from tests.support.sites import site_of
+
+if TYPE_CHECKING:
+    from ionetctl.rollout.options import EngineName
+
+OPTIONS = RolloutOptions("site.yaml")
+PASSPHRASE = SecretRef("env", "PASSPHRASE")
+WORK = WorkOrder(RolloutId("r"), "me", "now", "as-written", False, Deadlines(), 21, Path("/c"), ())
+
+
+@pytest.mark.parametrize(
+    ("engine", "workers", "hosts", "cores", "expected"),
+    [
+        ("inline", None, 10_000, 8, 0),
+        ("inline", 4, 10_000, 8, 0),
+        ("processes", None, 10, 8, 8),
+        ("processes", 3, 10, 8, 3),
+        ("auto", 3, 10, 8, 3),
+        ("auto", None, 499, 8, 0),
+        ("auto", None, 500, 8, 2),
+        ("auto", None, 10_000, 8, 8),
+        ("auto", None, 10_000, 1, 0),
+    ],
+)
+def test_workers_are_for_many_hosts(
+    engine: EngineName, workers: int | None, hosts: int, cores: int, expected: int
+) -> None:
+    """As many as are asked for; otherwise as the hosts need and the cores allow, and none where one would do."""
+    options = replace(OPTIONS, engine=engine, workers=workers)
+    assert worker_count(options, hosts, cores) == expected
+
+
+def test_limits_are_divided() -> None:
+    """Together the workers have no more than the rollout, and each has something; retries too."""
+    transport = TransportSettings(handshakes=256, transfers=3, handshakes_per_jump=1, bytes_per_s=1000)
+    order = divided(WorkersOrder(WORK, transport, cast("Any", None), {}, {}), 4)
+    limits = order.transport
+    assert (limits.handshakes, limits.transfers, limits.handshakes_per_jump) == (64, 1, 1)
+    assert (limits.bytes_per_s, order.work.retries) == (250, 6)
+
+
+def test_rate_without_a_limit_has_none() -> None:
+    """No rate is no rate, however many share it."""
+    order = divided(WorkersOrder(WORK, TransportSettings(), cast("Any", None), {}, {}), 4)
+    assert order.transport.bytes_per_s is None
+
+
+def needs(emit: Emitted | None = None) -> EngineNeeds:
+    """What is behind the answers: one region, one host with a passphrase."""
+    nobody = cast("Any", None)
+    host = replace(HOST, ssh=SshSettings(passphrase=PASSPHRASE))
+    secrets = cast("Any", SimpleNamespace(reveal=lambda reference: f"secret of {reference}"))
+    site = replace(site_of(FakeRegion(), "auto"), hosts=(host,), secrets=secrets)
+    return EngineNeeds(site, WORK, TransportSettings(), nobody, emit or Emitted(), nobody)
+
+
+async def test_worker_asks_a_region() -> None:
+    """By region, part and method; the answer is the region's."""
+    token = await needs().answer(Call(1, (EU_NORTH, "api", "introduce"), ("rig-001", "gpu", 300)))
+    assert type(token).__name__ == "IntroductionToken"
+
+
+async def test_worker_records_an_event() -> None:
+    """It is in the record when the answer comes."""
+    emit = Emitted()
+    assert await needs(emit).answer(Call(1, ("emit",), (Warned(code="c", message="m"),))) is None
+    assert emit.events == [Warned(code="c", message="m")]
+
+
+async def test_worker_is_told_the_secrets_of_hosts() -> None:
+    """Those that its connections need."""
+    assert await needs().answer(Call(1, ("reveal",), (PASSPHRASE,))) == "secret of env:PASSPHRASE"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        Call(1, ("reveal",), (SecretRef("env", "REGION_TOKEN"),)),
+        Call(1, (EU_NORTH, "api", "nodes")),
+        Call(1, (EU_NORTH, "api", "__class__")),
+        Call(1, (EU_NORTH, "issuer", "_key")),
+        Call(1, (EU_NORTH, "settings", "token")),
+        Call(1, ("anything",)),
+    ],
+    ids=lambda call: ".".join(call.path),
+)
+async def test_worker_is_refused_what_it_need_not_know(call: Call) -> None:
+    """The token of a region, the CA's key, anything that is not listed: hosts speak to workers first."""
+    with pytest.raises(PermissionError):
+        await needs().answer(call)
