@@ -83,6 +83,7 @@ OWNERS: Final[dict[str, set[str]]] = {
     "typer": {"cli"},
     "typing_extensions": {"inventory"},
     "yaml": {"inventory"},
+    "zstandard": {"artifacts"},
 }
 """Foreign libraries, and the only folders that import them."""
 

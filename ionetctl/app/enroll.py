@@ -247,6 +247,7 @@ class _Run:
             regions=self.site.regions,
             subjects=self.site.subjects,
             ensure_programs=self.site.ensure_programs,
+            packer=self.site,
             emit=self.emit,
             clock=self.clock,
             is_stopped=lambda: self.stop.is_requested,

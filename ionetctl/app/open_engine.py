@@ -92,6 +92,10 @@ class EngineNeeds:
                 return None
             case ("reveal",):
                 return await self._reveal(*call.arguments)  # type: ignore[arg-type]
+            case ("packer", "is_packed"):
+                return await self.site.is_packed(*call.arguments)  # type: ignore[arg-type]
+            case ("packer", "pack"):
+                return await self.site.pack(*call.arguments)  # type: ignore[arg-type]
             case (region, part, method) if method in REGION_CALLS.get(part, ()):
                 target = getattr(self.site.regions[region], part)  # type: ignore[index]
                 return await getattr(target, method)(*call.arguments, **call.keywords)

@@ -17,8 +17,8 @@ from ionetctl.artifacts import ArtifactKey, ArtifactStore
 from ionetctl.artifacts.release import NOMAD
 from ionetctl.checks import ARCHITECTURES
 from ionetctl.core import host_paths
-from ionetctl.core.errors import ConfigurationError
-from ionetctl.core.events import RegionWaited
+from ionetctl.core.errors import ConfigurationError, IonetctlError
+from ionetctl.core.events import RegionWaited, Warned
 from ionetctl.credentials.pki import check_client_pair, open_issuer
 from ionetctl.credentials.secrets import SecretStore
 from ionetctl.host.dependencies import RegionTools
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from ionetctl.core.model.inventory import Inventory, RegionSettings
     from ionetctl.core.model.names import RegionName
     from ionetctl.core.model.node import RegionStatus
-    from ionetctl.core.model.plan import Program
+    from ionetctl.core.model.plan import Form, Program
     from ionetctl.core.model.secret import SecretRef
     from ionetctl.core.ports import Clock, Emit
     from ionetctl.core.settings import Settings
@@ -108,6 +108,19 @@ class Site:
             needs = {key for host, seen in facts for key in subjects.needs(host, seen)}
         self.programs |= await self.artifacts.ensure(needs)
         self.on_programs(self.programs)
+
+    async def is_packed(self, program: Program, form: Form) -> bool:
+        """See ``Packer``."""
+        return self.artifacts.is_packed(program, form)
+
+    async def pack(self, program: Program, form: Form) -> Program:
+        """See ``Packer``."""
+        try:
+            return await self.artifacts.pack(program, form)
+        except IonetctlError as error:
+            if self.emit is not None:
+                await self.emit(Warned(code=error.code, message=error.message, hint=error.hint))
+            return program
 
     @property
     def subjects(self) -> Subjects:

@@ -111,4 +111,5 @@ def _subject(inventory: Inventory, host: Host) -> Subject:
 
 
 def _program(name: str, version: str) -> Program:
-    return Program(name, version, "amd64", Digest("0" * 64), 0, "", 0)
+    unknown = Digest("0" * 64)
+    return Program(name, version, "amd64", unknown, 0, "", 0, unknown)

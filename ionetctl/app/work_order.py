@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ionetctl.core.model.inventory import Naming, NomadSettings, RegionSettings
     from ionetctl.core.model.names import RegionName, RolloutId
     from ionetctl.core.model.node import RegionStatus
-    from ionetctl.core.ports import CertificateCheck, Clock, Connector, Emit
+    from ionetctl.core.ports import CertificateCheck, Clock, Connector, Emit, Packer
     from ionetctl.ssh import TransportSettings
 
 
@@ -89,6 +89,7 @@ class Surroundings:
     regions: Mapping[RegionName, RegionTools]
     subjects: Subjects
     ensure_programs: Callable[[Iterable[tuple[Host, Facts]]], Awaitable[None]]
+    packer: Packer
     emit: Emit
     clock: Clock
     is_stopped: Callable[[], bool]
@@ -103,6 +104,7 @@ def dependencies(order: WorkOrder, own: Surroundings) -> Dependencies:
         connector=own.connector,
         regions=own.regions,
         ensure_programs=own.ensure_programs,
+        packer=own.packer,
         subject_of=own.subjects.subject_of,
         surveyed_paths=order.surveyed_paths,
         servers_of=own.subjects.servers_of,

@@ -11,7 +11,7 @@ import gc
 import socket
 import sys
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from ionetctl.app.subjects import Subjects
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from ionetctl.artifacts import ArtifactKey
     from ionetctl.core.model.facts import Facts
     from ionetctl.core.model.host import Host
-    from ionetctl.core.model.names import RegionName
+    from ionetctl.core.model.names import Digest, RegionName
     from ionetctl.core.model.node import NodeCertificate
-    from ionetctl.core.model.plan import Program
+    from ionetctl.core.model.plan import Form, Program
     from ionetctl.core.model.secret import SecretRef
     from ionetctl.core.ports import CertificateCheck, Issuer, Region
     from ionetctl.verification.node_watcher import NodeWatcher
@@ -79,6 +79,28 @@ class _RemoteIssuer:
         return cast("NodeCertificate", await self.remote.issue(host))
 
 
+@dataclass(frozen=True, slots=True)
+class _RemotePacker:
+    """``ports.Packer`` of the coordinator, asked once for each program and form."""
+
+    coordinator: Coordinator
+    packed: dict[tuple[Digest, Form], Program] = field(default_factory=dict)
+
+    async def is_packed(self, program: Program, form: Form) -> bool:
+        """Whether ``pack`` returns at once."""
+        if (program.digest, form) in self.packed:
+            return True
+        return cast("bool", await self.coordinator.call("packer", "is_packed", arguments=(program, form)))
+
+    async def pack(self, program: Program, form: Form) -> Program:
+        """The same program in that form."""
+        key = program.digest, form
+        if key not in self.packed:
+            asked = self.coordinator.call("packer", "pack", arguments=(program, form))
+            self.packed[key] = cast("Program", await asked)
+        return self.packed[key]
+
+
 @asynccontextmanager
 async def open_workplace(order: object, coordinator: Coordinator) -> AsyncIterator[_Workplace]:
     """Connections, and the dependencies of jobs, until the end of the block."""
@@ -109,6 +131,7 @@ async def open_workplace(order: object, coordinator: Coordinator) -> AsyncIterat
             regions=regions,
             subjects=subjects,
             ensure_programs=no_programs,
+            packer=_RemotePacker(coordinator),
             emit=coordinator.emit,
             clock=SystemClock(),
             is_stopped=lambda: coordinator.is_stopping,

@@ -36,7 +36,7 @@ _ENCRYPTED: Final = 0x1
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """An executable in gzip form: digests and sizes of the executable and of the gzip file."""
+    """A compressed executable: digests and sizes of the executable and of the compressed file."""
 
     digest: Digest
     size_bytes: int
@@ -66,20 +66,6 @@ def digest_of(path: Path) -> tuple[Digest, int]:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         return Digest(digest), file.tell()
-
-
-def digest_inside(packed: Path) -> tuple[Digest, int]:
-    """SHA-256 and size in bytes of a gzip file's content; raises ``TrustError`` (``artifact_malformed``)."""
-    hashed = hashlib.sha256()
-    size = 0
-    try:
-        with gzip.open(packed) as file:
-            while block := file.read(BLOCK_BYTES):
-                hashed.update(block)
-                size += len(block)
-    except (OSError, EOFError, zlib.error) as error:
-        raise malformed(str(packed), str(error)) from error
-    return Digest(hashed.hexdigest()), size
 
 
 def malformed(name: str, reason: str) -> TrustError:

@@ -1,7 +1,7 @@
 """The cache of releases. An archive enters it pinned, listed in SHA256SUMS, hashed, unpacked, and by one rename.
 
-An entry is ``<cache>/artifacts/<release>/<SHA-256 of the zip>/`` and appears whole or not at all, so that processes
-need no lock among them. It knows digests and paths; it must not know hosts.
+An entry is ``<cache>/artifacts/<release>/<SHA-256 of the zip>/``, with a directory for each further form of the executable.
+Each appears whole or not at all, so that processes need no lock among them. It knows digests and paths; it must not know hosts.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ import io
 import os
 import shutil
 import tempfile
+import threading
 import time
+from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +21,13 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from ionetctl.artifacts.archive import Packed, digest_inside, digest_of, repack
+from ionetctl.artifacts.archive import Packed, digest_of, repack
 from ionetctl.artifacts.lock import LockFile
 from ionetctl.artifacts.mirror import Mirror, missing, open_mirror
 from ionetctl.artifacts.release import ArtifactKey, parse_sums
 from ionetctl.core.errors import ConfigurationError, IonetctlError, TrustError
 from ionetctl.core.model.names import Digest
-from ionetctl.core.model.plan import Program
+from ionetctl.core.model.plan import Form, Program
 
 if TYPE_CHECKING:
     import ssl
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 ZIP_LIMIT_BYTES: Final = 1 << 29
 SUMS_LIMIT_BYTES: Final = 1 << 18
 
-_PACKED: Final = "program.gz"
+_FILE_NAMES: Final = {Form.GZIP: "program.gz", Form.ZSTD: "program.zst", Form.XZ: "program.xz"}
 _RECORD: Final = "release.json"
 _PARTIAL: Final = ".partial-"
 _ABANDONED_S: Final = 24 * 3600
@@ -43,11 +45,12 @@ _ABANDONED_S: Final = 24 * 3600
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a download is; ``total_bytes`` is ``None`` when the mirror does not send it."""
+    """How far a download is, or the making of a ``form``; ``total_bytes`` is ``None`` when the mirror does not send it."""
 
     key: ArtifactKey
     done_bytes: int
     total_bytes: int | None
+    form: Form | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,8 @@ class ArtifactStore:
         self._tls = tls
         self._sleep = sleep
         self._ready: dict[ArtifactKey, Program] = {}
+        self._packed: dict[tuple[Digest, Form], Program] = {}
+        self._packing: defaultdict[tuple[Digest, Form], asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def ensure(
         self, needs: AbstractSet[ArtifactKey], on_progress: Callable[[Progress], None] = _ignore
@@ -108,8 +113,63 @@ class ArtifactStore:
         try:
             return await self._ensure(needs, on_progress)
         except OSError as error:
-            message = f"cannot use the cache {self._root}: {error.strerror or error}"
-            raise ConfigurationError("cache_unwritable", message, "make room or permit it") from error
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: OSError) -> ConfigurationError:
+        message = f"cannot use the cache {self._root}: {error.strerror or error}"
+        return ConfigurationError("cache_unwritable", message, "make room or permit it")
+
+    def is_packed(self, program: Program, form: Form) -> bool:
+        """Whether ``pack`` has nothing to make."""
+        if form is program.form or (program.digest, form) in self._packed:
+            return True
+        return _place(Path(program.packed_path).parent, form).is_dir()
+
+    async def pack(
+        self, program: Program, form: Form, on_progress: Callable[[Progress], None] = _ignore
+    ) -> Program:
+        """A program that ``ensure`` returned in another form, made where the cache lacks it: once, however many ask.
+
+        Raises ``TrustError`` for a damaged file, ``ConfigurationError`` (``cache_unwritable``) where it cannot be stored.
+        What went wrong is not tried again: later calls return the program as it is.
+        """
+        if form is program.form:
+            return program
+        asked = (program.digest, form)
+        async with self._packing[asked]:
+            if asked not in self._packed:
+                try:
+                    self._packed[asked] = await self._pack(program, form, on_progress)
+                except IonetctlError:
+                    self._packed[asked] = program
+                    raise
+        return self._packed[asked]
+
+    async def pack_all(
+        self, needs: AbstractSet[ArtifactKey], on_progress: Callable[[Progress], None] = _ignore
+    ) -> None:
+        """Have the programs in ``needs`` in every form, so that no rollout has to wait for one. Raises as ``ensure`` does."""
+        programs = (await self.ensure(needs, on_progress)).values()
+        await asyncio.gather(*(self.pack(each, form, on_progress) for each in programs for form in Form))
+
+    async def _pack(self, program: Program, form: Form, on_progress: Callable[[Progress], None]) -> Program:
+        key = ArtifactKey(program.name, program.version, program.architecture)
+        loop = asyncio.get_running_loop()
+        is_given_up = threading.Event()
+
+        def report(done: int) -> None:
+            if is_given_up.is_set():
+                raise InterruptedError
+            progress = Progress(key, done, program.size_bytes, form)
+            loop.call_soon_threadsafe(on_progress, progress)
+
+        try:
+            return await asyncio.to_thread(_in_form, key, program, form, report)
+        except OSError as error:
+            raise self._unusable(error) from error
+        except asyncio.CancelledError:
+            is_given_up.set()
+            raise
 
     def cached(self) -> tuple[CachedArtifact, ...]:
         """Everything in the cache, sorted by release; nothing is checked."""
@@ -211,35 +271,71 @@ class ArtifactStore:
         """Unpack a verified archive into an entry of its own, which appears by one rename."""
         entry = archive.parent / "entry"
         entry.mkdir(mode=0o700)
-        packed = repack(archive, key.name, entry / _PACKED)
-        (entry / _RECORD).write_bytes(msgspec.json.encode(packed))
-        for name in (_PACKED, _RECORD):
-            _sync_private(entry / name)
+        packed = repack(archive, key.name, entry / _FILE_NAMES[Form.GZIP])
         path = self._path(key, zip_digest)
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        try:
-            entry.rename(path)
-        except OSError:
-            # Another process was first; its entry has the same name, so the same content.
-            if not path.is_dir():
-                raise
+        _enter(entry, packed, path)
         return path
 
     def _verify(self, artifact: CachedArtifact, pinned: Mapping[str, Digest]) -> Verification:
+        from ionetctl.artifacts.compression import digest_inside
+
         try:
-            program = _program(artifact.key, artifact.directory)
-            inside, size_bytes = digest_inside(Path(program.packed_path))
-            if (inside, size_bytes) != (program.digest, program.size_bytes):
-                raise _mismatch(program.packed_path, program.digest, inside)
+            first = _program(artifact.key, artifact.directory)
+            for form in Form:
+                if form is Form.GZIP or _place(artifact.directory, form).is_dir():
+                    program = _program(artifact.key, artifact.directory, form)
+                    inside, size_bytes = digest_inside(Path(program.packed_path), form)
+                    if (inside, size_bytes) != (first.digest, first.size_bytes):
+                        raise _mismatch(program.packed_path, first.digest, inside)
             self._lock.check(pinned, artifact.key.file_name, artifact.zip_digest, "the cache")
         except IonetctlError as error:
             return Verification(artifact, error)
         return Verification(artifact, None)
 
 
-def _program(key: ArtifactKey, directory: Path) -> Program:
-    """The program of an entry, its packed file hashed again: the disk may have damaged it since."""
-    path = directory / _PACKED
+def _place(directory: Path, form: Form) -> Path:
+    """Where an entry has that form of its program, with a record of its own."""
+    return directory if form is Form.GZIP else directory / form
+
+
+def _in_form(key: ArtifactKey, program: Program, form: Form, on_bytes: Callable[[int], None]) -> Program:
+    """The program in that form, which is made unless it is there; raises what ``on_bytes`` raises."""
+    from ionetctl.artifacts.compression import compress
+
+    directory = Path(program.packed_path).parent
+    if not (place := _place(directory, form)).is_dir():
+        partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=directory.parents[1]))
+        try:
+            entry = partial / "entry"
+            entry.mkdir(mode=0o700)
+            packed = compress(Path(program.packed_path), entry / _FILE_NAMES[form], form, on_bytes)
+            if packed.digest != program.digest:
+                raise _mismatch(program.packed_path, program.digest, packed.digest, _remedy(directory))
+            _enter(entry, packed, place)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    return _program(key, directory, form)
+
+
+def _enter(entry: Path, packed: Packed, path: Path) -> None:
+    """Give an entry its record and its place, where it appears by one rename."""
+    record = entry / _RECORD
+    record.write_bytes(msgspec.json.encode(packed))
+    for file in entry.iterdir():
+        _sync_private(file)
+    try:
+        entry.rename(path)
+    except OSError:
+        # Another process was first; its entry has the same name, so the same content.
+        if not path.is_dir():
+            raise
+
+
+def _program(key: ArtifactKey, entry: Path, form: Form = Form.GZIP) -> Program:
+    """The program of an entry in a form that is there, the file hashed again: the disk may have damaged it since."""
+    directory = _place(entry, form)
+    path = directory / _FILE_NAMES[form]
     try:
         packed = msgspec.json.decode((directory / _RECORD).read_bytes(), type=Packed)
         found = digest_of(path)
@@ -256,6 +352,8 @@ def _program(key: ArtifactKey, directory: Path) -> Program:
         size_bytes=packed.size_bytes,
         packed_path=str(path),
         packed_bytes=packed.packed_bytes,
+        packed_digest=packed.packed_digest,
+        form=form,
     )
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         NodeView,
         RegionStatus,
     )
+    from ionetctl.core.model.plan import Form, Program
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,21 @@ class Session(Protocol):
 
         Raises ``HostUnreachableError`` when the connection is lost (transient) or a deadline passes,
         ``HostFailedError`` for a refused sudo, a passed output limit, or a command that a signal ended.
+        """
+        ...
+
+
+class Packer(Protocol):
+    """Has programs in the form that a host can unpack."""
+
+    async def is_packed(self, program: Program, form: Form) -> bool:
+        """Whether ``pack`` returns at once."""
+        ...
+
+    async def pack(self, program: Program, form: Form) -> Program:
+        """The same program in that form, which may have to be made first: about a minute, once for all hosts.
+
+        As it is where that form cannot be made.
         """
         ...
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from ionetctl.core.errors import HostFailedError
-from ionetctl.core.model.names import NodeId
+from ionetctl.core.model.names import Digest, NodeId
 from ionetctl.core.sanitize import harmless
 from ionetctl.facts.survey_records import LINE_LIMIT, UUID
 
@@ -23,6 +23,15 @@ STEPS: Final = (
 )
 """The parts of an apply, in their order."""
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_HAVE: Final = re.compile(r"([0-9a-f]{64})\t([0-9]{1,15})")
+
+
+@dataclass(frozen=True, slots=True)
+class Have:
+    """So many bytes of a compressed program lie on the host already; reported before it is ready."""
+
+    packed_digest: Digest
+    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +108,8 @@ class Noise:
 
 
 Report = (
-    Ready
+    Have
+    | Ready
     | Step
     | AwaitToken
     | AwaitVerdict
@@ -119,6 +129,11 @@ class ReportTable:
 
     dialogue: str
     parsers: Mapping[str, Callable[[str], Report | None]]
+
+
+def _have(text: str) -> Have | None:
+    match = _HAVE.fullmatch(text)
+    return Have(Digest(match[1]), int(match[2])) if match else None
 
 
 def _step(name: str) -> Step | None:
@@ -156,6 +171,7 @@ def _preparation_failed(text: str) -> Failed:
 
 
 _COMMON: Final[dict[str, Callable[[str], Report | None]]] = {
+    "have": _have,
     "ready": lambda nonce: Ready(harmless(nonce)),
     "error": _failed,
     "done": _done,

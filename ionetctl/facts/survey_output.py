@@ -11,6 +11,7 @@ from typing import Final
 
 from ionetctl.core.model.facts import Facts, NomadState
 from ionetctl.core.model.names import NodeId
+from ionetctl.core.model.plan import Form
 from ionetctl.facts.complete_output import records_between
 from ionetctl.facts.machine_facts import machine_facts, mebibytes
 from ionetctl.facts.survey_draft import Draft, malformed
@@ -70,6 +71,7 @@ def _facts(draft: Draft, controller_time: float) -> Facts:
         lock_owner=draft.lock and f"{draft.lock[1]} (rollout {draft.lock[0]})",
         lock_started_at=draft.lock and draft.lock[2],
         has_gzip="gzip" in draft.tools,
+        best_form=next((form for form in Form if form in draft.tools), Form.GZIP),
         has_tar="tar" in draft.tools,
         machine=machine_facts(draft),
     )

@@ -92,6 +92,9 @@ class ApplyDialogue:
 
     def _failure(self, code: str, message: str) -> HostError:
         failure = KIND.failure(code, message)
+        if code == "payload_corrupt":
+            # The host has removed what lay there: all of it is sent again.
+            failure.transient = self._dialogue.is_resumed
         if code not in {"start_failed", "start_timeout"} or not self.log:
             return failure
         diagnosis = diagnose(self.log)

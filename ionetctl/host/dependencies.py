@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ionetctl.core.model.inventory import Naming, RegionSettings
     from ionetctl.core.model.names import RegionName, RolloutId
     from ionetctl.core.model.node import RegionStatus
-    from ionetctl.core.ports import Clock, Connector, Emit, Issuer, Region
+    from ionetctl.core.ports import Clock, Connector, Emit, Issuer, Packer, Region
     from ionetctl.host.retry import RetryPolicy
     from ionetctl.plan.bundle import Subject
     from ionetctl.verification.node_watcher import NodeWatcher
@@ -82,6 +82,7 @@ class Dependencies:
     regions: Mapping[RegionName, RegionTools]
     ensure_programs: Callable[[Iterable[tuple[Host, Facts]]], Awaitable[None]]
     """Makes the releases that surveyed hosts need available, for ``subject_of``."""
+    packer: Packer
     subject_of: Callable[[Host, str, Facts], Subject]
     surveyed_paths: tuple[str, ...]
     servers_of: Callable[[Host], tuple[str, ...]]

@@ -8,17 +8,19 @@ from __future__ import annotations
 import asyncio
 import secrets
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from ionetctl.core.errors import HostError, HostFailedError, HostLockedError, IonetctlError
 from ionetctl.core.ports import Command
 from ionetctl.core.sanitize import harmless
-from ionetctl.facts.report_lines import Ready, Report, ReportTable, parse_report_line
+from ionetctl.facts.report_lines import Have, Ready, Report, ReportTable, parse_report_line
 from ionetctl.host.dependencies import NONCE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 
+    from ionetctl.core.model.names import Digest
     from ionetctl.core.ports import Completed, Session
     from ionetctl.host.dependencies import Deadlines, Dependencies
 
@@ -28,14 +30,18 @@ _Result = TypeVar("_Result")
 
 
 class Archive(Protocol):
-    """What is sent: a tar archive, made block by block."""
+    """What is sent: a tar archive, made block by block, without what lies on the host already."""
 
     @property
-    def size_bytes(self) -> int:
-        """The size of the whole archive."""
+    def packed_digests(self) -> tuple[Digest, ...]:
+        """Of the files of which the host may have a part."""
         ...
 
-    def blocks(self) -> Iterator[bytes | memoryview]:
+    def size_bytes(self, present: Mapping[Digest, int]) -> int:
+        """The size of the archive for a host on which so many bytes of each file lie."""
+        ...
+
+    def blocks(self, present: Mapping[Digest, int]) -> Iterator[bytes | memoryview]:
         """The archive in blocks of at most 64 KiB; raises ``IonetctlError`` where a file has changed since."""
         ...
 
@@ -72,8 +78,14 @@ class HostDialogue:
         self._archive = archive
         self._reports: asyncio.Queue[Report | IonetctlError] = asyncio.Queue()
         self._answers: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._present: dict[Digest, int] = {}
         self._may_send = asyncio.Event()
         self._is_closed = False
+
+    @property
+    def is_resumed(self) -> bool:
+        """Whether the host reported to have something of what is sent, from an upload that broke off."""
+        return bool(self._present)
 
     async def next_report(self) -> Report:
         """The next report of the host; raises what ended the dialogue where there is none."""
@@ -93,9 +105,10 @@ class HostDialogue:
         self._answers.put_nowait(None)
 
     async def stdin(self) -> AsyncIterator[bytes | memoryview]:
-        """All that is sent: the archive once the host is ready, then each answer as it is given."""
+        """All that is sent: the archive's size and the archive once the host is ready, then each answer as it is given."""
         await self._may_send.wait()
-        for block in self._archive.blocks():
+        present = dict(self._present)
+        for block in chain([b"%d\n" % self._archive.size_bytes(present)], self._archive.blocks(present)):
             if self._is_closed:
                 return
             yield block
@@ -109,6 +122,8 @@ class HostDialogue:
         except HostError as error:
             self.end(error)
             return
+        if isinstance(report, Have) and report.packed_digest in self._archive.packed_digests:
+            self._present.setdefault(report.packed_digest, report.size_bytes)
         if isinstance(report, Ready) and report.nonce == self._nonce:
             self._may_send.set()
         self._reports.put_nowait(report)
@@ -129,7 +144,7 @@ async def hold_dialogue(
     nonce = secrets.token_hex(NONCE_BYTES)
     dialogue = HostDialogue(kind, nonce, archive)
     identity = (nonce, dependencies.rollout, dependencies.owner, dependencies.started_at)
-    argv = ("sh", "-c", dependencies.scripts.receive, "sh", *identity, str(archive.size_bytes))
+    argv = ("sh", "-c", dependencies.scripts.receive, "sh", *identity, *archive.packed_digests)
     limits = dependencies.deadlines
     command = Command(argv, limits.apply_s, kind.idle_s(limits), kind.limit_bytes)
     outcome: _Result | IonetctlError

@@ -29,7 +29,7 @@ from ionetctl.host.planner import Planner
 from ionetctl.host.prepare import Preparer
 from ionetctl.host.release_node import Admission
 from ionetctl.host.survey import Surveyed, Surveyor
-from ionetctl.plan.payload import build_payload, renews_certificate
+from ionetctl.plan.payload import build_payload, program_of, renews_certificate
 from ionetctl.plan.prepare_steps import SEEN_AT_START
 
 if TYPE_CHECKING:
@@ -37,9 +37,11 @@ if TYPE_CHECKING:
 
     from ionetctl.core.model.host import Host
     from ionetctl.core.model.node import NodeView
+    from ionetctl.core.model.plan import Form
     from ionetctl.core.ports import Session
     from ionetctl.host.dependencies import Dependencies
     from ionetctl.host.outcomes import StartedNode
+    from ionetctl.plan.payload import Payload
 
 DID_NOT_START: Final = frozenset({"start_failed", "start_timeout"})
 """A device plugin that hangs in the driver holds up the agent's start: systemd, the agent or the apply gives it up."""
@@ -227,7 +229,18 @@ class Pipeline:
             event = StepStarted(host=host.name, step="apply", attempt=confirmation.attempt, detail=name)
             await self._deps.emit(event)
 
+        payload = await self._pack(payload, planned.facts.best_form, on_step)
         return await apply_payload(session, self._deps, payload, on_step, confirmation.lead)
+
+    async def _pack(self, payload: Payload, form: Form, on_step: Callable[[str], Awaitable[None]]) -> Payload:
+        """The payload with its programs in that form; a host that has to wait for one is at a step of its own meanwhile."""
+        programs = []
+        for file in payload.programs:
+            program = program_of(file)
+            if not await self._deps.packer.is_packed(program, form):
+                await on_step("compress")
+            programs.append(replace(file, program=await self._deps.packer.pack(program, form)))
+        return replace(payload, programs=tuple(programs))
 
     async def _retried(
         self, host: Host, step: str, progress: _Progress, work: Callable[[int], Awaitable[_Result]]

@@ -27,9 +27,10 @@ from ionetctl.plan.prepare_steps import needed_preparations, step_records
 from ionetctl.plan.ustar import archive, archive_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 
     from ionetctl.core.model.host import Host
+    from ionetctl.core.model.names import Digest
     from ionetctl.core.model.plan import Change
     from ionetctl.core.ports import Session
     from ionetctl.host.dependencies import Dependencies
@@ -77,13 +78,13 @@ class PreparePayload:
     restore_script: bytes = field(repr=False)
     records: tuple[tuple[str, ...], ...]
     packages: tuple[Package, ...]
+    packed_digests: tuple[Digest, ...] = ()
 
-    @property
-    def size_bytes(self) -> int:
+    def size_bytes(self, _present: Mapping[Digest, int]) -> int:
         """The size of the whole archive."""
         return archive_bytes([*(len(content) for _, content in self._texts), *self._package_sizes])
 
-    def blocks(self) -> Iterator[bytes | memoryview]:
+    def blocks(self, _present: Mapping[Digest, int]) -> Iterator[bytes | memoryview]:
         """The archive in blocks; raises ``ConfigurationError`` where a package has changed since."""
         texts = [(name, memoryview(content)) for name, content in self._texts]
         packages = [(package.member, package.content()) for package in self.packages]

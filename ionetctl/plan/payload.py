@@ -1,6 +1,7 @@
-"""What one apply sends to a host: built from its plan, sent as a tar archive whose size is known beforehand.
+"""What one apply sends to a host: built from its plan, sent as a tar archive without what lies there from a broken upload.
 
-Pure, but for the programs, whose files are memory-mapped so that thousands of hosts share the same pages. The records of the member ``steps`` are those of ``docs/explanation/host-protocol.md``.
+Pure, but for the programs, whose files are memory-mapped so that thousands of hosts share the same pages. The records of
+the member ``steps`` are those of ``docs/explanation/host-protocol.md``.
 The manifest goes with every payload: it lists the digest of each installed file, so that the next survey can tell which
 files ionetctl has installed.
 """
@@ -18,10 +19,10 @@ from ionetctl.plan.bundle import sha256, with_stamp
 from ionetctl.plan.ustar import archive, archive_bytes, mapped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from ionetctl.core.model.facts import Facts
-    from ionetctl.core.model.names import RolloutId
+    from ionetctl.core.model.names import Digest, RolloutId
     from ionetctl.core.model.node import NodeCertificate
 
 _FIELD_LIMIT: Final = 4096
@@ -57,28 +58,39 @@ class Payload:
     validate_with: str | None = None
 
     @property
-    def size_bytes(self) -> int:
-        """The size of the whole archive, which is sent to the host before it."""
+    def packed_digests(self) -> tuple[Digest, ...]:
+        """Of the compressed programs, some bytes of which may lie on the host already."""
+        return tuple(program_of(file).packed_digest for file in self.programs)
+
+    def size_bytes(self, present: Mapping[Digest, int]) -> int:
+        """The size of the archive, which is sent to the host before it; ``present`` has the bytes that lie there by packed digest."""
         contents = [len(self.apply_script), len(steps_member(self))]
         contents += [len(file.content) for file in self.files]
-        contents += [_program_of(file).packed_bytes for file in self.programs]
+        contents += [program.packed_bytes - start for program, start in self._rests(present)]
         return archive_bytes(contents)
 
-    def blocks(self) -> Iterator[bytes | memoryview]:
-        """The archive in blocks of at most 64 KiB, ``size_bytes`` in all.
+    def blocks(self, present: Mapping[Digest, int]) -> Iterator[bytes | memoryview]:
+        """The archive in blocks of at most 64 KiB, ``size_bytes(present)`` in all.
 
         Raises ``ConfigurationError`` (``artifact_missing``) or ``TrustError`` (``artifact_digest_mismatch``) where a
         compressed program is missing or its size has changed.
         """
-        yield from archive(self._members())
+        yield from archive(self._members(present))
 
-    def _members(self) -> Iterator[tuple[str, memoryview]]:
+    def _members(self, present: Mapping[Digest, int]) -> Iterator[tuple[str, memoryview]]:
         yield "apply.sh", memoryview(self.apply_script)
         yield "steps", memoryview(steps_member(self))
         for number, file in enumerate(self.files, 1):
             yield f"f/{number}", memoryview(file.content)
-        for number, file in enumerate(self.programs, 1 + len(self.files)):
-            yield f"f/{number}", _compressed(_program_of(file))
+        for program, start in self._rests(present):
+            yield f"p/{program.packed_digest}.{start}", _compressed(program)[start:]
+
+    def _rests(self, present: Mapping[Digest, int]) -> Iterator[tuple[Program, int]]:
+        """The programs of which something is to be sent, and from which byte on; all of one where too much lies there."""
+        for program in map(program_of, self.programs):
+            start = present.get(program.packed_digest, 0)
+            if start != program.packed_bytes:
+                yield program, start if start < program.packed_bytes else 0
 
 
 # --- from plan to payload ---------------------------------------------------------------------------------------------
@@ -189,9 +201,7 @@ def steps_member(payload: Payload) -> bytes:
     if payload.validate_with is not None:
         records.append(("validate", payload.validate_with))
     records += [_file_record(number, file) for number, file in enumerate(payload.files, 1)]
-    records += [
-        _program_record(number, file) for number, file in enumerate(payload.programs, 1 + len(payload.files))
-    ]
+    records += [_program_record(file) for file in payload.programs]
     records += [("link", file.target, file.path) for file in payload.links]
     records += [("chmod", _mode(file), file.owner, file.path) for file in payload.chmods]
     records += [("aside", path) for path in payload.asides]
@@ -203,21 +213,23 @@ def _file_record(number: int, file: BundleFile) -> tuple[str, ...]:
     return ("file", str(number), file.digest, _mode(file), file.owner, file.path)
 
 
-def _program_record(number: int, file: BundleFile) -> tuple[str, ...]:
-    program = _program_of(file)
+def _program_record(file: BundleFile) -> tuple[str, ...]:
+    program = program_of(file)
     return (
         "program",
-        str(number),
+        program.packed_digest,
         program.digest,
         str(program.size_bytes),
         _mode(file),
         file.owner,
         file.path,
         program.version,
+        program.form,
     )
 
 
-def _program_of(file: BundleFile) -> Program:
+def program_of(file: BundleFile) -> Program:
+    """The release that a program is of. Raises ``ValueError`` for any other file."""
     if file.program is None:
         raise ValueError(f"{file.path} is no program")
     return file.program
@@ -236,7 +248,7 @@ def record_line(record: tuple[str, ...]) -> str:
 
 
 def _compressed(program: Program) -> memoryview:
-    """The content of a program's gzip file; raises as ``Payload.blocks`` does."""
+    """The content of a program's compressed file; raises as ``Payload.blocks`` does."""
     try:
         content = mapped(program.packed_path)
     except (OSError, ValueError) as error:

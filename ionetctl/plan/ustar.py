@@ -26,13 +26,25 @@ def archive_bytes(sizes: Iterable[int]) -> int:
 
 
 def archive(members: Iterable[tuple[str, memoryview]]) -> Iterator[bytes | memoryview]:
-    """The archive of some members, in blocks of at most 64 KiB."""
+    """The archive of some members, in blocks of at most 64 KiB: whole ones of their content, and what is between, joined.
+
+    Each block is a packet of its own for SSH, so that many small ones would be dear.
+    """
+    joined = bytearray()
     sent = 0
     for name, content in members:
-        for block in _member(name, content):
-            sent += len(block)
-            yield block
-    yield bytes(padded(sent + 2 * _BLOCK, RECORD_BYTES) - sent)
+        for part in _member(name, content):
+            sent += len(part)
+            if len(joined) + len(part) > BLOCK_BYTES:
+                yield bytes(joined)
+                joined.clear()
+            if len(part) == BLOCK_BYTES:
+                yield part
+            else:
+                joined += part
+    joined += bytes(padded(sent + 2 * _BLOCK, RECORD_BYTES) - sent)
+    for start in range(0, len(joined), BLOCK_BYTES):
+        yield bytes(joined[start : start + BLOCK_BYTES])
 
 
 def padded(size_bytes: int, unit: int) -> int:

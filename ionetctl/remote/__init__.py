@@ -35,7 +35,7 @@ def survey_script() -> bytes:
 
 @cache
 def receive_script() -> str:
-    """What takes the lock and the payload: the third argument of ``sh -c … sh NONCE ROLLOUT OWNER STARTED SIZE``."""
+    """What takes the lock and the payload: the third argument of ``sh -c … sh NONCE ROLLOUT OWNER STARTED DIGEST…``."""
     return _text("receive.sh").decode()
 
 

@@ -23,6 +23,7 @@ state_dir=$data_dir/client
 token_file=$state_dir/intro_token.jwt
 our=$root$our_dir
 stage=$our/staging
+kept=$our/artifacts
 backup=$our/rollback
 start_deadline_s=${IONET_START_DEADLINE_S:-90}
 answer_deadline_s=${IONET_ANSWER_DEADLINE_S:-1800}
@@ -41,8 +42,8 @@ token=''
 
 # each KIND FUNCTION: calls it with the fields of every record of that kind.
 each() {
-    while IFS=$tab read -r kind one two three four five six seven; do
-        if [ "$kind" = "$1" ]; then "$2" "$one" "$two" "$three" "$four" "$five" "$six" "$seven"; fi
+    while IFS=$tab read -r kind one two three four five six seven eight; do
+        if [ "$kind" = "$1" ]; then "$2" "$one" "$two" "$three" "$four" "$five" "$six" "$seven" "$eight"; fi
     done <"$stage/steps"
 }
 
@@ -57,7 +58,7 @@ each_line() {
 }
 
 read_steps() {
-    while IFS=$tab read -r kind one two three four five six seven; do
+    while IFS=$tab read -r kind one two three four five six _; do
         case $kind in
         rollout) rollout=$one ;;
         token) wants_token=$one ;;
@@ -107,6 +108,7 @@ finish() {
     trap - EXIT
     token=''
     rm -f "$root$token_file"
+    drop_programs
     clean forget
 }
 

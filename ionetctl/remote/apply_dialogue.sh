@@ -28,6 +28,7 @@ fail() {
     fi
     each_line "$staged" remove
     each_line "$made" remove_directory
+    case $code in payload_corrupt | disk_full) drop_programs ;; esac
     clean $keep
     say "error$tab$code$tab$(flat "$said")"
     exit 1

@@ -66,8 +66,9 @@ copy() {
     (set -C && cat <"$1" >"$2")
 }
 
+# unpack FORM FILE TO: the form is the name of its program.
 unpack() {
-    (set -C && gzip -dc <"$1" >"$2")
+    (set -C && "$1" -dc <"$2" >"$3")
 }
 
 # grant MODE OWNER FILE

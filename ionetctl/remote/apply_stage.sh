@@ -9,12 +9,14 @@ sweep() {
         "$root$unit_dir"/*.ionet-new "$root$state_dir"/*.ionet-new "$our"/*.ionet-new
 }
 
-# stage_program N DIGEST SIZE MODE OWNER DEST VERSION
+# stage_program PACKED DIGEST SIZE MODE OWNER DEST VERSION FORM
 stage_program() {
     stage_beside "$6"
     room=$(df -Pk "${new%/*}" | sed -n '2s/^[^ ]* *[0-9]* *[0-9]* *\([0-9]*\) .*/\1/p')
     if [ "${room:-$3}" -lt $(($3 / 1024)) ]; then fail disk_full "No space left for $6: $room of $(($3 / 1024)) KiB"; fi
-    try payload_corrupt unpack "f/$1" "$new"
+    packed=$(sha256sum "$kept/$1" 2>&1) || :
+    if [ "${packed%% *}" != "$1" ]; then fail payload_corrupt "what was received of $6 has another digest"; fi
+    try payload_corrupt unpack "$8" "$kept/$1" "$new"
     try apply_failed append "$2  $new" sums
 }
 
@@ -23,6 +25,16 @@ stage_file() {
     stage_beside "$5"
     try apply_failed copy "f/$1" "$new"
     try apply_failed append "$2  $new" sums
+}
+
+# drop_programs: what was received of programs, once it is installed, or is of no use.
+drop_programs() {
+    each program drop_program
+    rmdir "$kept" 2>/dev/null || :
+}
+
+drop_program() {
+    rm -f "$kept/$1"
 }
 
 check_sums() {

@@ -1,4 +1,5 @@
-# Takes the lock, unpacks SIZE bytes of tar, runs apply.sh: sh -c THIS sh NONCE ROLLOUT OWNER STARTED SIZE
+# Takes the lock, unpacks a tar, runs apply.sh: sh -c THIS sh NONCE ROLLOUT OWNER STARTED DIGEST...
+# A line with the size comes before the tar. Its members p/DIGEST.FROM are added to what lies in artifacts/DIGEST.
 set -eu
 umask 077
 export LC_ALL=C
@@ -7,11 +8,15 @@ PATH=${PATH:+$PATH:}$r/usr/local/sbin:$r/usr/local/bin:$r/usr/sbin:$r/usr/bin:$r
 our=$r/var/lib/ionet
 lock=$our/lock
 stage=$our/staging
+kept=$our/artifacts
 tab=$(printf '\t')
 
 fail() {
     case $2 in
-    *'No space'* | *quota*) set -- disk_full "$2" ;;
+    *'No space'* | *quota*)
+        rm -rf "$stage" "$kept"
+        set -- disk_full "$2"
+        ;;
     *Read-only*) set -- read_only "$2" ;;
     esac
     printf 'error\t%s\t%.900s\n' "$1" "$(printf %s "$2" | tr '\n' ' ')"
@@ -31,9 +36,29 @@ lives() {
     IFS=$tab
     # shellcheck disable=SC2086
     set -f -- $1
+    set +f
     unset IFS
     holder="$1 ${2:-} ${3:-}"
     [ "${6:-}" = "$boot" ] && [ "${5:-}" = "$(ticks "${4:-}")" ]
+}
+
+# keep: what has come of each program is added to what lay there; what was added before this broke off is not added twice.
+keep() {
+    for part in "$stage"/p/*; do
+        if [ ! -f "$part" ]; then continue; fi
+        whole=${part##*/}
+        from=${whole#*.}
+        whole=$kept/${whole%.*}
+        mkdir -p "$kept" || return
+        if [ "$from" = 0 ]; then
+            # By now, not by the archive's time: what is old is swept.
+            touch "$part" || return
+            mv -f "$part" "$whole" || return
+        elif [ -f "$whole" ] && from=$(($(wc -c <"$whole") - from + 1)) && [ "$from" -gt 0 ]; then
+            tail -c "+$from" "$part" >>"$whole" || return
+        fi
+        rm -f "$part"
+    done
 }
 
 boot=
@@ -47,16 +72,24 @@ old=$(readlink "$lock") || old=
 if [ -n "$old" ] && lives "$old"; then fail locked "$holder"; fi
 why=$(rm -f "$lock" 2>&1 && ln -sn "$me" "$lock" 2>&1) || fail apply_failed "$why"
 exec 9<&-
-trap 'rm -rf "$stage" "$lock"' EXIT
+trap 'keep || :; rm -rf "$stage" "$lock"' EXIT
 trap 'exit 1' HUP INT PIPE TERM
+keep || :
 why=$(rm -rf "$stage" 2>&1 && mkdir "$stage" 2>&1) || fail apply_failed "$why"
 cd "$stage"
-printf 'ready\t%s\nstep\treceive\n' "$1"
-why=$(head -c "$5" | {
+nonce=$1
+shift 4
+if [ -d "$kept" ]; then find "$kept" -type f -mtime +0 -exec rm -f {} + || :; fi
+for digest in "$@"; do
+    if [ -s "$kept/$digest" ]; then printf 'have\t%s\t%d\n' "$digest" "$(wc -c <"$kept/$digest")"; fi
+done
+printf 'ready\t%s\nstep\treceive\n' "$nonce"
+read -r size || size=0
+why=$(head -c "$size" | {
     s=0
     tar -xf - 2>&1 || s=$?
     cat >/dev/null
     exit $s
-}) || fail payload_corrupt "$why"
+} && keep 2>&1) || fail payload_corrupt "$why"
 trap - EXIT
 exec sh ./apply.sh

@@ -79,7 +79,7 @@ os_release() {
 }
 
 tools() {
-    for tool in tar gzip sha256sum systemctl timeout; do
+    for tool in tar gzip zstd xz sha256sum systemctl timeout; do
         if has "$tool"; then fact tool "$tool"; fi
     done
 }

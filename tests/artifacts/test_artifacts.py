@@ -12,6 +12,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import ssl
 import stat
 import subprocess
@@ -27,6 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import zstandard
 from aiohttp import web
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -36,13 +38,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ionetctl.artifacts import NOMAD, VENDOR_SITE, ArtifactKey, ArtifactStore, Progress
-from ionetctl.artifacts.archive import digest_inside, repack
+from ionetctl.artifacts.archive import repack
+from ionetctl.artifacts.compression import compress, digest_inside
 from ionetctl.artifacts.mirror import ATTEMPTS
 from ionetctl.artifacts.release import parse_sums
 from ionetctl.core.errors import ConfigurationError, IonetctlError, TrustError
 from ionetctl.core.host_paths import DEVICE_PLUGIN
-from ionetctl.core.model.plan import Program
+from ionetctl.core.model.names import Digest
+from ionetctl.core.model.plan import Form, Program
 from tests.support.clock import ManualClock
+from tests.support.programs import needs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -199,6 +204,8 @@ async def test_fetched_program(store: ArtifactStore) -> None:
         size_bytes=len(EXECUTABLE),
         packed_path=program.packed_path,
         packed_bytes=len(packed),
+        packed_digest=Digest(sha256(packed)),
+        form=Form.GZIP,
     )
     assert (program.digest, gzip.decompress(packed)) == (sha256(EXECUTABLE), EXECUTABLE)
 
@@ -719,11 +726,12 @@ def test_gzip_program_agrees(tmp_path: Path) -> None:
     assert (done.stdout, done.stderr) == (EXECUTABLE, b"")
 
 
-def test_what_is_inside_a_broken_gzip(tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", Form)
+def test_what_is_inside_a_broken_file(tmp_path: Path, form: Form) -> None:
     """A packed file that cannot be unpacked is refused."""
-    (tmp_path / "x.gz").write_bytes(gzip.compress(EXECUTABLE)[:-9])
+    (tmp_path / "x").write_bytes(b"no such thing at all")
     with pytest.raises(TrustError) as caught:
-        digest_inside(tmp_path / "x.gz")
+        digest_inside(tmp_path / "x", form)
     assert caught.value.code == "artifact_malformed"
 
 
@@ -1057,3 +1065,162 @@ async def test_what_a_killed_fetch_left(store: ArtifactStore, tmp_path: Path) ->
         os.utime(root / name, (then, then))
     await store.ensure({AMD64})
     assert sorted(path.name for path in root.iterdir()) == [".partial-new", AMD64.stem]
+
+
+# --- the forms that hosts are sent -------------------------------------------------------------------------------------
+
+BETTER = pytest.mark.parametrize("form", [Form.ZSTD, Form.XZ])
+
+
+def unpacked_by(program: str, content: bytes) -> tuple[bytes, bytes]:
+    done = subprocess.run([program, "-dc"], input=content, check=True, capture_output=True)
+    return done.stdout, done.stderr
+
+
+async def packed_in(store: ArtifactStore, form: Form) -> Program:
+    return await store.pack((await store.ensure({AMD64}))[AMD64], form)
+
+
+@pytest.mark.parametrize("form", Form)
+async def test_host_s_own_program_unpacks_it(store: ArtifactStore, form: Form) -> None:
+    """Each form is unpacked by the program of its name, and is what its record says."""
+    needs(form)
+    program = await packed_in(store, form)
+    content = Path(program.packed_path).read_bytes()
+    found = (program.form, program.digest, program.packed_bytes, program.packed_digest)
+    assert found == (form, sha256(EXECUTABLE), len(content), sha256(content))
+    assert unpacked_by(form, content) == (EXECUTABLE, b"")
+
+
+@BETTER
+def test_the_window_is_small(tmp_path: Path, form: Form) -> None:
+    """A host needs little memory: what says how much in the file's header is 8 MiB."""
+    (tmp_path / "x.gz").write_bytes(gzip.compress(os.urandom(9 << 20), compresslevel=0))
+    compress(tmp_path / "x.gz", tmp_path / "x", form, lambda _: None)
+    content = (tmp_path / "x").read_bytes()
+    if form is Form.ZSTD:
+        assert zstandard.get_frame_parameters(content).window_size == 8 << 20
+    else:
+        assert (
+            content[12:24].hex().startswith("0200210116")
+        )  # a block header, LZMA2 alone, dictionary of 8 MiB
+
+
+@BETTER
+async def test_a_form_is_private_and_whole(store: ArtifactStore, tmp_path: Path, form: Form) -> None:
+    """It has a directory of its own in the entry, and nothing half-done lies about."""
+    program = await packed_in(store, form)
+    root = tmp_path / "cache/artifacts"
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (root / AMD64.stem).glob("*/*/**/*")}
+    place = Path(program.packed_path).parent
+    assert (modes, stat.S_IMODE(place.stat().st_mode)) == (
+        {Path(program.packed_path).name: 0o600, "release.json": 0o600},
+        0o700,
+    )
+    assert [path.name for path in root.iterdir()] == [AMD64.stem]
+
+
+@BETTER
+async def test_a_form_is_made_once(store: ArtifactStore, tmp_path: Path, lock: Path, form: Form) -> None:
+    """However many hosts ask for it at a time, and in every later run, it is there already."""
+    heard: list[Progress] = []
+    program = (await store.ensure({AMD64}))[AMD64]
+    assert (store.is_packed(program, Form.GZIP), store.is_packed(program, form)) == (True, False)
+    found = await asyncio.gather(*(store.pack(program, form, heard.append) for _ in range(20)))
+    assert (found, heard) == (
+        [found[0]] * 20,
+        [Progress(AMD64, len(EXECUTABLE), len(EXECUTABLE), form)],
+    )
+    later = again(tmp_path, None, lock)
+    program = (await later.ensure({AMD64}))[AMD64]
+    assert (store.is_packed(program, form), later.is_packed(program, form)) == (True, True)
+    assert (await later.pack(program, form, heard.append), len(heard)) == (found[0], 1)
+
+
+async def test_two_stores_make_a_form_at_once(
+    store: ArtifactStore, tmp_path: Path, site: Site, lock: Path
+) -> None:
+    """Whoever is first, all have the same."""
+    program = (await store.ensure({AMD64}))[AMD64]
+    stores = [again(tmp_path, site.root, lock) for _ in range(4)]
+    found = await asyncio.gather(*(each.pack(program, Form.ZSTD) for each in stores))
+    assert found == [await store.pack(program, Form.ZSTD)] * 4
+
+
+async def test_all_forms_can_be_made_ahead(store: ArtifactStore) -> None:
+    """After that no rollout has to wait for one."""
+    await store.pack_all({AMD64, PLUGIN})
+    programs = (await store.ensure({AMD64, PLUGIN})).values()
+    assert {store.is_packed(program, form) for program in programs for form in Form} == {True}
+
+
+@pytest.mark.parametrize("damage", [spoil_packed, cut_packed, remove_packed, spoil_record])
+@BETTER
+async def test_a_damaged_form(
+    store: ArtifactStore, tmp_path: Path, lock: Path, form: Form, damage: Callable[[Path], None]
+) -> None:
+    """It is found by the full check, and before a host is sent it; hosts are sent the release's own form then."""
+    file = Path((await packed_in(store, form)).packed_path)
+    renamed = file.with_name("program.gz")
+    file.rename(renamed)
+    damage(file.parent)
+    if renamed.exists():
+        renamed.rename(file)
+    later = again(tmp_path, None, lock)
+    (check,) = await later.verify()
+    assert check.problem is not None
+    assert check.problem.code == "artifact_digest_mismatch"
+    assert await code_of(packed_in(later, form)) == MISMATCH
+    assert (await packed_in(later, form)).form is Form.GZIP
+
+
+@BETTER
+async def test_full_check_unpacks_every_form(
+    store: ArtifactStore, tmp_path: Path, lock: Path, form: Form
+) -> None:
+    """A form of another program, with a record that agrees with it, is found."""
+    place = Path((await packed_in(store, form)).packed_path).parent
+    other = (await store.ensure({ARM64}))[ARM64]
+    shutil.rmtree(place)
+    Path((await store.pack(other, form)).packed_path).parent.rename(place)
+    checks = await again(tmp_path, None, lock).verify()
+    codes = {check.artifact.key: check.problem and check.problem.code for check in checks}
+    assert codes == {AMD64: "artifact_digest_mismatch", ARM64: None}
+
+
+async def test_a_forged_executable_is_not_compressed(store: ArtifactStore, tmp_path: Path) -> None:
+    """What is compressed must be what was verified."""
+    program = (await store.ensure({AMD64}))[AMD64]
+    Path(program.packed_path).write_bytes(gzip.compress(b"evil"))
+    assert await code_of(store.pack(program, Form.ZSTD)) == MISMATCH
+    assert [path.name for path in (tmp_path / "cache/artifacts").iterdir()] == [AMD64.stem]
+
+
+async def test_no_room_for_a_form(store: ArtifactStore, site: Site, tmp_path: Path) -> None:
+    """It is an error once; hosts are sent the release's own form from then on, and nothing half-done stays."""
+    site.put(AMD64, archive({NOMAD: os.urandom(300_000)}))
+    program = (await store.ensure({AMD64}))[AMD64]
+    with file_size_limit(150_000):
+        assert await code_of(store.pack(program, Form.ZSTD)) == ("cache_unwritable", 3)
+    assert await store.pack(program, Form.ZSTD) == program
+    assert [path.name for path in (tmp_path / "cache/artifacts").iterdir()] == [AMD64.stem]
+
+
+async def test_a_form_that_was_given_up_can_be_made(store: ArtifactStore, site: Site) -> None:
+    """Who stops waiting ends the work, and the next one begins anew."""
+    site.put(AMD64, archive({NOMAD: os.urandom(64) * (1 << 18)}))
+    program = (await store.ensure({AMD64}))[AMD64]
+    has_begun = asyncio.Event()
+    heard: list[Progress] = []
+
+    def note(progress: Progress) -> None:
+        heard.append(progress)
+        has_begun.set()
+
+    task = asyncio.create_task(store.pack(program, Form.ZSTD, note))
+    await has_begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (await store.pack(program, Form.ZSTD)).form is Form.ZSTD
+    assert heard[-1].done_bytes < program.size_bytes

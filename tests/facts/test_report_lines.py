@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ionetctl.core.errors import HostFailedError
-from ionetctl.core.model.names import NodeId
+from ionetctl.core.model.names import Digest, NodeId
 from ionetctl.facts.report_lines import (
     APPLY_REPORTS,
     PREPARE_REPORTS,
@@ -19,6 +19,7 @@ from ionetctl.facts.report_lines import (
     Changed,
     Done,
     Failed,
+    Have,
     LogLine,
     NodeReported,
     Noise,
@@ -33,6 +34,7 @@ from ionetctl.facts.report_lines import (
 NODE_ID = NodeId("7b0dcd2c-6b2f-4c3c-9f0a-3d1c7f1f2a11")
 COMMON: list[tuple[bytes, Report]] = [
     (b"ready\tn0nce", Ready("n0nce")),
+    (b"have\t" + b"d" * 64 + b"\t7", Have(Digest("d" * 64), 7)),
     (b"error\tdisk_full\tNo space\tleft", Failed("disk_full", "No space left")),
     (b"error\tdisk_full", Failed("disk_full", "")),
     (b"done", Done()),
@@ -87,6 +89,9 @@ def test_a_report_of_a_preparation_is_read(line: bytes, expected: Report) -> Non
         (b"error\tDisk Full\tx", APPLY_REPORTS),
         (b"error", APPLY_REPORTS),
         (b"done\tnow", APPLY_REPORTS),
+        (b"have\t" + b"D" * 64 + b"\t7", APPLY_REPORTS),
+        (b"have\t" + b"d" * 64 + b"\t-7", APPLY_REPORTS),
+        (b"have\t" + b"d" * 64, PREPARE_REPORTS),
         (b"step\tStop the miner", PREPARE_REPORTS),
         (b"changed\t../docker\tx", PREPARE_REPORTS),
         (b"done\tnow", PREPARE_REPORTS),

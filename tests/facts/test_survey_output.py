@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from ionetctl.core.errors import HostError, HostFailedError, HostUnreachableError
 from ionetctl.core.model.facts import Disk, Facts, NomadState, RemoteFile
 from ionetctl.core.model.names import Digest, NodeId
+from ionetctl.core.model.plan import Form
 from ionetctl.core.observed import (
     Docker,
     Driver,
@@ -149,6 +150,7 @@ def test_a_whole_survey_is_read() -> None:
         lock_owner="ada@ops (rollout 20260301T120000Z-7f3a)",
         lock_started_at="2026-03-01T12:00:00Z",
         has_gzip=True,
+        best_form=Form.XZ,
         has_tar=True,
         machine=MACHINE,
     )
@@ -185,10 +187,11 @@ def test_an_empty_survey_claims_nothing() -> None:
         "node_certificate",
     }
     assert facts.machine == MachineFacts()
-    assert (facts.is_root, facts.has_tar, facts.has_gzip, facts.nomad.active) == (
+    assert (facts.is_root, facts.has_tar, facts.has_gzip, facts.best_form, facts.nomad.active) == (
         False,
         False,
         False,
+        Form.GZIP,
         "unknown",
     )
 

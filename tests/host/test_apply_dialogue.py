@@ -107,12 +107,12 @@ async def test_host_that_needs_no_token_receives_the_verdict_alone() -> None:
     assert apply.host.heard == ["confirmed"]
 
 
-async def test_host_is_addressed_with_lock_and_size() -> None:
-    """The command names who holds the lock and how many bytes will come."""
-    apply = Apply(*WITHOUT_TOKEN)
-    await apply.run()
+async def test_host_is_addressed_with_lock_and_programs() -> None:
+    """The command names who holds the lock and the programs of which something may lie there."""
+    apply = Apply("error\tread_only\tx", payload=UNREADABLE)
+    await apply.failure()
     (command,) = apply.host.commands
-    identity = ("r-1", "ops@ctl", "2026-11-23T01:12:26+00:00", str(PAYLOAD.size_bytes))
+    identity = ("r-1", "ops@ctl", "2026-11-23T01:12:26+00:00", NOMAD.packed_digest)
     assert command.argv == ("sh", "-c", "# receive.sh\n", "sh", command.argv[4], *identity)
 
 

@@ -8,23 +8,29 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ionetctl.core.errors import HostFailedError, HostUnreachableError
+from ionetctl.core.model.names import Digest
 from ionetctl.core.ports import Completed
 from ionetctl.host import apply_dialogue, prepare
 from ionetctl.host.dialogue import DialogueKind, HostDialogue, last_error_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 BLOCKS = (b"a" * 512, b"b" * 512)
+DIGEST = Digest("d" * 64)
+OTHER = Digest("e" * 64)
 
 
 class Archive:
-    """Two blocks."""
+    """A file of two blocks."""
 
-    size_bytes = 1024
+    packed_digests = (DIGEST,)
 
-    def blocks(self) -> Iterator[bytes]:
-        yield from BLOCKS
+    def size_bytes(self, present: Mapping[Digest, int]) -> int:
+        return 1024 - present.get(DIGEST, 0)
+
+    def blocks(self, present: Mapping[Digest, int]) -> Iterator[bytes]:
+        yield from BLOCKS[present.get(DIGEST, 0) // 512 :]
 
 
 def ready_dialogue(kind: DialogueKind) -> HostDialogue:
@@ -39,23 +45,58 @@ async def test_closed_input_stops_the_archive() -> None:
     stdin = dialogue.stdin()
     first = await anext(stdin)
     dialogue.close_input()
-    assert (first, [block async for block in stdin]) == (BLOCKS[0], [])
+    assert (first, [block async for block in stdin]) == (b"1024\n", [])
+
+
+async def test_nothing_is_sent_to_a_host_that_never_was_ready() -> None:
+    """Its input just ends."""
+    dialogue = HostDialogue(apply_dialogue.KIND, "abcdef", Archive())
+    dialogue.close_input()
+    assert [block async for block in dialogue.stdin()] == []
+
+
+@pytest.mark.parametrize(
+    ("reported", "expected"),
+    [
+        ([], [b"1024\n", *BLOCKS]),
+        ([(DIGEST, 512)], [b"512\n", BLOCKS[1]]),
+        ([(OTHER, 512)], [b"1024\n", *BLOCKS]),
+        ([(DIGEST, 512), (DIGEST, 1024)], [b"512\n", BLOCKS[1]]),
+    ],
+)
+async def test_what_lies_on_the_host_is_not_sent(
+    reported: list[tuple[Digest, int]], expected: list[bytes]
+) -> None:
+    """What the host reports before it is ready is left out, if it was asked for; a second report of it counts for nothing."""
+    dialogue = HostDialogue(prepare.KIND, "abcdef", Archive())
+    for digest, size in reported:
+        dialogue.take_line(f"have\t{digest}\t{size}".encode())
+    dialogue.take_line(b"ready\tabcdef")
+    assert [block async for block in dialogue.stdin()] == expected
+    assert dialogue.is_resumed is (DIGEST in dict(reported))
 
 
 async def test_answers_follow_the_archive() -> None:
     """Each as a line, up to the end of the input."""
     dialogue = ready_dialogue(apply_dialogue.KIND)
     stdin = dialogue.stdin()
-    archive = [await anext(stdin), await anext(stdin)]
+    archive = [await anext(stdin) for _ in range(3)]
     dialogue.answer("confirmed")
     answer = await anext(stdin)
     dialogue.close_input()
-    assert (archive, answer, [rest async for rest in stdin]) == ([*BLOCKS], b"confirmed\n", [])
+    assert (archive, answer, [rest async for rest in stdin]) == (
+        [b"1024\n", *BLOCKS],
+        b"confirmed\n",
+        [],
+    )
 
 
 async def test_input_ends_with_the_archive_where_no_answer_is_awaited() -> None:
     """A preparation reads to the end of its input."""
-    assert [block async for block in ready_dialogue(prepare.KIND).stdin()] == [*BLOCKS]
+    assert [block async for block in ready_dialogue(prepare.KIND).stdin()] == [
+        b"1024\n",
+        *BLOCKS,
+    ]
 
 
 @pytest.mark.parametrize("kind", [apply_dialogue.KIND, prepare.KIND], ids=lambda kind: kind.title)

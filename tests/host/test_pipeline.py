@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -26,9 +27,9 @@ from ionetctl.core.events import (
     StepStarted,
 )
 from ionetctl.core.model.host import GpuPromise, Host, Prepare
-from ionetctl.core.model.names import RolloutId
+from ionetctl.core.model.names import Digest, RolloutId
 from ionetctl.core.model.outcome import Outcome, Result
-from ionetctl.core.model.plan import Action
+from ionetctl.core.model.plan import Action, Form
 from ionetctl.core.observed import Docker, Driver, MachineFacts
 from ionetctl.host.dependencies import Deadlines
 from ionetctl.host.pipeline import Blocked, Pipeline
@@ -49,6 +50,7 @@ from tests.support.fakes import (
     FakeConnector,
     FakeHost,
     FakeIssuer,
+    FakePacker,
     FakeRegion,
     Line,
     dependencies,
@@ -80,6 +82,7 @@ LOST = HostUnreachableError("connection_lost", "it went away", transient=True)
 OFF = HostUnreachableError("connect_timeout", "no answer", transient=True)
 REFUSED = HostFailedError("authentication_failed", "no key fits")
 NEW_NONCE = "ffffffffffff"
+PACKED = Digest("c" * 64)
 CONVERGED_NOW = converged(BUNDLE, nonce=NEW_NONCE)
 
 
@@ -98,7 +101,9 @@ def small_programs(directory: Path) -> Callable[[Host, str, Facts], Subject]:
     def subject_of(host: Host, node_name: str, facts: Facts) -> Subject:
         made = replace(subject(host, facts), node_name=node_name)
         programs = (made.nomad, made.device_plugin or made.nomad)
-        small = [replace(one, packed_path=str(packed), packed_bytes=6) for one in programs]
+        small = [
+            replace(one, packed_path=str(packed), packed_bytes=6, packed_digest=PACKED) for one in programs
+        ]
         return replace(made, nomad=small[0], device_plugin=small[1])
 
     return subject_of
@@ -365,6 +370,40 @@ async def test_bare_host_is_introduced(tmp_path: Path) -> None:
         ["token jwt-1", "confirmed"],
         [(HOST.name, "gpu", 300)],
     )
+
+
+@pytest.mark.parametrize(
+    ("form", "made", "expected"),
+    [
+        pytest.param(Form.GZIP, (), [], id="as-it-came"),
+        pytest.param(Form.ZSTD, (Form.ZSTD,), [], id="made-before"),
+        pytest.param(Form.XZ, (), ["compress"], id="to-be-made"),
+    ],
+)
+async def test_programs_go_in_the_best_form(
+    tmp_path: Path, form: Form, made: tuple[Form, ...], expected: list[str]
+) -> None:
+    """It is the one that the host can unpack; who has to wait until it is made is at a step of its own."""
+    bare = replace(BARE, best_form=form)
+    stage = Stage((bare,), (WITH_TOKEN,))
+    subject_of = small_programs(tmp_path)
+    stage.pipeline = Pipeline(replace(stage.dependencies, subject_of=subject_of, packer=FakePacker(*made)))
+    await stage.enroll(bare, Mark.NEW)
+    steps = [event.detail for event in stage.emit.events if isinstance(event, StepStarted)]
+    assert [step for step in steps if step == "compress"] == expected
+    assert [step[-1] for step in stage.fake.steps if step[0] == "program"] == [form, form]
+
+
+async def test_a_wrong_beginning_is_sent_anew(tmp_path: Path) -> None:
+    """What lay there and was wrong is gone by the next attempt; without such a thing a wrong program is not sent twice."""
+    have = f"have\t{PACKED}\t3"
+    corrupt = "error\tpayload_corrupt\tit has another digest"
+    stage = Stage((BARE,), ((have, *RECEIVE, corrupt), (*RECEIVE, corrupt)))
+    stage.pipeline = Pipeline(replace(stage.dependencies, subject_of=small_programs(tmp_path)))
+    outcome = await stage.enroll(BARE, Mark.NEW)
+    assert (ending(outcome), outcome.attempts) == (("failed", "payload_corrupt", "apply"), 2)
+    sent = [re.findall(rb"p/([0-9a-f]{64}\.[0-9]+)\0", payload) for payload in stage.fake.payloads]
+    assert sent == [[f"{PACKED}.3".encode()] * 2, [f"{PACKED}.0".encode()] * 2]
 
 
 async def test_region_without_introductions_asks_for_no_token() -> None:

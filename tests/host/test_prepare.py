@@ -111,8 +111,9 @@ class Script:
                 raise line
             on_line(line.replace("NONCE", command.argv[4]).encode())
             if line == READY:
+                size = int(bytes(await anext(sent)))
                 self.received.append(b"".join([bytes(block) async for block in sent]))
-                assert len(self.received[-1]) == int(command.argv[8])
+                assert len(self.received[-1]) == size
         is_failed = dialogue[-1] != "done"
         return Completed(1 if is_failed else 0, b"", self.stderr)
 

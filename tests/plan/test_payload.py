@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import io
 import subprocess
 import tarfile
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -19,16 +18,13 @@ from ionetctl.core.errors import ConfigurationError, TrustError
 from ionetctl.core.model.facts import Facts, RemoteFile
 from ionetctl.core.model.names import Digest, RolloutId
 from ionetctl.core.model.node import NodeCertificate
-from ionetctl.core.model.plan import Action, BundleFile, Change, Kind, Plan, Program
+from ionetctl.core.model.plan import Action, BundleFile, Change, Form, Kind, Plan, Program
 from ionetctl.plan.bundle import sha256, with_stamp
 from ionetctl.plan.difference import PlanContext, make_plan
 from ionetctl.plan.payload import Payload, build_payload, renews_certificate, steps_member
 from ionetctl.plan.ustar import BLOCK_BYTES, RECORD_BYTES
 from tests.support.programs import needs
 from tests.support.sample import BARE, HOST, bundle, converged, drifted
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 # --- from plan to payload ---------------------------------------------------------------------------------------------
 
@@ -199,6 +195,9 @@ def test_second_survey_after_the_apply_finds_nothing_to_do() -> None:
 SECRET = b"-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIA\n"
 SCRIPT = b"echo applied\n"
 DIGEST = Digest("d" * 64)
+PACKED = Digest("e" * 64)
+SIZE = 200_113
+"""Of the compressed program: three blocks and a bit."""
 
 
 def text(path: str, content: bytes, mode: int = 0o644) -> BundleFile:
@@ -206,12 +205,11 @@ def text(path: str, content: bytes, mode: int = 0o644) -> BundleFile:
     return BundleFile(path, Kind.FILE, mode, restarts=True, content=content, digest=digest)
 
 
-def packed(directory: Path, size_bytes: int = 200_000) -> BundleFile:
+def packed(directory: Path) -> BundleFile:
     """A program whose packed form spans several blocks."""
-    content = bytes(hashlib.shake_256(b"program").digest(size_bytes))
-    path = directory / "nomad.gz"
-    path.write_bytes(gzip.compress(content, mtime=0))
-    program = Program("nomad", "2.0.5", "amd64", DIGEST, size_bytes, str(path), path.stat().st_size)
+    path = directory / "nomad.xz"
+    path.write_bytes(hashlib.shake_256(b"program").digest(SIZE))
+    program = Program("nomad", "2.0.5", "amd64", DIGEST, 700_000, str(path), SIZE, PACKED, Form.XZ)
     return BundleFile("/opt/nomad", Kind.PROGRAM, 0o755, restarts=True, digest=DIGEST, program=program)
 
 
@@ -233,22 +231,28 @@ def payload(tmp_path: Path) -> Payload:
 
 
 def archive(payload: Payload) -> bytes:
-    return b"".join(bytes(block) for block in payload.blocks())
+    return b"".join(bytes(block) for block in payload.blocks({}))
 
 
 def contents(payload: Payload) -> dict[str, bytes]:
     """What must come out again, by name."""
+    files = {f"f/{number}": file.content for number, file in enumerate(payload.files, 1)}
     programs = [file.program for file in payload.programs if file.program is not None]
-    bodies = [file.content for file in payload.files]
-    for program in programs:
-        with open(program.packed_path, "rb") as file:  # noqa: PTH123  (as the payload does)
-            bodies.append(file.read())
-    members = {f"f/{number}": body for number, body in enumerate(bodies, 1)}
-    return {"apply.sh": payload.apply_script, "steps": steps_member(payload), **members}
+    packed = {f"p/{program.packed_digest}.0": Path(program.packed_path).read_bytes() for program in programs}
+    return {"apply.sh": payload.apply_script, "steps": steps_member(payload), **files, **packed}
+
+
+def members(payload: Payload, present: dict[Digest, int]) -> dict[str, bytes]:
+    """What Python's tar reads in the archive, which must be as long as was said, in whole records."""
+    data = b"".join(bytes(block) for block in payload.blocks(present))
+    assert (len(data), len(data) % RECORD_BYTES) == (payload.size_bytes(present), 0)
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        found = {member.name: tar.extractfile(member) for member in tar}
+        return {name: file.read() for name, file in found.items() if file}
 
 
 def test_the_steps_are_the_protocols(payload: Payload) -> None:
-    """Every change is one record, numbered as its member."""
+    """Every change is one record; a file has the number of its member, a program the digest of its compressed file."""
     hcl, key = payload.files
     program = payload.programs[0].program
     assert program is not None
@@ -259,7 +263,7 @@ def test_the_steps_are_the_protocols(payload: Payload) -> None:
         "validate\t/opt/nomad",
         f"file\t1\t{hcl.digest}\t0644\troot:root\t/etc/nomad.d/nomad.hcl",
         f"file\t2\t{key.digest}\t0600\troot:root\t/etc/key.pem",
-        f"program\t3\t{DIGEST}\t200000\t0755\troot:root\t/opt/nomad\t2.0.5",
+        f"program\t{PACKED}\t{DIGEST}\t700000\t0755\troot:root\t/opt/nomad\t2.0.5\txz",
         "link\t/opt/nomad\t/usr/bin/x",
         "chmod\t0644\troot:root\t/etc/ca.pem",
         "aside\t/etc/nomad.d/zz foreign.hcl",
@@ -275,8 +279,8 @@ def test_a_small_payload_asks_for_nothing() -> None:
 
 def test_the_size_is_known_beforehand(payload: Payload) -> None:
     """The archive is as long as was said, in whole records."""
-    assert len(archive(payload)) == payload.size_bytes
-    assert payload.size_bytes % RECORD_BYTES == 0
+    assert len(archive(payload)) == payload.size_bytes({})
+    assert payload.size_bytes({}) % RECORD_BYTES == 0
 
 
 @given(st.lists(st.binary(max_size=3000), max_size=6))
@@ -284,24 +288,53 @@ def test_the_size_holds_for_any_content(bodies: list[bytes]) -> None:
     """Whatever the sizes, the archive is as long as was said, and Python reads it back."""
     files = tuple(text(f"/f/{number}", body) for number, body in enumerate(bodies))
     payload = Payload(RolloutId("r-1"), SCRIPT, files)
-    data = archive(payload)
-    assert (len(data), len(data) % RECORD_BYTES) == (payload.size_bytes, 0)
-    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-        found = {member.name: tar.extractfile(member) for member in tar}
-        assert {name: file.read() for name, file in found.items() if file} == contents(payload)
+    assert members(payload, {}) == contents(payload)
 
 
-def test_blocks_are_small(payload: Payload) -> None:
-    """No block is larger than a session sends at once, and a program comes without a copy."""
-    blocks = list(payload.blocks())
-    assert max(map(len, blocks)) == BLOCK_BYTES
-    assert {type(block) for block in blocks if len(block) == BLOCK_BYTES} == {memoryview}
+@pytest.mark.parametrize(
+    ("lies_there", "start"),
+    [
+        pytest.param(0, 0, id="nothing"),
+        pytest.param(1, 1, id="a-byte"),
+        pytest.param(100_000, 100_000, id="half"),
+        pytest.param(SIZE - 1, SIZE - 1, id="all-but-one"),
+        pytest.param(SIZE, None, id="all"),
+        pytest.param(SIZE + 1, 0, id="too-much"),
+    ],
+)
+def test_only_the_rest_of_a_program_is_sent(payload: Payload, lies_there: int, start: int | None) -> None:
+    """The member's name says from which byte on it is; too much there cannot be a beginning of it."""
+    expected = contents(payload)
+    whole = expected.pop(f"p/{PACKED}.0")
+    if start is not None:
+        expected[f"p/{PACKED}.{start}"] = whole[start:]
+    assert members(payload, {PACKED: lies_there}) == expected
+
+
+def test_the_host_is_asked_for_programs(payload: Payload) -> None:
+    """Programs are what it may have a part of, by the digest of what is sent."""
+    assert (payload.packed_digests, replace(payload, programs=()).packed_digests) == ((PACKED,), ())
+
+
+def test_blocks_are_few(payload: Payload) -> None:
+    """No block is larger than a session sends at once, a program comes without a copy, and what is between is joined."""
+    blocks = list(payload.blocks({}))
+    kinds = [(type(block), len(block) == BLOCK_BYTES) for block in blocks]
+    assert kinds == [(bytes, False), *[(memoryview, True)] * (SIZE // BLOCK_BYTES), (bytes, False)]
+
+
+def test_many_small_files_fill_their_blocks() -> None:
+    """Joined content is cut into blocks that a session may send."""
+    files = tuple(text(f"/f/{number}", b"x" * 30_000) for number in range(8))
+    payload = Payload(RolloutId("r-1"), SCRIPT, files)
+    sizes = [len(block) for block in payload.blocks({})]
+    assert (max(sizes) <= BLOCK_BYTES, len(sizes), sum(sizes)) == (True, 5, payload.size_bytes({}))
 
 
 def test_programs_are_shared(payload: Payload) -> None:
     """Two payloads read a program from the same map."""
     first, second = (
-        next(block for block in each.blocks() if len(block) == BLOCK_BYTES) for each in (payload, payload)
+        next(block for block in each.blocks({}) if len(block) == BLOCK_BYTES) for each in (payload, payload)
     )
     assert isinstance(first, memoryview)
     assert isinstance(second, memoryview)

@@ -5,23 +5,28 @@ from __future__ import annotations
 import contextlib
 import gzip
 import hashlib
+import lzma
 import os
 import shutil
 import stat
 import subprocess
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import zstandard
 
 from ionetctl.core import host_paths
 from ionetctl.core.model.names import Digest, RolloutId
-from ionetctl.core.model.plan import BundleFile, Kind, Program
+from ionetctl.core.model.plan import BundleFile, Form, Kind, Program
 from ionetctl.facts.report_lines import (
     APPLY_REPORTS,
     AwaitToken,
     AwaitVerdict,
     Failed,
+    Have,
+    Ready,
     Report,
     Step,
     parse_report_line,
@@ -31,7 +36,7 @@ from ionetctl.plan.payload import Payload
 from ionetctl.remote import apply_script, receive_script, survey_script
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from ionetctl.core.model.facts import Facts
 
@@ -117,9 +122,8 @@ class Host:
         output = self.survey_output(*paths, servers=servers)
         return parse_survey(output, "n0nce", controller_time=controller_time)
 
-    def open(self, payload: Payload, *, size_bytes: int | None = None) -> subprocess.Popen[bytes]:
-        size = payload.size_bytes if size_bytes is None else size_bytes
-        arguments = ("n0nce", payload.rollout, "ada@ops", "2026-03-01T12:00:00Z", str(size))
+    def open(self, payload: Payload) -> subprocess.Popen[bytes]:
+        arguments = ("n0nce", payload.rollout, "ada@ops", "2026-03-01T12:00:00Z", *payload.packed_digests)
         return subprocess.Popen(
             self.argv("-c", receive_script(), "sh", *arguments),
             stdin=subprocess.PIPE,
@@ -138,20 +142,24 @@ class Host:
         on_report: Callable[[Report, subprocess.Popen[bytes]], None] = lambda _report, _process: None,
         blocks: Iterable[bytes | memoryview] | None = None,
     ) -> Dialogue:
-        """The apply, with these answers; an answer of ``None`` (or none left) closes our end."""
+        """The apply, with these answers; an answer of ``None`` (or none left) closes our end. ``blocks`` are sent instead."""
         answers = iter(verdicts)
-        reports = []
+        reports: list[Report] = []
+        sender = threading.Thread()
         with self.open(payload) as process:
-            sender = threading.Thread(target=_send, args=(process, blocks or payload.blocks()))
-            sender.start()
             for report in _reports(process):
                 reports.append(report)
                 on_report(report, process)
-                if isinstance(report, AwaitToken):
+                if isinstance(report, Ready):
+                    content = sent(payload, present(reports)) if blocks is None else blocks
+                    sender = threading.Thread(target=_send, args=(process, content))
+                    sender.start()
+                elif isinstance(report, AwaitToken):
                     _answer(process, token)
                 elif isinstance(report, AwaitVerdict):
                     _answer(process, next(answers, None))
-            sender.join()
+            if sender.ident is not None:
+                sender.join()
             _answer(process, None)
             stderr = process.stderr.read().decode() if process.stderr else ""
         return Dialogue(tuple(reports), process.returncode, stderr)
@@ -197,6 +205,17 @@ def kill_after(host: Host, name: str, counter: Path) -> None:
     shim(host, name, script)
 
 
+def present(reports: Iterable[Report]) -> dict[Digest, int]:
+    """What the host has reported to have of programs."""
+    return {report.packed_digest: report.size_bytes for report in reports if isinstance(report, Have)}
+
+
+def sent(payload: Payload, lies_there: Mapping[Digest, int]) -> Iterator[bytes | memoryview]:
+    """All that the controller sends before the first answer."""
+    yield b"%d\n" % payload.size_bytes(lies_there)
+    yield from payload.blocks(lies_there)
+
+
 def file(path: str, content: str | bytes, mode: int = 0o644, *, is_secret: bool = False) -> BundleFile:
     """A file to install, owned by whoever runs the tests."""
     data = content.encode() if isinstance(content, str) else content
@@ -213,15 +232,40 @@ def owner() -> str:
 
 
 def program(
-    directory: Path, content: bytes | None = None, path: str = NOMAD, version: str = "2.0.5"
+    directory: Path,
+    content: bytes | None = None,
+    path: str = NOMAD,
+    version: str = "2.0.5",
+    form: Form = Form.GZIP,
 ) -> BundleFile:
     """A program to install, packed in ``directory``: Nomad's stand-in unless another is named."""
     data = (STANDINS / "nomad").read_bytes() if content is None else content
-    packed = directory / f"{Path(path).name}.gz"
-    packed.write_bytes(gzip.compress(data))
     digest = Digest(hashlib.sha256(data).hexdigest())
-    release = Program("nomad", version, "amd64", digest, len(data), str(packed), packed.stat().st_size)
+    release = replace(
+        Program("nomad", version, "amd64", digest, len(data), "", 0, digest, form),
+        **packed(directory / f"{Path(path).name}.{form}", PACKERS[form](data)),
+    )
     return BundleFile(path, Kind.PROGRAM, 0o755, restarts=True, owner=owner(), digest=digest, program=release)
+
+
+PACKERS: dict[Form, Callable[[bytes], bytes]] = {
+    Form.GZIP: lambda data: gzip.compress(data, mtime=0),
+    Form.XZ: lambda data: lzma.compress(data, check=lzma.CHECK_CRC32),
+    Form.ZSTD: zstandard.compress,
+}
+
+
+def packed(path: Path, content: bytes) -> dict[str, Any]:
+    """The fields of a program whose compressed file is that."""
+    path.write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    return {"packed_path": str(path), "packed_bytes": len(content), "packed_digest": Digest(digest)}
+
+
+def arrived(payload: Payload) -> set[str]:
+    """Where the programs lie that an apply did not come to install."""
+    directory = host_paths.ARTIFACTS_DIR.lstrip("/")
+    return {directory, *(f"{directory}/{digest}" for digest in payload.packed_digests)}
 
 
 def link(path: str, target: str) -> BundleFile:

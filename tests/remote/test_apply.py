@@ -33,12 +33,14 @@ from tests.remote.rehearsal import (
     ROLLOUT,
     TOKEN,
     Host,
+    arrived,
     config,
     file,
     first_payload,
     link,
     manifest,
     owned_by_tests,
+    packed,
     program,
     shim,
     tls_files,
@@ -219,9 +221,8 @@ def broken_program(tmp_path: Path, what: str, nomad: BundleFile) -> BundleFile:
         case "program digest":
             return replace(nomad, program=replace(nomad.program, digest=Digest("0" * 64)))
         case "torn program":
-            packed = tmp_path / "nomad.gz"
-            packed.write_bytes(packed.read_bytes()[:-20])
-            return replace(nomad, program=replace(nomad.program, packed_bytes=packed.stat().st_size))
+            path = Path(nomad.program.packed_path)
+            return replace(nomad, program=replace(nomad.program, **packed(path, path.read_bytes()[:-20])))
         case "version":
             return program(tmp_path, version="2.0.6")
         case "machine":
@@ -271,7 +272,8 @@ def test_a_program_that_does_not_answer_is_not_unfit(host: Host, tmp_path: Path)
 def test_a_torn_archive_is_refused(host: Host, tmp_path: Path) -> None:
     """An archive that ends too early is refused and leaves nothing behind."""
     payload = first_payload(tmp_path)
-    garbage = [b"\x01" * payload.size_bytes]
+    size = payload.size_bytes({})
+    garbage = [b"%d\n" % size, b"\x01" * size]
     dialogue = host.apply(payload, blocks=garbage)
     assert (dialogue.exit_status, dialogue.failure and dialogue.failure.code) == (1, "payload_corrupt")
     assert list(host.path("/var/lib/ionet").iterdir()) == []
@@ -279,10 +281,11 @@ def test_a_torn_archive_is_refused(host: Host, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("answer", [None, "abandon", "token", "token two words", "token $(id)"])
 def test_no_token_means_no_change(host: Host, tmp_path: Path, answer: str | None) -> None:
-    """Whatever is no token, the end of input included, leaves the host as it was."""
-    dialogue = host.apply(first_payload(tmp_path), token=answer)
+    """Whatever is no token, the end of input included, leaves the host as it was, but for the program that has arrived."""
+    payload = first_payload(tmp_path)
+    dialogue = host.apply(payload, token=answer)
     assert (dialogue.exit_status, dialogue.failure and dialogue.failure.code) == (1, "abandoned")
-    assert set(host.tree()) == set(ROOM)
+    assert set(host.tree()) == {*ROOM, *arrived(payload)}
 
 
 def test_silence_has_an_end(host: Host, tmp_path: Path) -> None:
@@ -381,13 +384,14 @@ def test_a_candidate_that_cannot_be_written_ends_it(enrolled: Host) -> None:
 
 
 def test_a_failed_first_start_leaves_a_bare_host(host: Host, tmp_path: Path) -> None:
-    """Undoing a first enrolment removes what it brought, and its service with it."""
+    """Undoing a first enrolment removes what it installed, and its service with it."""
     host.write("/standin/behaviour", "fail")
-    dialogue = host.apply(first_payload(tmp_path))
+    payload = first_payload(tmp_path)
+    dialogue = host.apply(payload)
     assert dialogue.failure == Failed(
         "start_failed", "systemctl start nomad.service: Job for nomad.service failed."
     )
-    assert set(host.tree()) == set(ROOM)
+    assert set(host.tree()) == {*ROOM, *arrived(payload)}
     assert (host.read("/standin/active"), host.read("/standin/enabled")) == ("inactive\n", "disabled\n")
 
 
@@ -470,10 +474,11 @@ def test_a_signal_before_the_changes_leaves_the_host(host: Host, tmp_path: Path)
         if report == Step("validate"):
             process.send_signal(signal.SIGTERM)
 
-    dialogue = host.apply(first_payload(tmp_path), on_report=send, token=None)
+    payload = first_payload(tmp_path)
+    dialogue = host.apply(payload, on_report=send, token=None)
     assert dialogue.failure is not None
     assert dialogue.failure.code == "abandoned"
-    assert set(host.tree()) == set(ROOM)
+    assert set(host.tree()) == {*ROOM, *arrived(payload)}
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from ionetctl.core.model.host import Prepare
-from ionetctl.host.prepare import PreparePayload
 from ionetctl.plan.packages import Package
 from ionetctl.plan.prepare_steps import (
     KERNEL_MODULES,
@@ -440,8 +439,7 @@ def test_another_rollout_s_lock_is_respected(debian: Host) -> None:
         started = Path(f"/proc/{holder.pid}/stat").read_text().rpartition(")")[2].split()[19]
         boot = debian.read("/proc/sys/kernel/random/boot_id").strip()
         lock.symlink_to("\t".join(("r0", "eve@ops", "now", str(holder.pid), started, boot)))
-        payload = PreparePayload(prepare_script(), b"", (("modules",),), ())
-        identity = ("n0nce", ROLLOUT, "ada@ops", "now", str(payload.size_bytes))
+        identity = ("n0nce", ROLLOUT, "ada@ops", "now")
         done = subprocess.run(
             debian.argv("-c", receive_script(), "sh", *identity),
             capture_output=True,

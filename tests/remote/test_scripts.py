@@ -17,7 +17,7 @@ SCRIPTS = sorted(Path(ionetctl.remote.__file__).parent.glob("*.sh"))
 SHELLCHECK = Path(sys.executable).parent / "shellcheck"
 JOINED = {"survey": survey_script, "apply": apply_script, "prepare": prepare_script}
 """Scripts that are joined of parts when they are sent."""
-ARGUMENT_LIMIT_BYTES = 2048
+ARGUMENT_LIMIT_BYTES = 3072
 """It is one argument of a command line that sudo may log."""
 
 
@@ -104,4 +104,6 @@ def test_survey_agrees_with_the_layout() -> None:
 
 def test_the_first_script_agrees_with_the_layout() -> None:
     """The lock and the staging lie below our own directory."""
-    assert assignments(receive_script())["our"] == "${IONET_ROOT:-}" + host_paths.OUR_DIR
+    found = assignments(receive_script())
+    root = "${IONET_ROOT:-}"
+    assert (found["our"], found["kept"]) == (root + host_paths.OUR_DIR, root + host_paths.ARTIFACTS_DIR)

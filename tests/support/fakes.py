@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from ionetctl.core import host_paths
 from ionetctl.core.model.node import IntroductionToken, NodeCertificate, NodeDetail, RegionStatus
+from ionetctl.core.model.plan import Form
 from ionetctl.core.ports import Completed
 from ionetctl.host.dependencies import Deadlines, Dependencies, RegionTools, Scripts
 from ionetctl.host.retry import RetryBudget, RetryPolicy
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from ionetctl.core.model.host import Host
     from ionetctl.core.model.names import HostName, NodeId, RolloutId
     from ionetctl.core.model.node import NodeView
+    from ionetctl.core.model.plan import Program
     from ionetctl.core.observed import SeenGpu
     from ionetctl.core.ports import Command, Connector, Emit
 
@@ -80,7 +82,7 @@ def survey_text(facts: Facts, nonce: str) -> bytes:
         f"uid\t{0 if facts.is_root else 1000}",
         f"machine-id\t{facts.machine_id}",
         "tool\ttar",
-        "tool\tgzip",
+        *(f"tool\t{tool}" for tool in sorted({"gzip", facts.best_form})),
         f"nomad.active\t{nomad.active}",
         f"nomad.enabled\t{'enabled' if nomad.is_enabled else 'disabled'}",
         *(f"nomad.config\t{path}" for path in nomad.config_files),
@@ -195,7 +197,7 @@ class FakeHost:
         blocks: AsyncGenerator[bytes | memoryview],
         on_line: Callable[[bytes], None],
     ) -> Completed:
-        nonce, size = command.argv[4], int(command.argv[8])
+        nonce = command.argv[4]
         while script:
             line = script.popleft()
             if isinstance(line, BaseException):
@@ -203,7 +205,7 @@ class FakeHost:
             on_line(line.replace("NONCE", nonce).replace("\tID", f"\t{self.view.id}").encode())
             await _heard()
             if line == "ready\tNONCE":
-                if not await self._receive(blocks, size):
+                if not await self._receive(blocks):
                     script = deque(["error\tpayload_corrupt\tit is cut short"])
             elif line.startswith("node"):
                 self._come_up()
@@ -214,7 +216,10 @@ class FakeHost:
         is_failed = isinstance(line, str) and line.startswith("error")
         return Completed(1 if is_failed else self.exit_status, b"", self.stderr)
 
-    async def _receive(self, blocks: AsyncGenerator[bytes | memoryview], size: int) -> bool:
+    async def _receive(self, blocks: AsyncGenerator[bytes | memoryview]) -> bool:
+        size = int(bytes(await anext(blocks, b"-1")))
+        if size < 0:
+            return False
         received = bytearray()
         while len(received) < size:
             block = await anext(blocks, None)
@@ -405,6 +410,20 @@ class Emitted:
         return [type(event).__name__ for event in self.events]
 
 
+class FakePacker:
+    """``ports.Packer``: has what is in ``made``, and makes the rest under a name of its own."""
+
+    def __init__(self, *made: Form) -> None:
+        self.made = {Form.GZIP, *made}
+
+    async def is_packed(self, _program: Program, form: Form) -> bool:
+        return form in self.made
+
+    async def pack(self, program: Program, form: Form) -> Program:
+        self.made.add(form)
+        return replace(program, form=form)
+
+
 async def _already_there(_: Iterable[tuple[Host, Facts]]) -> None:
     """All releases are in the cache."""
 
@@ -430,6 +449,7 @@ def dependencies(
         connector=connector,
         regions={EU_NORTH: tools},
         ensure_programs=ensure_programs or _already_there,
+        packer=FakePacker(),
         subject_of=lambda host, name, facts: replace(subject(host, facts), node_name=name),
         surveyed_paths=managed_paths("2.0.5", "1.1.0"),
         servers_of=lambda _: ("10.0.0.1:4647",),

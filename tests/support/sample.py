@@ -33,10 +33,12 @@ REGION: Final = RegionSettings(
 )
 
 NOMAD: Final = Program(
-    "nomad", "2.0.5", "amd64", Digest("aa" * 32), 110_000_000, "/cache/nomad.gz", 32_000_000
+    *("nomad", "2.0.5", "amd64", Digest("aa" * 32), 110_000_000),
+    *("/cache/nomad.gz", 32_000_000, Digest("a9" * 32)),
 )
 PLUGIN: Final = Program(
-    "nomad-device-nvidia", "1.1.0", "amd64", Digest("bb" * 32), 21_000_000, "/cache/plugin.gz", 8_000_000
+    *("nomad-device-nvidia", "1.1.0", "amd64", Digest("bb" * 32), 21_000_000),
+    *("/cache/plugin.gz", 8_000_000, Digest("b9" * 32)),
 )
 
 BARE_NOMAD: Final = NomadState(

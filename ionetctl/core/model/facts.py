@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ionetctl.core.model.names import Digest, NodeId
+from ionetctl.core.model.plan import Form
 from ionetctl.core.observed import MachineFacts, SeenGpu
 
 if TYPE_CHECKING:
@@ -99,6 +100,8 @@ class Facts:
     lock_owner: str | None = None
     lock_started_at: str | None = None
     has_gzip: bool = True
+    best_form: Form = Form.GZIP
+    """The best form of a program that can be unpacked there."""
     has_tar: bool = True
     machine: MachineFacts = MachineFacts()  # noqa: RUF009  (frozen, so it can be shared)
     is_driver_hanging: bool = False

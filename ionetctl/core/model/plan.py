@@ -23,12 +23,23 @@ class Kind(StrEnum):
     """A symbolic link; compared by target."""
 
 
+class Form(StrEnum):
+    """How a program is compressed, the best first, by the name of what unpacks it on a host.
+
+    Zstandard is unpacked ten times as fast as xz, for a twentieth more bytes; gzip has a sixth more.
+    """
+
+    ZSTD = "zstd"
+    XZ = "xz"
+    GZIP = "gzip"
+
+
 @dataclass(frozen=True, slots=True)
 class Program:
     """A verified executable of the local cache, ready to be streamed.
 
-    ``digest`` and ``size_bytes`` are those of the executable itself, ``packed_path`` is its gzip form on the
-    controller, ``packed_bytes`` that file's size.
+    ``digest`` and ``size_bytes`` are those of the executable itself, ``packed_path`` is the file with its compressed
+    ``form`` on the controller, ``packed_bytes`` and ``packed_digest`` are those of that file.
     """
 
     name: str
@@ -38,6 +49,8 @@ class Program:
     size_bytes: int
     packed_path: str
     packed_bytes: int
+    packed_digest: Digest
+    form: Form = Form.GZIP
 
 
 @dataclass(frozen=True, slots=True)
