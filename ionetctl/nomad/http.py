@@ -201,8 +201,8 @@ class RegionHttp:
             self._session = _new_session(self._context)
         try:
             async with self._session.request(
-                call.method,
-                f"{address}{call.path}",
+                method=call.method,
+                url=f"{address}{call.path}",
                 params=call.params,
                 data=call.body or None,
                 # On each request, so that no list of the session shows it.
