@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ionetctl import __version__
 from ionetctl.mining import PLAIN, SYSTEMS
 from ionetctl.remote import packing
-from ionetctl.remote.packing import pack, source_of
+from ionetctl.remote.packing import pack, source_of, stripped
 from ionetctl.remote.program_cache import kept
 
 if TYPE_CHECKING:
@@ -87,6 +87,25 @@ def prepare_script() -> bytes:
 def restore_miner_script() -> bytes:
     """What puts a miner back that a preparation stopped; it stays on the host."""
     return b"#!/bin/sh\n" + _joined("programs", "restore_miner")
+
+
+@cache
+def start_obtain_script() -> str:
+    """What has files obtained: the third argument of ``sh -c … ionet-obtain NONCE SOURCE SEED DIGEST:BYTES…``."""
+    return _text("start_obtain.sh").decode()
+
+
+@cache
+def obtain_script() -> bytes:
+    """What that takes from its standard input before the files: its own text, and the server's."""
+    server = stripped(_text("seed_server.py").decode())
+    return b"\n".join(
+        (
+            _joined("programs", "obtain_serve"),
+            f"seed_server={shlex.quote(server)}\n".encode(),
+            _text("obtain.sh"),
+        )
+    )
 
 
 def mining_table(systems: Mapping[str, MiningSystem]) -> str:

@@ -27,8 +27,13 @@ def pack(library: str, program: str, always: str) -> bytes:
     ``always`` begins the names of the library that are kept although nobody spells them out. The library's opening
     comment, its licence, stays with it.
     """
-    bare = _unparsed(ast.parse(program))
+    bare = stripped(program)
     return zlib.compress(SEPARATOR.join((used_part(library, bare, always), bare)).encode(), 9)
+
+
+def stripped(program: str) -> str:
+    """A program without comments, docstrings and other texts that nobody reads."""
+    return _unparsed(ast.parse(program))
 
 
 def source_of(module: str) -> str:

@@ -11,11 +11,16 @@ import pytest
 
 import ionetctl.remote
 from ionetctl.core import host_paths
-from ionetctl.remote import apply_script, prepare_script, receive_script, survey_script
+from ionetctl.remote import apply_script, obtain_script, prepare_script, receive_script, survey_script
 
 SCRIPTS = sorted(Path(ionetctl.remote.__file__).parent.glob("*.sh"))
 SHELLCHECK = Path(sys.executable).parent / "shellcheck"
-JOINED = {"survey": survey_script, "apply": apply_script, "prepare": prepare_script}
+JOINED = {
+    "survey": survey_script,
+    "apply": apply_script,
+    "prepare": prepare_script,
+    "obtain": obtain_script,
+}
 """Scripts that are joined of parts when they are sent."""
 ARGUMENT_LIMIT_BYTES = 3072
 """It is one argument of a command line that sudo may log."""

@@ -1,0 +1,164 @@
+# Puts packed programs where an apply finds them, each under its digest: from standard input, or from a URL with what the host
+# has; then serves them to its neighbours, if it is asked to.
+#
+#   sh -c "$(cat start_obtain.sh)" ionet-obtain NONCE SOURCE SEED DIGEST:BYTES...    this text on standard input, files after it
+#
+# SOURCE is - for the files that follow, else the URL that they lie below. SEED is -, or
+# UNIT/TOKEN/LIMIT_S/IDLE_S/SLOTS/ADDRESSES. programs.sh and obtain_serve.sh travel before it, and the text of the server.
+# It says what it did, and ends with 0.
+# shellcheck disable=SC2034 # grace_s
+set -u
+umask 077
+export LC_ALL=C
+root=${IONET_ROOT:-}
+for directory in /usr/local/sbin /usr/local/bin /usr/sbin /usr/bin /sbin /bin; do
+    PATH=${PATH:+$PATH:}$root$directory
+done
+our_dir=$root/var/lib/ionet
+store=$our_dir/artifacts
+serve_dir=$our_dir/serve
+grace_s=5
+# A source that sends less than 10 kB/s for so long is given up, one that cannot be connected to sooner.
+stall_s=15
+connect_s=5
+fetch_s=600
+# What python3 does where there is neither curl nor wget. A redirection is an error.
+fetch_program='
+import shutil, sys, urllib.request
+class Stay(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_):
+        return None
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), Stay)
+with opener.open(sys.argv[1], timeout=float(sys.argv[2])) as answer:
+    shutil.copyfileobj(answer, sys.stdout.buffer)
+'
+
+# fetch URL: its content on standard output. Redirections are not followed, proxies and settings of users not heeded.
+fetch() {
+    case $tool in
+    curl)
+        curl -q -sS -f --noproxy '*' --proto '=http,https' --connect-timeout "$connect_s" \
+            --speed-limit 10000 --speed-time "$stall_s" --max-time "$fetch_s" "$1"
+        ;;
+    wget)
+        within "$fetch_s" wget --no-config -nv --no-proxy --max-redirect=0 --tries=1 \
+            --connect-timeout="$connect_s" --timeout="$stall_s" -O - "$1"
+        ;;
+    python3) within "$fetch_s" python3 -I -c "$fetch_program" "$1" "$stall_s" ;;
+    esac
+}
+
+choose_tool() {
+    tool=
+    if has curl; then
+        tool=curl
+    elif has wget && wget --version 2>/dev/null | head -n 1 | grep -q 'GNU Wget'; then
+        tool=wget # busybox has one that checks no certificate and follows every redirection
+    elif has python3; then
+        tool=python3
+    fi
+}
+
+# missed DIGEST CODE TEXT
+missed() {
+    case $3 in
+    *'No space'* | *quota* | *Read-only*) set -- "$1" no_room "$3" ;;
+    esac
+    printf 'missed\t%s\t%s\t%.200s\n' "$1" "$2" "$(printf %s "$3" | tail -n 1 | tr '\t' ' ')"
+}
+
+# take DIGEST BYTES: what comes on standard input becomes the file, if it is that. One byte more is read than it has.
+take() {
+    if ! why=$(head -c "$(($2 + 1))" 2>&1 >"$new"); then
+        missed "$1" no_room "$why"
+        return 1
+    fi
+}
+
+# keep DIGEST: the file that was taken, checked, in its place.
+keep() {
+    sum=$(sha256sum <"$new") || sum=
+    if [ "${sum%% *}" != "$1" ]; then return 1; fi
+    mv -f "$new" "$store/$1"
+}
+
+# has_file DIGEST: whether it lies there already, whole.
+has_file() {
+    if [ ! -f "$store/$1" ] || [ -L "$store/$1" ]; then return 1; fi
+    sum=$(sha256sum <"$store/$1") || sum=
+    [ "${sum%% *}" = "$1" ]
+}
+
+# receive_file DIGEST BYTES
+receive_file() {
+    if ! why=$(head -c "$2" 2>&1 >"$new"); then
+        missed "$1" no_room "$why"
+    elif keep "$1"; then
+        printf 'got\t%s\t%s\n' "$1" "$2"
+    else
+        missed "$1" wrong_digest 'it was changed on its way'
+    fi
+}
+
+# fetch_file DIGEST BYTES URL
+fetch_file() {
+    if has_file "$1"; then
+        printf 'got\t%s\t0\n' "$1"
+        return
+    fi
+    if [ -z "$tool" ]; then
+        missed "$1" no_tool 'there is no curl, GNU wget or python3'
+        return
+    fi
+    fetch "$3/$1" 2>"$new.why" | take "$1" "$2" || return 0
+    if keep "$1"; then
+        printf 'got\t%s\t%s\n' "$1" "$2"
+    else
+        why=$(tail -n 1 "$new.why" 2>/dev/null) || why=
+        missed "$1" fetch_failed "${why:-what came has another digest}"
+    fi
+}
+
+get_all() {
+    if ! why=$(mkdir -p "$store" 2>&1); then
+        missed "${1%:*}" no_room "$why"
+        return 1
+    fi
+    if [ "$source" != - ]; then choose_tool; fi
+    for file in "$@"; do
+        new=$store/.${file%:*}.$$
+        if [ "$source" = - ]; then
+            receive_file "${file%:*}" "${file#*:}"
+        else
+            fetch_file "${file%:*}" "${file#*:}" "$source"
+        fi
+        rm -f "$new" "$new.why"
+    done
+}
+
+# has_all DIGEST...
+has_all() {
+    for digest in "$@"; do
+        if [ ! -f "$store/$digest" ]; then return 1; fi
+    done
+}
+
+obtain() {
+    nonce=$1 source=$2 seed=$3
+    shift 3
+    printf 'ionet-obtain\t1\t%s\n' "$nonce"
+    new=$store/.none
+    trap 'rm -f "$new" "$new.why"; exit 1' HUP INT PIPE TERM
+    if get_all "$@" && [ "$seed" != - ]; then
+        digests=
+        for file in "$@"; do digests="$digests ${file%:*}"; done
+        # shellcheck disable=SC2086 # words of their own
+        if has_all $digests; then
+            # shellcheck disable=SC2046,SC2086
+            serve $(printf %s "$seed" | tr / ' ') $digests
+        fi
+    fi
+    printf 'ionet-obtain-end\t%s\n' "$nonce"
+}
+
+obtain "$@"
