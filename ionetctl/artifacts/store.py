@@ -183,6 +183,16 @@ class ArtifactStore:
             if (directory / _RECORD).is_file()
         )
 
+    def packed_files(self) -> Mapping[Digest, Path]:
+        """Every packed file of the cache by its SHA-256, as its record has it; damaged entries are left out."""
+        found: dict[Digest, Path] = {}
+        for artifact in self.cached():
+            with suppress(OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                record = (artifact.directory / _RECORD).read_bytes()
+                packed = msgspec.json.decode(record, type=Packed)
+                found[packed.packed_digest] = artifact.directory / _PACKED
+        return found
+
     def pinned(self) -> Mapping[str, Digest]:
         """Archive name → SHA-256, as the lock file has it; raises ``ConfigurationError`` (``lock_invalid``)."""
         return self._lock.read()

@@ -22,7 +22,9 @@ GC_THRESHOLD: Final = 25_000
 """How many objects are made, less those that are gone, before Python's garbage collector looks at them."""
 PANELS: Final = {
     **dict.fromkeys(("enroll", "verify", "status", "capacity", "rollouts"), "Fleet"),
-    **dict.fromkeys(("preflight", "probe", "explain", "render", "inventory", "region", "artifacts"), "Site"),
+    **dict.fromkeys(
+        ("preflight", "probe", "explain", "render", "inventory", "region", "artifacts", "mirror"), "Site"
+    ),
     **dict.fromkeys(("demo", "lab"), "Rehearsal"),
 }
 """The commands as the help lists them, each with its panel there. Each has a module of its name in ``cli.commands``."""
