@@ -28,7 +28,7 @@ LAYERS: Final[tuple[str, ...]] = (
     "app lab",
     "ui report rollout",
     "host",
-    "placement verification",
+    "distribution placement verification",
     "plan facts summary inventory nomad ssh artifacts history",
     "checks credentials remote",
     "gpu mining",
@@ -49,6 +49,7 @@ SHARED_STEMS: Final[dict[str, str]] = {
     "gpus": "checks lab/faults/conditions",
     "inventory": "cli/commands core/model",
     "machine": "checks lab/host",
+    "mirror": "artifacts cli/commands",
     "options": "cli rollout",
     "preflight": "cli/commands report",
     "probe": "cli/commands report ui",
@@ -63,7 +64,7 @@ SHARED_STEMS: Final[dict[str, str]] = {
 """Names of modules that more than one folder has, and those folders."""
 
 OWNERS: Final[dict[str, set[str]]] = {
-    "aiohttp": {"nomad", "lab"},
+    "aiohttp": {"artifacts", "lab", "nomad"},
     "asyncssh": {"ssh", "lab"},
     "cryptography": {"credentials", "nomad", "lab"},
     "httpx": {"artifacts"},

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ionetctl import __version__
 from ionetctl.app.ask_regions import RegionsAsked
+from ionetctl.app.open_distributor import open_distributor
 from ionetctl.app.open_engine import EngineNeeds, open_engine
 from ionetctl.app.open_inventory import Site, open_site
 from ionetctl.app.open_rollout import Records
@@ -168,7 +169,8 @@ class _Run:
             work = self._work_order(len(hosts))
             own = dependencies(work, self._surroundings(connector))
             needs = EngineNeeds(self.site, work, self._transport, own, self.emit, self.stop)
-            async with open_engine(needs, self.options, len(hosts)) as engine:
+            opened = open_engine(needs, self.options, len(hosts))
+            async with own.file_obtainer.seeds_ended(hosts), opened as engine:
                 phases = Phases(
                     own,
                     hosts,
@@ -251,6 +253,7 @@ class _Run:
             emit=self.emit,
             clock=self.clock,
             is_stopped=lambda: self.stop.is_requested,
+            distributor=open_distributor(self.site.inventory, self.options.distribution, self.clock),
         )
 
     def _beginning(self, past: Past, hosts: Sequence[Host]) -> RolloutStarted | RolloutResumed:

@@ -82,7 +82,10 @@ class EngineNeeds:
         """What all workers together are told."""
         inventory = self.site.inventory
         regions = {name: workers_region(tools) for name, tools in self.site.regions.items()}
-        return WorkersOrder(self.work, self.transport, inventory.nomad, dict(inventory.regions), regions)
+        is_distributed = self.dependencies.distributor.is_needed
+        return WorkersOrder(
+            self.work, self.transport, inventory.nomad, dict(inventory.regions), regions, is_distributed
+        )
 
     async def answer(self, call: Call) -> object:
         """What a worker's call returns. Raises what is called, and ``PermissionError`` for what no worker may ask."""
@@ -96,6 +99,11 @@ class EngineNeeds:
                 return await self.site.is_packed(*call.arguments)  # type: ignore[arg-type]
             case ("packer", "pack"):
                 return await self.site.pack(*call.arguments)  # type: ignore[arg-type]
+            case ("distributor", "acquire"):
+                return await self.dependencies.distributor.acquire(*call.arguments)  # type: ignore[arg-type]
+            case ("distributor", "settle"):
+                await self.dependencies.distributor.settle(*call.arguments)  # type: ignore[arg-type]
+                return None
             case (region, part, method) if method in REGION_CALLS.get(part, ()):
                 target = getattr(self.site.regions[region], part)  # type: ignore[index]
                 return await getattr(target, method)(*call.arguments, **call.keywords)

@@ -8,16 +8,20 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from ionetctl.distribution.obtain_files import ObtainScripts
 from ionetctl.host.dependencies import Deadlines, Dependencies, RegionTools, Scripts
 from ionetctl.host.retry import RetryBudget, RetryPolicy
 from ionetctl.remote import (
     apply_script,
+    end_seed_script,
+    obtain_script,
     prepare_script,
     probe_program,
     probe_script,
     read_script,
     receive_script,
     restore_miner_script,
+    start_obtain_script,
     survey_script,
 )
 
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
     from ionetctl.core.model.names import RegionName, RolloutId
     from ionetctl.core.model.node import RegionStatus
     from ionetctl.core.ports import CertificateCheck, Clock, Connector, Emit, Packer
+    from ionetctl.distribution.distributor import Distributor
     from ionetctl.ssh import TransportSettings
 
 
@@ -79,6 +84,8 @@ class WorkersOrder:
     nomad: NomadSettings
     all_regions: Mapping[RegionName, RegionSettings]
     regions: Mapping[RegionName, WorkersRegion]
+    is_distributed: bool = False
+    """Whether the coordinator says where hosts get their programs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +97,7 @@ class Surroundings:
     subjects: Subjects
     ensure_programs: Callable[[Iterable[tuple[Host, Facts]]], Awaitable[None]]
     packer: Packer
+    distributor: Distributor
     emit: Emit
     clock: Clock
     is_stopped: Callable[[], bool]
@@ -105,6 +113,7 @@ def dependencies(order: WorkOrder, own: Surroundings) -> Dependencies:
         regions=own.regions,
         ensure_programs=own.ensure_programs,
         packer=own.packer,
+        distributor=own.distributor,
         subject_of=own.subjects.subject_of,
         surveyed_paths=order.surveyed_paths,
         servers_of=own.subjects.servers_of,
@@ -117,6 +126,7 @@ def dependencies(order: WorkOrder, own: Surroundings) -> Dependencies:
             probe_program(order.cache_dir),
             prepare_script(),
             restore_miner_script(),
+            ObtainScripts(start_obtain_script(), obtain_script(), end_seed_script()),
         ),
         emit=own.emit,
         clock=own.clock,

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from ionetctl.core.model.plan import Form, Program
     from ionetctl.core.model.secret import SecretRef
     from ionetctl.core.ports import CertificateCheck, Issuer, Region
+    from ionetctl.distribution.exchange import Obtained, Request, Seed, Source
     from ionetctl.verification.node_watcher import NodeWatcher
 
 
@@ -101,6 +102,26 @@ class _RemotePacker:
         return self.packed[key]
 
 
+@dataclass(frozen=True, slots=True)
+class _RemoteDistributor:
+    """``distributor.Distributor`` of the coordinator, who alone knows all hosts."""
+
+    coordinator: Coordinator
+    is_needed: bool
+
+    async def acquire(self, request: Request) -> Source:
+        """Where the host gets its files."""
+        return cast("Source", await self.coordinator.call("distributor", "acquire", arguments=(request,)))
+
+    async def settle(self, host: HostName, obtained: Obtained) -> None:
+        """Take note of what came of it."""
+        await self.coordinator.call("distributor", "settle", arguments=(host, obtained))
+
+    async def seeds(self) -> tuple[Seed, ...]:
+        """The coordinator ends them."""
+        return ()
+
+
 @asynccontextmanager
 async def open_workplace(order: object, coordinator: Coordinator) -> AsyncIterator[_Workplace]:
     """Connections, and the dependencies of jobs, until the end of the block."""
@@ -132,6 +153,7 @@ async def open_workplace(order: object, coordinator: Coordinator) -> AsyncIterat
             subjects=subjects,
             ensure_programs=no_programs,
             packer=_RemotePacker(coordinator),
+            distributor=_RemoteDistributor(coordinator, order.is_distributed),
             emit=coordinator.emit,
             clock=SystemClock(),
             is_stopped=lambda: coordinator.is_stopping,

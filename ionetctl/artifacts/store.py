@@ -187,10 +187,11 @@ class ArtifactStore:
         """Every packed file of the cache by its SHA-256, as its record has it; damaged entries are left out."""
         found: dict[Digest, Path] = {}
         for artifact in self.cached():
-            with suppress(OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                record = (artifact.directory / _RECORD).read_bytes()
-                packed = msgspec.json.decode(record, type=Packed)
-                found[packed.packed_digest] = artifact.directory / _PACKED
+            for form in Form:
+                place = _place(artifact.directory, form)
+                with suppress(OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                    packed = msgspec.json.decode((place / _RECORD).read_bytes(), type=Packed)
+                    found[packed.packed_digest] = place / _FILE_NAMES[form]
         return found
 
     def pinned(self) -> Mapping[str, Digest]:

@@ -30,6 +30,14 @@ class OutputFormat(StrEnum):
     """Names alone, one a line, where a command lists something that has names."""
 
 
+class DistributionChoice(StrEnum):
+    """How hosts get programs."""
+
+    PUSH = "push"
+    MIRROR = "mirror"
+    FANOUT = "fanout"
+
+
 class ColorChoice(StrEnum):
     """When to use colour."""
 
@@ -124,6 +132,15 @@ Artifacts = Annotated[
         metavar="DIR|URL",
         envvar="IONETCTL_ARTIFACTS",
         help="Take releases from this directory or mirror instead of the vendor's site.",
+    ),
+]
+Distribution = Annotated[
+    DistributionChoice | None,
+    typer.Option(
+        "--distribution",
+        envvar="IONETCTL_DISTRIBUTION",
+        help="How hosts get programs: over SSH, from a mirror, or from each other; instead of the inventory's.",
+        rich_help_panel=ROLLOUT,
     ),
 ]
 Concurrency = Annotated[

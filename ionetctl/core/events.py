@@ -185,6 +185,18 @@ class HostRebooting(Event, tag="host_rebooting", frozen=True, kw_only=True):
     reason: str
 
 
+class FilesObtained(Event, tag="files_obtained", frozen=True, kw_only=True):
+    """Where a host's packed programs come from: ``mirror``, ``peer``, or ``push`` (over SSH). Only where not all hosts are pushed them.
+
+    ``fetched_bytes`` came from a mirror or from the host ``peer``; ``pushed_bytes`` from the controller, at once or with the apply.
+    """
+
+    origin: str
+    pushed_bytes: int
+    fetched_bytes: int
+    peer: HostName | None = None
+
+
 class NodeHeld(Event, tag="node_held", frozen=True, kw_only=True):
     """A node stays ineligible because it does not show what the inventory promises."""
 
@@ -292,6 +304,7 @@ AnyEvent = (
     | HostPrepared
     | HostRebooting
     | HostPlanned
+    | FilesObtained
     | TokenMinted
     | HostConfirmed
     | NodeHeld

@@ -48,7 +48,6 @@ class Seed:
     """A host that serves ``files`` to its rack, below ``url``, by the transient unit ``unit``."""
 
     host: HostName
-    rack: str
     files: frozenset[Digest]
     url: str
     unit: str

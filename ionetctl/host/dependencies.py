@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from ionetctl.distribution.distributor import EVERYTHING_PUSHED
+from ionetctl.distribution.obtain_files import NO_SCRIPTS, FileObtainer, ObtainScripts
 from ionetctl.placement.compatibility import uses_introduction
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from ionetctl.core.model.names import RegionName, RolloutId
     from ionetctl.core.model.node import RegionStatus
     from ionetctl.core.ports import Clock, Connector, Emit, Issuer, Packer, Region
+    from ionetctl.distribution.distributor import Distributor
     from ionetctl.host.retry import RetryPolicy
     from ionetctl.plan.bundle import Subject
     from ionetctl.verification.node_watcher import NodeWatcher
@@ -49,6 +52,8 @@ class Scripts:
     """Carries out preparations; travels as what ``receive`` runs."""
     restore_miner: bytes = b""
     """Stays on a host whose miner was stopped, and puts it back."""
+    obtain: ObtainScripts = NO_SCRIPTS
+    """Have packed programs fetched, kept and served."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,3 +99,17 @@ class Dependencies:
     deadlines: Deadlines
     naming: Naming = "as-written"
     takeover: bool = False
+    distributor: Distributor = EVERYTHING_PUSHED
+
+    @property
+    def file_obtainer(self) -> FileObtainer:
+        """How hosts come by packed programs before their apply."""
+        limits = self.deadlines
+        return FileObtainer(
+            self.distributor,
+            self.scripts.obtain,
+            self.connector,
+            self.emit,
+            limits.apply_s,
+            limits.idle_s,
+        )

@@ -76,6 +76,7 @@ class Pipeline:
         self._surveyor = Surveyor(dependencies)
         self._planner = Planner(dependencies)
         self._preparer = Preparer(dependencies)
+        self._obtainer = dependencies.file_obtainer
 
     async def survey(self, host: Host) -> Surveyed | Blocked | Outcome:
         """The host as it is, with its outcome where it must not be touched; that alone where it cannot be surveyed."""
@@ -230,6 +231,8 @@ class Pipeline:
             await self._deps.emit(event)
 
         payload = await self._pack(payload, planned.facts.best_form, on_step)
+        programs = [program_of(file) for file in payload.programs]
+        await self._obtainer.obtain(host, planned.facts, session, programs)
         return await apply_payload(session, self._deps, payload, on_step, confirmation.lead)
 
     async def _pack(self, payload: Payload, form: Form, on_step: Callable[[str], Awaitable[None]]) -> Payload:

@@ -48,6 +48,8 @@ def describe_inventory(inventory: Inventory) -> Description:
         "naming": inventory.naming,
         "regions": {name: _region(region) for name, region in inventory.regions.items()},
         "nomad": _known_fields(inventory.nomad),
+        **({} if inventory.distribution == "push" else {"distribution": inventory.distribution}),
+        **({"mirror": inventory.mirror} if inventory.mirror else {}),
         **({"groups": groups} if groups else {}),
         **({"hosts": hosts} if hosts else {}),
     }

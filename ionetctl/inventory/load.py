@@ -98,6 +98,8 @@ def load_text(text: bytes, source: str, directory: str) -> Inventory:
         regions=regions,
         nomad=nomad_settings(given["nomad"]),
         hosts=hosts,
+        distribution=given.get("distribution", "push"),
+        mirror=given.get("mirror"),
     )
 
 

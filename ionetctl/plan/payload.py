@@ -83,7 +83,7 @@ class Payload:
         for number, file in enumerate(self.files, 1):
             yield f"f/{number}", memoryview(file.content)
         for program, start in self._rests(present):
-            yield f"p/{program.packed_digest}.{start}", _compressed(program)[start:]
+            yield f"p/{program.packed_digest}.{start}", packed_content(program)[start:]
 
     def _rests(self, present: Mapping[Digest, int]) -> Iterator[tuple[Program, int]]:
         """The programs of which something is to be sent, and from which byte on; all of one where too much lies there."""
@@ -247,7 +247,7 @@ def record_line(record: tuple[str, ...]) -> str:
     return "\t".join(record) + "\n"
 
 
-def _compressed(program: Program) -> memoryview:
+def packed_content(program: Program) -> memoryview:
     """The content of a program's compressed file; raises as ``Payload.blocks`` does."""
     try:
         content = mapped(program.packed_path)

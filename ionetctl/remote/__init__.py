@@ -108,6 +108,12 @@ def obtain_script() -> bytes:
     )
 
 
+@cache
+def end_seed_script() -> str:
+    """What ends a host's serving: the third argument of ``sh -c … sh UNIT``."""
+    return _text("end_seed.sh").decode()
+
+
 def mining_table(systems: Mapping[str, MiningSystem]) -> str:
     """The table of mining systems for a shell: one assignment; a line for each value, with its system and its kind."""
     rows = "\n".join("\t".join((name, *row)) for name, system in systems.items() for row in _rows(system))

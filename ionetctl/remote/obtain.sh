@@ -149,6 +149,7 @@ obtain() {
     printf 'ionet-obtain\t1\t%s\n' "$nonce"
     new=$store/.none
     trap 'rm -f "$new" "$new.why"; exit 1' HUP INT PIPE TERM
+    remove_old
     if get_all "$@" && [ "$seed" != - ]; then
         digests=
         for file in "$@"; do digests="$digests ${file%:*}"; done

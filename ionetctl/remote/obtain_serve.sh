@@ -7,7 +7,7 @@ not_serving() {
     printf 'not-serving\t%.200s\n' "$(printf %s "$1" | tr '\n\t' '  ')"
 }
 
-# remove_old: what units left behind that were ended with the machine.
+# remove_old: what units left behind that ended by themselves, or with the machine.
 remove_old() {
     for old in "$serve_dir"/*; do
         if [ -d "$old" ] && ! within 10 systemctl is-active "${old##*/}.service" >/dev/null 2>&1; then
@@ -26,7 +26,6 @@ serve() {
             return
         fi
     done
-    remove_old
     folder=$serve_dir/$unit port_file=$root/run/$unit/port
     if ! why=$(shelve "$@" 2>&1) || ! why=$(start_unit 2>&1); then
         rm -rf "$folder"
@@ -65,7 +64,7 @@ start_unit() {
         -p Description='ionetctl: programs for the hosts beside this one, while they are enrolled' \
         -p DynamicUser=yes -p RuntimeDirectory="$unit" \
         -p BindReadOnlyPaths="$folder:$our_dir" -p WorkingDirectory="$our_dir" \
-        -p RuntimeMaxSec="$limit_s" -p ExecStopPost="+/bin/rm -rf $folder" \
+        -p RuntimeMaxSec="$limit_s" \
         -p PrivateDevices=yes -p CapabilityBoundingSet= -p MemoryMax=256M -p TasksMax=64 -p Nice=10 \
         python3 -I server.py "$port_file" "$token" "$limit_s" "$idle_s" "$slots" $(printf %s "$addresses" | tr , ' ') \
         </dev/null

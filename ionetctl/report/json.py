@@ -5,6 +5,7 @@ Users' scripts read these keys: none may be removed or renamed.
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -38,7 +39,13 @@ def document(summary: Summary) -> dict[str, Any]:
         | {result.value: summary.counts[result] for result in _COUNTED},
         "hosts": [host(outcome) for outcome in summary.outcomes],
         "error": failure(summary.error or summary.stopped),
+        **_traffic(summary),
     }
+
+
+def _traffic(summary: Summary) -> dict[str, Any]:
+    """The key ``distribution``, where not every host was pushed what it lacks."""
+    return {} if summary.traffic is None else {"distribution": asdict(summary.traffic)}
 
 
 _COUNTED: Final = (

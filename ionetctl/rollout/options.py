@@ -6,9 +6,12 @@ import math
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from ionetctl.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from ionetctl.core.model.inventory import Distribution
 
 _RATE: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([KMG]?)")
 _UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
@@ -118,6 +121,8 @@ class RolloutOptions:
     takeover: bool = False
     accept_new: bool = False
     artifacts: str | None = None
+    distribution: Distribution | None = None
+    """Instead of the inventory's."""
     command: tuple[str, ...] = ()
 
     @property

@@ -70,6 +70,14 @@ class SurveySummary:
 
 
 @dataclass(frozen=True, slots=True)
+class Traffic:
+    """Bytes of packed programs: those that the controller sent, and those that hosts fetched inside the site."""
+
+    pushed_bytes: int
+    fetched_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """The state or the end of a rollout.
 
@@ -95,6 +103,8 @@ class Summary:
     surveys: Mapping[HostName, SurveySummary] = field(default_factory=dict)
     warnings: tuple[Warned, ...] = ()
     warnings_dropped: int = 0
+    traffic: Traffic | None = None
+    """``None`` where every host was pushed what it lacks."""
     stopped: Failure | None = None
     error: Failure | None = None
 

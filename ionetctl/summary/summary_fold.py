@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from ionetctl.core.errors import ExitCode
 from ionetctl.core.events import (
     Envelope,
+    FilesObtained,
     HostEntry,
     HostFinished,
     HostJudged,
@@ -30,7 +31,14 @@ from ionetctl.core.events import (
 from ionetctl.core.model.outcome import Finding, Outcome, Problem, Result
 from ionetctl.summary.exit_code import decide_exit_code
 from ionetctl.summary.grouping import group_findings, shape
-from ionetctl.summary.rollout_summary import Failure, PlacementGroup, PlanGroup, Summary, SurveySummary
+from ionetctl.summary.rollout_summary import (
+    Failure,
+    PlacementGroup,
+    PlanGroup,
+    Summary,
+    SurveySummary,
+    Traffic,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -70,6 +78,7 @@ class SummaryFold:
         self._surveys = _Surveys()
         self._warnings: dict[tuple[str, str], Warned] = {}
         self._warnings_dropped = 0
+        self._traffic: Traffic | None = None
         self._stop: RolloutStopped | None = None
         self._finished: RolloutFinished | None = None
         self._first_time: str | None = None
@@ -109,6 +118,8 @@ class SummaryFold:
                 self._outcomes[event.outcome.host] = event.outcome
             case Warned() as event:
                 self._warn(event)
+            case FilesObtained() as event:
+                self._add(event)
             case RolloutStopped() as event:
                 self._stop = event
             case RolloutFinished() as event:
@@ -138,8 +149,15 @@ class SummaryFold:
             surveys=surveys,
             warnings=tuple(self._warnings.values()),
             warnings_dropped=self._warnings_dropped,
+            traffic=self._traffic,
             stopped=Failure(self._stop.code, self._stop.message) if self._stop else None,
             error=error,
+        )
+
+    def _add(self, event: FilesObtained) -> None:
+        before = self._traffic or Traffic(0, 0)
+        self._traffic = Traffic(
+            before.pushed_bytes + event.pushed_bytes, before.fetched_bytes + event.fetched_bytes
         )
 
     def _warn(self, event: Warned) -> None:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 MAX_FOLDED: Final = 400
 """The most characters of a folded host list that are shown."""
+_MEGABYTE: Final = 10**6
+_GIGABYTE: Final = 10**9
+_SMALL: Final = 10
 _MINUTE_S: Final = 60
 _HOUR_S: Final = 3600
 _DAY_S: Final = 86_400
@@ -30,6 +33,14 @@ def duration(seconds: float) -> str:
     if whole < _HOUR_S:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def size(size_bytes: int) -> str:
+    """A number of bytes as text, in powers of ten: ``0 MB``, ``42 MB``, ``1.3 GB``, ``48 GB``."""
+    if size_bytes < _GIGABYTE:
+        return f"{round(size_bytes / _MEGABYTE)} MB"
+    gigabytes = size_bytes / _GIGABYTE
+    return f"{gigabytes:.1f} GB" if gigabytes < _SMALL else f"{gigabytes:,.0f} GB"
 
 
 def age(seconds: float) -> str:

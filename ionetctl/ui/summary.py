@@ -74,6 +74,9 @@ def lines(summary: Summary) -> Iterator[Text]:
     yield from _warning_lines(summary)
     if summary.outcomes:
         yield _total(summary)
+    if (traffic := summary.traffic) is not None:
+        pushed, fetched = phrases.size(traffic.pushed_bytes), phrases.size(traffic.fetched_bytes)
+        yield Text(f"{pushed} pushed, {fetched} inside the site", style="dim")
     if summary.stopped is not None:
         yield Text(f"stopped: {phrases.plain(summary.stopped.message)}", style="bold red")
     yield from _next_lines(summary)

@@ -128,11 +128,11 @@ class Simulation:
 
     def settle(self, request: Request, source: Source, *, is_whole: bool) -> None:
         seed = None
-        if source.serves and is_whole and request.rack:
+        if source.serves and is_whole:
             self.result.seeds += 1
             if self.site.dying and self.result.seeds % self.site.dying == 0:
                 self.dead.add(request.host)
-            seed = Seed(request.host, request.rack, request.files, f"http://{request.host}", "unit")
+            seed = Seed(request.host, request.files, f"http://{request.host}", "unit")
         obtained = Obtained(is_whole, is_sources_fault=not is_whole, seed=seed)
         self.scheduler.settle(request.host, obtained, self.now_s)
         self.after(self.site.other_work_s, self.enter)

@@ -14,7 +14,7 @@ from tests.support.clock import ManualClock
 FILES = frozenset({Digest("a" * 64)})
 FIRST = Request(HostName("first"), "a01", FILES, can_serve=True)
 SECOND = Request(HostName("second"), "a01", FILES, can_serve=True)
-SEED = Seed(FIRST.host, "a01", FILES, "http://first/token", "unit")
+SEED = Seed(FIRST.host, FILES, "http://first/token", "unit")
 
 
 class StillClock(ManualClock):

@@ -40,8 +40,7 @@ def url(name: str) -> str:
 
 
 def serving(request: Request, unit: str = "unit") -> Obtained:
-    assert request.rack is not None
-    seed = Seed(request.host, request.rack, request.files, url(request.host), unit)
+    seed = Seed(request.host, request.files, url(request.host), unit)
     return Obtained(is_whole=True, seed=seed)
 
 

@@ -21,7 +21,7 @@ import pytest
 
 from ionetctl.core.model.names import Digest
 from ionetctl.facts.obtain_output import ObtainOutput, parse_obtained
-from ionetctl.remote import obtain_script, start_obtain_script
+from ionetctl.remote import end_seed_script, obtain_script, start_obtain_script
 from tests.remote.rehearsal import Host, shim
 from tests.support.programs import needs
 
@@ -353,6 +353,18 @@ def test_host_without_systemd_serves_nobody(host: Host) -> None:
         "there is no systemd-run",
         "there is no python3",
     )
+
+
+def test_server_is_ended(seed: Host) -> None:
+    """Its unit is stopped and its folder removed; ended again, nothing happens."""
+    obtain(seed, seed=seed_argument())
+    shim(seed, "systemctl", 'echo "$@" >>"$IONET_ROOT/asked"; exit 5')
+    for _ in range(2):
+        argv = seed.argv("-c", end_seed_script(), "sh", "ionet-seed-1")
+        run = subprocess.run(argv, env=seed.environ(), capture_output=True, check=True, timeout=60)
+        assert (run.stdout, run.stderr) == (b"", b"")
+        assert not seed.path("/var/lib/ionet/serve").exists()
+    assert seed.read("/asked").splitlines() == ["stop ionet-seed-1.service"] * 2
 
 
 def test_what_a_lost_server_left_is_removed(seed: Host) -> None:

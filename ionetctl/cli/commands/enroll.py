@@ -102,6 +102,7 @@ def enroll(
             rich_help_panel=ROLLOUT,
         ),
     ] = None,
+    distribution: options.Distribution = None,
     timeout: options.Timeout = 120.0,
     resume: Annotated[
         bool,
@@ -187,6 +188,7 @@ def enroll(
         takeover=takeover,
         accept_new=accept_new,
         artifacts=artifacts,
+        distribution=distribution.value if distribution else None,
         command=given_words(context, without={"resume", "rollout"}),
     )
     if not (yes or check):

@@ -19,6 +19,9 @@ Introduction = Literal["auto", "required", "off"]
 Naming = Literal["as-written", "unique"]
 
 
+Distribution = Literal["push", "mirror", "fanout"]
+
+
 @dataclass(frozen=True, slots=True)
 class ReadyPair:
     """A certificate file and where its private key is stored."""
@@ -81,7 +84,8 @@ class NomadSettings:
 class Inventory:
     """A whole site. ``source`` is the user's argument (a path or ``-``), relative paths start from ``directory``.
 
-    ``digest`` is the SHA-256 of the text it was read from.
+    ``digest`` is the SHA-256 of the text it was read from. ``distribution`` says how hosts come by programs, ``mirror`` the URL
+    below which they lie for hosts by their digests.
     """
 
     source: str
@@ -91,3 +95,5 @@ class Inventory:
     regions: Mapping[RegionName, RegionSettings]
     nomad: NomadSettings
     hosts: tuple[Host, ...]
+    distribution: Distribution = "push"
+    mirror: str | None = None

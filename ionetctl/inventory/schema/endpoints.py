@@ -7,12 +7,15 @@ import ipaddress
 import os
 import re
 import socket
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, urlsplit
 
 from ionetctl.core.model.host import Jump
 from ionetctl.inventory.schema.field_checks import FieldError, number, text, user
 from ionetctl.inventory.yaml.problems import quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 _LABEL = r"(?![-_])[A-Za-z0-9_-]{1,63}(?<!-)"
 _DNS_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*\.?")
@@ -95,7 +98,7 @@ def api_url(value: object) -> str:
     return f"https://{parts.netloc}"
 
 
-def _https(value: object, why: str) -> SplitResult:
+def _https(value: object, why: str, schemes: Collection[str] = ("https",)) -> SplitResult:
     """The parts of an https URL; never quoted in errors, since URLs may have a password."""
     try:
         parts = urlsplit(text(value))
@@ -104,8 +107,8 @@ def _https(value: object, why: str) -> SplitResult:
         raise error if isinstance(error, FieldError) else FieldError("is no URL", why) from None
     if parts.username is not None:
         raise FieldError("must not carry a user or password", "secrets are named, never written")
-    if parts.scheme != "https" or not is_whole or parts.query or parts.fragment:
-        raise FieldError("is no https URL", why)
+    if parts.scheme not in schemes or not is_whole or parts.query or parts.fragment:
+        raise FieldError(f"is no {' or '.join(schemes)} URL", why)
     return parts
 
 
@@ -126,6 +129,16 @@ def mirror(value: object, directory: str) -> str:
     return written.rstrip("/")
 
 
+def hosts_mirror(value: object) -> str:
+    """The URL below which hosts fetch files that they check by digest: without TLS too, since nothing there is secret."""
+    parts = _https(value, "write http://mirror.example:8480", ("http", "https"))
+    address(parts.hostname)
+    if not _URL_PATH.fullmatch(parts.path):
+        raise FieldError("has a path that is no plain one", "write letters, digits, / . _ ~ and - alone")
+    return text(value).rstrip("/")
+
+
+_URL_PATH: Final = re.compile(r"[A-Za-z0-9/._~-]*")
 _KEY_TYPES: Final = frozenset(
     {
         "ssh-ed25519",

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
 from ionetctl.core.model.host import Become, Overclocks
-from ionetctl.core.model.inventory import Introduction, Naming
+from ionetctl.core.model.inventory import Distribution, Introduction, Naming
 from ionetctl.core.model.outcome import Severity
 from ionetctl.inventory.schema import endpoints, field_checks
 from ionetctl.inventory.schema.field_checks import FieldError, Folded
@@ -341,6 +341,10 @@ class InventoryFields(TypedDict, total=False):
     """unique appends a short stable suffix, made from the machine-id, to each name."""
     regions: Required[Annotated[dict[Region, RegionFields], NOT_EMPTY]]
     nomad: Required[NomadFields]
+    distribution: Annotated[Distribution, one_of("push", "mirror", "fanout")]
+    """How hosts get programs: over SSH, from a mirror, or from each other within a rack; push when left out."""
+    mirror: Annotated[str, Leaf(endpoints.hosts_mirror)]
+    """For distribution: mirror, the http or https URL below which hosts find packed programs by their SHA-256."""
     defaults: HostFields
     groups: dict[Annotated[str, Leaf(field_checks.group_name)], GroupFields]
     """Hosts by group; what a group says holds for its hosts."""
