@@ -7,19 +7,19 @@ import os
 import sys
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from ionetctl.app.work_order import REGION_CALLS, WorkersOrder, divided, workers_region
+from ionetctl.core.model.names import RegionName
 from ionetctl.rollout.engines.inline import InlineEngine
 from ionetctl.rollout.engines.jobs import HostSteps
 from ionetctl.rollout.engines.worker_processes import Launch, ProcessEngine
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 
     from ionetctl.app.open_inventory import Site
     from ionetctl.app.work_order import WorkOrder
-    from ionetctl.core.events import AnyEvent
     from ionetctl.core.model.host import Host
     from ionetctl.core.model.secret import SecretRef
     from ionetctl.core.ports import Emit
@@ -89,28 +89,24 @@ class EngineNeeds:
 
     async def answer(self, call: Call) -> object:
         """What a worker's call returns. Raises what is called, and ``PermissionError`` for what no worker may ask."""
-        match call.path:
-            case ("emit",):
-                await self._emit(*call.arguments)  # type: ignore[arg-type]
-                return None
-            case ("reveal",):
-                return await self._reveal(*call.arguments)  # type: ignore[arg-type]
-            case ("packer", "is_packed"):
-                return await self.site.is_packed(*call.arguments)  # type: ignore[arg-type]
-            case ("packer", "pack"):
-                return await self.site.pack(*call.arguments)  # type: ignore[arg-type]
-            case ("distributor", "acquire"):
-                return await self.dependencies.distributor.acquire(*call.arguments)  # type: ignore[arg-type]
-            case ("distributor", "settle"):
-                await self.dependencies.distributor.settle(*call.arguments)  # type: ignore[arg-type]
-                return None
-            case (region, part, method) if method in REGION_CALLS.get(part, ()):
-                target = getattr(self.site.regions[region], part)  # type: ignore[index]
-                return await getattr(target, method)(*call.arguments, **call.keywords)
-        raise PermissionError(f"a worker asked for {'.'.join(call.path)}")
+        return await self._callee(call.path)(*call.arguments, **call.keywords)
 
-    async def _emit(self, event: AnyEvent) -> None:
-        await self.emit(event)
+    def _callee(self, path: tuple[str, ...]) -> Callable[..., Awaitable[object]]:
+        match path:
+            case ("emit",):
+                return self.emit
+            case ("reveal",):
+                return self._reveal
+            case ("packer", "is_packed" | "pack" as method):
+                return cast("Callable[..., Awaitable[object]]", getattr(self.site, method))
+            case ("distributor", "acquire" | "settle" as method):
+                return cast(
+                    "Callable[..., Awaitable[object]]", getattr(self.dependencies.distributor, method)
+                )
+            case (region, part, method) if method in REGION_CALLS.get(part, ()):
+                target = getattr(self.site.regions[RegionName(region)], part)
+                return cast("Callable[..., Awaitable[object]]", getattr(target, method))
+        raise PermissionError(f"a worker asked for {'.'.join(path)}")
 
     async def _reveal(self, reference: SecretRef) -> str:
         """A secret of a host's connection; no worker gets those of regions."""

@@ -8,9 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from ionetctl.core.errors import HostUnreachableError
 from ionetctl.core.sanitize import harmless
-from ionetctl.facts.complete_output import records_between
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -48,17 +46,14 @@ def parse_obtained(
     output: bytes, nonce: str, files: Collection[Digest], addresses: Collection[str]
 ) -> ObtainOutput:
     """What the host got; output that is not whole says nothing."""
-    opening, ending = f"ionet-obtain\t1\t{nonce}", f"ionet-obtain-end\t{nonce}"
-    try:
-        lines = records_between(
-            output, opening, ending, CUT_OFF, "what the host says of the files is cut off"
-        )
-    except HostUnreachableError as error:
-        return ObtainOutput({}, CUT_OFF, error.message)
+    opening, *lines = output.decode(errors="replace").split("\n")
+    ending = f"ionet-obtain-end\t{nonce}"
+    if opening != f"ionet-obtain\t1\t{nonce}" or ending not in lines:
+        return ObtainOutput({}, CUT_OFF, "what the host says of the files is cut off")
     got: dict[Digest, int] = {}
     kind = reason = not_serving = ""
     serving = None
-    for line in lines:
+    for line in lines[: lines.index(ending)]:
         match line.split("\t"):
             case ["got", digest, size] if digest in files and size.isascii() and size.isdecimal():
                 got |= {known: int(size) for known in files if known == digest}

@@ -110,7 +110,7 @@ def test_hosts_fetch_from_a_mirror(site: Site) -> None:
         fetched = site.start_enroll().end()
     finally:
         mirror.terminate()
-        mirror.wait(30)
+        mirror.communicate(timeout=30)
     assert (fetched.exit_code, origins(fetched)) == (0, [("mirror", None)] * 2), fetched.stderr
     assert mirror.returncode == 0
     start_over(site, machines)

@@ -15,6 +15,7 @@ from ionetctl.summary.rollout_summary import (
     Failure,
     Summary,
     SurveySummary,
+    Traffic,
 )
 from ionetctl.summary.summary_fold import MAX_WARNINGS, SummaryFold, summarize
 from tests.support import streams
@@ -42,6 +43,17 @@ def test_summary_counts_every_result() -> None:
         Result.SKIPPED: 0,
     }
     assert summarize(rollout.play()).counts == expected
+
+
+def test_traffic_is_added_up() -> None:
+    """Bytes that the controller sent, and those that came from inside the site; none where nobody said so."""
+    stream = Stream()
+    said = [
+        events.FilesObtained(origin="push", pushed_bytes=100, fetched_bytes=0),
+        events.FilesObtained(origin="peer", pushed_bytes=10, fetched_bytes=90, peer=HostName("a")),
+    ]
+    assert summarize([stream.say(event) for event in said]).traffic == Traffic(110, 90)
+    assert summarize(Rollout(hosts=1).play()).traffic is None
 
 
 def test_outcomes_keep_the_inventory_order() -> None:

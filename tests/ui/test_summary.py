@@ -15,7 +15,7 @@ from ionetctl.core.model.names import HostName, RegionName
 from ionetctl.core.model.outcome import Finding, Problem, Result, Severity
 from ionetctl.core.model.plan import Action, Change
 from ionetctl.summary.grouping import Cause
-from ionetctl.summary.rollout_summary import Failure, Summary
+from ionetctl.summary.rollout_summary import Failure, Summary, Traffic
 from ionetctl.summary.summary_fold import summarize
 from ionetctl.ui.findings import by_cause
 from ionetctl.ui.summary import (
@@ -78,6 +78,20 @@ def test_failures_are_grouped_with_folded_names_and_a_hint() -> None:
         "40 hosts: 35 enrolled, 1 unchanged, 2 failed, 1 unreachable, 1 unverified in 21 s (rollout ",
         "20260301T120000Z-7f3a)",
     ]
+
+
+@pytest.mark.parametrize(
+    ("pushed", "fetched", "line"),
+    [
+        (0, 42_400_000, "0 MB pushed, 42 MB inside the site"),
+        (1_300_000_000, 5_000_000_000_000, "1.3 GB pushed, 5,000 GB inside the site"),
+    ],
+)
+def test_traffic_is_told(pushed: int, fetched: int, line: str) -> None:
+    """How much left the controller, and how much came from inside the site; nothing where all was pushed."""
+    summary = summarize(Rollout(hosts=1).play())
+    assert shown(lines(replace(summary, traffic=Traffic(pushed, fetched))))[-1] == line
+    assert "pushed" not in shown(lines(summary))[-1]
 
 
 def test_check_shows_the_plan() -> None:

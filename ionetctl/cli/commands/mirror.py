@@ -40,7 +40,7 @@ def serve(
         ),
     ] = 8480,
 ) -> CommandResult:
-    """Serve the cached programs that an inventory pins, by digest alone, until it is ended by Ctrl-C.
+    """Serve the cached programs by digest alone, until it is ended by Ctrl-C.
 
     Hosts fetch from it with distribution: mirror. Fill the cache before, with artifacts fetch.
     """
