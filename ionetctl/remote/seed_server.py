@@ -38,7 +38,7 @@ class SeedServer(ThreadingMixIn, HTTPServer):
     def server_bind(self) -> None:
         """Bind without looking up the address's name, as ``HTTPServer`` would."""
         self.socket.bind(self.server_address)
-        self.server_address = self.socket.getsockname()
+        self.server_address = (self.server_address[0], self.socket.getsockname()[1])
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Peers come and go: nothing is logged."""
@@ -100,7 +100,7 @@ def main(port_file: str, token: str, limit_s: str, idle_s: str, slots: str, *add
     ends_at = time.monotonic() + float(limit_s)
     server = open_server(addresses, token, int(slots))
     written = Path(port_file + ".new")
-    written.write_text("{} {}\n".format(*server.server_address[:2]))
+    written.write_text("{} {}\n".format(*server.server_address))
     written.rename(port_file)
     while time.monotonic() < min(ends_at, server.used_at + float(idle_s)):
         server.handle_request()

@@ -66,7 +66,9 @@ class LabHost:
     def __post_init__(self) -> None:
         faults = frozenset(self.plan.faults)
         self._supervisor = Supervisor(self.tree, self.plan.address, self.environment(), faults)
-        commands = SystemdCommands(self._supervisor, OtherUnits(self.tree))
+        others = OtherUnits(self.tree)
+        self._resources.callback(others.close)
+        commands = SystemdCommands(self._supervisor, others)
         self._pipe = RequestPipe(self.tree / LAB_DIR, commands.run)
         if "foreign-nomad" in faults:
             self._supervisor.mark_running()

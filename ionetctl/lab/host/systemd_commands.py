@@ -6,14 +6,18 @@ have them (systemctl(1), journalctl(1)). Options that ionetctl does not use are 
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import signal
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from ionetctl.lab.agent.config import validate_config
 from ionetctl.lab.host.rooted_path import locate
-from ionetctl.lab.host.standin_files import SYSTEMD_FILE
+from ionetctl.lab.host.standin_files import SYSTEMD_FILE, UNITS_DIR
 from ionetctl.lab.host.supervisor import AGENT_PID, NOT_INSTALLED, UNIT, Reply, Supervisor
 from ionetctl.lab.host.unit_files import load_unit
 
@@ -38,6 +42,8 @@ class OtherUnits:
 
     def run(self, verb: str, name: str) -> Reply:
         """Do what the verb says; without a unit file as systemctl does for a unit that nobody installed."""
+        if verb == "stop" and self._end_transient(name):
+            return Reply()
         unit, is_active = load_unit(self.tree, name), name in self._active
         if verb in {"is-active", "is-failed"}:
             is_so = is_active and verb == "is-active"
@@ -47,6 +53,24 @@ class OtherUnits:
         if unit is None:
             return _not_installed(verb, name)
         return self._change(verb, name, unit)
+
+    def close(self) -> None:
+        """End what ``systemd-run`` has started."""
+        for path in self.tree.glob(f"{UNITS_DIR}/*"):
+            self._end_transient(path.name)
+
+    def _end_transient(self, name: str) -> bool:
+        """End a unit that ``systemd-run`` has started; whether there was one of that name."""
+        path = self.tree / UNITS_DIR / name
+        try:
+            process = int(path.read_text())
+        except (OSError, ValueError):
+            return False
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGTERM)
+        path.unlink()
+        shutil.rmtree(self.tree / "run" / name.removesuffix(".service"), ignore_errors=True)
+        return True
 
     def _change(self, verb: str, name: str, unit: Unit) -> Reply:
         links = _links_to(self.tree, name)
