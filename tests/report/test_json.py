@@ -11,7 +11,7 @@ import pytest
 from ionetctl.core.errors import ExitCode
 from ionetctl.core.events import RolloutStopped
 from ionetctl.report.json import render
-from ionetctl.summary.rollout_summary import Failure, Summary
+from ionetctl.summary.rollout_summary import Failure, Summary, Traffic
 from ionetctl.summary.summary_fold import summarize
 from tests.support.streams import GPU_MISSING, TIMEOUT, UNCONFIRMED, Rollout
 
@@ -111,3 +111,15 @@ def test_failed_host_carries_its_error() -> None:
         "message": GPU_MISSING.message,
         "hint": GPU_MISSING.hint,
     }
+
+
+def test_traffic_stands_where_there_was_any() -> None:
+    """Bytes pushed and fetched, only where not every host was pushed what it lacks."""
+    documents = [
+        json.loads(render(Summary(exit_code=ExitCode.OK, traffic=traffic)))
+        for traffic in (None, Traffic(1, 2))
+    ]
+    assert [document.get("distribution") for document in documents] == [
+        None,
+        {"pushed_bytes": 1, "fetched_bytes": 2},
+    ]
