@@ -43,7 +43,13 @@ class Listener:
             login_timeout=_LOGIN_TIMEOUT_S,
             server_host_keys=[asyncssh.generate_private_key("ssh-ed25519")],
         )
-        listening = self._resources.enter_context(socket.create_server(("0.0.0.0", 0), backlog=_BACKLOG))  # noqa: S104 - all of 127.0.0.0/8
+        listening = self._resources.enter_context(socket.socket())
+        with contextlib.suppress(
+            PermissionError
+        ):  # an old kernel keeps this for root; other addresses get no answer then
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
+        listening.bind(("0.0.0.0", 0))  # noqa: S104 - all of 127.0.0.0/8, on the loopback interface alone
+        listening.listen(_BACKLOG)
         listening.setblocking(False)
         port = int(listening.getsockname()[1])
         self._spawn(self._accept(listening))
