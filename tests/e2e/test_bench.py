@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.e2e
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_every_subject_runs(tmp_path: Path) -> None:
     """Each has rows, or says why not; peers that are not installed are named, and the tables are written."""
     needs("sshd")
