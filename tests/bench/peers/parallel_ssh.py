@@ -32,7 +32,7 @@ client = ParallelSSHClient(
 def run(commands):
     for command in commands:
         output = client.run_command(command)
-        client.join(output)
+        client.join(output, consume_output=True)
         for host in output:
             assert host.exit_code == 0, (host.host, command, host.exit_code)
 

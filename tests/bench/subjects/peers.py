@@ -54,7 +54,7 @@ PEERS: Final = (
         "peers/bin/ansible-playbook",
         ansible.with_mitogen,
         is_slow=True,
-        lacks=LACKS,
+        lacks=f"{LACKS}; compresses by SSH, as it comes",
         target="peers-mitogen-cpu",
     ),
     Peer("ansible", "peers/bin/ansible-playbook", ansible.plain, is_slow=True, lacks=LACKS),
@@ -80,7 +80,9 @@ def _transfer(bench: Bench, transfer: Transfer) -> Iterator[Finding]:
                 try:
                     sample = _run(bench, peer, site, transfer)
                 except BenchError as error:
-                    yield LeftOut(f"{peer.name}, {transfer.name}", str(error))
+                    # The last line says what happened; those before it are full of this machine's paths.
+                    reason = str(error).strip().splitlines()[-1]
+                    yield LeftOut(f"{peer.name}, {transfer.name}", reason)
                 else:
                     theirs.setdefault(peer.name, []).append(sample)
     mine = Row(
