@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from jinja2 import (
     ChoiceLoader,
@@ -20,12 +20,18 @@ from jinja2 import (
     TemplateError,
     Undefined,
 )
+from jinja2.meta import find_undeclared_variables
 
 from ionetctl.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from jinja2 import BaseLoader
+
+_JSON: Final = json.JSONEncoder(ensure_ascii=False)
+RENDERED: Final = 256
+"""How many renderings are kept: some templates say the same on every host."""
 _TYPE_ERROR: Final = "a template may print text, numbers, booleans, lists and mappings, not {}"
 
 
@@ -44,7 +50,7 @@ def hcl_literal(value: object) -> str:
         case int() | float():
             return repr(value)
         case str():
-            return json.dumps(value, ensure_ascii=False).replace("${", "\\u0024{")
+            return _JSON.encode(value).replace("${", "\\u0024{")
         case list() | tuple():
             return "[" + ", ".join(hcl_literal(item) for item in value) + "]"
         case dict():
@@ -89,6 +95,16 @@ def text_environment() -> Environment:
     return _environment(_plain)
 
 
+@cache
+def _variables(environment: Environment, name: str) -> tuple[str, ...]:
+    """The names that a template takes from its context."""
+    source = cast("BaseLoader", environment.loader).get_source(environment, name)[0]
+    return tuple(sorted(find_undeclared_variables(environment.parse(source))))
+
+
+_rendered: Final[dict[str, bytes]] = {}
+
+
 def render(name: str, context: Mapping[str, object]) -> bytes:
     """The rendered template ``name`` in UTF-8; the ending before ``.j2`` selects the environment.
 
@@ -96,7 +112,14 @@ def render(name: str, context: Mapping[str, object]) -> bytes:
     """
     environment = hcl_environment() if name.endswith(".hcl.j2") else text_environment()
     try:
-        return environment.get_template(name).render(context).encode()
+        given = [(each, context[each]) for each in _variables(environment, name) if each in context]
+        key = f"{name} {given!r}"
+        if key not in _rendered:
+            content = environment.get_template(name).render(context).encode()
+            if len(_rendered) >= RENDERED:
+                _rendered.clear()
+            _rendered[key] = content
+        return _rendered[key]
     except TemplateError as error:
         line = getattr(error, "lineno", None)
         where = f"{name}:{line}" if line else name

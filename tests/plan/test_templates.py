@@ -54,3 +54,12 @@ def test_unknown_template_is_an_error() -> None:
     with pytest.raises(ConfigurationError) as caught:
         render("nosuch.hcl.j2", {})
     assert caught.value.code == "template_invalid"
+
+
+def test_template_is_rendered_once_for_what_it_says() -> None:
+    """What a template does not name makes no difference to it; each value that it names does, by type too."""
+    given = {"plugin": "nomad-device-nvidia", "ignored_gpus": ["GPU-1"]}
+    assert render("nvidia.hcl.j2", given) is render("nvidia.hcl.j2", {**given, "node_name": "g2"})
+    others: tuple[list[object], ...] = ([], ["GPU-2"], [1], [True])
+    found = {render("nvidia.hcl.j2", {**given, "ignored_gpus": other}) for other in others}
+    assert len(found) == len(others)
