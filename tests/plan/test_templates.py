@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ionetctl.core.errors import ConfigurationError
-from ionetctl.plan.templates import hcl_environment, hcl_literal, render, text_environment
+from ionetctl.plan.templates import RENDERED, hcl_environment, hcl_literal, render, text_environment
 
 
 @pytest.mark.parametrize(
@@ -63,3 +63,13 @@ def test_template_is_rendered_once_for_what_it_says() -> None:
     others: tuple[list[object], ...] = ([], ["GPU-2"], [1], [True])
     found = {render("nvidia.hcl.j2", {**given, "ignored_gpus": other}) for other in others}
     assert len(found) == len(others)
+
+
+def test_no_more_renderings_are_kept_than_that() -> None:
+    """Those of thousands of hosts are not; what was dropped is rendered again."""
+    given = {"plugin": "nomad-device-nvidia", "ignored_gpus": []}
+    before = render("nvidia.hcl.j2", given)
+    for number in range(RENDERED):
+        render("nvidia.hcl.j2", {**given, "ignored_gpus": [f"GPU-{number}"]})
+    after = render("nvidia.hcl.j2", given)
+    assert (after == before, after is before) == (True, False)
