@@ -65,12 +65,13 @@ class Apply:
     _is_touched: bool = False
     _token: str = ""
 
-    async def run(self, nonce: str, size: int) -> int:
+    async def run(self, nonce: str) -> int:
         """Carry the payload out; returns the exit status."""
         await self.peer.say(f"ready\t{nonce}")
         await self._begin("receive")
         try:
-            self._members = await read_archive(self.peer.read, size, self.programs)
+            size = await self.peer.read_line()
+            self._members = await read_archive(self.peer.read, int(size or 0), self.programs)
         except PayloadCorruptError as error:
             await self.peer.say(f"error\tpayload_corrupt\t{error}")
             return 1
@@ -125,8 +126,8 @@ class Apply:
         await self._begin("verify")
         wanted: dict[str, HostFile] = {}
         wrong: list[str] = []
-        for number, digest, _, mode, owner, path, _ in self._records("program"):
-            program = await self._program(number)
+        for packed, digest, _, mode, owner, path, _, form in self._records("program"):
+            program = await self._program(packed, form)
             wanted[path] = HostFile(program.digest, mode, owner, program=program)
             if program.digest != digest:
                 wrong.append(path)
@@ -137,13 +138,14 @@ class Apply:
         if wrong:
             shown = " ".join(f"{path}.ionet-new: FAILED" for path in wrong)
             raise _FailedError("payload_corrupt", f"digests differ: {shown}")
-        for *_, path, version in self._records("program"):
+        for *_, path, version, _ in self._records("program"):
             self._check_program(wanted[path].program, path, version)
         return wanted
 
-    async def _program(self, number: str) -> Program:
+    async def _program(self, packed: str, form: str) -> Program:
+        """The program in a packed file, which is always sent whole: nothing is kept of an upload that broke off."""
         try:
-            return await self.programs.unpacked(self._members[f"f/{number}"])
+            return await self.programs.unpacked(self._members[f"p/{packed}.0"], form)
         except (KeyError, PayloadCorruptError) as error:
             raise _FailedError("payload_corrupt", str(error)) from None
 

@@ -92,8 +92,8 @@ class ModelledHost:
                 return await self._run_script(stream, nonce, arguments)
             case ("sh", "-c", _, "ionet-probe", nonce):
                 return await self._replay(stream, command.words, nonce, await stream.read_all(), None)
-            case ("sh", "-c", script, "sh", nonce, rollout, owner, started, size, *_) if "ready\\t" in script:
-                return await self._receive(stream, nonce, f"{rollout}\t{owner}\t{started}", int(size))
+            case ("sh", "-c", script, "sh", nonce, rollout, owner, started, *_) if "ready\\t" in script:
+                return await self._receive(stream, nonce, f"{rollout}\t{owner}\t{started}")
         await stream.complain("sh: this modelled host does not know that command")
         return _NOT_FOUND
 
@@ -139,7 +139,7 @@ class ModelledHost:
         await stream.write("".join(rows).encode())
         return 0
 
-    async def _receive(self, stream: _Stream, nonce: str, holder: str, size: int) -> int:
+    async def _receive(self, stream: _Stream, nonce: str, holder: str) -> int:
         owner = self.holder or (
             "r-rehearsed\tsomebody@elsewhere\t2026-01-01T00:00:00Z" if self.fault == "locked" else None
         )
@@ -150,7 +150,7 @@ class ModelledHost:
         try:
             peer = Peer(stream.read, stream.read_line, stream.say)
             apply = Apply(peer, self.service, self.kind.programs, self.files, self.kind.template.architecture)
-            return await apply.run(nonce, size)
+            return await apply.run(nonce)
         finally:
             self.holder = None
 

@@ -6,12 +6,10 @@ The programs are the same for thousands of hosts: one that is known by its diges
 from __future__ import annotations
 
 import asyncio
-import gzip
 import hashlib
 import re
 import tarfile
 import tempfile
-import zlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,23 +59,25 @@ class ProgramCache:
         """Whether a packed program of this size that begins so was unpacked before."""
         return (hashlib.sha256(head).digest(), size) in self._heads
 
-    async def unpacked(self, member: Member) -> Program:
-        """The program in a member; raises ``PayloadCorruptError``."""
+    async def unpacked(self, member: Member, form: str) -> Program:
+        """The program in a member that was packed by ``form``; raises ``PayloadCorruptError``."""
         task = self._unpacking.get(member.digest)
         if task is None:
             if member.content is None:
-                raise PayloadCorruptError("gzip: stdin: invalid compressed data--crc error")
+                raise PayloadCorruptError(f"{form}: stdin: invalid compressed data--crc error")
             head = hashlib.sha256(member.content[:_PIECE_BYTES]).digest()
             self._heads[head, len(member.content)] = member.digest
-            task = asyncio.create_task(self._unpack(member.content))
+            task = asyncio.create_task(self._unpack(member.content, form))
             self._unpacking[member.digest] = task
         return await asyncio.shield(task)
 
-    async def _unpack(self, packed: bytes) -> Program:
-        try:
-            content = await asyncio.to_thread(gzip.decompress, packed)
-        except (OSError, EOFError, zlib.error) as error:
-            raise PayloadCorruptError(f"gzip: stdin: {error}") from None
+    async def _unpack(self, packed: bytes, form: str) -> Program:
+        process = await asyncio.create_subprocess_exec(
+            form, "-dcq", stdin=-1, stdout=-1, stderr=-1, env=dict(self.environment)
+        )
+        content, said = await process.communicate(packed)
+        if process.returncode != 0:
+            raise PayloadCorruptError(said.decode(errors="replace").strip())
         return Program(hashlib.sha256(content).hexdigest(), content[:20], await self._version_output(content))
 
     async def _version_output(self, content: bytes) -> str:

@@ -59,25 +59,25 @@ async def test_members_are_read_by_name(programs: ProgramCache) -> None:
 async def test_a_program_is_kept_for_the_first_host_alone(programs: ProgramCache) -> None:
     """The second time it is compared by its digest, and is the same program."""
     first = (await read(packed(f=PACKED), programs))["f"]
-    program = await programs.unpacked(first)
+    program = await programs.unpacked(first, "gzip")
     second = (await read(packed(f=PACKED), programs))["f"]
     assert (first.content, second.content) == (PACKED, None)
-    assert await programs.unpacked(second) == program
+    assert await programs.unpacked(second, "gzip") == program
     assert (program.digest, version_of(program)) == (hashlib.sha256(PROGRAM).hexdigest(), "2.0.5")
 
 
 async def test_a_known_beginning_does_not_hide_another_end(programs: ProgramCache) -> None:
     """Of a program whose size and first bytes are those of a known one, another byte is refused."""
-    await programs.unpacked((await read(packed(f=PACKED), programs))["f"])
+    await programs.unpacked((await read(packed(f=PACKED), programs))["f"], "gzip")
     other = PACKED[:-1] + bytes([PACKED[-1] ^ 1])
     with pytest.raises(PayloadCorruptError):
-        await programs.unpacked((await read(packed(f=other), programs))["f"])
+        await programs.unpacked((await read(packed(f=other), programs))["f"], "gzip")
 
 
 async def test_what_is_no_gzip_is_refused(programs: ProgramCache) -> None:
     """As ``gzip -dc`` does."""
     with pytest.raises(PayloadCorruptError):
-        await programs.unpacked((await read(packed(f=PROGRAM), programs))["f"])
+        await programs.unpacked((await read(packed(f=PROGRAM), programs))["f"], "gzip")
 
 
 async def test_a_torn_archive_is_refused(programs: ProgramCache) -> None:
