@@ -73,7 +73,6 @@ app = Commands(
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
     help="Bring the GPU hosts of a mining datacenter into io.net: survey, push, verify.",
     epilog="Try it without any host: [cyan]ionetctl demo[/cyan]. Exit codes and JSON documents: docs/reference.",
 )

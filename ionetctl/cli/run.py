@@ -150,15 +150,19 @@ class Group(TyperGroup):
         return _without_types(super().get_params(ctx))
 
 
+CONTEXT: Final = {"help_option_names": ["-h", "--help"]}
+"""Said of every command, not of the first alone: whoever shows the help of one first decides how it looks from then on."""
+
+
 class Commands(typer.Typer):
     """A group of commands whose help shows no type beside a flag, which takes no value."""
 
     def __init__(self, **settings: Any) -> None:  # noqa: ANN401  (Typer's own)
-        super().__init__(**{"cls": Group} | settings)
+        super().__init__(context_settings=CONTEXT, **{"cls": Group} | settings)
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[[Any], Any]:  # noqa: ANN401
         """Register a command, as ``typer.Typer.command`` does."""
-        return super().command(name, cls=_Command, **settings)
+        return super().command(name, cls=_Command, context_settings=CONTEXT, **settings)
 
 
 def _without_types(parameters: list[Any]) -> list[Any]:

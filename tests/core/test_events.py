@@ -72,6 +72,7 @@ SAMPLES: tuple[AnyEvent, ...] = (
     events.HostJudged(
         host=HOST, findings=(Finding("mac_doubled", Severity.WAIVED, "m", "h", 5, Severity.WARN, "so"),)
     ),
+    events.FilesObtained(host=HOST, origin="peer", peer=HOST, pushed_bytes=0, fetched_bytes=2_359_959),
     events.HostPlaced(host=HOST, region=EU, reasons=("12 ms", "3,120 of 10,000 nodes")),
     events.HostPrepared(host=HOST, preparation="docker", detail="installed docker.io"),
     events.HostRebooting(host=HOST, reason="a new driver"),
@@ -136,6 +137,7 @@ def test_types_are_named_in_snake_case() -> None:
         "step_retried",
         "host_surveyed",
         "host_judged",
+        "files_obtained",
         "host_placed",
         "host_prepared",
         "host_rebooting",

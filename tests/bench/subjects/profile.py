@@ -33,7 +33,7 @@ def measure(bench: Bench) -> Iterator[Finding]:
         options = (*ALL_AT_ONCE, "--concurrency", str(bench.sizes.concurrency))
         program = (sys.executable, "-m", "tests.bench.programs.profiled", str(output))
         done = bench.run(*program, "enroll", str(site.inventory), "--yes", *options, environ=bench.admin())
-    yield Row("all", "ionetctl enroll --yes, sampled", [done.sample], hosts)
+    yield Row("all", "ionetctl enroll --yes", [done.sample], hosts)
     counts = json.loads(output.read_text())
     own, within = Counter(counts["own"]), Counter(counts["within"])
     total = own.total()
