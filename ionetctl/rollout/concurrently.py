@@ -11,15 +11,11 @@ if TYPE_CHECKING:
 _Item = TypeVar("_Item")
 
 
-def _never() -> bool:
-    return False
-
-
 async def concurrently(
     items: Iterable[_Item],
     work: Callable[[_Item], Awaitable[None]],
     at_once: int,
-    is_stopped: Callable[[], bool] = _never,
+    is_stopped: Callable[[], bool],
 ) -> tuple[_Item, ...]:
     """Do the work on the items in order, ``at_once`` at most; returns those not begun because ``is_stopped`` said so.
 

@@ -58,7 +58,7 @@ class Stop:
 
     async def record_when_requested(self, emit: Emit) -> None:
         """Record the reason as soon as there is one, while hosts under way are still at work."""
-        await self._requested.wait()
+        await self.when_requested()
         await self.record(emit)
 
     async def record(self, emit: Emit) -> None:
