@@ -14,13 +14,17 @@ from ionetctl.app.work_order import WorkersOrder, WorkOrder, divided
 from ionetctl.core.events import Warned
 from ionetctl.core.model.host import SshSettings
 from ionetctl.core.model.names import RolloutId
+from ionetctl.core.model.plan import Form
 from ionetctl.core.model.secret import SecretRef
+from ionetctl.distribution.distributor import EVERYTHING_PUSHED
+from ionetctl.distribution.exchange import Obtained, Request
+from ionetctl.distribution.scheduler import PUSH
 from ionetctl.host.dependencies import Deadlines
 from ionetctl.rollout.engines.messages import Call
 from ionetctl.rollout.options import RolloutOptions
 from ionetctl.ssh import TransportSettings
-from tests.support.fakes import Emitted, FakeRegion
-from tests.support.sample import EU_NORTH, HOST
+from tests.support.fakes import Emitted, FakePacker, FakeRegion
+from tests.support.sample import EU_NORTH, HOST, bundle
 from tests.support.sites import site_of
 
 if TYPE_CHECKING:
@@ -74,7 +78,8 @@ def needs(emit: Emitted | None = None) -> EngineNeeds:
     host = replace(HOST, ssh=SshSettings(passphrase=PASSPHRASE))
     secrets = cast("Any", SimpleNamespace(reveal=lambda reference: f"secret of {reference}"))
     site = replace(site_of(FakeRegion(), "auto"), hosts=(host,), secrets=secrets)
-    return EngineNeeds(site, WORK, TransportSettings(), nobody, emit or Emitted(), nobody)
+    dependencies = cast("Any", SimpleNamespace(distributor=EVERYTHING_PUSHED))
+    return EngineNeeds(site, WORK, TransportSettings(), dependencies, emit or Emitted(), nobody)
 
 
 async def test_worker_asks_a_region() -> None:
@@ -95,9 +100,30 @@ async def test_worker_is_told_the_secrets_of_hosts() -> None:
     assert await needs().answer(Call(1, ("reveal",), (PASSPHRASE,))) == "secret of env:PASSPHRASE"
 
 
+async def test_worker_is_told_where_a_host_gets_its_files() -> None:
+    """By the coordinator, who alone knows all hosts; it hears what came of it too."""
+    request = Request(HOST.name, "rey1/a01", frozenset(), can_serve=True)
+    assert await needs().answer(Call(1, ("distributor", "acquire"), (request,))) == PUSH
+    settled = Call(2, ("distributor", "settle"), (HOST.name, Obtained(is_whole=True)))
+    assert await needs().answer(settled) is None
+
+
+async def test_worker_has_programs_packed() -> None:
+    """Once for all workers, in the coordinator's cache."""
+    packer = FakePacker()
+    program = next(file.program for file in bundle().files if file.program is not None)
+    behind = needs()
+    behind.site.artifacts = cast("Any", packer)
+    assert await behind.answer(Call(1, ("packer", "pack"), (program, Form.ZSTD))) == await packer.pack(
+        program, Form.ZSTD
+    )
+
+
 @pytest.mark.parametrize(
     "call",
     [
+        Call(1, ("packer", "emit")),
+        Call(1, ("distributor", "seeds")),
         Call(1, ("reveal",), (SecretRef("env", "REGION_TOKEN"),)),
         Call(1, (EU_NORTH, "api", "nodes")),
         Call(1, (EU_NORTH, "api", "__class__")),
