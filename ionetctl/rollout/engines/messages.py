@@ -12,6 +12,7 @@ import pickle
 import struct
 from contextlib import suppress
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ _PLAIN: Final = {
 }
 _STRUCT: Final = ("msgspec._utils", "rebuild")
 """What msgspec's records, our events, are made of again: it calls the class that it is given."""
+_BY_NAME: Final = ("builtins", "getattr")
+"""What some releases of Python 3.11 make members of enumerations of again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +152,17 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> object:
         if (module, name) == _STRUCT:
             return super().find_class(module, name)
+        if (module, name) == _BY_NAME:
+            return _member
         is_known = module.startswith("ionetctl.") or name in _PLAIN.get(module, ())
         found = super().find_class(module, name) if is_known else None
         if not isinstance(found, type):
             raise pickle.UnpicklingError(f"{module}.{name} is no record")
         return found
+
+
+def _member(kind: object, name: str) -> Enum:
+    """Stands for ``getattr``: the member of an enumeration, and of nothing else."""
+    if not (isinstance(kind, type) and issubclass(kind, Enum)):
+        raise pickle.UnpicklingError(f"{kind}.{name} is no member")
+    return kind[name]

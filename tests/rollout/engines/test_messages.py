@@ -7,12 +7,14 @@ import os
 import pickle
 import socket
 import struct
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from ionetctl.core.errors import HostFailedError, HostUnreachableError
 from ionetctl.core.events import StepStarted
+from ionetctl.core.model.outcome import Result
 from ionetctl.host import outcomes
 from ionetctl.host.pipeline import Blocked
 from ionetctl.host.planned_host import Mark, PlannedHost
@@ -109,6 +111,28 @@ def test_function_of_ours_is_not_taken_either() -> None:
     """Only classes are."""
     with pytest.raises(pickle.UnpicklingError, match=r"outcomes\.failed is no record"):
         loaded(pickle.dumps(Done(1, outcomes.failed)))
+
+
+class _ByName:
+    """Pickled as an attribute that is looked up by its name."""
+
+    def __init__(self, kind: type, name: str) -> None:
+        self.looked_up = kind, name
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[type, str]]:
+        return getattr, self.looked_up
+
+
+def test_member_of_an_enumeration_is_taken_by_its_name() -> None:
+    """As some releases of Python write it."""
+    assert loaded(pickle.dumps(Done(1, _ByName(Result, "FAILED")))) == Done(1, Result.FAILED)
+
+
+@pytest.mark.parametrize("kind", [SurveyJob, Path], ids=lambda kind: kind.__name__)
+def test_attribute_of_anything_else_is_not(kind: type) -> None:
+    """It could be a function."""
+    with pytest.raises(pickle.UnpicklingError, match="is no member"):
+        loaded(pickle.dumps(Done(1, _ByName(kind, "run"))))
 
 
 def test_what_is_no_message_is_refused() -> None:
