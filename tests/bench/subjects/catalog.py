@@ -63,7 +63,11 @@ def _fill(path: Path, count: int) -> None:
         for start in range(0, count, _BATCH):
             records = map(_node, range(start, min(start + _BATCH, count)))
             connection.execute(
-                insert(nodes), [{name: getattr(record, name) for name in names} for record in records]
+                insert(nodes),
+                [
+                    {name: getattr(record, name) for name in names} | {"computed_until": ""}
+                    for record in records
+                ],
             )
     engine.dispose()
 
