@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from ionetctl.app.open_inventory import Site
     from ionetctl.app.work_order import WorkOrder
-    from ionetctl.core.model.host import Host
     from ionetctl.core.model.secret import SecretRef
     from ionetctl.core.ports import Emit
     from ionetctl.host.dependencies import Dependencies
@@ -110,13 +109,9 @@ class EngineNeeds:
 
     async def _reveal(self, reference: SecretRef) -> str:
         """A secret of a host's connection; no worker gets those of regions."""
-        if not any(reference in _secrets_of(host) for host in self.site.hosts):
+        if not any(reference in host.ssh.secrets for host in self.site.hosts):
             raise PermissionError(f"a worker asked for {reference}")
         return await asyncio.to_thread(self.site.secrets.reveal, reference)
-
-
-def _secrets_of(host: Host) -> tuple[SecretRef | None, ...]:
-    return host.ssh.passphrase, host.ssh.password, host.ssh.become_password
 
 
 def _passed_on(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -183,9 +183,7 @@ def _secret_refs(inventory: Inventory, hosts: Iterable[Host]) -> Iterator[Secret
         if region.tls.client is not None:
             yield region.tls.client.key
     for host in hosts:
-        for ref in (host.ssh.passphrase, host.ssh.password, host.ssh.become_password):
-            if ref is not None:
-                yield ref
+        yield from host.ssh.secrets
 
 
 def _read_ca(settings: RegionSettings) -> bytes:

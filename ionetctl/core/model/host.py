@@ -48,6 +48,12 @@ class SshSettings:
     become_password: SecretRef | None = None
     agent: bool = True
 
+    @property
+    def secrets(self) -> tuple[SecretRef, ...]:
+        """Every secret that reaching the host may need."""
+        named = (self.passphrase, self.password, self.become_password)
+        return tuple(each for each in named if each is not None)
+
 
 @dataclass(frozen=True, slots=True)
 class GpuPromise:
