@@ -142,7 +142,12 @@ class Channel:
 
 def loaded(data: bytes) -> Message:
     """The message in ``data``. Raises ``pickle.UnpicklingError`` where there is none, or anything but records of ours."""
-    message = _Unpickler(io.BytesIO(data)).load()
+    try:
+        message = _Unpickler(io.BytesIO(data)).load()
+    except pickle.UnpicklingError:
+        raise
+    except Exception as error:  # pickle raises whatever the bytes lead it to
+        raise pickle.UnpicklingError(f"{type(error).__name__}: {error}") from error
     if not isinstance(message, Message):
         raise pickle.UnpicklingError("no message")
     return message

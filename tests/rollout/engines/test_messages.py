@@ -141,6 +141,23 @@ def test_what_is_no_message_is_refused() -> None:
         loaded(pickle.dumps("hello"))
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\x80\x05.",
+        pickle.dumps(Stop())[:-3],
+        b"cionetctl.nothing\nStop\n.",
+        b"cionetctl.rollout.engines.messages\nNothing\n.",
+        b"cionetctl.rollout.engines.messages\nDo\n(I1\ntR.",
+    ],
+)
+def test_damaged_message_is_refused(data: bytes) -> None:
+    """Whatever pickle makes of it, the caller sees one kind of error, for which a worker is ended."""
+    with pytest.raises(pickle.UnpicklingError):
+        loaded(data)
+
+
 async def received(data: bytes) -> list[Message]:
     """What is taken of some bytes."""
     ends = socket.socketpair()
