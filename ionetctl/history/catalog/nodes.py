@@ -226,6 +226,8 @@ def _replace(
     if gone:
         connection.execute(_REMOVE, [{"of_region": key.region, "of_name": key.name} for key in gone])
     if fresh:
-        rows = [{name: getattr(each.node, name) for name in _COLUMNS} for each in fresh]
-        until = [{"computed_until": each.until} for each in fresh]
-        connection.execute(insert(nodes), [row | time for row, time in zip(rows, until, strict=True)])
+        rows = [
+            {name: getattr(each.node, name) for name in _COLUMNS} | {"computed_until": each.until}
+            for each in fresh
+        ]
+        connection.execute(insert(nodes), rows)
