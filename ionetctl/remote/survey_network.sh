@@ -81,7 +81,7 @@ reaches() {
     done
     # Only from a python3 that ended well: the servers are tried again otherwise, and each has one record. It is passed
     # on line by line, since what is written at once by several parts mixes where it is long.
-    if has python3 && said=$(answer 10 python3 -I -S -c "$reach_program" "$@" 2>/dev/null); then
+    if has python3 && said=$(answer 10 python3 -I -S -c "$reach_program" "$@" 2>/dev/null) && [ -n "$said" ]; then
         printf '%s\n' "$said" | while IFS= read -r line; do printf '%s\n' "$line"; done
         return
     fi
@@ -128,8 +128,10 @@ def reach(host, port):
 
 def report(server, answer):
     with lock:
-        if waiting.pop(server, None):
+        if server in waiting:
             os.write(1, "\t".join(("reach",) + server + answer).encode() + b"\n")
+            # Not before: the program ends as soon as none is waited for.
+            del waiting[server]
 
 lock = threading.Lock()
 servers = list(zip(sys.argv[1::2], sys.argv[2::2]))

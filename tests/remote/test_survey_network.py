@@ -166,6 +166,29 @@ def test_time_without_a_cpu_does_not_count(
     assert only_reach(one_host, f"127.0.0.1:{listening}").failure == failure
 
 
+LATE_PYTHON = """\
+import os, sys, time
+write = os.write
+def late(*arguments):
+    time.sleep(0.5)
+    return write(*arguments)
+os.write = late
+sys.argv[:] = sys.argv[1:]
+exec(sys.argv[0])
+"""
+"""A thread that has an answer and loses its CPU before it can write it."""
+
+
+def test_the_last_answer_is_written_before_the_end(one_host: Host, listening: int, closed_port: int) -> None:
+    """A process ends its other threads where they stand: none of them may still have an answer."""
+    one_host.write("/standin/late.py", LATE_PYTHON)
+    shim(
+        one_host, "python3", f"shift 3; exec {sys.executable} -S '{one_host.path('/standin/late.py')}' \"$@\""
+    )
+    reaches = one_host.survey(servers=f"127.0.0.1:{listening},127.0.0.1:{closed_port}").machine.reaches
+    assert {(each.port, each.failure) for each in reaches} == {(listening, None), (closed_port, "refused")}
+
+
 @pytest.mark.parametrize(("status", "expected"), [(0, ["unresolved"]), (124, [])])
 def test_a_lookup_that_a_busy_host_ended_says_nothing(
     one_host: Host, status: int, expected: list[str]
