@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, cast
 import asyncssh
 
 from ionetctl.core.sanitize import harmless
-from ionetctl.ssh.asyncssh_internals import omit_ignored_packets
+from ionetctl.ssh.asyncssh_internals import send_sparingly
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -55,7 +55,7 @@ class Login(asyncssh.SSHClient):
 
     def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
         """TCP is up."""
-        omit_ignored_packets(conn)
+        send_sparingly(conn)
         self._progress.is_connected = True
         self._on_connected()
 

@@ -17,7 +17,7 @@ from ionetctl.ssh.asyncssh_internals import (
     copy_of_pair,
     has_certificate,
     key_data,
-    omit_ignored_packets,
+    send_sparingly,
     pair_data,
     pair_key_data,
     send_window,
@@ -128,7 +128,7 @@ async def test_packets_to_be_ignored(
             spied: Any = conn
             spied.log_sent_packet = lambda kind, *_: sent.add(kind)
             if is_omitted:
-                omit_ignored_packets(conn)
+                send_sparingly(conn)
 
     async with (
         serve(Behaviour(authorized=[user_key]), host_key) as server,
