@@ -22,7 +22,7 @@ from ionetctl.remote import (
     receive_script,
     restore_miner_script,
     start_obtain_script,
-    survey_script,
+    survey_and_probe_script,
 )
 
 if TYPE_CHECKING:
@@ -118,7 +118,8 @@ def dependencies(order: WorkOrder, own: Surroundings) -> Dependencies:
         surveyed_paths=order.surveyed_paths,
         servers_of=own.subjects.servers_of,
         scripts=Scripts(
-            survey_script(),
+            survey_and_probe_script(order.cache_dir, gpus="possible"),
+            survey_and_probe_script(order.cache_dir, gpus="promised"),
             receive_script(),
             apply_script(),
             read_script(),

@@ -41,8 +41,12 @@ def needs_probe(host: Host, facts: Facts) -> bool:
 
     Promised GPUs are always probed for: a virtual machine may have GPUs that are not on its PCI bus.
     """
-    is_promised = host.gpus.model is not None if host.gpus.count is None else host.gpus.count > 0
-    return facts.machine.gpus_on_bus != 0 or is_promised
+    return facts.machine.gpus_on_bus != 0 or promises_gpus(host)
+
+
+def promises_gpus(host: Host) -> bool:
+    """Whether the inventory says that a host has GPUs."""
+    return host.gpus.model is not None if host.gpus.count is None else host.gpus.count > 0
 
 
 def without_probe(_facts: Facts) -> GpuReading:

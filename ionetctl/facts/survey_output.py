@@ -7,6 +7,7 @@ records, ``machine_facts`` and this module make facts of them. The grammar stand
 from __future__ import annotations
 
 import base64
+import re
 from typing import Final
 
 from ionetctl.core.model.facts import Facts, NomadState
@@ -18,6 +19,20 @@ from ionetctl.facts.survey_draft import Draft, malformed
 from ionetctl.facts.survey_records import UUID, take
 
 SURVEY_LIMIT_BYTES: Final = 512 * 1024
+_PROBED: Final = re.compile(r"ionet-probed\t(\w+)\t([0-9]{1,6})")
+
+
+def parted(output: bytes, nonce: str) -> tuple[bytes, bytes, float]:
+    """The output of a survey that a probe follows: the survey's, the probe's, and how many seconds the probe took.
+
+    What is missing, is missing in the part that it belongs to, and the time of a probe that never ended is 0.
+    """
+    ending = f"\nionet-survey-end\t{nonce}\n".encode()
+    survey, found, rest = output.partition(ending)
+    _, _, last = rest.removesuffix(b"\n").rpartition(b"\n")
+    said = _PROBED.fullmatch(last.decode(errors="replace"))
+    took_s = int(said[2]) / 100 if said and said[1] == nonce else 0.0
+    return survey + found, rest, took_s
 
 
 def parse_survey(output: bytes, nonce: str, *, controller_time: float) -> Facts:

@@ -41,6 +41,9 @@ class Scripts:
     """The text of what runs on hosts."""
 
     survey: bytes
+    """Surveys a host, and probes its GPUs where its bus has any."""
+    survey_promised: bytes
+    """The same for a host to which the inventory promises GPUs: it is probed in any case."""
     receive: str
     apply: bytes
     read: bytes = b""

@@ -9,8 +9,14 @@ from typing import TYPE_CHECKING, Final
 from ionetctl.checks import check_host
 from ionetctl.core.errors import HostFailedError
 from ionetctl.core.ports import Command
-from ionetctl.facts.gpu_output import PROBE_LIMIT_BYTES, needs_probe, parse_probe, without_probe
-from ionetctl.facts.survey_output import SURVEY_LIMIT_BYTES, parse_survey
+from ionetctl.facts.gpu_output import (
+    PROBE_LIMIT_BYTES,
+    needs_probe,
+    parse_probe,
+    promises_gpus,
+    without_probe,
+)
+from ionetctl.facts.survey_output import SURVEY_LIMIT_BYTES, parse_survey, parted
 from ionetctl.host.dependencies import NONCE_BYTES
 from ionetctl.host.dialogue import last_error_line
 from ionetctl.plan.bundle import node_name
@@ -73,23 +79,24 @@ class Surveyor:
         return parse_probe(completed.stdout, nonce)
 
     async def _once(self, host: Host, session: Session) -> Surveyed:
-        facts = await self._survey(host, session)
-        reading = await self.gpus(host, session, facts)
-        facts = with_reading(facts, reading)
-        findings = check_host(host, facts, takeover=self._deps.takeover)
-        return Surveyed(host, node_name(host, facts, self._deps.naming), facts, findings)
-
-    async def _survey(self, host: Host, session: Session) -> Facts:
+        """Survey and probe by one command."""
         nonce = secrets.token_hex(NONCE_BYTES)
         servers = ",".join(self._deps.servers_of(host)) or NO_SERVERS
         argv = ("sh", "-s", "--", nonce, servers, *self._deps.surveyed_paths)
+        scripts = self._deps.scripts
+        script = scripts.survey_promised if promises_gpus(host) else scripts.survey
         asked_at = self._deps.clock.now().timestamp()
-        completed = await self._run(session, argv, self._deps.scripts.survey, SURVEY_LIMIT_BYTES)
+        completed = await self._run(session, argv, script, SURVEY_LIMIT_BYTES + PROBE_LIMIT_BYTES)
         if completed.exit_status != 0:
             message = f"the survey ended with status {completed.exit_status}: {last_error_line(completed)}"
             raise HostFailedError("survey_failed", message, "log in by hand to see what the host says")
-        middle = (asked_at + self._deps.clock.now().timestamp()) / 2
-        return parse_survey(completed.stdout, nonce, controller_time=middle)
+        survey, probe, probe_s = parted(completed.stdout, nonce)
+        middle = (asked_at + self._deps.clock.now().timestamp() - probe_s) / 2
+        facts = parse_survey(survey, nonce, controller_time=middle)
+        reading = parse_probe(probe, nonce) if needs_probe(host, facts) else without_probe(facts)
+        facts = with_reading(facts, reading)
+        findings = check_host(host, facts, takeover=self._deps.takeover)
+        return Surveyed(host, node_name(host, facts, self._deps.naming), facts, findings)
 
     async def _run(
         self, session: Session, argv: tuple[str, ...], stdin: bytes, limit_bytes: int

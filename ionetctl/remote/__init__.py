@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ionetctl import __version__
 from ionetctl.mining import PLAIN, SYSTEMS
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from ionetctl.mining import MiningSystem
 
+Gpus = Literal["promised", "possible"]
+
 
 @cache
 def survey_script() -> bytes:
@@ -31,6 +33,19 @@ def survey_script() -> bytes:
     functions = _joined("programs", "docker", "mining_lines", *(f"survey_{part}" for part in parts))
     table = mining_table({**SYSTEMS, "-": PLAIN})
     return b"\n".join((functions, table.encode(), _text("survey.sh")))
+
+
+@cache
+def survey_and_probe_script(cache_directory: Path | None = None, *, gpus: Gpus) -> bytes:
+    """The survey and after it the probe, as one program for the standard input of ``sh -s -- NONCE SERVERS PATH…``.
+
+    GPUs that are only ``possible`` are not probed for where the PCI bus has none. Raises as ``probe_program`` does.
+    """
+    program = _packed_probe(cache_directory)
+    probe = b"\n".join((_probe_functions(), _text("then_probe.sh")))
+    return b"{ gpus=%s program='%s'\n(\n%s)\nstatus=$?\n" % (gpus.encode(), program, survey_script()) + (
+        b'if [ "$status" != 0 ]; then exit "$status"; fi\n(\n%s)\nexit 0\n}\n' % probe
+    )
 
 
 @cache
@@ -64,14 +79,7 @@ def probe_program(cache_directory: Path | None = None) -> bytes:
 
     It is packed once for all processes that are given the same cache. Raises ``ImportError`` where the package is installed without pynvml.
     """
-    library, collector = source_of("pynvml"), _text("gpu_probe.py").decode()
-
-    def packed() -> bytes:
-        return pack(library, collector, always="NVML_ERROR_")
-
-    sources = (__version__, source_of(packing.__name__), library, collector)
-    program = kept(cache_directory, sources, packed) if cache_directory else packed()
-    return _joined("programs", "probe") + program
+    return b'%s\nprobe "$@"\n%s' % (_probe_functions(), _packed_probe(cache_directory))
 
 
 @cache
@@ -136,6 +144,21 @@ def _rows(system: MiningSystem) -> Iterator[tuple[str, ...]]:
         yield "version_file", *system.version_file
     if identity := system.identity:
         yield "identity", identity.file, identity.name_key, identity.id_key or "-"
+
+
+def _probe_functions() -> bytes:
+    return _joined("programs", "probe")
+
+
+@cache
+def _packed_probe(cache_directory: Path | None) -> bytes:
+    library, collector = source_of("pynvml"), _text("gpu_probe.py").decode()
+
+    def packed() -> bytes:
+        return pack(library, collector, always="NVML_ERROR_")
+
+    sources = (__version__, source_of(packing.__name__), library, collector)
+    return kept(cache_directory, sources, packed) if cache_directory else packed()
 
 
 def _joined(*names: str) -> bytes:

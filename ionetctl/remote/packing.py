@@ -7,6 +7,7 @@ to them; names are found by spelling, so that what is looked up by a text (``get
 from __future__ import annotations
 
 import ast
+import binascii
 import re
 import zlib
 from importlib.abc import InspectLoader
@@ -22,13 +23,14 @@ _WORD: Final = re.compile(r"\w+")
 
 
 def pack(library: str, program: str, always: str) -> bytes:
-    """Library and program, as ``probe.sh`` unpacks them.
+    """Library and program, as ``probe.sh`` unpacks them: compressed, in base64, so that a shell can hold it.
 
     ``always`` begins the names of the library that are kept although nobody spells them out. The library's opening
     comment, its licence, stays with it.
     """
     bare = stripped(program)
-    return zlib.compress(SEPARATOR.join((used_part(library, bare, always), bare)).encode(), 9)
+    packed = zlib.compress(SEPARATOR.join((used_part(library, bare, always), bare)).encode(), 9)
+    return binascii.b2a_base64(packed, newline=False)
 
 
 def stripped(program: str) -> str:

@@ -1,6 +1,7 @@
-# What a host's GPUs are, in the format of docs/explanation/gpu-probe.md. It reads and never writes, and ends with 0.
+# What a host's GPUs are, in the format of docs/explanation/gpu-probe.md: "probe NONCE" reads and never writes, and takes what python3 is to
+# run, in base64, from standard input. After a survey it is called by then_probe.sh, and otherwise by probe_start.sh:
 #
-#   sh -c "$(cat probe_start.sh)" ionet-probe NONCE <PROGRAM    PROGRAM is this file, and what python3 is to run
+#   sh -c "$(cat probe_start.sh)" ionet-probe NONCE <PROGRAM    PROGRAM is this file, the line probe "$@", and what python3 is to run
 #
 # Paths stand below $IONET_ROOT, which is empty on a real host. programs.sh travels before it.
 # shellcheck disable=SC2034 # grace_s
@@ -19,8 +20,8 @@ nl='
 grace_s=2
 # What python3 makes of standard input: the modules that the probe uses, and the probe.
 start='
-import sys, types, zlib
-library, probe = zlib.decompress(sys.stdin.buffer.read()).decode().split("\0")
+import binascii, sys, types, zlib
+library, probe = zlib.decompress(binascii.a2b_base64(sys.stdin.buffer.read())).decode().split("\0")
 pynvml = sys.modules["pynvml"] = types.ModuleType("pynvml")
 exec(library, pynvml.__dict__)
 exec(probe, {"__name__": "__main__"})
@@ -168,5 +169,3 @@ probe() {
     if ! nvml; then nvidia_smi; fi
     fact ionet-probe-end "$1"
 }
-
-probe "$@"

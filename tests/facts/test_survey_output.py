@@ -27,7 +27,7 @@ from ionetctl.core.observed import (
     Workload,
     Xid,
 )
-from ionetctl.facts.survey_output import SURVEY_LIMIT_BYTES, parse_survey
+from ionetctl.facts.survey_output import SURVEY_LIMIT_BYTES, parse_survey, parted
 from ionetctl.facts.survey_records import RECORD_NAMES
 
 if TYPE_CHECKING:
@@ -95,6 +95,33 @@ MACHINE = MachineFacts(
 def survey(*records: str) -> Facts:
     text = "\n".join(("ionet-survey\t1\tn0nce", *records, "ionet-survey-end\tn0nce", ""))
     return parse_survey(text.encode(), "n0nce", controller_time=0.0)
+
+
+WHOLE = b"ionet-survey\t1\tn0nce\nuid\t0\nionet-survey-end\tn0nce\n"
+PROBE = b"ionet-probe\t1\tn0nce\nempty\nionet-probe-end\tn0nce\n"
+
+
+@pytest.mark.parametrize(
+    ("output", "expected"),
+    [
+        (
+            WHOLE + PROBE + b"ionet-probed\tn0nce\t1250\n",
+            (WHOLE, PROBE + b"ionet-probed\tn0nce\t1250\n", 12.5),
+        ),
+        (WHOLE, (WHOLE, b"", 0.0)),
+        (WHOLE + PROBE[:-9], (WHOLE, PROBE[:-9], 0.0)),
+        (
+            WHOLE + PROBE + b"ionet-probed\tother\t1250\n",
+            (WHOLE, PROBE + b"ionet-probed\tother\t1250\n", 0.0),
+        ),
+        (WHOLE + b"ionet-probed\tn0nce\t-7\n", (WHOLE, b"ionet-probed\tn0nce\t-7\n", 0.0)),
+        (WHOLE[:-9], (WHOLE[:-9], b"", 0.0)),
+        (b"\xff", (b"\xff", b"", 0.0)),
+    ],
+)
+def test_survey_and_probe_are_parted(output: bytes, expected: tuple[bytes, bytes, float]) -> None:
+    """Each has what was said of it; a time is believed where it bears the nonce."""
+    assert parted(output, "n0nce") == expected
 
 
 def test_a_whole_survey_is_read() -> None:

@@ -188,7 +188,9 @@ class FakeHost:
         self._surveys += 1
         if isinstance(found, BaseException):
             raise found
-        return Completed(self.exit_status, survey_text(found, command.argv[3]), self.stderr)
+        nonce = command.argv[3]
+        said = survey_text(found, nonce) + probe_text(found, nonce) + f"ionet-probed\t{nonce}\t100\n".encode()
+        return Completed(self.exit_status, said, self.stderr)
 
     async def _play(
         self,
@@ -453,7 +455,15 @@ def dependencies(
         subject_of=lambda host, name, facts: replace(subject(host, facts), node_name=name),
         surveyed_paths=managed_paths("2.0.5", "1.1.0"),
         servers_of=lambda _: ("10.0.0.1:4647",),
-        scripts=Scripts(b"# survey.sh\n", "# receive.sh\n", b"# apply.sh\n", READ, "# probe.sh", PROBE),
+        scripts=Scripts(
+            b"# survey.sh\n",
+            b"# survey.sh, promised\n",
+            "# receive.sh\n",
+            b"# apply.sh\n",
+            READ,
+            "# probe.sh",
+            PROBE,
+        ),
         emit=emit,
         clock=region.clock,
         retry=RetryPolicy(region.clock, RetryBudget(10)),

@@ -31,6 +31,7 @@ _CLOCK_UNIT_S: Final = 10
 """Faults of clocks are whole multiples of it; what is less is the time that the survey took."""
 _TIME: Final = re.compile(rb"^time\t(\d+)$", re.MULTILINE)
 _NO_NONCE: Final = "6d6f64656c6c65642d686f73742d6e6f"
+_SURVEY_END: Final = b"ionet-survey-end\t"
 _CHANGED_BY_APPLY: Final = re.compile(
     rb"(nomad\.[a-z-]+|file|link|manifest|cert|ours|interrupted|lock)\t", re.DOTALL
 )
@@ -149,13 +150,12 @@ class TemplateHost:
 def answered(recording: Recording, values: Sequence[str], nonce: str, changing: bytes | None) -> bytes:
     """The output for one host: its nonce and time, and ``changing`` in place of what an apply changes."""
     before_apply = recording.changing.filled(values) if changing is None else changing
-    first, _, rest = recording.fixed.filled(values).partition(b"\n")
-    *middle, last = rest.removesuffix(b"\n").rpartition(b"\n")
-    body = b"".join(middle)
+    fixed = recording.fixed.filled(values)
     if recording.clock_ahead_s is not None:
         now = int(time.time()) + recording.clock_ahead_s
-        body = _TIME.sub(b"time\t%d" % now, body, count=1)
-    text = b"".join((first, b"\n", body, before_apply, last, b"\n"))
+        fixed = _TIME.sub(b"time\t%d" % now, fixed, count=1)
+    survey, ending, probe = fixed.partition(_SURVEY_END)
+    text = b"".join((survey, before_apply if ending else b"", ending, probe))
     return text.replace(_NO_NONCE.encode(), nonce.encode())
 
 
