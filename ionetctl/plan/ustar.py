@@ -53,14 +53,20 @@ def padded(size_bytes: int, unit: int) -> int:
 
 
 def _member(name: str, content: memoryview) -> Iterator[bytes | memoryview]:
-    header = tarfile.TarInfo(name)
-    header.size = len(content)
-    header.mode = 0o600
-    yield header.tobuf(tarfile.USTAR_FORMAT)
+    yield _header(name, len(content))
     for start in range(0, len(content), BLOCK_BYTES):
         yield content[start : start + BLOCK_BYTES]
     if padding := padded(len(content), _BLOCK) - len(content):
         yield bytes(padding)
+
+
+@lru_cache(maxsize=1024)
+def _header(name: str, size_bytes: int) -> bytes:
+    """Most members have the same name and size on every host."""
+    header = tarfile.TarInfo(name)
+    header.size = size_bytes
+    header.mode = 0o600
+    return header.tobuf(tarfile.USTAR_FORMAT)
 
 
 @lru_cache(maxsize=16)
