@@ -72,24 +72,32 @@ mining_awk='
     }
 '
 
-# match PROGRAM: what the program for awk, which may call the functions of mining_awk, prints of $files, a path in each line.
+# match PROGRAM: what the program for awk, which may call the functions of mining_awk, prints of $files, a path in each line; a
+# line like kind=NAME sets that variable of it for the files that follow.
 match() {
     program=$1 readable=
     IFS=$nl
     set -f
     for file in $files; do
+        case $file in kind=*) readable=$readable$file$nl && continue ;; esac
         if [ -f "$file" ] && [ -r "$file" ]; then readable=$readable$file$nl; fi
     done
     # shellcheck disable=SC2086 # lines
     set -- $readable
     set +f
     unset IFS
-    if [ $# = 0 ]; then return; fi
+    case $readable in */*) ;; *) return ;; esac
     HOMES=$homes SPARED=$spared MINERS=$miner_names awk "$mining_awk $program" "$@" || :
 }
 
 # units_that_mine: what starts such a service by a timer, path or socket, and the services whose commands start a miner.
 units_that_mine() {
+    unit_files
+    match "$units_awk"
+}
+
+# unit_files: $files becomes those of all units that count.
+unit_files() {
     masked=' ' files=
     for place in etc run usr/local/lib usr/lib lib; do
         # Of two that are one, one will do.
@@ -101,32 +109,33 @@ units_that_mine() {
             if [ -s "$file" ]; then files=$files$file$nl; elif [ -e "$file" ]; then masked="$masked${file##*/} "; fi
         done
     done
-    # shellcheck disable=SC2016 # for awk
-    match '
-        FNR == 1 {
-            unit = base_name(FILENAME)
-            is_hidden = 0
-            if (unit ~ /[.]conf$/) { unit = FILENAME; sub(/[.]d\/[^\/]*$/, "", unit); unit = base_name(unit) }
-            else { is_hidden = unit in known; known[unit] = 1 }
-            line = ""
-        }
-        is_hidden { next }
-        unit !~ /[.]service$/ {
-            if (!(unit in starts)) { starts[unit] = unit; sub(/[.][a-z]+$/, ".service", starts[unit]) }
-            if (/^(Unit|Service)=/) { starts[unit] = $0; sub(/^[A-Za-z]+=/, "", starts[unit]) }
-            next
-        }
-        /\\$/ { line = line substr($0, 1, length($0) - 1); next }
-        {
-            line = line $0
-            if (sub(/^ExecStart(Pre|Post)?=[-@:+!]*/, "", line) && starts_mining(line, "/")) mines[unit] = 1
-            line = ""
-        }
-        END {
-            for (unit in starts) if (starts[unit] in mines) print unit
-            for (unit in mines) print unit
-        }'
 }
+
+# shellcheck disable=SC2016 # for awk
+units_awk='
+    FNR == 1 {
+        unit = base_name(FILENAME)
+        is_hidden = 0
+        if (unit ~ /[.]conf$/) { unit = FILENAME; sub(/[.]d\/[^\/]*$/, "", unit); unit = base_name(unit) }
+        else { is_hidden = unit in known; known[unit] = 1 }
+        line = ""
+    }
+    is_hidden { next }
+    unit !~ /[.]service$/ {
+        if (!(unit in starts)) { starts[unit] = unit; sub(/[.][a-z]+$/, ".service", starts[unit]) }
+        if (/^(Unit|Service)=/) { starts[unit] = $0; sub(/^[A-Za-z]+=/, "", starts[unit]) }
+        next
+    }
+    /\\$/ { line = line substr($0, 1, length($0) - 1); next }
+    {
+        line = line $0
+        if (sub(/^ExecStart(Pre|Post)?=[-@:+!]*/, "", line) && starts_mining(line, "/")) mines[unit] = 1
+        line = ""
+    }
+    END {
+        for (unit in starts) if (starts[unit] in mines) print unit
+        for (unit in mines) print unit
+    }'
 
 # mining_sessions: process and name of the screen sessions that have one of the names, of any user. Sessions are sockets called
 # PID.NAME; those whose process has ended stay where they are.

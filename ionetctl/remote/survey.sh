@@ -22,6 +22,11 @@ nl='
 '
 grace_s=2
 
+# record LINE: goes into $records; a part that runs beside the rest writes it at once, in one piece.
+record() {
+    if [ "$is_beside" = 1 ]; then printf '%s\n' "$1"; else records=$records$1$nl; fi
+}
+
 # fact KEY VALUE...: one record; what would break it becomes a space.
 fact() {
     line=$1
@@ -36,7 +41,8 @@ fact() {
         done
         line=$line$tab$value
     done
-    printf '%.4000s\n' "$line"
+    if [ "${#line}" -gt 4000 ]; then line=$(printf '%.4000s' "$line"); fi
+    record "$line"
 }
 
 # known KEY VALUE: a fact, where there is one.
@@ -50,13 +56,21 @@ first_line() {
     { IFS= read -r got <"$1" || :; } 2>/dev/null
 }
 
-# answer SECONDS COMMAND...: what the command prints, whole or not at all: nothing where it is ended before it has said all.
+# ask SECONDS COMMAND...: $said becomes what the program prints, whole or not at all: nothing where it is ended before it has
+# said all. The status is as of within, which would be a process more for each.
 # shellcheck disable=SC2329 # the parts call it
-answer() {
-    answer_status=0
-    said=$(within "$@" </dev/null) || answer_status=$?
-    if [ "$answer_status" -lt 124 ] && [ -n "$said" ]; then printf '%s\n' "$said"; fi
-    return "$answer_status"
+ask() {
+    ask_s=$1 ask_status=0
+    shift
+    if has timeout; then set -- timeout -k "$grace_s" "$ask_s" "$@"; fi
+    read_clock
+    ask_began=$now
+    said=$(exec "$@" </dev/null) || ask_status=$?
+    if [ "$ask_status" = 0 ]; then return; fi
+    read_clock
+    if [ $((now - ask_began)) -ge $((ask_s * 100 - 10)) ]; then ask_status=124; fi
+    if [ "$ask_status" -ge 124 ]; then said=; fi
+    return "$ask_status"
 }
 
 os_release() {
@@ -84,36 +98,36 @@ tools() {
     done
 }
 
-# ticks PID: when that process started, in clock ticks since boot; empty when there is none.
+# ticks PID: $got becomes when that process started, in clock ticks since boot; empty when there is none.
 ticks() {
     first_line "/proc/$1/stat"
     # shellcheck disable=SC2086 # the numbers after the command's name
     set -- ${got##*\)}
-    echo "${20:-}"
+    got=${20:-}
 }
 
 holder() {
-    if ! held=$(readlink "$root$our_dir/lock" 2>/dev/null); then return; fi
+    if [ ! -L "$root$our_dir/lock" ] || ! held=$(readlink "$root$our_dir/lock" 2>/dev/null); then return; fi
     IFS=$tab
     set -f
     # shellcheck disable=SC2086 # the lock's fields
     set -- $held
     set +f
     unset IFS
-    if [ "${6:-}" = "$boot" ] && [ -n "${4:-}" ] && [ "${5:-}" = "$(ticks "$4")" ]; then
-        fact lock "$1" "$2" "$3"
-    fi
+    if [ "${6:-}" != "$boot" ] || [ -z "${4:-}" ]; then return; fi
+    ticks "$4"
+    if [ "${5:-}" = "$got" ]; then fact lock "$1" "$2" "$3"; fi
 }
 
 ours() {
     if [ -e "$root$our_dir/pending" ]; then fact interrupted 1; fi
     holder
-    if [ -r "$root$our_dir/manifest" ]; then
-        fact ours 1
-        sed -n "s/^\([0-9a-f]\{64\}\)  /manifest$tab\1$tab/p" "$root$our_dir/manifest"
-    fi
+    if [ -r "$root$our_dir/manifest" ]; then fact ours 1; fi
     if [ -f "$root$config_dir/tls/client.pem" ] && has base64; then
-        head -c 65536 "$root$config_dir/tls/client.pem" | base64 | sed "s/^/cert$tab/"
+        said=$(head -c 65536 "$root$config_dir/tls/client.pem" | base64)
+        IFS=$nl
+        for line in $said; do records=${records}cert$tab$line$nl; done
+        unset IFS
     fi
 }
 
@@ -144,13 +158,16 @@ files() {
     done
     if [ $# = 0 ]; then return; fi
     rights=$nl$(stat -c "%n$tab%a$tab%U:%G" "$@")
-    sha256sum "$@" | while IFS= read -r line; do
-        path=${line#*  }
+    digests=$(sha256sum "$@")$nl
+    while [ -n "$digests" ]; do
+        row=${digests%%"$nl"*}
+        digests=${digests#*"$nl"}
+        path=${row#*  }
         case $rights in *"$nl$path$tab"*) ;; *) continue ;; esac
         right=${rights#*"$nl$path$tab"}
         right=${right%%"$nl"*}
         mode=000${right%%"$tab"*}
-        fact file "${line%% *}" "${mode#"${mode%????}"}" "${right#*"$tab"}" "${path#"$root"}"
+        fact file "${row%% *}" "${mode#"${mode%????}"}" "${right#*"$tab"}" "${path#"$root"}"
     done
 }
 
@@ -159,6 +176,7 @@ files() {
 beside() {
     # By exec, since a redirected block keeps the old standard error open, and with it the connection.
     exec 2>/dev/null
+    is_beside=1
     sleep "$1" >/dev/null &
     timer=$!
     echo "$timer"
@@ -172,37 +190,44 @@ beside() {
     echo end
 }
 
-# relay: passes on the output of beside, until its end.
-relay() {
+# gather PATH...: prints all records at once: its own, and the output of beside, until its end.
+gather() {
     read -r timer
+    fact ionet-survey 1 "$nonce"
     at_once "$@" </dev/null
+    docker_dir=
     while IFS= read -r line; do
-        if [ "$line" = end ]; then break; fi
-        printf '%s\n' "$line"
+        case $line in
+        end) break ;;
+        "docker-dir$tab"*) docker_dir=${line#*"$tab"} ;;
+        *) records=$records$line$nl ;;
+        esac
     done
     kill "$timer" 2>/dev/null || :
+    # After the others, since Docker says where its disk is; one look at the kernel's tables for all.
+    disks / /opt/nomad /opt/nomad/data "$config_dir" "$our_dir" /usr/local/bin /tmp /var/tmp /var/log \
+        ${docker_dir:+"$docker_dir"} </dev/null
+    system_disk
+    tables </dev/null
+    fact ionet-survey-end "$nonce"
+    # Bash writes each line by itself.
+    if [ -n "${BASH_VERSION:-}" ]; then printf '%s' "$records" | cat; else printf '%s' "$records"; fi
 }
 
 # at_once PATH...: what is only read, one after the other.
 at_once() {
     os_release
     machine
-    cgroups
-    disks / /opt/nomad /opt/nomad/data "$config_dir" "$our_dir" /usr/local/bin /tmp /var/tmp /var/log
-    system_disk
     tools
     processes
     ours
     configuration "$@"
-    interfaces
 }
 
 survey() {
-    nonce=$1 servers=$2
+    nonce=$1 servers=$2 records='' is_beside=0
     shift 2
-    fact ionet-survey 1 "$nonce"
-    beside 20 reaches containers systemd nomad mining firewalls kernel_log driver | relay "$@"
-    fact ionet-survey-end "$nonce"
+    beside 20 reaches containers systemd nomad mining firewalls kernel_log driver | gather "$@"
 }
 
 # All of it is read before any of it runs: it comes on standard input, and a torn script must do nothing.

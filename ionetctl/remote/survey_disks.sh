@@ -9,7 +9,7 @@ nearest() {
     got=${got:-/}
 }
 
-# disks PLACE...: room and mount of each. The mounts are read once and in one go: a host of many containers has many.
+# disks PLACE...: $table becomes df's of them, and $places themselves, a line each; what tables makes of it is in survey_machine.sh.
 disks() {
     places=
     for place in "$@"; do
@@ -18,25 +18,8 @@ disks() {
         shift
         set -- "$@" "$got"
     done
-    if ! table=$(answer 10 df -Pk "$@"); then return; fi
-    mounts=$root/proc/mounts
-    if [ ! -r "$mounts" ]; then mounts=/proc/mounts; fi
-    if [ ! -r "$mounts" ]; then mounts=/dev/null; fi
-    printf '%s\n' "$table" | places=$places awk '
-        # Of several mounts at one point the last one is on top.
-        FILENAME != "-" { kind[$2] = $3; options[$2] = substr($4, 1, 500); next }
-        FNR == 1 { split(ENVIRON["places"], place, "\n"); next }
-        {
-            row++
-            point = $0
-            for (column = 1; column <= 5; column++) sub(/^[^ \t]+[ \t]+/, "", point)
-            gsub(/ /, "\\040", point)
-            gsub(/\t/, "\\011", point)
-            known = point in kind
-            if ($4 ~ /^[0-9]+$/)
-                printf "disk\t%s\t%.0f\t%s\t%s\t%s\n", place[row], int($4 / 1024),
-                    known ? kind[point] : "unknown", known ? options[point] : "unknown", substr(point, 1, 300)
-        }' "$mounts" -
+    table=
+    if ask 10 df -Pk "$@"; then table=$said; fi
 }
 
 # system_disk: whether / lies on a stick or card, and what of its disk no partition has. $table is df's, / comes first in it.
@@ -52,10 +35,12 @@ system_disk() {
         unpartitioned "$block"
     fi
     first_line "$block/removable"
-    case $got$(cd -P "$block" 2>/dev/null && pwd -P) in
+    if cd -P "$block" 2>/dev/null; then got=$got$PWD; fi
+    case $got in
     1* | *"$root"/sys/*/usb[0-9]* | *"$root"/sys/*/mmc_host/*) fact stick 1 ;;
     0*) fact stick 0 ;;
     esac
+    cd /
 }
 
 # unpartitioned DISK: a directory of /sys, where sizes are in sectors of 512 bytes.

@@ -1,14 +1,16 @@
 # The survey's part on the machine: what it is, what its kernel offers, what would run containers and drive GPUs.
 # Functions only, called by survey.sh, which sets root, tab and nl.
-# shellcheck shell=sh disable=SC2154
+# shellcheck shell=sh disable=SC2034,SC2154
 
 machine() {
     kernel_arch=$(uname -rm)
-    known kernel "${kernel_arch% *}"
+    release=${kernel_arch% *}
+    known kernel "$release"
     known arch "${kernel_arch##* }"
     first_line "$root/proc/1/comm"
     known init "$got"
-    fact uid "$(id -u)"
+    user_id
+    fact uid "$got"
     fact time "$(date +%s)"
     first_line "$root/etc/machine-id"
     known machine-id "$got"
@@ -19,11 +21,20 @@ machine() {
     if [ -z "$got" ]; then first_line "$root/etc/hostname"; fi
     known hostname "$got"
     product
-    resources
     packages
-    modules "${kernel_arch% *}"
     mitigations
     if has python3; then fact python 1; else fact python 0; fi
+}
+
+# user_id: $got becomes whose rights this process has, as the kernel says, or else a program.
+user_id() {
+    got=
+    {
+        while [ -z "$got" ] && read -r key _ value _; do
+            if [ "$key" = Uid: ]; then got=$value; fi
+        done </proc/self/status
+    } 2>/dev/null || :
+    if [ -z "$got" ]; then got=$(id -u); fi
 }
 
 product() {
@@ -31,28 +42,6 @@ product() {
     vendor=$got
     first_line "$root/sys/class/dmi/id/product_name"
     if [ -n "$got" ]; then fact product "${vendor:+$vendor }$got"; fi
-}
-
-# Both files are long on a machine of many cores, and slow to make: each is read once.
-resources() {
-    set --
-    for file in "$root/proc/cpuinfo" "$root/proc/meminfo"; do
-        if [ -r "$file" ]; then set -- "$@" "$file"; fi
-    done
-    if [ $# = 0 ]; then return; fi
-    awk -F '[ \t]*:[ \t]*' '
-        { sub(/ kB$/, "", $2) }
-        $1 == "processor" { cores++ }
-        $1 == "model name" { model = substr($2, 1, 200) }
-        $1 ~ /^(MemTotal|SwapTotal|HugePages_Total|Hugepagesize|Hugetlb)$/ && $2 ~ /^[0-9]+$/ { of[$1] = $2 }
-        END {
-            if (cores) print "cpu.cores\t" cores
-            if (model != "") print "cpu.model\t" model
-            if ("MemTotal" in of) print "memory.kib\t" of["MemTotal"]
-            if ("SwapTotal" in of) print "swap.kib\t" of["SwapTotal"]
-            if ("Hugetlb" in of) print "hugepages.kib\t" of["Hugetlb"]
-            else if ("HugePages_Total" in of) printf "hugepages.kib\t%.0f\n", of["HugePages_Total"] * of["Hugepagesize"]
-        }' "$@"
 }
 
 packages() {
@@ -69,21 +58,6 @@ packages() {
     fi
 }
 
-# modules KERNEL: those that matter here, loaded or built in.
-modules() {
-    set -- "$root/proc/modules" "$root/lib/modules/$1/modules.builtin" "$root/usr/lib/modules/$1/modules.builtin"
-    if [ ! -r "$1" ] && [ ! -d "$root/sys/module" ]; then return; fi
-    present=" $(grep -shoE '(^|/)(bridge|br_netfilter|overlay|nvidia|nouveau)( |\.ko)' "$@" | tr -s '/.\n' '   ') "
-    found=
-    for module in bridge br_netfilter overlay nvidia nouveau; do
-        case $present in
-        *" $module "*) found="$found $module" ;;
-        *) if [ -d "$root/sys/module/$module" ]; then found="$found $module"; fi ;;
-        esac
-    done
-    fact modules "${found# }"
-}
-
 # Of the kernel's command line no more is told: it may hold secrets.
 mitigations() {
     first_line "$root/proc/cmdline"
@@ -94,54 +68,142 @@ mitigations() {
     esac
 }
 
-# A controller that is mounted read-only is of no use to an agent. Of several mounts at one place the last one counts.
-cgroups() {
+# tables: one look at all tables of the kernel, since each program that is started costs more than what it reads; and at our
+# manifest. Some are long on a machine of many cores, mounts or processes, and slow to make: each is read once. $table is df's.
+tables() {
+    set --
+    for row in cores:/proc/cpuinfo memory:/proc/meminfo modules:/proc/modules "modules:/lib/modules/$release/modules.builtin" \
+        "modules:/usr/lib/modules/$release/modules.builtin" controllers:/sys/fs/cgroup/cgroup.controllers \
+        routes:/proc/net/route routes:/proc/net/ipv6_route "manifest:$our_dir/manifest"; do
+        if [ -r "$root${row#*:}" ]; then set -- "$@" "of=${row%%:*}" "$root${row#*:}"; fi
+    done
     mounts=$root/proc/mounts
     if [ ! -r "$mounts" ]; then mounts=/proc/mounts; fi
-    if [ ! -r "$mounts" ]; then return; fi
-    answer=$(awk '
-        $2 ~ /^\/sys\/fs\/cgroup/ { kind[$2] = $3; options[$2] = $4 }
-        END {
-            for (at in kind) {
-                count = split(options[at], option, ",")
-                if (kind[at] == "cgroup2") {
-                    if (at == "/sys/fs/cgroup") { v2 = 1; writable = (option[1] == "rw") } else beside = 1
-                }
-                if (kind[at] != "cgroup") continue
-                v1 = 1
-                for (i = 2; i <= count && option[1] == "rw"; i++)
-                    if (option[i] ~ /^(cpu|cpuacct|cpuset|memory|pids|freezer|devices|blkio|net_cls|net_prio|hugetlb|perf_event|rdma)$/)
-                        names = names " " option[i]
+    if [ -r "$mounts" ]; then set -- "$@" of=mounts "$mounts"; fi
+    said=$(TABLE=$table PLACES=$places awk "$tables_awk" "$@" of=end /dev/null || :)
+    routed=${said%%"$nl"*}
+    said=${said#*"$nl"}
+    present=${said%%"$nl"*}
+    case $said in *"$nl"*) records=$records${said#*"$nl"}$nl ;; esac
+    modules
+    interfaces
+}
+
+# shellcheck disable=SC2016 # for awk
+# It prints the names of the interfaces with a default route and those of modules, between spaces, and then records.
+tables_awk='
+    of == "cores" {
+        if (!/^(processor|model name)[ \t]*:/) next
+        split($0, part, /[ \t]*:[ \t]*/)
+        if (part[1] == "processor") cores++
+        else model = substr(part[2], 1, 200)
+        next
+    }
+    of == "memory" {
+        split($0, part, /[ \t]*:[ \t]*/)
+        sub(/ kB$/, "", part[2])
+        if (part[1] ~ /^(MemTotal|SwapTotal|HugePages_Total|Hugepagesize|Hugetlb)$/ && part[2] ~ /^[0-9]+$/) memory[part[1]] = part[2]
+        next
+    }
+    # Loaded, or built in.
+    of == "modules" {
+        if (match($0, /(^|\/)(bridge|br_netfilter|overlay|nvidia|nouveau)( |\.ko)/)) {
+            name = substr($0, RSTART, RLENGTH)
+            gsub(/[\/ ]|\.ko/, "", name)
+            present = present name " "
+        }
+        next
+    }
+    of == "controllers" { if (FNR == 1) { controllers = $0; gsub(/\t/, " ", controllers) } next }
+    of == "routes" && $2 == "00000000" && $8 == "00000000" { has_route[$1] }
+    of == "routes" && $1 == "00000000000000000000000000000000" && $2 == "00" && $10 != "lo" { has_route[$10] }
+    of == "manifest" && substr($0, 65, 2) == "  " && substr($0, 1, 64) !~ /[^0-9a-f]/ {
+        manifest = manifest "manifest\t" substr($0, 1, 64) "\t" substr($0, 67) "\n"
+    }
+    # Of several mounts at one point the last one is on top.
+    of == "mounts" { kind[$2] = $3; options[$2] = $4 }
+
+    # A controller that is mounted read-only is of no use to an agent.
+    function tell_cgroups(    at, count, i, option, v1, v2, writable, beside, names) {
+        for (at in kind) {
+            if (at !~ /^\/sys\/fs\/cgroup/) continue
+            count = split(options[at], option, ",")
+            if (kind[at] == "cgroup2") {
+                if (at == "/sys/fs/cgroup") { v2 = 1; writable = (option[1] == "rw") } else beside = 1
             }
-            # As Nomad does: the root decides, whatever somebody has mounted below it.
-            if (v2) print "v2" (writable ? " rw" : "")
-            else if (v1) print (beside ? "hybrid" : "v1") names
-        }' "$mounts")
-    controllers=${answer#"${answer%% *}"}
-    if [ "$answer" = "v2 rw" ]; then
-        first_line "$root/sys/fs/cgroup/cgroup.controllers"
-        controllers=$got
-    fi
-    if [ -z "$answer" ]; then return; fi
-    fact cgroups "${answer%% *}"
-    fact cgroup.controllers "${controllers# }"
+            if (kind[at] != "cgroup") continue
+            v1 = 1
+            for (i = 2; i <= count && option[1] == "rw"; i++)
+                if (option[i] ~ /^(cpu|cpuacct|cpuset|memory|pids|freezer|devices|blkio|net_cls|net_prio|hugetlb|perf_event|rdma)$/)
+                    names = names " " option[i]
+        }
+        # As Nomad does: the root decides, whatever somebody has mounted below it.
+        if (v2) print "cgroups\tv2\ncgroup.controllers\t" (writable ? controllers : "")
+        else if (v1) print "cgroups\t" (beside ? "hybrid" : "v1") "\ncgroup.controllers\t" substr(names, 2)
+    }
+
+    function tell_disk(path, text,    column, cell, point, known) {
+        split(text, cell)
+        point = text
+        for (column = 1; column <= 5; column++) sub(/^[^ \t]+[ \t]+/, "", point)
+        gsub(/ /, "\\040", point)
+        gsub(/\t/, "\\011", point)
+        known = point in kind
+        if (cell[4] ~ /^[0-9]+$/)
+            printf "disk\t%s\t%.0f\t%s\t%s\t%s\n", path, int(cell[4] / 1024), known ? kind[point] : "unknown",
+                known ? substr(options[point], 1, 500) : "unknown", substr(point, 1, 300)
+    }
+
+    END {
+        for (name in has_route) routed = routed " " name " "
+        print routed "\n " present
+        if (cores) print "cpu.cores\t" cores
+        if (model != "") print "cpu.model\t" model
+        if ("MemTotal" in memory) print "memory.kib\t" memory["MemTotal"]
+        if ("SwapTotal" in memory) print "swap.kib\t" memory["SwapTotal"]
+        if ("Hugetlb" in memory) print "hugepages.kib\t" memory["Hugetlb"]
+        else if ("HugePages_Total" in memory) printf "hugepages.kib\t%.0f\n", memory["HugePages_Total"] * memory["Hugepagesize"]
+        tell_cgroups()
+        split(ENVIRON["PLACES"], place, "\n")
+        rows = split(ENVIRON["TABLE"], row, "\n")
+        for (i = 2; i <= rows; i++) tell_disk(place[i - 1], row[i])
+        printf "%s", manifest
+    }'
+
+# modules: those that matter here; $present has those of the tables.
+modules() {
+    if [ ! -r "$root/proc/modules" ] && [ ! -d "$root/sys/module" ]; then return; fi
+    found=
+    for module in bridge br_netfilter overlay nvidia nouveau; do
+        case $present in
+        *" $module "*) found="$found $module" ;;
+        *) if [ -d "$root/sys/module/$module" ]; then found="$found $module"; fi ;;
+        esac
+    done
+    fact modules "${found# }"
 }
 
 # What only systemd's own programs report; on other systems they are not there.
 systemd() {
     if has systemctl; then
-        # shellcheck disable=SC2046 # the words of its first line: systemd 255 (255.4-1ubuntu8)
-        set -- $(answer 5 systemctl --version 2>/dev/null | head -n 1)
-        case ${1:-}.${2:-} in
-        systemd.[0-9]*) fact systemd "${2%%[!0-9]*}" ;;
+        # Its first line: systemd 255 (255.4-1ubuntu8)
+        ask 5 systemctl --version || :
+        said=${said%%"$nl"*}
+        case $said in
+        'systemd '[0-9]*)
+            said=${said#* }
+            fact systemd "${said%%[!0-9]*}"
+            ;;
         esac
     fi
     if has systemd-detect-virt; then
         # It ends with 1 where it prints "none".
-        known virtualization "$(answer 5 systemd-detect-virt 2>/dev/null || :)"
+        ask 5 systemd-detect-virt || :
+        known virtualization "$said"
     fi
     if has timedatectl; then
-        said=$nl$(answer 5 timedatectl show -p NTP -p NTPSynchronized 2>/dev/null || :)
+        ask 5 timedatectl show -p NTP -p NTPSynchronized || :
+        said=$nl$said
         case $said in
         *"${nl}NTP=yes"*) fact time.service 1 ;;
         *"${nl}NTP=no"*) fact time.service 0 ;;
@@ -164,7 +226,7 @@ docker_format=$docker_format'{{range $name, $_ := .Runtimes}}{{$name}} {{end}}|{
 containers() {
     if has docker; then docker_daemon; fi
     if has nvidia-ctk; then
-        said=$(answer 5 nvidia-ctk --version 2>/dev/null || :)
+        ask 5 nvidia-ctk --version || :
         said=${said%%"$nl"*}
         known toolkit "${said##* }"
     fi
@@ -174,9 +236,15 @@ containers() {
 docker_daemon() {
     snap=0
     case $(command -v docker) in "$root"/snap/*) snap=1 ;; esac
-    IFS='|' read -r version driver directory default runtimes cgroup_version <<END
-$(answer 15 docker info --format "$docker_format" 2>/dev/null || :)
-END
+    ask 15 docker info --format "$docker_format" || :
+    said=${said%%"$nl"*}
+    IFS='|'
+    set -f
+    # shellcheck disable=SC2086 # the template's values
+    set -- $said
+    set +f
+    unset IFS
+    version=${1:-} driver=${2:-} directory=${3:-} default=${4:-} runtimes=${5:-} cgroup_version=${6:-}
     if [ -z "$version" ] && is_podman; then
         fact podman 1
         return
@@ -185,7 +253,7 @@ END
     case $directory in
     '' | [!/]* | *[!!-~]*) directory=/var/lib/docker ;;
     esac
-    disks "$directory"
+    record "docker-dir$tab$directory"
     if [ -n "$version" ]; then ionet_containers; fi
 }
 
@@ -208,9 +276,9 @@ cni_plugins() {
 driver() {
     gpus_on_bus
     known gpu.bus "$count"
-    module=$(module_version)
+    module_version
     known driver.module "$module"
-    library=$(library_file)
+    library_file
     known driver.library "${library##*/libnvidia-ml.so.}"
     if [ "$count.$module$library" != 0. ]; then
         driver_package
@@ -232,31 +300,37 @@ gpus_on_bus() {
     done
 }
 
-# module_version: the first word that looks like one in "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.14 …".
+# module_version: $module becomes the first word that looks like one in "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.14 …".
 module_version() {
     first_line "$root/proc/driver/nvidia/version"
     set -f
     # shellcheck disable=SC2086 # the words of the line
     set -- $got
     set +f
-    for word in "$@"; do
-        case $word in [0-9]*.[0-9]*) echo "$word" && return ;; esac
+    for module in "$@"; do
+        case $module in [0-9]*.[0-9]*) return ;; esac
     done
+    module=
 }
 
-# library_file: the libnvidia-ml which programs load, by its real name, which ends with its version.
+# library_file: $library becomes the libnvidia-ml which programs load, by its real name, which ends with its version.
 library_file() {
     for directory in /usr/lib/x86_64-linux-gnu /usr/lib/aarch64-linux-gnu /usr/lib64 /usr/lib /run/opengl-driver/lib; do
         library=$root$directory/libnvidia-ml.so.1
         if [ -e "$library" ]; then break; fi
     done
     if [ ! -e "$library" ] && has ldconfig; then
-        library=$(answer 5 ldconfig -p 2>/dev/null | sed -n '/libnvidia-ml\.so\.1 .*=>/{s/.*=> //p;q;}')
-        library=$root$library
+        ask 5 ldconfig -p || :
+        case $said in
+        *libnvidia-ml.so.1\ *=\>*)
+            said=${said#*libnvidia-ml.so.1 }
+            said=${said%%"$nl"*}
+            library=$root${said##*=> }
+            ;;
+        esac
     fi
-    if library=$(readlink -f "$library" 2>/dev/null); then
-        case $library in */libnvidia-ml.so.[0-9]*.[0-9]*) echo "$library" ;; esac
-    fi
+    if [ ! -e "$library" ] || ! library=$(readlink -f "$library" 2>/dev/null); then library=; fi
+    case $library in */libnvidia-ml.so.[0-9]*.[0-9]*) ;; *) library= ;; esac
 }
 
 # A package that is on hold stays at its version, whatever is asked of the package manager. Those asked for are those of
@@ -264,20 +338,35 @@ library_file() {
 driver_package() {
     if has dpkg-query; then
         # shellcheck disable=SC2016 # the format of dpkg-query
-        answer 5 dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' 'nvidia-*' 'libnvidia-*' 'cuda-drivers*' \
-            'linux-modules-nvidia-*' 2>/dev/null | awk '
-                /^h/ && ++holds <= 16 { held = held " " substr($NF, 1, 100) }
-                /^.i/ && $NF ~ /^(nvidia-driver(-[0-9].*)?|nvidia-headless-[0-9].*|nvidia-open|cuda-drivers)$/ {
-                    if (name == "" || ($NF ~ /^nvidia-driver/ && name !~ /^nvidia-driver/)) name = $NF
-                }
-                END {
-                    if (name != "") print "driver.package\t" substr(name, 1, 100)
-                    if (NR) print "driver.held\t" substr(held, 2)
-                }'
+        ask 5 dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' 'nvidia-*' 'libnvidia-*' 'cuda-drivers*' \
+            'linux-modules-nvidia-*' || :
+        if [ -z "$said" ]; then return; fi
+        name='' held='' holds=0
+        IFS=$nl
+        for row in $said; do
+            package=${row##* }
+            case $row in
+            h*) if [ "$holds" -lt 16 ]; then held="$held $package" holds=$((holds + 1)); fi ;;
+            esac
+            case $row in ?i*) ;; *) continue ;; esac
+            case $package in
+            nvidia-driver | nvidia-driver-[0-9]*) case $name in nvidia-driver*) ;; *) name=$package ;; esac ;;
+            nvidia-headless-[0-9]* | nvidia-open | cuda-drivers) name=${name:-$package} ;;
+            esac
+        done
+        unset IFS
+        known driver.package "$name"
+        fact driver.held "${held# }"
     elif has rpm; then
         # It names those that are not there too, in a sentence.
-        known driver.package "$(answer 5 rpm -q --qf '%{NAME}\n' nvidia-driver nvidia-open xorg-x11-drv-nvidia \
-            kmod-nvidia akmod-nvidia 2>/dev/null | grep -m 1 -v ' ' || :)"
+        name=
+        ask 5 rpm -q --qf '%{NAME}\n' nvidia-driver nvidia-open xorg-x11-drv-nvidia kmod-nvidia akmod-nvidia || :
+        IFS=$nl
+        for name in $said; do
+            case $name in *' '*) ;; *) break ;; esac
+        done
+        unset IFS
+        case $name in *' '*) ;; *) known driver.package "$name" ;; esac
     fi
 }
 
@@ -298,7 +387,7 @@ run_file() {
     else
         set -- false
     fi
-    if owner=$(answer 5 "$@" 2>/dev/null) && [ -n "$owner" ]; then
+    if ask 5 "$@" && [ -n "$said" ]; then
         fact driver.run-file 0
     else
         fact driver.run-file 1
@@ -307,7 +396,8 @@ run_file() {
 
 secure_boot() {
     if has mokutil; then
-        case $(answer 5 mokutil --sb-state 2>/dev/null || :) in
+        ask 5 mokutil --sb-state || :
+        case $said in
         *'SecureBoot enabled'*) fact secure-boot 1 && return ;;
         *'SecureBoot disabled'*) fact secure-boot 0 && return ;;
         esac
@@ -325,37 +415,48 @@ secure_boot() {
 # The driver's errors of this boot. The kernel's own log may have lost its beginning by now; the journal has it all.
 kernel_log() {
     status=0
-    rows=$(answer 5 dmesg 2>/dev/null | xids) || status=$?
+    rows=$(log_of dmesg | TORN=$torn awk "$xids_awk") || status=$?
     case $status in
     1 | 2)
         whole=0
-        more=$(answer 5 journalctl -k -b -q --no-pager -o short-monotonic 2>/dev/null | xids) || whole=$?
+        more=$(log_of journalctl -k -b -q --no-pager -o short-monotonic | TORN=$torn awk "$xids_awk") || whole=$?
         case $whole in 0 | 3) rows=$more status=$whole ;; esac
         ;;
     esac
-    if [ -n "$rows" ]; then printf '%s\n' "$rows"; fi
+    IFS=$nl
+    for row in $rows; do record "$row"; done
+    unset IFS
     case $status in 0 | 1) fact looked xids ;; esac
 }
 
-# xids: the xid records of a log on standard input, whatever card or part of one they name. Ends with 3 where a line
-# could not be read or counted, 2 for an empty log, 1 for one that lacks its beginning.
-xids() {
-    awk '
-        NR == 1 { is_whole = /^\[ *[0-9]?\./ }
-        /NVRM: Xid/ {
-            unread++
-            if (!match($0, /NVRM: Xid [^,]*: [0-9]+/)) next
-            card = code = substr($0, RSTART, RLENGTH)
-            sub(/.*: /, "", code)
-            if (length(code) > 4) next
-            bus = match(card, /[0-9A-Fa-f]+:[0-9A-Fa-f]+:[0-9A-Fa-f.]+/) ? substr(card, RSTART, RLENGTH) : ""
-            key = code "\t" (length(bus) > 16 ? "" : bus)
-            if (!(key in times) && ++kinds > 64) next
-            times[key]++
-            unread--
-        }
-        END {
-            for (key in times) if (times[key] > 0) print "xid\t" key "\t" times[key]
-            exit NR == 0 ? 2 : unread ? 3 : is_whole ? 0 : 1
-        }'
+# log_of COMMAND...: what it prints, which may be much, and a line after what it has not said whole.
+log_of() {
+    status=0
+    within 5 "$@" </dev/null || status=$?
+    if [ "$status" -ge 124 ]; then printf '\n%s\n' "$torn"; fi
 }
+torn='this log is torn'
+
+# The xid records of a log, whatever card or part of one they name. Ends with 3 where a line
+# could not be read or counted, 2 for an empty log or a torn one, 1 for one that lacks its beginning.
+# shellcheck disable=SC2016 # for awk
+xids_awk='
+    NR == 1 { is_whole = /^\[ *[0-9]?\./ }
+    /NVRM: Xid/ {
+        unread++
+        if (!match($0, /NVRM: Xid [^,]*: [0-9]+/)) next
+        card = code = substr($0, RSTART, RLENGTH)
+        sub(/.*: /, "", code)
+        if (length(code) > 4) next
+        bus = match(card, /[0-9A-Fa-f]+:[0-9A-Fa-f]+:[0-9A-Fa-f.]+/) ? substr(card, RSTART, RLENGTH) : ""
+        key = code "\t" (length(bus) > 16 ? "" : bus)
+        if (!(key in times) && ++kinds > 64) next
+        times[key]++
+        unread--
+    }
+    $0 == ENVIRON["TORN"] { is_torn = 1 }
+    END {
+        if (is_torn) exit 2
+        for (key in times) if (times[key] > 0) print "xid\t" key "\t" times[key]
+        exit NR == 0 ? 2 : unread ? 3 : is_whole ? 0 : 1
+    }'

@@ -10,9 +10,7 @@ signs_max=16 process_signs_max=32
 mining() {
     find_system
     if [ "$system" != - ]; then rig; fi
-    mining_units
-    mining_crontabs
-    mining_start_files
+    mining_lines
     mining_screens
     mining_processes
     fact looked mining
@@ -22,30 +20,34 @@ mining() {
 find_system() {
     system=- homes='' spared='' screens='' start_files='' cards='' vpn=''
     version_file=- version_key=- package=- identity=- id_key=- name_key=-
-    while IFS=$tab read -r name kind one _; do
-        if [ "$kind" = sign ] && [ -e "$root$one" ]; then
-            system=$name
-            break
-        fi
-    done <<END
-$mining_systems
-END
-    while IFS=$tab read -r name kind one two three; do
-        if [ "$name" != "$system" ]; then continue; fi
-        case $kind in
-        home) homes=$homes$one$nl ;;
-        spared) spared=$spared$one$nl ;;
-        screen) screens=$screens$one$nl ;;
-        start_file) start_files=$start_files$one$nl ;;
-        card) cards=$cards$one$nl ;;
-        vpn_unit) vpn=$one ;;
-        version_package) package=$one ;;
-        version_file) version_file=$one version_key=$two ;;
-        identity) identity=$one name_key=$two id_key=$three ;;
+    IFS=$nl
+    set -f
+    for row in $mining_systems; do
+        case $row in
+        *"${tab}sign$tab"*)
+            if [ -e "$root${row##*"$tab"}" ]; then system=${row%%"$tab"*} && break; fi
+            ;;
         esac
-    done <<END
-$mining_systems
-END
+    done
+    for row in $mining_systems; do
+        case $row in "$system$tab"*) ;; *) continue ;; esac
+        IFS=$tab
+        # shellcheck disable=SC2086 # the fields
+        set -- $row
+        case $2 in
+        home) homes=$homes$3$nl ;;
+        spared) spared=$spared$3$nl ;;
+        screen) screens=$screens$3$nl ;;
+        start_file) start_files=$start_files$3$nl ;;
+        card) cards=$cards$3$nl ;;
+        vpn_unit) vpn=$3 ;;
+        version_package) package=$3 ;;
+        version_file) version_file=$3 version_key=$4 ;;
+        identity) identity=$3 name_key=$4 id_key=$5 ;;
+        esac
+    done
+    set +f
+    unset IFS
 }
 
 # rig: who it is to its panel. Of the file only the lines of these keys are looked at: others have passwords.
@@ -92,24 +94,69 @@ sign() {
     fact mining-sign "$1" "$2"
 }
 
-# new_kind: begins to count anew. Those of one kind are reported by one process, so that it knows of them.
+# new_kind: begins to count anew.
 new_kind() {
     signs=$nl signs_left=$signs_max
 }
 
-# mining_units: those that are started at boot, by a timer or a socket, or run now.
-mining_units() {
-    new_kind
-    units_that_mine | head -n 64 | while IFS= read -r unit_name; do
-        case $unit_name in
-        *@.*)
-            for link in "$root"/etc/systemd/system/*/"${unit_name%@.*}"@*."${unit_name##*.}"; do
-                if [ -L "$link" ]; then sign unit "${link##*/}"; fi
-            done
-            ;;
-        *) if is_wanted "$unit_name" || is_active "$unit_name"; then sign unit "$unit_name"; fi ;;
-        esac
+# mining_lines: what the lines of crontabs, start files and units start, in one look at all of them.
+mining_lines() {
+    unit_files
+    files=${files}kind=crontab$nl
+    for file in "$root"/var/spool/cron/crontabs/* "$root"/var/spool/cron/* "$root"/etc/crontab "$root"/etc/cron.d/*; do
+        files=$files$file$nl
     done
+    files=${files}kind=start_file$nl
+    rest=$start_files
+    while [ -n "$rest" ]; do
+        files=$files$root${rest%%"$nl"*}$nl
+        rest=${rest#*"$nl"}
+    done
+    # shellcheck disable=SC2016 # for awk
+    found=$(match '
+        kind != "" {
+            if (!((kind, FILENAME) in told) && (kind == "crontab" ? runs_mining($0, FILENAME) : starts_mining($0, directory_of(FILENAME)))) {
+                told[kind, FILENAME] = 1
+                print kind "\t" FILENAME
+            }
+            next
+        }
+        '"$units_awk")
+    for kind in unit crontab start_file; do
+        new_kind
+        IFS=$nl
+        set -f
+        # shellcheck disable=SC2086 # lines
+        set -- $found
+        set +f
+        unset IFS
+        units=0
+        for row in "$@"; do
+            case $kind.$row in
+            unit.*"$tab"*) ;;
+            unit.*)
+                units=$((units + 1))
+                if [ "$units" -le 64 ]; then mining_unit "$row"; fi
+                ;;
+            "$kind.$kind$tab"*)
+                row=${row#*"$tab"}
+                sign "$kind" "${row#"$root"}"
+                ;;
+            esac
+        done
+    done
+}
+
+# mining_unit UNIT: its sign, where it is started at boot, by a timer or a socket, or runs now.
+mining_unit() {
+    case $1 in
+    *@.*)
+        for link in "$root"/etc/systemd/system/*/"${1%@.*}"@*."${1##*.}"; do
+            if [ -L "$link" ]; then sign unit "${link##*/}"; fi
+        done
+        ;;
+    *) if is_wanted "$1" || is_active "$1"; then sign unit "$1"; fi ;;
+    esac
 }
 
 # is_wanted UNIT: whether a boot starts it.
@@ -122,37 +169,18 @@ is_wanted() {
 }
 
 is_active() {
-    case $(answer 5 systemctl is-active "$1" 2>/dev/null || :) in active | activating | reloading) return 0 ;; *) return 1 ;; esac
-}
-
-mining_crontabs() {
-    new_kind
-    files=
-    for file in "$root"/var/spool/cron/crontabs/* "$root"/var/spool/cron/* "$root"/etc/crontab "$root"/etc/cron.d/*; do
-        files=$files$file$nl
-    done
-    # shellcheck disable=SC2016 # for awk
-    match '!(FILENAME in told) && runs_mining($0, FILENAME) { told[FILENAME] = 1; print FILENAME }' | while IFS= read -r file; do
-        sign crontab "${file#"$root"}"
-    done
-}
-
-mining_start_files() {
-    new_kind
-    rest=$start_files files=
-    while [ -n "$rest" ]; do
-        files=$files$root${rest%%"$nl"*}$nl
-        rest=${rest#*"$nl"}
-    done
-    # shellcheck disable=SC2016 # for awk
-    match '!(FILENAME in told) && starts_mining($0, directory_of(FILENAME)) { told[FILENAME] = 1; print FILENAME }' | while IFS= read -r file; do
-        sign start_file "${file#"$root"}"
-    done
+    ask 5 systemctl is-active "$1" || :
+    case $said in active | activating | reloading) return 0 ;; *) return 1 ;; esac
 }
 
 mining_screens() {
     new_kind
-    mining_sessions | while IFS=$tab read -r _ name; do sign screen "$name"; done
+    found=$(mining_sessions)
+    while [ -n "$found" ]; do
+        row=${found%%"$nl"*}
+        case $found in *"$nl"*) found=${found#*"$nl"} ;; *) found= ;; esac
+        sign screen "${row#*"$tab"}"
+    done
 }
 
 # mining_processes: by their programs first; then by the scripts that interpreters run, whose command lines may make us wait.

@@ -4,9 +4,9 @@
 
 # --- interfaces ---
 
+# interfaces: $routed has the names of those with a default route, between spaces.
 interfaces() {
     if [ ! -d "$root/sys/class/net" ]; then return; fi
-    routed=$(default_routes)
     fact looked interfaces
     shown=0
     for directory in "$root"/sys/class/net/*; do
@@ -28,19 +28,6 @@ interfaces() {
 is_physical() {
     case $routed in *" ${1##*/} "*) return 0 ;; esac
     [ -e "$1/device" ] && [ ! -e "$1/device/physfn" ]
-}
-
-# default_routes: the names of the interfaces that have one, between spaces.
-default_routes() {
-    set --
-    for file in "$root/proc/net/route" "$root/proc/net/ipv6_route"; do
-        if [ -r "$file" ]; then set -- "$@" "$file"; fi
-    done
-    if [ $# = 0 ]; then return; fi
-    awk '
-        $2 == "00000000" && $8 == "00000000" { name[$1] }
-        $1 == "00000000000000000000000000000000" && $2 == "00" && $10 != "lo" { name[$10] }
-        END { for (each in name) printf " %s ", each }' "$@"
 }
 
 interface() {
@@ -81,8 +68,10 @@ reaches() {
     done
     # Only from a python3 that ended well: the servers are tried again otherwise, and each has one record. It is passed
     # on line by line, since what is written at once by several parts mixes where it is long.
-    if has python3 && said=$(answer 10 python3 -I -S -c "$reach_program" "$@" 2>/dev/null) && [ -n "$said" ]; then
-        printf '%s\n' "$said" | while IFS= read -r line; do printf '%s\n' "$line"; done
+    if has python3 && ask 10 python3 -I -S -c "$reach_program" "$@" && [ -n "$said" ]; then
+        IFS=$nl
+        for row in $said; do record "$row"; done
+        unset IFS
         return
     fi
     while [ $# -gt 1 ]; do
@@ -92,18 +81,21 @@ reaches() {
     wait
 }
 
-# In Python 3.6's syntax. Time is that of the handshake alone; where a name has several addresses, they share 3 s, as in
+# In Python 3.6's syntax, and without the modules that take longer to load than all of this: socket and threading. Time is that of the handshake alone; where a name has several addresses, they share 3 s, as in
 # Go's dialer. Each answer is written whole, so that those of threads do not mix. While the host is so busy that this
 # process wakes late, its answers may wait for a CPU as well: that time does not count towards the limit.
 # shellcheck disable=SC2016 # nothing in it is the shell's
 reach_program='
-import os, socket, sys, threading, time
+import os, sys, time
+import _socket as socket, _thread
 
 LIMIT_S = 3.0
 
 def reach(host, port):
     try:
-        found = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
+        # A text has the module for names in other scripts loaded.
+        name = host if any(ord(letter) > 127 for letter in host) else host.encode()
+        found = socket.getaddrinfo(name, port, 0, socket.SOCK_STREAM)
     except (OSError, ValueError):
         return "", "unresolved", "", ""
     resolved.add((host, port))
@@ -112,12 +104,12 @@ def reach(host, port):
     for rank, (family, kind, protocol, _, address) in enumerate(found):
         share_s = max(0.05, (end - time.monotonic()) / (len(found) - rank))
         try:
-            with socket.socket(family, kind, protocol) as attempt:
-                attempt.settimeout(share_s)
-                began = time.perf_counter()
-                attempt.connect(address)
-                took_ms = (time.perf_counter() - began) * 1000
-                return "%.3f" % took_ms, "", attempt.getsockname()[0], attempt.getpeername()[0]
+            attempt = socket.socket(family, kind, protocol)
+            attempt.settimeout(share_s)
+            began = time.perf_counter()
+            attempt.connect(address)
+            took_ms = (time.perf_counter() - began) * 1000
+            return "%.3f" % took_ms, "", attempt.getsockname()[0], attempt.getpeername()[0]
         except (socket.timeout, TimeoutError):
             failure = "timeout"
         except ConnectionRefusedError:
@@ -131,15 +123,14 @@ def report(server, answer):
         if server in waiting:
             os.write(1, "\t".join(("reach",) + server + answer).encode() + b"\n")
             # Not before: the program ends as soon as none is waited for.
-            del waiting[server]
+            waiting.remove(server)
 
-lock = threading.Lock()
+lock = _thread.allocate_lock()
 servers = list(zip(sys.argv[1::2], sys.argv[2::2]))
-threads = [threading.Thread(target=lambda s=s: report(s, reach(*s)), daemon=True) for s in servers]
-waiting = dict(zip(servers, threads))
+waiting = set(servers)
 resolved = set()
-for thread in threads:
-    thread.start()
+for server in servers:
+    _thread.start_new_thread(lambda s: report(s, reach(*s)), (server,))
 left_s = LIMIT_S + 0.5
 while waiting and left_s > 0:
     began = time.monotonic()
@@ -157,11 +148,11 @@ reach() {
     address=$1
     if has getent; then
         status=0
-        address=$(answer 3 getent ahosts "$1" 2>/dev/null) || status=$?
-        address=${address%%[[:space:]]*}
+        ask 3 getent ahosts "$1" || status=$?
+        address=${said%%[[:space:]]*}
         if [ -z "$address" ]; then
             # A busy host may have been too slow for the limit: then nothing is known.
-            if [ "$status" -lt 124 ] || answer 1 true; then fact reach "$1" "$2" '' unresolved '' ''; fi
+            if [ "$status" -lt 124 ] || ask 1 true; then fact reach "$1" "$2" '' unresolved '' ''; fi
             return
         fi
     fi
@@ -176,11 +167,11 @@ reach() {
 reach_by_bash() {
     status=0
     # shellcheck disable=SC2016 # expanded by that bash
-    said=$(answer 3 bash -c '
+    ask 3 bash -c 'exec 2>&1
         now() { now=${EPOCHREALTIME:-}; now=${now/[.,]/}; if [ -z "$now" ]; then now=$(($(date +%s%N) / 1000)); fi; }
         now; began=$now
         exec 3<>"/dev/tcp/$0/$1" || exit 1
-        now; echo "$((now - began))"' "$1" "$2" 2>&1) || status=$?
+        now; echo "$((now - began))"' "$1" "$2" || status=$?
     case $status.$said in
     0.*[!0-9]* | 0. | *'No such file'*) failure=no_tool took= ;;
     0.*) milliseconds "$said" ;;
@@ -193,11 +184,11 @@ reach_by_nc() {
     status=0
     read_clock
     began=$now
-    said=$(answer 3 nc -z -w 3 "$1" "$2" 2>&1 </dev/null) || status=$?
+    said=$(within 3 nc -z -w 3 "$1" "$2" 2>&1 </dev/null) || status=$?
     case $said in
     *option*)
         status=0
-        said=$(answer 3 nc -w 3 "$1" "$2" -e true 2>&1 </dev/null) || status=$?
+        said=$(within 3 nc -w 3 "$1" "$2" -e true 2>&1 </dev/null) || status=$?
         ;;
     esac
     read_clock
@@ -238,10 +229,20 @@ firewalls() {
     if [ "$answered" = 1 ]; then fact looked firewalls; fi
 }
 
+# has_line FILE PATTERN: whether a line of the file does fit.
+has_line() {
+    if [ ! -r "$1" ]; then return 1; fi
+    while IFS= read -r line || [ -n "$line" ]; do
+        # shellcheck disable=SC2254 # a pattern
+        case $line in $2) return 0 ;; esac
+    done <"$1"
+    return 1
+}
+
 # ufw is a slow program: where it is off by its settings, it is not run.
 ufw() {
-    if ! has ufw || grep -qs '^ENABLED=no' "$root/etc/ufw/ufw.conf"; then return; fi
-    if ! said=$(answer 5 ufw status verbose 2>/dev/null); then return; fi
+    if ! has ufw || has_line "$root/etc/ufw/ufw.conf" 'ENABLED=no*'; then return; fi
+    if ! ask 5 ufw status verbose; then return; fi
     answered=1
     case $said in
     *'Status: active'*)
@@ -252,27 +253,27 @@ ufw() {
 }
 
 firewalld() {
-    if ! has firewall-cmd || [ "$(answer 5 firewall-cmd --state 2>/dev/null || :)" != running ]; then return; fi
+    if ! has firewall-cmd; then return; fi
+    ask 5 firewall-cmd --state || :
+    if [ "$said" != running ]; then return; fi
     is_managed=1 answered=1
     verdict=unknown
-    if has nft && said=$(answer 5 nft list ruleset 2>/dev/null); then
-        verdict=$(printf '%s\n' "$said" | nft_verdict)
-    fi
+    if has nft && ask 5 nft list ruleset; then nft_verdict; fi
     judge firewalld "${verdict:-0}"
 }
 
 kernel_rules() {
     verdict=
-    if has nft && said=$(answer 5 nft list ruleset 2>/dev/null); then
+    if has nft && ask 5 nft list ruleset; then
         answered=1
-        verdict=$(printf '%s\n' "$said" | nft_verdict)
+        nft_verdict
         if [ -n "$verdict" ]; then judge nftables "$verdict" && return; fi
     fi
     # Rules of the old kind do not show in nft. Asking for them loads their module: only where it is in use, or where
     # nothing else shows the rules.
     if ! has iptables; then return; fi
-    if [ "$answered" = 0 ] || grep -qs filter "$root/proc/net/ip_tables_names"; then
-        if ! said=$(answer 5 iptables -S OUTPUT 2>/dev/null); then return; fi
+    if [ "$answered" = 0 ] || has_line "$root/proc/net/ip_tables_names" '*filter*'; then
+        if ! ask 5 iptables -S OUTPUT; then return; fi
         answered=1
         verdict=$(printf '%s\n' "$said" | iptables_verdict)
         if [ -n "$verdict" ]; then judge iptables "$verdict"; fi
@@ -318,9 +319,13 @@ ufw_verdict() {
         END { print blocks ? "1 " allows + 0 : 0 }'
 }
 
-# nft_verdict: of "nft list ruleset". A packet must pass every chain that hooks what leaves; jumps are not followed.
+# nft_verdict: $verdict, of "nft list ruleset" in $said. A packet must pass every chain that hooks what leaves; jumps are not
+# followed. Most hosts forbid nothing there.
 nft_verdict() {
-    awk "$awk_covers"'
+    verdict=
+    case $said in *'hook output'*) ;; *) return ;; esac
+    case $said in *drop* | *reject*) ;; *) return ;; esac
+    verdict=$(printf '%s\n' "$said" | awk "$awk_covers"'
         function settle() {
             if (blocks) { blocked = 1; if (!allows) shut = 1 }
             inside = blocks = allows = settled = 0
@@ -344,7 +349,7 @@ nft_verdict() {
             if (accepts) allows = 1
             else if (!allows) blocks = 1
         }
-        END { settle(); if (blocked) print 1, !shut }'
+        END { settle(); if (blocked) print 1, !shut }')
 }
 
 # iptables_verdict: of "iptables -S OUTPUT". Jumps are not followed.

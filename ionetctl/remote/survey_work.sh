@@ -13,16 +13,20 @@ processes() {
     rows=$(grep -HsxE "nomad.*|$miner_names|$worker_names" [0-9]*/comm) || status=$?
     # 2: one of them has ended meanwhile.
     if [ "$status" -le 2 ]; then
-        while IFS=: read -r file name; do
+        called_nomad=
+        while [ -n "$rows" ]; do
+            row=${rows%%"$nl"*}
+            case $rows in *"$nl"*) rows=${rows#*"$nl"} ;; *) rows= ;; esac
+            pid=${row%%/comm:*} name=${row#*:}
             case $name in
             '') ;;
-            nomad*) agent "${file%/comm}" ;;
-            io-* | io_* | ionet* | launch_*) workload ionet "${file%/comm}" ;;
-            *) workload miner "${file%/comm}" ;;
+            nomad*) called_nomad="$called_nomad $pid/cmdline" ;;
+            io-* | io_* | ionet* | launch_*) workload ionet "$pid" ;;
+            *) workload miner "$pid" ;;
             esac
-        done <<END
-$rows
-END
+        done
+        # shellcheck disable=SC2086 # names of files in /proc
+        if [ -n "$called_nomad" ]; then agents $called_nomad; fi
         fact nomad.process "$agents"
         fact looked miners
         fact looked ionet
@@ -30,11 +34,17 @@ END
     cd /
 }
 
-# agent PID: counts it where it is one: its helpers (logmon, executor) have its name too.
-agent() {
-    case $(tr '\000' ' ' 2>/dev/null <"$1/cmdline") in
-    *' agent '*) agents=$((agents + 1)) ;;
-    esac
+# agents FILE...: counts those that are command lines of one: its helpers (logmon, executor) have its name too.
+agents() {
+    # Several files, so that each has a head.
+    said=$(head -c 4096 /dev/null "$@" 2>/dev/null | tr '\000\n' ' \t')
+    IFS=$tab
+    set -f
+    for line in $said; do
+        case $line in *' agent '*) agents=$((agents + 1)) ;; esac
+    done
+    set +f
+    unset IFS
 }
 
 # workload KIND PID: its record, with the system's unit that it runs in. A unit of a user's own manager is not reported:
@@ -61,19 +71,22 @@ workload() {
 # ionet_containers: by their images, since their names are made up anew each time, and their processes have any name.
 ionet_containers() {
     reported=0
-    while IFS= read -r image; do
+    ask 5 docker ps --format '{{.Image}}' || :
+    IFS=$nl
+    set -f
+    for image in $said; do
         name=${image##*/}
         name=${name%%[:@]*}
         case $image.$name in
         ionet*/*.* | *.io-worker-* | *.io-launch*) ;;
         *) continue ;;
         esac
-        if [ "$reported" -ge 32 ]; then return; fi
+        if [ "$reported" -ge 32 ]; then break; fi
         reported=$((reported + 1))
         fact ionet "$name" '' ''
-    done <<END
-$(answer 5 docker ps --format '{{.Image}}' 2>/dev/null || :)
-END
+    done
+    set +f
+    unset IFS
 }
 
 # nomad_program: $program becomes the executable that the unit starts, or else the one that an admin would.
@@ -99,20 +112,18 @@ nomad_program() {
 
 nomad() {
     if has systemctl; then
-        known nomad.active "$(answer 10 systemctl is-active "$unit" 2>/dev/null || :)"
-        known nomad.enabled "$(answer 10 systemctl is-enabled "$unit" 2>/dev/null || :)"
+        ask 10 systemctl is-active "$unit" || :
+        known nomad.active "$said"
+        ask 10 systemctl is-enabled "$unit" || :
+        known nomad.enabled "$said"
     fi
     nomad_program
-    if [ -x "$program" ] && version=$(answer 10 "$program" version 2>/dev/null); then
-        known nomad.version "${version%%"$nl"*}"
+    if [ -x "$program" ] && ask 10 "$program" version; then
+        known nomad.version "${said%%"$nl"*}"
     fi
     first_line "$root$data_dir/client/client-id"
     known nomad.client-id "$got"
-    if [ -r "$root$config_dir/nomad.hcl" ]; then
-        known nomad.stamp "$(sed -n 's/^[[:space:]]*"\{0,1\}unique.ionet_bundle"\{0,1\}[[:space:]]*=[[:space:]]*"\([^"]*\)".*/\1/p' \
-            "$root$config_dir/nomad.hcl")"
-    fi
-    known nomad.region "$(nomad_region)"
+    nomad_configuration
     if [ -e "$root$data_dir/client/intro_token.jwt" ]; then fact nomad.token 1; fi
     count=0
     for directory in "$root$data_dir"/alloc/*; do
@@ -121,16 +132,22 @@ nomad() {
     fact nomad.allocations "$count"
 }
 
-# nomad_region: what the configuration says outside of every block (inside of one the keyword means something else). Of
-# several files the last one counts, as for the agent.
-nomad_region() {
+# nomad_configuration: our stamp, and the region that stands outside of every block (inside of one the keyword means something
+# else). Of several files the last one counts, as for the agent.
+nomad_configuration() {
     set --
     for file in "$root$config_dir"/*.hcl; do
         if [ -f "$file" ] && [ -r "$file" ]; then set -- "$@" "$file"; fi
     done
     if [ $# = 0 ]; then return; fi
-    awk '
+    said=$(OURS=$root$config_dir/nomad.hcl awk '
         FNR == 1 { depth = 0 }
+        FILENAME == ENVIRON["OURS"] && /^[ \t]*"?unique.ionet_bundle"?[ \t]*=[ \t]*"[^"]*"/ {
+            text = $0
+            sub(/^[^=]*=[ \t]*"/, "", text)
+            sub(/".*/, "", text)
+            stamp = stamp text " "
+        }
         { sub(/^[ \t]*(#|\/\/).*/, "") }
         depth == 0 && /^[ \t]*"?region"?[ \t]*=[ \t]*"[^"]*"/ {
             region = $0
@@ -138,5 +155,8 @@ nomad_region() {
             sub(/".*/, "", region)
         }
         { gsub(/"[^"]*"/, ""); depth += gsub(/\{/, "") - gsub(/\}/, "") }
-        END { print substr(region, 1, 200) }' "$@"
+        END { print stamp; print substr(region, 1, 200) }' "$@" || :)
+    stamp=${said%%"$nl"*}
+    known nomad.stamp "${stamp% }"
+    case $said in *"$nl"*) known nomad.region "${said#*"$nl"}" ;; esac
 }

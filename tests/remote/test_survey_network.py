@@ -137,7 +137,7 @@ def test_a_name_that_nobody_knows_is_told(way: Host) -> None:
 
 
 BUSY_PYTHON = """\
-import socket, sys, time
+import _socket as socket, sys, time
 pause, resolve, wakes = time.sleep, socket.getaddrinfo, []
 def late(seconds):
     wakes.append(seconds)
