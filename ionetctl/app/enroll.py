@@ -253,7 +253,9 @@ class _Run:
             emit=self.emit,
             clock=self.clock,
             is_stopped=lambda: self.stop.is_requested,
-            distributor=open_distributor(self.site.inventory, self.options.distribution, self.clock),
+            distributor=open_distributor(
+                self.site.inventory, self.options.distribution, self.clock, self.emit
+            ),
         )
 
     def _beginning(self, past: Past, hosts: Sequence[Host]) -> RolloutStarted | RolloutResumed:

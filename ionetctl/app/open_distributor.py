@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ionetctl.core.errors import ConfigurationError
-from ionetctl.distribution.distributor import EVERYTHING_PUSHED, Distributor, Fanout, Fixed
+from ionetctl.distribution.distributor import EVERYTHING_PUSHED, Distributor, Fanout, Mirror
 from ionetctl.distribution.exchange import Origin, Source
 
 if TYPE_CHECKING:
     from ionetctl.core.model.inventory import Distribution, Inventory
-    from ionetctl.core.ports import Clock
+    from ionetctl.core.ports import Clock, Emit
 
 
-def open_distributor(inventory: Inventory, asked_for: Distribution | None, clock: Clock) -> Distributor:
+def open_distributor(
+    inventory: Inventory, asked_for: Distribution | None, clock: Clock, emit: Emit
+) -> Distributor:
     """The distributor of a rollout.
 
     Hosts fetch from the inventory's ``mirror``, else from ``nomad.mirror`` where that is a URL; never from one that the command
@@ -25,7 +27,7 @@ def open_distributor(inventory: Inventory, asked_for: Distribution | None, clock
         case "fanout":
             return Fanout(clock)
         case "mirror":
-            return Fixed(Source(Origin.MIRROR, _mirror(inventory)))
+            return Mirror(Source(Origin.MIRROR, _mirror(inventory)), emit)
 
 
 def _mirror(inventory: Inventory) -> str:

@@ -8,15 +8,18 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, Protocol
 
+from ionetctl.core.events import Warned
 from ionetctl.distribution.scheduler import PUSH, Scheduler
 
 if TYPE_CHECKING:
     from ionetctl.core.model.names import HostName
-    from ionetctl.core.ports import Clock
+    from ionetctl.core.ports import Clock, Emit
     from ionetctl.distribution.exchange import Obtained, Request, Seed, Source
 
 PATIENCE_S: Final = 180.0
 """How long a host waits for a seed that is on its way, or busy. Who it waits for never waits for it."""
+HOSTS_IN_VAIN: Final = 5
+"""So many hosts that had nothing from a mirror, and none that had anything, cost it the trust in it."""
 
 
 class Distributor(Protocol):
@@ -41,7 +44,7 @@ class Distributor(Protocol):
 
 
 class Fixed:
-    """The same source for every host: all by push, or all from a mirror."""
+    """The same source for every host."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -66,6 +69,41 @@ class Fixed:
 
 
 EVERYTHING_PUSHED: Final = Fixed(PUSH)
+
+
+class Mirror(Fixed):
+    """A mirror for every host. Where it served nobody, it is done without, and is given up unless those still asking are served."""
+
+    def __init__(self, source: Source, emit: Emit) -> None:
+        super().__init__(source)
+        self._emit = emit
+        self._asking: set[HostName] = set()
+        self._in_vain: set[HostName] = set()
+        self._has_served = False
+
+    async def acquire(self, request: Request) -> Source:
+        """The mirror, or a push where it is of no use."""
+        if self._is_useless:
+            return PUSH
+        self._asking.add(request.host)
+        return await super().acquire(request)
+
+    async def settle(self, host: HostName, obtained: Obtained) -> None:
+        """Learn whether it serves anybody; warns once when it is given up."""
+        if host not in self._asking:
+            return
+        self._asking.discard(host)
+        self._has_served |= obtained.has_some
+        if obtained.is_sources_fault:
+            self._in_vain.add(host)
+        if self._is_useless and not self._asking:
+            message = f"{len(self._in_vain)} hosts fetched nothing from {self._source.url}, nor did any other: the rest is sent the files over SSH"
+            hint = "look at docs/how-to/distribute.md for what a mirror needs"
+            await self._emit(Warned(code="mirror_given_up", message=message, hint=hint))
+
+    @property
+    def _is_useless(self) -> bool:
+        return len(self._in_vain) >= HOSTS_IN_VAIN and not self._has_served
 
 
 class Fanout:

@@ -55,8 +55,12 @@ class Seed:
 
 @dataclass(frozen=True, slots=True)
 class Obtained:
-    """What came of a source: whether all files came from it, whether it is to blame where not, and the seed, if it is one now."""
+    """What came of a source: whether all files came from it, whether it is to blame where not, and the seed, if it is one now.
+
+    ``has_some``: whether it was reached at all, and served something.
+    """
 
     is_whole: bool
     is_sources_fault: bool = False
+    has_some: bool = False
     seed: Seed | None = None

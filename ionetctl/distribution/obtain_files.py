@@ -111,6 +111,7 @@ class FileObtainer:
         return Obtained(
             is_whole,
             is_sources_fault=not is_whole and not output.is_hosts_own_fault,
+            has_some=any(output.got.values()),
             seed=_seed(request, output, unit, token) if is_whole else None,
         )
 

@@ -14,6 +14,7 @@ from ionetctl.inventory.describe import describe_inventory
 from ionetctl.inventory.load import load_text
 from ionetctl.inventory.yaml.problems import InventoryError
 from tests.support.clock import ManualClock
+from tests.support.fakes import Emitted
 
 BASE = (Path(__file__).parents[1] / "inventory/cases/base.yaml").read_text()
 REQUEST = Request("a", None, frozenset(), can_serve=False)  # type: ignore[arg-type]
@@ -32,15 +33,15 @@ def with_lines(*lines: str, nomad_mirror: str = ""):  # type: ignore[no-untyped-
 def test_all_is_pushed_unless_asked_otherwise() -> None:
     """Neither inventory nor command line says anything; nor does the inventory that is shown."""
     inventory = with_lines()
-    assert open_distributor(inventory, None, ManualClock()) is EVERYTHING_PUSHED
+    assert open_distributor(inventory, None, ManualClock(), Emitted()) is EVERYTHING_PUSHED
     assert describe_inventory(inventory).keys() & {"distribution", "mirror"} == set()
 
 
 def test_command_line_wins() -> None:
     """It is asked before the inventory."""
     inventory = with_lines("distribution: fanout")
-    assert isinstance(open_distributor(inventory, None, ManualClock()), Fanout)
-    assert open_distributor(inventory, "push", ManualClock()) is EVERYTHING_PUSHED
+    assert isinstance(open_distributor(inventory, None, ManualClock(), Emitted()), Fanout)
+    assert open_distributor(inventory, "push", ManualClock(), Emitted()) is EVERYTHING_PUSHED
 
 
 @pytest.mark.parametrize(
@@ -54,7 +55,7 @@ def test_command_line_wins() -> None:
 async def test_mirror_of_the_hosts(lines: tuple[str, ...], nomad_mirror: str, expected: str) -> None:
     """Their own where there is one, else the controller's."""
     inventory = with_lines("distribution: mirror", *lines, nomad_mirror=nomad_mirror)
-    source = await open_distributor(inventory, None, ManualClock()).acquire(REQUEST)
+    source = await open_distributor(inventory, None, ManualClock(), Emitted()).acquire(REQUEST)
     assert (source.origin, source.url) == (Origin.MIRROR, expected)
     assert describe_inventory(inventory)["distribution"] == "mirror"
 
@@ -64,7 +65,7 @@ def test_mirror_that_is_missing(nomad_mirror: str) -> None:
     """Hosts cannot fetch from a directory of the controller's."""
     inventory = with_lines("distribution: mirror", nomad_mirror=nomad_mirror)
     with pytest.raises(ConfigurationError) as caught:
-        open_distributor(inventory, None, ManualClock())
+        open_distributor(inventory, None, ManualClock(), Emitted())
     assert caught.value.code == "mirror_missing"
 
 

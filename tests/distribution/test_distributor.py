@@ -5,15 +5,27 @@ from __future__ import annotations
 import asyncio
 import pickle
 
+import pytest
+
+from ionetctl.core.events import Warned
 from ionetctl.core.model.names import Digest, HostName
-from ionetctl.distribution.distributor import EVERYTHING_PUSHED, PATIENCE_S, Fanout, Fixed
+from ionetctl.distribution.distributor import (
+    EVERYTHING_PUSHED,
+    HOSTS_IN_VAIN,
+    PATIENCE_S,
+    Fanout,
+    Fixed,
+    Mirror,
+)
 from ionetctl.distribution.exchange import Obtained, Origin, Request, Seed, Source
 from ionetctl.distribution.scheduler import PUSH
 from tests.support.clock import ManualClock
+from tests.support.fakes import Emitted
 
 FILES = frozenset({Digest("a" * 64)})
 FIRST = Request(HostName("first"), "a01", FILES, can_serve=True)
 SECOND = Request(HostName("second"), "a01", FILES, can_serve=True)
+MIRROR = Source(Origin.MIRROR, "http://mirror")
 SEED = Seed(FIRST.host, FILES, "http://first/token", "unit")
 
 
@@ -36,12 +48,67 @@ class StillClock(ManualClock):
 
 
 async def test_fixed_source_is_everybodys() -> None:
-    """A mirror is asked for; where all is pushed, nothing is. Nobody serves."""
-    mirror = Source(Origin.MIRROR, "http://mirror")
-    fixed = Fixed(mirror)
-    assert (await fixed.acquire(FIRST), await EVERYTHING_PUSHED.acquire(FIRST)) == (mirror, PUSH)
+    """Where all is pushed, nothing is asked. Nobody serves."""
+    fixed = Fixed(MIRROR)
+    assert (await fixed.acquire(FIRST), await EVERYTHING_PUSHED.acquire(FIRST)) == (MIRROR, PUSH)
     await fixed.settle(FIRST.host, Obtained(is_whole=True))
     assert (fixed.is_needed, EVERYTHING_PUSHED.is_needed, await fixed.seeds()) == (True, False, ())
+
+
+def hosts(count: int) -> list[Request]:
+    return [Request(HostName(f"h{n}"), "a01", FILES, can_serve=True) for n in range(count)]
+
+
+IN_VAIN = Obtained(is_whole=False, is_sources_fault=True)
+IN_PART = Obtained(is_whole=False, is_sources_fault=True, has_some=True)
+OWN_FAULT = Obtained(is_whole=False)
+WHOLE = Obtained(is_whole=True, has_some=True)
+
+
+async def test_mirror_that_serves_nobody_is_given_up() -> None:
+    """Some hosts find it dead; the rest is pushed without asking, and one warning says so, when those asking are done."""
+    mirror = Mirror(MIRROR, emit := Emitted())
+    *failing, late, after = hosts(HOSTS_IN_VAIN + 2)
+    assert [await mirror.acquire(each) for each in (*failing, late)] == [MIRROR] * (HOSTS_IN_VAIN + 1)
+    for each in failing:
+        await mirror.settle(each.host, IN_VAIN)
+    assert (await mirror.acquire(after), emit.events) == (PUSH, [])
+    await mirror.settle(after.host, Obtained(is_whole=True))
+    await mirror.settle(late.host, IN_VAIN)
+    await mirror.acquire(after)
+    await mirror.settle(after.host, Obtained(is_whole=True))
+    assert [(warned.code, warned.host) for warned in emit.events if isinstance(warned, Warned)] == [
+        ("mirror_given_up", None)
+    ]
+
+
+@pytest.mark.parametrize("served", [WHOLE, IN_PART])
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_mirror_that_only_some_hosts_cannot_reach_goes_on(served: Obtained, *, is_first: bool) -> None:
+    """Who had something from it, before the others failed or while they did, shows that it is not dead."""
+    mirror = Mirror(MIRROR, emit := Emitted())
+    *failing, good, after = hosts(HOSTS_IN_VAIN + 2)
+    for each in (*failing, good):
+        await mirror.acquire(each)
+    outcomes = [(each, IN_VAIN) for each in failing]
+    outcomes.insert(0 if is_first else len(outcomes), (good, served))
+    for each, obtained in outcomes:
+        await mirror.settle(each.host, obtained)
+    assert (await mirror.acquire(after), emit.events) == (MIRROR, [])
+
+
+@pytest.mark.parametrize("obtained", [OWN_FAULT, Obtained(is_whole=True)])
+async def test_mirror_is_not_blamed_for_what_hosts_lack(obtained: Obtained) -> None:
+    """A host without a program that fetches, or one that has the files already, says nothing about it; nor does one twice."""
+    mirror = Mirror(MIRROR, emit := Emitted())
+    *failing, twice, after = hosts(HOSTS_IN_VAIN + 2)
+    for each in failing:
+        await mirror.acquire(each)
+        await mirror.settle(each.host, obtained)
+    for _ in range(HOSTS_IN_VAIN):
+        await mirror.acquire(twice)
+        await mirror.settle(twice.host, IN_VAIN)
+    assert (await mirror.acquire(after), emit.events) == (MIRROR, [])
 
 
 async def test_waiting_host_is_woken_by_its_seed() -> None:

@@ -14,7 +14,7 @@ from ionetctl.core.events import FilesObtained, Warned
 from ionetctl.core.model.names import Digest, HostName
 from ionetctl.core.observed import Reach
 from ionetctl.core.ports import Completed
-from ionetctl.distribution.distributor import Distributor, Fixed
+from ionetctl.distribution.distributor import EVERYTHING_PUSHED, Distributor
 from ionetctl.distribution.exchange import Obtained, Origin, Request, Seed, Source
 from ionetctl.distribution.obtain_files import FileObtainer, ObtainScripts
 from tests.support.fakes import Emitted
@@ -140,7 +140,7 @@ def served_from(address: str) -> tuple[str, ...]:
 
 async def test_nothing_is_asked_where_all_is_pushed() -> None:
     """The apply does it, as ever."""
-    stage = Stage(Fixed(Source(Origin.PUSH)))
+    stage = Stage(EVERYTHING_PUSHED)
     await stage.obtain()
     assert (stage.session.commands, stage.emit.events) == ([], [])
 
@@ -163,7 +163,7 @@ async def test_host_fetches_from_a_mirror() -> None:
     assert stage.argv[5:] == (MIRROR.url, "-", *wanted)
     assert stage.session.sent == [SCRIPT]
     assert stage.traffic == [("mirror", 0, ALL_BYTES, None)]
-    assert (stage.warnings, told.settled) == ([], [(HOST.name, Obtained(is_whole=True))])
+    assert (stage.warnings, told.settled) == ([], [(HOST.name, Obtained(is_whole=True, has_some=True))])
 
 
 async def test_what_cannot_be_fetched_is_pushed() -> None:
@@ -174,7 +174,7 @@ async def test_what_cannot_be_fetched_is_pushed() -> None:
     assert stage.traffic == [("mirror", PLUGIN.packed_bytes, NOMAD.packed_bytes, None)]
     assert [(warned.host, warned.code) for warned in stage.warnings] == [(HOST.name, "files_not_fetched")]
     assert "http://mirror.example:8480: curl: (22) 404 (fetch_failed)" in stage.warnings[0].message
-    assert told.settled == [(HOST.name, Obtained(is_whole=False, is_sources_fault=True))]
+    assert told.settled == [(HOST.name, Obtained(is_whole=False, is_sources_fault=True, has_some=True))]
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ async def test_host_that_cannot_serve_is_warned_of() -> None:
     stage = Stage(told, (*GOT_ALL, "not-serving\tFailed to start"), facts=serving_facts())
     await stage.obtain()
     assert [warned.code for warned in stage.warnings] == ["host_cannot_serve"]
-    assert told.settled == [(HOST.name, Obtained(is_whole=True))]
+    assert told.settled == [(HOST.name, Obtained(is_whole=True, has_some=True))]
 
 
 @pytest.mark.parametrize(
