@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from ionetctl.core.model.names import RegionName
     from ionetctl.core.ports import Clock, Emit, Sink
     from ionetctl.core.settings import Settings
+    from ionetctl.distribution.distributor import Distributor
     from ionetctl.rollout.options import RolloutOptions
 
 LEAST_RETRIES: Final = 20
@@ -157,6 +158,8 @@ class _Run:
             await asyncio.gather(recording, return_exceptions=True)
 
     async def _work(self, hosts: Sequence[Host], past: Past) -> ExitCode:
+        inventory, asked_for = self.site.inventory, self.options.distribution
+        distributor = open_distributor(inventory, asked_for, self.clock, self.emit)
         await self.stop.unless_requested(self._prepare(hosts))
         is_any_needed = self._takes_hosts and bool(hosts) and not self.stop.is_requested
         if is_any_needed and not any(tools.status for tools in self.site.regions.values()):
@@ -167,7 +170,7 @@ class _Run:
             # Everything loaded so far lives to the end: the collector need not look at it again.
             gc.freeze()
             work = self._work_order(len(hosts))
-            own = dependencies(work, self._surroundings(connector))
+            own = dependencies(work, self._surroundings(connector, distributor))
             needs = EngineNeeds(self.site, work, self._transport, own, self.emit, self.stop)
             opened = open_engine(needs, self.options, len(hosts))
             async with own.file_obtainer.seeds_ended(hosts), opened as engine:
@@ -243,7 +246,7 @@ class _Run:
             ),
         )
 
-    def _surroundings(self, connector: SshConnector) -> Surroundings:
+    def _surroundings(self, connector: SshConnector, distributor: Distributor) -> Surroundings:
         return Surroundings(
             connector=connector,
             regions=self.site.regions,
@@ -253,9 +256,7 @@ class _Run:
             emit=self.emit,
             clock=self.clock,
             is_stopped=lambda: self.stop.is_requested,
-            distributor=open_distributor(
-                self.site.inventory, self.options.distribution, self.clock, self.emit
-            ),
+            distributor=distributor,
         )
 
     def _beginning(self, past: Past, hosts: Sequence[Host]) -> RolloutStarted | RolloutResumed:

@@ -168,6 +168,16 @@ class Silent(FakeRegion):
         raise AssertionError
 
 
+async def test_missing_mirror_is_found_before_anything_is_asked(settings: Settings) -> None:
+    """It is an error of the input: without it the region is asked next."""
+    run = run_of(FakeRegion(errors={"status": [RuntimeError("asked")]}), "auto", Goal.SURVEY, settings)
+    with pytest.raises(ConfigurationError) as caught:
+        await replace(run, options=replace(run.options, distribution="mirror")).recorded(Past())
+    assert caught.value.code == "mirror_missing"
+    with pytest.raises(RuntimeError, match="asked"):
+        await run.recorded(Past())
+
+
 async def test_region_is_not_waited_for_once_the_end_is_asked_for(settings: Settings) -> None:
     """A signal while a region does not answer ends the run: no host was touched, each has its outcome."""
     region = Silent()
