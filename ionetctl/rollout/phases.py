@@ -167,7 +167,7 @@ class Phases:
         )
         differing += await unchanged.settle([each for each in planned if each.plan.is_empty])
         await self._announce(differing)
-        return differing
+        return [each for each in differing if each.host.name not in self._endings.outcomes]
 
     async def _plan_sound(self, sound: Sequence[Surveyed], placed: Placed, nodes: Nodes) -> list[PlannedHost]:
         """The plans of the hosts whose regions answer."""
@@ -239,10 +239,11 @@ class Phases:
         return planned
 
     async def _announce(self, differing: Sequence[PlannedHost]) -> None:
-        """Record what is to be done on each host, before anything is."""
+        """Record what is to be done on each host, before anything is; a host that this cannot be done for has its outcome."""
 
         async def with_diffs(planned: PlannedHost) -> None:
-            await self.engine.do(AnnounceJob(planned))
+            if outcome := await self.engine.do(AnnounceJob(planned)):
+                await self._endings.finish(planned.host, outcome)
 
         await self._concurrently(
             differing, with_diffs if self.options.with_diffs else Planner(self.deps).announce

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
@@ -32,7 +32,7 @@ from ionetctl.core.model.outcome import Outcome, Result
 from ionetctl.core.model.plan import Action
 from ionetctl.host.dependencies import RegionTools
 from ionetctl.rollout.engines.inline import InlineEngine
-from ionetctl.rollout.engines.jobs import HostSteps
+from ionetctl.rollout.engines.jobs import HostSteps, SurveyJob
 from ionetctl.rollout.options import Goal, RolloutOptions, Size, Strategy
 from ionetctl.rollout.phases import Phases, PlanOverview
 from ionetctl.rollout.stop import Stop
@@ -54,6 +54,9 @@ if TYPE_CHECKING:
     from ionetctl.core.events import AnyEvent
     from ionetctl.core.model.facts import Facts
     from ionetctl.core.model.node import NodeView
+    from ionetctl.rollout.engines.jobs import Engine, Job
+
+    ResultOfJob = TypeVar("ResultOfJob")
 
 US_EAST = RegionName("us-east")
 SILENT = RegionError("region_unreachable", "nobody answers", "is it up?")
@@ -94,6 +97,19 @@ def strategy(canary: int = 0, batch: str = "100%", failures: str = "100%") -> St
 
 
 @dataclass
+class LosingEngine:
+    """An engine whose workers end over some hosts, once they are surveyed."""
+
+    inner: Engine
+    losing: frozenset[HostName]
+
+    async def do(self, job: Job[ResultOfJob]) -> ResultOfJob:
+        if job.host.name in self.losing and not isinstance(job, SurveyJob):
+            return job.lost(HostUnreachableError("worker_lost", "it ended, twice"))
+        return await self.inner.do(job)
+
+
+@dataclass
 class Stage:
     """A rollout over hosts that are ``drifted``, unless ``converged``, ``bare``, ``broken`` (in their apply) or ``off``.
 
@@ -115,6 +131,7 @@ class Stage:
     failed_before: frozenset[HostName] = frozenset()
     left_out: tuple[Outcome, ...] = ()
     is_unanswered: bool = False
+    losing: frozenset[HostName] = frozenset()
 
     def __post_init__(self) -> None:
         self.region = FakeRegion()
@@ -184,7 +201,9 @@ class Stage:
         options = RolloutOptions(
             "site.yaml", goal=self.goal, with_diffs=self.with_diffs, strategy=self.strategy
         )
-        engine = InlineEngine(HostSteps(self.dependencies))
+        engine: Engine = InlineEngine(HostSteps(self.dependencies))
+        if self.losing:
+            engine = LosingEngine(engine, self.losing)
         return await Phases(
             self.dependencies,
             self.intended,
@@ -386,6 +405,16 @@ async def test_diffs_are_told_where_they_were_asked_for() -> None:
         for event in stage.told(HostPlanned)
         if isinstance(event, HostPlanned)
     ] == [[], [host_paths.DOCKER_CONFIG, host_paths.CLIENT_CONFIG]]
+
+
+@pytest.mark.parametrize("goal", [Goal.PLAN, Goal.ENROLL])
+async def test_plan_that_ends_workers_costs_its_host_alone(goal: Goal) -> None:
+    """A host whose plan could not be recorded is not touched; the others go on."""
+    stage = Stage(count=3, goal=goal, with_diffs=True, losing=frozenset({HostName("h1")}))
+    await stage.run()
+    others = "skipped check" if goal is Goal.PLAN else "enrolled"
+    assert stage.endings == endings(3, others, h1="unreachable worker_lost")
+    assert stage.touched == ([] if goal is Goal.PLAN else ["h0", "h2"])
 
 
 async def test_plan_tells_of_jobs_on_many_hosts() -> None:

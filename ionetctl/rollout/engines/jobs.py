@@ -72,7 +72,7 @@ class SurveyJob(Job[Surveyed | Blocked | Outcome]):
 
 
 @dataclass(frozen=True, slots=True)
-class AnnounceJob(Job[None]):
+class AnnounceJob(Job[Outcome | None]):
     """Record a plan, with what it changes in the host's text files, which are read for that."""
 
     planned: PlannedHost
@@ -86,9 +86,9 @@ class AnnounceJob(Job[None]):
         """Record it."""
         await steps.planner.announce_with_diffs(self.planned)
 
-    def lost(self, error: HostError) -> None:
-        """A plan that nobody recorded must not be carried out: raises the error."""
-        raise error
+    def lost(self, error: HostError) -> Outcome:
+        """A plan that nobody recorded must not be carried out: the host's outcome, which there is none of otherwise."""
+        return outcomes.failed(self.planned.host, "plan", error, self.planned.facts)
 
 
 @dataclass(frozen=True, slots=True)
