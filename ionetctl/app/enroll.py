@@ -39,6 +39,7 @@ from ionetctl.host.dependencies import Deadlines
 from ionetctl.plan.bundle import managed_paths
 from ionetctl.plan.packages import check_packages
 from ionetctl.plan.prepare_steps import surveyed_paths
+from ionetctl.rollout.concurrently import Slots
 from ionetctl.rollout.options import Goal
 from ionetctl.rollout.phases import Phases, PlanOverview
 from ionetctl.rollout.signals import StoppingSignals
@@ -166,18 +167,19 @@ class _Run:
             await self._regions.leave_all(hosts, self.enrolled)
         async with SshConnector(self._transport, self.site.secrets.reveal, self._key_accepted) as connector:
             await connector.check(hosts)
-            hosts_at_once = await self._hosts_at_once(len(hosts))
+            slots = Slots(await self._hosts_at_once(len(hosts)), self.clock)
             # Everything loaded so far lives to the end: the collector need not look at it again.
             gc.freeze()
             work = self._work_order(len(hosts))
-            own = dependencies(work, self._surroundings(connector, distributor))
+            own = dependencies(work, self._surroundings(connector, distributor, slots))
             needs = EngineNeeds(self.site, work, self._transport, own, self.emit, self.stop)
             opened = open_engine(needs, self.options, len(hosts))
             async with own.file_obtainer.seeds_ended(hosts), opened as engine:
                 phases = Phases(
                     own,
                     hosts,
-                    replace(self.options, concurrency=hosts_at_once),
+                    self.options,
+                    slots,
                     engine,
                     self.stop,
                     self.confirm,
@@ -246,7 +248,7 @@ class _Run:
             ),
         )
 
-    def _surroundings(self, connector: SshConnector, distributor: Distributor) -> Surroundings:
+    def _surroundings(self, connector: SshConnector, distributor: Distributor, slots: Slots) -> Surroundings:
         return Surroundings(
             connector=connector,
             regions=self.site.regions,
@@ -255,6 +257,7 @@ class _Run:
             packer=self.site,
             emit=self.emit,
             clock=self.clock,
+            pause=slots.pause,
             is_stopped=lambda: self.stop.is_requested,
             distributor=distributor,
         )

@@ -96,6 +96,8 @@ class EngineNeeds:
                 return self.emit
             case ("reveal",):
                 return self._reveal
+            case ("pause",):
+                return self.dependencies.retry.pause
             case ("packer", "is_packed" | "pack" as method):
                 return cast("Callable[..., Awaitable[object]]", getattr(self.site, method))
             case ("distributor", "acquire" | "settle" as method):

@@ -100,6 +100,8 @@ class Surroundings:
     distributor: Distributor
     emit: Emit
     clock: Clock
+    pause: Callable[[float], Awaitable[None]]
+    """Waits so many seconds between two attempts on a host, which is not under way meanwhile."""
     is_stopped: Callable[[], bool]
 
 
@@ -131,7 +133,7 @@ def dependencies(order: WorkOrder, own: Surroundings) -> Dependencies:
         ),
         emit=own.emit,
         clock=own.clock,
-        retry=RetryPolicy(own.clock, RetryBudget(order.retries), is_stopped=own.is_stopped),
+        retry=RetryPolicy(own.pause, RetryBudget(order.retries), is_stopped=own.is_stopped),
         deadlines=order.deadlines,
         naming=order.naming,
         takeover=order.takeover,

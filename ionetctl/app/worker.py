@@ -140,6 +140,9 @@ async def open_workplace(order: object, coordinator: Coordinator) -> AsyncIterat
             HostKeyAccepted(host=HostName(host), fingerprint=fingerprint, known_as=known_as)
         )
 
+    async def pause(seconds: float) -> None:
+        await coordinator.call("pause", arguments=(seconds,))
+
     async def no_programs(_: Iterable[tuple[Host, Facts]]) -> None:
         raise RuntimeError("the coordinator has the releases")
 
@@ -156,6 +159,7 @@ async def open_workplace(order: object, coordinator: Coordinator) -> AsyncIterat
             distributor=_RemoteDistributor(coordinator, order.is_distributed),
             emit=coordinator.emit,
             clock=SystemClock(),
+            pause=pause,
             is_stopped=lambda: coordinator.is_stopping,
         )
         steps = HostSteps(dependencies(order.work, own))

@@ -1,6 +1,6 @@
 """Retries of one host's work: which errors are worth one, how many, how far apart, and how many the whole fleet may have.
 
-Knows errors and a clock. An error that is not transient ends the work at once: a second try at a refused login or host
+Knows errors and how to wait. An error that is not transient ends the work at once: a second try at a refused login or host
 key would only lock accounts.
 """
 
@@ -21,8 +21,6 @@ from ionetctl.core.errors import HostError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-
-    from ionetctl.core.ports import Clock
 
 _Result = TypeVar("_Result")
 
@@ -45,13 +43,13 @@ class RetryBudget:
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """``attempts`` in all, waits of 0 to ``first_wait_s`` seconds that double up to ``longest_wait_s``, at random.
+    """``attempts`` in all, between them a ``pause`` of 0 to ``first_wait_s`` seconds that double up to ``longest_wait_s``, at random.
 
     Nothing is retried once ``is_stopped`` returns true: a rollout that is being stopped ends the work under way and
     starts no more.
     """
 
-    clock: Clock
+    pause: Callable[[float], Awaitable[None]]
     budget: RetryBudget
     attempts: int = 3
     first_wait_s: float = 1.0
@@ -86,7 +84,7 @@ class RetryPolicy:
             stop=self._is_over,
             wait=wait_random_exponential(multiplier=self.first_wait_s, max=self.longest_wait_s),
             before_sleep=before_sleep,
-            sleep=self.clock.sleep,
+            sleep=self.pause,
             reraise=True,
         )
         return await retrying(attempt)

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from ionetctl.core.model.node import NodeView
     from ionetctl.host.dependencies import Dependencies
     from ionetctl.rollout.assign_regions import Placed
+    from ionetctl.rollout.concurrently import Slots
     from ionetctl.rollout.engines.jobs import Engine
     from ionetctl.rollout.options import RolloutOptions
 
@@ -73,6 +74,7 @@ class Phases:
     deps: Dependencies
     hosts: Sequence[Host]
     options: RolloutOptions
+    slots: Slots
     engine: Engine
     stop: Stop
     confirm: Callable[[PlanOverview], Coroutine[Any, Any, bool]]
@@ -253,7 +255,7 @@ class Phases:
         self, items: Sequence[_Item], work: Callable[[_Item], Awaitable[None]]
     ) -> tuple[_Item, ...]:
         """The items that were not begun because the end was asked for."""
-        return await concurrently(items, work, self.options.concurrency, lambda: self.stop.is_requested)
+        return await concurrently(items, work, self.slots, lambda: self.stop.is_requested)
 
     # --- roll out ----------------------------------------------------------------------------------------------------
 
@@ -267,7 +269,7 @@ class Phases:
             await self._ask(planned)
         rollout = Rollout(
             self.deps.emit,
-            self.options.concurrency,
+            self.slots,
             self._enroll,
             self._endings.finish,
             budget,

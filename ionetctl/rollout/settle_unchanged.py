@@ -22,7 +22,7 @@ from ionetctl.host.unchanged_hosts import (
     judge_converged,
     note_refusal,
 )
-from ionetctl.rollout.concurrently import concurrently
+from ionetctl.rollout.concurrently import Slots, concurrently
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,7 +78,8 @@ class UnchangedHosts:
                         each.surveyed, nonce, each.mark, unconfirmed=reason
                     )
 
-        await concurrently(converged, work, AT_ONCE, lambda: self.stop.is_requested)
+        slots = Slots(AT_ONCE, self.deps.clock)
+        await concurrently(converged, work, slots, lambda: self.stop.is_requested)
         return [differing[each.host.name] for each in converged if each.host.name in differing]
 
     async def _judge(self, converged: Sequence[PlannedHost]) -> dict[HostName, Converged]:

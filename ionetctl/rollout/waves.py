@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ionetctl.core.model.names import HostName
     from ionetctl.core.ports import Emit
     from ionetctl.host.planned_host import PlannedHost
+    from ionetctl.rollout.concurrently import Slots
     from ionetctl.rollout.options import Strategy
     from ionetctl.rollout.stop import FailureBudget, Stop
 
@@ -66,12 +67,12 @@ def _cut(
 class Rollout:
     """The waves of one rollout.
 
-    ``at_once`` hosts are under way at most. ``enroll`` takes one host and the wave's nonce and returns the host's outcome; ``finish`` records it. There is one
+    ``enroll`` takes one host and the wave's nonce and returns the host's outcome; ``finish`` records it. There is one
     nonce a wave, so that the region is asked for a wave's nodes at once and not for all so far.
     """
 
     emit: Emit
-    at_once: int
+    slots: Slots
     enroll: Callable[[PlannedHost, str], Awaitable[Outcome]]
     finish: Callable[[Host, Outcome], Awaitable[None]]
     budget: FailureBudget
@@ -110,7 +111,7 @@ class Rollout:
             self.budget.judge(self.stop)
             await self.finish(planned.host, outcome)
 
-        not_begun = await concurrently(wave.hosts, work, self.at_once, lambda: self.stop.is_requested)
+        not_begun = await concurrently(wave.hosts, work, self.slots, lambda: self.stop.is_requested)
         failures = sum(o.problem is not None and not o.is_regions_fault for o in outcomes)
         await self.emit(WaveFinished(index=wave.index, of=wave.of, failed=failures))
         return outcomes, not_begun

@@ -20,9 +20,11 @@ from ionetctl.distribution.distributor import EVERYTHING_PUSHED
 from ionetctl.distribution.exchange import Obtained, Request
 from ionetctl.distribution.scheduler import PUSH
 from ionetctl.host.dependencies import Deadlines
+from ionetctl.rollout.concurrently import Slots
 from ionetctl.rollout.engines.messages import Call
 from ionetctl.rollout.options import RolloutOptions
 from ionetctl.ssh import TransportSettings
+from tests.support.clock import ManualClock
 from tests.support.fakes import Emitted, FakePacker, FakeRegion
 from tests.support.sample import EU_NORTH, HOST, bundle
 from tests.support.sites import site_of
@@ -72,13 +74,15 @@ def test_rate_without_a_limit_has_none() -> None:
     assert order.transport.bytes_per_s is None
 
 
-def needs(emit: Emitted | None = None) -> EngineNeeds:
+def needs(emit: Emitted | None = None, pause: object = None) -> EngineNeeds:
     """What is behind the answers: one region, one host with a passphrase."""
     nobody = cast("Any", None)
     host = replace(HOST, ssh=SshSettings(passphrase=PASSPHRASE))
     secrets = cast("Any", SimpleNamespace(reveal=lambda reference: f"secret of {reference}"))
     site = replace(site_of(FakeRegion(), "auto"), hosts=(host,), secrets=secrets)
-    dependencies = cast("Any", SimpleNamespace(distributor=EVERYTHING_PUSHED))
+    dependencies = cast(
+        "Any", SimpleNamespace(distributor=EVERYTHING_PUSHED, retry=SimpleNamespace(pause=pause))
+    )
     return EngineNeeds(site, WORK, TransportSettings(), dependencies, emit or Emitted(), nobody)
 
 
@@ -106,6 +110,15 @@ async def test_worker_is_told_where_a_host_gets_its_files() -> None:
     assert await needs().answer(Call(1, ("distributor", "acquire"), (request,))) == PUSH
     settled = Call(2, ("distributor", "settle"), (HOST.name, Obtained(is_whole=True)))
     assert await needs().answer(settled) is None
+
+
+async def test_host_of_a_worker_pauses_without_its_slot() -> None:
+    """It waits in the coordinator, where the slots are."""
+    clock = ManualClock()
+    slots = Slots(1, clock)
+    await slots.acquire()
+    assert await needs(pause=slots.pause).answer(Call(1, ("pause",), (2.5,))) is None
+    assert (clock.slept, slots.locked()) == ([2.5], True)
 
 
 async def test_worker_has_programs_packed() -> None:

@@ -23,6 +23,7 @@ from ionetctl.core.model.names import RolloutId
 from ionetctl.core.model.outcome import Outcome, Severity
 from ionetctl.core.model.plan import Action
 from ionetctl.core.observed import Docker, MachineFacts
+from ionetctl.rollout.concurrently import Slots
 from ionetctl.rollout.engines.inline import InlineEngine
 from ionetctl.rollout.engines.jobs import HostSteps
 from ionetctl.rollout.options import Goal, RolloutOptions, Size, Strategy
@@ -101,6 +102,7 @@ class Stage:
             self.dependencies,
             (self.host,),
             options,
+            Slots(1, self.dependencies.clock),
             InlineEngine(HostSteps(self.dependencies)),
             Stop(),
             confirm,

@@ -28,7 +28,7 @@ class Work:
         self.retries: list[tuple[int, str, float]] = []
         self.clock = ManualClock()
         self.budget = RetryBudget(budget)
-        self.policy = RetryPolicy(self.clock, self.budget, attempts)
+        self.policy = RetryPolicy(self.clock.sleep, self.budget, attempts)
 
     async def work(self, attempt: int) -> str:
         self.begun.append(attempt)
@@ -69,7 +69,7 @@ async def test_transient_failure_is_tried_again_and_told() -> None:
 async def test_waits_are_bounded() -> None:
     """The wait is random, below a bound that doubles and ends at the longest."""
     work = Work(*[LOST] * 9, attempts=10)
-    work.policy = RetryPolicy(work.clock, work.budget, 10, first_wait_s=1.0, longest_wait_s=4.0)
+    work.policy = RetryPolicy(work.clock.sleep, work.budget, 10, first_wait_s=1.0, longest_wait_s=4.0)
     await work.run()
     bounds = [1.0, 2.0, *[4.0] * 7]
     assert [slept <= bound for slept, bound in zip(work.clock.slept, bounds, strict=True)] == [True] * 9
@@ -119,7 +119,7 @@ async def test_budget_pays_for_retries_alone() -> None:
 def stopped_work() -> Work:
     """Work that loses its connection after somebody asked for the end."""
     work = Work(LOST)
-    work.policy = RetryPolicy(work.clock, work.budget, is_stopped=lambda: True)
+    work.policy = RetryPolicy(work.clock.sleep, work.budget, is_stopped=lambda: True)
     return work
 
 

@@ -6,11 +6,28 @@ import asyncio
 
 import pytest
 
-from ionetctl.rollout.concurrently import concurrently
+from ionetctl.rollout.concurrently import Slots, concurrently
+from tests.support.clock import ManualClock
 
 
 def never() -> bool:
     return False
+
+
+def slots(at_once: int) -> Slots:
+    return Slots(at_once, ManualClock())
+
+
+class StillClock(ManualClock):
+    """A clock whose sleepers are woken by the test."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wake = asyncio.Event()
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        await self.wake.wait()
 
 
 async def test_all_items_are_done_in_order() -> None:
@@ -20,7 +37,7 @@ async def test_all_items_are_done_in_order() -> None:
     async def work(item: int) -> None:
         done.append(item)
 
-    assert (await concurrently(iter(range(5)), work, 1, never), done) == ((), [0, 1, 2, 3, 4])
+    assert (await concurrently(iter(range(5)), work, slots(1), never), done) == ((), [0, 1, 2, 3, 4])
 
 
 async def test_concurrency_is_kept() -> None:
@@ -35,7 +52,7 @@ async def test_concurrency_is_kept() -> None:
         done.append(item)
         under_way -= 1
 
-    left = await concurrently(range(10), work, 3, never)
+    left = await concurrently(range(10), work, slots(3), never)
     assert (left, most, done) == ((), 3, list(range(10)))
 
 
@@ -50,7 +67,7 @@ async def test_slow_item_holds_up_nobody() -> None:
         if item == 3:
             gate.set()
 
-    await concurrently(range(4), work, 2, never)
+    await concurrently(range(4), work, slots(2), never)
     assert done == [1, 2, 3, 0]
 
 
@@ -62,8 +79,29 @@ async def test_stop_begins_nothing_else() -> None:
         await asyncio.sleep(0)
         done.append(item)
 
-    left = await concurrently(range(6), work, 2, lambda: len(done) >= 2)
-    assert (left, sorted(done)) == ((3, 4, 5), [0, 1, 2])
+    both = slots(2)
+    left = await concurrently(range(6), work, both, lambda: len(done) >= 2)
+    assert (left, sorted(done)) == ((2, 3, 4, 5), [0, 1])
+    assert await concurrently(range(2), work, both, never) == ()
+
+
+async def test_pause_keeps_nobody_from_working() -> None:
+    """While one waits for its next attempt, the others go through; it goes on once there is room."""
+    clock, order = StillClock(), []
+    one = Slots(1, clock)
+
+    async def work(item: int) -> None:
+        order.append(f"{item} begins")
+        if item == 0:
+            await one.pause(30)
+        elif item == 1:
+            clock.wake.set()
+            await asyncio.sleep(0)
+        order.append(f"{item} ends")
+
+    assert await concurrently(range(3), work, one, never) == ()
+    assert order == ["0 begins", "1 begins", "1 ends", "2 begins", "2 ends", "0 ends"]
+    assert (clock.slept, one.locked()) == ([30], False)
 
 
 async def test_nothing_to_do_is_done_at_once() -> None:
@@ -72,7 +110,7 @@ async def test_nothing_to_do_is_done_at_once() -> None:
     async def work(_: int) -> None:
         raise AssertionError
 
-    assert await concurrently((), work, 5, never) == ()
+    assert await concurrently((), work, slots(5), never) == ()
 
 
 async def test_error_of_the_work_ends_the_run() -> None:
@@ -88,7 +126,7 @@ async def test_error_of_the_work_ends_the_run() -> None:
             is_cancelled.set()
 
     with pytest.raises(ExceptionGroup) as caught:
-        await concurrently(range(4), work, 2, never)
+        await concurrently(range(4), work, slots(2), never)
     assert ([str(error) for error in caught.value.exceptions], is_cancelled.is_set()) == (["a bug"], True)
 
 
@@ -104,7 +142,7 @@ async def test_cancellation_ends_the_work() -> None:
         finally:
             ended.append(item)
 
-    running = asyncio.create_task(concurrently(range(3), work, 2, never))
+    running = asyncio.create_task(concurrently(range(3), work, slots(2), never))
     await are_begun.wait()
     await asyncio.sleep(0)
     running.cancel()

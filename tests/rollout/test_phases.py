@@ -31,6 +31,7 @@ from ionetctl.core.model.names import HostName, NodeId, RegionName, RolloutId
 from ionetctl.core.model.outcome import Outcome, Result
 from ionetctl.core.model.plan import Action
 from ionetctl.host.dependencies import RegionTools
+from ionetctl.rollout.concurrently import Slots
 from ionetctl.rollout.engines.inline import InlineEngine
 from ionetctl.rollout.engines.jobs import HostSteps, SurveyJob
 from ionetctl.rollout.options import Goal, RolloutOptions, Size, Strategy
@@ -208,6 +209,7 @@ class Stage:
             self.dependencies,
             self.intended,
             options,
+            Slots(options.concurrency, self.dependencies.clock),
             engine,
             self.stop,
             self.confirm,

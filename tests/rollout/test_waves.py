@@ -15,9 +15,11 @@ from ionetctl.core.model.outcome import Outcome, Problem, Result
 from ionetctl.host.planned_host import Mark, PlannedHost
 from ionetctl.host.survey import Surveyed
 from ionetctl.plan.difference import PlanContext, make_plan
+from ionetctl.rollout.concurrently import Slots
 from ionetctl.rollout.options import Size, Strategy
 from ionetctl.rollout.stop import FailureBudget, Stop
 from ionetctl.rollout.waves import Rollout, waves
+from tests.support.clock import ManualClock
 from tests.support.fakes import Emitted
 from tests.support.sample import BARE, HOST, bundle
 
@@ -104,7 +106,9 @@ class Stage:
         self.results = results
         self.stop = stop or Stop()
         budget = FailureBudget(allowed)
-        self.rollout = Rollout(self.emit, 1, self.enroll, self.finish, budget, self.stop)
+        self.rollout = Rollout(
+            self.emit, Slots(1, ManualClock()), self.enroll, self.finish, budget, self.stop
+        )
 
     async def emit(self, event: AnyEvent) -> None:
         self.events.append(event)

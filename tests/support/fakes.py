@@ -466,6 +466,6 @@ def dependencies(
         ),
         emit=emit,
         clock=region.clock,
-        retry=RetryPolicy(region.clock, RetryBudget(10)),
+        retry=RetryPolicy(region.clock.sleep, RetryBudget(10)),
         deadlines=Deadlines(),
     )
