@@ -72,15 +72,20 @@ class Bench:
         before, hosts_before_s = _loopback_bytes(), site.cpu_s() if site else 0.0
         output = directory / "used.json"
         with (directory / "stdout").open("wb") as stdout, (directory / "stderr").open("wb") as stderr:
-            subprocess.run(
+            metering = subprocess.Popen(
                 [sys.executable, meter.__file__, str(output), str(timeout_s), *command],
                 env={"PATH": os.environ["PATH"], **(environ or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
                 cwd=ROOT,
-                check=True,
             )
+            try:
+                metering.wait()
+            finally:
+                # Killed, it would leave the command behind.
+                metering.terminate()
+                metering.wait()
         used = json.loads(output.read_text())
         status, is_cut = used.pop("exit_status"), bool(used["is_cut"])
         printed = (directory / "stdout").read_text(errors="replace")

@@ -84,12 +84,21 @@ def end_leftovers() -> None:
         number = signal.SIGKILL if time.monotonic() > until else signal.SIGTERM
 
 
+def end(*_: object) -> None:
+    """End, once all that was started has ended; a second signal changes nothing."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit(1)
+
+
 def main() -> None:
-    """Run the command; the exit status is its own."""
+    """Run the command; its status is in the document. What it started does not outlive this process, whatever ends it."""
     output, timeout_s, *command = sys.argv[1:]
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     watch = Watch()
     watch.start()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
     started = time.monotonic()
     process = subprocess.Popen(command, start_new_session=True)
     is_cut = threading.Event()
@@ -101,12 +110,14 @@ def main() -> None:
 
     timer = threading.Timer(float(timeout_s), cut)
     timer.start()
-    status = process.wait()
-    wall_s = time.monotonic() - started
-    timer.cancel()
-    watch.stop.set()
-    watch.join()
-    end_leftovers()
+    try:
+        status = process.wait()
+        wall_s = time.monotonic() - started
+    finally:
+        timer.cancel()
+        watch.stop.set()
+        watch.join()
+        end_leftovers()
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     # A short command may end between two samples: its largest process is known all the same.
     peak_kib = watch.peak_kib or used.ru_maxrss

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import re
+import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -91,6 +94,21 @@ def test_processes_left_behind_are_counted_and_ended(tmp_path: Path) -> None:
 def test_command_that_takes_too_long_is_cut(tmp_path: Path) -> None:
     """It is ended, and its sample says so."""
     assert bench(tmp_path).run("sleep", "60", timeout_s=1).sample.is_cut
+
+
+def test_bench_that_is_interrupted_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Its command, a session of its own, ends with it."""
+    os.mkfifo(tmp_path / "pid")
+    program = (
+        "import sys; from pathlib import Path; from tests.bench.test_bench import bench\n"
+        "bench(Path(sys.argv[1])).run('sh', '-c', f'echo $$ >{sys.argv[1]}/pid; exec sleep 600')"
+    )
+    running = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], cwd=ROOT)
+    pid = (tmp_path / "pid").read_text().strip()
+    assert Path(f"/proc/{pid}").exists()
+    running.send_signal(signal.SIGINT)
+    running.wait()
+    assert not Path(f"/proc/{pid}").exists()
 
 
 def test_command_that_fails_is_no_measurement(tmp_path: Path) -> None:
