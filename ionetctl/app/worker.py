@@ -141,7 +141,8 @@ async def open_workplace(order: object, coordinator: Coordinator) -> AsyncIterat
         )
 
     async def pause(seconds: float) -> None:
-        await coordinator.call("pause", arguments=(seconds,))
+        # A plain number, not tenacity's kind of it, which the coordinator does not take.
+        await coordinator.call("pause", arguments=(float(seconds),))
 
     async def no_programs(_: Iterable[tuple[Host, Facts]]) -> None:
         raise RuntimeError("the coordinator has the releases")
