@@ -5,6 +5,7 @@ The order is: region, files of the hosts, hosts, inventory. Needs no root; every
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import socket
@@ -31,13 +32,14 @@ from ionetctl.lab.site import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from ionetctl.lab.json_object import JsonObject
 
 _READY_TIMEOUT_S: Final = 30.0
 _READY_TIMEOUT_PER_HOST_S: Final = 0.05
+_PORT_TRIES: Final = 20
 _REGION: Final = "region"
 _MARKER: Final = "lab.json"
 """Marks a directory as a rehearsal's: no other directory is taken down or removed."""
@@ -124,7 +126,8 @@ def _build(spec: LabSpec, paths: LabPaths, hosts: list[SiteHost]) -> Lab:
     pids = {_REGION: _start_region(spec, paths)}
     install_programs(paths.programs)
     write_releases(paths.artifacts, spec.nomad_version, spec.device_plugin_version, spec.nomad_size_bytes)
-    port = _free_port(hosts[0].address)
+    addresses = [host.address for host in hosts]
+    port = port_free_on_all(addresses, (_free_port(addresses[0]) for _ in range(_PORT_TRIES)))
     host_keys = {host.name: asyncssh.generate_private_key("ssh-ed25519") for host in hosts}
     pids |= _start_hosts(spec, paths, hosts, host_keys, port)
     ready = processes.wait_ready(paths, _REGION, _READY_TIMEOUT_S)
@@ -196,6 +199,29 @@ def _host_plan(
 
 def _public(key: asyncssh.SSHKey) -> str:
     return " ".join(key.export_public_key().decode().split()[:2])
+
+
+def port_free_on_all(addresses: Sequence[str], candidates: Iterable[int]) -> int:
+    """The first of the ports at which nothing listens on any of the addresses.
+
+    Raises ``LabError`` where there is none.
+    """
+    for port in candidates:
+        if all(_is_free(address, port) for address in addresses):
+            return port
+    message = f"no port is free on all addresses from {addresses[0]} to {addresses[-1]}"
+    raise processes.LabError("lab_not_ready", message, "take other rehearsals down")
+
+
+def _is_free(address: str, port: int) -> bool:
+    with socket.socket() as listening:
+        try:
+            listening.bind((address, port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            return False
+    return True
 
 
 def _free_port(address: str) -> int:

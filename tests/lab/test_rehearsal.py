@@ -21,7 +21,7 @@ from ionetctl.lab import processes
 from ionetctl.lab.faults.assignment import FAULTS, parse_fault
 from ionetctl.lab.host.programs import SYSTEM_PATH
 from ionetctl.lab.paths import LabPaths
-from ionetctl.lab.rehearsal import Lab, lab_down, lab_run, lab_up
+from ionetctl.lab.rehearsal import Lab, lab_down, lab_run, lab_up, port_free_on_all
 from ionetctl.lab.site import LabSpec
 from ionetctl.remote import survey_script
 
@@ -383,3 +383,16 @@ def test_standins_are_sound_shell() -> None:
     checker = Path(sys.executable).with_name("shellcheck")
     done = subprocess.run([checker, *scripts], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_port_is_free_on_every_address() -> None:
+    """One that something listens at on the last address is passed over; where no other is left, that is said."""
+    addresses = [f"127.94.0.{number}" for number in range(1, 4)]
+    with (
+        socket.create_server((addresses[-1], 0)) as listening,
+        socket.create_server(("127.94.1.1", 0)) as other,
+    ):
+        taken, free = listening.getsockname()[1], other.getsockname()[1]
+        assert port_free_on_all(addresses, (taken, free)) == free
+        with pytest.raises(processes.LabError, match=r"from 127\.94\.0\.1 to 127\.94\.0\.3"):
+            port_free_on_all(addresses, (taken,))
