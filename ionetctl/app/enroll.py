@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ionetctl import __version__
 from ionetctl.app.ask_regions import RegionsAsked
 from ionetctl.app.open_distributor import open_distributor
-from ionetctl.app.open_engine import EngineNeeds, open_engine
+from ionetctl.app.open_engine import EngineNeeds, open_engine, worker_count
 from ionetctl.app.open_inventory import Site, open_site
 from ionetctl.app.open_rollout import Records
 from ionetctl.app.work_order import Surroundings, WorkOrder, dependencies
@@ -219,8 +219,12 @@ class _Run:
         )
 
     async def _hosts_at_once(self, hosts: int) -> int:
-        """What ``--concurrency`` asks for, or as many as this process may have open files for; says so then."""
-        wanted, allowed = min(self.options.concurrency, hosts), most_hosts(raise_limit())
+        """What ``--concurrency`` asks for, or as many as there may be open files for; says so then.
+
+        The limit is each process's: with workers, who have the connections, as many times as there are workers.
+        """
+        processes = worker_count(self.options, hosts) or 1
+        wanted, allowed = min(self.options.concurrency, hosts), processes * most_hosts(raise_limit())
         if wanted <= allowed:
             return self.options.concurrency
         message = f"{allowed} hosts at once instead of {wanted}: file descriptors"

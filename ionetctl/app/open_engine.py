@@ -36,8 +36,9 @@ PASSED_ON: Final = ("LANG", "LC_", "PATH", "PYTHON", "TZ", "VIRTUAL_ENV")
 """How the names of those variables begin that a worker is started with; the others it is told on its socket."""
 
 
-def worker_count(options: RolloutOptions, hosts: int, cores: int) -> int:
-    """How many worker processes the rollout has; 0 where this process does the work itself."""
+def worker_count(options: RolloutOptions, hosts: int, cores: int | None = None) -> int:
+    """How many worker processes the rollout has, by default on this process's cores; 0 where it does the work itself."""
+    cores = cores or len(os.sched_getaffinity(0))
     if options.engine == "inline":
         return 0
     if options.workers is not None or options.engine == "processes":
@@ -49,7 +50,7 @@ def worker_count(options: RolloutOptions, hosts: int, cores: int) -> int:
 @asynccontextmanager
 async def open_engine(rollout: EngineNeeds, options: RolloutOptions, hosts: int) -> AsyncIterator[Engine]:
     """The engine, until the end of the block."""
-    workers = worker_count(options, hosts, len(os.sched_getaffinity(0)))
+    workers = worker_count(options, hosts)
     if not workers:
         yield InlineEngine(HostSteps(rollout.dependencies))
         return

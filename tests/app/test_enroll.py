@@ -103,7 +103,7 @@ def test_host_is_listed_with_its_promise() -> None:
 
 async def test_open_files_bound_the_hosts_at_once() -> None:
     """More than this process may have files for are not begun at once, and that is told; one host always is."""
-    run = replace(run_of(FakeRegion(), "auto"), options=replace(OPTIONS, concurrency=10**12))
+    run = replace(run_of(FakeRegion(), "auto"), options=replace(OPTIONS, concurrency=10**12, engine="inline"))
     allowed = await run._hosts_at_once(10**12)
     assert allowed < 10**12
     assert await run._hosts_at_once(1) == 10**12
@@ -114,6 +114,15 @@ async def test_open_files_bound_the_hosts_at_once() -> None:
             hint="raise the hard limit of open files (ulimit -Hn)",
         )
     ]
+
+
+async def test_each_worker_has_open_files_of_its_own() -> None:
+    """Twice as many hosts may be at work where two processes have the connections."""
+    allowed = []
+    for engine, workers in (("inline", None), ("processes", 2)):
+        options = replace(OPTIONS, concurrency=10**12, engine=cast("Any", engine), workers=workers)
+        allowed.append(await replace(run_of(FakeRegion(), "auto"), options=options)._hosts_at_once(10**12))
+    assert allowed[1] == 2 * allowed[0]
 
 
 def test_connections_have_the_rollouts_bounds(settings: Settings) -> None:
