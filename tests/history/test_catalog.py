@@ -401,10 +401,13 @@ def test_unverified_node_has_its_new_id_and_stamp(catalog: Catalog, node_id: str
 
 
 def test_older_catalog_is_upgraded(tmp_path: Path) -> None:
-    """What it has is kept, and new columns are unknown in it; the next rollout fills them."""
+    """What it has is kept, and the results of rollouts that ended are counted; other new columns are filled by the next rollout."""
     path = tmp_path / "catalog.sqlite"
     with Catalog.open(path, ManualClock()) as catalog:
-        catalog.record(FIRST, numbered(started(), finished(entry("rig-001"))))
+        catalog.record(
+            FIRST, numbered(started(), finished(entry("rig-001")), events.RolloutFinished(exit_code=0))
+        )
+        catalog.record(SECOND, numbered(started(SECOND), finished(entry("rig-001")), minute=5))
     for table in ("outcomes", "nodes"):
         execute(path, f"ALTER TABLE {table} DROP COLUMN gpus_probed")
     execute(path, "DROP INDEX ix_nodes_name")
@@ -415,9 +418,11 @@ def test_older_catalog_is_upgraded(tmp_path: Path) -> None:
         assert [(node.name, node.gpus_seen, node.gpus_probed) for node in catalog.nodes()] == [
             ("rig-001", 8, None)
         ]
-        catalog.record(SECOND, numbered(started(SECOND), finished(entry("rig-001")), minute=10))
+        catalog.record(THIRD, numbered(started(THIRD), finished(entry("rig-001")), minute=10))
     with Catalog.open(path, ManualClock()) as catalog:
         assert [(node.gpus_seen, node.gpus_probed) for node in catalog.nodes()] == [(8, 7)]
+    counts = execute(path, "SELECT results FROM rollouts ORDER BY id")
+    assert counts == [('{"":1,"enrolled":1}',), (None,), (None,)]
 
 
 def test_region_that_never_answered_is_not_kept(catalog: Catalog) -> None:
@@ -733,9 +738,9 @@ def test_past_of_a_large_catalog_is_not_read_at_its_opening(
     assert is_found is expected
 
 
-def execute(path: Path, statement: str) -> None:
+def execute(path: Path, statement: str) -> list[tuple[object, ...]]:
     with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute(statement)
+        return connection.execute(statement).fetchall()
 
 
 @pytest.mark.parametrize(

@@ -89,13 +89,17 @@ def _fold_events(connection: Connection, rollout: RolloutId, fresh: Sequence[Env
     _set_rollout(connection, rollout, last_seq=fresh[-1].seq)
     changing = [envelope.event for envelope in fresh if isinstance(envelope.event, _CHANGING_RESULTS)]
     if changing:
-        is_over = isinstance(changing[-1], RolloutFinished)
-        _set_rollout(connection, rollout, results=_results(connection, rollout) if is_over else None)
+        _set_rollout(connection, rollout, results=None)
+        if isinstance(changing[-1], RolloutFinished):
+            store_results(connection, [rollout])
 
 
-def _results(connection: Connection, rollout: RolloutId) -> str:
-    counts = count_results(connection, rollout)[rollout]
-    return msgspec.json.encode({result.value if result else "": n for result, n in counts.items()}).decode()
+def store_results(connection: Connection, of_rollouts: Sequence[RolloutId]) -> None:
+    """Count the hosts of rollouts that have ended by their results, so that no query need count them again."""
+    counted = count_results(connection, *of_rollouts)
+    for rollout in of_rollouts:
+        counts = {result.value if result else "": hosts for result, hosts in counted[rollout].items()}
+        _set_rollout(connection, rollout, results=msgspec.json.encode(counts).decode())
 
 
 def _malformed(rollout: RolloutId, what: str) -> ConfigurationError:

@@ -10,6 +10,8 @@ from typing import Final
 from sqlalchemy import Boolean, Column, Float, Integer, MetaData, String, Table, Text
 
 VERSION: Final = 3
+WITH_RESULTS: Final = 3
+"""The version that has ``rollouts.results``."""
 CHANGES: Final = {
     2: (
         "ALTER TABLE outcomes ADD COLUMN gpus_probed INTEGER",
@@ -49,7 +51,7 @@ rollouts: Final = Table(
     Column("results", Text),
 )
 
-"""``results`` counts the hosts of a rollout that has ended by their results; ``NULL`` while it runs, and in older catalogs."""
+"""``results`` counts the hosts of a rollout that has ended by their results; ``NULL`` while it runs."""
 
 hosts: Final = Table(
     "hosts",

@@ -14,8 +14,18 @@ from sqlalchemy import delete, func, insert, inspect, select, update
 from ionetctl.core.errors import ConfigurationError, IonetctlError, LockedError, UsageError
 from ionetctl.history.catalog import engine as database
 from ionetctl.history.catalog import leases, queries
-from ionetctl.history.catalog.fold import DECISIVE, fold, folded_until
-from ionetctl.history.catalog.schema import CHANGES, FOLDED, PRESENT, VERSION, metadata, nodes, schema_version
+from ionetctl.history.catalog.fold import DECISIVE, fold, folded_until, store_results
+from ionetctl.history.catalog.schema import (
+    CHANGES,
+    FOLDED,
+    PRESENT,
+    VERSION,
+    WITH_RESULTS,
+    metadata,
+    nodes,
+    rollouts,
+    schema_version,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -295,6 +305,9 @@ def _upgrade(connection: Connection, version: int) -> int:
     for newer in range(version + 1, VERSION + 1):
         for statement in CHANGES[newer]:
             connection.exec_driver_sql(statement)
+        if newer == WITH_RESULTS:
+            ended = select(rollouts.c.id).where(rollouts.c.finished_at.is_not(None))
+            store_results(connection, connection.execute(ended).scalars().all())
         connection.execute(insert(schema_version).values(version=newer))
     return max(version, VERSION)
 
