@@ -96,10 +96,9 @@ class FileObtainer:
             await self._tell(request, source, files, {})
             return Obtained(is_whole=True)
         unit, token = f"ionet-seed-{secrets.token_hex(4)}", secrets.token_hex(TOKEN_BYTES)
-        limits = f"{SERVING_LIMIT_S}/{IDLE_LIMIT_S}/{SLOTS}/{','.join(addresses)}"
-        seed = f"{unit}/{token}/{limits}" if source.serves else "-"
+        seed = f" {unit} {token} {SERVING_LIMIT_S} {IDLE_LIMIT_S} {SLOTS} {','.join(addresses)}"
         try:
-            output = await self._run(session, source, seed, files, addresses)
+            output = await self._run(session, source, seed if source.serves else "", files, addresses)
         except HostFailedError as error:
             output = ObtainOutput({}, CUT_OFF, error.message)
         if output.reason:
@@ -126,11 +125,13 @@ class FileObtainer:
         nonce = secrets.token_hex(NONCE_BYTES)
         is_pushed = source.origin is Origin.PUSH
         wanted = (f"{digest}:{program.packed_bytes}" for digest, program in files.items())
-        argv = ("sh", "-c", self.scripts.start, "ionet-obtain", nonce, source.url or "-", seed, *wanted)
+        argv = ("sh", "-c", self.scripts.start, "ionet-obtain", nonce, *wanted)
         limit_s = self.push_s if is_pushed else FETCH_LIMIT_S * len(files)
         idle_s = self.idle_s + STOP_LIMIT_S if is_pushed else limit_s
         command = Command(argv, limit_s, idle_s, OBTAIN_LIMIT_BYTES)
-        stdin = _blocks(self.scripts.obtain, files.values() if is_pushed else ())
+        # Tokens are in both, which every user of the host could read among the arguments.
+        opening = self.scripts.obtain + f"{source.url or '-'}{seed}\n".encode()
+        stdin = _blocks(opening, files.values() if is_pushed else ())
         completed = await session.run(command, stdin)
         return parse_obtained(completed.stdout, nonce, files, addresses)
 
@@ -197,9 +198,9 @@ def _seed(request: Request, output: ObtainOutput, unit: str, token: str) -> Seed
     return Seed(request.host, request.files, f"http://{place}:{port}/{token}", unit)
 
 
-async def _blocks(script: bytes, programs: Iterable[Program]) -> AsyncIterator[bytes | memoryview]:
-    """The script, then the packed programs, in blocks."""
-    yield script
+async def _blocks(opening: bytes, programs: Iterable[Program]) -> AsyncIterator[bytes | memoryview]:
+    """The opening, then the packed programs, in blocks."""
+    yield opening
     for program in programs:
         content = packed_content(program)
         for start in range(0, len(content), BLOCK_BYTES):

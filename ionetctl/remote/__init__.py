@@ -99,13 +99,13 @@ def restore_miner_script() -> bytes:
 
 @cache
 def start_obtain_script() -> str:
-    """What has files obtained: the third argument of ``sh -c … ionet-obtain NONCE SOURCE SEED DIGEST:BYTES…``."""
+    """What has files obtained: the third argument of ``sh -c … ionet-obtain NONCE DIGEST:BYTES…``."""
     return _text("start_obtain.sh").decode()
 
 
 @cache
 def obtain_script() -> bytes:
-    """What that takes from its standard input before the files: its own text, and the server's."""
+    """What that takes from its standard input before the line of source and seed: its own text, and the server's."""
     server = stripped(_text("seed_server.py").decode())
     return b"\n".join(
         (

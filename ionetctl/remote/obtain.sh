@@ -1,10 +1,11 @@
 # Puts packed programs where an apply finds them, each under its digest: from standard input, or from a URL with what the host
 # has; then serves them to its neighbours, if it is asked to.
 #
-#   sh -c "$(cat start_obtain.sh)" ionet-obtain NONCE SOURCE SEED DIGEST:BYTES...    this text on standard input, files after it
+#   sh -c "$(cat start_obtain.sh)" ionet-obtain NONCE DIGEST:BYTES...    this text on standard input, what follows after it
 #
-# SOURCE is - for the files that follow, else the URL that they lie below. SEED is -, or
-# UNIT/TOKEN/LIMIT_S/IDLE_S/SLOTS/ADDRESSES. programs.sh and obtain_serve.sh travel before it, and the text of the server.
+# After it come a line, SOURCE [UNIT TOKEN LIMIT_S IDLE_S SLOTS ADDRESSES], then the files. SOURCE is - for the files that follow,
+# else the URL that they lie below; without UNIT the host serves nobody. Tokens are in URLs too, so that neither is ever an
+# argument, which every user of the host may read. programs.sh and obtain_serve.sh travel before this text, and that of the server.
 # It says what it did, and ends with 0.
 # shellcheck disable=SC2034 # grace_s
 set -u
@@ -29,7 +30,7 @@ class Stay(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *_):
         return None
 opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), Stay)
-with opener.open(sys.argv[1], timeout=float(sys.argv[2])) as answer:
+with opener.open(sys.stdin.readline().strip(), timeout=float(sys.argv[1])) as answer:
     shutil.copyfileobj(answer, sys.stdout.buffer)
 '
 
@@ -38,13 +39,21 @@ fetch() {
     case $tool in
     curl)
         curl -q -sS -f --noproxy '*' --proto '=http,https' --connect-timeout "$connect_s" \
-            --speed-limit 10000 --speed-time "$stall_s" --max-time "$fetch_s" "$1"
+            --speed-limit 10000 --speed-time "$stall_s" --max-time "$fetch_s" -K - <<END
+url = "$1"
+END
         ;;
     wget)
         within "$fetch_s" wget --no-config -nv --no-proxy --max-redirect=0 --tries=1 \
-            --connect-timeout="$connect_s" --timeout="$stall_s" -O - "$1"
+            --connect-timeout="$connect_s" --timeout="$stall_s" -O - -i - <<END
+$1
+END
         ;;
-    python3) within "$fetch_s" python3 -I -c "$fetch_program" "$1" "$stall_s" ;;
+    python3)
+        within "$fetch_s" python3 -I -c "$fetch_program" "$stall_s" <<END
+$1
+END
+        ;;
     esac
 }
 
@@ -150,19 +159,20 @@ has_all() {
 }
 
 obtain() {
-    nonce=$1 source=$2 seed=$3
-    shift 3
+    nonce=$1
+    shift
+    read -r source unit token limit_s idle_s slots addresses
     printf 'ionet-obtain\t1\t%s\n' "$nonce"
     new=$store/.none
     trap 'rm -f "$new" "$new.why"; exit 1' HUP INT PIPE TERM
     remove_old
-    if get_all "$@" && [ "$seed" != - ]; then
+    if get_all "$@" && [ -n "$unit" ]; then
         digests=
         for file in "$@"; do digests="$digests ${file%:*}"; done
         # shellcheck disable=SC2086 # words of their own
         if has_all $digests; then
-            # shellcheck disable=SC2046,SC2086
-            serve $(printf %s "$seed" | tr / ' ') $digests
+            # shellcheck disable=SC2086
+            serve $digests
         fi
     fi
     printf 'ionet-obtain-end\t%s\n' "$nonce"

@@ -1,5 +1,6 @@
 # Serving files to neighbours for a while: by a transient unit of a user that exists for it alone, which sees nothing of ours
-# but these files, and ends by itself when nobody asks or its time is over. Functions only, for obtain.sh.
+# but these files, and ends by itself when nobody asks or its time is over. Once it has the files open, their folder goes, so that
+# nothing is left of them however it ends. Functions only, for obtain.sh.
 # shellcheck shell=sh disable=SC2154
 
 # not_serving TEXT
@@ -7,7 +8,7 @@ not_serving() {
     printf 'not-serving\t%.200s\n' "$(printf %s "$1" | tr '\n\t' '  ')"
 }
 
-# remove_old: what units left behind that ended by themselves, or with the machine.
+# remove_old: what was left behind where the machine, or this script, ended before the folder went.
 remove_old() {
     for old in "$serve_dir"/*; do
         if [ -d "$old" ] && ! within 10 systemctl is-active "${old##*/}.service" >/dev/null 2>&1; then
@@ -16,10 +17,8 @@ remove_old() {
     done
 }
 
-# serve UNIT TOKEN LIMIT_S IDLE_S SLOTS ADDRESSES DIGEST...: ADDRESSES with commas between; the first that is the host's counts.
+# serve DIGEST...: by $unit, for those who know $token. $addresses have commas between; the first that is the host's counts.
 serve() {
-    unit=$1 token=$2 limit_s=$3 idle_s=$4 slots=$5 addresses=$6
-    shift 6
     for program in systemd-run systemctl python3; do
         if ! has "$program"; then
             not_serving "there is no $program"
@@ -28,7 +27,7 @@ serve() {
     done
     folder=$serve_dir/$unit port_file=$root/run/$unit/port
     if ! why=$(shelve "$@" 2>&1) || ! why=$(start_unit 2>&1); then
-        rm -rf "$folder"
+        remove_folder
         not_serving "$why"
         return
     fi
@@ -37,21 +36,27 @@ serve() {
         sleep 0.1 2>/dev/null || sleep 1
         tries=$((tries - 1))
     done
+    remove_folder
     address='' port=''
     { read -r address port <"$port_file" || :; } 2>/dev/null
     if [ -n "$port" ]; then
         printf 'serving\t%s\t%s\n' "$address" "$port"
     else
         within 20 systemctl stop "$unit.service" >/dev/null 2>&1 || :
-        rm -rf "$folder"
         not_serving 'its server did not start'
     fi
 }
 
-# shelve DIGEST...: a folder with the files under their second names, and the server. Others than root come to it within the
+remove_folder() {
+    rm -rf "$folder"
+    rmdir "$serve_dir" 2>/dev/null || :
+}
+
+# shelve DIGEST...: a folder with the files under their second names, the token and the server. Others than root come to it within the
 # unit alone, since it lies in a directory of root's.
 shelve() {
     mkdir -p "$folder" && chmod 755 "$folder" && printf '%s\n' "$seed_server" >"$folder/server.py" || return
+    printf '%s\n' "$token" >"$folder/token" || return
     for digest in "$@"; do
         ln "$store/$digest" "$folder/$digest" || return
     done
@@ -66,6 +71,6 @@ start_unit() {
         -p BindReadOnlyPaths="$folder:$our_dir" -p WorkingDirectory="$our_dir" \
         -p RuntimeMaxSec="$limit_s" \
         -p PrivateDevices=yes -p CapabilityBoundingSet= -p MemoryMax=256M -p TasksMax=64 -p Nice=10 \
-        python3 -I server.py "$port_file" "$token" "$limit_s" "$idle_s" "$slots" $(printf %s "$addresses" | tr , ' ') \
+        python3 -I server.py "$port_file" "$limit_s" "$idle_s" "$slots" $(printf %s "$addresses" | tr , ' ') \
         </dev/null
 }

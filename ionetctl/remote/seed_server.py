@@ -1,11 +1,13 @@
 """Serves packed programs to the hosts beside this one for a while: ``/TOKEN/DIGEST`` and nothing else.
 
-    python3 -I server.py PORT_FILE TOKEN LIMIT_S IDLE_S SLOTS ADDRESS...
+    python3 -I server.py PORT_FILE LIMIT_S IDLE_S SLOTS ADDRESS...
 
-Serves the folder that it is started in, on a port of the first address that is the host's own; writes address and port to
-``PORT_FILE``. It ends after ``LIMIT_S``, and when nobody asked for ``IDLE_S``. Written for Python 3.6 and its standard library.
+Serves the folder that it is started in, which has a file ``token``, on a port of the first address that is the host's own. Once it has
+written address and port to ``PORT_FILE`` it needs the folder no more. It ends after ``LIMIT_S``, and when nobody asked
+for ``IDLE_S``. Written for Python 3.6 and its standard library.
 """
 
+import os
 import re
 import shutil
 import socket
@@ -16,7 +18,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from socketserver import ThreadingMixIn
 
-NAME = re.compile("/([0-9a-f]{32})/([0-9a-f]{64})")
+DIGEST = re.compile("[0-9a-f]{64}")
 STALL_S = 30
 """A peer that takes nothing for so long is given up."""
 BLOCK_BYTES = 1 << 18
@@ -28,9 +30,9 @@ class SeedServer(ThreadingMixIn, HTTPServer):
     daemon_threads = True
     timeout = 1
 
-    def __init__(self, address: str, token: str, slots: int) -> None:
+    def __init__(self, address: str, paths: "dict[str, str]", slots: int) -> None:
         self.address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        self.token = token
+        self.paths = paths
         self.slots = threading.BoundedSemaphore(slots)
         self.used_at = time.monotonic()
         super().__init__((address, 0), Handler)
@@ -54,20 +56,20 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """The file that the path names; 404 for all else, 503 where all slots are taken."""
-        name = NAME.fullmatch(self.path)
-        if name is None or name.group(1) != self.server.token or not Path(name.group(2)).is_file():
+        path = self.server.paths.get(self.path)
+        if path is None:
             self.refuse(404)
         elif not self.server.slots.acquire(blocking=False):
             self.refuse(503)
         else:
             try:
-                self.send(Path(name.group(2)))
+                self.send(Path(path))
             finally:
                 self.server.used_at = time.monotonic()
                 self.server.slots.release()
 
     def send(self, path: Path) -> None:
-        """A file of the folder."""
+        """A file."""
         self.send_response(200)
         self.send_header("Content-Type", "application/octet-stream")
         self.send_header("Content-Length", str(path.stat().st_size))
@@ -85,20 +87,27 @@ class Handler(BaseHTTPRequestHandler):
         """Nothing is logged."""
 
 
-def open_server(addresses: "tuple[str, ...]", token: str, slots: int) -> SeedServer:
+def open_files() -> "dict[str, str]":
+    """The files of the folder, by the path of their URLs: each stays open, and has a name that outlives its own."""
+    token = Path("token").read_text().strip()
+    found = [path.name for path in Path().iterdir() if DIGEST.fullmatch(path.name)]
+    return {f"/{token}/{name}": f"/proc/self/fd/{os.open(name, os.O_RDONLY)}" for name in found}
+
+
+def open_server(addresses: "tuple[str, ...]", paths: "dict[str, str]", slots: int) -> SeedServer:
     """The server on the first address that is the host's own."""
     for address in addresses:
         try:
-            return SeedServer(address, token, slots)
+            return SeedServer(address, paths, slots)
         except OSError as error:
             sys.stderr.write(f"{address}: {error}\n")
     sys.exit("none of these addresses is this host's")
 
 
-def main(port_file: str, token: str, limit_s: str, idle_s: str, slots: str, *addresses: str) -> None:
+def main(port_file: str, limit_s: str, idle_s: str, slots: str, *addresses: str) -> None:
     """Serve until the time is over."""
     ends_at = time.monotonic() + float(limit_s)
-    server = open_server(addresses, token, int(slots))
+    server = open_server(addresses, open_files(), int(slots))
     written = Path(port_file + ".new")
     written.write_text("{} {}\n".format(*server.server_address))
     written.rename(port_file)

@@ -160,8 +160,8 @@ async def test_host_fetches_from_a_mirror() -> None:
     await stage.obtain()
     wanted = tuple(f"{each.packed_digest}:{each.packed_bytes}" for each in BOTH)
     assert stage.argv[:4] == ("sh", "-c", "# start", "ionet-obtain")
-    assert stage.argv[5:] == (MIRROR.url, "-", *wanted)
-    assert stage.session.sent == [SCRIPT]
+    assert stage.argv[5:] == wanted
+    assert stage.session.sent == [SCRIPT + f"{MIRROR.url}\n".encode()]
     assert stage.traffic == [("mirror", 0, ALL_BYTES, None)]
     assert (stage.warnings, told.settled) == ([], [(HOST.name, Obtained(is_whole=True, has_some=True))])
 
@@ -218,11 +218,13 @@ async def test_first_host_is_sent_the_files_and_serves_them(tmp_path: Path) -> N
     told = Told(Source(Origin.PUSH, serves=True))
     stage = Stage(told, served_from("2001:db8::5"), host, serving_facts("10.9.9.9"))
     await stage.obtain(*programs)
-    unit, token, *limits, addresses = stage.argv[6].split("/")
-    assert stage.argv[5] == "-"
+    opening, _, content = stage.session.sent[0].removeprefix(SCRIPT).partition(b"\n")
+    source, unit, token, *limits, addresses = opening.decode().split(" ")
+    assert source == "-"
     assert (limits, addresses) == (["3600", "900", "4"], "2001:db8::5,10.9.9.9")
     assert (len(token), unit.startswith("ionet-seed-")) == (32, True)
-    assert stage.session.sent == [SCRIPT + b"x" * 200_000]
+    assert content == b"x" * 200_000
+    assert not [argument for argument in stage.argv if token in argument]
     seed = told.settled[0][1].seed
     assert seed is not None
     assert (seed.url, seed.unit) == (f"http://[2001:db8::5]:40000/{token}", unit)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from tests.remote.rehearsal import Host, shim
 from tests.support.programs import needs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 CONTENT = bytes(range(256)) * 4096
 OTHER = b"a device plugin" * 1000
@@ -48,6 +49,8 @@ class Mirror:
 
     answers: dict[str, bytes | int]
     asked: list[str] = field(default_factory=list)
+    seen: list[str] = field(default_factory=list)
+    on_request: Callable[[], None] = lambda: None
     url: str = ""
 
 
@@ -58,6 +61,7 @@ def mirror() -> Iterator[Mirror]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             known.asked.append(self.path)
+            known.on_request()
             answer = known.answers.get(self.path, 404)
             self.send_response(answer if isinstance(answer, int) else 200)
             self.send_header("Location", known.url + "/elsewhere")
@@ -81,7 +85,7 @@ def mirror() -> Iterator[Mirror]:
 def obtain(
     host: Host,
     source: str = "-",
-    seed: str = "-",
+    seed: str = "",
     *,
     files: Mapping[Digest, bytes] = FILES,
     sent: bytes | None = None,
@@ -91,8 +95,8 @@ def obtain(
     wanted = [f"{digest}:{len(content)}" for digest, content in files.items()]
     data = b"".join(files.values()) if sent is None else sent
     run = subprocess.run(
-        host.argv("-c", start_obtain_script(), "ionet-obtain", "n0nce", source, seed, *wanted),
-        input=obtain_script() + (data if source == "-" else b""),
+        host.argv("-c", start_obtain_script(), "ionet-obtain", "n0nce", *wanted),
+        input=obtain_script() + f"{source} {seed}\n".encode() + (data if source == "-" else b""),
         capture_output=True,
         env=host.environ(),
         check=True,
@@ -112,6 +116,13 @@ def tool(request: pytest.FixtureRequest, host: Host) -> str:
     """The only program by which the host can fetch."""
     needs(request.param)
     only(host, request.param)
+    return str(request.param)
+
+
+@pytest.fixture(params=["curl", "wget", "python3"])
+def tool_of_peer(request: pytest.FixtureRequest) -> str:
+    """One of the programs by which a host can fetch."""
+    needs(request.param)
     return str(request.param)
 
 
@@ -235,6 +246,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 cd "$folder" || exit 1
+ls >"$IONET_ROOT/shown"
 shift
 setsid {sys.executable} "$@" >/dev/null 2>"$IONET_ROOT/server-errors" &
 echo $! >"$IONET_ROOT/server-pid"
@@ -251,8 +263,17 @@ def seed(host: Host) -> Iterator[Host]:
         os.kill(int(host.read("/server-pid")), 9)
 
 
-def seed_argument(limit_s: int = 60, idle_s: int = 60, addresses: str = "127.0.0.1") -> str:
-    return f"ionet-seed-1/{TOKEN}/{limit_s}/{idle_s}/2/{addresses}"
+def seed_line(limit_s: int = 60, idle_s: int = 60, addresses: str = "127.0.0.1", token: str = TOKEN) -> str:
+    return f"ionet-seed-1 {token} {limit_s} {idle_s} 2 {addresses}"
+
+
+def command_lines_with(word: str) -> list[str]:
+    """The command lines of all processes, those that have the word."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+    return [line for line in found if word in line]
 
 
 def answer_of(url: str) -> bytes | int:
@@ -265,7 +286,7 @@ def answer_of(url: str) -> bytes | int:
 
 def test_host_serves_what_it_has(seed: Host) -> None:
     """The files by token and digest, on the first address that is its own, and nothing else that lies there."""
-    output = obtain(seed, seed=seed_argument(addresses="192.0.2.1,127.0.0.1"), addresses=("127.0.0.1",))
+    output = obtain(seed, seed=seed_line(addresses="192.0.2.1,127.0.0.1"), addresses=("127.0.0.1",))
     assert output.serving is not None
     address, port = output.serving
     base = f"http://{address}:{port}"
@@ -284,7 +305,7 @@ def test_host_serves_what_it_has(seed: Host) -> None:
 
 def test_server_sees_the_files_alone(seed: Host) -> None:
     """Its unit ends by its time limit, as a user of its own, without our directory, which is covered by the files' folder."""
-    obtain(seed, seed=seed_argument())
+    obtain(seed, seed=seed_line())
     folder = seed.path("/var/lib/ionet/serve/ionet-seed-1")
     properties = seed.read("/properties").splitlines()
     assert {
@@ -293,13 +314,41 @@ def test_server_sees_the_files_alone(seed: Host) -> None:
         "CapabilityBoundingSet=",
         f"BindReadOnlyPaths={folder}:{seed.path('/var/lib/ionet')}",
     } <= set(properties)
-    assert sorted(path.name for path in folder.iterdir()) == sorted([*FILES, "server.py"])
-    assert folder.parent.stat().st_mode & 0o777 == 0o700
+    assert sorted(seed.read("/shown").split()) == sorted([*FILES, "server.py", "token"])
+
+
+def test_nothing_is_left_of_what_is_served(seed: Host) -> None:
+    """The server has the files open, whose folder is gone by then: there is nothing to remove, however it ends."""
+    output = obtain(seed, seed=seed_line(), addresses=("127.0.0.1",))
+    shutil.rmtree(seed.path(STORE))
+    assert output.serving is not None
+    assert not seed.path("/var/lib/ionet/serve").exists()
+    url = f"http://127.0.0.1:{output.serving[1]}/{TOKEN}"
+    assert [answer_of(f"{url}/{digest}") for digest in FILES] == [CONTENT, OTHER]
+
+
+def test_token_is_in_no_command_line(seed: Host, mirror: Mirror, tool_of_peer: str) -> None:
+    """Neither the server's nor that of whoever fetches from it, while they run; one that has it would be found."""
+    token = secrets.token_hex(16)
+    obtain(seed, seed=seed_line(token=token))
+    mirror.answers = {f"/{token}/{digest}": content for digest, content in FILES.items()}
+    mirror.on_request = lambda: mirror.seen.extend(command_lines_with(token))
+    shutil.rmtree(seed.path(STORE))
+    only(seed, tool_of_peer)
+    assert obtain(seed, f"{mirror.url}/{token}").got == {NOMAD: len(CONTENT), PLUGIN: len(OTHER)}
+    assert (len(mirror.asked), mirror.seen) == (2, [])
+    telling = f"{sys.executable} -uc print();input() {token}"
+    pipe = subprocess.PIPE
+    with subprocess.Popen(telling.split(), stdin=pipe, stdout=pipe) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert command_lines_with(token) == [f"{telling} "]
+        process.communicate(b"\n")
 
 
 def test_neighbour_fetches_from_a_seed(seed: Host, tmp_path: Path) -> None:
     """What one host serves, another takes as from a mirror."""
-    output = obtain(seed, seed=seed_argument(), addresses=("127.0.0.1",))
+    output = obtain(seed, seed=seed_line(), addresses=("127.0.0.1",))
     assert output.serving is not None
     (tmp_path / "peer").mkdir()
     peer = Host(tmp_path / "peer root", seed.shell, seed.shims)
@@ -310,7 +359,7 @@ def test_neighbour_fetches_from_a_seed(seed: Host, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("limit_s", "idle_s"), [(1, 60), (60, 1)])
 def test_server_ends_by_itself(seed: Host, limit_s: int, idle_s: int) -> None:
     """After its limit, and when nobody asks, nothing listens any more."""
-    output = obtain(seed, seed=seed_argument(limit_s, idle_s), addresses=("127.0.0.1",))
+    output = obtain(seed, seed=seed_line(limit_s, idle_s), addresses=("127.0.0.1",))
     assert output.serving is not None
     server = Path(f"/proc/{seed.read('/server-pid').strip()}")
     deadline = time.monotonic() + 30
@@ -323,7 +372,7 @@ def test_server_ends_by_itself(seed: Host, limit_s: int, idle_s: int) -> None:
 def test_host_that_lacks_a_file_serves_nobody(seed: Host, mirror: Mirror) -> None:
     """Half a seed is none."""
     mirror.answers[f"/{NOMAD}"] = 404
-    output = obtain(seed, mirror.url, seed_argument(), addresses=("127.0.0.1",))
+    output = obtain(seed, mirror.url, seed_line(), addresses=("127.0.0.1",))
     assert (output.serving, output.not_serving) == (None, "")
     assert not seed.path("/properties").exists()
 
@@ -340,24 +389,25 @@ def test_host_whose_systemd_refuses_serves_nobody(host: Host, script: str, expec
     with_python(host)
     shim(host, "systemd-run", script)
     shim(host, "sleep", "exit 0")
-    output = obtain(host, seed=seed_argument())
+    output = obtain(host, seed=seed_line())
     assert (output.serving, output.not_serving[: len(expected)]) == (None, expected)
     assert kept(host) == FILES
-    assert list(host.path("/var/lib/ionet/serve").iterdir()) == []
+    assert not host.path("/var/lib/ionet/serve").exists()
 
 
 def test_host_without_systemd_serves_nobody(host: Host) -> None:
     """It says what it lacks."""
     only(host)
-    assert obtain(host, seed=seed_argument()).not_serving in (
+    assert obtain(host, seed=seed_line()).not_serving in (
         "there is no systemd-run",
         "there is no python3",
     )
 
 
 def test_server_is_ended(seed: Host) -> None:
-    """Its unit is stopped and its folder removed; ended again, nothing happens."""
-    obtain(seed, seed=seed_argument())
+    """Its unit is stopped, and its folder removed if it is still there; ended again, nothing happens."""
+    obtain(seed, seed=seed_line())
+    seed.write("/var/lib/ionet/serve/ionet-seed-1/server.py", "")
     shim(seed, "systemctl", 'echo "$@" >>"$IONET_ROOT/asked"; exit 5')
     for _ in range(2):
         argv = seed.argv("-c", end_seed_script(), "sh", "ionet-seed-1")
@@ -368,8 +418,8 @@ def test_server_is_ended(seed: Host) -> None:
 
 
 def test_what_a_lost_server_left_is_removed(seed: Host) -> None:
-    """The folder of a unit that is not active any more goes when the host serves again."""
+    """The folder of a unit that is not active any more goes with the next exchange."""
     shim(seed, "systemctl", "exit 3")
     seed.write("/var/lib/ionet/serve/ionet-seed-0/server.py", "")
-    obtain(seed, seed=seed_argument())
-    assert [path.name for path in seed.path("/var/lib/ionet/serve").iterdir()] == ["ionet-seed-1"]
+    obtain(seed)
+    assert list(seed.path("/var/lib/ionet/serve").iterdir()) == []
