@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ionetctl.app.subjects import Subjects
 from ionetctl.app.work_order import Surroundings, WorkersOrder, dependencies
+from ionetctl.core import event_loop
 from ionetctl.core.clock import SystemClock
 from ionetctl.core.events import HostKeyAccepted
 from ionetctl.core.model.names import HostName
@@ -188,4 +189,4 @@ async def _main(descriptor: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_main(int(sys.argv[1])))
+    event_loop.run(_main(int(sys.argv[1])))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ionetctl.cli.options import OutputFormat
 from ionetctl.cli.output import CommandResult, failure_of
+from ionetctl.core import event_loop
 from ionetctl.core.errors import ExitCode, IonetctlError, UsageError
 from ionetctl.core.events import encode
 from ionetctl.inventory.load import load_inventory
@@ -145,7 +146,7 @@ class RolloutDisplay:
         """Run the rollout and return its summary, which includes an ``IonetctlError``; any other exception is raised."""
         fold = self._summary.fold
         try:
-            exit_code = asyncio.run(rollout)
+            exit_code = event_loop.run(rollout)
         except (IonetctlError, BaseExceptionGroup, KeyboardInterrupt) as error:
             failure, exit_code = failure_of(error)
             if exit_code is ExitCode.BUG:
