@@ -19,14 +19,13 @@ from typing import IO, TYPE_CHECKING, Final, Protocol
 import httpx
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
+from ionetctl.artifacts.release import VENDOR_SITE, missing
 from ionetctl.core.errors import ConfigurationError, TrustError
 from ionetctl.core.model.names import Digest
 from ionetctl.core.sanitize import harmless
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
-
-VENDOR_SITE: Final = "https://releases.hashicorp.com"
 
 ATTEMPTS: Final = 5
 DEADLINE_S: Final = 1800.0
@@ -250,12 +249,6 @@ class _BoundedWriter:
 
     def digest(self) -> Digest:
         return Digest(self._hashed.hexdigest())
-
-
-def missing(location: str) -> ConfigurationError:
-    """The error for a file that a mirror does not have."""
-    hint = "check the version; where there is a network, `ionetctl artifacts fetch INVENTORY` fetches what it pins"
-    return ConfigurationError("artifact_missing", f"there is no {location}", hint)
 
 
 def _unreachable(location: str, reason: str) -> ConfigurationError:

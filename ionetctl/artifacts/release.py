@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 NOMAD: Final = "nomad"
+VENDOR_SITE: Final = "https://releases.hashicorp.com"
 
 _VERSION: Final = re.compile(r"[0-9][0-9A-Za-z]*([.+-][0-9A-Za-z]+){0,8}")
 _NAME: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -87,3 +88,9 @@ def parse_sums(text: bytes, origin: str) -> Mapping[str, Digest]:
             )
         listed[match[2]] = Digest(match[1])
     return listed
+
+
+def missing(location: str) -> ConfigurationError:
+    """The error for a file that a mirror does not have."""
+    hint = "check the version; where there is a network, `ionetctl artifacts fetch INVENTORY` fetches what it pins"
+    return ConfigurationError("artifact_missing", f"there is no {location}", hint)

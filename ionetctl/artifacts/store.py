@@ -11,7 +11,6 @@ import io
 import os
 import shutil
 import tempfile
-import threading
 import time
 from collections import defaultdict
 from contextlib import suppress
@@ -22,9 +21,9 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from ionetctl.artifacts.archive import Packed, digest_of, repack
+from ionetctl.artifacts.compression_process import compress_apart
 from ionetctl.artifacts.lock import LockFile
-from ionetctl.artifacts.mirror import Mirror, missing, open_mirror
-from ionetctl.artifacts.release import ArtifactKey, parse_sums
+from ionetctl.artifacts.release import ArtifactKey, missing, parse_sums
 from ionetctl.core.errors import ConfigurationError, IonetctlError, TrustError
 from ionetctl.core.model.names import Digest
 from ionetctl.core.model.plan import Form, Program
@@ -33,6 +32,8 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Awaitable, Callable, Mapping
     from collections.abc import Set as AbstractSet
+
+    from ionetctl.artifacts.mirror import Mirror
 
 ZIP_LIMIT_BYTES: Final = 1 << 29
 SUMS_LIMIT_BYTES: Final = 1 << 18
@@ -154,22 +155,14 @@ class ArtifactStore:
 
     async def _pack(self, program: Program, form: Form, on_progress: Callable[[Progress], None]) -> Program:
         key = ArtifactKey(program.name, program.version, program.architecture)
-        loop = asyncio.get_running_loop()
-        is_given_up = threading.Event()
 
         def report(done: int) -> None:
-            if is_given_up.is_set():
-                raise InterruptedError
-            progress = Progress(key, done, program.size_bytes, form)
-            loop.call_soon_threadsafe(on_progress, progress)
+            on_progress(Progress(key, done, program.size_bytes, form))
 
         try:
-            return await asyncio.to_thread(_in_form, key, program, form, report)
+            return await _in_form(key, program, form, report)
         except OSError as error:
             raise self._unusable(error) from error
-        except asyncio.CancelledError:
-            is_given_up.set()
-            raise
 
     def cached(self) -> tuple[CachedArtifact, ...]:
         """Everything in the cache, sorted by release; nothing is checked."""
@@ -230,6 +223,9 @@ class ArtifactStore:
     async def _fetch_all(
         self, absent: list[ArtifactKey], pinned: Mapping[str, Digest], on_progress: Callable[[Progress], None]
     ) -> None:
+        # Most rollouts find all in the cache, and do without the HTTP client.
+        from ionetctl.artifacts.mirror import open_mirror
+
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
         _remove_abandoned(self._root)
         async with open_mirror(self._mirror, self._tls, self._sleep) as mirror:
@@ -310,23 +306,20 @@ def _place(directory: Path, form: Form) -> Path:
     return directory if form is Form.GZIP else directory / form
 
 
-def _in_form(key: ArtifactKey, program: Program, form: Form, on_bytes: Callable[[int], None]) -> Program:
+async def _in_form(
+    key: ArtifactKey, program: Program, form: Form, on_bytes: Callable[[int], None]
+) -> Program:
     """The program in that form, which is made unless it is there; raises what ``on_bytes`` raises."""
-    from ionetctl.artifacts.compression import compress
-
     directory = Path(program.packed_path).parent
     if not (place := _place(directory, form)).is_dir():
-        partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=directory.parents[1]))
-        try:
-            entry = partial / "entry"
-            entry.mkdir(mode=0o700)
-            packed = compress(Path(program.packed_path), entry / _FILE_NAMES[form], form, on_bytes)
+        with tempfile.TemporaryDirectory(prefix=_PARTIAL, dir=directory.parents[1]) as partial:
+            entry = Path(tempfile.mkdtemp(dir=partial))
+            target = entry / _FILE_NAMES[form]
+            packed = await compress_apart(Path(program.packed_path), target, form, on_bytes)
             if packed.digest != program.digest:
                 raise _mismatch(program.packed_path, program.digest, packed.digest, _remedy(directory))
-            _enter(entry, packed, place)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-    return _program(key, directory, form)
+            await asyncio.to_thread(_enter, entry, packed, place)
+    return await asyncio.to_thread(_program, key, directory, form)
 
 
 def _enter(entry: Path, packed: Packed, path: Path) -> None:

@@ -13,6 +13,7 @@ import os
 import re
 import resource
 import shutil
+import signal
 import ssl
 import stat
 import subprocess
@@ -40,6 +41,7 @@ from hypothesis import strategies as st
 from ionetctl.artifacts import NOMAD, VENDOR_SITE, ArtifactKey, ArtifactStore, Progress
 from ionetctl.artifacts.archive import repack
 from ionetctl.artifacts.compression import compress, digest_inside
+from ionetctl.artifacts.compression_process import COMMAND
 from ionetctl.artifacts.mirror import ATTEMPTS
 from ionetctl.artifacts.release import parse_sums
 from ionetctl.core.errors import ConfigurationError, IonetctlError, TrustError
@@ -1077,6 +1079,11 @@ def unpacked_by(program: str, content: bytes) -> tuple[bytes, bytes]:
     return done.stdout, done.stderr
 
 
+def own_children() -> list[int]:
+    own = os.getpid()
+    return [int(child) for child in Path(f"/proc/{own}/task/{own}/children").read_text().split()]
+
+
 async def packed_in(store: ArtifactStore, form: Form) -> Program:
     return await store.pack((await store.ensure({AMD64}))[AMD64], form)
 
@@ -1224,3 +1231,37 @@ async def test_a_form_that_was_given_up_can_be_made(store: ArtifactStore, site: 
         await task
     assert (await store.pack(program, Form.ZSTD)).form is Form.ZSTD
     assert heard[-1].done_bytes < program.size_bytes
+
+
+async def test_a_compression_that_is_killed(store: ArtifactStore, site: Site, tmp_path: Path) -> None:
+    """It is an error of its own, and nothing half-done stays."""
+    site.put(AMD64, archive({NOMAD: os.urandom(64) * (1 << 18)}))
+    program = (await store.ensure({AMD64}))[AMD64]
+
+    def kill(_: Progress) -> None:
+        for process in own_children():
+            os.kill(process, signal.SIGKILL)
+
+    assert await code_of(store.pack(program, Form.ZSTD, kill)) == ("compression_failed", 3)
+    assert [path.name for path in (tmp_path / "cache/artifacts").iterdir()] == [AMD64.stem]
+
+
+async def test_a_compression_ends_with_the_call(store: ArtifactStore) -> None:
+    """The memory that it took is free again."""
+    during: list[list[int]] = []
+    await packed_in(store, Form.ZSTD)
+    program = (await store.ensure({ARM64}))[ARM64]
+    await store.pack(program, Form.XZ, lambda _: during.append(own_children()))
+    assert (len(during[0]), own_children()) == (1, [])
+
+
+def test_a_compression_that_nobody_waits_for(tmp_path: Path) -> None:
+    """It ends, and removes what it has made: whoever asked for it was killed."""
+    (tmp_path / "x.gz").write_bytes(gzip.compress(os.urandom(64) * (1 << 18)))
+    argv = [*COMMAND, str(tmp_path / "x.gz"), str(tmp_path / "x.zst"), Form.ZSTD]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        process.stdout.close()
+        assert (first, process.wait()) == (b"1048576\n", 0)
+    assert [path.name for path in tmp_path.iterdir()] == ["x.gz"]
