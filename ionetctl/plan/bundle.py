@@ -72,6 +72,10 @@ TEXT_FILES: Final[tuple[TextFile, ...]] = (
 )
 
 
+_CERTIFICATE: Final = BundleFile(host_paths.NODE_CERT, Kind.CERTIFICATE, 0o644, restarts=True)
+_KEY: Final = BundleFile(host_paths.NODE_KEY, Kind.KEY, 0o600, restarts=True, is_secret=True)
+
+
 def managed_paths(nomad_version: str, device_plugin_version: str) -> tuple[str, ...]:
     """Every path that a bundle of these releases may have: the paths that a survey looks at."""
     programs = (
@@ -234,11 +238,7 @@ def _link(path: str, target: str) -> BundleFile:
 
 
 def _tls(subject: Subject) -> list[BundleFile]:
-    return [
-        _authority(subject.ca_pem),
-        BundleFile(host_paths.NODE_CERT, Kind.CERTIFICATE, 0o644, restarts=True),
-        BundleFile(host_paths.NODE_KEY, Kind.KEY, 0o600, restarts=True, is_secret=True),
-    ]
+    return [_authority(subject.ca_pem), _CERTIFICATE, _KEY]
 
 
 @lru_cache(maxsize=SHARED)

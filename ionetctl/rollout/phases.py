@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from ionetctl.rollout.concurrently import Slots
     from ionetctl.rollout.engines.jobs import Engine
     from ionetctl.rollout.options import RolloutOptions
+    from ionetctl.rollout.waves import Wave
 
     Nodes = Mapping[RegionName, Sequence[NodeView]]
     Marks = Mapping[tuple[RegionName, NodeId], Mark]
@@ -90,12 +91,11 @@ class Phases:
 
     async def run(self) -> ExitCode:
         """Do all of it; returns the exit code that the hosts earn."""
-        surveyed = await self._survey_all()
         if self.options.goal is Goal.SURVEY:
-            await self._judge(surveyed)
+            await self._judge(await self._survey_all())
             await self._skip_rest(SURVEYED, "the host was looked at, nothing else was asked for", "")
             return await self._exit_code(has_planned_changes=False)
-        planned = await self._plan_all(surveyed)
+        planned = await self._plan_all(await self._survey_all())
         if self.options.goal is Goal.PLAN:
             return await self._finish_check(planned)
         await self._roll_out(planned)
@@ -259,9 +259,8 @@ class Phases:
 
     # --- roll out ----------------------------------------------------------------------------------------------------
 
-    async def _roll_out(self, planned: Sequence[PlannedHost]) -> None:
-        strategy = self.options.strategy
-        budget = FailureBudget(strategy.max_failures.of(len(self.hosts)))
+    async def _roll_out(self, planned: list[PlannedHost]) -> None:
+        budget = FailureBudget(self.options.strategy.max_failures.of(len(self.hosts)))
         for outcome in self._endings.outcomes.values():
             budget.count(outcome)
         budget.judge(self.stop)
@@ -276,7 +275,13 @@ class Phases:
             self.stop,
             self.failed_before,
         )
-        await rollout.run(waves(planned, strategy, self.failed_before))
+        await rollout.run(self._waves(planned))
+
+    def _waves(self, planned: list[PlannedHost]) -> tuple[Wave, ...]:
+        """The hosts in waves, and ``planned`` empty: what is known of a host is let go with its wave."""
+        cut = waves(planned, self.options.strategy, self.failed_before)
+        planned.clear()
+        return cut
 
     async def _enroll(self, planned: PlannedHost, nonce: str) -> Outcome:
         """The outcome of carrying out a plan; no host is begun any more whose region was lost meanwhile."""

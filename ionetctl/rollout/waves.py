@@ -79,10 +79,12 @@ class Rollout:
     stop: Stop
     failed_before: Collection[HostName] = ()
 
-    async def run(self, planned: Sequence[Wave]) -> tuple[PlannedHost, ...]:
-        """Go through the waves; returns the hosts that were not begun because the rollout was stopped."""
+    async def run(self, rest: tuple[Wave, ...]) -> tuple[PlannedHost, ...]:
+        """Go through the waves; returns the hosts that were not begun because the rollout was stopped.
+
+        A wave that is through is let go.
+        """
         left: list[PlannedHost] = []
-        rest = tuple(planned)
         while rest:
             wave, rest = rest[0], rest[1:]
             self.budget.judge(self.stop)

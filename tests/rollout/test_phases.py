@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
 import pytest
+from typing_extensions import TypeIs
 
 from ionetctl.core import host_paths
 from ionetctl.core.errors import (
@@ -31,6 +33,7 @@ from ionetctl.core.model.names import HostName, NodeId, RegionName, RolloutId
 from ionetctl.core.model.outcome import Outcome, Result
 from ionetctl.core.model.plan import Action
 from ionetctl.host.dependencies import RegionTools
+from ionetctl.host.planned_host import PlannedHost
 from ionetctl.rollout.concurrently import Slots
 from ionetctl.rollout.engines.inline import InlineEngine
 from ionetctl.rollout.engines.jobs import HostSteps, SurveyJob
@@ -383,6 +386,26 @@ async def test_each_wave_has_a_nonce_of_its_own() -> None:
     await stage.run()
     stamps = [outcome.stamp.rpartition("-")[2] for _, outcome in sorted(stage.outcomes.items())]
     assert (stamps[0] == stamps[1], stamps[2] == stamps[3], stamps[0] == stamps[2]) == (True, True, False)
+
+
+async def test_what_is_known_of_hosts_goes_with_their_wave() -> None:
+    """Each wave begins with the plans of its own hosts and those of later waves in memory."""
+
+    class Watched(Emitted):
+        async def __call__(self, event: AnyEvent) -> None:
+            await super().__call__(event)
+            if isinstance(event, WaveStarted):
+                kept.append(sorted({one.host.name for one in gc.get_objects() if is_ours(one)}))
+
+    def is_ours(one: object) -> TypeIs[PlannedHost]:
+        return isinstance(one, PlannedHost) and not any(one is other for other in others)
+
+    gc.collect()
+    others = [one for one in gc.get_objects() if isinstance(one, PlannedHost)]
+    kept: list[list[str]] = []
+    stage = Stage(strategy=strategy(canary=1, batch="2"), emit=Watched())
+    await stage.run()
+    assert kept == [["h0", "h1", "h2", "h3"], ["h1", "h2", "h3"], ["h3"]]
 
 
 # --- check and survey alone ------------------------------------------------------------------------------------------
