@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 WORKERS ?= 2
 SIZE ?= full
-PYTEST := $(BIN)/pytest --quiet --numprocesses $(WORKERS) --dist loadfile
+# Whole files, begun in the order of tests/conftest.py.
+PYTEST = $(BIN)/pytest --quiet --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 # Tests that start processes, servers or a rehearsal, or read many documents: minutes, where all others take seconds.
 SLOW := $(addprefix tests/,cli e2e goldens/test_records.py history lab nomad rehearsal remote ssh)
 
@@ -45,9 +46,10 @@ lint: $(VENV)/.develop ## ruff, mypy, shellcheck
 	$(BIN)/mypy
 	$(BIN)/shellcheck --shell=sh ionetctl/remote/*.sh tests/programs.sh tests/bench/set_up.sh .ci/run
 
+# Tests of real hosts and of deadlines wait half of their time: one worker more than there are cores.
+unit: WORKERS = 3
 unit: $(VENV)/.develop $(VENV)/.programs
-	$(PYTEST) --ignore tests/e2e --cov --cov-report=
-	$(BIN)/pytest --quiet tests/e2e
+	$(PYTEST) --cov --cov-report=
 	@$(BIN)/coverage report --include '$(shell cat tests/pure_core.txt | paste -sd, -)' --fail-under 100
 
 e2e: $(VENV)/.develop $(VENV)/.programs ## real systemd hosts with OpenSSH (root on Debian; a real Nomad where one is on PATH)

@@ -1,13 +1,40 @@
-"""What all tests share: a closing line that names what was not tested here, and why."""
+"""What all tests share: their order, limits of generated cases, and closing lines that name what was not tested here, and why."""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import hypothesis
 
 if TYPE_CHECKING:
     import pytest
     from _pytest.terminal import TerminalReporter
+
+# How long a generated case takes says how busy the machine is.
+hypothesis.settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("untimed")
+
+LONGEST_FIRST: Final = (
+    *("e2e/test_mining.py", "e2e/test_bare_machine.py", "e2e/test_enrolment.py", "e2e"),
+    *("rehearsal/test_modelled.py", "rehearsal", "lab", "remote", "ssh", "cli", "nomad"),
+)
+"""Files and folders by the time that a file takes, those that wait longest at the very beginning; all others take seconds."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest: a long file that begins last would keep one worker busy when all others have ended."""
+    items.sort(key=lambda item: _rank(item.path))
+
+
+def _rank(path: Path) -> int:
+    place = path.relative_to(Path(__file__).parent)
+    return next(
+        (rank for rank, part in enumerate(LONGEST_FIRST) if place.is_relative_to(part)), len(LONGEST_FIRST)
+    )
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:

@@ -6,7 +6,7 @@ import re
 import unicodedata
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ionetctl.core.sanitize import harmless
@@ -64,7 +64,6 @@ def test_exact_length_is_kept() -> None:
     assert harmless("a" * 10, limit_chars=10) == "a" * 10
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_nothing_hidden_survives(text: str) -> None:
     """No text whatsoever comes out with a control, format or line-breaking character."""
@@ -73,14 +72,12 @@ def test_nothing_hidden_survives(text: str) -> None:
     assert hidden == []
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_harmless_is_idempotent(text: str) -> None:
     """Doing it twice changes nothing."""
     assert harmless(harmless(text)) == harmless(text)
 
 
-@settings(deadline=None)
 @given(st.text(alphabet=":#[]vsodebugerror \u200b\x1b", max_size=20))
 def test_no_ci_command_survives(text: str) -> None:
     """GitHub's, Azure's and TeamCity's commands are found nowhere in a line, whatever stood between their characters."""

@@ -571,7 +571,7 @@ ENDINGS = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(endings=ENDINGS, chance=st.randoms(use_true_random=False))
 def test_any_interleaving_gives_the_same_nodes(
     endings: list[tuple[RolloutId, RegionName, str, str | None, Result]], chance: random.Random

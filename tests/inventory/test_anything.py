@@ -44,14 +44,13 @@ def _is_read_or_refused(text: bytes) -> bool:
 
 @pytest.mark.parametrize("key", [*BASE, "unknown"])
 @given(value=_values)
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_any_section_is_read_or_refused(key: str, value: Any) -> None:
     """A section may hold anything at all."""
     assert _is_read_or_refused(json.dumps({**BASE, key: value}).encode())
 
 
 @given(value=st.dictionaries(st.sampled_from(KEYS), _values, max_size=4))
-@settings(deadline=None)
 def test_any_host_is_read_or_refused(value: dict[str, Any]) -> None:
     """So may a host."""
     assert _is_read_or_refused(json.dumps({**BASE, "hosts": [value]}).encode())
@@ -60,7 +59,6 @@ def test_any_host_is_read_or_refused(value: dict[str, Any]) -> None:
 @given(
     text=st.binary(max_size=60) | st.text(alphabet="ab:-[]{},&*!|>'\"%@#? \n\t", max_size=60).map(str.encode)
 )
-@settings(deadline=None)
 def test_any_bytes_are_read_or_refused(text: bytes) -> None:
     """And so may the file."""
     assert _is_read_or_refused(text)

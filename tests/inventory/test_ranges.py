@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ionetctl.inventory.ranges import LIMIT, RangeError, expand, fold, has_range, parse
@@ -122,7 +122,6 @@ _names = st.lists(st.tuples(_words, _numbers), min_size=1, max_size=3).map(
 
 
 @given(st.sets(_names, max_size=60))
-@settings(deadline=None)
 def test_folding_loses_and_adds_nothing(names: set[str]) -> None:
     """Expanding what was folded gives each name once and no other."""
     expanded = [name for folded in fold(names) for name in expand(folded)]
@@ -143,14 +142,12 @@ def _canonical(draw: st.DrawFn) -> str:
 
 
 @given(_canonical())
-@settings(deadline=None)
 def test_expanding_and_folding_is_identity(folded: str) -> None:
     """Folding what was expanded gives back what was written, where it was written as folding does."""
     assert fold(expand(folded)) == (folded,)
 
 
 @given(st.text(alphabet="g[]-,/0123456789", max_size=20))
-@settings(deadline=None)
 def test_any_text_expands_or_is_refused(text: str) -> None:
     """No text raises anything but ``RangeError`` or gives more than the limit."""
     try:

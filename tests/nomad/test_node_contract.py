@@ -116,7 +116,6 @@ async def admission_shows(region: NomadRegion, node: NodeId, admission: str) -> 
     await until(shows, f"the admission {admission!r} shows")
 
 
-@pytest.mark.timeout(180)
 async def test_node_is_held_marked_and_released_alike(place: Place) -> None:
     """Ineligible from its first registration, found by its mark, eligible at once, marked some seconds later."""
     async with place.open() as region:

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 FAILS = 'echo "somebody pulled the plug" >&2; exit 1\n'
 
-pytestmark = pytest.mark.timeout(600)
-
 
 @pytest.fixture(scope="module")
 def rehearsal(raise_fleet: RaiseFleet) -> Iterator[Rehearsal]:

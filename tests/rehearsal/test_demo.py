@@ -6,12 +6,8 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
-
 if TYPE_CHECKING:
     from tests.rehearsal.conftest import NewAdmin
-
-pytestmark = pytest.mark.timeout(300)
 
 
 def bearing(mark: str) -> list[int]:

@@ -5,12 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
-
 if TYPE_CHECKING:
     from tests.rehearsal.conftest import NewAdmin, RaiseFleet
-
-pytestmark = pytest.mark.timeout(600)
 
 
 def serving(directory: Path) -> list[str]:

@@ -9,15 +9,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import pytest
-
 from tests.rehearsal.site import PATIENCE_S, Admin
 from tests.support.programs import needs
 
 if TYPE_CHECKING:
     from tests.rehearsal.conftest import NewAdmin, RaiseFleet
 
-pytestmark = pytest.mark.timeout(300)
 SCRIPT: Final = Path(__file__).parents[2] / "examples" / "enroll-in-ci.sh"
 
 

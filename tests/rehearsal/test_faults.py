@@ -45,8 +45,6 @@ ENDS: Final = {
 ROLLED_BACK: Final = ("start-fails", "start-hangs")
 UNTOUCHED: Final = ("gpu-missing", "foreign-nomad", "clock", "read-only")
 
-pytestmark = pytest.mark.timeout(600)
-
 
 @dataclass(frozen=True, slots=True)
 class Faulty:

@@ -48,8 +48,6 @@ NOT_REHEARSED: Final = {
 }
 """Code → why no rehearsal can produce it."""
 
-pytestmark = pytest.mark.timeout(600)
-
 
 @dataclass(frozen=True, slots=True)
 class Surveyed:

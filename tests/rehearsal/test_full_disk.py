@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 HOSTS = 3
 
-pytestmark = pytest.mark.timeout(600)
-
 
 @dataclass(frozen=True, slots=True)
 class Filled:

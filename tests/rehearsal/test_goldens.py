@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from tests.rehearsal.conftest import NewAdmin, RaiseFleet
     from tests.rehearsal.site import Admin, CommandResult, Rehearsal
 
-pytestmark = pytest.mark.timeout(600)
-
 LAST: Final = "lab1-r001-g07"
 """The host that the first rollout leaves out, so that the streamed one has something to do."""
 FAULTS: Final = ("unreachable=1", "gpu-missing=1", "same-hostname=2")

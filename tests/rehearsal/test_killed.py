@@ -27,8 +27,6 @@ STEPS: Final = (
     "finish",
 )
 
-pytestmark = pytest.mark.timeout(600)
-
 
 @dataclass(frozen=True, slots=True)
 class Killed:

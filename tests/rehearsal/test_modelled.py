@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from tests.rehearsal.conftest import NewAdmin, RaiseFleet, RaiseModelledFleet
     from tests.rehearsal.site import Admin, CommandResult, Rehearsal
 
-pytestmark = pytest.mark.timeout(600)
-
 SOUND: Final = 2
 COMPARED: Final = (
     *("start-fails", "no-route", "gpu-missing", "noisy", "locked", "drop", "sudo", "auth"),

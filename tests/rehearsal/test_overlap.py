@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from tests.rehearsal.conftest import NewAdmin, RaiseFleet
     from tests.rehearsal.site import Admin, CommandResult
 
-pytestmark = pytest.mark.timeout(600)
-
 
 @dataclass(frozen=True, slots=True)
 class Overlapping:

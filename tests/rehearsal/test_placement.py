@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from tests.rehearsal.conftest import NewAdmin, RaiseFleet
     from tests.rehearsal.site import Admin, CommandResult, Rehearsal
 
-pytestmark = pytest.mark.timeout(600)
-
 HOSTS = 5
 OPEN = ("  region: eu-north\n", "  region: auto\n")
 

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from tests.rehearsal.conftest import NewAdmin, RaiseFleet
     from tests.rehearsal.site import Admin, Rehearsal
 
-pytestmark = pytest.mark.timeout(600)
-
 
 @pytest.fixture(scope="module")
 def fleet(raise_fleet: RaiseFleet) -> Iterator[Rehearsal]:

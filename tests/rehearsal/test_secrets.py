@@ -28,8 +28,6 @@ LOGGING_SUDO: Final = """#!/bin/sh
 exec "${0%/*}/../real/sudo" "$@"
 """
 
-pytestmark = pytest.mark.timeout(600)
-
 
 @dataclass(frozen=True, slots=True)
 class VerboseEnrolment:

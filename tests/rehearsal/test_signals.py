@@ -27,8 +27,6 @@ HOSTS_EACH: Final = 3
 READ_AHEAD: Final = 4096 + 8192
 """What may lie in the pipe, and what the test's own buffer takes from it."""
 
-pytestmark = pytest.mark.timeout(600)
-
 
 @pytest.fixture(scope="module")
 def rehearsal(raise_fleet: RaiseFleet) -> Iterator[Rehearsal]:

@@ -61,8 +61,6 @@ SPOILS: Final = {
     "nothing": (":", None),
 }
 
-pytestmark = pytest.mark.timeout(600)
-
 
 @dataclass(frozen=True, slots=True)
 class Spoiled:

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 HOSTS = 6
 FAULTS = ("gpu-missing=1", "noisy=1", "unreachable=1", "no-route=1")
 
-pytestmark = pytest.mark.timeout(600)
-
 
 @dataclass(frozen=True, slots=True)
 class Streamed:

@@ -9,14 +9,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import pytest
-
 from tests.rehearsal.site import PATIENCE_S
 
 if TYPE_CHECKING:
     from tests.rehearsal.conftest import NewAdmin
 
-pytestmark = pytest.mark.timeout(300)
 PAGE: Final = Path(__file__).parents[2] / "docs" / "tutorials" / "first-rehearsal.md"
 VARYING: Final = {
     r"\d{8}T\d{6}-\w{6}": "ROLLOUT",

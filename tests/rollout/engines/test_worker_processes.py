@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from ionetctl.rollout.engines.messages import Call
 
-pytestmark = pytest.mark.timeout(120)
-
 
 @dataclass
 class Site:

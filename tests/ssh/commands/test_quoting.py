@@ -42,7 +42,7 @@ def test_words_survive(shell: tuple[str, ...]) -> None:
     assert spoken(shell, ODD) == list(ODD)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(TEXT, min_size=1, max_size=4))
 def test_any_words_survive(words: list[str]) -> None:
     """No text whatsoever means more than itself."""
