@@ -99,7 +99,7 @@ class Host:
         return {
             "PATH": f"{self.shims}:{_tools(self.shell, self.shims.parent)}",
             "IONET_ROOT": str(self.root),
-            "IONET_START_DEADLINE_S": "2",
+            "IONET_START_DEADLINE_S": "60",
             **self.environment,
         }
 
