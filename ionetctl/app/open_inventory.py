@@ -132,7 +132,10 @@ class Site:
 def open_store(inventory: Inventory, settings: Settings, mirror: str | None) -> ArtifactStore:
     """The cache, with the inventory's lock file, and ``mirror`` or else the inventory's mirror."""
     lock_file = Path(inventory.directory) / LOCK_FILE
-    return ArtifactStore(settings.prepare_cache(), mirror or inventory.nomad.mirror, lock_file)
+    nomad = inventory.nomad
+    return ArtifactStore(
+        settings.prepare_cache(), mirror or nomad.mirror, lock_file, own_builds=nomad.own_builds
+    )
 
 
 def releases(inventory: Inventory, hosts: Iterable[Host], architectures: Iterable[str]) -> set[ArtifactKey]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import os
 import stat
 import struct
 import zipfile
@@ -15,15 +16,18 @@ import zlib
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Final
 
+from ionetctl.artifacts.executable import HEAD_BYTES
 from ionetctl.core.errors import TrustError
 from ionetctl.core.model.names import Digest
 from ionetctl.core.sanitize import harmless
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-EXECUTABLE_LIMIT_BYTES: Final = 1 << 30
+    Refusal = Callable[[bytes, int], str | None]
+
+EXECUTABLE_LIMIT_BYTES: Final = 1 << 29
 BLOCK_BYTES: Final = 1 << 20
 
 _ACCOMPANYING: Final = frozenset({"LICENSE", "LICENSE.txt", "README.md"})
@@ -32,6 +36,12 @@ _LOCAL_HEADER: Final = struct.Struct("<4s22xHH")
 _GZIP_HEADER: Final = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\xff"
 _GZIP_TRAILER: Final = struct.Struct("<II")
 _ENCRYPTED: Final = 0x1
+_END: Final = struct.Struct("<4s4xHHIIH")
+_END_SIGNATURE: Final = b"PK\x05\x06"
+_LOCATOR_BYTES: Final = 20
+_LOCATOR_SIGNATURE: Final = b"PK\x06\x07"
+_MOST_MEMBERS: Final = 8
+_DIRECTORY_LIMIT_BYTES: Final = 1 << 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +54,36 @@ class Packed:
     packed_bytes: int
 
 
-def repack(archive: Path, member: str, packed: Path, limit_bytes: int = EXECUTABLE_LIMIT_BYTES) -> Packed:
+class _RefusedError(Exception):
+    """Why an executable is not taken."""
+
+
+def _accept(_head: bytes, _size_bytes: int) -> None:
+    """For content of every kind."""
+
+
+def repack(
+    archive: Path,
+    member: str,
+    packed: Path,
+    limit_bytes: int = EXECUTABLE_LIMIT_BYTES,
+    refusal: Refusal = _accept,
+) -> Packed:
     """Write ``member`` of the zip ``archive`` to ``packed`` in gzip form; returns digests and sizes.
 
-    Raises ``TrustError`` (``artifact_malformed``) for an archive that is broken, that holds anything but the
-    executable, a licence and a readme, or whose executable inflates beyond its declared size or ``limit_bytes``.
+    ``refusal`` is called with the first ``HEAD_BYTES`` of the executable and its size, before the rest is inflated, and says
+    why it is not taken. Raises ``TrustError``: ``artifact_not_executable`` with that reason, ``artifact_malformed`` for an
+    archive that is broken, that holds anything but the executable, a licence and a readme, or whose executable inflates
+    beyond its declared size or ``limit_bytes``.
     """
     try:
+        _check_directory_size(archive)
         with zipfile.ZipFile(archive) as directory:
             info = _only_member(archive, directory.infolist(), member, limit_bytes)
             with archive.open("rb") as source, packed.open("xb") as target:
-                digest = _repack_member(source, target, directory, info)
+                digest = _repack_member(source, target, directory, info, refusal)
+    except _RefusedError as error:
+        raise not_executable(archive.name, str(error)) from None
     except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, NotImplementedError) as error:
         raise malformed(archive.name, str(error)) from error
     packed_digest, packed_bytes = digest_of(packed)
@@ -73,6 +102,27 @@ def malformed(name: str, reason: str) -> TrustError:
     return TrustError(
         "artifact_malformed", f"{name}: {harmless(reason)}", "it is no release as the vendor makes them"
     )
+
+
+def not_executable(name: str, reason: str, hint: str = "") -> TrustError:
+    """The error for a program that its hosts could not run."""
+    otherwise = "the archive was made or named wrongly: compare with the vendor's site"
+    return TrustError("artifact_not_executable", f"{name}: the program {reason}", hint or otherwise)
+
+
+def _check_directory_size(archive: Path) -> None:
+    """Raise where the archive's directory is longer than a release's: the library would read all of it into memory."""
+    with archive.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - _LOCATOR_BYTES - _END.size))
+        tail = file.read()
+    end = tail[-_END.size :]
+    if not end.startswith(_END_SIGNATURE) or len(end) < _END.size:
+        raise zipfile.BadZipFile("does not end as an archive does")
+    _, _, members, directory_bytes, _, _ = _END.unpack(end)
+    is_zip64 = tail[: -_END.size].startswith(_LOCATOR_SIGNATURE)
+    if is_zip64 or members > _MOST_MEMBERS or directory_bytes > _DIRECTORY_LIMIT_BYTES:
+        raise zipfile.BadZipFile("has more members than any release")
 
 
 def _only_member(
@@ -96,11 +146,16 @@ def _only_member(
 
 
 def _repack_member(
-    source: IO[bytes], target: IO[bytes], directory: zipfile.ZipFile, info: zipfile.ZipInfo
+    source: IO[bytes],
+    target: IO[bytes],
+    directory: zipfile.ZipFile,
+    info: zipfile.ZipInfo,
+    refusal: Refusal,
 ) -> Digest:
     if info.compress_type == zipfile.ZIP_DEFLATED:
         target.write(_GZIP_HEADER)
-        digest = _digest(_inflated(_raw_data(source, info), target, info), info)
+        blocks = _inflated(_raw_data(source, info), target, info)
+        digest = _digest(_checked(blocks, info, refusal), info)
         target.write(_GZIP_TRAILER.pack(info.CRC, info.file_size & 0xFFFFFFFF))
         return digest
     if info.compress_type != zipfile.ZIP_STORED:
@@ -109,7 +164,20 @@ def _repack_member(
         directory.open(info) as member,
         gzip.GzipFile("", "wb", compresslevel=6, fileobj=target, mtime=0) as out,
     ):
-        return _digest(_copied(member, out), info)
+        return _digest(_checked(_copied(member, out), info, refusal), info)
+
+
+def _checked(blocks: Iterator[bytes], info: zipfile.ZipInfo, refusal: Refusal) -> Iterator[bytes]:
+    """``blocks``, after the first ``HEAD_BYTES`` of them have not been refused."""
+    head = b""
+    while len(head) < HEAD_BYTES and (block := next(blocks, None)) is not None:
+        head += block
+        if len(head) > info.file_size:
+            raise zipfile.BadZipFile("holds more than it declares")
+    if (reason := refusal(head[:HEAD_BYTES], info.file_size)) is not None:
+        raise _RefusedError(reason)
+    yield head
+    yield from blocks
 
 
 def _digest(blocks: Iterator[bytes], info: zipfile.ZipInfo) -> Digest:

@@ -7,21 +7,25 @@ Each appears whole or not at all, so that processes need no lock among them. It 
 from __future__ import annotations
 
 import asyncio
+import gzip
 import io
 import os
 import shutil
 import tempfile
 import time
+import zlib
 from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from ionetctl.artifacts.archive import Packed, digest_of, repack
+from ionetctl.artifacts.archive import Packed, digest_of, malformed, not_executable, repack
 from ionetctl.artifacts.compression_process import compress_apart
+from ionetctl.artifacts.executable import HEAD_BYTES, refusal
 from ionetctl.artifacts.lock import LockFile
 from ionetctl.artifacts.release import ArtifactKey, missing, parse_sums
 from ionetctl.core.errors import ConfigurationError, IonetctlError, TrustError
@@ -79,7 +83,7 @@ class ArtifactStore:
     """The releases of one site: its cache, its mirror, its lock file.
 
     ``mirror`` is a directory or a base URL with the layout of the vendor's site, or ``None`` for that site; ``tls`` is for
-    mirrors with a CA of their own; ``sleep`` waits between retries.
+    mirrors with a CA of their own; ``sleep`` waits between retries. With ``own_builds`` scripts are programs too.
     """
 
     def __init__(
@@ -88,12 +92,14 @@ class ArtifactStore:
         mirror: str | None,
         lock_path: Path,
         *,
+        own_builds: bool = False,
         tls: ssl.SSLContext | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._root = cache_dir / "artifacts"
         self._mirror = mirror
         self._lock = LockFile(lock_path)
+        self._own_builds = own_builds
         self._tls = tls
         self._sleep = sleep
         self._ready: dict[ArtifactKey, Program] = {}
@@ -108,7 +114,7 @@ class ArtifactStore:
         The network is used only for programs that the lock file does not pin or the cache does not have.
 
         Raises ``TrustError`` for a file that differs from its digest (``artifact_digest_mismatch``) or is no release
-        (``artifact_malformed``, ``artifact_sums_malformed``); ``ConfigurationError`` where a download fails
+        (``artifact_malformed``, ``artifact_not_executable``, ``artifact_sums_malformed``); ``ConfigurationError`` where a download fails
         (``artifact_missing``, ``artifact_unreachable`` …) or cannot be stored (``cache_unwritable``, ``lock_unwritable``).
         """
         try:
@@ -206,7 +212,7 @@ class ArtifactStore:
             if directory is None:
                 absent.append(key)
             else:
-                self._ready[key] = await asyncio.to_thread(_program, key, directory)
+                self._ready[key] = await asyncio.to_thread(self._program, key, directory)
         if absent:
             await self._fetch_all(absent, pinned, on_progress)
         return {key: self._ready[key] for key in needs}
@@ -234,7 +240,7 @@ class ArtifactStore:
                 directory = self._entry(key, zip_digest)
                 if directory is None:
                     directory = await self._fetch(mirror, key, zip_digest, on_progress)
-                self._ready[key] = await asyncio.to_thread(_program, key, directory)
+                self._ready[key] = await asyncio.to_thread(self._program, key, directory)
                 self._lock.add({key.file_name: zip_digest} if key.file_name not in pinned else {})
 
     async def _expected_digest(
@@ -278,17 +284,34 @@ class ArtifactStore:
         """Unpack a verified archive into an entry of its own, which appears by one rename."""
         entry = archive.parent / "entry"
         entry.mkdir(mode=0o700)
-        packed = repack(archive, key.name, entry / _FILE_NAMES[Form.GZIP])
+        packed = repack(
+            archive, key.name, entry / _FILE_NAMES[Form.GZIP], refusal=partial(self._refusal, key)
+        )
         path = self._path(key, zip_digest)
         path.parent.mkdir(mode=0o700, exist_ok=True)
         _enter(entry, packed, path)
         return path
 
+    def _program(self, key: ArtifactKey, directory: Path) -> Program:
+        """The program of an entry, looked at again: another site's inventory may have let it in, or an older ionetctl."""
+        program = _program(key, directory)
+        try:
+            with gzip.open(program.packed_path) as file:
+                head = file.read(HEAD_BYTES)
+        except (OSError, EOFError, zlib.error) as error:
+            raise malformed(program.packed_path, str(error)) from error
+        if (reason := self._refusal(key, head, program.size_bytes)) is not None:
+            raise not_executable(program.packed_path, reason, _remedy(directory))
+        return program
+
+    def _refusal(self, key: ArtifactKey, head: bytes, size_bytes: int) -> str | None:
+        return refusal(head, size_bytes, key.architecture, takes_scripts=self._own_builds)
+
     def _verify(self, artifact: CachedArtifact, pinned: Mapping[str, Digest]) -> Verification:
         from ionetctl.artifacts.compression import digest_inside
 
         try:
-            first = _program(artifact.key, artifact.directory)
+            first = self._program(artifact.key, artifact.directory)
             for form in Form:
                 if form is Form.GZIP or _place(artifact.directory, form).is_dir():
                     program = _program(artifact.key, artifact.directory, form)

@@ -47,7 +47,7 @@ def describe_inventory(inventory: Inventory) -> Description:
         "version": 1,
         "naming": inventory.naming,
         "regions": {name: _region(region) for name, region in inventory.regions.items()},
-        "nomad": _known_fields(inventory.nomad),
+        "nomad": _without_false(_known_fields(inventory.nomad)),
         **({} if inventory.distribution == "push" else {"distribution": inventory.distribution}),
         **({"mirror": inventory.mirror} if inventory.mirror else {}),
         **({"groups": groups} if groups else {}),

@@ -155,6 +155,7 @@ nomad:
   version: {spec.nomad_version}
   device_plugin_version: {spec.device_plugin_version}
   mirror: ./artifacts
+  own_builds: true
 
 defaults:
   region: {spec.region}

@@ -49,6 +49,7 @@ from ionetctl.core.host_paths import DEVICE_PLUGIN
 from ionetctl.core.model.names import Digest
 from ionetctl.core.model.plan import Form, Program
 from tests.support.clock import ManualClock
+from tests.support.elf import elf
 from tests.support.programs import needs
 
 if TYPE_CHECKING:
@@ -60,7 +61,9 @@ ROOT = Path(__file__).parents[2]
 AMD64 = ArtifactKey(NOMAD, "2.0.5", "amd64")
 ARM64 = ArtifactKey(NOMAD, "2.0.5", "arm64")
 PLUGIN = ArtifactKey(DEVICE_PLUGIN, "1.1.0", "amd64")
-EXECUTABLE = b"\x7fELF" + b"an executable, as far as anyone here is concerned\n" * 5000
+CODE = b"an executable, as far as anyone here is concerned\n" * 5000
+EXECUTABLE = elf("amd64", CODE)
+EXECUTABLE_ARM64 = elf("arm64", CODE)
 
 
 def sha256(content: bytes) -> str:
@@ -101,7 +104,7 @@ class Site:
 def site(tmp_path: Path) -> Site:
     made = Site(tmp_path / "site")
     made.put(AMD64, archive())
-    made.put(ARM64, archive({NOMAD: EXECUTABLE + b"arm64"}))
+    made.put(ARM64, archive({NOMAD: EXECUTABLE_ARM64}))
     made.put(PLUGIN, archive(member=DEVICE_PLUGIN))
     return made
 
@@ -288,7 +291,8 @@ async def test_same_version_from_another_mirror_is_another_entry(
     await store.ensure({AMD64})
     rehearsal = Site(tmp_path / "rehearsal")
     rehearsal.put(AMD64, archive({NOMAD: b"#!/bin/sh\n"}))
-    found = await again(tmp_path, rehearsal.root, tmp_path / "rehearsal.lock").ensure({AMD64})
+    cache, other = tmp_path / "cache", tmp_path / "rehearsal.lock"
+    found = await ArtifactStore(cache, str(rehearsal.root), other, own_builds=True).ensure({AMD64})
     real = await again(tmp_path, None, lock).ensure({AMD64})
     assert (found[AMD64].digest, real[AMD64].digest) == (sha256(b"#!/bin/sh\n"), sha256(EXECUTABLE))
 
@@ -519,7 +523,7 @@ def file_size_limit(size_bytes: int) -> Iterator[None]:
 
 async def test_full_disk(store: ArtifactStore, site: Site, tmp_path: Path) -> None:
     """A cache without room says so, keeps nothing half-done, and works when there is room."""
-    noise = os.urandom(300_000)
+    noise = elf(content=os.urandom(300_000))
     site.put(AMD64, archive({NOMAD: noise}))
     with file_size_limit(150_000):
         assert await code_of(store.ensure({AMD64})) == ("cache_unwritable", 3)
@@ -680,6 +684,89 @@ def test_zip_bomb_stops_at_its_claim(tmp_path: Path) -> None:
     finally:
         tracemalloc.stop()
     assert 1 << 20 < peak_bytes < 8 << 20
+
+
+NOT_EXECUTABLE = ("artifact_not_executable", 6)
+PROGRAMS_REFUSED = [
+    pytest.param(bytes(5 << 20), "it begins with 00 00 00 00", id="zeros"),
+    pytest.param(b"<!DOCTYPE html>", "it begins with 3c 21 44 4f", id="web-page"),
+    pytest.param(b"#!/bin/sh\n", "it begins with 23 21 2f 62", id="script"),
+    pytest.param(EXECUTABLE_ARM64, "for arm64, not for amd64", id="architecture"),
+    pytest.param(elf(content=CODE, cut=100), "is cut off", id="cut-off"),
+]
+
+
+@pytest.mark.parametrize(("program", "reason"), PROGRAMS_REFUSED)
+async def test_program_that_no_host_can_run(
+    store: ArtifactStore, site: Site, lock: Path, program: bytes, reason: str
+) -> None:
+    """Though every checksum fits, it is refused by name before it is pinned, and not kept."""
+    site.put(AMD64, archive({NOMAD: program}))
+    with pytest.raises(TrustError, match=reason) as caught:
+        await store.ensure({AMD64})
+    assert ((caught.value.code, int(caught.value.exit_code)), AMD64.file_name in caught.value.message) == (
+        NOT_EXECUTABLE,
+        True,
+    )
+    assert (store.cached(), lock.exists()) == ((), False)
+
+
+async def test_pin_does_not_make_a_program_executable(site: Site, tmp_path: Path, lock: Path) -> None:
+    """What an inventory with builds of its own let into cache and lock file is looked at again."""
+    site.put(AMD64, archive({NOMAD: b"#!/bin/sh\n"}))
+    await ArtifactStore(tmp_path / "cache", str(site.root), lock, own_builds=True).ensure({AMD64})
+    later = again(tmp_path, site.root, lock)
+    assert await code_of(later.ensure({AMD64})) == NOT_EXECUTABLE
+    assert [check.problem and check.problem.code for check in await later.verify()] == [NOT_EXECUTABLE[0]]
+
+
+async def test_own_builds_may_be_scripts_but_not_zeros(site: Site, tmp_path: Path, lock: Path) -> None:
+    """Whoever builds them, a program is something that a host can run."""
+    site.put(AMD64, archive({NOMAD: bytes(100)}))
+    store = ArtifactStore(tmp_path / "cache", str(site.root), lock, own_builds=True)
+    assert await code_of(store.ensure({AMD64})) == NOT_EXECUTABLE
+
+
+def test_a_gigabyte_of_zeros_is_not_inflated(tmp_path: Path) -> None:
+    """A program that its first bytes refuse costs those alone."""
+    (tmp_path / "a.zip").write_bytes(archive({NOMAD: bytes(300 << 20)}))
+    with pytest.raises(TrustError, match="no ELF"):
+        repack(tmp_path / "a.zip", NOMAD, tmp_path / "out.gz", refusal=lambda _head, _size: "no ELF")
+    assert (tmp_path / "out.gz").stat().st_size <= 2 << 20
+
+
+def test_endless_directory_is_not_read(tmp_path: Path) -> None:
+    """An archive with a hundred thousand members is refused by its last bytes, without memory for their names."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        for number in range(20_000):
+            file.writestr(f"{number}-{'x' * 100}", b"")
+    (tmp_path / "a.zip").write_bytes(buffer.getvalue())
+    del buffer
+    tracemalloc.start()
+    try:
+        with pytest.raises(TrustError, match="more members"):
+            repack(tmp_path / "a.zip", NOMAD, tmp_path / "out.gz")
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 1 << 20
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(archive()[:-22] + b"PK\x06\x07" + bytes(16) + archive()[-22:], id="zip64"),
+        pytest.param(archive() + b"more", id="something-behind"),
+        pytest.param(archive({f"{n}": b"" for n in range(9)}), id="nine-members"),
+    ],
+)
+def test_archive_whose_end_is_no_release_s(tmp_path: Path, content: bytes) -> None:
+    """What the library would take for more than a release's directory is refused before it is read."""
+    (tmp_path / "a.zip").write_bytes(content)
+    with pytest.raises(TrustError, match=r"more members|does not end") as caught:
+        repack(tmp_path / "a.zip", NOMAD, tmp_path / "out.gz")
+    assert caught.value.code == "artifact_malformed"
 
 
 def test_executable_beyond_the_cap(tmp_path: Path) -> None:
@@ -1054,7 +1141,7 @@ def test_two_processes_at_once(tmp_path: Path, site: Site, lock: Path) -> None:
         for _ in range(3)
     ]
     outputs = [process.communicate() for process in running]
-    expected = str(sorted([sha256(EXECUTABLE), sha256(EXECUTABLE + b"arm64")])) + "\n"
+    expected = str(sorted([sha256(EXECUTABLE), sha256(EXECUTABLE_ARM64)])) + "\n"
     assert (outputs, sorted(pins(lock))) == ([(expected, "")] * 3, [AMD64.file_name, ARM64.file_name])
 
 
@@ -1205,7 +1292,7 @@ async def test_a_forged_executable_is_not_compressed(store: ArtifactStore, tmp_p
 
 async def test_no_room_for_a_form(store: ArtifactStore, site: Site, tmp_path: Path) -> None:
     """It is an error once; hosts are sent the release's own form from then on, and nothing half-done stays."""
-    site.put(AMD64, archive({NOMAD: os.urandom(300_000)}))
+    site.put(AMD64, archive({NOMAD: elf(content=os.urandom(300_000))}))
     program = (await store.ensure({AMD64}))[AMD64]
     with file_size_limit(150_000):
         assert await code_of(store.pack(program, Form.ZSTD)) == ("cache_unwritable", 3)
@@ -1215,7 +1302,7 @@ async def test_no_room_for_a_form(store: ArtifactStore, site: Site, tmp_path: Pa
 
 async def test_a_form_that_was_given_up_can_be_made(store: ArtifactStore, site: Site) -> None:
     """Who stops waiting ends the work, and the next one begins anew."""
-    site.put(AMD64, archive({NOMAD: os.urandom(64) * (1 << 18)}))
+    site.put(AMD64, archive({NOMAD: elf(content=os.urandom(64) * (1 << 18))}))
     program = (await store.ensure({AMD64}))[AMD64]
     has_begun = asyncio.Event()
     heard: list[Progress] = []

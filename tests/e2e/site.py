@@ -103,6 +103,7 @@ class Site:
                 "version": NOMAD_VERSION,
                 "device_plugin_version": PLUGIN_VERSION,
                 "mirror": str(self.directory / "mirror"),
+                "own_builds": True,
             },
             "defaults": {
                 "region": self.region.name,

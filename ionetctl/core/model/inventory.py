@@ -73,11 +73,13 @@ class NomadSettings:
     """The releases that the fleet gets, and their source.
 
     ``mirror`` is a directory (absolute) or base URL with the layout of releases.hashicorp.com; ``None`` is that site.
+    ``own_builds`` says that what lies there is not the vendor's.
     """
 
     version: str
     device_plugin_version: str
     mirror: str | None = None
+    own_builds: bool = False
 
 
 @dataclass(frozen=True, slots=True)

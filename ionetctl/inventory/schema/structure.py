@@ -327,6 +327,8 @@ class NomadFields(TypedDict, total=False):
     """The release of nomad-device-nvidia."""
     mirror: Annotated[str, Leaf(endpoints.mirror, in_directory=True)]
     """A directory or https URL laid out as releases.hashicorp.com; that site when left out."""
+    own_builds: Flag
+    """The mirror has builds of your own instead of the vendor's releases."""
 
 
 @with_config(STRICT)
