@@ -77,6 +77,7 @@ OWNERS: Final[dict[str, set[str]]] = {
     "pydantic": {"inventory"},
     "pydantic_core": {"inventory"},
     "pynvml": {"remote"},
+    "pysequoia": {"artifacts"},
     "requests": {"nomad", "credentials"},
     "rich": {"cli", "ui"},
     "sqlalchemy": {"history"},

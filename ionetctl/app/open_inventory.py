@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ionetctl.app.subjects import Subjects
-from ionetctl.artifacts import ArtifactKey, ArtifactStore
+from ionetctl.artifacts import ArtifactKey, ArtifactStore, Publisher
 from ionetctl.artifacts.release import NOMAD
+from ionetctl.artifacts.signature import VENDOR_FINGERPRINT
 from ionetctl.checks import ARCHITECTURES
 from ionetctl.core import host_paths
 from ionetctl.core.errors import ConfigurationError, IonetctlError
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from ionetctl.core.model.facts import Facts
     from ionetctl.core.model.host import Host
-    from ionetctl.core.model.inventory import Inventory, RegionSettings
+    from ionetctl.core.model.inventory import Inventory, NomadSettings, RegionSettings
     from ionetctl.core.model.names import RegionName
     from ionetctl.core.model.node import RegionStatus
     from ionetctl.core.model.plan import Form, Program
@@ -134,8 +135,20 @@ def open_store(inventory: Inventory, settings: Settings, mirror: str | None) -> 
     lock_file = Path(inventory.directory) / LOCK_FILE
     nomad = inventory.nomad
     return ArtifactStore(
-        settings.prepare_cache(), mirror or nomad.mirror, lock_file, own_builds=nomad.own_builds
+        settings.prepare_cache(),
+        mirror or nomad.mirror,
+        lock_file,
+        publisher=_publisher(nomad),
+        own_builds=nomad.own_builds,
     )
+
+
+def _publisher(nomad: NomadSettings) -> Publisher | None:
+    """Who has to sign releases: nobody for builds of the site's own, unless it says who."""
+    if nomad.own_builds and nomad.signing_fingerprint is None:
+        return None
+    key_path = Path(nomad.signing_key) if nomad.signing_key else None
+    return Publisher(nomad.signing_fingerprint or VENDOR_FINGERPRINT, key_path)
 
 
 def releases(inventory: Inventory, hosts: Iterable[Host], architectures: Iterable[str]) -> set[ArtifactKey]:

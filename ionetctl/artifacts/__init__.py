@@ -4,6 +4,7 @@ It knows the vendor's release site, digests and archives; it must not know hosts
 """
 
 from ionetctl.artifacts.release import NOMAD, VENDOR_SITE, ArtifactKey
+from ionetctl.artifacts.signature import Publisher
 from ionetctl.artifacts.store import ArtifactStore, CachedArtifact, Progress, Verification
 
 __all__ = [
@@ -13,5 +14,6 @@ __all__ = [
     "ArtifactStore",
     "CachedArtifact",
     "Progress",
+    "Publisher",
     "Verification",
 ]

@@ -60,6 +60,11 @@ class ArtifactKey:
         """The path of the release's checksums below a mirror's base."""
         return f"{self.name}/{self.version}/{self.name}_{self.version}_SHA256SUMS"
 
+    @property
+    def signature_path(self) -> str:
+        """The path of the detached signature over those checksums."""
+        return f"{self.sums_path}.sig"
+
     @classmethod
     def parse_stem(cls, stem: str) -> ArtifactKey | None:
         """The key whose ``stem`` this is, or ``None``."""

@@ -17,6 +17,7 @@ import zlib
 from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -28,6 +29,7 @@ from ionetctl.artifacts.compression_process import compress_apart
 from ionetctl.artifacts.executable import HEAD_BYTES, refusal
 from ionetctl.artifacts.lock import LockFile
 from ionetctl.artifacts.release import ArtifactKey, missing, parse_sums
+from ionetctl.artifacts.signature import SIGNATURE_LIMIT_BYTES, unsigned
 from ionetctl.core.errors import ConfigurationError, IonetctlError, TrustError
 from ionetctl.core.model.names import Digest
 from ionetctl.core.model.plan import Form, Program
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from ionetctl.artifacts.mirror import Mirror
+    from ionetctl.artifacts.signature import Publisher
 
 ZIP_LIMIT_BYTES: Final = 1 << 29
 SUMS_LIMIT_BYTES: Final = 1 << 18
@@ -46,6 +49,7 @@ _FILE_NAMES: Final = {Form.GZIP: "program.gz", Form.ZSTD: "program.zst", Form.XZ
 _RECORD: Final = "release.json"
 _PARTIAL: Final = ".partial-"
 _ABANDONED_S: Final = 24 * 3600
+_NOW: Final = partial(datetime.now, UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,7 @@ class ArtifactStore:
 
     ``mirror`` is a directory or a base URL with the layout of the vendor's site, or ``None`` for that site; ``tls`` is for
     mirrors with a CA of their own; ``sleep`` waits between retries. With ``own_builds`` scripts are programs too.
+    ``publisher`` must have signed what is not pinned yet; with ``None`` nobody need have.
     """
 
     def __init__(
@@ -92,14 +97,18 @@ class ArtifactStore:
         mirror: str | None,
         lock_path: Path,
         *,
+        publisher: Publisher | None = None,
         own_builds: bool = False,
         tls: ssl.SSLContext | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        now: Callable[[], datetime] = _NOW,
     ) -> None:
         self._root = cache_dir / "artifacts"
         self._mirror = mirror
         self._lock = LockFile(lock_path)
+        self._publisher = publisher
         self._own_builds = own_builds
+        self._now = now
         self._tls = tls
         self._sleep = sleep
         self._ready: dict[ArtifactKey, Program] = {}
@@ -114,7 +123,8 @@ class ArtifactStore:
         The network is used only for programs that the lock file does not pin or the cache does not have.
 
         Raises ``TrustError`` for a file that differs from its digest (``artifact_digest_mismatch``) or is no release
-        (``artifact_malformed``, ``artifact_not_executable``, ``artifact_sums_malformed``); ``ConfigurationError`` where a download fails
+        (``artifact_malformed``, ``artifact_not_executable``, ``artifact_sums_malformed``), or whose checksums the publisher has not
+        signed (``artifact_unsigned`` and as ``Publisher.check``); ``ConfigurationError`` where a download fails
         (``artifact_missing``, ``artifact_unreachable`` …) or cannot be stored (``cache_unwritable``, ``lock_unwritable``).
         """
         try:
@@ -246,7 +256,7 @@ class ArtifactStore:
     async def _expected_digest(
         self, mirror: Mirror, key: ArtifactKey, pinned: Mapping[str, Digest]
     ) -> Digest:
-        """The digest that the archive must have: SHA256SUMS and the lock file have to agree."""
+        """The digest that the archive must have: SHA256SUMS and the lock file have to agree, else the publisher has to sign."""
         origin = mirror.locate(key.sums_path)
         if key.file_name not in pinned and not mirror.is_authentic:
             message = f"{key.file_name} is not pinned yet, and {origin} is not authenticated"
@@ -255,11 +265,28 @@ class ArtifactStore:
             )
         sums = io.BytesIO()
         await mirror.copy(key.sums_path, sums, SUMS_LIMIT_BYTES, lambda _done, _total: None)
+        if self._publisher is not None and key.file_name not in pinned:
+            await self._check_signature(mirror, key, sums.getvalue(), self._publisher)
         listed = parse_sums(sums.getvalue(), origin).get(key.file_name)
         if listed is None:
             raise missing(f"{key.file_name} in {origin}")
         self._lock.check(pinned, key.file_name, listed, origin)
         return listed
+
+    async def _check_signature(
+        self, mirror: Mirror, key: ArtifactKey, sums: bytes, publisher: Publisher
+    ) -> None:
+        signature = io.BytesIO()
+        try:
+            await mirror.copy(
+                key.signature_path, signature, SIGNATURE_LIMIT_BYTES, lambda _done, _total: None
+            )
+        except ConfigurationError as error:
+            if error.code != "artifact_missing":
+                raise
+            raise unsigned(mirror.locate(key.signature_path)) from error
+        origin = mirror.locate(key.signature_path)
+        await asyncio.to_thread(publisher.check, sums, signature.getvalue(), origin, self._now())
 
     async def _fetch(
         self, mirror: Mirror, key: ArtifactKey, zip_digest: Digest, on_progress: Callable[[Progress], None]

@@ -73,13 +73,16 @@ class NomadSettings:
     """The releases that the fleet gets, and their source.
 
     ``mirror`` is a directory (absolute) or base URL with the layout of releases.hashicorp.com; ``None`` is that site.
-    ``own_builds`` says that what lies there is not the vendor's.
+    ``own_builds`` says that what lies there is not the vendor's. Checksums are signed by the key ``signing_fingerprint``
+    (lower-case hexadecimal digits; ``None`` is the vendor's), which the file ``signing_key`` holds.
     """
 
     version: str
     device_plugin_version: str
     mirror: str | None = None
     own_builds: bool = False
+    signing_key: str | None = None
+    signing_fingerprint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

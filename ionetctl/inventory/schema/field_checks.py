@@ -169,6 +169,18 @@ reserved_gpu = matching(
     "GPU",
     "write its index (0) or its UUID (GPU-…), as nvidia-smi -L shows them",
 )
+_fingerprint = matching(
+    r"(?:[0-9A-Fa-f]{40}|[0-9A-Fa-f]{64})",
+    "OpenPGP fingerprint",
+    "write all of it, as gpg --fingerprint shows it: 40 or 64 hexadecimal digits",
+)
+
+
+def openpgp_fingerprint(value: object) -> str:
+    """The whole fingerprint of an OpenPGP key in lower-case digits; spaces may stand between them."""
+    return _fingerprint(text(value).replace(" ", "")).lower()
+
+
 release = matching(
     r"[0-9]{1,4}(?:\.[0-9]{1,4}){2}(?:[-+][0-9A-Za-z.+-]{1,40})?",
     "version",

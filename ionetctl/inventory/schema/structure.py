@@ -328,7 +328,11 @@ class NomadFields(TypedDict, total=False):
     mirror: Annotated[str, Leaf(endpoints.mirror, in_directory=True)]
     """A directory or https URL laid out as releases.hashicorp.com; that site when left out."""
     own_builds: Flag
-    """The mirror has builds of your own instead of the vendor's releases."""
+    """The mirror has builds of your own instead of the vendor's releases; they need no signature unless signing_fingerprint is given."""
+    signing_key: Path
+    """A file with the OpenPGP key that signs the releases; the vendor's is known."""
+    signing_fingerprint: Annotated[str, Leaf(field_checks.openpgp_fingerprint)]
+    """That key's fingerprint; the vendor's when left out."""
 
 
 @with_config(STRICT)
