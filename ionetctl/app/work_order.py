@@ -137,6 +137,7 @@ def dependencies(order: WorkOrder, own: Surroundings) -> Dependencies:
         deadlines=order.deadlines,
         naming=order.naming,
         takeover=order.takeover,
+        releases=own.subjects.nomad,
     )
 
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from ionetctl.core.model.facts import Facts
     from ionetctl.core.model.host import Host
+    from ionetctl.core.model.inventory import NomadSettings
     from ionetctl.core.model.names import HostName, RegionName
     from ionetctl.core.model.node import NodeView
 
@@ -129,6 +130,7 @@ CHECKS: Final[tuple[Callable[[Host, Facts], Iterator[Finding]], ...]] = (
 FLEET_CHECKS: Final[tuple[Callable[[Fleet], Iterator[Findings]], ...]] = (
     fleet.duplicates,
     fleet.names_taken,
+    fleet.downgrades,
     fleet.clocks,
     fleet.connections,
 )
@@ -154,12 +156,14 @@ def check_fleet(
     hosts: Iterable[FleetHost],
     nodes: Mapping[RegionName, Iterable[NodeView]],
     connection_limits: Mapping[RegionName, int | None] | None = None,
+    releases: NomadSettings | None = None,
 ) -> dict[HostName, tuple[Finding, ...]]:
     """Findings that need the whole fleet and the regions' nodes (by region name); hosts without any are left out.
 
     ``connection_limits``: how many connections of one address a region's servers take, where that is known.
+    ``releases``: what the hosts are to get.
     """
-    surveyed = Fleet(tuple(hosts), nodes, connection_limits or {})
+    surveyed = Fleet(tuple(hosts), nodes, connection_limits or {}, releases)
     by_name = {member.host.name: member.host for member in surveyed.hosts}
     reported: defaultdict[HostName, list[Finding]] = defaultdict(list)
     for check in FLEET_CHECKS:

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Final
 from ionetctl.checks.finding import Code, found, listed
 from ionetctl.checks.system import CLOCK_WARN_S
 from ionetctl.core.errors import ExitCode
-from ionetctl.core.model.names import HostName, RegionName
+from ionetctl.core.model.names import HostName, NodeId, RegionName
 from ionetctl.core.model.outcome import Finding, Severity
+from ionetctl.core.versions import precedence_of_agent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from ionetctl.core.model.facts import Facts
     from ionetctl.core.model.host import Host
+    from ionetctl.core.model.inventory import NomadSettings
     from ionetctl.core.model.node import NodeView
 
 DEFAULT_CONNECTIONS: Final = 100
@@ -44,6 +46,8 @@ class Fleet:
     hosts: tuple[FleetHost, ...]
     nodes: Mapping[RegionName, Iterable[NodeView]]
     connection_limits: Mapping[RegionName, int | None]
+    releases: NomadSettings | None = None
+    """What the hosts are to get."""
 
 
 Findings = tuple[HostName, Finding]
@@ -229,6 +233,36 @@ def names_taken(fleet: Fleet) -> Iterator[Findings]:
         if others:
             message = f"{member.host.region} has another node of the name {member.node_name}: {others[0].id} ({others[0].status})"
             yield member.host.name, found(NAME_TAKEN, message)
+
+
+NOMAD_DOWNGRADE: Final = Code(
+    "nomad_downgrade",
+    Severity.BLOCK,
+    "the host runs a newer Nomad than the inventory names",
+    looks_at="The version of the Nomad that ionetctl installed there and of its node in the region, against nomad.version.",
+    matters="An older release brings back the holes that a newer one closed, and may not read the newer one's data. Nobody should get it unnoticed.",
+    remedy="correct nomad.version, or say nomad.allow_downgrade: true in the inventory",
+    may_be_waived=False,
+)
+
+
+def downgrades(fleet: Fleet) -> Iterator[Findings]:
+    """Hosts whose own Nomad, or whose node by the region's word, is newer than the release that they are to get."""
+    if fleet.releases is None:
+        return
+    floor = precedence_of_agent(fleet.releases.version)
+    severity = Severity.WARN if fleet.releases.allow_downgrade else Severity.BLOCK
+    in_region: dict[tuple[RegionName, NodeId | None], str] = {
+        (name, view.id): view.version for name, views in fleet.nodes.items() for view in views
+    }
+    for member in fleet.hosts:
+        nomad = member.facts.nomad
+        of_node = in_region.get((member.host.region, nomad.node_id), "")
+        newest = max(nomad.agent_version or "", of_node, key=precedence_of_agent)
+        if nomad.is_ours and precedence_of_agent(newest) > floor:
+            version = newest.removeprefix("Nomad ").removeprefix("v")
+            message = f"it runs Nomad {version}, and would get {fleet.releases.version}"
+            yield member.host.name, found(NOMAD_DOWNGRADE, message, severity=severity)
 
 
 CLOCK_APART: Final = Code(

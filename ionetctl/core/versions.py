@@ -26,6 +26,14 @@ def precedence(version: str) -> Precedence:
     return int(major), int(minor), int(patch or 0), pre_release is None
 
 
+def precedence_of_agent(text: str) -> Precedence:
+    """The order of the version that an agent or a region tells (``Nomad v2.0.5``, ``2.0.5``); of anything else the least."""
+    try:
+        return precedence(text.removeprefix("Nomad "))
+    except ValueError:
+        return 0, 0, 0, False
+
+
 def starts_ineligible(version: str) -> bool:
     """Whether a release's nodes can register as ineligible by their configuration. Raises as ``precedence``."""
     return precedence(version) >= precedence(FIRST_WITH_DEFAULT_INELIGIBLE)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ionetctl.core.errors import IonetctlError
     from ionetctl.core.model.facts import Facts
     from ionetctl.core.model.host import Host
-    from ionetctl.core.model.inventory import Naming, RegionSettings
+    from ionetctl.core.model.inventory import Naming, NomadSettings, RegionSettings
     from ionetctl.core.model.names import RegionName, RolloutId
     from ionetctl.core.model.node import RegionStatus
     from ionetctl.core.ports import Clock, Connector, Emit, Issuer, Packer, Region
@@ -103,6 +103,8 @@ class Dependencies:
     naming: Naming = "as-written"
     takeover: bool = False
     distributor: Distributor = EVERYTHING_PUSHED
+    releases: NomadSettings | None = None
+    """What the hosts are to get, where that is to be compared with what they have."""
 
     @property
     def file_obtainer(self) -> FileObtainer:

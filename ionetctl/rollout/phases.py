@@ -196,7 +196,7 @@ class Phases:
         }
         everyone = (*surveyed, *self._blocked)
         fleet = (FleetHost(each.host, each.facts, each.node_name) for each in everyone)
-        findings = check_fleet(fleet, nodes, limits)
+        findings = check_fleet(fleet, nodes, limits, self.deps.releases)
         for name, found in findings.items():
             await self.deps.emit(HostJudged(host=name, findings=found))
         healthy = []

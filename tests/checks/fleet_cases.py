@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from ionetctl.checks.fleet import Fleet, FleetHost
+from ionetctl.core.model.inventory import NomadSettings
 from ionetctl.core.model.names import HostName, NodeId, RegionName
 from ionetctl.core.model.node import NodeView
 from ionetctl.core.observed import Interface, Reach, Rig
@@ -63,13 +64,43 @@ class FleetCase:
     nodes: dict[RegionName, list[NodeView]] = field(default_factory=dict)
     limits: dict[RegionName, int | None] = field(default_factory=dict)
     message: str = ""
+    releases: NomadSettings | None = None
 
     @property
     def fleet(self) -> Fleet:
-        return Fleet(self.hosts, self.nodes, self.limits)
+        return Fleet(self.hosts, self.nodes, self.limits, self.releases)
 
+
+RELEASES: Final = NomadSettings("2.0.5", "1.1.0")
+INSTALLED: Final = replace(OURS, is_ours=True, agent_version="Nomad v2.0.5")
+NEWER: Final = replace(INSTALLED, agent_version="Nomad v2.0.6")
+FROM_2_0_6: Final = ("a nomad_downgrade block",)
+SAYS_2_0_6: Final = "it runs Nomad 2.0.6, and would get 2.0.5"
 
 CASES: Final = (
+    FleetCase((fleet_host("a", nomad=NEWER),), FROM_2_0_6, message=SAYS_2_0_6, releases=RELEASES),
+    FleetCase((fleet_host("a", nomad=NEWER),)),
+    FleetCase((fleet_host("a", nomad=INSTALLED),), releases=RELEASES),
+    FleetCase((fleet_host("a", nomad=replace(NEWER, is_ours=False)),), releases=RELEASES),
+    FleetCase((fleet_host("a", nomad=replace(NEWER, agent_version="\x1b[2J9.9.9")),), releases=RELEASES),
+    FleetCase((fleet_host("a", nomad=replace(NEWER, node_id=None)),), FROM_2_0_6, releases=RELEASES),
+    FleetCase(
+        (fleet_host("a", nomad=NEWER),),
+        ("a nomad_downgrade warn",),
+        releases=replace(RELEASES, allow_downgrade=True),
+    ),
+    FleetCase(
+        (fleet_host("a", nomad=replace(INSTALLED, agent_version=None)), fleet_host("b")),
+        FROM_2_0_6,
+        {EU_NORTH: [replace(node("a", NODE_ID), version="2.0.6")]},
+        message=SAYS_2_0_6,
+        releases=RELEASES,
+    ),
+    FleetCase(
+        (fleet_host("a", nomad=INSTALLED),),
+        nodes={US_WEST: [replace(node("a", NODE_ID), version="2.0.6")]},
+        releases=RELEASES,
+    ),
     FleetCase(()),
     FleetCase((fleet_host("a"), fleet_host("b"), fleet_host("c"))),
     FleetCase(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ionetctl.core.versions import precedence
+from ionetctl.core.versions import precedence, precedence_of_agent
 
 
 def test_versions_are_ordered_as_releases_came() -> None:
@@ -24,3 +24,9 @@ def test_anything_else_is_no_version(text: str) -> None:
     """The caller says whose mistake it is."""
     with pytest.raises(ValueError, match="not a version"):
         precedence(text)
+
+
+def test_version_that_an_agent_tells() -> None:
+    """As its program prints it, or as a region has it; what is none comes before all others."""
+    told = ["Nomad v2.0.5", "2.0.5", "nonsense", ""]
+    assert [precedence_of_agent(text) for text in told] == [(2, 0, 5, True)] * 2 + [(0, 0, 0, False)] * 2

@@ -29,6 +29,7 @@ from ionetctl.core.events import (
     WaveStarted,
 )
 from ionetctl.core.model.host import AUTO_REGION, Host
+from ionetctl.core.model.inventory import NomadSettings
 from ionetctl.core.model.names import HostName, NodeId, RegionName, RolloutId
 from ionetctl.core.model.outcome import Outcome, Result
 from ionetctl.core.model.plan import Action
@@ -857,3 +858,16 @@ async def test_broken_journal_ends_everything() -> None:
 def test_results_name_every_ending() -> None:
     """The words that ``endings`` compares are those of the contract."""
     assert {Result.ENROLLED, Result.UNCHANGED, Result.SKIPPED} < set(Result)
+
+
+@pytest.mark.parametrize(("allowed", "ending"), [(False, "failed nomad_downgrade"), (True, "enrolled")])
+async def test_no_host_gets_an_older_nomad_unnoticed(*, allowed: bool, ending: str) -> None:
+    """A host with a newer Nomad than the inventory names is refused before anything is sent, unless that was said."""
+    stage = Stage(count=2)
+    releases = NomadSettings("2.0.5", "1.1.0", allow_downgrade=allowed)
+    stage.dependencies = replace(stage.dependencies, releases=releases)
+    newer = of_host(0, drifted)
+    nomad = replace(newer.nomad, agent_version="Nomad v2.1.0")
+    stage.hosts[HostName("h0")].facts = [replace(newer, nomad=nomad)] * 2
+    await stage.run()
+    assert (stage.endings, "h0" in stage.touched) == (endings(2, "enrolled", h0=ending), allowed)

@@ -75,6 +75,7 @@ class NomadSettings:
     ``mirror`` is a directory (absolute) or base URL with the layout of releases.hashicorp.com; ``None`` is that site.
     ``own_builds`` says that what lies there is not the vendor's. Checksums are signed by the key ``signing_fingerprint``
     (lower-case hexadecimal digits; ``None`` is the vendor's), which the file ``signing_key`` holds.
+    ``allow_downgrade``: hosts with a newer Nomad get this one all the same.
     """
 
     version: str
@@ -83,6 +84,7 @@ class NomadSettings:
     own_builds: bool = False
     signing_key: str | None = None
     signing_fingerprint: str | None = None
+    allow_downgrade: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -333,6 +333,8 @@ class NomadFields(TypedDict, total=False):
     """A file with the OpenPGP key that signs the releases; the vendor's is known."""
     signing_fingerprint: Annotated[str, Leaf(field_checks.openpgp_fingerprint)]
     """That key's fingerprint; the vendor's when left out."""
+    allow_downgrade: Flag
+    """Hosts that run a newer Nomad get this version all the same."""
 
 
 @with_config(STRICT)
