@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from ionetctl.core.errors import ConfigurationError, ExitCode, RegionError, TrustError
 from ionetctl.core.events import RegionChecked, RegionEntry, Warned
+from ionetctl.core.versions import LOST_UNDER_MPL
 from ionetctl.placement.region_choice import candidates
 from ionetctl.rollout.endings import Endings
 from ionetctl.rollout.lost_regions import LostRegions
@@ -37,6 +38,10 @@ class RegionsAsked:
 
         Raises ``ConfigurationError`` where a region that hosts name cannot take them: then no host is touched.
         """
+        nomad = self.site.inventory.nomad
+        if nomad.licence is not None and self.takes_hosts:
+            message = f"Nomad {nomad.version} is under the MPL: releases of that licence are old"
+            await self.emit(Warned(code="licence_mpl_only", message=message, hint=LOST_UNDER_MPL))
         asking = [asyncio.create_task(self._asked(name), name=f"region {name}") for name in self.site.regions]
         try:
             answers = await asyncio.gather(*asking)

@@ -10,6 +10,14 @@ _VERSION: Final = re.compile(r"v?(\d{1,6})\.(\d{1,6})(?:\.(\d{1,6}))?(-[0-9A-Za-
 FIRST_WITH_DEFAULT_INELIGIBLE: Final = "2.0.3"
 """The first Nomad release with the client option ``default_ineligible``; older ones refuse a configuration with it."""
 
+LAST_UNDER_MPL: Final = ("1.5.12", "1.6.5")
+"""The last releases of their minor versions under the Mozilla Public License; everything later is under the Business Source License."""
+
+LOST_UNDER_MPL: Final = (
+    "they have no introduction tokens, so whoever has a certificate may join at any time, and no default_ineligible, so a new node may "
+    "get jobs for a moment before it is held"
+)
+
 Precedence = tuple[int, int, int, bool]
 """Major, minor, patch, and whether it is a release: a pre-release comes before its release."""
 
@@ -32,6 +40,16 @@ def precedence_of_agent(text: str) -> Precedence:
         return precedence(text.removeprefix("Nomad "))
     except ValueError:
         return 0, 0, 0, False
+
+
+def is_under_mpl(version: str) -> bool:
+    """Whether a release is under the Mozilla Public License, which none with build metadata (``+ent``) is. Raises as ``precedence``."""
+    if "+" in version:
+        return False
+    numbers = precedence(version)[:3]
+    last = (precedence(text)[:3] for text in LAST_UNDER_MPL)
+    is_in_a_line = any(numbers[:2] == of[:2] and numbers <= of for of in last)
+    return is_in_a_line or numbers < precedence(LAST_UNDER_MPL[0])[:2]
 
 
 def starts_ineligible(version: str) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ionetctl.core.model.host import AUTO_REGION
 from ionetctl.core.plural import counted
+from ionetctl.core.versions import LAST_UNDER_MPL, LOST_UNDER_MPL, is_under_mpl
 from ionetctl.inventory.schema import field_checks
 from ionetctl.inventory.schema.field_checks import FieldError
 from ionetctl.inventory.validation_errors import problem_at
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from ionetctl.core.model.host import Host
-    from ionetctl.core.model.inventory import RegionSettings
+    from ionetctl.core.model.inventory import NomadSettings, RegionSettings
     from ionetctl.core.model.names import RegionName
     from ionetctl.inventory.yaml.tree import Document, Loc, Node
 
@@ -69,6 +70,25 @@ def overfull_regions(
         if name in regions and count > (capacity := regions[name].capacity):
             message = f"{counted(count, 'host')} would join {name}, which carries {capacity:,}"
             yield problem_at(document, ("regions", name, "capacity"), message)
+
+
+def licence_problems(
+    nomad: NomadSettings, regions: Mapping[RegionName, RegionSettings], document: Document
+) -> Iterator[Problem]:
+    """Problems of ``licence: mpl-only``: a release under another licence, and regions that require what came under that."""
+    if nomad.licence is None:
+        return
+    if not is_under_mpl(nomad.version):
+        message = (
+            f"Nomad {nomad.version} is under the Business Source License, which licence: mpl-only refuses"
+        )
+        hint = f"the last releases under the MPL are {' and '.join(LAST_UNDER_MPL)}; {LOST_UNDER_MPL}"
+        yield problem_at(document, ("nomad", "version"), message, hint)
+    for name, region in regions.items():
+        if region.introduction == "required":
+            message = "introductions came with Nomad 1.11, which licence: mpl-only refuses"
+            hint = "say introduction: off here, or leave out nomad.licence"
+            yield problem_at(document, ("regions", name, "introduction"), message, hint)
 
 
 def unknown_regions(document: Document) -> Iterator[Problem]:

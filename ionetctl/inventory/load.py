@@ -17,6 +17,7 @@ from ionetctl.core.model.inventory import Inventory
 from ionetctl.core.model.names import Digest
 from ionetctl.inventory.consistency import (
     entries,
+    licence_problems,
     overfull_regions,
     repeated_endpoints,
     repeated_names,
@@ -83,9 +84,13 @@ def load_text(text: bytes, source: str, directory: str) -> Inventory:
         raise InventoryError(problems) from None
     if ranges := refuse_ranges(Statement(("regions",), given["regions"]), document):
         raise InventoryError([*problems, *ranges])
-    regions = region_settings(given["regions"])
+    regions, nomad = region_settings(given["regions"]), nomad_settings(given["nomad"])
     hosts, found = merge_hosts(given, document)
-    problems += [*found, *overfull_regions(hosts, regions, document)]
+    problems += [
+        *found,
+        *overfull_regions(hosts, regions, document),
+        *licence_problems(nomad, regions, document),
+    ]
     if not hosts and not problems:
         problems = [problem_at(document, ("hosts",), "there is no host", "list hosts here or in groups")]
     if problems:
@@ -96,7 +101,7 @@ def load_text(text: bytes, source: str, directory: str) -> Inventory:
         digest=Digest(hashlib.sha256(text).hexdigest()),
         naming=given.get("naming", "as-written"),
         regions=regions,
-        nomad=nomad_settings(given["nomad"]),
+        nomad=nomad,
         hosts=hosts,
         distribution=given.get("distribution", "push"),
         mirror=given.get("mirror"),

@@ -20,7 +20,7 @@ from tests.support.sample import EU_NORTH, HOST, REGION
 from tests.support.sites import opened, site_of
 
 if TYPE_CHECKING:
-    from ionetctl.core.model.inventory import Introduction
+    from ionetctl.core.model.inventory import Introduction, Licence
 
 
 def asked(region: FakeRegion, introduction: Introduction, *, takes_hosts: bool = True) -> RegionsAsked:
@@ -153,3 +153,21 @@ def test_region_is_remembered_by_reference() -> None:
         "file",
         "/pki/cli-key.pem",
     ]
+
+
+@pytest.mark.parametrize(
+    ("licence", "takes_hosts", "expected"), [("mpl-only", True, 1), ("mpl-only", False, 0), (None, True, 0)]
+)
+async def test_what_is_lost_with_old_releases_is_told(
+    licence: Licence | None, *, takes_hosts: bool, expected: int
+) -> None:
+    """Once, where hosts are to get one."""
+    regions = asked(FakeRegion(), "auto", takes_hosts=takes_hosts)
+    inventory = regions.site.inventory
+    regions.site.inventory = replace(
+        inventory, nomad=replace(inventory.nomad, version="1.6.5", licence=licence)
+    )
+    await regions.ask()
+    told = [each for each in cast("Emitted", regions.emit).events if isinstance(each, events.Warned)]
+    assert [each.code for each in told] == ["licence_mpl_only"] * expected
+    assert all("default_ineligible" in each.hint for each in told)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ionetctl.core.versions import precedence, precedence_of_agent
+from ionetctl.core.versions import is_under_mpl, precedence, precedence_of_agent
 
 
 def test_versions_are_ordered_as_releases_came() -> None:
@@ -30,3 +30,23 @@ def test_version_that_an_agent_tells() -> None:
     """As its program prints it, or as a region has it; what is none comes before all others."""
     told = ["Nomad v2.0.5", "2.0.5", "nonsense", ""]
     assert [precedence_of_agent(text) for text in told] == [(2, 0, 5, True)] * 2 + [(0, 0, 0, False)] * 2
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [
+        ("1.4.14", True),
+        ("1.5.12", True),
+        ("1.5.13", False),
+        ("1.6.0-beta.1", True),
+        ("1.6.5", True),
+        ("1.6.5+ent", False),
+        ("1.6.6", False),
+        ("1.7.0-beta.1", False),
+        ("1.10.0", False),
+        ("2.0.5", False),
+    ],
+)
+def test_licence_of_a_release(version: str, expected: bool) -> None:  # noqa: FBT001  (a column of the table)
+    """The last under the MPL is 1.5.12 of 1.5 and 1.6.5 of 1.6; no enterprise release is."""
+    assert is_under_mpl(version) is expected

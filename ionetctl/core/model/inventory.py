@@ -68,6 +68,10 @@ class RegionSettings:
     capacity: int = 10_000
 
 
+Licence = Literal["mpl-only"]
+"""``mpl-only``: no release under the Business Source License."""
+
+
 @dataclass(frozen=True, slots=True)
 class NomadSettings:
     """The releases that the fleet gets, and their source.
@@ -75,7 +79,7 @@ class NomadSettings:
     ``mirror`` is a directory (absolute) or base URL with the layout of releases.hashicorp.com; ``None`` is that site.
     ``own_builds`` says that what lies there is not the vendor's. Checksums are signed by the key ``signing_fingerprint``
     (lower-case hexadecimal digits; ``None`` is the vendor's), which the file ``signing_key`` holds.
-    ``allow_downgrade``: hosts with a newer Nomad get this one all the same.
+    ``allow_downgrade``: hosts with a newer Nomad get this one all the same. ``licence``: which releases the site may use.
     """
 
     version: str
@@ -85,6 +89,7 @@ class NomadSettings:
     signing_key: str | None = None
     signing_fingerprint: str | None = None
     allow_downgrade: bool = False
+    licence: Licence | None = None
 
 
 @dataclass(frozen=True, slots=True)

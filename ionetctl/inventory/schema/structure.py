@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
 from ionetctl.core.model.host import Become, Overclocks
-from ionetctl.core.model.inventory import Distribution, Introduction, Naming
+from ionetctl.core.model.inventory import Distribution, Introduction, Licence, Naming
 from ionetctl.core.model.outcome import Severity
 from ionetctl.inventory.schema import endpoints, field_checks
 from ionetctl.inventory.schema.field_checks import FieldError, Folded
@@ -335,6 +335,8 @@ class NomadFields(TypedDict, total=False):
     """That key's fingerprint; the vendor's when left out."""
     allow_downgrade: Flag
     """Hosts that run a newer Nomad get this version all the same."""
+    licence: Annotated[Licence, one_of("mpl-only")]
+    """mpl-only refuses releases under the Business Source License: 1.7 and later, 1.6.6, 1.5.13."""
 
 
 @with_config(STRICT)
