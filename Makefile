@@ -9,10 +9,10 @@ SIZE ?= full
 # Whole files, begun in the order of tests/conftest.py.
 PYTEST = $(BIN)/pytest --quiet --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 # Tests that start processes, servers or a rehearsal, or read many documents: minutes, where all others take seconds.
-SLOW := $(addprefix tests/,cli e2e goldens/test_records.py history lab nomad rehearsal remote ssh)
+SLOW := $(addprefix tests/,cli e2e goldens/test_records.py history lab nomad rehearsal release remote ssh)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick lint unit e2e bench bench-smoke lab docs hooks clean
+.PHONY: help demo test quick lint unit e2e bench bench-smoke lab docs dist hooks clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
@@ -68,6 +68,10 @@ lab: $(VENV)/.runtime ## a rehearsal fleet that stays up until Ctrl-C
 
 docs: $(VENV)/.develop ## the pages that are made from the source
 	$(BIN)/python -m tests.checks.page
+
+dist: $(VENV)/.develop ## wheel, sdist and SBOM of the last commit in dist/, the same bytes each time
+	rm -rf dist
+	$(BIN)/python -m tests.release.build dist
 
 hooks: $(VENV)/.develop ## have git run make quick before each commit
 	$(BIN)/pre-commit install
