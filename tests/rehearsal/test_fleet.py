@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tests.rehearsal.conftest import NewAdmin, RaiseFleet
     from tests.rehearsal.site import Admin, CommandResult, Rehearsal
 
-HOSTS = 24
+HOSTS = 12
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.rehearsal.site import Admin, CommandResult, Rehearsal, Running
 
 SIGNALS: Final = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
-HOSTS_EACH: Final = 3
+HOSTS_EACH: Final = 2
 READ_AHEAD: Final = 4096 + 8192
 """What may lie in the pipe, and what the test's own buffer takes from it."""
 
