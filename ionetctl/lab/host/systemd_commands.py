@@ -198,6 +198,7 @@ class SystemdCommands:
             if not link.is_symlink():
                 link.symlink_to(unit.fragment)
                 lines.append(f"Created symlink {LINKS_DIR}/{target}.wants/{UNIT} → {unit.fragment}.")
+        self.supervisor.loaded = unit  # it ends with a daemon-reload, whether or not a link was made
         return await self._start(options) if "--now" in options else Reply(err=tuple(lines))
 
     async def _disable(self, options: frozenset[str]) -> Reply:

@@ -115,14 +115,18 @@ async def test_enabling_makes_the_link_and_disabling_removes_it(machine: Machine
     assert await machine.ctl("is-enabled", "nomad") == Reply(1, ("disabled",))
 
 
-async def test_a_changed_unit_counts_after_daemon_reload_only(machine: Machine, rig: Rig) -> None:
-    """The loaded unit is started, and ``NeedDaemonReload`` is ``yes``."""
+@pytest.mark.parametrize("command", [("daemon-reload",), ("enable", "nomad")], ids=" ".join)
+async def test_a_changed_unit_counts_after_a_reload_only(
+    machine: Machine, rig: Rig, command: tuple[str, ...]
+) -> None:
+    """The loaded unit is started, and ``NeedDaemonReload`` is ``yes``; enabling any unit reads all of them anew."""
+    await machine.ctl("enable", "nomad")
     await machine.ctl("start", "nomad")
     await machine.ctl("stop", "nomad")
     (rig.tree / "etc/systemd/system/nomad.service").write_text(UNIT.replace("/usr/local/bin", "/nowhere"))
     stale = await machine.ctl("show", "-p", "NeedDaemonReload", "--value", "nomad")
     old = await machine.ctl("start", "nomad")
-    await machine.ctl("daemon-reload")
+    await machine.ctl(*command)
     new = await machine.ctl("restart", "nomad")
     assert (stale, old, new.status) == (Reply(0, ("yes",)), Reply(), 1)
 
