@@ -5,7 +5,7 @@
 # that an apply that was cut off is known as such and a later one still finds the state before both.
 # It travels with the functions of report.sh and the other apply_*.sh before it.
 # shellcheck disable=SC2034,SC2154,SC2329 # variables and functions of the parts, called by name through each and try
-set -eu
+set -euCf
 umask 077
 export LC_ALL=C
 PATH=${PATH:+$PATH:}/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -27,51 +27,41 @@ kept=$our/artifacts
 backup=$our/rollback
 start_deadline_s=${IONET_START_DEADLINE_S:-90}
 answer_deadline_s=${IONET_ANSWER_DEADLINE_S:-1800}
-tab=$(printf '\t')
+tab='	'
 nl='
 '
 grace_s=5
 rollout='' wants_token=no start=no validator=''
 changed=''  # every path about to change, one a line
 staged=''   # what lies beside its destination, one a line
+missing=''  # directories to make, the highest first
 made=''     # directories made here, deepest first
+packed=''   # the programs' names where they were received, one a line
+programs_kib=0 programs_dir=''
+sums=''     # what sha256sum must print of all contents that are staged
+rights='' modes='' owners=''
 step=receive
 phase=untouched # then changing
 touched=no      # whether the service was
 token=''
 
-# each KIND FUNCTION: calls it with the fields of every record of that kind.
-each() {
-    while IFS=$tab read -r kind one two three four five six seven eight; do
-        if [ "$kind" = "$1" ]; then "$2" "$one" "$two" "$three" "$four" "$five" "$six" "$seven" "$eight"; fi
-    done <"$stage/steps"
+# read_step KIND FIELD...
+read_step() {
+    case $1 in
+    rollout) rollout=$2 ;;
+    token) wants_token=$2 ;;
+    start) start=$2 ;;
+    validate) validator=$2 ;;
+    program) changed=$changed$7$nl ;;
+    file) changed=$changed$6$nl ;;
+    link) changed=$changed$3$nl ;;
+    chmod) changed=$changed$4$nl ;;
+    aside) changed=$changed$2$nl ;;
+    esac
 }
 
-# each_line LIST FUNCTION: calls it with every line of the list.
-each_line() {
-    list=$1
-    while [ -n "$list" ]; do
-        entry=${list%%"$nl"*}
-        list=${list#*"$nl"}
-        if [ -n "$entry" ]; then "$2" "$entry"; fi
-    done
-}
-
-read_steps() {
-    while IFS=$tab read -r kind one two three four five six _; do
-        case $kind in
-        rollout) rollout=$one ;;
-        token) wants_token=$one ;;
-        start) start=$one ;;
-        validate) validator=$one ;;
-        program) changed=$changed$six$nl ;;
-        file) changed=$changed$five$nl ;;
-        link) changed=$changed$two$nl ;;
-        chmod) changed=$changed$three$nl ;;
-        aside) changed=$changed$one$nl ;;
-        esac
-    done <"$stage/steps"
-    changed=$changed$token_file$nl
+read_record() {
+    with_fields read_step "$1"
 }
 
 ask_token() {
@@ -107,19 +97,20 @@ abandon() {
 finish() {
     trap - EXIT
     token=''
-    rm -f "$root$token_file"
-    drop_programs
+    drop_programs "$root$token_file"
     clean forget
 }
 
 main() {
-    exec 3<&0 </dev/null
+    exec 3<&0 4>&1 </dev/null
     cd "$stage"
     trap 'fail apply_failed "it ended unexpectedly during $step"' EXIT
     trap '' PIPE
     trap 'fail abandoned "a signal ended it during $step; nothing was changed"' HUP INT TERM
     aside=''
-    read_steps
+    steps=$(cat steps)
+    each_line "$steps" read_record
+    changed=$changed$token_file$nl
     verify
     validate
     ask_token

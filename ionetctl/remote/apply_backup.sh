@@ -5,42 +5,73 @@
 back_up() {
     trap '' HUP INT TERM
     begin backup
+    saved=$nl entries='' copies='' copy_places=''
     if [ -e "$our/pending" ] && [ -e "$backup/index" ]; then
         touched=yes
+        saved=$nl$(cat "$backup/index")$nl
     else
-        try apply_failed rm -rf "$backup"
-        try apply_failed mkdir "$backup"
-        try apply_failed append "$(service_state is-active) $(service_state is-enabled)" "$backup/service"
-        try apply_failed append '' "$backup/index"
+        if [ -e "$backup" ]; then ensure rm -rf "$backup"; fi
+        ask_service
     fi
-    saved=$nl$(cat "$backup/index")$nl
-    copies=$backup/index$nl$backup/service$nl
     each_line "$changed" save
-    settle_all "$copies"
-    try apply_failed write "$rollout" "$our/pending"
+    staged=$staged$our/pending.ionet-new$nl
+    ensure make_backup
+    ensure mv -f "$our/pending.ionet-new" "$our/pending"
     settle "$our"
     phase=changing
 }
 
-# save PATH: a copy in the backup, unless an apply that was cut off has one: that one is older than its changes.
+# save PATH: to be copied, unless an apply that was cut off has a copy: that one is older than its changes.
 save() {
     case $saved in *"$nl$1$nl"*) return ;; esac
-    if [ -L "$root$1" ] || [ -e "$root$1" ]; then
-        try apply_failed save_copy "$root$1" "$backup/tree$1"
-        copies=$copies$backup/tree$1$nl
-    fi
-    try apply_failed append "$1" "$backup/index"
+    saved=$saved$1$nl entries=$entries$1$nl
+    if [ ! -L "$root$1" ] && [ ! -e "$root$1" ]; then return; fi
+    copies=$copies$1$nl
+    case $nl$copy_places in *"$nl$backup/tree${1%/*}$nl"*) ;; *) copy_places=$copy_places$backup/tree${1%/*}$nl ;; esac
 }
 
-save_copy() {
-    mkdir -p "${2%/*}" && rm -rf "$2" && cp -pP "$1" "$2"
+# make_backup: the copies, then the list of paths, and the marker under another name; all of it on disk.
+make_backup() {
+    each_line "$copies" clear_copy && with_lines "$backup$nl$copy_places" mkdir -p &&
+        each_line "$copy_places" save_place && list_saved && write_new "$rollout" "$our/pending.ionet-new" || return
+    fresh=$backup/index$nl$backup/service$nl$our/pending.ionet-new$nl
+    each_line "$copies" note_copy
+    settle_all "$fresh"
+}
+
+# clear_copy PATH: what an attempt that broke off has left, and the index does not name.
+clear_copy() {
+    clear "$backup/tree$1"
+}
+
+# save_place DIRECTORY: the copies that belong there.
+save_place() {
+    place=$1 of_place=''
+    each_line "$copies" note_of_place
+    with_lines "$of_place" into "$place" cp -pP
+}
+
+note_of_place() {
+    if [ "$backup/tree${1%/*}" = "$place" ]; then of_place=$of_place$root$1$nl; fi
+}
+
+note_copy() {
+    fresh=$fresh$backup/tree$1$nl
+}
+
+list_saved() {
+    if [ "$touched" != yes ]; then
+        write_new "$was $is_enabled" "$backup/service" && write_new "$entries" "$backup/index"
+    elif [ -n "$entries" ]; then
+        printf '%s\n' "$entries" | cat >>"$backup/index"
+    fi
 }
 
 # roll_back: every path as the backup has it, the service as it was; fails when a path could not be put back.
 roll_back() {
     broken=no
     rm -rf "$stage/f" "$stage/candidate" "$stage/candidate-tls"
-    each_line "$staged" remove # room for what is put back
+    with_lines "$staged" rm -f # room for what is put back
     was=unknown is_enabled=unknown
     read -r was is_enabled <"$backup/service" || :
     if [ "$touched" = yes ]; then
@@ -70,12 +101,7 @@ restore() {
 # clean forget|keep: nothing of this run stays but what it installed. With the backup its index goes first, since a
 # torn backup must not be restored; the marker goes after all but the lock, so that whatever is left is known.
 clean() {
-    if [ "$1" = forget ]; then
-        rm -f "$backup/index"
-        rm -rf "$backup"
-    fi
     cd /
-    rm -rf "$stage"
-    if [ "$1" = forget ]; then rm -f "$our/pending"; fi
-    rm -f "$our/lock"
+    if [ "$1" = forget ]; then set -- "$backup/index" "$backup" "$stage" "$our/pending"; else set -- "$stage"; fi
+    rm -rf "$@" "$our/lock"
 }

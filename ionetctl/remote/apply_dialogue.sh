@@ -12,6 +12,7 @@ fail() {
     trap - EXIT
     trap '' HUP INT TERM
     set +e
+    exec >&4 # a signal may have come amid a command that is not listened to
     code=$1 said=$2
     case $said in
     *'No space left'* | *'quota exceeded'*) code=disk_full ;;
@@ -26,8 +27,8 @@ fail() {
     elif [ -e "$our/pending" ]; then
         keep=keep
     fi
-    each_line "$staged" remove
-    each_line "$made" remove_directory
+    with_lines "$staged" rm -f
+    with_lines "$made" rmdir 2>/dev/null
     case $code in payload_corrupt | disk_full) drop_programs ;; esac
     clean $keep
     say "error$tab$code$tab$(flat "$said")"

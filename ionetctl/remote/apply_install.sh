@@ -8,15 +8,20 @@ install_files() {
     each aside move_aside
     each program put_program
     each file put_file
-    each chmod set_rights
+    each chmod note_chmod
+    grant_all
 }
 
 put_program() {
-    put "$6"
+    ensure put "$6"
 }
 
 put_file() {
-    put "$5"
+    ensure put "$5"
+}
+
+note_chmod() {
+    note_rights "$1" "$2" "$root$3"
 }
 
 switch() {
@@ -28,16 +33,29 @@ switch() {
 
 # put_link TARGET DEST
 put_link() {
-    try apply_failed ln -s "$root$1" "$root$2.ionet-new"
-    put "$2"
+    ensure link "$root$1" "$root$2.ionet-new"
+    ensure put "$2"
+}
+
+# link TARGET PATH
+link() {
+    clear "$2" && ln -s "$1" "$2"
 }
 
 put_token() {
     if [ -z "$token" ]; then
-        try apply_failed rm -f "$root$token_file"
+        ensure clear "$root$token_file"
         return
     fi
-    make_directory "$root$state_dir" 0700
+    need_directory "$root$state_dir"
+    if [ -n "$missing" ]; then ensure make_state_directory; fi
+    missing=''
     staged=$staged$root$token_file.ionet-new$nl
-    try apply_failed write "$token" "$root$token_file"
+    ensure write "$token" "$root$token_file"
+}
+
+# make_state_directory: for its owner alone; what is missing above it as usual.
+make_state_directory() {
+    # shellcheck disable=SC2174 # that is what is wanted
+    (umask 022 && mkdir -p -m 0700 "$root$state_dir")
 }

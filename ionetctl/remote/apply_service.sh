@@ -2,8 +2,18 @@
 # Functions only, called by apply.sh, which sets the paths.
 # shellcheck shell=sh disable=SC2034,SC2154
 
-service_state() {
-    within 10 systemctl "$1" "$unit" 2>/dev/null || :
+# ask_service: $was and $is_enabled become its states, before it is touched.
+ask_service() {
+    was=unknown is_enabled=unknown
+    states=$(within 10 systemctl show -p ActiveState -p UnitFileState "$unit" 2>/dev/null) || :
+    each_line "$states" note_state
+}
+
+note_state() {
+    case $1 in
+    ActiveState=*) was=${1#*=} ;;
+    UnitFileState=?*) is_enabled=${1#*=} ;;
+    esac
 }
 
 # service SECONDS VERB...: systemctl. For it and what it starts the signals that are ignored here are as usual, and the
@@ -13,7 +23,7 @@ service() {
         trap - HUP INT PIPE TERM
         limit_s=$1
         shift
-        within "$limit_s" systemctl "$@" >"$stage/systemctl.said" 2>&1 3<&-
+        within "$limit_s" systemctl "$@" >|"$stage/systemctl.said" 2>&1 3<&- 4>&-
     )
 }
 
@@ -26,10 +36,10 @@ start_agent() {
     if [ "$start" != no ]; then start_service "$start"; fi
 }
 
-# start_service VERB: by systemd, which waits until the agent reports that it is ready.
+# start_service VERB: by systemd, which reads all units anew when it enables one, and waits until the agent reports
+# that it is ready.
 start_service() {
     touched=yes
-    service 30 daemon-reload || fail start_failed "systemctl daemon-reload: $(systemd_said)"
     service 30 enable "$unit" || fail start_failed "systemctl enable $unit: $(systemd_said)"
     status=0
     service "$start_deadline_s" "$1" "$unit" || status=$?
@@ -42,11 +52,11 @@ start_service() {
 }
 
 expect_active() {
-    state=$(service_state is-active)
+    state=$(within 10 systemctl is-active "$unit" 2>/dev/null) || :
     if [ "$state" != active ]; then fail_start start_failed "$unit is ${state:-unknown} after its start"; fi
 }
 
-# report_node: the node's id, which a new agent generates within 15 s.
+# report_node: the node's id, which a new agent generates within 15 s. Where it took some time, the agent is still active.
 report_node() {
     begin node
     id='' waited=0
@@ -56,6 +66,6 @@ report_node() {
         if [ $waited -ge 75 ]; then fail_start no_node_id "no node id in $state_dir/client-id within 15 s"; fi
         if sleep 0.2 2>/dev/null; then waited=$((waited + 1)); else sleep 1 && waited=$((waited + 5)); fi
     done
-    if [ "$start" != no ]; then expect_active; fi
+    if [ "$start" != no ] && [ $waited -gt 0 ]; then expect_active; fi
     say "node$tab$id"
 }

@@ -4,53 +4,92 @@
 
 # sweep: what an apply that was killed may have left beside a destination.
 sweep() {
-    try apply_failed rm -f "$root$config_dir"/*.ionet-new "$root$tls_dir"/*.ionet-new \
-        "$root$releases_dir"/*/*.ionet-new "$root$plugin_dir"/*.ionet-new "$root$nomad_link.ionet-new" \
-        "$root$unit_dir"/*.ionet-new "$root$state_dir"/*.ionet-new "$our"/*.ionet-new
+    set +f
+    set -- "$root$config_dir"/*.ionet-new "$root$tls_dir"/*.ionet-new "$root$releases_dir"/*/*.ionet-new \
+        "$root$plugin_dir"/*.ionet-new "$root$nomad_link.ionet-new" "$root$unit_dir"/*.ionet-new \
+        "$root$state_dir"/*.ionet-new "$our"/*.ionet-new
+    set -f
+    ensure clear "$@"
 }
 
-# stage_program PACKED DIGEST SIZE MODE OWNER DEST VERSION FORM
-stage_program() {
+# plan_program PACKED DIGEST SIZE MODE OWNER DEST VERSION FORM
+plan_program() {
     stage_beside "$6"
-    room=$(df -Pk "${new%/*}" | sed -n '2s/^[^ ]* *[0-9]* *[0-9]* *\([0-9]*\) .*/\1/p')
-    if [ "${room:-$3}" -lt $(($3 / 1024)) ]; then fail disk_full "No space left for $6: $room of $(($3 / 1024)) KiB"; fi
-    packed=$(sha256sum "$kept/$1" 2>&1) || :
-    if [ "${packed%% *}" != "$1" ]; then fail payload_corrupt "what was received of $6 has another digest"; fi
-    try payload_corrupt unpack "$8" "$kept/$1" "$new"
-    try apply_failed append "$2  $new" sums
+    programs_dir=${new%/*}
+    packed=$packed$1$nl
+    programs_kib=$((programs_kib + $3 / 1024))
+    sums="$sums$2  $new$nl"
+    note_rights "$4" "$5" "$new"
 }
 
-# stage_file N DIGEST MODE OWNER DEST
-stage_file() {
+# plan_file N DIGEST MODE OWNER DEST
+plan_file() {
     stage_beside "$5"
-    try apply_failed copy "f/$1" "$new"
-    try apply_failed append "$2  $new" sums
+    sums="$sums$2  $new$nl"
+    note_rights "$3" "$4" "$new"
 }
 
-# drop_programs: what was received of programs, once it is installed, or is of no use.
+plan_link() {
+    stage_beside "$2"
+}
+
+# stage_programs: what was received of them is checked before it is unpacked.
+stage_programs() {
+    if [ -z "$packed" ]; then return; fi
+    check_room
+    seen=$(cd "$kept" && with_lines "$packed" sha256sum 2>&1) || :
+    each program check_packed
+    each program unpack_program
+}
+
+# check_room: for all programs, which lie on one file system.
+check_room() {
+    room=$(df -Pk "$programs_dir" 2>/dev/null) || :
+    room=${room#*"$nl"}
+    # shellcheck disable=SC2086 # the second line, up to the share that is used; before that comes what is free
+    set -- ${room%%\%*}
+    if [ $# -lt 5 ]; then return; fi
+    shift $(($# - 2))
+    case $1 in *[!0-9]*) return ;; esac
+    if [ "$1" -lt "$programs_kib" ]; then fail disk_full "No space left for programs: $1 of $programs_kib KiB"; fi
+}
+
+check_packed() {
+    case $nl$seen$nl in
+    *"$nl$1  $1$nl"*) ;;
+    *) fail payload_corrupt "what was received of $6 has another digest" ;;
+    esac
+}
+
+unpack_program() {
+    ensure clear "$root$6.ionet-new"
+    try payload_corrupt unpack "$8" "$kept/$1" "$root$6.ionet-new"
+}
+
+copy_file() {
+    ensure copy "f/$1" "$root$5.ionet-new"
+}
+
+# drop_programs FILE...: what was received of programs, once it is installed, or is of no use; and those files.
 drop_programs() {
-    each program drop_program
+    if [ -z "$packed" ] || [ ! -d "$kept" ]; then
+        clear "$@"
+        return
+    fi
+    (cd "$kept" && with_lines "$packed" rm -f "$@")
     rmdir "$kept" 2>/dev/null || :
 }
 
-drop_program() {
-    rm -f "$kept/$1"
-}
-
+# check_sums: of all contents that are staged, by what sha256sum prints of them.
 check_sums() {
-    if [ ! -e sums ]; then return; fi
-    if ! said=$(sha256sum -c sums 2>/dev/null); then
-        fail payload_corrupt "digests differ: $(printf '%s\n' "$said" | grep -v ': OK$')"
-    fi
+    seen=$(with_lines "$contents" sha256sum 2>&1) || :
+    wrong=''
+    each_line "$sums" check_sum
+    if [ -n "$wrong" ]; then fail payload_corrupt "digests differ: $wrong"; fi
 }
 
-grant_program() {
-    try apply_failed grant "$4" "$5" "$root$6.ionet-new"
-    check_program "$root$6.ionet-new" "$6" "$7"
-}
-
-grant_file() {
-    try apply_failed grant "$3" "$4" "$root$5.ionet-new"
+check_sum() {
+    case $nl$seen$nl in *"$nl$1$nl"*) ;; *) wrong="$wrong${1#*  }: FAILED$nl" ;; esac
 }
 
 # ask_program PROGRAM ARGUMENT...: $said becomes its output; fails as the program does. A busy host may take long to read it.
@@ -61,13 +100,18 @@ ask_program() {
     return "$status"
 }
 
-# check_program FILE DEST VERSION: it is made for this machine, and is the version it should be. A shell would take a
-# foreign executable for a script, so the header is looked at first: ELF, 64 bits, and the machine in bytes 18 and 19.
 check_program() {
-    header=$(od -An -tx1 -N20 "$1" | tr -d ' \n')
-    case $(uname -m).$header in
-    x86_64.7f454c4602*3e00 | aarch64.7f454c4602*b700 | *.2321*) ;;
-    *) fail wrong_architecture "$2 is not made for $(uname -m)" ;;
+    check_executable "$root$6.ionet-new" "$6" "$7"
+}
+
+# check_executable FILE DEST VERSION: it is made for this machine, and is the version it should be. A shell would take a
+# foreign executable for a script, so the header is looked at first: ELF, 64 bits, and the machine in bytes 18 and 19.
+check_executable() {
+    machine=${machine:-$(uname -m)}
+    read_header "$1"
+    case $machine.$header in
+    'x86_64.7f 45 4c 46 02 '*' 3e 00' | 'aarch64.7f 45 4c 46 02 '*' b7 00' | *'.23 21'*) ;;
+    *) fail wrong_architecture "$2 is not made for $machine" ;;
     esac
     if [ "${2##*/}" != nomad ]; then return; fi
     if ! ask_program "$1" version; then
@@ -82,45 +126,67 @@ check_program() {
     esac
 }
 
-make_link_directory() {
-    stage_beside "$2"
+# read_header FILE: $header becomes its first 20 bytes in hexadecimal, a space between.
+read_header() {
+    # shellcheck disable=SC2046 # a word each
+    set -- $(od -An -tx1 -N20 "$1")
+    header=$*
 }
 
 verify() {
     begin verify
     sweep
-    each program stage_program
-    each file stage_file
+    each program plan_program
+    each file plan_file
+    contents=$staged
+    each link plan_link
+    if [ -n "$validator" ]; then missing=$missing$stage/candidate$nl$stage/candidate-tls$nl; fi
+    make_directories
+    stage_programs
+    each file copy_file
     check_sums
-    each file grant_file
-    each program grant_program
-    each link make_link_directory
+    grant_all
+    each program check_program
 }
 
-# candidate SOURCE DEST: SOURCE as the agent would read it from DEST, its TLS files taken from where they are staged.
+# candidate SOURCE DEST: SOURCE as the agent would read it from DEST, its TLS files taken from where they are now.
 candidate() {
     case $2 in
-    "$tls_dir"/*) cp "$1" "candidate-tls/${2##*/}" ;;
     "$config_dir"/*/*) ;;
-    "$config_dir"/*.hcl | "$config_dir"/*.json)
-        sed "s#\"$tls_dir/#\"$(printf '%s' "$stage" | sed 's/[\\&#]/\\&/g')/candidate-tls/#g" "$1" >"candidate/${2##*/}"
-        ;;
+    "$config_dir"/*.hcl | "$config_dir"/*.json) sed "$now_at" "$1" >|"candidate/${2##*/}" ;;
     esac
 }
 
 candidate_file() {
-    try apply_failed candidate "f/$1" "$5"
+    ensure candidate "f/$1" "$5"
 }
 
 candidate_kept() {
-    try apply_failed candidate "$root$1" "$1"
+    ensure candidate "$root$1" "$1"
 }
 
-# Nomad only warns where a file of TLS cannot be read, and would start all the same: a warning is a failure here.
+note_tls_file() {
+    case $5 in "$tls_dir"/*) now_at="s#\"$5\"#\"$quoted/f/$1\"#g$nl$now_at" ;; esac
+}
+
+note_tls_kept() {
+    case $1 in "$tls_dir"/*) tls_kept=$tls_kept$root$1$nl ;; esac
+}
+
+# validate: with TLS files as they were received, and copies of those that are kept; any other is missing.
+# Nomad only warns where one cannot be read, and would start all the same: a warning is a failure here.
 validate() {
     if [ -z "$validator" ]; then return; fi
     begin validate
-    try apply_failed mkdir candidate candidate-tls
+    case $stage in
+    *[\\\&#]*) quoted=$(printf '%s' "$stage" | sed 's/[\\&#]/\\&/g') ;;
+    *) quoted=$stage ;;
+    esac
+    now_at="s#\"$tls_dir/#\"$quoted/candidate-tls/#g"
+    tls_kept=''
+    each file note_tls_file
+    each keep note_tls_kept
+    ensure with_lines "$tls_kept" into candidate-tls cp
     each file candidate_file
     each keep candidate_kept
     program=$root$validator

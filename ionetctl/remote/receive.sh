@@ -9,7 +9,7 @@ our=$r/var/lib/ionet
 lock=$our/lock
 stage=$our/staging
 kept=$our/artifacts
-tab=$(printf '\t')
+tab='	'
 
 fail() {
     case $2 in
@@ -29,7 +29,7 @@ ticks() {
     { read -r t <"/proc/$1/stat" || :; } 2>/dev/null
     # shellcheck disable=SC2086
     set -- ${t##*\)}
-    echo "${20:-}"
+    t=${20:-}
 }
 
 lives() {
@@ -39,7 +39,8 @@ lives() {
     set +f
     unset IFS
     holder="$1 ${2:-} ${3:-}"
-    [ "${6:-}" = "$boot" ] && [ "${5:-}" = "$(ticks "${4:-}")" ]
+    ticks "${4:-}"
+    [ "${6:-}" = "$boot" ] && [ "${5:-}" = "$t" ]
 }
 
 # keep: what has come of each program is added to what lay there; what was added before this broke off is not added twice.
@@ -49,11 +50,10 @@ keep() {
         whole=${part##*/}
         from=${whole#*.}
         whole=$kept/${whole%.*}
-        mkdir -p "$kept" || return
+        if [ ! -d "$kept" ]; then mkdir "$kept" || return; fi
         if [ "$from" = 0 ]; then
-            # By now, not by the archive's time: what is old is swept.
-            touch "$part" || return
             mv -f "$part" "$whole" || return
+            continue
         elif [ -f "$whole" ] && from=$(($(wc -c <"$whole") - from + 1)) && [ "$from" -gt 0 ]; then
             tail -c "+$from" "$part" >>"$whole" || return
         fi
@@ -63,19 +63,20 @@ keep() {
 
 boot=
 { read -r boot <"$r/proc/sys/kernel/random/boot_id" || :; } 2>/dev/null
-me=$2$tab$3$tab$4$tab$$$tab$(ticks $$)$tab$boot
-why=$(mkdir -p "$our" 2>&1) || fail apply_failed "$why"
+ticks $$
+me=$2$tab$3$tab$4$tab$$$tab$t$tab$boot
+[ -d "$our" ] || why=$(mkdir -p "$our" 2>&1) || fail apply_failed "$why"
 # One at a time looks at the lock and takes it: of several that find a dead one, each could remove what another made.
 exec 9<"$our"
 why=$(flock 9 2>&1) || fail apply_failed "$why"
-old=$(readlink "$lock") || old=
-if [ -n "$old" ] && lives "$old"; then fail locked "$holder"; fi
-why=$(rm -f "$lock" 2>&1 && ln -sn "$me" "$lock" 2>&1) || fail apply_failed "$why"
+if [ -L "$lock" ] && old=$(readlink "$lock") && lives "$old"; then fail locked "$holder"; fi
+why=$(ln -sfn "$me" "$lock" 2>&1) || fail apply_failed "$why"
 exec 9<&-
 trap 'keep || :; rm -rf "$stage" "$lock"' EXIT
 trap 'exit 1' HUP INT PIPE TERM
 keep || :
-why=$(rm -rf "$stage" 2>&1 && mkdir "$stage" 2>&1) || fail apply_failed "$why"
+[ ! -e "$stage" ] || why=$(rm -rf "$stage" 2>&1) || fail apply_failed "$why"
+why=$(mkdir "$stage" 2>&1) || fail apply_failed "$why"
 cd "$stage"
 nonce=$1
 shift 4
@@ -87,7 +88,8 @@ printf 'ready\t%s\nstep\treceive\n' "$nonce"
 read -r size || size=0
 why=$(head -c "$size" | {
     s=0
-    tar -xf - 2>&1 || s=$?
+    # As of now: what is old is swept.
+    tar -xmf - 2>&1 || s=$?
     cat >/dev/null
     exit $s
 } && keep 2>&1) || fail payload_corrupt "$why"

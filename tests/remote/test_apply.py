@@ -158,10 +158,7 @@ def test_nothing_to_start_touches_no_service(enrolled: Host) -> None:
     howto = file(host_paths.HOWTO, "# stop and start\n")
     dialogue = enrolled.apply(only_config("one", files=(howto,), start="no", validate_with=None))
     assert dialogue.failure is None
-    assert {line.split()[0] for line in enrolled.read("/standin/verbs").splitlines()} <= {
-        "is-active",
-        "is-enabled",
-    }
+    assert {line.split()[0] for line in enrolled.read("/standin/verbs").splitlines()} == {"show"}
 
 
 def test_rights_are_set(enrolled: Host) -> None:
@@ -487,6 +484,16 @@ def test_a_signal_before_the_changes_leaves_the_host(host: Host, tmp_path: Path)
     assert set(host.tree()) == {*ROOM, *arrived(payload)}
 
 
+def test_a_signal_amid_a_command_is_reported(host: Host, tmp_path: Path) -> None:
+    """What a command prints is not part of the dialogue; what ends the apply while it runs is."""
+    shim(host, "chown", f'kill -TERM "$PPID"; exec {shutil.which("chown")} "$@"')
+    payload = first_payload(tmp_path)
+    dialogue = host.apply(payload)
+    message = "a signal ended it during verify; nothing was changed"
+    assert dialogue.failure == Failed("abandoned", message)
+    assert set(host.tree()) == {*ROOM, *arrived(payload)}
+
+
 @pytest.fixture
 def hearing() -> Iterator[None]:
     """This process handles what a job in the background ignores: no shell can undo what it was started to ignore."""
@@ -507,8 +514,8 @@ def test_the_service_hears_signals(host: Host, tmp_path: Path) -> None:
         1 << (number - 1) for number in (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE, signal.SIGTERM)
     )
     ignored = [int(line.split()[1], 16) & wanted for line in record.read_text().splitlines()]
-    # The verbs in their order: is-active, is-enabled, daemon-reload, enable, start, is-active twice.
-    assert ignored[2:5] == [0, 0, 0]
+    # The verbs in their order: show, enable, start, is-active.
+    assert ignored[1:3] == [0, 0]
 
 
 def test_a_lost_listener_stops_nothing(enrolled: Host) -> None:

@@ -55,12 +55,12 @@ def test_the_survey_names_the_holder(host: Host, tmp_path: Path) -> None:
 def test_three_contenders_for_a_dead_lock_leave_one(one_host: Host, tmp_path: Path) -> None:
     """However slow one of them is between finding a dead lock and taking it, one gets it and the others learn whose it is.
 
-    ``b`` is held wherever it removes or moves the lock, until the one that came meanwhile is through or waits for it.
+    ``b`` is held wherever it removes, moves or makes the lock, until the one that came meanwhile is through or waits for it.
     """
     path = one_host.path(LOCK)
     path.parent.mkdir(parents=True)
     path.symlink_to("nonsense")
-    for name in ("mv", "rm"):
+    for name in ("mv", "rm", "ln"):
         shim(one_host, name, HELD.format(here=tmp_path, real=shutil.which(name)))
     shim(one_host, "flock", f'touch "{tmp_path}/$WHO.waits"; exec {shutil.which("flock")} "$@"')
 
