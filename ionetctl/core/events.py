@@ -338,8 +338,8 @@ def announces_change(event: AnyEvent) -> bool:
 class JournalHeader(msgspec.Struct, frozen=True, kw_only=True):
     """The first line of a journal. Older journals have none.
 
-    ``chain`` is kept for a digest chain, and names its algorithm; ``None``: the records are not chained. Only who keeps up
-    the chain may append to a journal that has one.
+    ``chain`` names the algorithm of its chain of digests; ``None``: it has none. Only who keeps up the chain may append to
+    a journal that has one.
     """
 
     schema: str = JOURNAL_SCHEMA

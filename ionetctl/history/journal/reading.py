@@ -67,7 +67,7 @@ class JournalFile:
             with self.path.open("rb") as file:
                 _, seq = last_event(file.fileno(), self.path)
         except OSError as error:
-            raise _unreadable(self.path, error) from error
+            raise unreadable(self.path, error) from error
         return seq
 
 
@@ -130,7 +130,7 @@ def read_journal(path: Path) -> Iterator[Envelope]:
                 seq += 1
                 yield _decoded(path, number, seq, line)
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
 def read_header(path: Path, line: bytes) -> JournalHeader | None:
@@ -159,7 +159,8 @@ def _decoded(path: Path, number: int, seq: int, line: bytes) -> Envelope:
     return envelope
 
 
-def _unreadable(path: Path, error: OSError) -> ConfigurationError:
+def unreadable(path: Path, error: OSError) -> ConfigurationError:
+    """The error for a journal that cannot be opened or read."""
     return ConfigurationError("journal_unreadable", f"cannot read the journal {path}: {error.strerror}")
 
 

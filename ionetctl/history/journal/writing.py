@@ -1,4 +1,7 @@
-"""Writing a journal: locked by one process, appended to in batches; ``sync`` puts on disk all that was written before."""
+"""Writing a journal: locked by one process, appended to in batches; ``sync`` puts on disk all that was written before.
+
+A batch and its digest are one write. A journal that was begun without a chain goes on without one.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,15 @@ from typing import TYPE_CHECKING, Final, Self
 from ionetctl.core.errors import ConfigurationError, LockedError, UnwritableError, UsageError
 from ionetctl.core.events import JournalHeader, encode, encode_header
 from ionetctl.core.model.names import RolloutId
-from ionetctl.history.journal.reading import journal_path, last_event, read_at, read_header, written_by_newer
+from ionetctl.history.journal.chain import ALGORITHM, Chain, is_chained
+from ionetctl.history.journal.reading import journal_path, last_event, read_at, read_header
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from ionetctl.core.events import Envelope
+    from ionetctl.core.model.names import Digest
 
 _HEADER_LIMIT: Final = 4096
 
@@ -24,9 +29,12 @@ _HEADER_LIMIT: Final = 4096
 class Journal:
     """A journal open for appending, locked by this process; the first sink of events."""
 
-    def __init__(self, descriptor: int, path: Path, size_bytes: int, last_seq: int) -> None:
+    def __init__(
+        self, descriptor: int, path: Path, size_bytes: int, last_seq: int, chain: Chain | None = None
+    ) -> None:
         self._descriptor = descriptor
         self._size_bytes = size_bytes
+        self._chain = chain
         self._is_broken = False
         self.path = path
         self.last_seq = last_seq
@@ -49,7 +57,8 @@ class Journal:
         """An earlier rollout's journal, its torn last line cut off; ``last_seq`` is the number of its last event.
 
         Raises ``UsageError`` (``rollout_unknown``), ``LockedError`` (``rollout_running``) while another process
-        writes it, ``ConfigurationError`` (``journal_broken``, ``journal_corrupt``, ``journal_newer``).
+        writes it, ``ConfigurationError`` (``journal_broken``, ``journal_corrupt``, ``journal_newer``), ``TrustError``
+        (``journal_changed``) where its chain of digests is broken.
         """
         path = journal_path(directory, rollout)
         try:
@@ -65,14 +74,22 @@ class Journal:
         descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)
         try:
             _lock(descriptor, path)
-            size_bytes, last_seq = _repair(descriptor, path)
+            size_bytes, last_seq = last_event(descriptor, path)
+            chain = _read_chain(descriptor, path, size_bytes)
+            _cut_off_torn_write(descriptor, size_bytes)
             if size_bytes == 0:
-                size_bytes = _write_header(descriptor, path)
+                chain = Chain()
+                size_bytes = _write_header(descriptor, path, chain)
             _sync_directory(path.parent)
         except BaseException:
             os.close(descriptor)
             raise
-        return cls(descriptor, path, size_bytes, last_seq)
+        return cls(descriptor, path, size_bytes, last_seq, chain)
+
+    @property
+    def digest(self) -> Digest | None:
+        """The last digest that was written; ``None`` where the journal has no chain, or none yet."""
+        return self._chain.digest or None if self._chain is not None else None
 
     async def take(self, envelopes: Sequence[Envelope]) -> None:
         """Append a batch with one write. Other processes can read it then; it is on disk after ``sync``.
@@ -80,9 +97,10 @@ class Journal:
         Raises ``UnwritableError`` (``journal_broken``) when a write or sync fails, and for every batch after it.
         """
         text = b"".join(encode(envelope) + b"\n" for envelope in envelopes)
+        if not text:
+            return
         await asyncio.to_thread(self._append, text)
-        if envelopes:
-            self.last_seq = envelopes[-1].seq
+        self.last_seq = envelopes[-1].seq
 
     async def sync(self) -> None:
         """Put on disk what was taken (fsync); raises as ``take`` does: what a failed fsync left on disk is unknown."""
@@ -100,6 +118,8 @@ class Journal:
 
     def _append(self, text: bytes) -> None:
         self._refuse_broken()
+        if self._chain is not None:
+            text = self._chain.closed(text)
         try:
             _write_all(self._descriptor, text)
         except OSError as error:
@@ -153,30 +173,29 @@ def _write_all(descriptor: int, text: bytes) -> None:
         rest = rest[os.write(descriptor, rest) :]
 
 
-def _repair(descriptor: int, path: Path) -> tuple[int, int]:
-    """Cut off an interrupted last write; returns the journal's size in bytes and the number of its last event.
+def _read_chain(descriptor: int, path: Path, end: int) -> Chain | None:
+    """The chain of a journal of ``end`` bytes; ``None`` where it has none."""
+    first_line = read_at(descriptor, 0, min(end, _HEADER_LIMIT)).partition(b"\n")[0]
+    if not is_chained(path, read_header(path, first_line)):
+        return None
+    with os.fdopen(os.dup(descriptor), "rb") as lines:
+        lines.seek(0)
+        return Chain.of(lines, path)
 
-    Refuses a journal with a digest chain: this version does not keep it up.
-    """
-    end, seq = last_event(descriptor, path)
-    header = (
-        read_header(path, read_at(descriptor, 0, min(end, _HEADER_LIMIT)).partition(b"\n")[0])
-        if end
-        else None
-    )
-    if header is not None and header.chain is not None:
-        raise written_by_newer(path, f"chained by {header.chain}")
+
+def _cut_off_torn_write(descriptor: int, end: int) -> None:
+    """Cut off what is behind the last whole line."""
     if end < os.fstat(descriptor).st_size:
         os.ftruncate(descriptor, end)
         os.fsync(descriptor)
-    return end, seq
 
 
-def _write_header(descriptor: int, path: Path) -> int:
+def _write_header(descriptor: int, path: Path, chain: Chain) -> int:
     """Write the header of a new journal; returns its length in bytes."""
-    line = encode_header(JournalHeader(rollout=RolloutId(path.stem))) + b"\n"
+    line = encode_header(JournalHeader(rollout=RolloutId(path.stem), chain=ALGORITHM)) + b"\n"
     _write_all(descriptor, line)
     os.fsync(descriptor)
+    chain.goes_on(line)
     return len(line)
 
 

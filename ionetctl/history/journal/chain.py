@@ -1,0 +1,170 @@
+"""The chain of digests in a journal: each write ends with a line that has the SHA-256 of all bytes before it.
+
+So whoever changes, cuts out, reorders or inserts lines has to compute every later digest anew, and the last one is then another than
+the one that was kept elsewhere. Lines behind the last digest are of a write that was interrupted; the next digest covers them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Self
+
+from ionetctl.core.errors import ConfigurationError, TrustError
+from ionetctl.core.events import JOURNAL_SCHEMA, JournalHeader, decode, is_of_journal
+from ionetctl.core.model.names import Digest
+from ionetctl.history.journal.reading import read_header, unreadable, written_by_newer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+ALGORITHM: Final = "sha256"
+_BEGINNING: Final = f'{{"schema":"{JOURNAL_SCHEMA}","type":"digest",'.encode()
+
+
+def is_chained(path: Path, header: JournalHeader | None) -> bool:
+    """Whether the journal with that header has a chain; raises ``ConfigurationError`` (``journal_newer``) for one of another algorithm."""
+    if header is None or header.chain is None:
+        return False
+    if header.chain != ALGORITHM:
+        raise written_by_newer(path, f"chained by {header.chain}")
+    return True
+
+
+class Chain:
+    """The running digest of a journal; ``digest`` is the one of its last digest line, empty before the first."""
+
+    def __init__(self) -> None:
+        self._sha256 = hashlib.sha256()
+        self.digest = Digest("")
+
+    @classmethod
+    def of(cls, lines: Iterable[bytes], path: Path) -> Self:
+        """The chain of the whole lines of a journal; raises ``TrustError`` (``journal_changed``) where it is broken."""
+        chain = cls()
+        for number, line in enumerate(lines, start=1):
+            if line.endswith(b"\n") and not chain.goes_on(line):
+                message = (
+                    f"the journal {path} was changed since it was written: line {number} has another digest"
+                )
+                hint = "`ionetctl rollouts verify` says where; start a new rollout: leave out --resume"
+                raise TrustError("journal_changed", message, hint)
+        return chain
+
+    def closed(self, text: bytes) -> bytes:
+        """The next write: ``text`` and its digest line."""
+        self._sha256.update(text)
+        line = self._digest_line()
+        self._sha256.update(line)
+        return text + line
+
+    def goes_on(self, line: bytes) -> bool:
+        """Take the next line of a file; false where it is a digest line, and not the right one."""
+        is_right = not is_digest(line) or line == self._digest_line()
+        self._sha256.update(line)
+        return is_right
+
+    def _digest_line(self) -> bytes:
+        self.digest = Digest(self._sha256.hexdigest())
+        return _BEGINNING + f'"{ALGORITHM}":"{self.digest}"}}\n'.encode()
+
+
+def is_digest(line: bytes) -> bool:
+    """Whether it is a digest line."""
+    return line.startswith(_BEGINNING)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Where a journal is not what was written: somewhere from ``first_line`` to ``last_line``, both counted from 1."""
+
+    first_line: int
+    last_line: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChainCheck:
+    """What a journal's chain shows.
+
+    ``events`` are those before the change, if there is one. ``digest`` is the last right one, of all bytes before its line; empty
+    where there is none. ``has_expected``: the digest that was asked for is one of the journal's.
+    """
+
+    is_chained: bool
+    events: int
+    digest: Digest
+    has_expected: bool
+    change: Change | None = None
+
+
+def check_journal(path: Path, expected: Digest | None = None) -> ChainCheck:
+    """Read a whole journal and compute its chain; a torn last line is passed over.
+
+    Raises ``ConfigurationError`` (``journal_unreadable``, ``journal_newer``).
+    """
+    try:
+        with path.open("rb") as lines:
+            return _Check(path, expected).of(lines)
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+class _Check:
+    """The check of one journal, line by line."""
+
+    def __init__(self, path: Path, expected: Digest | None) -> None:
+        self._path = path
+        self._expected = expected
+        self._chain = Chain()
+        self._is_chained = False
+        self._digest = Digest("")
+        self._has_expected = False
+        self._events = 0
+        self._first_open = 1
+        """The first line behind the last digest."""
+
+    def of(self, lines: Iterable[bytes]) -> ChainCheck:
+        change = None
+        for number, line in enumerate(lines, start=1):
+            if change is not None or not line.endswith(b"\n"):
+                break
+            change = self._change(number, line)
+        return ChainCheck(self._is_chained, self._events, self._digest, self._has_expected, change)
+
+    def _change(self, number: int, line: bytes) -> Change | None:
+        is_right = self._chain.goes_on(line)
+        if not is_of_journal(line):
+            return self._wrong_event(number, line)
+        if number == 1:
+            return self._wrong_header(line)
+        if not is_digest(line):
+            return None
+        if not (is_right and self._is_chained):
+            return Change(self._first_open, number, "they have another digest than was written")
+        self._digest, self._first_open = self._chain.digest, number + 1
+        self._has_expected = self._has_expected or self._digest == self._expected
+        return None
+
+    def _wrong_header(self, line: bytes) -> Change | None:
+        try:
+            header = read_header(self._path, line)
+        except ConfigurationError as error:
+            if error.code != "journal_corrupt":
+                raise
+            return Change(1, 1, "it is no journal's header")
+        if header is not None and header.rollout != self._path.stem:
+            return Change(1, 1, "it is the journal of another rollout")
+        self._is_chained = is_chained(self._path, header)
+        return None
+
+    def _wrong_event(self, number: int, line: bytes) -> Change | None:
+        try:
+            seq = decode(line).seq
+        except ValueError as error:
+            return Change(number, number, str(error))
+        if seq != self._events + 1:
+            return Change(number, number, f"event {seq} is where event {self._events + 1} should be")
+        self._events += 1
+        return None
