@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ionetctl.app.resume import find_rollout, open_journal
+from ionetctl.core.errors import ConfigurationError
 from ionetctl.history.catalog import Catalog
 from ionetctl.history.journal import JournalFile, list_journals
 from ionetctl.rollout.recorder import Recorder
@@ -51,7 +52,7 @@ class Records:
         At its end lease and journal are released before ``sinks`` that are slow are waited for. Raises ``IonetctlError``
         where there is no such rollout, it is at work already, or cannot be recorded.
         """
-        settings, clock, recorder = self.settings, self.clock, None
+        settings, clock, recorder, journal = self.settings, self.clock, None, None
         rollout = find_rollout(options, settings, clock)
         with Catalog.open(settings.catalog_path, clock, list_journals(settings.rollouts_dir)) as catalog:
             try:
@@ -69,3 +70,7 @@ class Records:
             finally:
                 if recorder is not None:
                     await recorder.listeners.close(0.0 if self.signals.is_repeated else None)
+                if journal is not None and journal.digest:
+                    # Where the catalog has failed, a warning in the journal says so.
+                    with suppress(ConfigurationError):
+                        catalog.keep_digest(rollout, journal.digest, journal.last_seq)

@@ -29,7 +29,7 @@ from ionetctl.core.events import (
     RolloutStarted,
 )
 from ionetctl.core.model.host import Host
-from ionetctl.core.model.names import HostName, NodeId, RegionName, RolloutId
+from ionetctl.core.model.names import Digest, HostName, NodeId, RegionName, RolloutId
 from ionetctl.core.model.outcome import Outcome, Problem, Result
 from ionetctl.history.catalog import Catalog, NodeRecord
 from ionetctl.history.catalog import engine as database
@@ -413,6 +413,7 @@ def test_older_catalog_is_upgraded(tmp_path: Path) -> None:
     execute(path, "DROP INDEX ix_nodes_name")
     execute(path, "ALTER TABLE nodes DROP COLUMN computed_until")
     execute(path, "ALTER TABLE rollouts DROP COLUMN results")
+    execute(path, "ALTER TABLE rollouts DROP COLUMN journal_digest")
     execute(path, "UPDATE schema_version SET version = 1")
     with Catalog.open(path, ManualClock()) as catalog:
         assert [(node.name, node.gpus_seen, node.gpus_probed) for node in catalog.nodes()] == [
@@ -675,6 +676,17 @@ def test_rebuilding_forgets_what_no_journal_says(path: Path, catalog: Catalog, c
         assert [rollout.id for rollout in rebuilt.rollouts()] == [FIRST]
         with pytest.raises(LockedError):
             rebuilt.claim([host("rig-001")], SECOND, "bob@ops", at(1))
+
+
+def test_digests_of_journals_are_kept(path: Path, catalog: Catalog, clock: ManualClock) -> None:
+    """The last one of each, also when the catalog is made again; none of a process that was overtaken by another."""
+    as_it_happened(catalog)
+    last = {rollout.id: rollout.last_seq for rollout in catalog.rollouts()}
+    catalog.keep_digest(FIRST, Digest("aa"), last[FIRST])
+    catalog.keep_digest(SECOND, Digest("cc"), last[SECOND] - 1)
+    with Catalog.rebuild(path, clock, journals()) as rebuilt:
+        kept = {rollout.id: rollout.journal_digest for rollout in rebuilt.rollouts()}
+    assert kept == {FIRST: "aa", SECOND: None}
 
 
 def test_interrupted_rebuild_changes_nothing(catalog: Catalog, path: Path, clock: ManualClock) -> None:

@@ -1,6 +1,6 @@
 """The catalog: nodes, regions and rollouts in one SQL database, and the leases by which rollouts hold hosts.
 
-All but the leases is folded from the journals and can be rebuilt from them. It holds no secret: regions have references
+All but the leases and the journals' last digests is folded from the journals and can be rebuilt from them. It holds no secret: regions have references
 to secrets. It knows events and SQL; it must not know how a rollout works.
 """
 

@@ -45,7 +45,8 @@ class RolloutRecord:
     """A past or present rollout; ``results`` counts its hosts by outcome, ``None`` those without one so far.
 
     ``finished_at`` and ``exit_code`` are ``None`` while it runs, and after it was killed. ``stop_code`` is the reason for
-    which it was stopped early. ``is_survey`` is true of a preflight.
+    which it was stopped early. ``is_survey`` is true of a preflight. ``journal_digest`` is the last of its journal's chain when its
+    process ended; ``None`` where there is no chain, and of a process that was killed.
     """
 
     id: RolloutId
@@ -62,6 +63,7 @@ class RolloutRecord:
     stop_message: str | None
     last_seq: int
     results: Mapping[Result | None, int]
+    journal_digest: Digest | None
     is_survey: bool
 
     @property

@@ -9,7 +9,7 @@ from typing import Final
 
 from sqlalchemy import Boolean, Column, Float, Integer, MetaData, String, Table, Text
 
-VERSION: Final = 3
+VERSION: Final = 4
 WITH_RESULTS: Final = 3
 """The version that has ``rollouts.results``."""
 CHANGES: Final = {
@@ -25,6 +25,7 @@ CHANGES: Final = {
             SELECT MAX(finished_at) FROM outcomes WHERE outcomes.host = nodes.name
             AND outcomes.region = nodes.region AND outcomes.node_id IS NOT NULL AND NOT outcomes.is_check), '')""",
     ),
+    4: ("ALTER TABLE rollouts ADD COLUMN journal_digest VARCHAR(64)",),
 }
 """By version the statements that make the tables of the version before into its own."""
 
@@ -49,9 +50,14 @@ rollouts: Final = Table(
     Column("stop_message", Text),
     Column("last_seq", Integer, nullable=False),
     Column("results", Text),
+    Column("journal_digest", String(64)),
 )
 
-"""``results`` counts the hosts of a rollout that has ended by their results; ``NULL`` while it runs."""
+"""``results`` counts the hosts of a rollout that has ended by their results; ``NULL`` while it runs.
+
+``journal_digest`` is the last of the journal's chain when its process ended. It is not folded: no journal can say of itself where
+it ended.
+"""
 
 hosts: Final = Table(
     "hosts",

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from ionetctl.core.events import Envelope, RegionEntry
     from ionetctl.core.model.host import Host
-    from ionetctl.core.model.names import HostName, RegionName, RolloutId
+    from ionetctl.core.model.names import Digest, HostName, RegionName, RolloutId
     from ionetctl.core.ports import Clock
     from ionetctl.history.catalog.records import HostRecord, NodeRecord, RolloutRecord
 
@@ -144,6 +144,12 @@ class Catalog:
         with database.writing(self._engine) as connection:
             fold(connection, rollout, envelopes)
 
+    def keep_digest(self, rollout: RolloutId, digest: Digest, last_seq: int) -> None:
+        """Keep the last digest of a journal that ends with event ``last_seq``; not where later events are folded already."""
+        statement = update(rollouts).where(rollouts.c.id == rollout, rollouts.c.last_seq <= last_seq)
+        with database.writing(self._engine) as connection:
+            connection.execute(statement.values(journal_digest=digest))
+
     def mark_seen(self, region: RegionName, names: Iterable[HostName], at: str) -> None:
         """Set when a region last listed these nodes as ready; of all columns of nodes, only this is in no journal."""
         statement = update(nodes).where(nodes.c.region == region, nodes.c.last_seen_at < at)
@@ -230,11 +236,16 @@ class Catalog:
             )
 
     def refold(self, journals: Sequence[RecordedRollout]) -> None:
-        """Rebuild all but the leases from ``journals``, in one transaction."""
+        """Rebuild all but the leases and the journals' last digests from ``journals``, in one transaction."""
         with database.writing(self._engine) as connection:
+            kept = connection.execute(select(rollouts.c.id, rollouts.c.journal_digest)).all()
             for table in FOLDED:
                 connection.execute(delete(table))
             self.problems = _replay_all(connection, journals)
+            for rollout, digest in kept:
+                connection.execute(
+                    update(rollouts).where(rollouts.c.id == rollout).values(journal_digest=digest)
+                )
 
     def _version(self, connection: Connection) -> int | None:
         """The schema's version; ``None`` for an empty database."""

@@ -88,8 +88,8 @@ class Journal:
 
     @property
     def digest(self) -> Digest | None:
-        """The last digest that was written; ``None`` where the journal has no chain, or none yet."""
-        return self._chain.digest or None if self._chain is not None else None
+        """The last digest that was written; ``None`` where the journal has no chain, none yet, or broke."""
+        return None if self._chain is None or self._is_broken else self._chain.digest or None
 
     async def take(self, envelopes: Sequence[Envelope]) -> None:
         """Append a batch with one write. Other processes can read it then; it is on disk after ``sync``.
