@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ionetctl.cli import options
-from ionetctl.cli.output import CommandResult, Display
+from ionetctl.cli.output import CommandResult, Display, failure_of
 from ionetctl.cli.run import Commands, command, load_settings
-from ionetctl.core.errors import UsageError
+from ionetctl.core.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -18,15 +18,19 @@ if TYPE_CHECKING:
 
     from rich.text import Text
 
+    from ionetctl.app.verify_journals import VerifiedJournal
     from ionetctl.core.ports import Clock
     from ionetctl.core.settings import Settings
     from ionetctl.history.catalog import Catalog, RolloutRecord
     from ionetctl.history.journal import JournalFile
     from ionetctl.summary.rollout_summary import Summary
 
-app = Commands(no_args_is_help=True, help="Past rollouts: list, show, report, rebuild the catalog from them.")
+app = Commands(
+    no_args_is_help=True, help="Past rollouts: list, show, report, verify, rebuild the catalog from them."
+)
 
 SCHEMA = "ionetctl.rollouts/1"
+JOURNALS_SCHEMA = "ionetctl.journals/1"
 
 RolloutArgument = Annotated[
     str | None,
@@ -90,6 +94,79 @@ def report(
     for written in reports:
         display.info(f"wrote {written.path}")
     return CommandResult(document(summary))
+
+
+@app.command()
+@command()
+def verify(
+    display: Display,
+    *,
+    rollout: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[ID]",
+            help="The rollout, by a unique beginning of its id; all of them where it is left out.",
+            show_default=False,
+        ),
+    ] = None,
+    digest: Annotated[
+        str | None,
+        typer.Option(
+            "--digest",
+            metavar="SHA256",
+            envvar="IONETCTL_DIGEST",
+            help="A digest of this rollout that was printed earlier and kept elsewhere.",
+        ),
+    ] = None,
+    state_dir: options.StateDir = None,
+) -> CommandResult:
+    """Say of each journal, or of one, whether it was changed, cut or removed since it was written."""
+    from ionetctl.app.verify_journals import verify_journals
+    from ionetctl.core.model.names import Digest
+
+    if digest is not None and rollout is None:
+        raise UsageError("digest_without_rollout", "--digest is of one rollout", "name the rollout too")
+    expected = None if digest is None else Digest(digest.removeprefix("sha256:").lower())
+    found = verify_journals(load_settings(state_dir), rollout, expected)
+    rows = [_journal_row(journal) for journal in found]
+    for problem in (journal.problem for journal in found if journal.problem is not None):
+        display.warn(problem.message)
+        display.message(f"  → {problem.hint}")
+    exit_code = max((journal.exit_code for journal in found), default=ExitCode.OK)
+    document = {"schema": JOURNALS_SCHEMA, "exit_code": int(exit_code), "journals": rows}
+    return CommandResult(document, rows, lambda: _journals_view(found), exit_code)
+
+
+def _journal_row(verified: VerifiedJournal) -> dict[str, Any]:
+    from ionetctl.report.json import failure
+
+    change, problem = verified.change, verified.problem
+    return {
+        "rollout": verified.journal.rollout,
+        "state": verified.state.value,
+        "events": verified.events,
+        "digest": verified.digest or None,
+        "first_line": change.first_line if change else None,
+        "last_line": change.last_line if change else None,
+        "error": failure(failure_of(problem)[0] if problem else None),
+    }
+
+
+def _journals_view(journals: Sequence[VerifiedJournal]) -> Iterable[Text | str]:
+    from ionetctl.ui.tables import table
+
+    if not journals:
+        return ["no rollouts yet"]
+    rows = [
+        [
+            verified.journal.rollout,
+            verified.state.value.replace("_", " ") + (f" {verified.change.place}" if verified.change else ""),
+            f"{verified.events:,}",
+            verified.digest or "-",
+        ]
+        for verified in journals
+    ]
+    return table(["rollout", "journal", "events", "digest"], rows, frozenset({"events"}))
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from ionetctl.history.journal.chain import ChainCheck, Change, check_journal
 from ionetctl.history.journal.reading import (
     JournalFile,
+    choose_journal,
     find_journal,
     journal_path,
     list_journals,
@@ -17,6 +18,7 @@ __all__ = [
     "Journal",
     "JournalFile",
     "check_journal",
+    "choose_journal",
     "find_journal",
     "journal_path",
     "list_journals",

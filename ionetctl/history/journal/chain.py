@@ -17,6 +17,7 @@ from ionetctl.history.journal.reading import read_header, unreadable, written_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from collections.abc import Set as AbstractSet
     from pathlib import Path
 
 ALGORITHM: Final = "sha256"
@@ -83,13 +84,20 @@ class Change:
     last_line: int
     reason: str
 
+    @property
+    def place(self) -> str:
+        """The lines in words."""
+        if self.first_line == self.last_line:
+            return f"at line {self.first_line:,}"
+        return f"in lines {self.first_line:,} to {self.last_line:,}"
+
 
 @dataclass(frozen=True, slots=True)
 class ChainCheck:
     """What a journal's chain shows.
 
     ``events`` are those before the change, if there is one. ``digest`` is the last right one, of all bytes before its line; empty
-    where there is none. ``has_expected``: the digest that was asked for is one of the journal's.
+    where there is none. ``has_expected``: the digests that were asked for are among the journal's.
     """
 
     is_chained: bool
@@ -99,7 +107,7 @@ class ChainCheck:
     change: Change | None = None
 
 
-def check_journal(path: Path, expected: Digest | None = None) -> ChainCheck:
+def check_journal(path: Path, expected: AbstractSet[Digest] = frozenset()) -> ChainCheck:
     """Read a whole journal and compute its chain; a torn last line is passed over.
 
     Raises ``ConfigurationError`` (``journal_unreadable``, ``journal_newer``).
@@ -114,13 +122,12 @@ def check_journal(path: Path, expected: Digest | None = None) -> ChainCheck:
 class _Check:
     """The check of one journal, line by line."""
 
-    def __init__(self, path: Path, expected: Digest | None) -> None:
+    def __init__(self, path: Path, expected: AbstractSet[Digest]) -> None:
         self._path = path
-        self._expected = expected
+        self._missing = set(expected)
         self._chain = Chain()
         self._is_chained = False
         self._digest = Digest("")
-        self._has_expected = False
         self._events = 0
         self._first_open = 1
         """The first line behind the last digest."""
@@ -131,7 +138,7 @@ class _Check:
             if change is not None or not line.endswith(b"\n"):
                 break
             change = self._change(number, line)
-        return ChainCheck(self._is_chained, self._events, self._digest, self._has_expected, change)
+        return ChainCheck(self._is_chained, self._events, self._digest, not self._missing, change)
 
     def _change(self, number: int, line: bytes) -> Change | None:
         is_right = self._chain.goes_on(line)
@@ -144,7 +151,7 @@ class _Check:
         if not (is_right and self._is_chained):
             return Change(self._first_open, number, "they have another digest than was written")
         self._digest, self._first_open = self._chain.digest, number + 1
-        self._has_expected = self._has_expected or self._digest == self._expected
+        self._missing.discard(self._digest)
         return None
 
     def _wrong_header(self, line: bytes) -> Change | None:

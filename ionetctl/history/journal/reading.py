@@ -26,7 +26,7 @@ from ionetctl.core.model.names import RolloutId
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from ionetctl.core.ports import Clock
@@ -85,19 +85,28 @@ def list_journals(directory: Path) -> tuple[JournalFile, ...]:
 
 
 def find_journal(directory: Path, rollout: str | None) -> JournalFile:
-    """The journal of a rollout, by its id or a unique beginning of it or of its random end; ``None`` is the last.
+    """The journal of a rollout, as ``choose_journal`` finds it; ``None`` is the last.
 
     Raises ``UsageError``: ``rollout_unknown``, ``rollout_ambiguous``.
     """
     journals = list_journals(directory)
-    if rollout is None:
-        found = journals[-1:]
-    else:
-        found = tuple(each for each in journals if each.rollout == rollout) or tuple(
-            each
-            for each in journals
-            if each.rollout.startswith(rollout) or each.rollout.rpartition("-")[2].startswith(rollout)
-        )
+    if rollout is not None:
+        return choose_journal(journals, rollout)
+    if not journals:
+        raise _unknown(f"in {directory} yet")
+    return journals[-1]
+
+
+def choose_journal(journals: Sequence[JournalFile], rollout: str) -> JournalFile:
+    """The journal of a rollout, by its id or a unique beginning of it or of its random end.
+
+    Raises ``UsageError``: ``rollout_unknown``, ``rollout_ambiguous``.
+    """
+    found = [each for each in journals if each.rollout == rollout] or [
+        each
+        for each in journals
+        if each.rollout.startswith(rollout) or each.rollout.rpartition("-")[2].startswith(rollout)
+    ]
     if len(found) > 1:
         hint = ", ".join(each.rollout for each in found[-MAX_NAMED:])
         raise UsageError(
@@ -106,9 +115,12 @@ def find_journal(directory: Path, rollout: str | None) -> JournalFile:
             f"give more of the id: {hint}",
         )
     if not found:
-        what = rollout or f"in {directory} yet"
-        raise UsageError("rollout_unknown", f"there is no rollout {what}", "see `ionetctl rollouts list`")
+        raise _unknown(rollout)
     return found[0]
+
+
+def _unknown(what: str) -> UsageError:
+    return UsageError("rollout_unknown", f"there is no rollout {what}", "see `ionetctl rollouts list`")
 
 
 def read_journal(path: Path) -> Iterator[Envelope]:
