@@ -41,6 +41,7 @@ LISTS: Final = {"app", "checks", "cli/commands"}
 MOST_MODULES: Final = 14
 
 SHARED_STEMS: Final[dict[str, str]] = {
+    "audit": "summary ui",
     "capacity": "cli/commands summary",
     "certificates": "credentials lab",
     "enroll": "app cli/commands",

@@ -269,7 +269,11 @@ class _Run:
     def _beginning(self, past: Past, hosts: Sequence[Host]) -> RolloutStarted | RolloutResumed:
         if past.envelopes:
             return RolloutResumed(
-                owner=self.settings.owner, done=len(past.done), command=self.options.command
+                owner=self.settings.owner,
+                done=len(past.done),
+                command=self.options.command,
+                version=__version__,
+                inventory_digest=self.site.inventory.digest,
             )
         options = self.options
         return RolloutStarted(

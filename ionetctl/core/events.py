@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from ionetctl.core.model.inventory import Introduction
-from ionetctl.core.model.names import HostName, NodeId, RegionName, RolloutId
+from ionetctl.core.model.names import Digest, HostName, NodeId, RegionName, RolloutId
 from ionetctl.core.model.outcome import Finding, Outcome
 from ionetctl.core.model.plan import Change, FileDiff
 from ionetctl.core.sanitize import harmless
@@ -82,6 +82,8 @@ class RolloutResumed(Event, tag="rollout_resumed", frozen=True, kw_only=True):
     owner: str
     done: int
     command: tuple[str, ...] = ()
+    version: str = ""
+    inventory_digest: str = ""
 
 
 class RegionChecked(Event, tag="region_checked", frozen=True, kw_only=True):
@@ -220,6 +222,8 @@ class HostPlanned(Event, tag="host_planned", frozen=True, kw_only=True):
     """Only with ``--diff``."""
     allocations: tuple[str, ...] = ()
     """The jobs' allocations that run on the node whose agent will be restarted; they live through it."""
+    digests: dict[str, Digest] = {}
+    """What created and updated files will have, by path; see ``plan.difference.new_digests``."""
 
 
 class TokenMinted(Event, tag="token_minted", frozen=True, kw_only=True):

@@ -14,7 +14,7 @@ from ionetctl.facts.text_output import parse_texts
 from ionetctl.host.dependencies import NONCE_BYTES
 from ionetctl.host.planned_host import Mark, PlannedHost
 from ionetctl.plan.bundle import build_bundle
-from ionetctl.plan.difference import PlanContext, make_plan
+from ionetctl.plan.difference import PlanContext, make_plan, new_digests
 from ionetctl.plan.prepare_steps import needed_preparations
 from ionetctl.plan.text_diff import compared_paths, file_diffs
 
@@ -67,6 +67,7 @@ class Planner:
             stamp=plan.stamp,
             diffs=diffs,
             allocations=await self._running_jobs(planned),
+            digests=new_digests(planned.bundle, plan),
         )
         await self._deps.emit(event)
 

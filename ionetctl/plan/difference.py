@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ionetctl.core.model.facts import Facts
+    from ionetctl.core.model.names import Digest
 
 RUNNING: Final = frozenset({"active"})
 
@@ -98,6 +99,23 @@ def _compare_content(file: BundleFile, facts: Facts, stamp: str) -> Iterator[Cha
 def expected_digest(file: BundleFile, stamp: str) -> str:
     """The digest that a file has on a host whose stamp is ``stamp``."""
     return sha256(with_stamp(file.content, stamp)) if file.kind is Kind.FILE else file.digest
+
+
+def new_digests(bundle: Bundle, plan: Plan) -> dict[str, Digest]:
+    """The digests that files and programs will have which the plan creates or updates, by path.
+
+    Without secrets, and without the client configuration: its stamp is made anew when the plan is carried out.
+    """
+    changed = {change.path for change in plan.changes if change.action in {Action.CREATE, Action.UPDATE}}
+    return {
+        file.path: file.digest if file.kind is Kind.PROGRAM else sha256(file.content)
+        for file in bundle.files
+        if file.path in changed and file.kind in {Kind.FILE, Kind.PROGRAM} and not _is_unknown(file)
+    }
+
+
+def _is_unknown(file: BundleFile) -> bool:
+    return file.is_secret or file.path == host_paths.CLIENT_CONFIG
 
 
 def _compare_permissions(file: BundleFile, facts: Facts) -> Iterator[Change]:

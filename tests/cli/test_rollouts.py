@@ -1,4 +1,4 @@
-"""``rollouts verify`` as users start it."""
+"""``rollouts verify`` and ``rollouts show --audit`` as users start them."""
 
 from __future__ import annotations
 
@@ -53,3 +53,37 @@ def test_no_journals_yet(ionetctl: RunIonetctl) -> None:
     """Nothing to verify is no error."""
     ended = ionetctl("rollouts", "verify")
     assert (ended.exit_code, ended.stdout) == (0, "no rollouts yet\n")
+
+
+@pytest.mark.usefixtures("fleet")
+def test_audit_is_of_a_verified_journal(ionetctl: RunIonetctl, environment: dict[str, str]) -> None:
+    """It says whether the journal is whole, and ends with 6 where it was changed, readable or not."""
+    audited = ionetctl("rollouts", "show", "--audit", "-o", "json")
+    document = audited.document
+    assert (audited.exit_code, document["schema"], document["journal"]["state"]) == (
+        0,
+        "ionetctl.audit/1",
+        "whole",
+    )
+    assert [(run["user"], run["machine"], run["exit_code"]) for run in document["runs"]] == [
+        ("ops", "ctl", 0)
+    ]
+    journal = Path(environment["IONETCTL_STATE_DIR"]) / "rollouts" / f"{ROLLOUT}.ndjson"
+    text = journal.read_bytes()
+    journal.write_bytes(text.replace(b"ops@ctl", b"me@home"))
+    changed = ionetctl("rollouts", "show", "--audit")
+    assert (changed.exit_code, "journal  changed in lines 1 to 7" in changed.stdout) == (6, True)
+    journal.write_bytes(text.replace(b'"seq":2', b'"seq":7'))
+    unreadable = ionetctl("rollouts", "show", "--audit", "-o", "json")
+    assert (unreadable.exit_code, unreadable.document["error"]["code"]) == (6, "journal_changed")
+
+
+def test_old_journals_have_an_audit(ionetctl: RunIonetctl, environment: dict[str, str]) -> None:
+    """Those of 0.1 too, as far as they tell."""
+    shutil.copytree(GOLDENS / "records" / "state", Path(environment["IONETCTL_STATE_DIR"]))
+    document = ionetctl("rollouts", "show", "hrpvrr", "--audit", "-o", "json").document
+    assert (document["journal"]["state"], len(document["runs"]), bool(document["hosts"])) == (
+        "no_chain",
+        2,
+        True,
+    )

@@ -14,6 +14,7 @@ from ionetctl.core.model.names import RolloutId
 from ionetctl.host.planned_host import Mark, PlannedHost
 from ionetctl.host.planner import Planner
 from ionetctl.host.survey import Surveyed
+from ionetctl.plan.difference import new_digests
 from tests.support.fakes import Emitted, FakeConnector, FakeHost, FakeIssuer, FakeRegion, dependencies
 from tests.support.sample import BARE, HOST, NODE_ID, NONCE, bundle, converged, drifted
 
@@ -56,7 +57,14 @@ async def test_plan_is_announced() -> None:
     await stage.planner.announce(planned)
     assert (planned.host, stage.emit.events) == (
         HOST,
-        [HostPlanned(host=HOST.name, changes=planned.plan.changes, stamp=planned.plan.stamp)],
+        [
+            HostPlanned(
+                host=HOST.name,
+                changes=planned.plan.changes,
+                stamp=planned.plan.stamp,
+                digests=new_digests(planned.bundle, planned.plan),
+            )
+        ],
     )
 
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ionetctl.core import host_paths
-from ionetctl.core.model.plan import Action, Plan
-from ionetctl.plan.difference import PlanContext, make_plan
+from ionetctl.core.model.plan import Action, Kind, Plan
+from ionetctl.plan.bundle import sha256
+from ionetctl.plan.difference import PlanContext, make_plan, new_digests
 from tests.support.sample import BARE, HOST, NONCE, bundle, converged
 
 if TYPE_CHECKING:
@@ -57,6 +58,17 @@ def test_bare_host_gets_everything() -> None:
         ("start", host_paths.UNIT_NAME),
     }
     assert actions(plan) == created | service
+
+
+def test_digests_of_new_files() -> None:
+    """Those of files and programs, as they will lie on the host; no key's, and not the stamped configuration's."""
+    files = {file.path: file for file in BUNDLE.files}
+    found = new_digests(BUNDLE, plan_of(BARE, unfit="there is none"))
+    programs = {path: file.digest for path, file in files.items() if file.kind is Kind.PROGRAM}
+    assert programs.items() <= found.items()
+    assert found[host_paths.DOCKER_CONFIG] == sha256(files[host_paths.DOCKER_CONFIG].content)
+    assert {host_paths.CLIENT_CONFIG, host_paths.NODE_KEY, host_paths.NODE_CERT}.isdisjoint(found)
+    assert new_digests(BUNDLE, plan_of(CONVERGED)) == {}
 
 
 def test_new_stamp_names_bundle_and_nonce() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
 from typing import Annotated
 
@@ -11,7 +10,7 @@ import typer
 from ionetctl.cli import options
 from ionetctl.cli.commands.enroll import failure_document
 from ionetctl.cli.output import CommandResult, Display
-from ionetctl.cli.run import command, load_settings
+from ionetctl.cli.run import command, given_words, load_settings
 
 EPILOG = """
 [bold]Example[/bold]
@@ -38,6 +37,7 @@ By = Annotated[
 @command(failure_document)
 def preflight(
     display: Display,
+    context: typer.Context,
     *,
     inventory: options.Inventory,
     by: By = View.CAUSE,
@@ -67,7 +67,7 @@ def preflight(
         timeout_s=timeout,
         takeover=takeover,
         accept_new=accept_new,
-        command=tuple(sys.argv[1:]),
+        command=given_words(context),
     )
     settings = load_settings(state_dir)
     rollout = RolloutDisplay(display, settings, asks=False)

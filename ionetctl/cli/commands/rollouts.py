@@ -9,7 +9,7 @@ import typer
 from ionetctl.cli import options
 from ionetctl.cli.output import CommandResult, Display, failure_of
 from ionetctl.cli.run import Commands, command, load_settings
-from ionetctl.core.errors import ExitCode, UsageError
+from ionetctl.core.errors import ConfigurationError, ExitCode, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -31,6 +31,7 @@ app = Commands(
 
 SCHEMA = "ionetctl.rollouts/1"
 JOURNALS_SCHEMA = "ionetctl.journals/1"
+AUDIT_SCHEMA = "ionetctl.audit/1"
 
 RolloutArgument = Annotated[
     str | None,
@@ -53,13 +54,58 @@ def list_rollouts(display: Display, *, state_dir: options.StateDir = None) -> Co
 
 @app.command()
 @command()
-def show(_: Display, *, rollout: RolloutArgument = None, state_dir: options.StateDir = None) -> CommandResult:
+def show(
+    display: Display,
+    *,
+    rollout: RolloutArgument = None,
+    audit: Annotated[
+        bool,
+        typer.Option(
+            "--audit",
+            envvar="IONETCTL_AUDIT",
+            help="Show who ran what, which host keys were accepted, and what was changed on which hosts.",
+        ),
+    ] = False,
+    state_dir: options.StateDir = None,
+) -> CommandResult:
     """Show how a rollout stands or ended, from its journal; -o json is the document of `enroll`."""
     from ionetctl.report.json import document
     from ionetctl.ui.summary import lines
 
-    summary = _summary(rollout, load_settings(state_dir))
+    settings = load_settings(state_dir)
+    if audit:
+        return _audit_result(display, rollout, settings)
+    summary = _summary(rollout, settings)
     return CommandResult(document(summary), view=lambda: lines(summary))
+
+
+def _audit_result(display: Display, rollout: str | None, settings: Settings) -> CommandResult:
+    """The audit of a rollout, whose journal is verified first; one that was changed ends with 6."""
+    from dataclasses import asdict
+
+    from ionetctl.app.verify_journals import verify_journals
+    from ionetctl.history.journal import find_journal
+    from ionetctl.summary import audit
+    from ionetctl.ui.audit import audit_lines
+
+    file = find_journal(settings.rollouts_dir, rollout)
+    [verified] = verify_journals(settings, file.rollout)
+    _warn_of_changed(display, [verified])
+    try:
+        found = audit.audit(file.envelopes())
+    except ConfigurationError as error:
+        raise verified.problem or error from error
+    document = {
+        "schema": AUDIT_SCHEMA,
+        "exit_code": int(verified.exit_code),
+        "journal": _journal_row(verified),
+        **asdict(found),
+    }
+    return CommandResult(
+        document,
+        view=lambda: audit_lines(found, f"{_state(verified)}  {verified.digest}"),
+        exit_code=verified.exit_code,
+    )
 
 
 @app.command()
@@ -129,12 +175,21 @@ def verify(
     expected = None if digest is None else Digest(digest.removeprefix("sha256:").lower())
     found = verify_journals(load_settings(state_dir), rollout, expected)
     rows = [_journal_row(journal) for journal in found]
-    for problem in (journal.problem for journal in found if journal.problem is not None):
-        display.warn(problem.message)
-        display.message(f"  → {problem.hint}")
+    _warn_of_changed(display, found)
     exit_code = max((journal.exit_code for journal in found), default=ExitCode.OK)
     document = {"schema": JOURNALS_SCHEMA, "exit_code": int(exit_code), "journals": rows}
     return CommandResult(document, rows, lambda: _journals_view(found), exit_code)
+
+
+def _warn_of_changed(display: Display, journals: Iterable[VerifiedJournal]) -> None:
+    for problem in (journal.problem for journal in journals if journal.problem is not None):
+        display.warn(problem.message)
+        display.message(f"  → {problem.hint}")
+
+
+def _state(verified: VerifiedJournal) -> str:
+    place = f" {verified.change.place}" if verified.change else ""
+    return verified.state.value.replace("_", " ") + place
 
 
 def _journal_row(verified: VerifiedJournal) -> dict[str, Any]:
@@ -160,7 +215,7 @@ def _journals_view(journals: Sequence[VerifiedJournal]) -> Iterable[Text | str]:
     rows = [
         [
             verified.journal.rollout,
-            verified.state.value.replace("_", " ") + (f" {verified.change.place}" if verified.change else ""),
+            _state(verified),
             f"{verified.events:,}",
             verified.digest or "-",
         ]

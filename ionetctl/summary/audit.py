@@ -1,0 +1,197 @@
+"""What an auditor asks of a rollout: who ran what, whom it trusted, what it brought to which hosts. Events in, records out; pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ionetctl.core import host_paths
+from ionetctl.core.events import (
+    HostConfirmed,
+    HostFinished,
+    HostKeyAccepted,
+    HostPlanned,
+    HostPrepared,
+    HostRebooting,
+    RolloutFinished,
+    RolloutResumed,
+    RolloutStarted,
+    StepStarted,
+    TokenMinted,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ionetctl.core.events import Envelope
+    from ionetctl.core.model.names import Digest, HostName, NodeId, RolloutId
+    from ionetctl.core.model.outcome import Result
+    from ionetctl.core.model.plan import Change
+
+_PROGRAM_DIRS = (f"{host_paths.RELEASES_DIR}/", f"{host_paths.PLUGIN_DIR}/")
+
+
+@dataclass(slots=True)
+class Run:
+    """One process that worked on the rollout; ``finished_at`` and ``exit_code`` are ``None`` where it was killed, or runs.
+
+    ``version`` and ``inventory_digest`` are empty where an older version resumed.
+    """
+
+    started_at: str
+    user: str
+    machine: str
+    version: str
+    command: tuple[str, ...]
+    inventory_digest: str
+    finished_at: str | None = None
+    exit_code: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedKey:
+    """A host key that the rollout trusted without having known it before, and by what."""
+
+    time: str
+    host: HostName | None
+    known_as: str
+    fingerprint: str
+    trust: str = "accept_new"
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A program that was brought to so many hosts."""
+
+    path: str
+    digest: Digest
+    hosts: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedChange:
+    """One change of a host's last plan; ``digest`` is that of the new file, where it was recorded."""
+
+    action: str
+    path: str
+    reason: str
+    digest: Digest | None
+
+
+@dataclass(slots=True)
+class ChangedHost:
+    """A host on which an apply or a preparation began.
+
+    ``changes`` are its plan: what was carried out of it when the host did not end well only the host can show. ``tokens`` are the
+    expiry times of the introduction tokens that were minted for it.
+    """
+
+    name: HostName
+    address: str = ""
+    region: str = ""
+    began_at: str | None = None
+    finished_at: str | None = None
+    outcome: Result | None = None
+    node_id: NodeId | None = None
+    stamp: str = ""
+    changes: tuple[PlannedChange, ...] = ()
+    preparations: list[str] = field(default_factory=list)
+    reboots: list[str] = field(default_factory=list)
+    tokens: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """A rollout for its auditor; ``hosts`` are those that were changed, in the inventory's order."""
+
+    rollout: RolloutId | None
+    inventory: str
+    is_check: bool
+    runs: tuple[Run, ...]
+    host_keys: tuple[AcceptedKey, ...]
+    artifacts: tuple[Artifact, ...]
+    hosts: tuple[ChangedHost, ...]
+
+
+def audit(envelopes: Iterable[Envelope]) -> Audit:
+    """The audit of a rollout's events."""
+    fold = _Fold()
+    for envelope in envelopes:
+        fold.take(envelope)
+    return fold.audit()
+
+
+class _Fold:
+    def __init__(self) -> None:
+        self._started: RolloutStarted | None = None
+        self._runs: list[Run] = []
+        self._keys: list[AcceptedKey] = []
+        self._hosts: dict[HostName, ChangedHost] = {}
+
+    def take(self, envelope: Envelope) -> None:
+        match envelope.event:
+            case RolloutStarted() as event:
+                self._started = event
+                self._begin(envelope.time, event)
+                for entry in event.hosts:
+                    self._hosts[entry.name] = ChangedHost(entry.name, entry.address, entry.region)
+            case RolloutResumed() as event:
+                self._begin(envelope.time, event)
+            case RolloutFinished(exit_code=exit_code) if self._runs:
+                self._runs[-1].finished_at, self._runs[-1].exit_code = envelope.time, exit_code
+            case HostKeyAccepted(host=name, known_as=known_as, fingerprint=fingerprint):
+                self._keys.append(AcceptedKey(envelope.time, name, known_as, fingerprint))
+            case _:
+                self._take_of_host(envelope)
+
+    def _begin(self, time: str, event: RolloutStarted | RolloutResumed) -> None:
+        user, _, machine = event.owner.partition("@")
+        self._runs.append(Run(time, user, machine, event.version, event.command, event.inventory_digest))
+
+    def _take_of_host(self, envelope: Envelope) -> None:
+        name = envelope.event.host
+        if name is None:
+            return
+        host = self._hosts.setdefault(name, ChangedHost(name))
+        match envelope.event:
+            case StepStarted(step="apply" | "prepare"):
+                host.began_at = host.began_at or envelope.time
+            case HostPlanned(changes=changes, digests=digests):
+                host.changes = tuple(_planned(change, digests) for change in changes)
+            case HostPrepared(preparation=preparation, detail=detail):
+                host.preparations.append(f"{preparation}: {detail}" if detail else preparation)
+            case HostRebooting(reason=reason):
+                host.reboots.append(reason)
+            case TokenMinted(expires_at=expires_at):
+                host.tokens.append(expires_at)
+            case HostConfirmed(stamp=stamp):
+                host.stamp = stamp
+            case HostFinished(outcome=outcome):
+                host.finished_at, host.outcome, host.node_id = envelope.time, outcome.result, outcome.node_id
+                host.region = outcome.region
+            case _:
+                pass
+
+    def audit(self) -> Audit:
+        hosts = tuple(host for host in self._hosts.values() if host.began_at is not None)
+        programs = Counter(
+            (change.path, change.digest)
+            for host in hosts
+            for change in host.changes
+            if change.digest is not None and change.path.startswith(_PROGRAM_DIRS)
+        )
+        started = self._started
+        return Audit(
+            rollout=started.rollout if started else None,
+            inventory=started.inventory if started else "",
+            is_check=bool(started and started.is_check),
+            runs=tuple(self._runs),
+            host_keys=tuple(self._keys),
+            artifacts=tuple(Artifact(path, digest, n) for (path, digest), n in sorted(programs.items())),
+            hosts=hosts,
+        )
+
+
+def _planned(change: Change, digests: dict[str, Digest]) -> PlannedChange:
+    return PlannedChange(change.action.value, change.path, change.reason, digests.get(change.path))

@@ -1,0 +1,163 @@
+"""What an auditor is told of a rollout, as records and as text."""
+
+from __future__ import annotations
+
+from ionetctl.core import events
+from ionetctl.core.events import Envelope
+from ionetctl.core.model.names import Digest, HostName, NodeId
+from ionetctl.core.model.outcome import Result
+from ionetctl.core.model.plan import Action, Change
+from ionetctl.summary.audit import AcceptedKey, Artifact, Audit, ChangedHost, PlannedChange, Run, audit
+from ionetctl.ui.audit import audit_lines
+from tests.support import streams
+
+FIRST, SECOND, OTHER = (streams.host_name(n) for n in range(3))
+NOMAD = "/opt/nomad/releases/2.0.5/nomad"
+UNIT = "/etc/systemd/system/nomad.service"
+DIGESTS = {NOMAD: Digest("aa" * 32), UNIT: Digest("bb" * 32)}
+CHANGES = (
+    Change(Action.CREATE, NOMAD, "is missing"),
+    Change(Action.UPDATE, UNIT, "differs"),
+    Change(Action.RESTART, "nomad.service", "what it reads at its start changes"),
+)
+
+
+def at(seq: int) -> str:
+    return f"2026-03-01T12:00:{seq:02d}.000Z"
+
+
+def told(*said: events.AnyEvent) -> list[Envelope]:
+    return [Envelope(seq, at(seq), event) for seq, event in enumerate(said, start=1)]
+
+
+def started(*, is_check: bool = False) -> events.RolloutStarted:
+    return events.RolloutStarted(
+        rollout=streams.ROLLOUT,
+        inventory="site.yaml",
+        inventory_digest="d" * 64,
+        owner="ada@ops",
+        version="0.2.0",
+        hosts=tuple(map(streams.entry, range(3))),
+        is_check=is_check,
+        command=("enroll", "site.yaml", "--limit", "a b"),
+    )
+
+
+def planned(host: HostName) -> events.HostPlanned:
+    return events.HostPlanned(host=host, changes=CHANGES, stamp="s", digests=DIGESTS)
+
+
+def apply_began(host: HostName) -> events.StepStarted:
+    return events.StepStarted(host=host, step="apply", attempt=1)
+
+
+STORY = told(
+    started(),
+    events.HostKeyAccepted(host=FIRST, fingerprint="SHA256:abc", known_as="[10.20.0.10]:22"),
+    *map(planned, (FIRST, SECOND, OTHER)),
+    events.StepStarted(host=FIRST, step="prepare", attempt=1),
+    events.HostPrepared(host=FIRST, preparation="driver", detail="installed 570"),
+    events.HostPrepared(host=FIRST, preparation="clock"),
+    events.HostRebooting(host=FIRST, reason="a new driver"),
+    apply_began(FIRST),
+    events.TokenMinted(host=FIRST, expires_at="2026-03-01T12:05:00+00:00"),
+    events.HostConfirmed(host=FIRST, node_id=NodeId("node-1"), stamp="s-n", gpus_seen=8),
+    events.HostFinished(host=FIRST, outcome=streams.outcome(streams.entry(0))),
+    events.Warned(code="w", message="of nobody"),
+    apply_began(SECOND),
+    events.StepFinished(host=SECOND, step="plan", attempt=1, duration_s=0.1),
+    events.RolloutResumed(
+        owner="bob@laptop", done=1, command=("enroll", "site.yaml", "--resume"), version="0.3.0"
+    ),
+    events.RolloutFinished(exit_code=5),
+)
+OUTCOME = streams.outcome(streams.entry(0))
+EXPECTED_CHANGES = (
+    PlannedChange("create", NOMAD, "is missing", DIGESTS[NOMAD]),
+    PlannedChange("update", UNIT, "differs", DIGESTS[UNIT]),
+    PlannedChange("restart", "nomad.service", "what it reads at its start changes", None),
+)
+
+
+def test_audit_of_a_rollout() -> None:
+    """Every process with its user, machine, command and end; keys, programs, and the hosts where a change began alone."""
+    assert audit(STORY) == Audit(
+        rollout=streams.ROLLOUT,
+        inventory="site.yaml",
+        is_check=False,
+        runs=(
+            Run(at(1), "ada", "ops", "0.2.0", ("enroll", "site.yaml", "--limit", "a b"), "d" * 64),
+            Run(
+                at(17), "bob", "laptop", "0.3.0", ("enroll", "site.yaml", "--resume"), "",
+                finished_at=at(18), exit_code=5,
+            ),
+        ),
+        host_keys=(AcceptedKey(at(2), FIRST, "[10.20.0.10]:22", "SHA256:abc", "accept_new"),),
+        artifacts=(Artifact(NOMAD, DIGESTS[NOMAD], 2),),
+        hosts=(
+            ChangedHost(
+                FIRST, "10.20.0.10", streams.REGION, at(6), at(13), Result.ENROLLED, OUTCOME.node_id, "s-n",
+                EXPECTED_CHANGES, ["driver: installed 570", "clock"], ["a new driver"],
+                ["2026-03-01T12:05:00+00:00"],
+            ),
+            ChangedHost(SECOND, "10.20.0.11", streams.REGION, at(15), changes=EXPECTED_CHANGES),
+        ),
+    )  # fmt: skip
+
+
+def test_audit_of_a_check() -> None:
+    """What was only planned changed no host and brought no program."""
+    found = audit(told(started(is_check=True), planned(FIRST), events.RolloutFinished(exit_code=9)))
+    assert (found.is_check, found.hosts, found.artifacts) == (True, (), ())
+    assert "no host was changed" in [str(line) for line in audit_lines(found, "whole")]
+
+
+def test_audit_of_an_empty_journal() -> None:
+    """Nothing happened; an end without a beginning is nobody's."""
+    empty = Audit(None, "", is_check=False, runs=(), host_keys=(), artifacts=(), hosts=())
+    assert (audit([]), audit(told(events.RolloutFinished(exit_code=0)))) == (empty, empty)
+
+
+def test_audit_as_text() -> None:
+    """All of it, in lines that begin with nothing that a host said."""
+    shown = [str(line) for line in audit_lines(audit(STORY), "whole  ab")]
+    assert shown == [
+        "20260301T120000Z-7f3a  site.yaml",
+        "journal  whole  ab",
+        f"run  {at(1)}  ada on ops  no end recorded",
+        "  command  ionetctl enroll site.yaml --limit 'a b'",
+        "  version  0.2.0",
+        f"  inventory  {'d' * 64}",
+        f"run  {at(17)}  bob on laptop  ended {at(18)} with 5",
+        "  command  ionetctl enroll site.yaml --resume",
+        "  version  0.3.0",
+        "  inventory  -",
+        "host keys accepted",
+        f"  {at(2)}  {FIRST}  [10.20.0.10]:22  SHA256:abc  accept-new",
+        "programs",
+        f"  {NOMAD}  {'aa' * 32}  2 hosts",
+        "hosts changed",
+        f"  {FIRST}  10.20.0.10  {streams.REGION}  enrolled  {OUTCOME.node_id or '-'}  s-n",
+        f"    from {at(6)}  to {at(13)}",
+        f"    create  {NOMAD}  {'aa' * 32}",
+        f"    update  {UNIT}  {'bb' * 32}",
+        "    restart  nomad.service  what it reads at its start changes",
+        "    prepared  driver: installed 570",
+        "    prepared  clock",
+        "    rebooted  a new driver",
+        "    token  2026-03-01T12:05:00+00:00",
+        f"  {SECOND}  10.20.0.11  {streams.REGION}  no end recorded  -  -",
+        f"    from {at(15)}  to -",
+        f"    create  {NOMAD}  {'aa' * 32}",
+        f"    update  {UNIT}  {'bb' * 32}",
+        "    restart  nomad.service  what it reads at its start changes",
+    ]
+
+
+def test_audit_shows_nothing_raw() -> None:
+    """What an old journal has of control characters and commands to a CI system is shown harmless."""
+    key = events.HostKeyAccepted(host=HostName("g1"), fingerprint="\x1b[2J", known_as="\n::error::x")
+    shown = "\n".join(str(line) for line in audit_lines(audit(told(started(), key)), "whole"))
+    assert "\x1b" not in shown
+    assert "\n::error" not in shown
+    assert "error" in shown
