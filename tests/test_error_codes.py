@@ -45,7 +45,7 @@ ALIKE: Final = {
     ("ssh.commands.sudo", "_refusal"): ExitCode.FAILED,
 }
 """Functions whose codes earn one exit code, unless another stands among the arguments."""
-TOLD_ANEW: Final = {"locked": "host_locked"}
+TOLD_ANEW: Final = {"locked": "host_locked", "changed": "host_changed"}
 """Codes of those scripts for which users are told another."""
 
 Key = tuple[str, str]

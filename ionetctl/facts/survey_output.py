@@ -85,6 +85,7 @@ def _facts(draft: Draft, controller_time: float) -> Facts:
         node_certificate=_certificate(draft.certificate),
         lock_owner=draft.lock and f"{draft.lock[1]} (rollout {draft.lock[0]})",
         lock_started_at=draft.lock and draft.lock[2],
+        fence=numbers.get("fence", 0),
         has_gzip="gzip" in draft.tools,
         best_form=next((form for form in Form if form in draft.tools), Form.GZIP),
         has_tar="tar" in draft.tools,

@@ -279,7 +279,7 @@ _TEXTS: Final = (
 )
 _NUMBERS: Final = (
     "uid time cpu.cores memory.kib swap.kib hugepages.kib unpartitioned.kib systemd gpu.bus nomad.process nomad.token "
-    "nomad.allocations ours interrupted"
+    "nomad.allocations ours interrupted fence"
 )
 _FLAGS: Final = "time.synchronized time.service python reboot mitigations stick podman driver.run-file secure-boot rig.vpn"
 _WORDS: Final = "cgroup.controllers modules cni driver.held"

@@ -33,6 +33,11 @@ class Archive(Protocol):
     """What is sent: a tar archive, made block by block, without what lies on the host already."""
 
     @property
+    def fence(self) -> int:
+        """How often the host's lock had been taken when the host was surveyed for it."""
+        ...
+
+    @property
     def packed_digests(self) -> tuple[Digest, ...]:
         """Of the files of which the host may have a part."""
         ...
@@ -64,6 +69,11 @@ class DialogueKind:
 
     def failure(self, code: str, message: str) -> HostError:
         """The error for a failure that the host reports."""
+        if code == "changed":
+            message = (
+                f"{message or 'another rollout'} has been at work on this host since it was surveyed here"
+            )
+            return HostLockedError("host_changed", message, self.hints[code])
         if code == "locked":
             return HostLockedError("host_locked", f"{message} is at work on this host", self.hints[code])
         return HostFailedError(code, message, self.hints.get(code, self.hints[self.code]))
@@ -144,9 +154,9 @@ async def hold_dialogue(
     nonce = secrets.token_hex(NONCE_BYTES)
     dialogue = HostDialogue(kind, nonce, archive)
     identity = (nonce, dependencies.rollout, dependencies.owner, dependencies.started_at)
-    argv = ("sh", "-c", dependencies.scripts.receive, "sh", *identity, *archive.packed_digests)
+    argv = ("sh", "-c", dependencies.scripts.receive, "sh", *identity, str(archive.fence))
     limits = dependencies.deadlines
-    command = Command(argv, limits.apply_s, kind.idle_s(limits), kind.limit_bytes)
+    command = Command((*argv, *archive.packed_digests), limits.apply_s, kind.idle_s(limits), kind.limit_bytes)
     outcome: _Result | IonetctlError
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(_run(session, command, kind, dialogue))

@@ -79,6 +79,7 @@ class PreparePayload:
     records: tuple[tuple[str, ...], ...]
     packages: tuple[Package, ...]
     packed_digests: tuple[Digest, ...] = ()
+    fence: int = 0
 
     def size_bytes(self, _present: Mapping[Digest, int]) -> int:
         """The size of the whole archive."""
@@ -153,7 +154,7 @@ class Preparer:
             *step_records(host, facts, changes),
         )
         packages = packages_for(host.prepare.packages, names, facts.architecture)
-        return PreparePayload(scripts.prepare, scripts.restore_miner, records, packages)
+        return PreparePayload(scripts.prepare, scripts.restore_miner, records, packages, fence=facts.fence)
 
     async def _follow(self, dialogue: HostDialogue, host: Host, attempt: int) -> str | None:
         """Why the host must be rebooted, once it is done; every step and change is an event as it comes."""

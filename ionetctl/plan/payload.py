@@ -42,7 +42,7 @@ class Payload:
     ``programs`` a release, ``links`` a target; ``chmods`` differ in mode or owner only. ``asides`` are paths of files
     that the agent would read and must not, ``keeps`` paths of unchanged configuration files that are validated
     together with the new ones. ``validate_with`` is the path of the Nomad program that validates the configuration,
-    ``None`` where it does not change.
+    ``None`` where it does not change. ``fence`` is that of the survey that the plan was made from.
     """
 
     rollout: RolloutId
@@ -56,6 +56,7 @@ class Payload:
     needs_token: bool = False
     start: Start = "no"
     validate_with: str | None = None
+    fence: int = 0
 
     @property
     def packed_digests(self) -> tuple[Digest, ...]:
@@ -126,6 +127,7 @@ def build_payload(
         needs_token=needs_token,
         start=_start(plan),
         validate_with=_nomad_program(bundle),
+        fence=facts.fence,
     )
 
 

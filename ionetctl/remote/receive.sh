@@ -1,4 +1,4 @@
-# Takes the lock, unpacks a tar, runs apply.sh: sh -c THIS sh NONCE ROLLOUT OWNER STARTED DIGEST...
+# Takes the lock, unpacks a tar, runs apply.sh: sh -c THIS sh NONCE ROLLOUT OWNER STARTED FENCE DIGEST...
 # A line with the size comes before the tar. Its members p/DIGEST.FROM are added to what lies in artifacts/DIGEST.
 set -eu
 umask 077
@@ -74,12 +74,19 @@ why=$(ln -sfn "$me" "$lock" 2>&1) || fail apply_failed "$why"
 exec 9<&-
 trap 'keep || :; rm -rf "$stage" "$lock"' EXIT
 trap 'exit 1' HUP INT PIPE TERM
+# The fence grows with everybody who took the lock: whose survey is from before that knows another host, and changes nothing.
+fence=0 by=
+{ read -r fence by <"$our/fence" || :; } 2>/dev/null
+case $fence in '' | 0* | *[!0-9]* | ????????????????*) fence=0 ;; esac
+if [ "$fence" != "$5" ]; then fail changed "$by"; fi
+why=$( (printf '%d\t%s\t%s\t%s\n' $((fence + 1)) "$2" "$3" "$4" >"$our/fence.ionet-new" &&
+    mv -f "$our/fence.ionet-new" "$our/fence") 2>&1) || fail apply_failed "$why"
 keep || :
 [ ! -e "$stage" ] || why=$(rm -rf "$stage" 2>&1) || fail apply_failed "$why"
 why=$(mkdir "$stage" 2>&1) || fail apply_failed "$why"
 cd "$stage"
 nonce=$1
-shift 4
+shift 5
 if [ -d "$kept" ]; then find "$kept" -type f -mtime +0 -exec rm -f {} + || :; fi
 for digest in "$@"; do
     if [ -s "$kept/$digest" ]; then printf 'have\t%s\t%d\n' "$digest" "$(wc -c <"$kept/$digest")"; fi

@@ -122,6 +122,9 @@ holder() {
 ours() {
     if [ -e "$root$our_dir/pending" ]; then fact interrupted 1; fi
     holder
+    first_line "$root$our_dir/fence"
+    got=${got%%"$tab"*}
+    case $got in '' | 0* | *[!0-9]* | ????????????????*) ;; *) fact fence "$got" ;; esac
     if [ -r "$root$our_dir/manifest" ]; then fact ours 1; fi
     if [ -f "$root$config_dir/tls/client.pem" ] && has base64; then
         said=$(head -c 65536 "$root$config_dir/tls/client.pem" | base64)

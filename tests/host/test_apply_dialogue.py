@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -109,10 +110,10 @@ async def test_host_that_needs_no_token_receives_the_verdict_alone() -> None:
 
 async def test_host_is_addressed_with_lock_and_programs() -> None:
     """The command names who holds the lock and the programs of which something may lie there."""
-    apply = Apply("error\tread_only\tx", payload=UNREADABLE)
+    apply = Apply("error\tread_only\tx", payload=replace(UNREADABLE, fence=7))
     await apply.failure()
     (command,) = apply.host.commands
-    identity = ("r-1", "ops@ctl", "2026-11-23T01:12:26+00:00", NOMAD.packed_digest)
+    identity = ("r-1", "ops@ctl", "2026-11-23T01:12:26+00:00", "7", NOMAD.packed_digest)
     assert command.argv == ("sh", "-c", "# receive.sh\n", "sh", command.argv[4], *identity)
 
 
@@ -164,6 +165,18 @@ async def test_malformed_report_ends_the_dialogue() -> None:
             HostLockedError,
             "host_locked",
             "r-2 eve@ctl 2026 is at work on this host",
+        ),
+        (
+            "error\tchanged\tr-2 eve@ctl 2026",
+            HostLockedError,
+            "host_changed",
+            "r-2 eve@ctl 2026 has been at work on this host since it was surveyed here",
+        ),
+        (
+            "error\tchanged\t",
+            HostLockedError,
+            "host_changed",
+            "another rollout has been at work on this host since it was surveyed here",
         ),
         ("error\tnew_code\t\x1b[31mred", HostFailedError, "new_code", "red"),
     ],

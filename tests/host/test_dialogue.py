@@ -25,6 +25,7 @@ class Archive:
     """A file of two blocks."""
 
     packed_digests = (DIGEST,)
+    fence = 0
 
     def size_bytes(self, present: Mapping[Digest, int]) -> int:
         return 1024 - present.get(DIGEST, 0)

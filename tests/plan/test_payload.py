@@ -74,6 +74,11 @@ def test_bare_host_is_sent_everything() -> None:
     assert (payload.keeps, payload.chmods) == ((), ())
 
 
+def test_fence_is_that_of_the_survey() -> None:
+    """The host can tell whether the plan is of the host as it is now."""
+    assert ship(plan_of(CONVERGED), replace(CONVERGED, fence=7)).fence == 7
+
+
 def test_bare_host_starts_its_agent_with_a_token() -> None:
     """The agent is started, not restarted, and waits for its introduction."""
     payload = ship(plan_of(BARE, "there is none", is_known=False), BARE, needs_token=True)

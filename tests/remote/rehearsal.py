@@ -47,6 +47,9 @@ NOMAD = host_paths.nomad_program("2.0.5")
 ROLLOUT = RolloutId("20260301T120000Z-7f3a")
 
 
+FENCE = "/var/lib/ionet/fence"
+
+
 @dataclass(frozen=True)
 class Dialogue:
     """A whole apply as the controller sees it."""
@@ -122,8 +125,16 @@ class Host:
         output = self.survey_output(*paths, servers=servers)
         return parse_survey(output, "n0nce", controller_time=controller_time)
 
-    def open(self, payload: Payload) -> subprocess.Popen[bytes]:
-        arguments = ("n0nce", payload.rollout, "ada@ops", "2026-03-01T12:00:00Z", *payload.packed_digests)
+    def fence(self) -> int:
+        """The number that a survey would find now."""
+        path = self.path(FENCE)
+        return int(path.read_text().split("\t")[0]) if path.exists() else 0
+
+    def open(self, payload: Payload, fence: int | None = None) -> subprocess.Popen[bytes]:
+        """The apply's process, by a survey of just now, or one that found ``fence``."""
+        found = str(self.fence() if fence is None else fence)
+        identity = ("n0nce", payload.rollout, "ada@ops", "2026-03-01T12:00:00Z", found)
+        arguments = (*identity, *payload.packed_digests)
         return subprocess.Popen(
             self.argv("-c", receive_script(), "sh", *arguments),
             stdin=subprocess.PIPE,
@@ -141,12 +152,13 @@ class Host:
         verdicts: tuple[str, ...] = ("confirmed",),
         on_report: Callable[[Report, subprocess.Popen[bytes]], None] = lambda _report, _process: None,
         blocks: Iterable[bytes | memoryview] | None = None,
+        fence: int | None = None,
     ) -> Dialogue:
         """The apply, with these answers; an answer of ``None`` (or none left) closes our end. ``blocks`` are sent instead."""
         answers = iter(verdicts)
         reports: list[Report] = []
         sender = threading.Thread()
-        with self.open(payload) as process:
+        with self.open(payload, fence) as process:
             for report in _reports(process):
                 reports.append(report)
                 on_report(report, process)

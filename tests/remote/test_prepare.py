@@ -439,7 +439,7 @@ def test_another_rollout_s_lock_is_respected(debian: Host) -> None:
         started = Path(f"/proc/{holder.pid}/stat").read_text().rpartition(")")[2].split()[19]
         boot = debian.read("/proc/sys/kernel/random/boot_id").strip()
         lock.symlink_to("\t".join(("r0", "eve@ops", "now", str(holder.pid), started, boot)))
-        identity = ("n0nce", ROLLOUT, "ada@ops", "now")
+        identity = ("n0nce", ROLLOUT, "ada@ops", "now", "0")
         done = subprocess.run(
             debian.argv("-c", receive_script(), "sh", *identity),
             capture_output=True,

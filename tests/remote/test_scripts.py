@@ -22,7 +22,7 @@ JOINED = {
     "obtain": obtain_script,
 }
 """Scripts that are joined of parts when they are sent."""
-ARGUMENT_LIMIT_BYTES = 3072
+ARGUMENT_LIMIT_BYTES = 3584
 """It is one argument of a command line that sudo may log."""
 
 

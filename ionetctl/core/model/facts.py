@@ -99,6 +99,8 @@ class Facts:
     """The PEM chain that the node presents (public)."""
     lock_owner: str | None = None
     lock_started_at: str | None = None
+    fence: int = 0
+    """How often the host's lock was taken, by whomever."""
     has_gzip: bool = True
     best_form: Form = Form.GZIP
     """The best form of a program that can be unpacked there."""
