@@ -120,6 +120,7 @@ def _ssh(ssh: SshSettings) -> Description:
         "password": _secret(ssh.password),
         "jump": None if ssh.jump is None else [_jump(jump) for jump in ssh.jump],
         "host_key": list(ssh.host_keys) or None,
+        "host_ca": list(ssh.host_authorities) or None,
         "become": None if ssh.become == "auto" else ssh.become,
         "become_password": _secret(ssh.become_password),
         "agent": None if ssh.agent else False,

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 def _ssh(given: Mapping[str, Any]) -> SshSettings:
-    names = {"identity": "identities", "host_key": "host_keys"}
+    names = {"identity": "identities", "host_key": "host_keys", "host_ca": "host_authorities"}
     return SshSettings(**{names.get(key, key): value for key, value in given.items()})
 
 

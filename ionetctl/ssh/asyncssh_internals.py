@@ -13,6 +13,8 @@ import asyncssh
 
 MSG_IGNORE: Final = 2
 """RFC 4253, 12."""
+NAMELESS: Final = "Certificate without principals"
+"""The reason, beside asyncssh's own, for which a host certificate is refused."""
 
 
 def key_data(key: asyncssh.SSHKey) -> bytes:
@@ -64,18 +66,31 @@ def shrink_send_window(channel: asyncssh.SSHClientChannel[bytes], limit_bytes: i
     channel._send_window = min(send_window(channel), limit_bytes)  # noqa: SLF001  (likewise)
 
 
-def send_sparingly(connection: asyncssh.SSHClientConnection) -> None:
-    """Have a new connection cost fewer packets and timers; what the host sees is the same otherwise.
+def tighten(connection: asyncssh.SSHClientConnection) -> None:
+    """Have a new connection cost fewer packets and timers, and refuse host certificates that name no host.
 
     - The packets to be ignored that asyncssh puts before every encrypted one are not sent (``SSHConnection.send_packet``). They protect
       ciphers in CBC mode (RFC 4251, 9.3.1), which are not offered, and are half of all packets and system calls.
     - Keepalive is timed from the last packet without a new timer for each (``SSHConnection._reset_keepalive_timer``).
+    - A certificate without principals is accepted by asyncssh for every host (``SSHConnection._validate_openssh_host_certificate``).
     """
-    connection.__class__ = _Sparing
+    connection.__class__ = _Tightened
 
 
-class _Sparing(asyncssh.SSHClientConnection):
+class _Tightened(asyncssh.SSHClientConnection):
     _heard_at: float | None = None
+
+    def _validate_openssh_host_certificate(
+        self,
+        host: str,
+        addr: str,
+        port: int,
+        cert: Any,  # noqa: ANN401  (not exported)
+    ) -> asyncssh.SSHKey:
+        key = super()._validate_openssh_host_certificate(host, addr, port, cert)
+        if not cert.principals:
+            raise ValueError(NAMELESS)
+        return key
 
     def send_packet(self, pkttype: int, *args: bytes, handler: Any = None) -> None:  # noqa: ANN401  (not exported)
         if pkttype != MSG_IGNORE:

@@ -89,7 +89,7 @@ class SshConnector:
         # In a thread: the SSH configuration may run commands.
         await asyncio.to_thread(lambda: [self._endpoints.resolve(host) for host in hosts])
         for host in hosts:
-            parse_pins(host.ssh.host_keys, host.name)
+            parse_pins(host.ssh, host.name)
             endpoint = self._endpoints.resolve(host)
             for hop in (*endpoint.through, endpoint):
                 if hop not in checked:
@@ -102,7 +102,7 @@ class SshConnector:
         """A session, closed at the end of the block; see ``ports.Connector.connect``."""
         try:
             endpoint = self._endpoints.resolve(host)
-            pins = parse_pins(host.ssh.host_keys, host.name)
+            pins = parse_pins(host.ssh, host.name)
             become_password = await self._become_password(host)
         except ConfigurationError as error:
             raise as_host_error(error) from error

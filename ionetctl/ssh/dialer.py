@@ -88,13 +88,15 @@ class Dialer:
         self._known_hosts: dict[tuple[Path, ...], KnownHosts] = {}
         self._known_hosts_files: dict[Path, KnownHostsFile] = {}
         self._excluded_algorithms: dict[tuple[str, int], tuple[str, ...]] = {}
+        self._certified_by_others: set[Endpoint] = set()
         self._options = _options(settings)
 
     async def dial(self, request: DialRequest, turn: Turn) -> asyncssh.SSHClientConnection:
         """A connection, logged in, within the host's ``turn``. Raises ``HostError``.
 
         A pinned fingerprint names no key type. Where a host presents another key than the pinned one, it is dialled
-        again without that key's type, until it has no other.
+        again without that key's type, until it has no other. A host whose certificate is by a CA that is not accepted
+        is dialled again for its key alone where known_hosts has one: as with OpenSSH, that decides then.
         """
         refusal: HostError | None = None
         while True:
@@ -102,7 +104,10 @@ class Dialer:
             try:
                 connection = await self._attempt(request, check, turn)
             except HostError as error:
-                refusal = self._after_mismatch(check, refusal, error)
+                if self._decides_by_key(request, check, error):
+                    self._certified_by_others.add(request.endpoint)
+                else:
+                    refusal = self._after_mismatch(check, refusal, error)
             else:
                 try:
                     await self._accept(request, check)
@@ -138,7 +143,20 @@ class Dialer:
         name, port = request.endpoint.known_name, request.endpoint.known_port
         known = self.known_hosts(request.endpoint).find(name, port)
         excluded = self._excluded_algorithms.get((name, port), ()) if request.pins.fingerprints else ()
-        return HostKeyCheck(name, port, request.pins, known, self._settings.accept_new, excluded)
+        return HostKeyCheck(
+            name,
+            port,
+            request.pins,
+            known,
+            self._settings.accept_new,
+            excluded,
+            takes_certificates=request.endpoint not in self._certified_by_others,
+        )
+
+    def _decides_by_key(self, request: DialRequest, check: HostKeyCheck, error: HostError) -> bool:
+        """Once at most: a host may send a certificate that was not asked for."""
+        is_first = request.endpoint not in self._certified_by_others
+        return is_first and error.code == "host_certificate_unknown_ca" and bool(check.known.keys)
 
     def _after_mismatch(self, check: HostKeyCheck, first: HostError | None, error: HostError) -> HostError:
         """The error to raise if none of the host's other keys matches a pinned fingerprint either.

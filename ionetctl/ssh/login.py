@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, cast
 import asyncssh
 
 from ionetctl.core.sanitize import harmless
-from ionetctl.ssh.asyncssh_internals import send_sparingly
+from ionetctl.ssh.asyncssh_internals import tighten
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -55,7 +55,7 @@ class Login(asyncssh.SSHClient):
 
     def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
         """TCP is up."""
-        send_sparingly(conn)
+        tighten(conn)
         self._progress.is_connected = True
         self._on_connected()
 

@@ -19,9 +19,9 @@ from ionetctl.ssh.asyncssh_internals import (
     key_data,
     pair_data,
     pair_key_data,
-    send_sparingly,
     send_window,
     shrink_send_window,
+    tighten,
     write_view,
 )
 from tests.ssh.servers import Behaviour, known_line, serve
@@ -48,6 +48,10 @@ def test_next_minor_version_is_not_admitted() -> None:
     [
         (asyncssh.SSHClientChannel.write, "self data datatype"),
         (asyncssh.SSHClientConnection.send_packet, "self pkttype *args handler"),
+        (
+            asyncssh.SSHClientConnection._validate_openssh_host_certificate,
+            "self host addr port cert",
+        ),
     ],
     ids=lambda value: value.__qualname__ if callable(value) else "",
 )
@@ -128,7 +132,7 @@ async def test_packets_to_be_ignored(
             spied: Any = conn
             spied.log_sent_packet = lambda kind, *_: sent.add(kind)
             if is_omitted:
-                send_sparingly(conn)
+                tighten(conn)
 
     async with (
         serve(Behaviour(authorized=[user_key]), host_key) as server,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import asyncssh
 import pytest
 
-from ionetctl.core.errors import HostUnreachableError
+from ionetctl.core.errors import HostTrustError, HostUnreachableError
 from ionetctl.core.model.host import Host, Jump
 from ionetctl.core.ports import Command
 from tests.ssh.servers import agent, connector, known_line, listening, make_host, public, write_key
@@ -151,6 +151,86 @@ async def test_jump_host(server: Sshd, settings: TransportSettings, identity: st
                 return (await session.run(shell("echo hello"))).stdout
 
         assert await asyncio.gather(*(hello() for _ in range(5))) == [b"hello\n"] * 5
+
+
+def _certify(folder: Path, authority: asyncssh.SSHKey, *options: str) -> None:
+    """Have ssh-keygen certify the server's key, as a site's admin would."""
+    write_key(authority, folder / "host_ca")
+    (folder / "host_key.pub").write_text(
+        asyncssh.read_private_key(folder / "host_key").export_public_key().decode()
+    )
+    sign = [needs("ssh-keygen"), "-q", "-s", str(folder / "host_ca"), "-I", "rig-1", "-h", *options]
+    subprocess.run([*sign, str(folder / "host_key.pub")], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        pytest.param(("-n", "127.0.0.1"), None, id="good"),
+        pytest.param(
+            ("-n", "127.0.0.1", "-V", "20200101:20200102"), "host_certificate_expired", id="expired"
+        ),
+        pytest.param(("-n", "rig-2.example"), "host_certificate_wrong_name", id="another name"),
+        pytest.param((), "host_certificate_wrong_name", id="no name"),
+    ],
+)
+@pytest.mark.parametrize("is_in_inventory", [True, False], ids=["inventory", "known_hosts"])
+async def test_host_certificate_of_ssh_keygen(
+    *,
+    host_key: asyncssh.SSHKey,
+    other_key: asyncssh.SSHKey,
+    user_key: asyncssh.SSHKey,
+    settings: TransportSettings,
+    identity: str,
+    tmp_path: Path,
+    options: tuple[str, ...],
+    code: str | None,
+    is_in_inventory: bool,
+) -> None:
+    """The HostCertificate of a real sshd holds where its CA is named, in either place, and says why where it does not."""
+    write_key(host_key, tmp_path / "host_key")
+    _certify(tmp_path, other_key, *options)
+    certified = f"HostCertificate {tmp_path}/host_key-cert.pub"
+    if not is_in_inventory:
+        (tmp_path / "known_hosts").write_text(known_line(other_key, "[127.0.0.1]:*", "@cert-authority"))
+    async with sshd(tmp_path, host_key, user_key, certified) as server, connector(settings) as ways:
+        host = server.host(identity)
+        authorities = (public(other_key),) if is_in_inventory else ()
+        ssh = replace(host.ssh, host_keys=(), host_authorities=authorities)
+        if code is None:
+            async with ways.connect(replace(host, ssh=ssh)) as session:
+                assert (await session.run(shell("echo hello"))).stdout == b"hello\n"
+            return
+        with pytest.raises(HostTrustError) as caught:
+            async with ways.connect(replace(host, ssh=ssh)):
+                pass
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize("is_authority", [True, False], ids=["CA", "key"])
+async def test_revoked_host_certificate(
+    *,
+    host_key: asyncssh.SSHKey,
+    other_key: asyncssh.SSHKey,
+    user_key: asyncssh.SSHKey,
+    settings: TransportSettings,
+    identity: str,
+    tmp_path: Path,
+    is_authority: bool,
+) -> None:
+    """A @revoked CA, or a @revoked key under a good certificate, is refused though the inventory names the CA."""
+    write_key(host_key, tmp_path / "host_key")
+    _certify(tmp_path, other_key, "-n", "127.0.0.1")
+    revoked = other_key if is_authority else host_key
+    (tmp_path / "known_hosts").write_text(known_line(revoked, "*", "@revoked"))
+    certified = f"HostCertificate {tmp_path}/host_key-cert.pub"
+    async with sshd(tmp_path, host_key, user_key, certified) as server, connector(settings) as ways:
+        host = server.host(identity)
+        ssh = replace(host.ssh, host_keys=(), host_authorities=(public(other_key),))
+        with pytest.raises(HostTrustError) as caught:
+            async with ways.connect(replace(host, ssh=ssh)):
+                pass
+    assert caught.value.code == "host_key_revoked"
 
 
 THROTTLED = "MaxStartups 5:50:10"

@@ -31,7 +31,8 @@ class SshSettings:
     """How a host is reached. ``None`` (or empty) means: not in the inventory, so ``~/.ssh/config`` decides.
 
     ``host_keys`` are full public keys (``ssh-ed25519 AAAA…``) or ``SHA256:`` fingerprints; where there is one,
-    known_hosts is not used. ``jump`` is a chain, nearest hop first; an empty chain means "directly", ``None``
+    known_hosts is not used. ``host_authorities`` are the public keys of CAs whose host certificates are accepted, beside
+    those of known_hosts. ``jump`` is a chain, nearest hop first; an empty chain means "directly", ``None``
     leaves it to the SSH configuration. ``become``: ``root`` logs in as root, ``sudo`` insists on sudo, ``auto``
     uses sudo unless the login is root already.
     """
@@ -44,6 +45,7 @@ class SshSettings:
     password: SecretRef | None = None
     jump: tuple[Jump, ...] | None = None
     host_keys: tuple[str, ...] = ()
+    host_authorities: tuple[str, ...] = ()
     become: Become = "auto"
     become_password: SecretRef | None = None
     agent: bool = True

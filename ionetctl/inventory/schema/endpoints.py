@@ -158,14 +158,31 @@ def host_key(value: object) -> str:
     written = text(value)
     if _FINGERPRINT.fullmatch(written):
         return written.rstrip("=")
-    kind, _, rest = written.partition(" ")
-    blob = rest.split(" ", 1)[0]
-    if kind not in _KEY_TYPES or not _has_type(blob, kind):
+    key = _whole_key(written)
+    if key is None:
         raise FieldError(
             "is neither a whole public key nor a SHA256: fingerprint",
             "write 'ssh-ed25519 AAAA…' as ssh-keyscan prints it, or 'SHA256:…' as ssh-keygen -l does",
         )
-    return f"{kind} {blob}"
+    return key
+
+
+def public_key(value: object) -> str:
+    """The public key of a CA (``type base64``, without its comment)."""
+    key = _whole_key(text(value))
+    if key is None:
+        raise FieldError(
+            "is no whole public key",
+            "write 'ssh-ed25519 AAAA…' as it stands in the .pub file of the CA's key",
+        )
+    return key
+
+
+def _whole_key(written: str) -> str | None:
+    """Type and blob of a public key in OpenSSH's form, ``None`` for any other text."""
+    kind, _, rest = written.partition(" ")
+    blob = rest.split(" ", 1)[0]
+    return f"{kind} {blob}" if kind in _KEY_TYPES and _has_type(blob, kind) else None
 
 
 def _has_type(blob: str, kind: str) -> bool:

@@ -28,6 +28,7 @@ from ionetctl.inventory.schema.field_types import (
     Leaf,
     Path,
     Port,
+    PublicKey,
     Region,
     Secret,
     Server,
@@ -70,6 +71,11 @@ class SshFields(TypedDict, total=False):
         tuple[HostKey, ...], BeforeValidator(as_list, json_schema_input_type=HostKey | tuple[HostKey, ...])
     ]
     """The host's public keys or SHA256: fingerprints; where given, known_hosts is not asked."""
+    host_ca: Annotated[
+        tuple[PublicKey, ...],
+        BeforeValidator(as_list, json_schema_input_type=PublicKey | tuple[PublicKey, ...]),
+    ]
+    """Public keys of the CAs that sign host certificates, beside those of known_hosts; where given, --accept-new takes no bare key."""
     become: Annotated[Become, one_of("auto", "root", "sudo")]
     """root logs in as root, sudo insists on sudo, auto uses sudo unless the login is root."""
     become_password: Secret

@@ -1,4 +1,4 @@
-"""Host key checking: the inventory's pins, or else known_hosts with its CAs; strict in every case.
+"""Host key checking: the inventory's pins, or else certificates by CAs, or else known_hosts; strict in every case.
 
 Nothing is sent to a host before its key was accepted here. asyncssh verifies that the host holds the private key and that
 a host certificate is valid; this module decides which keys and CAs are accepted.
@@ -13,10 +13,11 @@ import asyncssh
 
 from ionetctl.core.errors import ConfigurationError, HostTrustError
 from ionetctl.core.sanitize import harmless
+from ionetctl.ssh.asyncssh_internals import NAMELESS
 from ionetctl.ssh.host_keys.known_hosts import Known, known_as
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from ionetctl.core.model.host import SshSettings
 
 FINGERPRINT_PREFIX: Final = "SHA256:"
 _RSA: Final = ("rsa-sha2-512", "rsa-sha2-256")
@@ -32,34 +33,53 @@ _CERT_SUFFIX: Final = "-cert-v01@openssh.com"
 
 @dataclass(frozen=True, slots=True)
 class Pins:
-    """The inventory's ``host_key`` values of one host: whole keys, and fingerprints, which name no key type."""
+    """What the inventory says of one host's identity; false where it pins no key.
+
+    ``keys`` and ``fingerprints``, which name no key type, are its ``host_key`` values, ``authorities`` its ``host_ca`` values.
+    """
 
     keys: tuple[asyncssh.SSHKey, ...] = ()
     fingerprints: tuple[str, ...] = ()
+    authorities: tuple[asyncssh.SSHKey, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.keys or self.fingerprints)
 
 
-def parse_pins(values: Iterable[str], host: str) -> Pins:
-    """The pins in ``host_key`` values of the inventory.
+def parse_pins(ssh: SshSettings, host: str) -> Pins:
+    """The pins and CAs that the inventory gives for a host.
 
-    Raises ``ConfigurationError`` (``host_key_invalid``) for a value that is neither a public key nor a fingerprint.
+    Raises ``ConfigurationError`` (``host_key_invalid``) for a pin that is neither a public key nor a fingerprint, and
+    (``host_ca_invalid``) for a CA that is no public key.
     """
-    keys, fingerprints = [], []
-    for value in values:
-        if value.startswith(FINGERPRINT_PREFIX):
-            fingerprints.append(value.rstrip("="))
-            continue
-        try:
-            keys.append(asyncssh.import_public_key(value))
-        except asyncssh.KeyImportError as error:
-            raise ConfigurationError(
-                "host_key_invalid",
-                f"{host}: host_key {harmless(value, 60)!r} is neither a public key nor a fingerprint",
-                'write "ssh-ed25519 AAAA…" as `ssh-keyscan HOST` prints it, or "SHA256:…"',
-            ) from error
-    return Pins(tuple(keys), tuple(fingerprints))
+    fingerprints = [each for each in ssh.host_keys if each.startswith(FINGERPRINT_PREFIX)]
+    return Pins(
+        tuple(_pinned_key(each, host) for each in ssh.host_keys if each not in fingerprints),
+        tuple(each.rstrip("=") for each in fingerprints),
+        tuple(_authority(each, host) for each in ssh.host_authorities),
+    )
+
+
+def _pinned_key(value: str, host: str) -> asyncssh.SSHKey:
+    try:
+        return asyncssh.import_public_key(value)
+    except asyncssh.KeyImportError as error:
+        raise ConfigurationError(
+            "host_key_invalid",
+            f"{host}: host_key {harmless(value, 60)!r} is neither a public key nor a fingerprint",
+            'write "ssh-ed25519 AAAA…" as `ssh-keyscan HOST` prints it, or "SHA256:…"',
+        ) from error
+
+
+def _authority(value: str, host: str) -> asyncssh.SSHKey:
+    try:
+        return asyncssh.import_public_key(value)
+    except asyncssh.KeyImportError as error:
+        raise ConfigurationError(
+            "host_ca_invalid",
+            f"{host}: host_ca {harmless(value, 60)!r} is no public key",
+            'write "ssh-ed25519 AAAA…" as it stands in the .pub file of the CA\'s key',
+        ) from error
 
 
 @dataclass(slots=True)
@@ -68,6 +88,7 @@ class HostKeyCheck:
 
     ``excluded`` are signature algorithms of keys that the host presented and that are not the pinned fingerprint's;
     ``presented`` is the key that was refused or accepted, ``is_new`` is true where it was accepted on first use.
+    ``takes_certificates`` is false where the host's certificate is by a CA that is not accepted: its key alone decides then.
     """
 
     host: str
@@ -78,6 +99,7 @@ class HostKeyCheck:
     excluded: tuple[str, ...] = ()
     presented: asyncssh.SSHKey | None = None
     is_new: bool = False
+    takes_certificates: bool = True
 
     @property
     def trusted(self) -> tuple[asyncssh.SSHKey, ...]:
@@ -87,7 +109,9 @@ class HostKeyCheck:
     @property
     def authorities(self) -> tuple[asyncssh.SSHKey, ...]:
         """The CAs whose certificates are accepted for this host: none where the inventory pins a key."""
-        return () if self.pins else self.known.authorities
+        if self.pins or not self.takes_certificates:
+            return ()
+        return (*self.pins.authorities, *self.known.authorities)
 
     def algorithms(self) -> list[str]:
         """Host key algorithms to offer: those of the expected keys first, so that the host presents one of them.
@@ -108,7 +132,7 @@ class HostKeyCheck:
             return key in self.pins.keys or key.get_fingerprint() in self.pins.fingerprints
         if key in self.known.keys:
             return True
-        self.is_new = self.accept_new and not self._is_changed
+        self.is_new = self.accept_new and not (self._is_changed or self.pins.authorities)
         return self.is_new
 
     def refusal(self, reason: str) -> HostTrustError:
@@ -119,12 +143,12 @@ class HostKeyCheck:
         if self.presented is None and "revoked" in reason:
             return self._revoked(where, "certificate")
         if self.presented is None:
-            return HostTrustError(
-                "host_certificate_invalid",
-                f"{where} presents a host certificate that does not hold: {harmless(reason, 200)}",
-                "have the host's certificate issued anew for this name, or pin the host's key in the inventory",
-            )
-        return self._changed(where, self.presented) if self._is_changed else _unknown(where, self.presented)
+            return _bad_certificate(where, reason)
+        if self._is_changed:
+            return self._changed(where, self.presented)
+        return (
+            _uncertified(where, self.presented) if self.pins.authorities else _unknown(where, self.presented)
+        )
 
     @property
     def _is_changed(self) -> bool:
@@ -152,6 +176,45 @@ class HostKeyCheck:
 def signature_algorithms(key_algorithm: str) -> tuple[str, ...]:
     """The signature algorithms for a type of key (RFC 8332 for RSA)."""
     return _RSA if key_algorithm == "ssh-rsa" else (key_algorithm,)
+
+
+def _bad_certificate(where: str, reason: str) -> HostTrustError:
+    """The error for a certificate that was refused for asyncssh's ``reason``."""
+    anew = "have the CA issue the host a new one; until then, pin the host's key in the inventory"
+    if "expired" in reason or "not yet valid" in reason:
+        said = "has expired" if "expired" in reason else "is not valid yet"
+        return HostTrustError(
+            "host_certificate_expired",
+            f"{where} presents a host certificate that {said}",
+            f"is this machine's clock right? If so, {anew}",
+        )
+    if "principal" in reason:
+        said = "names no host at all" if NAMELESS in reason else "is for other names"
+        return HostTrustError(
+            "host_certificate_wrong_name",
+            f"{where} presents a host certificate that {said}",
+            "another host at this address? If it is the right one, have its certificate issued for the name or address that is "
+            "dialled (ssh-keygen -h -n), or set HostKeyAlias",
+        )
+    if "not trusted" in reason:
+        return HostTrustError(
+            "host_certificate_unknown_ca",
+            f"{where} presents a host certificate by a CA that neither the inventory nor known_hosts names",
+            "add the CA's public key to the inventory (ssh: {host_ca: …}), or to known_hosts as @cert-authority, if it is yours",
+        )
+    return HostTrustError(
+        "host_certificate_invalid",
+        f"{where} presents a host certificate that does not hold: {harmless(reason, 200)}",
+        "have the host's certificate issued anew for this name, or pin the host's key in the inventory",
+    )
+
+
+def _uncertified(where: str, presented: asyncssh.SSHKey) -> HostTrustError:
+    return HostTrustError(
+        "host_certificate_missing",
+        f"{where} presents {_describe(presented)} without a certificate, and the inventory names a CA for it",
+        "have the CA certify the host's key (HostCertificate in its sshd_config); --accept-new takes no bare key here",
+    )
 
 
 def _unknown(where: str, presented: asyncssh.SSHKey) -> HostTrustError:

@@ -290,8 +290,10 @@ async def test_host_certificate(
 @pytest.mark.parametrize(
     ("options", "marked", "code"),
     [
-        pytest.param({"principals": ["other.example"]}, "", "host_certificate_invalid", id="another name"),
-        pytest.param({"valid_before": "20200101"}, "", "host_certificate_invalid", id="expired"),
+        pytest.param({"principals": ["other.example"]}, "", "host_certificate_wrong_name", id="another name"),
+        pytest.param({"principals": []}, "", "host_certificate_wrong_name", id="no name"),
+        pytest.param({"valid_before": "20200101"}, "", "host_certificate_expired", id="expired"),
+        pytest.param({"valid_after": "20990101"}, "", "host_certificate_expired", id="not valid yet"),
         pytest.param({}, "key", "host_key_revoked", id="key revoked"),
         pytest.param({}, "authority", "host_key_revoked", id="CA revoked"),
     ],
@@ -331,7 +333,87 @@ async def test_certificate_of_a_foreign_authority(
     (tmp_path / "known_hosts").write_text(known_line(ecdsa_key, "*", "@cert-authority"))
     async with serve(Behaviour(), host_key, server_host_keys=_certified(host_key, other_key)) as server:
         error = await refusal(settings, server.host(host_keys=()))
-    assert error.exit_code == 6
+    assert (error.code, error.exit_code) == ("host_certificate_unknown_ca", 6)
+
+
+async def test_known_key_under_a_certificate_of_a_foreign_authority(
+    *,
+    settings: TransportSettings,
+    host_key: asyncssh.SSHKey,
+    other_key: asyncssh.SSHKey,
+    ecdsa_key: asyncssh.SSHKey,
+    user_key: asyncssh.SSHKey,
+    identity: str,
+    tmp_path: Path,
+) -> None:
+    """Nobody's certificate does not stand in the way of a key that known_hosts has; another key is a changed one."""
+    behaviour = Behaviour(authorized=[user_key])
+    certified = _certified(host_key, other_key)
+    async with serve(behaviour, host_key, server_host_keys=certified) as server:
+        host = server.host(identities=(identity,), host_keys=())
+        authority = known_line(ecdsa_key, "*", "@cert-authority")
+        (tmp_path / "known_hosts").write_text(authority + server.line())
+        assert await presented(settings, host) == host_key.get_fingerprint()
+        (tmp_path / "known_hosts").write_text(authority + known_line(other_key, f"[127.0.0.1]:{server.port}"))
+        assert (await refusal(settings, host)).code == "host_key_changed"
+
+
+# --- a CA in the inventory -------------------------------------------------------------------------------------------
+
+
+async def test_authority_of_the_inventory(
+    settings: TransportSettings,
+    host_key: asyncssh.SSHKey,
+    other_key: asyncssh.SSHKey,
+    user_key: asyncssh.SSHKey,
+    identity: str,
+) -> None:
+    """A CA that the inventory names is accepted without any known_hosts; nothing is recorded."""
+    certified = _certified(host_key, other_key)
+    async with serve(Behaviour(authorized=[user_key]), host_key, server_host_keys=certified) as server:
+        host = server.host(identities=(identity,), host_keys=(), host_authorities=(public(other_key),))
+        assert await presented(settings, host) == host_key.get_fingerprint()
+    assert not settings.known_hosts[0].exists()
+
+
+async def test_pin_counts_more_than_an_authority(
+    settings: TransportSettings,
+    host_key: asyncssh.SSHKey,
+    other_key: asyncssh.SSHKey,
+    rsa_key: asyncssh.SSHKey,
+) -> None:
+    """Where the inventory pins a key, no certificate makes up for another one."""
+    certified = _certified(host_key, other_key)
+    async with serve(Behaviour(), host_key, server_host_keys=certified) as server:
+        host = server.host(host_keys=(public(rsa_key),), host_authorities=(public(other_key),))
+        assert (await refusal(settings, host)).code == "host_key_changed"
+
+
+@pytest.mark.parametrize("accept_new", [False, True])
+async def test_bare_key_where_the_inventory_names_an_authority(
+    *,
+    server: Server,
+    settings: TransportSettings,
+    other_key: asyncssh.SSHKey,
+    identity: str,
+    tmp_path: Path,
+    accept_new: bool,
+) -> None:
+    """Who sits in between could leave the certificate out: only known_hosts vouches for a bare key then."""
+    host = server.host(identities=(identity,), host_keys=(), host_authorities=(public(other_key),))
+    either = replace(settings, accept_new=accept_new)
+    assert (await refusal(either, host)).code == "host_certificate_missing"
+    assert server.behaviour.environments == []
+    (tmp_path / "known_hosts").write_text(server.line())
+    assert await presented(either, host) == server.key.get_fingerprint()
+
+
+async def test_authority_that_is_none(server: Server, settings: TransportSettings) -> None:
+    """A CA that is no public key is a mistake of the inventory."""
+    async with connector(settings) as ways:
+        with pytest.raises(ConfigurationError) as caught:
+            await ways.check([server.host(host_authorities=("SHA256:x",))])
+    assert caught.value.code == "host_ca_invalid"
 
 
 # --- accept-new ------------------------------------------------------------------------------------------------------
