@@ -49,6 +49,7 @@ SHARED_STEMS: Final[dict[str, str]] = {
     "fleet": "checks summary ui",
     "gpus": "checks lab/faults/conditions",
     "inventory": "cli/commands core/model",
+    "key_scan": "report summary ui",
     "machine": "checks lab/host",
     "mirror": "artifacts cli/commands",
     "options": "cli rollout",

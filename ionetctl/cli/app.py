@@ -23,7 +23,8 @@ GC_THRESHOLD: Final = 25_000
 PANELS: Final = {
     **dict.fromkeys(("enroll", "verify", "status", "capacity", "rollouts"), "Fleet"),
     **dict.fromkeys(
-        ("preflight", "probe", "explain", "render", "inventory", "region", "artifacts", "mirror"), "Site"
+        ("preflight", "probe", "explain", "render", "inventory", "region", "trust", "artifacts", "mirror"),
+        "Site",
     ),
     **dict.fromkeys(("demo", "lab"), "Rehearsal"),
 }

@@ -83,6 +83,33 @@ def write_reports(reports: Sequence[Report], summary: Summary, patience_s: float
         raise UnwritableError("report_unwritable", "\n".join(failures), hint)
 
 
+def check_new_file(text: str, *, may_replace: bool) -> None:
+    """Raise ``UsageError`` where ``--out`` names something that exists, without ``--force``, or that cannot be written."""
+    path = Path(text).expanduser()
+    if os.path.lexists(path) and not may_replace:
+        raise UsageError(
+            "out_exists", f"{path} exists already", "name another file, or replace it with --force"
+        )
+    if not _may_write(path.absolute()):
+        raise UsageError("out_unwritable", f"cannot write {path}", "name a file in a writable directory")
+
+
+def write_file(text: str, data: bytes, *, may_replace: bool) -> None:
+    """Write the file of ``--out``: a new one, or in place of another as a whole; raises ``UnwritableError``."""
+    path = Path(text).expanduser().absolute()
+    try:
+        if not may_replace:
+            with path.open("xb") as file:
+                file.write(data)
+        elif _is_replaceable(path):
+            _replace(path, data)
+        else:
+            _write_into(path, data, PATIENCE_S)
+    except OSError as error:
+        message = f"cannot write {path}: {error.strerror}"
+        raise UnwritableError("out_unwritable", message, "make room or permit it") from error
+
+
 def report_rollout(reports: Sequence[Report], summary: Summary) -> Summary:
     """Write the reports of a rollout that ended; where that fails, its summary with that error beside how it ended."""
     from ionetctl.summary.rollout_summary import Failure

@@ -6,6 +6,7 @@ have the same name, nor the same address, port and jump host.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ionetctl.core.model.host import (
@@ -27,6 +28,7 @@ from ionetctl.inventory.expand import Expansion, Fields, Statement, refuse_range
 from ionetctl.inventory.schema import endpoints
 from ionetctl.inventory.schema.field_checks import FieldError
 from ionetctl.inventory.validation_errors import problem_at
+from ionetctl.inventory.yaml.problems import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -77,7 +79,30 @@ def merge_hosts(given: InventoryFields, document: Document) -> tuple[tuple[Host,
         merger.refuse_ranges_in(Statement(("groups", name), own))
         merger.add_section(("groups", name, "hosts"), group.get("hosts", ()), merged(base, own), (name,))
     merger.add_section(("hosts",), given.get("hosts", ()), base, ())
-    return tuple(merger.hosts), merger.all_problems()
+    hosts, problems = pinned(merger.hosts, given.get("pins", {}), document)
+    return tuple(hosts), [*merger.all_problems(), *problems]
+
+
+def pinned(
+    hosts: Sequence[Host], pins: Mapping[str, tuple[str, ...]], document: Document
+) -> tuple[list[Host], list[Problem]]:
+    """The hosts with the keys that ``pins`` has for them, and a problem for each pin of no host or of a pinned one."""
+    places = {host.name.casefold(): place for place, host in enumerate(hosts)}
+    found, problems = list(hosts), []
+    for name, keys in pins.items():
+        place = places.get(name.casefold())
+        if place is None:
+            hint = (
+                did_you_mean(name, [host.name for host in hosts]) or "take the pin of a host that is gone out"
+            )
+            problems.append(problem_at(document, ("pins", name), "is no host of this inventory", hint))
+        elif found[place].ssh.host_keys:
+            message, hint = "is pinned elsewhere too, by ssh.host_key or by another pin", "leave one of them"
+            problems.append(problem_at(document, ("pins", name), message, hint))
+        else:
+            host = found[place]
+            found[place] = replace(host, ssh=replace(host.ssh, host_keys=keys))
+    return found, problems
 
 
 class _Merger:

@@ -11,9 +11,11 @@ import os
 import pwd
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, Self
+from functools import partial
+from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from ionetctl.core.errors import ConfigurationError, HostError
+from ionetctl.core.model.host_key import SeenKey, Standing
 from ionetctl.core.model.names import HostName
 from ionetctl.ssh.commands.session import SshSession
 from ionetctl.ssh.config.endpoint import Endpoint, EndpointResolver
@@ -27,15 +29,17 @@ from ionetctl.ssh.limits.transfers import Transfers
 from ionetctl.ssh.limits.uplink import Uplink
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
     import asyncssh
 
     from ionetctl.core.model.host import Host
     from ionetctl.core.model.secret import SecretRef
     from ionetctl.ssh.dialer import OnKeyAccepted
+    from ionetctl.ssh.limits.handshakes import Turn
     from ionetctl.ssh.settings import TransportSettings
 
+_Dialled = TypeVar("_Dialled")
 CLOSE_TIMEOUT_S: Final = 2.0
 FIRST: Final = 32
 """Handshakes at the same time to begin with, over all hosts."""
@@ -79,8 +83,10 @@ class SshConnector:
         await self._jumps.close()
         await self._identities.close()
 
-    async def check(self, hosts: Iterable[Host]) -> None:
+    async def check(self, hosts: Iterable[Host], *, logs_in: bool = True) -> None:
         """Check that pins, keys, passphrases and SSH configuration can be used, before any host is connected to.
+
+        Without ``logs_in`` the keys are needed for jump hosts alone.
 
         Raises ``ConfigurationError``; ``connect`` raises the same mistake as the ``HostFailedError`` of its host.
         """
@@ -95,7 +101,8 @@ class SshConnector:
                 if hop not in checked:
                     checked.add(hop)
                     self._dialer.known_hosts(hop)
-                    await self._identities.offers(hop)
+                    if logs_in or hop is not endpoint:
+                        await self._identities.offers(hop)
 
     @asynccontextmanager
     async def connect(self, host: Host) -> AsyncIterator[SshSession]:
@@ -112,6 +119,21 @@ class SshConnector:
                 yield self._session(host, endpoint, connection, become_password, jump)
             finally:
                 await _close(connection)
+
+    async def scan(self, host: Host) -> SeenKey:
+        """The key that a host proves to hold, and how it stands; nobody is logged in there, only to jump hosts.
+
+        A host whose key was not seen has its error.
+        """
+        try:
+            endpoint = self._endpoints.resolve(host)
+            request = DialRequest(endpoint, host.name, parse_pins(host.ssh, host.name))
+            async with self._jumps.through(endpoint.through) as jump:
+                return await self._with_retries(endpoint, jump, partial(self._scan, request, jump))
+        except ConfigurationError as error:
+            return SeenKey(host.name, host.address, Standing.UNSEEN, error=as_host_error(error))
+        except HostError as error:
+            return SeenKey(host.name, host.address, Standing.UNSEEN, error=error)
 
     def _session(
         self,
@@ -137,23 +159,36 @@ class SshConnector:
 
     async def _dial_host(self, request: DialRequest, jump: JumpHost | None) -> asyncssh.SSHClientConnection:
         """Dial, and again where the connection was closed on a way that many hosts share."""
+        return await self._with_retries(request.endpoint, jump, partial(self._dial, request, jump))
 
-        async def dial() -> asyncssh.SSHClientConnection:
-            return await self._dial(request, jump)
-
+    @staticmethod
+    async def _with_retries(
+        endpoint: Endpoint, jump: JumpHost | None, dial: Callable[[], Awaitable[_Dialled]]
+    ) -> _Dialled:
         if jump is not None:
             return await retried_when_dropped(dial)
-        if request.endpoint.proxy_command is not None:
+        if endpoint.proxy_command is not None:
             return await retried_when_dropped(dial, attempts=PROXY_ATTEMPTS)
         return await dial()
 
     async def _dial(self, request: DialRequest, jump: JumpHost | None) -> asyncssh.SSHClientConnection:
+        return await self._in_turn(self._dialer.dial, request, jump)
+
+    async def _scan(self, request: DialRequest, jump: JumpHost | None) -> SeenKey:
+        return await self._in_turn(self._dialer.scan, request, jump)
+
+    async def _in_turn(
+        self,
+        dial: Callable[[DialRequest, Turn], Awaitable[_Dialled]],
+        request: DialRequest,
+        jump: JumpHost | None,
+    ) -> _Dialled:
         async with self._handshakes_to(request.endpoint, jump).turn() as turn:
             if jump is None:
-                return await self._dialer.dial(request, turn)
+                return await dial(request, turn)
             tunnel = Tunnel(jump.connected, str(jump.endpoint))
             try:
-                return await self._dialer.dial(replace(request, tunnel=tunnel), turn)
+                return await dial(replace(request, tunnel=tunnel), turn)
             except HostError as error:
                 raise jump.explain_loss(error) from error
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import asyncssh
 
-from ionetctl.core.errors import ConfigurationError, HostError, HostFailedError
+from ionetctl.core.errors import ConfigurationError, HostError, HostFailedError, HostTrustError
+from ionetctl.core.model.host_key import HostKey, SeenKey, Standing
 from ionetctl.core.sanitize import harmless
 from ionetctl.ssh.error_translation import AUTH, LOST, PROTOCOL, TIMED_OUT, fault_of, host_error, tunnel_error
 from ionetctl.ssh.host_keys.host_key_check import HostKeyCheck, Pins, signature_algorithms
-from ionetctl.ssh.host_keys.known_hosts import KnownHosts, KnownHostsFile
+from ionetctl.ssh.host_keys.key_proof import KeyProved, KeyScanCheck, KeyScanLogin
+from ionetctl.ssh.host_keys.known_hosts import KnownHosts, KnownHostsFile, known_as, public_line
 from ionetctl.ssh.login import Login, LoginProgress
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
     OnKeyAccepted = Callable[[HostName, str, str], Awaitable[None]]
 
+_Check = TypeVar("_Check", bound=HostKeyCheck)
+_FIRST_CONTACT: Final = frozenset({"host_key_unknown", "host_certificate_missing"})
 CIPHERS: Final = (
     "aes128-gcm@openssh.com",
     "aes256-gcm@openssh.com",
@@ -100,7 +104,7 @@ class Dialer:
         """
         refusal: HostError | None = None
         while True:
-            check = self._check(request)
+            check = self._check(request, HostKeyCheck)
             try:
                 connection = await self._attempt(request, check, turn)
             except HostError as error:
@@ -116,6 +120,41 @@ class Dialer:
                     connection.abort()
                     raise
                 return connection
+
+    async def scan(self, request: DialRequest, turn: Turn) -> SeenKey:
+        """The key that a host proves to hold, and how it stands; nobody is logged in. Raises ``HostError`` where none was seen.
+
+        As ``dial``, it is asked again for other types of keys where a fingerprint is pinned.
+        """
+        refusal: HostError | None = None
+        seen: asyncssh.SSHKey | None = None
+        while True:
+            check = self._check(request, KeyScanCheck)
+            try:
+                key = await self._proved_key(request, check, turn)
+                failure: HostError | None = check.verdict
+                seen = seen or key
+            except HostError as error:
+                failure = error
+            if failure is None:
+                return _seen(request, check, key, _standing(check), None)
+            if self._decides_by_key(request, check, failure):
+                self._certified_by_others.add(request.endpoint)
+                continue
+            try:
+                refusal = self._after_mismatch(check, refusal, failure)
+            except HostTrustError as error:
+                is_new = error.code in _FIRST_CONTACT
+                return _seen(request, check, seen, Standing.NEW if is_new else Standing.REFUSED, error)
+
+    async def _proved_key(self, request: DialRequest, check: KeyScanCheck, turn: Turn) -> asyncssh.SSHKey:
+        try:
+            connection = await self._attempt(request, check, turn)
+        except KeyProved as proof:
+            turn.succeeded()
+            return proof.key
+        connection.abort()
+        raise PROTOCOL.error(str(request.endpoint), "it asked for no login")
 
     def known_hosts(self, endpoint: Endpoint) -> KnownHosts:
         """An endpoint's known_hosts files; each is read once.
@@ -139,16 +178,16 @@ class Dialer:
                 raise ConfigurationError("known_hosts_unreadable", message, "make it readable") from error
         return self._known_hosts_files[path]
 
-    def _check(self, request: DialRequest) -> HostKeyCheck:
+    def _check(self, request: DialRequest, kind: type[_Check]) -> _Check:
         name, port = request.endpoint.known_name, request.endpoint.known_port
         known = self.known_hosts(request.endpoint).find(name, port)
         excluded = self._excluded_algorithms.get((name, port), ()) if request.pins.fingerprints else ()
-        return HostKeyCheck(
+        return kind(
             name,
             port,
             request.pins,
             known,
-            self._settings.accept_new,
+            self._settings.accept_new and kind is HostKeyCheck,
             excluded,
             takes_certificates=request.endpoint not in self._certified_by_others,
         )
@@ -156,7 +195,8 @@ class Dialer:
     def _decides_by_key(self, request: DialRequest, check: HostKeyCheck, error: HostError) -> bool:
         """Once at most: a host may send a certificate that was not asked for."""
         is_first = request.endpoint not in self._certified_by_others
-        return is_first and error.code == "host_certificate_unknown_ca" and bool(check.known.keys)
+        is_key_wanted = bool(check.known.keys) or isinstance(check, KeyScanCheck)
+        return is_first and is_key_wanted and error.code == "host_certificate_unknown_ca"
 
     def _after_mismatch(self, check: HostKeyCheck, first: HostError | None, error: HostError) -> HostError:
         """The error to raise if none of the host's other keys matches a pinned fingerprint either.
@@ -213,6 +253,8 @@ class Dialer:
                     known_hosts=([], [], list(check.known.revoked)),
                     server_host_key_algs=check.algorithms(),
                 )
+        except KeyProved:
+            raise
         except Exception as error:
             failure = self._failure(request, check, progress, error)
             if progress.is_connected and failure.code in (LOST.code, TIMED_OUT.code):
@@ -239,7 +281,8 @@ class Dialer:
 
         reference = request.endpoint.password
         password = None if reference is None else (lambda: self._identities.secret(reference))
-        return Login(check, progress, offers, password, on_connected)
+        login = KeyScanLogin if isinstance(check, KeyScanCheck) else Login
+        return login(check, progress, offers, password, on_connected)
 
     def _failure(
         self, request: DialRequest, check: HostKeyCheck, progress: LoginProgress, error: Exception
@@ -270,6 +313,24 @@ class Dialer:
 def as_host_error(error: ConfigurationError) -> HostFailedError:
     """A configuration error as the failure of the host whose connection it prevents."""
     return HostFailedError(error.code, error.message, error.hint)
+
+
+def _seen(
+    request: DialRequest,
+    check: HostKeyCheck,
+    key: asyncssh.SSHKey | None,
+    standing: Standing,
+    error: HostError | None,
+) -> SeenKey:
+    shown = None if key is None else HostKey(public_line(key), key.get_fingerprint())
+    return SeenKey(request.name, known_as(check.host, check.port), standing, shown, error)
+
+
+def _standing(check: KeyScanCheck) -> Standing:
+    """How an accepted key stands; asyncssh does not ask about the key under a certificate that holds."""
+    if check.presented is None:
+        return Standing.CERTIFIED
+    return Standing.PINNED if check.pins else Standing.KNOWN
 
 
 def _options(settings: TransportSettings) -> asyncssh.SSHClientConnectionOptions:

@@ -10,7 +10,7 @@ import asyncio
 import random
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     Dial = Callable[[Endpoint, "JumpHost | None"], Awaitable[asyncssh.SSHClientConnection]]
 
+_Dialled = TypeVar("_Dialled")
 ATTEMPTS: Final = 8
 FIRST_DELAY_S: Final = 0.25
 LONGEST_DELAY_S: Final = 8.0
@@ -167,10 +168,10 @@ class JumpHosts:
 
 
 async def retried_when_dropped(
-    dial: Callable[[], Awaitable[asyncssh.SSHClientConnection]],
+    dial: Callable[[], Awaitable[_Dialled]],
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     attempts: int = ATTEMPTS,
-) -> asyncssh.SSHClientConnection:
+) -> _Dialled:
     """What ``dial`` returns; it is called again, at most ``attempts`` times in all, where the connection was closed."""
     retrying = AsyncRetrying(
         retry=retry_if_exception(_is_dropped),

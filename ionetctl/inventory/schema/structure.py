@@ -361,6 +361,14 @@ class InventoryFields(TypedDict, total=False):
     """How hosts get programs: over SSH, from a mirror, or from each other within a rack; push when left out."""
     mirror: Annotated[str, Leaf(endpoints.hosts_mirror)]
     """For distribution: mirror, the http or https URL below which hosts find packed programs by their SHA-256."""
+    pins: dict[
+        Annotated[str, Leaf(field_checks.host_name)],
+        Annotated[
+            tuple[HostKey, ...],
+            BeforeValidator(as_list, json_schema_input_type=HostKey | tuple[HostKey, ...]),
+        ],
+    ]
+    """ssh.host_key of hosts by their names, as trust scan writes them; not for hosts that have one elsewhere."""
     defaults: HostFields
     groups: dict[Annotated[str, Leaf(field_checks.group_name)], GroupFields]
     """Hosts by group; what a group says holds for its hosts."""

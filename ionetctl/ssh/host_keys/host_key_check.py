@@ -14,7 +14,7 @@ import asyncssh
 from ionetctl.core.errors import ConfigurationError, HostTrustError
 from ionetctl.core.sanitize import harmless
 from ionetctl.ssh.asyncssh_internals import NAMELESS
-from ionetctl.ssh.host_keys.known_hosts import Known, known_as
+from ionetctl.ssh.host_keys.known_hosts import Known, known_as, public_line
 
 if TYPE_CHECKING:
     from ionetctl.core.model.host import SshSettings
@@ -236,5 +236,4 @@ def _how_to_replace(where: str, key: asyncssh.SSHKey, *, is_pinned: bool) -> str
 
 def pin_line(key: asyncssh.SSHKey) -> str:
     """The line that pins ``key`` when it is pasted into an inventory's host."""
-    exported = " ".join(key.export_public_key("openssh").decode("ascii").split()[:2])
-    return f'ssh: {{host_key: "{exported}"}}'
+    return f'ssh: {{host_key: "{public_line(key)}"}}'

@@ -68,6 +68,11 @@ def known_as(host: str, port: int) -> str:
     return name if port == DEFAULT_PORT else f"[{name}]:{port}"
 
 
+def public_line(key: asyncssh.SSHKey) -> str:
+    """A public key as known_hosts and inventories have it: type and base64, without a comment."""
+    return " ".join(key.export_public_key("openssh").decode("ascii").split()[:2])
+
+
 @dataclass(slots=True)
 class KnownHostsFile:
     """The index of one file."""
@@ -140,7 +145,7 @@ class KnownHosts:
         """
         name = known_as(host, port)
         if key not in self._collect(name).keys:
-            exported = " ".join(key.export_public_key("openssh").decode("ascii").split()[:2])
+            exported = public_line(key)
             if self.record_in is not None:
                 _append(self.record_in, f"{name} {exported}\n")
             self._files[0].add(name, _Line("", exported))
