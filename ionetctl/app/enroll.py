@@ -18,6 +18,7 @@ from ionetctl.app.open_engine import EngineNeeds, open_engine, worker_count
 from ionetctl.app.open_inventory import Site, open_site
 from ionetctl.app.open_rollout import Records
 from ionetctl.app.work_order import Surroundings, WorkOrder, dependencies
+from ionetctl.checks import KnownMachine
 from ionetctl.core.clock import SystemClock
 from ionetctl.core.errors import (
     ConfigurationError,
@@ -49,14 +50,13 @@ from ionetctl.ssh.limits.open_files import most_hosts, raise_limit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
-    from collections.abc import Set as AbstractSet
 
     from ionetctl.app.resume import Past
     from ionetctl.core.model.host import Host
-    from ionetctl.core.model.names import RegionName
     from ionetctl.core.ports import Clock, Emit, Sink
     from ionetctl.core.settings import Settings
     from ionetctl.distribution.distributor import Distributor
+    from ionetctl.history.catalog import NodeRecord
     from ionetctl.rollout.options import RolloutOptions
 
 LEAST_RETRIES: Final = 20
@@ -91,7 +91,7 @@ async def enroll(
                         confirm,
                         stop,
                         signals,
-                        record.enrolled,
+                        record.nodes,
                     )
                     return await run.recorded(record.past)
             except asyncio.CancelledError:
@@ -120,8 +120,8 @@ class _Run:
     confirm: Callable[[PlanOverview], Coroutine[Any, Any, bool]]
     stop: Stop
     signals: StoppingSignals
-    enrolled: AbstractSet[tuple[RegionName, HostName]] = frozenset()
-    """The nodes of the catalog."""
+    nodes: Sequence[NodeRecord] = ()
+    """Those of the catalog."""
 
     async def recorded(self, past: Past) -> ExitCode:
         """The exit code, with beginning and end in the journal whatever happens between."""
@@ -164,7 +164,7 @@ class _Run:
         await self.stop.unless_requested(self._prepare(hosts))
         is_any_needed = self._takes_hosts and bool(hosts) and not self.stop.is_requested
         if is_any_needed and not any(tools.status for tools in self.site.regions.values()):
-            await self._regions.leave_all(hosts, self.enrolled)
+            await self._regions.leave_all(hosts, {(node.region, node.name) for node in self.nodes})
         async with SshConnector(self._transport, self.site.secrets.reveal, self._key_accepted) as connector:
             await connector.check(hosts)
             slots = Slots(await self._hosts_at_once(len(hosts)), self.clock)
@@ -185,6 +185,10 @@ class _Run:
                     self.confirm,
                     past.failed,
                     past.left_out(self.options.retry_failed),
+                    [
+                        KnownMachine(node.name, node.address, node.node_id, node.machine_id)
+                        for node in self.nodes
+                    ],
                 )
                 return await phases.run()
 

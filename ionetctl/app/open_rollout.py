@@ -14,25 +14,25 @@ from ionetctl.rollout.recorder import Recorder
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
-    from collections.abc import Set as AbstractSet
 
     from ionetctl.app.resume import Past
     from ionetctl.core.model.host import Host
-    from ionetctl.core.model.names import HostName, RegionName, RolloutId
+    from ionetctl.core.model.names import RolloutId
     from ionetctl.core.ports import Clock, Emit, Sink
     from ionetctl.core.settings import Settings
+    from ionetctl.history.catalog import NodeRecord
     from ionetctl.rollout.options import RolloutOptions
     from ionetctl.rollout.signals import StoppingSignals
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """An open record, and what the rollout did before it was resumed; ``enrolled`` are the nodes of the catalog."""
+    """An open record, and what the rollout did before it was resumed; ``nodes`` are those of the catalog."""
 
     rollout: RolloutId
     emit: Emit
     past: Past
-    enrolled: AbstractSet[tuple[RegionName, HostName]]
+    nodes: tuple[NodeRecord, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +65,7 @@ class Records:
                         await sink.take(past.envelopes)
                     recorder = Recorder(journal, clock, (catalog.sink(rollout), *sinks), past.first_seq)
                     await held.enter_async_context(recorder)
-                    enrolled = frozenset((node.region, node.name) for node in catalog.nodes())
-                    yield Record(rollout, recorder, past, enrolled)
+                    yield Record(rollout, recorder, past, catalog.nodes())
             finally:
                 if recorder is not None:
                     await recorder.listeners.close(0.0 if self.signals.is_repeated else None)

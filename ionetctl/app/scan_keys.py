@@ -9,7 +9,7 @@ from ionetctl.core.clock import SystemClock
 from ionetctl.credentials.secrets import SecretStore
 from ionetctl.inventory.load import load_inventory
 from ionetctl.inventory.select import select_hosts
-from ionetctl.rollout.concurrently import concurrently
+from ionetctl.rollout.concurrently import Slots, concurrently
 from ionetctl.ssh import SshConnector, TransportSettings
 from ionetctl.ssh.limits.open_files import most_hosts, raise_limit
 from ionetctl.summary.key_scan import KeyScan
@@ -43,7 +43,8 @@ async def scan_keys(
         async def scan(host: Host) -> None:
             seen[host.name] = await connector.scan(host)
 
-        await concurrently(hosts, scan, min(concurrency, most_hosts(raise_limit())), lambda: False)
+        slots = Slots(min(concurrency, most_hosts(raise_limit())), SystemClock())
+        await concurrently(hosts, scan, slots, lambda: False)
     return KeyScan(
         inventory=source,
         scanned_at=SystemClock().now().isoformat(timespec="seconds"),

@@ -28,7 +28,7 @@ from ionetctl.checks import (
 )
 from ionetctl.checks.codes import CODES
 from ionetctl.checks.finding import Code
-from ionetctl.checks.fleet import Findings, Fleet, FleetHost
+from ionetctl.checks.fleet import Findings, Fleet, FleetHost, KnownMachine
 from ionetctl.checks.policy import apply_rules, is_mended
 from ionetctl.checks.system import ARCHITECTURES, CLOCK_BLOCK_S, CLOCK_WARN_S
 from ionetctl.core.errors import WORST_FIRST, ExitCode
@@ -53,6 +53,7 @@ __all__ = [
     "Code",
     "Fleet",
     "FleetHost",
+    "KnownMachine",
     "blocking",
     "check_fleet",
     "check_host",
@@ -129,6 +130,7 @@ CHECKS: Final[tuple[Callable[[Host, Facts], Iterator[Finding]], ...]] = (
 
 FLEET_CHECKS: Final[tuple[Callable[[Fleet], Iterator[Findings]], ...]] = (
     fleet.duplicates,
+    fleet.known_as_another,
     fleet.names_taken,
     fleet.downgrades,
     fleet.clocks,
@@ -157,13 +159,14 @@ def check_fleet(
     nodes: Mapping[RegionName, Iterable[NodeView]],
     connection_limits: Mapping[RegionName, int | None] | None = None,
     releases: NomadSettings | None = None,
+    known: Iterable[KnownMachine] = (),
 ) -> dict[HostName, tuple[Finding, ...]]:
     """Findings that need the whole fleet and the regions' nodes (by region name); hosts without any are left out.
 
     ``connection_limits``: how many connections of one address a region's servers take, where that is known.
-    ``releases``: what the hosts are to get.
+    ``releases``: what the hosts are to get; ``known``: the catalog's machines.
     """
-    surveyed = Fleet(tuple(hosts), nodes, connection_limits or {}, releases)
+    surveyed = Fleet(tuple(hosts), nodes, connection_limits or {}, releases, tuple(known))
     by_name = {member.host.name: member.host for member in surveyed.hosts}
     reported: defaultdict[HostName, list[Finding]] = defaultdict(list)
     for check in FLEET_CHECKS:

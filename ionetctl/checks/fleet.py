@@ -40,14 +40,28 @@ class FleetHost:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownMachine:
+    """A node that the catalog or a region knows, by what it was known then; ``machine_id`` is ``None`` where nobody noted it."""
+
+    name: str
+    address: str
+    node_id: str
+    machine_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Fleet:
-    """Every surveyed host, the nodes of their regions, and how many connections each region takes of one address."""
+    """Every surveyed host, the nodes of their regions, and how many connections each region takes of one address.
+
+    ``known`` are the catalog's machines, those of hosts that are not in this run too.
+    """
 
     hosts: tuple[FleetHost, ...]
     nodes: Mapping[RegionName, Iterable[NodeView]]
     connection_limits: Mapping[RegionName, int | None]
     releases: NomadSettings | None = None
     """What the hosts are to get."""
+    known: tuple[KnownMachine, ...] = ()
 
 
 Findings = tuple[HostName, Finding]
@@ -82,6 +96,37 @@ def _rigs(member: FleetHost) -> Iterator[str]:
         yield f"{rig.system} {rig.rig_id}"
 
 
+CONTAINERS: Final = frozenset(
+    [
+        "systemd-nspawn",
+        "lxc",
+        "lxc-libvirt",
+        "docker",
+        "podman",
+        "rkt",
+        "openvz",
+        "wsl",
+        "proot",
+        "pouch",
+        "container-other",
+    ]
+)
+"""What systemd-detect-virt (``--container``) calls what has no DMI of its own."""
+NOBODYS_UUIDS: Final = frozenset(
+    {"03000200-0400-0500-0006-000700080009", "12345678-1234-5678-90ab-cddeefaabbcc"}
+)
+"""What makers of boards leave in DMI instead of a UUID; also those of one repeated digit."""
+
+
+def _product_uuids(member: FleetHost) -> Iterator[str]:
+    """The machine's UUID in DMI, where it looks like one that somebody made for it; a container sees that of its machine."""
+    machine = member.facts.machine
+    uuid = machine.product_uuid or ""
+    is_own = machine.virtualization not in CONTAINERS and uuid not in NOBODYS_UUIDS
+    if is_own and len(set(uuid.replace("-", ""))) > 1:
+        yield uuid
+
+
 CLIENT_ID_CLONED: Final = Code(
     "client_id_cloned",
     Severity.BLOCK,
@@ -113,6 +158,28 @@ GPU_DOUBLED: Final = Code(
     remedy="leave out one of the hosts",
     exit_code=ExitCode.TRUST,
     may_be_waived=False,
+)
+
+HOST_KEY_DOUBLED: Final = Code(
+    "host_key_doubled",
+    Severity.BLOCK,
+    "two hosts have one SSH host key",
+    looks_at="The SSH host keys of all surveyed hosts.",
+    matters=(
+        "They are clones of an image that was copied with its keys, or one machine under two addresses. Whoever has the "
+        "image, or root on one of them, can answer as any of them."
+    ),
+    remedy="make new keys on each (rm /etc/ssh/ssh_host_*; ssh-keygen -A), restart sshd, and pin those",
+    exit_code=ExitCode.TRUST,
+)
+
+PRODUCT_UUID_DOUBLED: Final = Code(
+    "product_uuid_doubled",
+    Severity.WARN,
+    "two hosts have one UUID in DMI",
+    looks_at="The product UUIDs in DMI; those that makers of boards leave in all of them do not count.",
+    matters="Cloned virtual machines, one machine under two addresses, or boards whose maker gave all of them one UUID.",
+    remedy="see whether it is one machine twice; waive this where the boards are known for it",
 )
 
 MAC_DOUBLED: Final = Code(
@@ -163,6 +230,8 @@ TRAITS: Final = (
         MACHINE_ID_DOUBLED, "machine-id", lambda member: (member.facts.machine_id,), is_always_reported=True
     ),
     Trait(GPU_DOUBLED, "GPU", lambda member: (gpu.uuid for gpu in member.facts.gpus or ())),
+    Trait(HOST_KEY_DOUBLED, "SSH host key", lambda member: (member.facts.host_key,)),
+    Trait(PRODUCT_UUID_DOUBLED, "UUID in DMI", _product_uuids),
     Trait(
         MAC_DOUBLED,
         "MAC address",
@@ -207,6 +276,56 @@ def _sharing(hosts: Iterable[FleetHost], trait: Trait) -> dict[str, list[FleetHo
 def _is_one_machine(hosts: Iterable[FleetHost]) -> bool:
     machine_ids = {member.facts.machine_id for member in hosts}
     return len(machine_ids) == 1 and None not in machine_ids
+
+
+KNOWN_AS_ANOTHER: Final = Code(
+    "known_as_another",
+    Severity.BLOCK,
+    "the host answers as another machine that is known",
+    looks_at=(
+        "The host's machine-id and Nomad client-id, against those that the catalog and the region's nodes have for hosts of "
+        "other names at other addresses."
+    ),
+    matters=(
+        "Addresses were swapped, an image was cloned, or somebody answers in another's place: what is meant for one "
+        "machine would be done to another."
+    ),
+    remedy="find out which machine it is; waive this once for a machine that was renamed and moved",
+    exit_code=ExitCode.TRUST,
+)
+
+
+def known_as_another(fleet: Fleet) -> Iterator[Findings]:
+    """Hosts that have the machine-id or client-id of a machine that is known by another name and address.
+
+    The same address is that of a machine that was renamed. Two hosts of this run that share an id have a finding already.
+    """
+    machines = _known_machines(fleet)
+    shared = {value for trait in TRAITS[:2] for value in _sharing(fleet.hosts, trait)}
+    for member in fleet.hosts:
+        own = {member.host.address, *(reach.local_address for reach in member.facts.machine.reaches)}
+        ids = {"machine-id": member.facts.machine_id, "Nomad client-id": member.facts.nomad.node_id}
+        for what, value in ids.items():
+            others = machines.get(value or "", ()) if value not in shared else ()
+            names = {member.host.name.casefold(), member.node_name.casefold()}
+            strange = [one for one in others if one.name.casefold() not in names]
+            if strange and not own & {one.address for one in others}:
+                other = strange[0]
+                message = f"it has the {what} ({value}) of {other.name} at {other.address}"
+                yield member.host.name, found(KNOWN_AS_ANOTHER, message)
+                break
+
+
+def _known_machines(fleet: Fleet) -> dict[str, list[KnownMachine]]:
+    """The machines of catalog and regions, by machine-id and by client-id."""
+    views = [view for nodes in fleet.nodes.values() for view in nodes]
+    machines = (*fleet.known, *(KnownMachine(view.name, view.address, view.id) for view in views))
+    by_id: defaultdict[str, list[KnownMachine]] = defaultdict(list)
+    for one in machines:
+        for value in (one.node_id, one.machine_id):
+            if value:
+                by_id[value].append(one)
+    return by_id
 
 
 NAME_TAKEN: Final = Code(

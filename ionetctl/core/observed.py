@@ -240,6 +240,8 @@ class MachineFacts:
     cpu_model: str | None = None
     product: str | None = None
     """The machine's name in DMI, vendor first."""
+    product_uuid: str | None = None
+    """The machine's UUID in DMI, in lower case; cheap boards have one that is not theirs alone."""
     virtualization: str | None = None
     """As systemd-detect-virt reports it; ``none`` on bare metal."""
     swap_mib: int | None = None

@@ -55,6 +55,11 @@ class Command:
 class Session(Protocol):
     """An authenticated SSH connection to one host."""
 
+    @property
+    def host_key(self) -> str | None:
+        """The fingerprint of the key that the host proved to hold, ``None`` where it has none (as with a modelled host)."""
+        ...
+
     async def run(
         self,
         command: Command,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, TypeVar, get_args
 
 from ionetctl.core.observed import CgroupVersion, Driver, MachineFacts
+from ionetctl.facts.survey_records import UUID
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
 _KIB_PER_MIB: Final = 1024
 _CGROUPS: Final[tuple[CgroupVersion, ...]] = get_args(CgroupVersion)
 _Item = TypeVar("_Item")
+
+
+def _uuid(text: str) -> str | None:
+    """What firmware gives as a UUID, if it is one."""
+    return text if UUID.fullmatch(text) else None
 
 
 def machine_facts(draft: Draft) -> MachineFacts:
@@ -29,6 +35,7 @@ def machine_facts(draft: Draft) -> MachineFacts:
         cgroup_controllers=draft.words.get("cgroup.controllers"),
         cpu_model=texts.get("cpu.model"),
         product=texts.get("product"),
+        product_uuid=_uuid(texts.get("product-uuid", "").lower()),
         virtualization=texts.get("virtualization"),
         swap_mib=mebibytes(draft, "swap.kib"),
         hugepages_mib=mebibytes(draft, "hugepages.kib"),

@@ -274,7 +274,7 @@ class _Record:
 
 _TEXTS: Final = (
     "os.id os.version os.name kernel arch init machine-id boot-id nomad.active nomad.enabled "
-    "nomad.version nomad.client-id nomad.stamp nomad.region hostname cpu.model product virtualization packages "
+    "nomad.version nomad.client-id nomad.stamp nomad.region hostname cpu.model product product-uuid virtualization packages "
     "toolkit driver.module driver.library driver.package"
 )
 _NUMBERS: Final = (

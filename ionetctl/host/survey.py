@@ -94,7 +94,7 @@ class Surveyor:
         middle = (asked_at + self._deps.clock.now().timestamp() - probe_s) / 2
         facts = parse_survey(survey, nonce, controller_time=middle)
         reading = parse_probe(probe, nonce) if needs_probe(host, facts) else without_probe(facts)
-        facts = with_reading(facts, reading)
+        facts = replace(with_reading(facts, reading), host_key=session.host_key)
         findings = check_host(host, facts, takeover=self._deps.takeover)
         return Surveyed(host, node_name(host, facts, self._deps.naming), facts, findings)
 

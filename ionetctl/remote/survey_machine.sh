@@ -42,6 +42,8 @@ product() {
     vendor=$got
     first_line "$root/sys/class/dmi/id/product_name"
     if [ -n "$got" ]; then fact product "${vendor:+$vendor }$got"; fi
+    first_line "$root/sys/class/dmi/id/product_uuid"
+    known product-uuid "$got"
 }
 
 packages() {

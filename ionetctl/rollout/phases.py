@@ -37,6 +37,7 @@ from ionetctl.summary.exit_code import decide_exit_code
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 
+    from ionetctl.checks import KnownMachine
     from ionetctl.core.model.host import Host
     from ionetctl.core.model.names import HostName, NodeId, RegionName
     from ionetctl.core.model.node import NodeView
@@ -69,7 +70,7 @@ class Phases:
     """One run over the hosts of a rollout; ``confirm`` asks whether the plan may be carried out.
 
     ``failed_before`` are hosts that failed before the rollout was resumed; ``left_out`` the outcomes of those that are not
-    tried again, which count for the exit code.
+    tried again, which count for the exit code; ``known`` the catalog's machines.
     """
 
     deps: Dependencies
@@ -81,6 +82,7 @@ class Phases:
     confirm: Callable[[PlanOverview], Coroutine[Any, Any, bool]]
     failed_before: Collection[HostName] = ()
     left_out: Sequence[Outcome] = ()
+    known: Sequence[KnownMachine] = ()
     _blocked: list[Surveyed] = field(default_factory=list)
     _lost: LostRegions = field(init=False)
     _endings: Endings = field(init=False)
@@ -196,7 +198,7 @@ class Phases:
         }
         everyone = (*surveyed, *self._blocked)
         fleet = (FleetHost(each.host, each.facts, each.node_name) for each in everyone)
-        findings = check_fleet(fleet, nodes, limits, self.deps.releases)
+        findings = check_fleet(fleet, nodes, limits, self.deps.releases, self.known)
         for name, found in findings.items():
             await self.deps.emit(HostJudged(host=name, findings=found))
         healthy = []

@@ -54,6 +54,9 @@ Subsystem sftp internal-sftp
 {matches}
 """
 _LAB_PORT: Final = re.compile(r"user: miner, port: \d+")
+_ONE_KEY: Final = (
+    "  checks: {host_key_doubled: {severity: waived, reason: one sshd stands for all of them}}\n"
+)
 _LAB_KEY: Final = re.compile(r'host_key: "[^"]+"')
 
 
@@ -138,6 +141,7 @@ def _sshd(spec: LabSpec, paths: LabPaths, agents: tuple[int, ...]) -> Iterator[F
     (folder / "known_hosts").write_text("".join(f"[{host.address}]:{port} {public}\n" for host in hosts))
     inventory = paths.root / "through-sshd.yaml"
     text = _LAB_PORT.sub(f"user: {user}, become: sudo, port: {port}", paths.inventory.read_text())
+    text = text.replace("\ndefaults:\n", f"\ndefaults:\n{_ONE_KEY}")
     inventory.write_text(_LAB_KEY.sub(f'host_key: "{public}"', text))
     if os.getuid() == 0:
         Path("/run/sshd").mkdir(exist_ok=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from ionetctl.checks.fleet import Fleet, FleetHost
+from ionetctl.checks.fleet import Fleet, FleetHost, KnownMachine
 from ionetctl.core.model.inventory import NomadSettings
 from ionetctl.core.model.names import HostName, NodeId, RegionName
 from ionetctl.core.model.node import NodeView
@@ -42,6 +42,12 @@ def node(name: str, node_id: str) -> NodeView:
     return NodeView(NodeId(node_id), name, "127.0.0.1", "rey1", "gpu", "", "ready", "eligible", "2.0.5")
 
 
+def machine(
+    name: str, *, address: str = "10.9.9.9", node_id: str = "0000", machine_id: str | None = None
+) -> KnownMachine:
+    return KnownMachine(name, address, node_id, machine_id)
+
+
 def behind_nat(name: str, local: str | None, peer: str | None = "8.8.8.8") -> FleetHost:
     return fleet_host(name, reaches=(Reach("s0", 4647, 9.0, local_address=local, peer_address=peer),))
 
@@ -50,6 +56,7 @@ def with_gpu(uuid: str) -> tuple[object, ...]:
     return (replace(CARD, uuid=uuid),)
 
 
+UUID: Final = "6f1c11d5-5fd1-4e23-9c39-1f2e3a4b5c6d"
 OURS: Final = replace(BARE.nomad, node_id=NODE_ID)
 STICK: Final = Rig("HiveOS", "0.6-201", "7", "rig07")
 LAN: Final = tuple(behind_nat(name, f"10.0.0.{number}") for number, name in enumerate("abc"))
@@ -65,10 +72,11 @@ class FleetCase:
     limits: dict[RegionName, int | None] = field(default_factory=dict)
     message: str = ""
     releases: NomadSettings | None = None
+    known: tuple[KnownMachine, ...] = ()
 
     @property
     def fleet(self) -> Fleet:
-        return Fleet(self.hosts, self.nodes, self.limits, self.releases)
+        return Fleet(self.hosts, self.nodes, self.limits, self.releases, self.known)
 
 
 RELEASES: Final = NomadSettings("2.0.5", "1.1.0")
@@ -151,6 +159,66 @@ CASES: Final = (
         message="the same host name (rig) on a and b",
     ),
     FleetCase((fleet_host("a", hostname=None), fleet_host("b", hostname=None))),
+    FleetCase(
+        (fleet_host("a", host_key="SHA256:k"), fleet_host("b", host_key="SHA256:k"), fleet_host("c")),
+        ("a host_key_doubled block", "b host_key_doubled block"),
+        message="the same SSH host key (SHA256:k) on a and b",
+    ),
+    FleetCase(
+        (
+            fleet_host("a", machine_id="m", host_key="SHA256:k", product_uuid=UUID),
+            fleet_host("b", machine_id="m", host_key="SHA256:k", product_uuid=UUID),
+        ),
+        ("a machine_id_doubled block", "b machine_id_doubled block"),
+    ),
+    FleetCase(
+        (fleet_host("a", product_uuid=UUID), fleet_host("b", product_uuid=UUID)),
+        ("a product_uuid_doubled warn", "b product_uuid_doubled warn"),
+        message=f"the same UUID in DMI ({UUID}) on a and b",
+    ),
+    *(
+        FleetCase(tuple(fleet_host(name, product_uuid=uuid, virtualization=kind) for name in "ab"))
+        for uuid, kind in (
+            ("03000200-0400-0500-0006-000700080009", "none"),
+            ("ffffffff-ffff-ffff-ffff-ffffffffffff", "none"),
+            (None, "none"),
+            (UUID, "systemd-nspawn"),
+        )
+    ),
+    FleetCase(
+        (fleet_host("a"), fleet_host("c")),
+        ("a known_as_another block",),
+        known=(machine("b", machine_id="machine-a"), machine("c", machine_id="machine-c")),
+        message="it has the machine-id (machine-a) of b at 10.9.9.9",
+    ),
+    FleetCase(
+        (fleet_host("a"), fleet_host("b")),
+        ("a known_as_another block", "b known_as_another block"),
+        known=(
+            machine("a", address="10.9.9.1", machine_id="machine-b"),
+            machine("b", machine_id="machine-a"),
+        ),
+    ),
+    FleetCase(
+        (fleet_host("a", nomad=OURS), fleet_host("b")),
+        ("a known_as_another block",),
+        {EU_NORTH: [node("z", NODE_ID)]},
+        message=f"it has the Nomad client-id ({NODE_ID}) of z at 127.0.0.1",
+    ),
+    FleetCase(
+        (fleet_host("a", machine_id=None, nomad=OURS),),
+        ("a known_as_another block",),
+        known=(machine("b", node_id=NODE_ID, machine_id="machine-a"),),
+        message=f"it has the Nomad client-id ({NODE_ID}) of b at 10.9.9.9",
+    ),
+    FleetCase((fleet_host("a"),), known=(machine("A", machine_id="machine-a"),)),
+    FleetCase((fleet_host("a"),), known=(machine("b", address=HOST.address, machine_id="machine-a"),)),
+    FleetCase((fleet_host("a"),), known=(machine("b", address="fd00::61", machine_id="machine-a"),)),
+    FleetCase(
+        (fleet_host("a", machine_id="m"), fleet_host("b", machine_id="m")),
+        ("a machine_id_doubled block", "b machine_id_doubled block"),
+        known=(machine("z", machine_id="m"),),
+    ),
     FleetCase(
         (
             fleet_host("a", interfaces=(Interface("eno1", "02:aa"),)),

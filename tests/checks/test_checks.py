@@ -43,7 +43,7 @@ def test_check_fires(case: Case) -> None:
 @pytest.mark.parametrize("case", FLEET_CASES, ids=lambda case: " ".join(case.expected)[:60] or "quiet")
 def test_fleet_check_fires(case: FleetCase) -> None:
     """Exactly the hosts that are concerned have findings, each with what it shares with whom."""
-    reported = check_fleet(case.hosts, case.nodes, case.limits, case.releases)
+    reported = check_fleet(case.hosts, case.nodes, case.limits, case.releases, case.known)
     flat = [(name, finding) for name, findings in reported.items() for finding in findings]
     assert [f"{name} {finding.code} {finding.severity}" for name, finding in flat] == list(case.expected)
     assert not case.message or flat[0][1].message == case.message

@@ -47,6 +47,7 @@ class Neighbour:
     sent: list[bytes] = field(default_factory=list)
     connected: list[HostName] = field(default_factory=list)
     refused: frozenset[HostName] = frozenset()
+    host_key: str | None = None
 
     async def run(
         self,

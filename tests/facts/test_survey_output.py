@@ -207,6 +207,7 @@ def test_an_empty_survey_claims_nothing() -> None:
         "cuda_version",
         "driver_version",
         "gpus",
+        "host_key",
         "lock_owner",
         "lock_started_at",
         "machine_id",
@@ -221,6 +222,12 @@ def test_an_empty_survey_claims_nothing() -> None:
         Form.GZIP,
         "unknown",
     )
+
+
+@pytest.mark.parametrize("said", ["Not Settable", "x" * 250, "\x1b[31m"])
+def test_firmware_that_gives_no_uuid(said: str) -> None:
+    """Boards leave all kinds of texts there: none of them is a UUID, and none is an error."""
+    assert survey(f"product-uuid\t{said}").machine.product_uuid is None
 
 
 @pytest.mark.parametrize("path", BAD, ids=lambda path: path.stem)

@@ -262,6 +262,13 @@ async def test_refusal_is_not_tried_again(error: BaseException) -> None:
     assert ((await stage.survey_outcome()).attempts, len(stage.connector.connections)) == (1, 1)
 
 
+async def test_survey_knows_the_key_that_the_host_proved() -> None:
+    """The checks over the fleet compare it with those of the other hosts."""
+    stage = Stage((CONVERGED,))
+    stage.fake.host_key = "SHA256:k"
+    assert (await stage.survey()).facts.host_key == "SHA256:k"
+
+
 async def test_blocking_finding_is_an_outcome() -> None:
     """A host that must not be touched has its outcome after the survey, its findings told."""
     stage = Stage((replace(BARE, is_root=False),))

@@ -76,6 +76,7 @@ class Script:
     stderr: bytes = b""
     commands: list[Command] = field(default_factory=list)
     received: list[bytes] = field(default_factory=list)
+    host_key: str | None = None
     _dialogues: int = 0
     _boots: int = 0
 

@@ -42,6 +42,7 @@ class Slow:
     region: FakeRegion
     facts: Facts = CONVERGED
     asked: list[bytes] = field(default_factory=list)
+    host_key: str | None = None
 
     async def run(
         self,

@@ -41,9 +41,10 @@ ALSO: Final = {
     "secure-boot": {"driver_missing"},
 }
 """Condition or fault → codes of the findings that it causes besides its own."""
-BY_HAND: Final = {"driver_held", "name_taken", "reserved_gpu_unknown", "rig_mismatch"}
+BY_HAND: Final = {"driver_held", "known_as_another", "name_taken", "reserved_gpu_unknown", "rig_mismatch"}
 """Findings that depend on region or inventory too: each has a test of its own."""
 NOT_REHEARSED: Final = {
+    "host_key_doubled": "its hosts each have a key of their own",
     "nat_connections": "it takes a hundred hosts that reach servers with public addresses",
 }
 """Code → why no rehearsal can produce it."""
@@ -112,6 +113,24 @@ def test_a_name_that_another_node_has(raise_fleet: RaiseFleet, new_admin: NewAdm
         assert admin.enroll(rehearsal.inventory, f"--limit={first}").exit_code == 0
         (rehearsal.tree(first) / "opt/nomad/data/client/client-id").unlink()
         assert preflight(admin, rehearsal.inventory) == {first: {"name_taken"}, second: set()}
+
+
+def test_a_machine_that_the_catalog_knows_by_another_name(
+    raise_fleet: RaiseFleet, new_admin: NewAdmin
+) -> None:
+    """Whoever answers with the machine-id of an enrolled host is refused, with both named, though that host is not looked at."""
+    admin = new_admin()
+    with raise_fleet(2) as rehearsal:
+        first, second = rehearsal.hosts
+        assert admin.enroll(rehearsal.inventory, f"--limit={first}").exit_code == 0
+        machine_id = rehearsal.tree(first) / "etc/machine-id"
+        (rehearsal.tree(second) / "etc/machine-id").write_text(machine_id.read_text())
+        ended = admin.enroll(rehearsal.inventory, f"--limit={second}", "-o", "json")
+    (host,) = ended.document["hosts"]
+    assert (ended.exit_code, host["error"]["code"]) == (6, "known_as_another")
+    assert host["error"]["message"].startswith(
+        f"it has the machine-id ({machine_id.read_text().strip()}) of {first}"
+    )
 
 
 def test_held_packages_of_a_driver_that_is_to_be_changed(

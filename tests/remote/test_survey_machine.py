@@ -43,10 +43,12 @@ def test_the_machine_is_told(host: Host) -> None:
     host.write("/proc/meminfo", meminfo + "Hugepagesize:       2048 kB\n")
     host.write("/sys/class/dmi/id/sys_vendor", "Supermicro\n")
     host.write("/sys/class/dmi/id/product_name", "AS -4124GS-TNR\n")
+    host.write("/sys/class/dmi/id/product_uuid", "6F1C11D5-5FD1-4E23-9C39-1F2E3A4B5C6D\n")
     machine = host.survey().machine
     assert machine.hostname == "rig-7"
     assert machine.cpu_model == "AMD EPYC 7543 32-Core Processor"
     assert machine.product == "Supermicro AS -4124GS-TNR"
+    assert machine.product_uuid == "6f1c11d5-5fd1-4e23-9c39-1f2e3a4b5c6d"
     assert (machine.swap_mib, machine.hugepages_mib) == (1024, 8)
 
 

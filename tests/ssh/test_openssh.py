@@ -115,7 +115,9 @@ async def test_command(server: Sshd, settings: TransportSettings, identity: str)
     async with connector(settings) as ways, ways.connect(server.host(identity)) as session:
         completed = await session.run(shell("printf out; exit 3"))
         cipher = session.connection.get_extra_info("send_cipher")
+        seen = session.host_key
     assert (completed.exit_status, completed.stdout, cipher) == (3, b"out", "aes128-gcm@openssh.com")
+    assert seen == server.key.get_fingerprint()
 
 
 async def test_large_payload(server: Sshd, settings: TransportSettings, identity: str) -> None:

@@ -145,6 +145,7 @@ class FakeHost:
     commands: list[Command] = field(default_factory=list)
     payloads: list[bytes] = field(default_factory=list)
     heard: list[str | None] = field(default_factory=list)
+    host_key: str | None = None
     _surveys: int = 0
     _applies: int = 0
 

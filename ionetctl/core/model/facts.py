@@ -110,3 +110,5 @@ class Facts:
     driver_version: str | None = None
     """As NVML reports it; ``machine.driver`` has what files and kernel report."""
     cuda_version: str | None = None
+    host_key: str | None = None
+    """The fingerprint of the SSH key that the host proved to hold when it was surveyed."""

@@ -52,6 +52,12 @@ class SshSession:
     explain_loss: Callable[[HostError], HostError] | None = field(default=None, repr=False)
     _asks: bool = False
 
+    @property
+    def host_key(self) -> str | None:
+        """See ``ports.Session.host_key``."""
+        key = self.connection.get_server_host_key()
+        return None if key is None else key.get_fingerprint()
+
     async def run(
         self,
         command: Command,

@@ -137,6 +137,11 @@ CLONES: Final[Mapping[str, Condition]] = {
     "same-mac": Condition(
         "has another's MAC address", "mac_doubled", with_file(f"{INTERFACE}/address", "02:c1:0e:c1:0e:c1\n")
     ),
+    "same-product-uuid": Condition(
+        "has another's UUID in DMI",
+        "product_uuid_doubled",
+        with_file("sys/class/dmi/id/product_uuid", "c10ec10e-c10e-c10e-c10e-c10ec10ec10e\n"),
+    ),
     "same-hostname": Condition("has another's hostname", "hostname_doubled", with_file(HOSTNAME, "rig\n")),
     "same-rig": Condition(
         "has another's number in HiveOS's panel",
