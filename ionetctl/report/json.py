@@ -40,12 +40,18 @@ def document(summary: Summary) -> dict[str, Any]:
         "hosts": [host(outcome) for outcome in summary.outcomes],
         "error": failure(summary.error or summary.stopped),
         **_traffic(summary),
+        **accepted_keys(summary),
     }
 
 
 def _traffic(summary: Summary) -> dict[str, Any]:
     """The key ``distribution``, where not every host was pushed what it lacks."""
     return {} if summary.traffic is None else {"distribution": asdict(summary.traffic)}
+
+
+def accepted_keys(summary: Summary) -> dict[str, Any]:
+    """The key ``accepted_keys``, where ``--accept-new`` took any."""
+    return {"accepted_keys": [asdict(key) for key in summary.accepted_keys]} if summary.accepted_keys else {}
 
 
 _COUNTED: Final = (

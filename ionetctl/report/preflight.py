@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from ionetctl.core.model.outcome import SURVEYED, Result, Severity
-from ionetctl.report.json import failure, host
+from ionetctl.report.json import accepted_keys, failure, host
 
 if TYPE_CHECKING:
     from ionetctl.core.model.outcome import Finding, Outcome
@@ -34,6 +34,7 @@ def preflight_document(summary: Summary) -> dict[str, Any]:
         "findings": [_group(group) for group in summary.findings],
         "hosts": [_host(outcome, summary.surveys[outcome.host]) for outcome in summary.outcomes],
         "error": failure(summary.error or summary.stopped),
+        **accepted_keys(summary),
     }
 
 

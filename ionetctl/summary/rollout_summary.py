@@ -78,6 +78,15 @@ class Traffic:
 
 
 @dataclass(frozen=True, slots=True)
+class AcceptedKey:
+    """A key that ``--accept-new`` took on first sight; ``known_as`` is the name under which known_hosts has it now."""
+
+    host: HostName
+    fingerprint: str
+    known_as: str
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """The state or the end of a rollout.
 
@@ -105,6 +114,8 @@ class Summary:
     warnings_dropped: int = 0
     traffic: Traffic | None = None
     """``None`` where every host was pushed what it lacks."""
+    accepted_keys: tuple[AcceptedKey, ...] = ()
+    """Those of hosts and jump hosts, in the order of their acceptance."""
     stopped: Failure | None = None
     error: Failure | None = None
 

@@ -17,6 +17,7 @@ from ionetctl.core.events import (
     HostEntry,
     HostFinished,
     HostJudged,
+    HostKeyAccepted,
     HostPlaced,
     HostPlanned,
     HostSurveyed,
@@ -32,6 +33,7 @@ from ionetctl.core.model.outcome import Finding, Outcome, Problem, Result
 from ionetctl.summary.exit_code import decide_exit_code
 from ionetctl.summary.grouping import group_findings, shape
 from ionetctl.summary.rollout_summary import (
+    AcceptedKey,
     Failure,
     PlacementGroup,
     PlanGroup,
@@ -79,6 +81,7 @@ class SummaryFold:
         self._warnings: dict[tuple[str, str], Warned] = {}
         self._warnings_dropped = 0
         self._traffic: Traffic | None = None
+        self._accepted: dict[tuple[str, str], AcceptedKey] = {}
         self._stop: RolloutStopped | None = None
         self._finished: RolloutFinished | None = None
         self._first_time: str | None = None
@@ -120,6 +123,10 @@ class SummaryFold:
                 self._warn(event)
             case FilesObtained() as event:
                 self._add(event)
+            case HostKeyAccepted(host=str() as host) as event:
+                key = AcceptedKey(host, event.fingerprint, event.known_as)
+                # Several workers may go through one jump host.
+                self._accepted.setdefault((key.known_as, key.fingerprint), key)
             case RolloutStopped() as event:
                 self._stop = event
             case RolloutFinished() as event:
@@ -150,6 +157,7 @@ class SummaryFold:
             warnings=tuple(self._warnings.values()),
             warnings_dropped=self._warnings_dropped,
             traffic=self._traffic,
+            accepted_keys=tuple(self._accepted.values()),
             stopped=Failure(self._stop.code, self._stop.message) if self._stop else None,
             error=error,
         )

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from ionetctl.core.model.outcome import SURVEYED, Result, Severity
 from ionetctl.ui import phrases
-from ionetctl.ui.summary import SEVERITY_STYLES, STYLES, cause_lines, finding_lines
+from ionetctl.ui.summary import SEVERITY_STYLES, STYLES, accepted_key_lines, cause_lines, finding_lines
 from ionetctl.ui.tables import table
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def by_cause(summary: Summary) -> Iterator[Text]:
     for severity in reversed(WORST_FIRST[1:]):
         yield from finding_lines([found for found in summary.findings if found.severity is severity])
     yield from cause_lines([cause for cause in summary.causes if cause.result is not Result.SKIPPED])
+    yield from accepted_key_lines(summary)
     yield _total(summary)
 
 
@@ -39,6 +40,7 @@ def by_host(summary: Summary) -> Iterator[Text]:
     outcomes = {outcome.host: outcome for outcome in summary.outcomes}
     for name, survey in summary.surveys.items():
         yield from _host_lines(name, survey, outcomes.get(name))
+    yield from accepted_key_lines(summary)
     yield _total(summary)
 
 
@@ -58,6 +60,7 @@ def by_rack(summary: Summary) -> Iterator[Text]:
     for code, letter in letters.items():
         severity = columns[code]
         yield Text.assemble(f"  {letter}  ", (severity.value, SEVERITY_STYLES[severity]), f"  {code}")
+    yield from accepted_key_lines(summary)
     yield _total(summary)
 
 

@@ -38,6 +38,8 @@ SEVERITY_STYLES: Final[dict[Severity, str]] = {
 }
 """Severities from the highest to the lowest, with their styles."""
 MAX_CAUSES: Final = 20
+KEYS_SHOWN: Final = 8
+"""The most accepted host keys whose fingerprints are shown; the JSON document has all."""
 MAX_LEFT_OUT: Final = 6
 """The most causes that are named before a person is asked."""
 INDENT: Final = "  "
@@ -72,6 +74,7 @@ def lines(summary: Summary) -> Iterator[Text]:
     yield from finding_lines([found for found in summary.findings if found.severity is Severity.WARN])
     yield from cause_lines([cause for cause in summary.causes if cause.result is not Result.SKIPPED])
     yield from _warning_lines(summary)
+    yield from accepted_key_lines(summary)
     if summary.outcomes:
         yield _total(summary)
     if (traffic := summary.traffic) is not None:
@@ -80,6 +83,22 @@ def lines(summary: Summary) -> Iterator[Text]:
     if summary.stopped is not None:
         yield Text(f"stopped: {phrases.plain(summary.stopped.message)}", style="bold red")
     yield from _next_lines(summary)
+
+
+def accepted_key_lines(summary: Summary) -> Iterator[Text]:
+    """Whose keys ``--accept-new`` took on first sight: each is worth what nobody has compared."""
+    keys = summary.accepted_keys
+    if not keys:
+        return
+    hosts = phrases.folded([key.host for key in keys])
+    yield Text.assemble(
+        ("warning", "yellow"),
+        f"  --accept-new accepted {counted(len(keys), 'host key')} on first sight: {hosts}",
+    )
+    shown = "; ".join(f"{key.known_as} {key.fingerprint}" for key in keys[:KEYS_SHOWN])
+    more = f"; and {len(keys) - KEYS_SHOWN:,} more, see -o json" if len(keys) > KEYS_SHOWN else ""
+    yield Text(f"  {phrases.plain(shown)}{more}", style="dim")
+    yield Text("  → compare them with the hosts' consoles, then pin them (ionetctl trust scan)", style="dim")
 
 
 def finding_lines(findings: Sequence[FindingGroup]) -> Iterator[Text]:

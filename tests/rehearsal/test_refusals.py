@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -172,3 +173,24 @@ def test_name_that_another_node_has(fleet: Rehearsal, new_admin: NewAdmin) -> No
     assert (ended.exit_code, ended.host(bearer)["error"]["code"]) == (5, "name_taken")
     assert fleet.snapshots() == before
     wait_until(lambda: fleet.is_ready(bearer), f"{bearer} is still ready")
+
+
+def test_unknown_keys_are_refused_scanned_or_accepted(untouched: Rehearsal, admin: Admin) -> None:
+    """Without pins: refused, then pinned by a scan, then taken on first sight, which the document says key by key."""
+    text = untouched.inventory.read_text()
+    keys = dict(re.findall(r'name: (\S+), .*host_key: "([^"]+)"', text))
+    unpinned = untouched.edited(
+        "unpinned", *((f'host_key: "{key}"', "agent: false") for key in keys.values())
+    )
+    refused = admin.run("preflight", str(unpinned), "-o", "json")
+    assert [host["error"]["code"] for host in refused.document["hosts"]] == ["host_key_unknown"] * 2
+    pins = untouched.directory / "pins.yaml"
+    scanned = admin.run("trust", "scan", str(unpinned), "--out", str(pins), "-o", "json")
+    assert {host["name"]: host["key"] for host in scanned.document["hosts"]} == keys
+    pinned = untouched.directory / "pinned.yaml"
+    pinned.write_text(unpinned.read_text() + pins.read_text())
+    assert admin.run("preflight", str(pinned), "-o", "json").exit_code == 0
+    accepted = admin.run("preflight", str(unpinned), "--accept-new", "-o", "json")
+    assert sorted(key["host"] for key in accepted.document["accepted_keys"]) == sorted(keys)
+    shown = admin.run("rollouts", "show", accepted.document["rollout"], "-o", "json")
+    assert shown.document["accepted_keys"] == accepted.document["accepted_keys"]

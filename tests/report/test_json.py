@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import pytest
 
 from ionetctl.core.errors import ExitCode
 from ionetctl.core.events import RolloutStopped
-from ionetctl.report.json import render
-from ionetctl.summary.rollout_summary import Failure, Summary, Traffic
+from ionetctl.core.model.names import HostName
+from ionetctl.report.json import document, render
+from ionetctl.report.preflight import preflight_document
+from ionetctl.summary.rollout_summary import AcceptedKey, Failure, Summary, Traffic
 from ionetctl.summary.summary_fold import summarize
 from tests.support.streams import GPU_MISSING, TIMEOUT, UNCONFIRMED, Rollout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 TEXT = {"type": "string"}
 COUNT = {"type": "integer", "minimum": 0}
@@ -111,6 +116,17 @@ def test_failed_host_carries_its_error() -> None:
         "message": GPU_MISSING.message,
         "hint": GPU_MISSING.hint,
     }
+
+
+@pytest.mark.parametrize("made", [document, preflight_document])
+def test_accepted_keys_stand_where_there_were_any(made: Callable[[Summary], dict[str, object]]) -> None:
+    """Each with its host and the name in known_hosts, only where --accept-new took any."""
+    key = AcceptedKey(HostName("g1"), "SHA256:k", "[10.0.0.1]:2222")
+    found = made(Summary(exit_code=ExitCode.OK, accepted_keys=(key,)))
+    assert found["accepted_keys"] == [
+        {"host": "g1", "fingerprint": "SHA256:k", "known_as": "[10.0.0.1]:2222"}
+    ]
+    assert "accepted_keys" not in made(Summary(exit_code=ExitCode.OK))
 
 
 def test_traffic_stands_where_there_was_any() -> None:

@@ -56,6 +56,21 @@ def test_traffic_is_added_up() -> None:
     assert summarize(Rollout(hosts=1).play()).traffic is None
 
 
+def test_accepted_keys_are_told_once() -> None:
+    """A jump host's key may be accepted by several workers; two keys of a name are two."""
+    stream = Stream()
+    said = [
+        events.HostKeyAccepted(host=HostName(host), fingerprint=key, known_as=host)
+        for host, key in (("jump", "SHA256:j"), ("a", "SHA256:a"), ("jump", "SHA256:j"), ("a", "SHA256:b"))
+    ]
+    keys = summarize([stream.say(event) for event in said]).accepted_keys
+    assert [(key.host, key.fingerprint) for key in keys] == [
+        ("jump", "SHA256:j"),
+        ("a", "SHA256:a"),
+        ("a", "SHA256:b"),
+    ]
+
+
 def test_outcomes_keep_the_inventory_order() -> None:
     """Hosts stand as the inventory lists them, however they finished."""
     rollout = Rollout(hosts=20, unchanged=frozenset({19}))

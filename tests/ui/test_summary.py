@@ -15,9 +15,9 @@ from ionetctl.core.model.names import HostName, RegionName
 from ionetctl.core.model.outcome import Finding, Problem, Result, Severity
 from ionetctl.core.model.plan import Action, Change
 from ionetctl.summary.grouping import Cause
-from ionetctl.summary.rollout_summary import Failure, Summary, Traffic
+from ionetctl.summary.rollout_summary import AcceptedKey, Failure, Summary, Traffic
 from ionetctl.summary.summary_fold import summarize
-from ionetctl.ui.findings import by_cause
+from ionetctl.ui.findings import VIEWS, by_cause
 from ionetctl.ui.summary import (
     MAX_CAUSES,
     MAX_LEFT_OUT,
@@ -30,9 +30,10 @@ from tests.support import streams
 from tests.support.streams import FOREIGN_KEY, GPU_MISSING, START, TIMEOUT, UNCONFIRMED, Rollout, Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from rich.console import RenderableType
+    from rich.text import Text
 
 
 def shown(parts: Iterable[RenderableType], width: int = 100) -> list[str]:
@@ -92,6 +93,23 @@ def test_traffic_is_told(pushed: int, fetched: int, line: str) -> None:
     summary = summarize(Rollout(hosts=1).play())
     assert shown(lines(replace(summary, traffic=Traffic(pushed, fetched))))[-1] == line
     assert "pushed" not in shown(lines(summary))[-1]
+
+
+@pytest.mark.parametrize("view", [lines, *VIEWS.values()])
+def test_keys_accepted_on_first_sight_are_told(view: Callable[[Summary], Iterator[Text]]) -> None:
+    """Whose they were and their fingerprints, some of many, and what to do about it; nothing where there was none."""
+    summary = summarize(Rollout(hosts=1).play())
+    keys = tuple(AcceptedKey(HostName(f"g{n}"), f"SHA256:{n}", f"[g{n}]:22") for n in range(1, 11))
+    told = shown(view(replace(summary, accepted_keys=keys[:2])), 200)
+    at = told.index("warning  --accept-new accepted 2 host keys on first sight: g[1-2]")
+    assert told[at + 1 : at + 3] == [
+        "  [g1]:22 SHA256:1; [g2]:22 SHA256:2",
+        "  → compare them with the hosts' consoles, then pin them (ionetctl trust scan)",
+    ]
+    assert "[g8]:22 SHA256:8; and 2 more, see -o json" in "\n".join(
+        shown(view(replace(summary, accepted_keys=keys)), 300)
+    )
+    assert "accept-new" not in "\n".join(shown(view(summary), 200))
 
 
 def test_check_shows_the_plan() -> None:
