@@ -9,12 +9,12 @@ from __future__ import annotations
 import shlex
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from ionetctl import __version__
 from ionetctl.mining import PLAIN, SYSTEMS
 from ionetctl.remote import packing
-from ionetctl.remote.packing import pack, source_of, stripped
+from ionetctl.remote.packing import bare_shell, pack, source_of, stripped
 from ionetctl.remote.program_cache import kept
 
 if TYPE_CHECKING:
@@ -25,10 +25,19 @@ if TYPE_CHECKING:
 
 Gpus = Literal["promised", "possible"]
 
+_READ_AT_ONCE: Final = b'if [ -n "${BASH_VERSION:-}" ]; then eval "$(cat)"; exit; fi\n'
+"""Bash reads a script from a pipe byte by byte, so that programs can have the rest of it: here cat has all of it."""
+_ENDS_UNLESS_SURVEYED: Final = b'status=$?\nif [ "$status" != 0 ]; then exit "$status"; fi'
+
 
 @cache
 def survey_script() -> bytes:
     """The survey, for the standard input of ``sh -s -- NONCE SERVERS PATH…``."""
+    return _READ_AT_ONCE + bare_shell(survey_source())
+
+
+def survey_source() -> bytes:
+    """The survey as its parts are written, with their comments."""
     parts = ("machine", "disks", "network", "work", "mining")
     functions = _joined("programs", "docker", "mining_lines", *(f"survey_{part}" for part in parts))
     table = mining_table({**SYSTEMS, "-": PLAIN})
@@ -41,11 +50,22 @@ def survey_and_probe_script(cache_directory: Path | None = None, *, gpus: Gpus) 
 
     GPUs that are only ``possible`` are not probed for where the PCI bus has none. Raises as ``probe_program`` does.
     """
-    program = _packed_probe(cache_directory)
-    probe = b"\n".join((_probe_functions(), _text("then_probe.sh")))
-    return b"{ gpus=%s program='%s'\n(\n%s)\nstatus=$?\n" % (gpus.encode(), program, survey_script()) + (
-        b'if [ "$status" != 0 ]; then exit "$status"; fi\n(\n%s)\nexit 0\n}\n' % probe
+    assigned = b"gpus=%s program='%s'" % (gpus.encode(), _packed_probe(cache_directory))
+    probe = _probe_functions() + _text("then_probe.sh")
+    parts = (
+        b"{",
+        assigned,
+        b"(",
+        survey_source(),
+        b")",
+        _ENDS_UNLESS_SURVEYED,
+        b"(",
+        probe,
+        b")",
+        b"exit 0",
+        b"}",
     )
+    return _READ_AT_ONCE + bare_shell(b"\n".join(parts))
 
 
 @cache
@@ -79,7 +99,7 @@ def probe_program(cache_directory: Path | None = None) -> bytes:
 
     It is packed once for all processes that are given the same cache. Raises ``ImportError`` where the package is installed without pynvml.
     """
-    return b'%s\nprobe "$@"\n%s' % (_probe_functions(), _packed_probe(cache_directory))
+    return b'%sprobe "$@"\n%s' % (bare_shell(_probe_functions()), _packed_probe(cache_directory))
 
 
 @cache

@@ -6,13 +6,12 @@ Written for Python 3.6 and its standard library; what it prints stands in ``docs
 """
 
 import ctypes
-import json
 import os
-import re
 import select
 import signal
 import sys
 import time
+from _json import encode_basestring_ascii as quoted
 
 import pynvml
 
@@ -204,9 +203,10 @@ def mig(of: Questions, handle: "Handle") -> "dict[str, Any]":
 
 def mig_device(of: Questions, handle: "Handle") -> "dict[str, Any]":
     """One MIG device; its name ends with its profile, but for older drivers."""
-    named = re.search(r"MIG (\d\S*)$", text(of.ask(pynvml.nvmlDeviceGetName, handle)))
-    parts = None if named else of.ask(pynvml.nvmlDeviceGetAttributes_v2, handle)
-    profile = named.group(1) if named else ""
+    _, named, profile = text(of.ask(pynvml.nvmlDeviceGetName, handle)).rpartition("MIG ")
+    if not named or not profile[:1].isdigit() or len(profile.split()) != 1:
+        profile = ""
+    parts = None if profile else of.ask(pynvml.nvmlDeviceGetAttributes_v2, handle)
     if parts is not None:
         profile = f"{parts.gpuInstanceSliceCount}g.{round(parts.memorySizeMB / 1024)}gb"
     return {
@@ -303,6 +303,19 @@ def flag(value: "int | None") -> "bool | None":
 def watts(milliwatts: "int | None") -> "float | None":
     """Watts."""
     return None if milliwatts is None else milliwatts / 1000.0
+
+
+def as_json(value: "Answer") -> str:
+    """JSON of what ``collect`` returns. Python's own module takes longer to load than all of this."""
+    if isinstance(value, dict):
+        return "{{{}}}".format(",".join(quoted(key) + ":" + as_json(each) for key, each in value.items()))
+    if isinstance(value, list):
+        return "[{}]".format(",".join(map(as_json, value)))
+    if isinstance(value, str):
+        return quoted(value)
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return repr(value)
 
 
 def read(path: str) -> str:
@@ -422,7 +435,7 @@ def ask_into(pipe: int) -> None:
 
     try:
         let_go(pipe)
-        end = "=" + json.dumps(collect(say), separators=(",", ":"))
+        end = "=" + as_json(collect(say))
     except UnansweredError as error:
         end = f"!{error}"
     except Exception as error:  # noqa: BLE001  (whatever it is, somebody waits to hear of it)

@@ -1,4 +1,4 @@
-"""Makes a program for a host's python3 out of sources: only what is used, without comments, compressed.
+"""Makes a program for a host's python3 out of sources: only what is used, without comments, compressed; and one for its shell.
 
 Knows Python's grammar and nothing of what the sources do. A module's top-level statements are kept where a kept name leads
 to them; names are found by spelling, so that what is looked up by a text (``getattr``) is found too.
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SEPARATOR: Final = "\0"
 _WORD: Final = re.compile(r"\w+")
+_INDENTATION: Final = re.compile(rb"^(?: {4})+")
 
 
 def pack(library: str, program: str, always: str) -> bytes:
@@ -36,6 +37,14 @@ def pack(library: str, program: str, always: str) -> bytes:
 def stripped(program: str) -> str:
     """A program without comments, docstrings and other texts that nobody reads."""
     return _unparsed(ast.parse(program))
+
+
+def bare_shell(script: bytes) -> bytes:
+    """A script without lines of comments, and with one tab for four spaces of indentation, in programs that it quotes too."""
+    lines = (line for line in script.splitlines() if line.strip() and not line.lstrip().startswith(b"#"))
+    return b"".join(
+        _INDENTATION.sub(lambda found: b"\t" * (len(found[0]) // 4), line) + b"\n" for line in lines
+    )
 
 
 def source_of(module: str) -> str:
@@ -71,6 +80,9 @@ def _bound(statement: ast.stmt) -> frozenset[str] | None:
         return frozenset({statement.name})
     if isinstance(statement, ast.Assign):
         return _names(statement.targets)
+    if isinstance(statement, ast.Import | ast.ImportFrom):
+        names = {alias.asname or alias.name.partition(".")[0] for alias in statement.names}
+        return None if "*" in names else frozenset(names)
     return None
 
 

@@ -19,11 +19,27 @@ nl='
 '
 grace_s=2
 # What python3 makes of standard input: the modules that the probe uses, and the probe.
+#
+# What the library takes of three modules, which are long to load, is put in their place while it is read.
 start='
-import binascii, sys, types, zlib
+import binascii, ctypes, _thread, types, sys, zlib
+def wraps(wrapped):
+    def named(wrapper):
+        wrapper.__name__ = wrapped.__name__
+        return wrapper
+    return named
+def capwords(text, mark):
+    return mark.join(word.capitalize() for word in text.split(mark))
+short = {"functools": {"wraps": wraps}, "threading": {"Lock": _thread.allocate_lock}, "string": {"capwords": capwords}}
 library, probe = zlib.decompress(binascii.a2b_base64(sys.stdin.buffer.read())).decode().split("\0")
 pynvml = sys.modules["pynvml"] = types.ModuleType("pynvml")
+loaded = dict(sys.modules)
+for name in short:
+    if name not in loaded:
+        sys.modules[name] = types.SimpleNamespace(**short[name])
 exec(library, pynvml.__dict__)
+for name in set(short) - set(loaded):
+    del sys.modules[name]
 exec(probe, {"__name__": "__main__"})
 '
 

@@ -12,7 +12,7 @@ import pytest
 
 import ionetctl.remote
 from ionetctl.remote import probe_program, probe_script
-from ionetctl.remote.packing import SEPARATOR, pack, source_of, used_part
+from ionetctl.remote.packing import SEPARATOR, bare_shell, pack, source_of, used_part
 
 OLDEST = (3, 6)
 SENT_LIMIT_BYTES = 20 * 1024
@@ -46,7 +46,7 @@ named, other = 1, 2
 
 def sent() -> tuple[str, str]:
     """Library and program as they are sent."""
-    script = SCRIPT.with_name("programs.sh").read_bytes() + b"\n" + SCRIPT.read_bytes() + b'\nprobe "$@"\n'
+    script = bare_shell(SCRIPT.with_name("programs.sh").read_bytes() + SCRIPT.read_bytes()) + b'probe "$@"\n'
     whole = probe_program()
     assert whole.startswith(script)
     library, program = unpacked(whole[len(script) :]).split(SEPARATOR)
@@ -111,7 +111,6 @@ def test_only_what_is_used_is_packed() -> None:
     assert part == (
         "# Copyright: somebody\n"
         "# All rights reserved.\n"
-        "import sys\n"
         "ERROR_ONE = 1\n"
         "ERROR_TWO = 2\n"
         "size = 8 * ERROR_ONE\n\n"
@@ -121,8 +120,27 @@ def test_only_what_is_used_is_packed() -> None:
     )
 
 
+def test_an_import_of_all_names_is_kept() -> None:
+    """What it brings is not known."""
+    assert used_part("from ctypes import *\nimport a.b\nimport c as d\n", "a d", "X") == (
+        "from ctypes import *\nimport a.b\nimport c as d"
+    )
+    assert (
+        used_part("from ctypes import *\nimport a.b\nimport c as d\n", "b c", "X") == "from ctypes import *"
+    )
+
+
+def test_a_shell_script_travels_without_comments() -> None:
+    """What is no comment stays, in as few bytes as its meaning allows."""
+    script = b"# what\n\nfirst() { # why\n    case $1 in\n    '#'*)\n        # how\n        echo '  two'\n      ;;\n    esac\n}\n"
+    assert bare_shell(script) == (
+        b"first() { # why\n\tcase $1 in\n\t'#'*)\n\t\techo '  two'\n\t  ;;\n\tesac\n}\n"
+    )
+
+
 def test_names_in_texts_count() -> None:
     """What a program looks up by its name is found too."""
+    assert "import sys\n" in used_part(LIBRARY, "looked_up('named')", always="ERROR_")
     assert "named, other = (1, 2)" in used_part(LIBRARY, "looked_up('named')", always="ERROR_")
 
 

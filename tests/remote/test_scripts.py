@@ -6,17 +6,28 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 import ionetctl.remote
 from ionetctl.core import host_paths
-from ionetctl.remote import apply_script, obtain_script, prepare_script, receive_script, survey_script
+from ionetctl.remote import (
+    apply_script,
+    obtain_script,
+    prepare_script,
+    receive_script,
+    survey_script,
+    survey_source,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SCRIPTS = sorted(Path(ionetctl.remote.__file__).parent.glob("*.sh"))
 SHELLCHECK = Path(sys.executable).parent / "shellcheck"
-JOINED = {
-    "survey": survey_script,
+JOINED: dict[str, Callable[[], bytes]] = {
+    "survey": survey_source,
     "apply": apply_script,
     "prepare": prepare_script,
     "obtain": obtain_script,

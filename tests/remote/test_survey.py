@@ -6,6 +6,7 @@ import base64
 import hashlib
 import os
 import shutil
+import socket
 import subprocess
 import time
 from typing import TYPE_CHECKING
@@ -20,7 +21,8 @@ from tests.remote.rehearsal import NODE_ID, NOMAD, STANDINS, TOKEN, Host, file, 
 if TYPE_CHECKING:
     from pathlib import Path
 
-FORKS_LIMIT = 60
+FORKS_LIMIT = 45
+LINE_LIMIT_CHARS = 4000
 PROGRAMS = "awk cat date df grep head id readlink sed sha256sum sleep stat tr uname base64 timeout systemctl"
 
 
@@ -162,6 +164,52 @@ def test_tabs_and_line_breaks_become_spaces(host: Host) -> None:
     host.write(host_paths.CLIENT_CONFIG, '"unique.ionet_bundle" = "a\tb"\n')
     facts = host.survey()
     assert (facts.os_id, facts.os_name, facts.nomad.stamp) == ("a b", "x y z", "a b")
+
+
+def test_a_long_value_is_cut(host: Host) -> None:
+    """A line is bounded, whatever a host calls itself."""
+    host.write("/etc/os-release", f"ID={'x' * 5000}\n")
+    lines = host.survey_output().decode().splitlines()
+    assert "os.id\t" + "x" * (LINE_LIMIT_CHARS - len("os.id\t")) in lines
+
+
+def test_it_is_printed_at_once(host: Host) -> None:
+    """A packet for each record would cost the controller more than the records."""
+    furnish(host)
+    shim(host, "dmesg", "echo '[    0.000000] Linux version 6.8.0'")
+    # Each write to such a socket is one message.
+    ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, its:
+        argv = host.argv("-s", "--", "n0nce", "127.0.0.1:1")
+        subprocess.run(
+            argv, input=survey_script(), stdout=its.fileno(), env=host.environ(), check=True, timeout=60
+        )
+        its.close()
+        output, rest = ours.recv(1 << 16), ours.recv(1 << 16)
+    assert output.startswith(b"ionet-survey\t1\tn0nce\n")
+    assert output.endswith(b"\nionet-survey-end\tn0nce\n")
+    assert rest == b""
+
+
+def test_what_a_stuck_part_said_before_is_told(one_host: Host) -> None:
+    """It is left behind when its time is up, and all else is whole."""
+    script = survey_script().replace(b"beside 20 ", b"beside 1 ")
+    assert script != survey_script()
+    shim(one_host, "systemd-detect-virt", "echo kvm")
+    # Nobody ends this, and it keeps the output open.
+    shim(one_host, "timedatectl", "setsid sleep 5 & echo NTP=yes")
+    run = subprocess.run(
+        one_host.argv("-s", "--", "n0nce", "-"),
+        input=script,
+        capture_output=True,
+        env=one_host.environ(),
+        check=True,
+        timeout=60,
+    )
+    lines = run.stdout.decode().splitlines()
+    assert "virtualization\tkvm" in lines
+    assert [line for line in lines if line.startswith("time.")] == []
+    assert lines[-1] == "ionet-survey-end\tn0nce"
 
 
 def test_few_processes_are_started(one_host: Host, tmp_path: Path) -> None:

@@ -91,6 +91,16 @@ def test_workers_are_known_by_image(host: Host) -> None:
     assert {worker.name for worker in workers} == {"io-worker-monitor", "io-worker-vc"}
 
 
+def test_agents_are_told_from_their_helpers(host: Host) -> None:
+    """All are called nomad; what each was started to be is one of its arguments."""
+    for pid, arguments in enumerate(
+        (["logmon"], ["executor", "agents"], ["agent", "-config", "/x"], ["agent"]), 7
+    ):
+        process(host, pid, "nomad")
+        host.write(f"/proc/{pid}/cmdline", "".join(f"{word}\0" for word in ("/usr/bin/nomad", *arguments)))
+    assert "nomad.process\t2" in host.survey_output().decode().splitlines()
+
+
 def test_processes_without_end_are_bounded(one_host: Host) -> None:
     """A host of hundreds of miners is still surveyed."""
     for pid in range(100, 300):
