@@ -1,7 +1,7 @@
 #!/bin/sh
 # Sets up what the bench compares with: `set_up.sh BUILD PYTHON`. Peers of PyPI go into BUILD/peers. Peers and an SSH server
 # of Debian are installed where that may be done: as root, and an SSH server only where systemd would not start it at boot.
-# What cannot be had is named, and the bench leaves it out.
+# What cannot be had is named, and the bench leaves it out. Run in the top folder of the repository.
 set -u
 build=$1 python=$2
 pins=${0%/*}/peers/constraints.txt
@@ -16,6 +16,9 @@ if ! cmp -s "$pins" "$build/peers/constraints.txt"; then
     echo "the peers of PyPI cannot be installed here; the bench leaves them out" >&2
   fi
 fi
+
+# As in an installed ionetctl, whose modules are compiled.
+"$python" -m compileall -q ionetctl
 
 absent=
 for pair in pdsh:pdsh clush:clustershell sshd:openssh-server unshare:util-linux ip:iproute2; do
