@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import hypothesis
+from xdist.scheduler import LoadFileScheduling
 
 if TYPE_CHECKING:
     import pytest
     from _pytest.terminal import TerminalReporter
+    from xdist.remote import Producer
 
 # How long a generated case takes says how busy the machine is.
 hypothesis.settings.register_profile(
@@ -35,6 +37,20 @@ def _rank(path: Path) -> int:
     return next(
         (rank for rank, part in enumerate(LONGEST_FIRST) if place.is_relative_to(part)), len(LONGEST_FIRST)
     )
+
+
+class ByFile(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
+    """Gives whole files to workers, and all that boot guests to one: a guest takes a dozen inotify instances, and a user has 128."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        is_guests = file.startswith("tests/e2e/") and not file.endswith("test_bare_machine.py")
+        return "tests/e2e" if is_guests else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
+    """See ``ByFile``."""
+    return ByFile(config, log)
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
