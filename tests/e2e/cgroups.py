@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
+import time
 from pathlib import Path
 from typing import Final
 
 _CPUSET_FILES: Final = ("cpuset.cpus", "cpuset.mems")
+_END_ATTEMPTS: Final = 50
 
 
 def hierarchies() -> list[Path]:
@@ -49,3 +52,24 @@ def delete(name: str) -> None:
         for group, _, _ in os.walk(root / name, topdown=False):
             with contextlib.suppress(OSError):
                 Path(group).rmdir()
+
+
+def end(name: str) -> None:
+    """Kill what runs in the group and those below it; returns when nothing does, or after some seconds."""
+    for _ in range(_END_ATTEMPTS):
+        running = _running(name)
+        for process_id in running:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process_id, signal.SIGKILL)
+        if not running:
+            return
+        time.sleep(0.1)
+
+
+def _running(name: str) -> set[int]:
+    found: set[int] = set()
+    for root in hierarchies():
+        for group, _, _ in os.walk(root / name):
+            with contextlib.suppress(OSError):
+                found.update(map(int, (Path(group) / "cgroup.procs").read_text().split()))
+    return found

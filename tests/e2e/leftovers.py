@@ -44,6 +44,8 @@ def sweep() -> None:
     groups = [group.name for root in cgroups.hierarchies() for group in root.glob(f"{PREFIX}-*")]
     for tag in {*namespaces, *groups, *(source for source, _ in _all_mounts())}:
         if tag.startswith(f"{PREFIX}-") and not Path(f"/proc/{tag.split('-')[1]}").exists():
+            # A guest goes on where its run was killed.
+            cgroups.end(tag)
             take_down(tag)
 
 
