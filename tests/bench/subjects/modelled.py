@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 from tests.bench import plot
 from tests.bench.records import Figure, LeftOut, Row
 from tests.bench.rehearsals import rehearsal
-from tests.bench.subjects.enrolment import ALL_AT_ONCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +18,8 @@ NAME: Final = "modelled"
 TITLE: Final = "From few to 10,000 modelled hosts"
 TARGETS: Final = ("memory-10000", "scaling", "dead-hosts")
 REFERENCE: Final = 500
+UNREACHABLE: Final = "unreachable=1%"
+"""Among more hosts than the reference; waves and canary are those that come by themselves."""
 _DONE: Final = (0, 4)
 """4: some hosts were unreachable, as they are meant to be."""
 
@@ -37,7 +38,8 @@ def _scaling(bench: Bench) -> Iterator[Finding]:
     for hosts in bench.sizes.modelled:
         # Large rollouts take minutes, and vary less.
         rounds = bench.sizes.rounds if hosts <= REFERENCE else 1
-        samples = [_enroll(bench, hosts) for _ in range(rounds)]
+        faults = ("--fault", UNREACHABLE) if hosts > REFERENCE else ()
+        samples = [_enroll(bench, hosts, *faults) for _ in range(rounds)]
         reference = next((row for row in rows if row.units == REFERENCE), None)
         rows.append(
             Row(
@@ -76,7 +78,7 @@ def _dead(bench: Bench) -> Iterator[Finding]:
 def _enroll(bench: Bench, hosts: int, *faults: str) -> Sample:
     with rehearsal(bench, hosts, "--modelled", *faults) as site:
         at_once = ("--concurrency", str(_at_once(bench)))
-        command = ("enroll", str(site.inventory), "--yes", *ALL_AT_ONCE, *at_once)
+        command = ("enroll", str(site.inventory), "--yes", *at_once)
         return bench.run(*bench.ionetctl, *command, environ=bench.admin(), allowed=_DONE).sample
 
 
