@@ -58,6 +58,7 @@ class ModelledHost:
     boot_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     files: HostFiles = field(default_factory=HostFiles, repr=False)
     holder: str | None = None
+    fence: int = 0
     has_dropped: bool = False
     _service: ModelledService | None = None
 
@@ -92,8 +93,8 @@ class ModelledHost:
                 return await self._run_script(stream, nonce, arguments)
             case ("sh", "-c", _, "ionet-probe", nonce):
                 return await self._replay(stream, command.words, nonce, await stream.read_all(), None)
-            case ("sh", "-c", script, "sh", nonce, rollout, owner, started, *_) if "ready\\t" in script:
-                return await self._receive(stream, nonce, f"{rollout}\t{owner}\t{started}")
+            case ("sh", "-c", script, "sh", nonce, rollout, owner, started, fence, *_) if "ready\\t" in script:
+                return await self._receive(stream, nonce, f"{rollout}\t{owner}\t{started}", fence)
         await stream.complain("sh: this modelled host does not know that command")
         return _NOT_FOUND
 
@@ -114,6 +115,7 @@ class ModelledHost:
         if service is None:
             return None
         shown = {"nomad.process": str(int(service.active == "active")), "nomad.active": service.active}
+        shown["fence"] = str(self.fence)
         if service.is_enabled or service.loaded is not None:
             shown["nomad.enabled"] = "enabled" if service.is_enabled else "disabled"
         return survey_records(self.files, asked, shown, self.holder)
@@ -139,14 +141,18 @@ class ModelledHost:
         await stream.write("".join(rows).encode())
         return 0
 
-    async def _receive(self, stream: _Stream, nonce: str, holder: str) -> int:
+    async def _receive(self, stream: _Stream, nonce: str, holder: str, fence: str) -> int:
         owner = self.holder or (
             "r-rehearsed\tsomebody@elsewhere\t2026-01-01T00:00:00Z" if self.fault == "locked" else None
         )
         if owner is not None:
             await stream.say(f"error\tlocked\t{owner.replace(chr(9), ' ')}")
             return _LOCKED
+        if fence != str(self.fence):
+            await stream.say("error\tchanged\t")
+            return 1
         self.holder = holder
+        self.fence += 1
         try:
             peer = Peer(stream.read, stream.read_line, stream.say)
             apply = Apply(peer, self.service, self.kind.programs, self.files, self.kind.template.architecture)
