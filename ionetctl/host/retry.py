@@ -70,8 +70,11 @@ class RetryPolicy:
 
         async def attempt() -> _Result:
             nonlocal failure
+            number = next(numbers)
+            if number > 1 and self.is_stopped():
+                raise failure
             try:
-                return await work(next(numbers))
+                return await work(number)
             except HostError as error:
                 failure = error
                 raise

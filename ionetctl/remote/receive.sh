@@ -12,7 +12,8 @@ kept=$our/artifacts
 tab='	'
 
 fail() {
-    case $2 in
+    case $1.$2 in
+    locked.* | changed.*) ;;
     *'No space'* | *quota*)
         rm -rf "$stage" "$kept"
         set -- disk_full "$2"
@@ -34,8 +35,9 @@ ticks() {
 
 lives() {
     IFS=$tab
+    set -f
     # shellcheck disable=SC2086
-    set -f -- $1
+    set -- $1
     set +f
     unset IFS
     holder="$1 ${2:-} ${3:-}"

@@ -122,9 +122,7 @@ holder() {
 ours() {
     if [ -e "$root$our_dir/pending" ]; then fact interrupted 1; fi
     holder
-    first_line "$root$our_dir/fence"
-    got=${got%%"$tab"*}
-    case $got in '' | 0* | *[!0-9]* | ????????????????*) ;; *) fact fence "$got" ;; esac
+    case $fence in '' | 0* | *[!0-9]* | ????????????????*) ;; *) fact fence "$fence" ;; esac
     if [ -r "$root$our_dir/manifest" ]; then fact ours 1; fi
     if [ -f "$root$config_dir/tls/client.pem" ] && has base64; then
         said=$(head -c 65536 "$root$config_dir/tls/client.pem" | base64)
@@ -160,8 +158,9 @@ files() {
         fi
     done
     if [ $# = 0 ]; then return; fi
-    rights=$nl$(stat -c "%n$tab%a$tab%U:%G" "$@")
-    digests=$(sha256sum "$@")$nl
+    # Of one that has gone, or cannot be read, there is no record.
+    rights=$nl$(stat -c "%n$tab%a$tab%U:%G" "$@" || :)
+    digests=$(sha256sum "$@" || :)$nl
     while [ -n "$digests" ]; do
         row=${digests%%"$nl"*}
         digests=${digests#*"$nl"}
@@ -230,6 +229,9 @@ at_once() {
 survey() {
     nonce=$1 servers=$2 records='' is_beside=0
     shift 2
+    # First of all: whoever takes the lock from now on changes it, and what is read of the host may be from before or after that.
+    first_line "$root$our_dir/fence"
+    fence=${got%%"$tab"*}
     beside 20 reaches containers systemd nomad mining firewalls kernel_log driver | gather "$@"
 }
 

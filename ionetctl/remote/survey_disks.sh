@@ -18,12 +18,22 @@ disks() {
         shift
         set -- "$@" "$got"
     done
-    table=
-    if ask 10 df -Pk "$@"; then table=$said; fi
+    if ask 10 df -Pk "$@"; then
+        table=$said
+        return
+    fi
+    # A place that fails has no row, and rows have no names: each place by itself.
+    table=header asked=$places places=
+    for directory in "$@"; do
+        place=${asked%%"$nl"*}
+        asked=${asked#*"$nl"}
+        if ask 3 df -Pk "$directory"; then places=$places$place$nl table=$table$nl${said#*"$nl"}; fi
+    done
 }
 
 # system_disk: whether / lies on a stick or card, and what of its disk no partition has. $table is df's, / comes first in it.
 system_disk() {
+    case $places in "/$nl"*) ;; *) return ;; esac
     block=${table#*"$nl"}
     block=${block%%[ "$tab"]*}
     block=${block#/dev/}

@@ -255,7 +255,9 @@ docker_daemon() {
     case $directory in
     '' | [!/]* | *[!!-~]*) directory=/var/lib/docker ;;
     esac
-    record "docker-dir$tab$directory"
+    # Here, since a look at a mount that is dead may never return.
+    nearest "$directory"
+    if ask 10 df -Pk "$got"; then fact docker-dir "$directory"; fi
     if [ -n "$version" ]; then ionet_containers; fi
 }
 

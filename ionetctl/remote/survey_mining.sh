@@ -198,7 +198,7 @@ mining_processes() {
             sub(/ [(]deleted[)]$/, "", path)
             report(path)
         }')
-    if [ -n "$said" ]; then printf '%s\n' "$said"; fi
+    if [ -n "$said" ]; then printf '%s\n' "$said" | each_record; fi
     interpreters='^([a-z]*sh|busybox|sudo|(python|perl|node|nodejs|php|ruby|lua)[0-9.]*)$'
     # shellcheck disable=SC2016,SC2046 # names of files in /proc
     set -- $(printf '%s\n' "$programs" | KNOWN=$interpreters awk '
@@ -229,8 +229,13 @@ mining_processes() {
                 report(word[k])
             }
             pid = ""
-        }'
+        }' | each_record
     cd /
+}
+
+# each_record: passes records on one by one, since what parts that run beside each other write mixes where it is long.
+each_record() {
+    while IFS= read -r line; do record "$line"; done
 }
 
 # of_system PROGRAM: an awk program over standard input that reports the paths of the system's programs and card feeders; $said

@@ -129,6 +129,13 @@ async def test_nothing_is_tried_again_after_a_stop() -> None:
     assert (await work.failure(), work.begun) == (LOST, [1])
 
 
+async def test_stop_in_a_pause_is_heeded() -> None:
+    """A host that waited for its next attempt does not begin it."""
+    work = Work(LOST)
+    work.policy = RetryPolicy(work.clock.sleep, work.budget, is_stopped=lambda: bool(work.clock.slept))
+    assert (await work.failure(), work.begun) == (LOST, [1])
+
+
 async def test_stop_costs_no_retry() -> None:
     """The fleet's budget is left as it was."""
     work = stopped_work()

@@ -121,8 +121,8 @@ def _contender(host: Host, who: str, directory: Path) -> Iterator[None]:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def _fields(pid: int, ticks: str, boot: str) -> str:
-    return "\t".join(("old", "bob@ops", "2026-02-28T12:00:00Z", str(pid), ticks, boot))
+def _fields(pid: int, ticks: str, boot: str, owner: str = "bob@ops") -> str:
+    return "\t".join(("old", owner, "2026-02-28T12:00:00Z", str(pid), ticks, boot))
 
 
 def _ticks(pid: int) -> str:
@@ -149,13 +149,16 @@ def test_a_dead_apply_holds_nothing(host: Host, tmp_path: Path, what: str) -> No
     assert not path.is_symlink()
 
 
-def test_a_living_process_is_recognised(host: Host, tmp_path: Path) -> None:
-    """The control: the same lock of a process that lives is respected."""
+@pytest.mark.parametrize("owner", ["bob@ops", "ci@quota-01", "/etc/p*", "No space"])
+def test_a_living_process_is_recognised(host: Host, tmp_path: Path, owner: str) -> None:
+    """The control: the same lock of a process that lives is respected, whatever its owner is called; so is what it has staged."""
+    staged = "/var/lib/ionet/staging/steps"
+    host.write(staged, "another's")
     with subprocess.Popen(("sleep", "60")) as living:
         path = host.path(LOCK)
-        path.parent.mkdir(parents=True)
-        path.symlink_to(_fields(living.pid, _ticks(living.pid), BOOT_ID))
+        path.symlink_to(_fields(living.pid, _ticks(living.pid), BOOT_ID, owner))
         dialogue = host.apply(first_payload(tmp_path))
         living.kill()
-    assert dialogue.failure == Failed("locked", "old bob@ops 2026-02-28T12:00:00Z")
+    assert dialogue.failure == Failed("locked", f"old {owner} 2026-02-28T12:00:00Z")
     assert path.is_symlink()
+    assert host.read(staged) == "another's"

@@ -250,3 +250,12 @@ def test_a_torn_script_does_nothing(host: Host, cut: int) -> None:
         check=False,
     )
     assert run.stdout == b""
+
+
+def test_a_file_that_cannot_be_read_is_not_told(host: Host) -> None:
+    """The others are, and the survey is whole."""
+    for name in ("good", "bad"):
+        host.write(f"/etc/nomad.d/{name}.hcl", "a = 1\n")
+    good = host.path("/etc/nomad.d/good.hcl")
+    shim(host, "sha256sum", f"echo '{'0' * 64}  {good}'; exit 1")
+    assert list(host.survey().files) == ["/etc/nomad.d/good.hcl"]

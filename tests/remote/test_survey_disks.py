@@ -31,6 +31,22 @@ def test_mounts_of_odd_names_are_told(one_host: Host) -> None:
     assert (second.is_noexec, second.mount) == (True, r"/odd\011name")
 
 
+def test_a_place_that_fails_takes_no_other_with_it(host: Host) -> None:
+    """Where ``df`` ends badly for one of them, each is asked for by itself."""
+    host.path("/tmp").mkdir(exist_ok=True)
+    row = "/dev/sda1 1000 1 2097152 1% /"
+    script = (
+        f'case "$*" in *"{host.path("/tmp")} "*) status=1 ;; *) status=0 ;; esac\n'
+        f"echo Filesystem 1024-blocks Used Available Capacity Mounted on\n"
+        f'shift; for each; do [ "$each" = "{host.path("/tmp")}" ] || echo "{row}"; done; exit "$status"'
+    )
+    shim(host, "df", script)
+    assert [disk.path for disk in host.survey().disks] == [
+        *("/", "/opt/nomad", "/opt/nomad/data", "/etc/nomad.d", "/var/lib/ionet", "/usr/local/bin"),
+        *("/var/tmp", "/var/log"),
+    ]
+
+
 def disk_of(host: Host, name: str, partition: str, *, bus: str, **sizes: int) -> None:
     """A disk with partitions of these sizes in sectors, below a bus, on whose ``partition`` the root lies."""
     device = f"/sys/devices/pci0000:00/{bus}/block/{name}"
