@@ -100,7 +100,9 @@ def test_bench_that_is_interrupted_leaves_nothing_behind(tmp_path: Path) -> None
     """Its command, a session of its own, ends with it."""
     os.mkfifo(tmp_path / "pid")
     program = (
-        "import sys; from pathlib import Path; from tests.bench.test_bench import bench\n"
+        "import signal, sys; from pathlib import Path; from tests.bench.test_bench import bench\n"
+        # A shell starts what runs in the background without it.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "bench(Path(sys.argv[1])).run('sh', '-c', f'echo $$ >{sys.argv[1]}/pid; exec sleep 600')"
     )
     running = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], cwd=ROOT)
