@@ -74,15 +74,16 @@ why=$(flock 9 2>&1) || fail apply_failed "$why"
 if [ -L "$lock" ] && old=$(readlink "$lock") && lives "$old"; then fail locked "$holder"; fi
 why=$(ln -sfn "$me" "$lock" 2>&1) || fail apply_failed "$why"
 exec 9<&-
-trap 'keep || :; rm -rf "$stage" "$lock"' EXIT
+trap 'keep || :; rm -rf "$stage" "$our/fence.ionet-new" "$lock"' EXIT
 trap 'exit 1' HUP INT PIPE TERM
-# The fence grows with everybody who took the lock: whose survey is from before that knows another host, and changes nothing.
+# The fence counts who took the lock: whose survey is older knows another host, and changes nothing.
 fence=0 by=
 { read -r fence by <"$our/fence" || :; } 2>/dev/null
 case $fence in '' | 0* | *[!0-9]* | ????????????????*) fence=0 ;; esac
 if [ "$fence" != "$5" ]; then fail changed "$by"; fi
-why=$( (printf '%d\t%s\t%s\t%s\n' $((fence + 1)) "$2" "$3" "$4" >"$our/fence.ionet-new" &&
-    mv -f "$our/fence.ionet-new" "$our/fence") 2>&1) || fail apply_failed "$why"
+why=$(printf '%d\t%s\t%s\t%s\n' $((fence + 1)) "$2" "$3" "$4" | {
+    cat >"$our/fence.ionet-new" && mv -f "$our/fence.ionet-new" "$our/fence"
+} 2>&1) || fail apply_failed "$why"
 keep || :
 [ ! -e "$stage" ] || why=$(rm -rf "$stage" 2>&1) || fail apply_failed "$why"
 why=$(mkdir "$stage" 2>&1) || fail apply_failed "$why"

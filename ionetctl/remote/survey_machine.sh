@@ -9,8 +9,7 @@ machine() {
     known arch "${kernel_arch##* }"
     first_line "$root/proc/1/comm"
     known init "$got"
-    user_id
-    fact uid "$got"
+    fact uid "$(id -u)"
     fact time "$(date +%s)"
     first_line "$root/etc/machine-id"
     known machine-id "$got"
@@ -24,17 +23,6 @@ machine() {
     packages
     mitigations
     if has python3; then fact python 1; else fact python 0; fi
-}
-
-# user_id: $got becomes whose rights this process has, as the kernel says, or else a program.
-user_id() {
-    got=
-    {
-        while [ -z "$got" ] && read -r key _ value _; do
-            if [ "$key" = Uid: ]; then got=$value; fi
-        done </proc/self/status
-    } 2>/dev/null || :
-    if [ -z "$got" ]; then got=$(id -u); fi
 }
 
 product() {

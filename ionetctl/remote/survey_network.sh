@@ -81,21 +81,18 @@ reaches() {
     wait
 }
 
-# In Python 3.6's syntax, and without the modules that take longer to load than all of this: socket and threading. Time is that of the handshake alone; where a name has several addresses, they share 3 s, as in
+# In Python 3.6's syntax. Time is that of the handshake alone; where a name has several addresses, they share 3 s, as in
 # Go's dialer. Each answer is written whole, so that those of threads do not mix. While the host is so busy that this
 # process wakes late, its answers may wait for a CPU as well: that time does not count towards the limit.
 # shellcheck disable=SC2016 # nothing in it is the shell's
 reach_program='
-import os, sys, time
-import _socket as socket, _thread
+import os, socket, sys, threading, time
 
 LIMIT_S = 3.0
 
 def reach(host, port):
     try:
-        # A text has the module for names in other scripts loaded.
-        name = host if any(ord(letter) > 127 for letter in host) else host.encode()
-        found = socket.getaddrinfo(name, port, 0, socket.SOCK_STREAM)
+        found = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
     except (OSError, ValueError):
         return "", "unresolved", "", ""
     resolved.add((host, port))
@@ -104,12 +101,12 @@ def reach(host, port):
     for rank, (family, kind, protocol, _, address) in enumerate(found):
         share_s = max(0.05, (end - time.monotonic()) / (len(found) - rank))
         try:
-            attempt = socket.socket(family, kind, protocol)
-            attempt.settimeout(share_s)
-            began = time.perf_counter()
-            attempt.connect(address)
-            took_ms = (time.perf_counter() - began) * 1000
-            return "%.3f" % took_ms, "", attempt.getsockname()[0], attempt.getpeername()[0]
+            with socket.socket(family, kind, protocol) as attempt:
+                attempt.settimeout(share_s)
+                began = time.perf_counter()
+                attempt.connect(address)
+                took_ms = (time.perf_counter() - began) * 1000
+                return "%.3f" % took_ms, "", attempt.getsockname()[0], attempt.getpeername()[0]
         except (socket.timeout, TimeoutError):
             failure = "timeout"
         except ConnectionRefusedError:
@@ -123,14 +120,15 @@ def report(server, answer):
         if server in waiting:
             os.write(1, "\t".join(("reach",) + server + answer).encode() + b"\n")
             # Not before: the program ends as soon as none is waited for.
-            waiting.remove(server)
+            del waiting[server]
 
-lock = _thread.allocate_lock()
+lock = threading.Lock()
 servers = list(zip(sys.argv[1::2], sys.argv[2::2]))
-waiting = set(servers)
+threads = [threading.Thread(target=lambda s=s: report(s, reach(*s)), daemon=True) for s in servers]
+waiting = dict(zip(servers, threads))
 resolved = set()
-for server in servers:
-    _thread.start_new_thread(lambda s: report(s, reach(*s)), (server,))
+for thread in threads:
+    thread.start()
 left_s = LIMIT_S + 0.5
 while waiting and left_s > 0:
     began = time.monotonic()

@@ -1322,7 +1322,7 @@ async def test_a_form_that_was_given_up_can_be_made(store: ArtifactStore, site: 
 
 async def test_a_compression_that_is_killed(store: ArtifactStore, site: Site, tmp_path: Path) -> None:
     """It is an error of its own, and nothing half-done stays."""
-    site.put(AMD64, archive({NOMAD: os.urandom(64) * (1 << 18)}))
+    site.put(AMD64, archive({NOMAD: elf(content=os.urandom(64) * (1 << 18))}))
     program = (await store.ensure({AMD64}))[AMD64]
 
     def kill(_: Progress) -> None:

@@ -253,10 +253,10 @@ def answers(site: Site) -> bool:
 
 
 def installed(machine: Machine) -> str:
-    """What an apply installs, or leaves behind; the folder of the host's lock stays, and what the next one need not be sent again."""
+    """What an apply installs, or leaves behind; the folder of the host's lock stays with its count, and what the next one need not be sent again."""
     return machine.run(
         "find /etc/nomad.d /opt/nomad /etc/systemd/system/nomad.service /usr/local/bin/nomad /var/lib/ionet "
-        "! -path /var/lib/ionet ! -path '/var/lib/ionet/artifacts*' 2>/dev/null; true"
+        "! -path /var/lib/ionet ! -path /var/lib/ionet/fence ! -path '/var/lib/ionet/artifacts*' 2>/dev/null; true"
     ).stdout
 
 

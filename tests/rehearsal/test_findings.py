@@ -45,6 +45,7 @@ BY_HAND: Final = {"driver_held", "known_as_another", "name_taken", "reserved_gpu
 """Findings that depend on region or inventory too: each has a test of its own."""
 NOT_REHEARSED: Final = {
     "host_key_doubled": "its hosts each have a key of their own",
+    "nomad_downgrade": "its releases are of one version",
     "nat_connections": "it takes a hundred hosts that reach servers with public addresses",
 }
 """Code → why no rehearsal can produce it."""

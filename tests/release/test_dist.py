@@ -54,7 +54,7 @@ def of_this_machine() -> set[bytes]:
     ).stdout
     words = [line.partition("=")[2].strip("'\"") for line in said.splitlines()] + list(os.environ.values())
     indexes = {urlsplit(word).hostname or "" for word in words if word.endswith(("/simple", "/simple/"))}
-    places = {str(ROOT), sys.prefix, sys.base_prefix, str(ROOT.parent)} - {"/usr", "/"}
+    places = {str(ROOT), sys.prefix, sys.base_prefix} - {"/usr", "/"}
     return {name.encode() for name in (*places, *indexes) if name}
 
 

@@ -89,8 +89,8 @@ class Host:
         return self.path(place).read_text()
 
     def tree(self, *, besides: Iterable[str] = ()) -> dict[str, tuple[object, ...]]:
-        """Every path below the root with what it is, but for the stand-ins' own."""
-        left_out = {"standin", "proc", *besides}
+        """Every path below the root with what it is, but for the stand-ins' own, and the count of those who took the lock."""
+        left_out = {"standin", "proc", FENCE.removeprefix("/"), *besides}
         found = {}
         for path in sorted(self.root.rglob("*")):
             place = path.relative_to(self.root)

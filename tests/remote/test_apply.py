@@ -276,7 +276,7 @@ def test_a_torn_archive_is_refused(host: Host, tmp_path: Path) -> None:
     garbage = [b"%d\n" % size, b"\x01" * size]
     dialogue = host.apply(payload, blocks=garbage)
     assert (dialogue.exit_status, dialogue.failure and dialogue.failure.code) == (1, "payload_corrupt")
-    assert list(host.path("/var/lib/ionet").iterdir()) == []
+    assert [path.name for path in host.path("/var/lib/ionet").iterdir()] == ["fence"]
 
 
 @pytest.mark.parametrize("answer", [None, "abandon", "token", "token two words", "token $(id)"])
@@ -432,7 +432,7 @@ def test_an_abandoned_agent_goes_on(host: Host, tmp_path: Path, verdicts: tuple[
     assert host.read("/standin/active") == "active\n"
     assert host.path(host_paths.CLIENT_CONFIG).exists()
     assert not host.path(host_paths.INTRODUCTION_TOKEN).exists()
-    assert {path.name for path in host.path("/var/lib/ionet").iterdir()} == {"manifest"}
+    assert {path.name for path in host.path("/var/lib/ionet").iterdir()} == {"fence", "manifest"}
 
 
 def test_the_log_can_be_asked_for(host: Host, tmp_path: Path) -> None:
@@ -529,7 +529,7 @@ def test_a_lost_listener_stops_nothing(enrolled: Host) -> None:
     dialogue = enrolled.apply(only_config("two"), on_report=leave)
     assert dialogue.exit_status != 0
     assert "0123456789abcdef-two" in enrolled.read(host_paths.CLIENT_CONFIG)
-    assert {path.name for path in enrolled.path("/var/lib/ionet").iterdir()} == {"manifest"}
+    assert {path.name for path in enrolled.path("/var/lib/ionet").iterdir()} == {"fence", "manifest"}
 
 
 # --- disks ---

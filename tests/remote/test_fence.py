@@ -58,6 +58,7 @@ def test_damaged_fence_begins_anew(host: Host, tmp_path: Path, text: str) -> Non
 def test_two_controllers_race(one_host: Host, tmp_path: Path) -> None:
     """Both surveyed the same host: one enrols it wholly, the other is told so, fifty times."""
     host, names = one_host, ("a", "b")
+    host.environ()  # makes what both use
     winners = []
     for turn in range(RACES):
         fence, start = host.fence(), Barrier(2)

@@ -139,7 +139,7 @@ def test_what_cannot_be_unpacked_is_refused(host: Host, tmp_path: Path, form: Fo
     nomad = replace(payload.programs[0], program=replace(release(payload), **packed(path, bytes(content))))
     dialogue = host.apply(replace(payload, programs=(nomad,)))
     assert (dialogue.exit_status, dialogue.failure and dialogue.failure.code) == (1, "payload_corrupt")
-    assert [path.name for path in host.path("/var/lib/ionet").iterdir()] == []
+    assert [path.name for path in host.path("/var/lib/ionet").iterdir()] == ["fence"]
 
 
 @FORMS
@@ -167,7 +167,7 @@ def test_what_is_kept_is_private_and_no_secret(host: Host, tmp_path: Path) -> No
         for path in host.path("/var/lib/ionet").rglob("*")
     }
     modes = {name: path.stat().st_mode & 0o777 for name, path in found.items()}
-    assert modes == {"artifacts": 0o700, room: 0o600}
+    assert modes == {"artifacts": 0o700, room: 0o600, "fence": 0o600}
 
 
 def test_a_rest_that_breaks_off_too_is_added(host: Host, tmp_path: Path) -> None:
@@ -295,4 +295,4 @@ def test_a_full_disk_is_given_back_its_room(host: Host, tmp_path: Path) -> None:
     dialogue = host.apply(payload)
     assert dialogue.failure is not None
     assert dialogue.failure.code == "disk_full"
-    assert [path.name for path in host.path("/var/lib/ionet").iterdir()] == []
+    assert [path.name for path in host.path("/var/lib/ionet").iterdir()] == ["fence"]

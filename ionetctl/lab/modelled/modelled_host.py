@@ -93,7 +93,9 @@ class ModelledHost:
                 return await self._run_script(stream, nonce, arguments)
             case ("sh", "-c", _, "ionet-probe", nonce):
                 return await self._replay(stream, command.words, nonce, await stream.read_all(), None)
-            case ("sh", "-c", script, "sh", nonce, rollout, owner, started, fence, *_) if "ready\\t" in script:
+            case ("sh", "-c", script, "sh", nonce, rollout, owner, started, fence, *_) if (
+                "ready\\t" in script
+            ):
                 return await self._receive(stream, nonce, f"{rollout}\t{owner}\t{started}", fence)
         await stream.complain("sh: this modelled host does not know that command")
         return _NOT_FOUND
