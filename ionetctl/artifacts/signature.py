@@ -6,6 +6,8 @@ it was then, so every known state of a key is merged. The only import of pysequo
 
 from __future__ import annotations
 
+import os
+import stat
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -117,13 +119,23 @@ def _read_keys(path: Path) -> list[Cert]:
     import pysequoia
 
     try:
-        with path.open("rb") as file:
-            return pysequoia.Cert.split_bytes(file.read(_KEY_LIMIT_BYTES))
+        return pysequoia.Cert.split_bytes(_content(path))
     except (OSError, RuntimeError) as error:
         reason = harmless(str(error).partition("\n")[0])
         message = f"cannot read a key from {path}: {reason}"
         hint = "it must hold an OpenPGP public key, as gpg --export writes it"
         raise ConfigurationError("signing_key_invalid", message, hint) from error
+
+
+def _content(path: Path) -> bytes:
+    # Not blocking: a FIFO of that name would block for ever.
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError("it is not a regular file")
+        content = file.read(_KEY_LIMIT_BYTES + 1)
+    if len(content) > _KEY_LIMIT_BYTES:
+        raise OSError(f"it is larger than {_KEY_LIMIT_BYTES} bytes")
+    return content
 
 
 def _invalid(origin: str, reason: str) -> TrustError:

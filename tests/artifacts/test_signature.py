@@ -8,6 +8,7 @@ no longer says that the key was good when ``sums.sig`` was made, as the vendor's
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -174,6 +175,25 @@ def test_key_file_that_is_none(tmp_path: Path, content: bytes | None) -> None:
         path.write_bytes(content)
     error = error_of(lambda: Publisher("0" * 40, path).check(SUMS, b"", "x", NOW))
     assert (error.code, int(error.exit_code), str(path) in error.message) == ("signing_key_invalid", 3, True)
+
+
+def test_key_file_that_is_a_fifo(tmp_path: Path) -> None:
+    """Nobody waits for what may come through it."""
+    os.mkfifo(path := tmp_path / "key.asc")
+    error = error_of(lambda: Publisher("0" * 40, path).check(SUMS, b"", "x", NOW))
+    assert (error.code, error.message.endswith("it is not a regular file")) == ("signing_key_invalid", True)
+
+
+def test_key_file_that_is_too_large(trusted: Publisher, key: pysequoia.Tsk) -> None:
+    """It is refused, not cut; with as much as it may have, it counts."""
+    assert trusted.key_path is not None
+    content = bytes(key.extract_certificate())
+    signature = signed_by(key, SUMS)
+    trusted.key_path.write_bytes(content * ((1 << 20) // len(content) + 1))
+    error = error_of(lambda: trusted.check(SUMS, signature, "x", NOW))
+    assert (error.code, "larger than 1048576 bytes" in error.message) == ("signing_key_invalid", True)
+    trusted.key_path.write_bytes(content * ((1 << 20) // len(content)))
+    trusted.check(SUMS, signature, "x", NOW)
 
 
 def test_key_file_without_the_pinned_key(trusted: Publisher, key: pysequoia.Tsk) -> None:
