@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Final, cast
 
 from ionetctl.app.work_order import REGION_CALLS, WorkersOrder, divided, workers_region
 from ionetctl.core.model.names import RegionName
+from ionetctl.core.settings import passed_on
 from ionetctl.rollout.engines.inline import InlineEngine
 from ionetctl.rollout.engines.jobs import HostSteps
 from ionetctl.rollout.engines.worker_processes import Launch, ProcessEngine
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from ionetctl.app.open_inventory import Site
     from ionetctl.app.work_order import WorkOrder
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
 HOSTS_PER_WORKER: Final = 250
 """Fewer hosts are done before a worker has started: it costs a second and 60 MB."""
 COMMAND: Final = (sys.executable, "-P", "-m", "ionetctl.app.worker")
-PASSED_ON: Final = ("LANG", "LC_", "PATH", "PYTHON", "TZ", "VIRTUAL_ENV")
-"""How the names of those variables begin that a worker is started with; the others it is told on its socket."""
 
 
 def worker_count(options: RolloutOptions, hosts: int, cores: int | None = None) -> int:
@@ -55,8 +54,7 @@ async def open_engine(rollout: EngineNeeds, options: RolloutOptions, hosts: int)
         yield InlineEngine(HostSteps(rollout.dependencies))
         return
     order = divided(rollout.order(), workers)
-    environ = dict(_passed_on(order.transport.environ))
-    launch = Launch(COMMAND, environ, order)
+    launch = Launch(COMMAND, passed_on(order.transport.environ), order)
     async with ProcessEngine(launch, rollout.answer, rollout.emit, workers) as engine:
         engine.share(rollout.site.programs)
         rollout.site.on_programs = engine.share
@@ -115,10 +113,6 @@ class EngineNeeds:
         if not any(reference in host.ssh.secrets for host in self.site.hosts):
             raise PermissionError(f"a worker asked for {reference}")
         return await asyncio.to_thread(self.site.secrets.reveal, reference)
-
-
-def _passed_on(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    return ((name, value) for name, value in environ.items() if name.startswith(PASSED_ON))
 
 
 async def _tell_stop(stop: Stop, engine: ProcessEngine) -> None:

@@ -1,36 +1,35 @@
 """``compression.compress`` in a process of its own, whose memory (100 MB a thread) is free again when it ends.
 
-``python -P -m ionetctl.artifacts.compression_process PACKED TARGET FORM`` reports on standard output, one JSON value a line: how
-many bytes it has read so far, and at last what it has made or why it could not. Once nobody reads that, it ends.
+Such a process has what workers have of the environment, no secret, and the user's terminal is not for it to write on.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
-import os
 import sys
 from asyncio.subprocess import DEVNULL, PIPE
-from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 import msgspec
 
 from ionetctl.artifacts.archive import Packed
 from ionetctl.core.errors import ConfigurationError, TrustError
-from ionetctl.core.model.plan import Form
+from ionetctl.core.settings import passed_on
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
     from collections.abc import Callable
+    from pathlib import Path
 
-COMMAND: Final = (sys.executable, "-P", "-m", "ionetctl.artifacts.compression_process")
+    from ionetctl.core.model.plan import Form
+
+COMMAND: Final = (sys.executable, "-P", "-m", "ionetctl.artifacts.compression_program")
 IDLE_S: Final = 600.0
 """How long it may take between two reports: a mebibyte takes a second, less than a minute on a machine at its limit."""
 
 
-class _Failure(NamedTuple):
+class Failure(NamedTuple):
     """A ``TrustError`` with its code, or without one an ``OSError`` with its number."""
 
     code: str | None
@@ -45,7 +44,7 @@ class _Failure(NamedTuple):
         return TrustError(self.code, self.message, self.hint)
 
 
-Report = int | Packed | _Failure
+Report = int | Packed | Failure
 _REPORT: Final = msgspec.json.Decoder(Report)
 
 
@@ -61,6 +60,8 @@ async def compress_apart(packed: Path, target: Path, form: Form, on_bytes: Calla
         form,
         stdin=DEVNULL,
         stdout=PIPE,
+        stderr=DEVNULL,
+        env=passed_on(),
         # Ctrl-C is for this process, which lets the hosts under way finish.
         start_new_session=True,
     )
@@ -71,7 +72,7 @@ async def compress_apart(packed: Path, target: Path, form: Form, on_bytes: Calla
         if process.returncode is None:
             process.kill()
         await process.wait()
-    if isinstance(report, _Failure):
+    if isinstance(report, Failure):
         raise report.as_error()
     return report
 
@@ -85,29 +86,3 @@ async def _next_report(process: Process) -> Report:
         message = "the process that compresses the programs for hosts ended before it was done"
         hint = "look for the kernel's out-of-memory killer; `ionetctl artifacts fetch` makes them ahead"
         raise ConfigurationError("compression_failed", message, hint) from error
-
-
-def main(packed: str, target: str, form: str) -> None:
-    """Compress, and report."""
-    from ionetctl.artifacts.compression import compress
-
-    report: Report
-    try:
-        report = compress(Path(packed), Path(target), Form(form), _report)
-    except TrustError as error:
-        report = _Failure(error.code, error.message, error.hint)
-    except OSError as error:
-        # One of these is that nobody reads the reports any more.
-        report = _Failure(None, error.strerror or str(error), number=error.errno or errno.EIO)
-    if isinstance(report, _Failure):
-        Path(target).unlink(missing_ok=True)
-    with suppress(BrokenPipeError):
-        _report(report)
-
-
-def _report(report: Report) -> None:
-    os.write(sys.stdout.fileno(), msgspec.json.encode(report) + b"\n")
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

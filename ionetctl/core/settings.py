@@ -23,6 +23,7 @@ Color = Literal["auto", "always", "never"]
 
 APP: Final = "ionetctl"
 PRIVATE_DIR_MODE: Final = 0o700
+_PASSED_ON: Final = ("LANG", "LC_", "PATH", "PYTHON", "TZ", "VIRTUAL_ENV")
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,3 +183,9 @@ def _is_set(environ: Mapping[str, str], variable: str) -> bool:
 def _printable(text: str) -> str:
     """``text`` with ``?`` for white space and control characters, which would break tab-separated records."""
     return "".join(letter if letter.isprintable() and not letter.isspace() else "?" for letter in text) or "?"
+
+
+def passed_on(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What processes of ours are started with of ``environ`` (``None``: this process's own): enough to run, nothing secret."""
+    variables = os.environ if environ is None else environ
+    return {name: value for name, value in variables.items() if name.startswith(_PASSED_ON)}

@@ -1322,7 +1322,7 @@ async def test_a_form_that_was_given_up_can_be_made(store: ArtifactStore, site: 
 
 async def test_a_compression_that_is_killed(store: ArtifactStore, site: Site, tmp_path: Path) -> None:
     """It is an error of its own, and nothing half-done stays."""
-    site.put(AMD64, archive({NOMAD: elf(content=os.urandom(64) * (1 << 18))}))
+    site.put(AMD64, archive({NOMAD: elf("amd64", os.urandom(64) * (1 << 18))}))
     program = (await store.ensure({AMD64}))[AMD64]
 
     def kill(_: Progress) -> None:
@@ -1352,3 +1352,48 @@ def test_a_compression_that_nobody_waits_for(tmp_path: Path) -> None:
         process.stdout.close()
         assert (first, process.wait()) == (b"1048576\n", 0)
     assert [path.name for path in tmp_path.iterdir()] == ["x.gz"]
+
+
+async def test_a_compression_gets_no_secret(store: ArtifactStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its process has nothing of the environment that workers do not have; one that is simply started has all of it."""
+    monkeypatch.setenv("REGION_TOKEN", "canary-7f3a")
+    found: list[bytes] = []
+
+    def look(_: object) -> None:
+        found.extend(Path(f"/proc/{child}/environ").read_bytes() for child in own_children())
+
+    program = (await store.ensure({AMD64}))[AMD64]
+    await store.pack(program, Form.ZSTD, look)
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", "input()", stdin=subprocess.PIPE)
+    look(None)
+    await process.communicate(b"\n")
+    assert [b"canary-7f3a" in environ for environ in (found[0], found[-1])] == [False, True]
+    assert b"PATH=" in found[0]
+
+
+def test_a_compression_warns_of_nothing(tmp_path: Path) -> None:
+    """It is no module that its package imports: of such a one Python warns, and with warnings as errors it does not run."""
+    (tmp_path / "x.gz").write_bytes(gzip.compress(b"x"))
+    runs = [
+        subprocess.run(
+            [*command, str(tmp_path / "x.gz"), str(tmp_path / "x.zst"), Form.ZSTD],
+            env={"PYTHONWARNINGS": "error"},
+            capture_output=True,
+            check=False,
+        )
+        for command in (COMMAND, (*COMMAND[:-1], "ionetctl.artifacts.archive"))
+    ]
+    assert [(run.returncode, b"RuntimeWarning" in run.stderr) for run in runs] == [(0, False), (1, True)]
+    assert runs[0].stderr == b""
+    assert digest_inside(tmp_path / "x.zst", Form.ZSTD) == (sha256(b"x"), 1)
+
+
+async def test_a_compression_leaves_the_terminal_alone(
+    store: ArtifactStore, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What Python itself may say, as with ``-v``, is not for the user."""
+    monkeypatch.setenv("PYTHONVERBOSE", "1")
+    await packed_in(store, Form.XZ)
+    await (await asyncio.create_subprocess_exec(sys.executable, "-c", "")).wait()
+    assert "compression_program" not in (said := capfd.readouterr().err)
+    assert "import " in said

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ionetctl.core.errors import ConfigurationError
-from ionetctl.core.settings import Settings, private_directory
+from ionetctl.core.settings import Settings, passed_on, private_directory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -164,3 +164,9 @@ def test_state_of_another() -> None:
         finally:
             os.seteuid(0)
     assert caught.value.code == "state_unwritable"
+
+
+def test_what_is_passed_on() -> None:
+    """A process of ours is started with what it needs to run, and without secrets."""
+    environ = {"PATH": "/bin", "LC_ALL": "C", "PYTHONPATH": "x", "NOMAD_TOKEN": "s", "VAULT_TOKEN": "s"}
+    assert passed_on(environ) == {"PATH": "/bin", "LC_ALL": "C", "PYTHONPATH": "x"}
