@@ -34,25 +34,20 @@ with opener.open(sys.stdin.readline().strip(), timeout=float(sys.argv[1])) as an
     shutil.copyfileobj(answer, sys.stdout.buffer)
 '
 
-# fetch URL: its content on standard output. Redirections are not followed, proxies and settings of users not heeded.
+# fetch URL: its content on standard output. Redirections are not followed, proxies and settings of users not heeded. The URL
+# goes through a pipe, since bash before 5.1 keeps here-documents as files in /tmp; printf is the shell's own.
 fetch() {
     case $tool in
     curl)
-        curl -q -sS -f --noproxy '*' --proto '=http,https' --connect-timeout "$connect_s" \
-            --speed-limit 10000 --speed-time "$stall_s" --max-time "$fetch_s" -K - <<END
-url = "$1"
-END
+        printf 'url = "%s"\n' "$1" | curl -q -sS -f --noproxy '*' --proto '=http,https' --connect-timeout "$connect_s" \
+            --speed-limit 10000 --speed-time "$stall_s" --max-time "$fetch_s" -K -
         ;;
     wget)
-        within "$fetch_s" wget --no-config -nv --no-proxy --max-redirect=0 --tries=1 \
-            --connect-timeout="$connect_s" --timeout="$stall_s" -O - -i - <<END
-$1
-END
+        printf '%s\n' "$1" | within "$fetch_s" wget --no-config -nv --no-proxy --max-redirect=0 --tries=1 \
+            --connect-timeout="$connect_s" --timeout="$stall_s" -O - -i -
         ;;
     python3)
-        within "$fetch_s" python3 -I -c "$fetch_program" "$stall_s" <<END
-$1
-END
+        printf '%s\n' "$1" | within "$fetch_s" python3 -I -c "$fetch_program" "$stall_s"
         ;;
     esac
 }
@@ -125,11 +120,14 @@ fetch_file() {
         missed "$1" no_tool 'there is no curl, GNU wget or python3'
         return
     fi
-    fetch "$3/$1" 2>"$new.why" | take "$1" "$2" || return 0
+    # A program that has done its work says so too, with the URL.
+    { fetch "$3/$1" 2>"$new.why" && : >"$new.why"; } | take "$1" "$2" || return 0
     if keep "$1"; then
         printf 'got\t%s\t%s\n' "$1" "$2"
     else
-        why=$(tail -n 1 "$new.why" 2>/dev/null) || why=
+        why=
+        # More than the file has is cut off, of which the program complains.
+        if [ "$(wc -c <"$new")" -le "$2" ]; then why=$(tail -n 1 "$new.why" | sed 's|[A-Za-z]*://[^ ]*|URL|g'); fi
         missed "$1" fetch_failed "${why:-what came has another digest}"
     fi
 }

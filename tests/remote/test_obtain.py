@@ -194,6 +194,23 @@ def test_what_cannot_be_fetched_is_told(host: Host, mirror: Mirror, tool: str, a
     assert "/elsewhere" not in mirror.asked
 
 
+@pytest.mark.parametrize(
+    "answer", [b"", b"another file", CONTENT + b"and more"], ids=["empty", "other", "more"]
+)
+def test_another_content_is_told_as_that(host: Host, mirror: Mirror, tool: str, answer: bytes) -> None:
+    """The program was content: what it says of a download is no reason, and may have the URL."""
+    mirror.answers[f"/{TOKEN}/{NOMAD}"] = answer
+    output = obtain(host, f"{mirror.url}/{TOKEN}", files={NOMAD: CONTENT})
+    assert (output.kind, output.reason) == ("fetch_failed", "what came has another digest"), tool
+
+
+def test_no_url_is_told(host: Host, mirror: Mirror) -> None:
+    """A program's complaint is passed on, without the URL, which may have a token."""
+    shim(host, "curl", 'read -r _ _ url; echo "curl: (6) cannot resolve ${url#?}: try again" >&2; exit 6')
+    output = obtain(host, f"{mirror.url}/{TOKEN}", files={NOMAD: CONTENT})
+    assert output.reason == "curl: (6) cannot resolve URL try again"
+
+
 def test_endless_answer_is_cut_off(host: Host, mirror: Mirror) -> None:
     """No more than a byte beyond the file's size is written."""
     shim(host, "curl", "exec cat /dev/zero")

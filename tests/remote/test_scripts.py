@@ -62,6 +62,14 @@ def test_shellcheck_is_content_with_what_is_sent(name: str) -> None:
     assert (run.returncode, run.stdout.decode()) == (0, "")
 
 
+def test_no_url_is_in_a_here_document() -> None:
+    """Bash before 5.1 writes here-documents to /tmp; one would be found."""
+    here_document = re.compile(rb"<<-?[A-Z]+$", re.MULTILINE)
+    found = {name for name, script in JOINED.items() if here_document.search(script())}
+    assert "obtain" not in found
+    assert here_document.search(b"curl -K - <<END\n")
+
+
 @pytest.mark.parametrize("name", JOINED)
 def test_all_parts_are_sent(name: str) -> None:
     """Each part of a script that lies in the package is in it once, and what calls them comes last."""
