@@ -19,7 +19,7 @@ VARYING: Final = {
     r"\d{8}T\d{6}-\w{6}": "ROLLOUT",
     r"\d{4}-\d\d-\d\dT[\d:.]+Z": "TIME",
     r"\b\d+ s ago": "N s ago",
-    r"\bin \d+ s\b": "in N s",
+    r"\bin [\d.]+ s\b": "in N s",
     r"\b[0-9a-f]{16}-[0-9a-f]{12}\b": "STAMP",
     r"\b[0-9a-f]{8}\b": "ID",
     r"[ \t]+$": "",
