@@ -143,9 +143,18 @@ async def _surveyed(fleet: Rehearsal) -> dict[str, Any]:
 @pytest.mark.parametrize("fault", [*COMPARED, None])
 def test_events_are_those_of_an_ordinary_host(sides: tuple[Side, Side], fault: str | None) -> None:
     """Steps, findings, the plan's changes, errors with their logs, attempts, outcome: of three runs."""
-    ordinary, modelled = sides
-    hosts = [name for name in ordinary.events if name and ordinary.faults.get(name) == fault]
-    assert [modelled.events[name] for name in hosts] == [ordinary.events[name] for name in hosts]
+    ordinary, modelled = (compared(side, fault) for side in sides)
+    assert modelled == ordinary
+
+
+def compared(side: Side, fault: str | None) -> dict[str, list[Any]]:
+    """The events of the hosts with a fault; how far a host came that was cut off in the middle is chance."""
+    left_out = {"step_started", "step_finished", "step_retried"} if fault == "drop" else set()
+    return {
+        name: [event for event in events if event["type"] not in left_out]
+        for name, events in side.events.items()
+        if name and side.faults.get(name) == fault
+    }
 
 
 def test_documents_are_those_of_an_ordinary_fleet(sides: tuple[Side, Side]) -> None:

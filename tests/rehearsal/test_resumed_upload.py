@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 RECORDING_TAR: Final = '#!/bin/sh\ntee -a "$IONET_ROOT/run/lab/received" | /bin/tar "$@"\n'
 MEMBER: Final = re.compile(rb"p/([0-9a-f]{64})\.([0-9]+)\0.{30,90}?\0([0-7]{11})\0", re.DOTALL)
 """A program's header in an archive (ustar): packed digest, the byte it begins with, and its size in octal."""
-SCRIPTS_BYTES: Final = 100_000
+SCRIPTS_BYTES: Final = 120_000
 """Room for scripts, configuration and headers, of two archives."""
 
 
