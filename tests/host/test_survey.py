@@ -98,3 +98,12 @@ async def test_promised_gpus_are_probed_for_in_any_case(
     session = Slow(region)
     await surveyor.survey(replace(HOST, gpus=GpuPromise(count=count)), session)
     assert session.asked == [program]
+
+
+async def test_where_nothing_can_be_no_second_probe_is_run(surveyor: Surveyor, region: FakeRegion) -> None:
+    """A bus without NVIDIA devices, to which the inventory promises none, is reading enough."""
+    bare = replace(CONVERGED, machine=replace(CONVERGED.machine, gpus_on_bus=0))
+    session = Slow(region, bare)
+    host = replace(HOST, gpus=GpuPromise(count=0))
+    again = await surveyor.survey_again(await surveyor.survey(host, session), session)
+    assert (len(session.asked), again.facts.gpus, again.facts.gpu_source) == (1, (), "pci")
