@@ -176,9 +176,11 @@ async def _end(child: asyncio.subprocess.Process) -> None:
         os.killpg(child.pid, signal.SIGKILL)
     assert child.stdin is not None
     child.stdin.close()
-    await child.communicate()  # wait() alone never returns while a pipe is full that nobody reads
-    inside: Any = child
-    inside._transport.close()
+    try:
+        await child.communicate()  # wait() alone never returns while a pipe is full that nobody reads
+    finally:
+        inside: Any = child
+        inside._transport.close()
 
 
 async def run_shell(process: asyncssh.SSHServerProcess[bytes], behaviour: Behaviour) -> None:
@@ -204,8 +206,11 @@ async def run_shell(process: asyncssh.SSHServerProcess[bytes], behaviour: Behavi
     finally:
         for task in (*pumps, feeder):
             task.cancel()
-        await asyncio.gather(*pumps, feeder, return_exceptions=True)
-        await _end(child)
+        # The server's end may come in the middle of this, too.
+        try:
+            await asyncio.gather(*pumps, feeder, return_exceptions=True)
+        finally:
+            await _end(child)
     if status < 0:
         process.exit_with_signal("KILL")
     else:
