@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 HOSTS_PER_WORKER: Final = 250
 """Fewer hosts are done before a worker has started: it costs a second and 60 MB."""
-COMMAND: Final = (sys.executable, "-P", "-m", "ionetctl.app.worker")
+COMMAND: Final = (sys.executable, "-P", "-m", "ionetctl.app.start_worker")
 
 
 def worker_count(options: RolloutOptions, hosts: int, cores: int | None = None) -> int:

@@ -1,4 +1,4 @@
-"""A worker process: ``python -P -m ionetctl.app.worker DESCRIPTOR``, with the coordinator at the other end of the socket.
+"""A worker process, which ``start_worker`` starts, with the coordinator at the other end of a socket.
 
 It opens connections to hosts itself. Records, regions and secrets stay with the coordinator, who is asked for each; what is
 asked of a region there is listed in ``REGION_CALLS``. Nothing secret is in its arguments or in the environment it is started with.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
-import sys
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
@@ -182,11 +181,12 @@ def _tools(coordinator: Coordinator, name: RegionName, region: WorkersRegion) ->
     )
 
 
-async def _main(descriptor: int) -> None:
+def work(descriptor: int) -> None:
+    """Do what the coordinator asks for, until it closes the socket that the descriptor is of."""
+    event_loop.run(_work(descriptor))
+
+
+async def _work(descriptor: int) -> None:
     stream = socket.socket(fileno=descriptor)
     channel = Channel(*await asyncio.open_connection(sock=stream))
     await serve(channel, open_workplace)
-
-
-if __name__ == "__main__":
-    event_loop.run(_main(int(sys.argv[1])))

@@ -6,7 +6,6 @@ the help of one command and its start wait for no other.
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import import_module
@@ -17,9 +16,8 @@ import typer
 from ionetctl import __version__
 from ionetctl.cli.run import Commands, Group
 from ionetctl.cli.streams import tolerant_streams
+from ionetctl.core.garbage_collection import collect_rarely
 
-GC_THRESHOLD: Final = 25_000
-"""How many objects are made, less those that are gone, before Python's garbage collector looks at them."""
 PANELS: Final = {
     **dict.fromkeys(("enroll", "verify", "status", "capacity", "rollouts"), "Fleet"),
     **dict.fromkeys(
@@ -97,8 +95,6 @@ def root(
 
 def main() -> None:
     """Run the command line."""
-    # An inventory or a catalog of 10,000 hosts is some 100,000 objects, of which none is garbage: with Python's threshold
-    # of 700 a fifth of the time would go into looking for some.
-    gc.set_threshold(GC_THRESHOLD)
+    collect_rarely()
     with tolerant_streams():
         app()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,9 +11,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from ionetctl.app.open_engine import EngineNeeds, worker_count
+from ionetctl.app.open_engine import COMMAND, EngineNeeds, worker_count
 from ionetctl.app.work_order import WorkersOrder, WorkOrder, divided
 from ionetctl.core.events import Warned
+from ionetctl.core.garbage_collection import THRESHOLD
 from ionetctl.core.model.host import SshSettings
 from ionetctl.core.model.names import RolloutId
 from ionetctl.core.model.plan import Form
@@ -57,6 +60,20 @@ def test_workers_are_for_many_hosts(
     """As many as are asked for; otherwise as the hosts need and the cores allow, and none where one would do."""
     options = replace(OPTIONS, engine=engine, workers=workers)
     assert worker_count(options, hosts, cores) == expected
+
+
+def test_worker_seldom_looks_for_garbage(tmp_path: Path) -> None:
+    """From its start on, as the coordinator does; it ends with its socket."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import atexit, gc\natexit.register(lambda: print(gc.get_threshold()[0]))"
+    )
+    ours, theirs = socket.socketpair()
+    ours.close()
+    with theirs:
+        argv = [*COMMAND, str(theirs.fileno())]
+        environ = {"PYTHONPATH": str(tmp_path)}
+        ended = subprocess.run(argv, env=environ, pass_fds=[theirs.fileno()], capture_output=True, check=True)
+    assert ended.stdout == f"{THRESHOLD}\n".encode()
 
 
 def test_limits_are_divided() -> None:
