@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from ionetctl import gpu
 from ionetctl.core.clock import SystemClock
-from ionetctl.core.errors import ConfigurationError, RegionError, TrustError
+from ionetctl.core.errors import ConfigurationError, RegionError, TrustError, UsageError
 from ionetctl.core.model.host import Host
 from ionetctl.core.model.inventory import Inventory, NomadSettings, ReadyPair, RegionSettings, RegionTls
 from ionetctl.core.model.names import Digest
@@ -43,7 +43,7 @@ async def read_fleet(
 ) -> StatusReport:
     """The fleet of the catalog, as its regions show it now; ``is_offline`` asks none.
 
-    ``limit`` selects nodes by what the catalog knows. ``tell`` is called while a region is waited for. A region that does
+    ``limit`` selects nodes by what the catalog knows, and only their regions are asked. ``tell`` is called while a region is waited for. A region that does
     not answer is named in the report, and its nodes stand as last recorded. Raises ``ConfigurationError`` for a catalog
     that cannot be read, and ``UsageError`` for a limit that selects no node.
     """
@@ -51,7 +51,7 @@ async def read_fleet(
     settings.prepare_state()
     catalog = Catalog.open(settings.catalog_path, clock, list_journals(settings.rollouts_dir))
     try:
-        records = catalog.nodes()
+        records = _nodes(catalog, limit)
         answers = {} if is_offline else await _ask_regions(catalog.regions(), records, settings, tell)
         now = rfc3339(clock.now())
         nodes = tuple(_node_status(record, answers, now) for record in records)
@@ -59,11 +59,25 @@ async def read_fleet(
     finally:
         catalog.close()
     silent = {name: answer for name, answer in answers.items() if isinstance(answer, str)}
-    return StatusReport(nodes if limit is None else _limited(nodes, limit), silent)
+    return StatusReport(nodes, silent)
 
 
-def _limited(nodes: Sequence[NodeStatus], limit: str) -> tuple[NodeStatus, ...]:
-    """The nodes that ``--limit`` selects. The catalog has no groups, addresses or tags to select by."""
+def _nodes(catalog: Catalog, limit: str | None) -> tuple[NodeRecord, ...]:
+    """The catalog's nodes, or those that ``--limit`` selects."""
+    if limit is None:
+        return catalog.nodes()
+    from ionetctl.inventory.select import words_asked_for
+
+    words = words_asked_for(limit)
+    try:
+        return _limited(catalog.nodes(words), limit)
+    except UsageError:
+        # What a limit excludes may be among the others, and so may be what a misspelt word was meant to be.
+        return _limited(catalog.nodes(), limit)
+
+
+def _limited(nodes: Sequence[NodeRecord], limit: str) -> tuple[NodeRecord, ...]:
+    """Those of the nodes that ``--limit`` selects. The catalog has no groups, addresses or tags to select by."""
     from ionetctl.inventory.select import select_hosts
 
     hosts = tuple(

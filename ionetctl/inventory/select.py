@@ -18,7 +18,7 @@ from ionetctl.inventory.load import load_inventory
 from ionetctl.inventory.yaml.problems import did_you_mean, quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from ionetctl.core.model.host import Host
     from ionetctl.core.model.inventory import Inventory
@@ -54,6 +54,23 @@ def select_hosts(inventory: Inventory, expression: str) -> tuple[Host, ...]:
     if not hosts:
         raise _refused(f"the limit {quoted(expression)} leaves no host", "look at what the ! terms take away")
     return hosts
+
+
+def words_asked_for(expression: str) -> Mapping[str, Sequence[str]] | None:
+    """The words of the terms that add hosts, by property (``host`` for names), in lower case and with ranges expanded.
+
+    ``None`` where no such term is there, or one that is a group: then any host may be meant. Raises ``UsageError`` for an invalid range.
+    """
+    words: dict[str, list[str]] = {}
+    for term in _terms(expression):
+        if term.startswith("@"):
+            return None
+        if not term.startswith("!"):
+            kind, colon, value = term.partition(":")
+            words.setdefault(kind if colon else "host", []).extend(
+                _expanded((value if colon else term).casefold())
+            )
+    return words or None
 
 
 def load_selected(source: str, expression: str | None) -> Inventory:

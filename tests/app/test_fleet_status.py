@@ -234,6 +234,34 @@ async def test_limit_selects_by_what_the_catalog_knows(tmp_path: Path) -> None:
     assert [node.name for node in chosen.nodes] == ["g2"]
 
 
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [
+        ("G2", ["g2"]),
+        ("g?", ["g1", "g2"]),
+        ("g[1-2],!g1", ["g2"]),
+        ("rack:A*,!g2", ["g1"]),
+        ("!g2", ["g1"]),
+        ("g1,!g2", ["g1"]),
+        ("pool:gpu", ["g1", "g2"]),
+    ],
+)
+async def test_limit_selects_as_in_an_inventory(tmp_path: Path, limit: str, expected: list[str]) -> None:
+    """Without regard to case, by patterns and ranges; what is excluded need not be among what is added."""
+    stage = Stage(tmp_path)
+    await stage.remember(NOBODY)
+    chosen = await read_fleet(stage.settings, limit, is_offline=True)
+    assert [node.name for node in chosen.nodes] == expected
+
+
+async def test_only_regions_of_selected_nodes_are_asked(tmp_path: Path) -> None:
+    """A region that is silent is no matter where none of its nodes is asked for."""
+    stage = Stage(tmp_path, answers=[Answer([stub("g1"), stub("g2")])])
+    async with stage.serving() as api:
+        report = await read_fleet(stage.settings, "g2", is_offline=False)
+    assert ([node.name for node in report.nodes], len(api.seen)) == (["g2"], 1)
+
+
 async def test_offline_asks_nobody(tmp_path: Path) -> None:
     """The catalog alone is shown."""
     stage = Stage(tmp_path)

@@ -461,6 +461,28 @@ def test_nodes_are_sorted(catalog: Catalog) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ({"host": ["rig_1"]}, ["Rig_1"]),
+        ({"host": ["rig_*"]}, ["Rig_1"]),
+        ({"host": ["?ig-1", "none"]}, ["rig-1"]),
+        ({"host": ["rig-1"], "region": ["us-east"]}, ["rig-1", "rig-2"]),
+        ({"rack": ["a0*"], "host": ["x"] * 1001}, ["Rig_1", "rig-1", "rig-2"]),
+        ({"host": ["rig-ä"]}, ["Rig_1", "rig-1", "rig-2"]),
+        ({"tag": ["fast"]}, ["Rig_1", "rig-1", "rig-2"]),
+    ],
+)
+def test_nodes_are_looked_for_by_words(
+    catalog: Catalog, words: dict[str, list[str]], expected: list[str]
+) -> None:
+    """The database looks, by word or pattern and without regard to case; where it cannot tell, every node comes."""
+    for n, host in enumerate((entry("rig-1"), entry("Rig_1"), entry("rig-2", US))):
+        rollout = RolloutId(f"r{n}")
+        catalog.record(rollout, numbered(started(rollout, [host]), finished(host, node_id=f"node-{n}")))
+    assert sorted(node.name for node in catalog.nodes(words)) == expected
+
+
 def replace_entry(host: HostEntry, rack: str | None) -> HostEntry:
     return HostEntry(
         host.name,

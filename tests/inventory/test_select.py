@@ -10,7 +10,7 @@ import yaml
 
 from ionetctl.core.errors import ExitCode, UsageError
 from ionetctl.inventory.load import load_text
-from ionetctl.inventory.select import select_hosts
+from ionetctl.inventory.select import select_hosts, words_asked_for
 
 CASES_DIR = Path(__file__).parent / "cases"
 CASES = yaml.safe_load((CASES_DIR / "select.yaml").read_text())
@@ -46,3 +46,17 @@ def test_a_wrong_limit_is_a_usage_error() -> None:
     with pytest.raises(UsageError) as caught:
         select_hosts(INVENTORY, "zzz")
     assert (caught.value.code, caught.value.exit_code) == ("limit_invalid", ExitCode.USAGE)
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [
+        ("A1, b[1-2],!c", {"host": ["a1", "b1", "b2"]}),
+        ("rack:R*,rack:x,a1", {"rack": ["r*", "x"], "host": ["a1"]}),
+        ("@one,a1", None),
+        ("!a1", None),
+    ],
+)
+def test_the_words_that_a_limit_asks_for(limit: str, expected: dict[str, list[str]] | None) -> None:
+    """By property; none where any host may be meant."""
+    assert words_asked_for(limit) == expected

@@ -22,7 +22,9 @@ pytestmark = pytest.mark.timeout(900)
 def workers_of(coordinator: int) -> list[int]:
     """The process ids of a process's workers."""
     children = Path(f"/proc/{coordinator}/task/{coordinator}/children").read_text().split()
-    return [int(child) for child in children if b"app.start_worker" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    return [
+        int(child) for child in children if b"app.start_worker" in Path(f"/proc/{child}/cmdline").read_bytes()
+    ]
 
 
 def test_hosts_end_as_they_do_without_workers(raise_fleet: RaiseFleet, new_admin: NewAdmin) -> None:

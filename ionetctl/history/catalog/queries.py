@@ -2,28 +2,67 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
-from sqlalchemy import exists, func, select
+from sqlalchemy import exists, func, or_, select
 
 from ionetctl.core.events import HostEntry, RegionEntry
 from ionetctl.core.model.outcome import SURVEYED, Outcome, Problem, Result
 from ionetctl.history.catalog.nodes import NODE_COLUMNS
 from ionetctl.history.catalog.records import HostRecord, NodeRecord, RolloutRecord
-from ionetctl.history.catalog.schema import hosts, outcomes, regions, rollouts
+from ionetctl.history.catalog.schema import hosts, nodes, outcomes, regions, rollouts
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping
+    from collections.abc import Container, Mapping, Sequence
 
-    from sqlalchemy import Connection, RowMapping
+    from sqlalchemy import Column, ColumnElement, Connection, RowMapping
 
 
-def all_nodes(connection: Connection) -> tuple[NodeRecord, ...]:
-    """Every node, by region, datacenter, rack and name."""
-    found = [NodeRecord(*row) for row in connection.execute(select(*NODE_COLUMNS))]
+_WORDS_OF: Final = {
+    "host": nodes.c.name,
+    "region": nodes.c.region,
+    "datacenter": nodes.c.datacenter,
+    "rack": nodes.c.rack,
+    "pool": nodes.c.node_pool,
+}
+"""The columns that words are looked for in, by what an inventory calls the property."""
+_LIKE: Final = str.maketrans("*?", "%_")
+_MOST_WORDS: Final = 1000
+"""With more of them a database is not quicker than reading every node."""
+
+
+def nodes_of(
+    connection: Connection, words: Mapping[str, Sequence[str]] | None = None
+) -> tuple[NodeRecord, ...]:
+    """Every node, by region, datacenter, rack and name.
+
+    With ``words`` (by property, in lower case, with ``*`` and ``?``) only nodes that match one of them; every node where the
+    database cannot tell.
+    """
+    statement = select(*NODE_COLUMNS)
+    if words is not None and _can_look_for(words):
+        statement = statement.where(or_(*(_matches(_WORDS_OF[kind], words[kind]) for kind in words)))
+    found = [NodeRecord(*row) for row in connection.execute(statement)]
     return tuple(sorted(found, key=lambda node: (node.region, node.datacenter, node.rack or "", node.name)))
+
+
+def _can_look_for(words: Mapping[str, Sequence[str]]) -> bool:
+    """Databases agree on lower case within ASCII only."""
+    every = [word for kind in words for word in words[kind]]
+    return words.keys() <= _WORDS_OF.keys() and len(every) <= _MOST_WORDS and all(map(str.isascii, every))
+
+
+def _matches(column: Column[str], words: Sequence[str]) -> ColumnElement[bool]:
+    in_lower_case = func.lower(column)
+    patterns = [word for word in words if "*" in word or "?" in word]
+    escaped = [re.sub(r"([%_\\])", r"\\\1", word).translate(_LIKE) for word in patterns]
+    return or_(
+        in_lower_case.in_([word for word in words if word not in patterns]),
+        *(in_lower_case.like(pattern, escape="\\") for pattern in escaped),
+    )
 
 
 def all_regions(connection: Connection) -> tuple[RegionEntry, ...]:

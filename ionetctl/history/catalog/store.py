@@ -28,7 +28,7 @@ from ionetctl.history.catalog.schema import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -159,10 +159,10 @@ class Catalog:
 
     # --- reading ---
 
-    def nodes(self) -> tuple[NodeRecord, ...]:
-        """Every confirmed node, by region, datacenter, rack and name."""
+    def nodes(self, words: Mapping[str, Sequence[str]] | None = None) -> tuple[NodeRecord, ...]:
+        """Every confirmed node, by region, datacenter, rack and name; with ``words`` those that ``queries.nodes_of`` says."""
         with database.reading(self._engine) as connection:
-            return queries.all_nodes(connection)
+            return queries.nodes_of(connection, words)
 
     def regions(self) -> tuple[RegionEntry, ...]:
         """Every region of any rollout, as the latest one described it, by name."""
