@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from ionetctl.rollout.stop import Stop
     from ionetctl.ssh import TransportSettings
 
-HOSTS_PER_WORKER: Final = 250
-"""Fewer hosts are done before a worker has started: it costs a second and 60 MB."""
+HOSTS_PER_WORKER: Final = 1000
+"""Fewer are done by one process at less cost: a worker takes a second and 60 MB to start, and each of its hosts a third more CPU."""
 COMMAND: Final = (sys.executable, "-P", "-m", "ionetctl.app.start_worker")
 
 

@@ -159,7 +159,7 @@ Engine = Annotated[
     typer.Option(
         "--engine",
         envvar="IONETCTL_ENGINE",
-        help="Where the work on hosts runs: here, or in worker processes. auto: in workers for 500 hosts and more.",
+        help="Where the work on hosts runs: here, or in worker processes. auto: in workers for 2,000 hosts and more.",
         rich_help_panel=ROLLOUT,
     ),
 ]

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from ionetctl.rollout.engines.jobs import Job
 
 LIMIT_BYTES: Final = 1 << 28
-"""More in one message is an error of the other side: a job has some ten kilobytes."""
+"""More at once is an error of the other side: a job has some ten kilobytes."""
+GATHER_S: Final = 0.05
+"""How long an event waits for others to travel with."""
 _LENGTH: Final = struct.Struct(">I")
 _PLAIN: Final = {
     "builtins": {"bytearray", "complex", "frozenset", "range", "set", "slice"},
@@ -104,16 +106,38 @@ Message = Begin | Share | Do | Stop | Done | Call | Answer | Tell
 
 
 class Channel:
-    """Messages over a stream, in order."""
+    """Messages over a stream, in order.
+
+    Those of one turn of the event loop travel together, and an event, which nobody waits for, with what follows it.
+    """
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
+        self._gathered: list[Message] = []
+        self._sending: asyncio.Handle | None = None
 
     def send(self, message: Message) -> None:
-        """Hand over a message; what is sent to a process that is gone is lost."""
-        data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
-        self._writer.write(_LENGTH.pack(len(data)) + data)
+        """Hand over a message, which must not be changed any more; what is sent to a process that is gone is lost."""
+        self._gathered.append(message)
+        if not isinstance(message, Tell):
+            if self._sending is None or isinstance(self._sending, asyncio.TimerHandle):
+                self._cancel_sending()
+                self._sending = asyncio.get_running_loop().call_soon(self._send_gathered)
+        elif self._sending is None:
+            self._sending = asyncio.get_running_loop().call_later(GATHER_S, self._send_gathered)
+
+    def _send_gathered(self) -> None:
+        self._cancel_sending()
+        if self._gathered:
+            data = pickle.dumps(tuple(self._gathered), pickle.HIGHEST_PROTOCOL)
+            self._gathered.clear()
+            self._writer.write(_LENGTH.pack(len(data)) + data)
+
+    def _cancel_sending(self) -> None:
+        if self._sending is not None:
+            self._sending.cancel()
+            self._sending = None
 
     async def received(self) -> AsyncIterator[Message]:
         """Each message of the other side, until it closes or is gone.
@@ -124,14 +148,16 @@ class Channel:
             try:
                 length = _LENGTH.unpack(await self._reader.readexactly(_LENGTH.size))[0]
                 if length > LIMIT_BYTES:
-                    raise pickle.UnpicklingError(f"a message of {length} bytes")
+                    raise pickle.UnpicklingError(f"messages of {length} bytes")
                 data = await self._reader.readexactly(length)
             except (asyncio.IncompleteReadError, OSError):
                 return
-            yield loaded(data)
+            for message in loaded(data):
+                yield message
 
     def close(self) -> None:
         """Send what was handed over, then nothing more."""
+        self._send_gathered()
         self._writer.close()
 
     async def wait_closed(self) -> None:
@@ -140,17 +166,17 @@ class Channel:
             await self._writer.wait_closed()
 
 
-def loaded(data: bytes) -> Message:
-    """The message in ``data``. Raises ``pickle.UnpicklingError`` where there is none, or anything but records of ours."""
+def loaded(data: bytes) -> tuple[Message, ...]:
+    """The messages in ``data``. Raises ``pickle.UnpicklingError`` where there is anything but records of ours."""
     try:
-        message = _Unpickler(io.BytesIO(data)).load()
+        messages = _Unpickler(io.BytesIO(data)).load()
     except pickle.UnpicklingError:
         raise
     except Exception as error:  # pickle raises whatever the bytes lead it to
         raise pickle.UnpicklingError(f"{type(error).__name__}: {error}") from error
-    if not isinstance(message, Message):
-        raise pickle.UnpicklingError("no message")
-    return message
+    if not (isinstance(messages, tuple) and all(isinstance(each, Message) for each in messages)):
+        raise pickle.UnpicklingError("no messages")
+    return messages
 
 
 class _Unpickler(pickle.Unpickler):

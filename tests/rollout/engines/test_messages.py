@@ -80,6 +80,26 @@ async def test_every_message_passes_a_socket() -> None:
     assert await passed(*MESSAGES) == list(MESSAGES)
 
 
+async def test_events_travel_with_what_follows_them() -> None:
+    """Alone they wait a moment for others; the order stays."""
+    ours, theirs = socket.socketpair()
+    near = Channel(*await asyncio.open_connection(sock=ours))
+    reader, writer = await asyncio.open_connection(sock=theirs)
+    first, second = (Tell(StepStarted(host=HOST.name, step=step, attempt=1)) for step in ("survey", "plan"))
+    for message in (first, Stop(), second, first):
+        near.send(message)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    near.close()
+    sent = []
+    for _ in range(2):
+        (length,) = struct.unpack(">I", await reader.readexactly(4))
+        sent.append(loaded(await reader.readexactly(length)))
+    writer.close()
+    await asyncio.gather(near.wait_closed(), writer.wait_closed())
+    assert sent == [(first, Stop()), (second, first)]
+
+
 async def test_error_passes_a_socket() -> None:
     """With its code, its step, and whether a retry may help."""
     error = HostUnreachableError("connection_lost", "gone", "run again", transient=True)
@@ -104,13 +124,13 @@ async def test_error_passes_a_socket() -> None:
 def test_nothing_that_acts_is_taken(value: Callable[..., object]) -> None:
     """A worker reads what hosts say: what it sends may name records and plain values alone."""
     with pytest.raises(pickle.UnpicklingError, match="is no record"):
-        loaded(pickle.dumps(Done(1, value)))
+        loaded(pickle.dumps((Done(1, value),)))
 
 
 def test_function_of_ours_is_not_taken_either() -> None:
     """Only classes are."""
     with pytest.raises(pickle.UnpicklingError, match=r"outcomes\.failed is no record"):
-        loaded(pickle.dumps(Done(1, outcomes.failed)))
+        loaded(pickle.dumps((Done(1, outcomes.failed),)))
 
 
 class _ByName:
@@ -125,20 +145,21 @@ class _ByName:
 
 def test_member_of_an_enumeration_is_taken_by_its_name() -> None:
     """As some releases of Python write it."""
-    assert loaded(pickle.dumps(Done(1, _ByName(Result, "FAILED")))) == Done(1, Result.FAILED)
+    assert loaded(pickle.dumps((Done(1, _ByName(Result, "FAILED")),))) == (Done(1, Result.FAILED),)
 
 
 @pytest.mark.parametrize("kind", [SurveyJob, Path], ids=lambda kind: kind.__name__)
 def test_attribute_of_anything_else_is_not(kind: type) -> None:
     """It could be a function."""
     with pytest.raises(pickle.UnpicklingError, match="is no member"):
-        loaded(pickle.dumps(Done(1, _ByName(kind, "run"))))
+        loaded(pickle.dumps((Done(1, _ByName(kind, "run")),)))
 
 
 def test_what_is_no_message_is_refused() -> None:
     """Plain values alone are none."""
-    with pytest.raises(pickle.UnpicklingError, match="no message"):
-        loaded(pickle.dumps("hello"))
+    for value in ("hello", ("hello",), Stop()):
+        with pytest.raises(pickle.UnpicklingError, match="no messages"):
+            loaded(pickle.dumps(value))
 
 
 @pytest.mark.parametrize(
