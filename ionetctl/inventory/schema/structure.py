@@ -366,6 +366,7 @@ class InventoryFields(TypedDict, total=False):
         Annotated[
             tuple[HostKey, ...],
             BeforeValidator(as_list, json_schema_input_type=HostKey | tuple[HostKey, ...]),
+            NOT_EMPTY,
         ],
     ]
     """ssh.host_key of hosts by their names, as trust scan writes them; not for hosts that have one elsewhere."""
