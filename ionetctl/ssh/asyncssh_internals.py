@@ -14,7 +14,21 @@ import asyncssh
 MSG_IGNORE: Final = 2
 """RFC 4253, 12."""
 NAMELESS: Final = "Certificate without principals"
-"""The reason, beside asyncssh's own, for which a host certificate is refused."""
+WEAKLY_SIGNED: Final = "Certificate signed by a weak algorithm"
+"""The reasons, beside asyncssh's own, for which a host certificate is refused."""
+_CA_ALGORITHMS: Final = frozenset(
+    {
+        b"ssh-ed25519",
+        b"sk-ssh-ed25519@openssh.com",
+        b"ecdsa-sha2-nistp256",
+        b"ecdsa-sha2-nistp384",
+        b"ecdsa-sha2-nistp521",
+        b"sk-ecdsa-sha2-nistp256@openssh.com",
+        b"rsa-sha2-256",
+        b"rsa-sha2-512",
+    }
+)
+"""OpenSSH's CASignatureAlgorithms: neither SHA-1 (``ssh-rsa``) nor DSA."""
 
 
 def key_data(key: asyncssh.SSHKey) -> bytes:
@@ -35,6 +49,16 @@ def pair_data(pair: asyncssh.SSHKeyPair) -> bytes:
 def certified_key_data(certificate: asyncssh.SSHCertificate) -> bytes:
     """The same of the key that a certificate is for (``SSHCertificate.key``)."""
     return certificate.key.public_data
+
+
+def ca_algorithm(certificate: Any) -> bytes:  # noqa: ANN401  (SSHOpenSSHCertificate, not exported)
+    """The algorithm by which a CA signed a certificate; empty where its key is not encoded as asyncssh would.
+
+    A certificate ends with the CA's key and the signature, which begins with its algorithm (OpenSSH's PROTOCOL.certkeys).
+    """
+    key = certificate.signing_key.public_data
+    _, _, signature = certificate.public_data.rpartition(len(key).to_bytes(4, "big") + key)
+    return bytes(signature[8 : 8 + int.from_bytes(signature[4:8], "big")])
 
 
 def has_certificate(pair: asyncssh.SSHKeyPair) -> bool:
@@ -67,12 +91,13 @@ def shrink_send_window(channel: asyncssh.SSHClientChannel[bytes], limit_bytes: i
 
 
 def tighten(connection: asyncssh.SSHClientConnection) -> None:
-    """Have a new connection cost fewer packets and timers, and refuse host certificates that name no host.
+    """Have a new connection cost fewer packets and timers, and refuse host certificates that name no host or can be forged.
 
     - The packets to be ignored that asyncssh puts before every encrypted one are not sent (``SSHConnection.send_packet``). They protect
       ciphers in CBC mode (RFC 4251, 9.3.1), which are not offered, and are half of all packets and system calls.
     - Keepalive is timed from the last packet without a new timer for each (``SSHConnection._reset_keepalive_timer``).
-    - A certificate without principals is accepted by asyncssh for every host (``SSHConnection._validate_openssh_host_certificate``).
+    - A certificate without principals is accepted by asyncssh for every host, and one that was signed with SHA-1
+      (``SSHConnection._validate_openssh_host_certificate``).
     """
     connection.__class__ = _Tightened
 
@@ -90,6 +115,8 @@ class _Tightened(asyncssh.SSHClientConnection):
         key = super()._validate_openssh_host_certificate(host, addr, port, cert)
         if not cert.principals:
             raise ValueError(NAMELESS)
+        if ca_algorithm(cert) not in _CA_ALGORITHMS:
+            raise ValueError(WEAKLY_SIGNED)
         return key
 
     def send_packet(self, pkttype: int, *args: bytes, handler: Any = None) -> None:  # noqa: ANN401  (not exported)

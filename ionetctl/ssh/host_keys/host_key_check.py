@@ -13,7 +13,7 @@ import asyncssh
 
 from ionetctl.core.errors import ConfigurationError, HostTrustError
 from ionetctl.core.sanitize import harmless
-from ionetctl.ssh.asyncssh_internals import NAMELESS
+from ionetctl.ssh.asyncssh_internals import NAMELESS, WEAKLY_SIGNED
 from ionetctl.ssh.host_keys.known_hosts import Known, known_as, public_line
 
 if TYPE_CHECKING:
@@ -29,6 +29,18 @@ KEY_ALGORITHMS: Final = (
     *_RSA,
 )
 _CERT_SUFFIX: Final = "-cert-v01@openssh.com"
+
+# The reasons for which a certificate is refused, as asyncssh words them.
+_REVOKED: Final = ("Host key is revoked", "Host CA key is revoked")
+_OUT_OF_DATE: Final = {
+    "Certificate expired": "has expired",
+    "Certificate not yet valid": "is not valid yet",
+}
+_FOR_OTHERS: Final = {
+    "Certificate principal mismatch": "is for other names",
+    NAMELESS: "names no host at all",
+}
+_BY_A_STRANGER: Final = "Host CA key is not trusted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +152,10 @@ class HostKeyCheck:
         where = known_as(self.host, self.port)
         if self.presented is not None and self.presented in self.known.revoked:
             return self._revoked(where, f"key {self.presented.get_fingerprint()}")
-        if self.presented is None and "revoked" in reason:
-            return self._revoked(where, "certificate")
         if self.presented is None:
-            return _bad_certificate(where, reason)
+            # asyncssh adds the host's name, which may be any text.
+            said, _, _ = reason.partition(" for host ")
+            return self._revoked(where, "certificate") if said in _REVOKED else _bad_certificate(where, said)
         if self._is_changed:
             return self._changed(where, self.presented)
         return (
@@ -181,26 +193,30 @@ def signature_algorithms(key_algorithm: str) -> tuple[str, ...]:
 def _bad_certificate(where: str, reason: str) -> HostTrustError:
     """The error for a certificate that was refused for asyncssh's ``reason``."""
     anew = "have the CA issue the host a new one; until then, pin the host's key in the inventory"
-    if "expired" in reason or "not yet valid" in reason:
-        said = "has expired" if "expired" in reason else "is not valid yet"
+    if said := _OUT_OF_DATE.get(reason):
         return HostTrustError(
             "host_certificate_expired",
             f"{where} presents a host certificate that {said}",
             f"is this machine's clock right? If so, {anew}",
         )
-    if "principal" in reason:
-        said = "names no host at all" if NAMELESS in reason else "is for other names"
+    if said := _FOR_OTHERS.get(reason):
         return HostTrustError(
             "host_certificate_wrong_name",
             f"{where} presents a host certificate that {said}",
             "another host at this address? If it is the right one, have its certificate issued for the name or address that is "
             "dialled (ssh-keygen -h -n), or set HostKeyAlias",
         )
-    if "not trusted" in reason:
+    if reason == _BY_A_STRANGER:
         return HostTrustError(
             "host_certificate_unknown_ca",
             f"{where} presents a host certificate by a CA that neither the inventory nor known_hosts names",
             "add the CA's public key to the inventory (ssh: {host_ca: …}), or to known_hosts as @cert-authority, if it is yours",
+        )
+    if reason == WEAKLY_SIGNED:
+        return HostTrustError(
+            "host_certificate_invalid",
+            f"{where} presents a host certificate that its CA signed by a method that can be forged, such as SHA-1",
+            "have the host's certificate issued anew: ssh-keygen -t rsa-sha2-512, or with a CA key of type ed25519",
         )
     return HostTrustError(
         "host_certificate_invalid",

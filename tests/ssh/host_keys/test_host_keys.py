@@ -298,6 +298,7 @@ async def test_host_certificate(
         pytest.param({}, "authority", "host_key_revoked", id="CA revoked"),
     ],
 )
+@pytest.mark.parametrize("name", ["127.0.0.1", "expired", "not-yet-valid.principal.revoked"])
 async def test_host_certificate_that_does_not_hold(
     *,
     settings: TransportSettings,
@@ -307,8 +308,9 @@ async def test_host_certificate_that_does_not_hold(
     options: dict[str, Any],
     marked: str,
     code: str,
+    name: str,
 ) -> None:
-    """A certificate for another name, out of date or revoked does not vouch for a host."""
+    """A certificate for another name, out of date or revoked does not vouch for a host, whatever its name reads like."""
     revoked = {
         "key": known_line(host_key, "*", "@revoked"),
         "authority": known_line(other_key, "*", "@revoked"),
@@ -316,10 +318,45 @@ async def test_host_certificate_that_does_not_hold(
     (tmp_path / "known_hosts").write_text(
         known_line(other_key, "*", "@cert-authority") + revoked.get(marked, "")
     )
-    certified = _certified(host_key, other_key, **options)
+    (tmp_path / "config").write_text(f"HostKeyAlias {name}\n")
+    aliased = replace(settings, ssh_config=(tmp_path / "config",))
+    certified = _certified(host_key, other_key, **{"principals": [name], **options})
     async with serve(Behaviour(), host_key, server_host_keys=certified) as server:
-        error = await refusal(settings, server.host(host_keys=()))
+        error = await refusal(aliased, server.host(host_keys=()))
     assert (error.code, error.exit_code) == (code, 6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "algorithm", "is_accepted"),
+    [
+        ("rsa_key", "ssh-rsa", False),
+        ("rsa_key", "rsa-sha2-256", True),
+        ("rsa_key", "rsa-sha2-512", True),
+        ("ecdsa_key", (), True),
+    ],
+)
+async def test_certificate_that_can_be_forged(
+    *,
+    settings: TransportSettings,
+    host_key: asyncssh.SSHKey,
+    ecdsa_key: asyncssh.SSHKey,
+    rsa_key: asyncssh.SSHKey,
+    user_key: asyncssh.SSHKey,
+    identity: str,
+    kind: str,
+    algorithm: Any,
+    is_accepted: bool,
+) -> None:
+    """A CA's signature by SHA-1 counts for nothing; the same key's by SHA-2 does."""
+    authority = {"rsa_key": rsa_key, "ecdsa_key": ecdsa_key}[kind]
+    certified = _certified(host_key, authority, sig_alg=algorithm)
+    async with serve(Behaviour(authorized=[user_key]), host_key, server_host_keys=certified) as server:
+        host = server.host(identities=(identity,), host_keys=(), host_authorities=(public(authority),))
+        if is_accepted:
+            assert await presented(settings, host) == host_key.get_fingerprint()
+            return
+        error = await refusal(settings, host)
+    assert (error.code, error.exit_code, "SHA-1" in error.message) == ("host_certificate_invalid", 6, True)
 
 
 async def test_certificate_of_a_foreign_authority(
