@@ -39,6 +39,9 @@ def _pins_lines(scan: KeyScan) -> Iterator[str]:
         why = f"the same key as {', '.join(others[:6])}" if others else one.error and one.error.code
         shown = f" ({one.key.fingerprint})" if one.key else ""
         yield f"# not pinned: {one.host}: {why}{shown}"
+    for one in scan.uncertified:
+        if one.key is not None and one.host not in scan.alike:
+            yield f"# not pinned: {one.host}: known_hosts has its key, the inventory's CA has not signed it ({one.key.fingerprint})"
     yield "pins:" if scan.pins else "pins: {}"
     for one in scan.pins:
         if one.key is not None:

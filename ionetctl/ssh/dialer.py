@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     OnKeyAccepted = Callable[[HostName, str, str], Awaitable[None]]
 
 _Check = TypeVar("_Check", bound=HostKeyCheck)
-_FIRST_CONTACT: Final = frozenset({"host_key_unknown", "host_certificate_missing"})
 CIPHERS: Final = (
     "aes128-gcm@openssh.com",
     "aes256-gcm@openssh.com",
@@ -144,7 +143,7 @@ class Dialer:
             try:
                 refusal = self._after_mismatch(check, refusal, failure)
             except HostTrustError as error:
-                is_new = error.code in _FIRST_CONTACT
+                is_new = error.code == "host_key_unknown"
                 return _seen(request, check, seen, Standing.NEW if is_new else Standing.REFUSED, error)
 
     async def _proved_key(self, request: DialRequest, check: KeyScanCheck, turn: Turn) -> asyncssh.SSHKey:
@@ -193,9 +192,13 @@ class Dialer:
         )
 
     def _decides_by_key(self, request: DialRequest, check: HostKeyCheck, error: HostError) -> bool:
-        """Once at most: a host may send a certificate that was not asked for."""
+        """Once at most: a host may send a certificate that was not asked for.
+
+        A scan wants the key of every host but those for which the inventory names a CA.
+        """
         is_first = request.endpoint not in self._certified_by_others
-        is_key_wanted = bool(check.known.keys) or isinstance(check, KeyScanCheck)
+        is_scan = isinstance(check, KeyScanCheck) and not check.pins.authorities
+        is_key_wanted = is_scan or bool(check.known.keys)
         return is_first and is_key_wanted and error.code == "host_certificate_unknown_ca"
 
     def _after_mismatch(self, check: HostKeyCheck, first: HostError | None, error: HostError) -> HostError:

@@ -49,9 +49,16 @@ class KeyScan:
 
     @property
     def pins(self) -> tuple[SeenKey, ...]:
-        """Keys that may be pinned after a review: those of hosts without a pin or a certificate, and nobody else's."""
+        """Keys that may be pinned after a review: those of hosts without a pin or a CA in the inventory, and nobody else's."""
         wanted = (Standing.NEW, Standing.KNOWN)
-        return tuple(one for one in self.seen if one.standing in wanted and one.host not in self.alike)
+        barred = {*self.alike, *(one.host for one in self.uncertified)}
+        return tuple(one for one in self.seen if one.standing in wanted and one.host not in barred)
+
+    @property
+    def uncertified(self) -> tuple[SeenKey, ...]:
+        """Hosts whose key only known_hosts has, though the inventory names a CA for them: a pin would put an end to that."""
+        under_ca = {host.name for host in self.hosts if host.ssh.host_authorities}
+        return tuple(one for one in self.seen if one.standing is Standing.KNOWN and one.host in under_ca)
 
     @property
     def troubled(self) -> tuple[SeenKey, ...]:

@@ -30,5 +30,10 @@ def scan_lines(scan: KeyScan) -> Iterator[str]:
             yield f"{one.host}: {one.error.code}: {phrases.plain(one.error.message)} → {phrases.plain(one.error.hint)}"
     if len(bad) > MOST:
         yield f"and {len(bad) - MOST:,} more; -o json has them all"
+    if unsigned := [one.host for one in scan.uncertified]:
+        yield (
+            f"{phrases.folded(unsigned)}: not pinned: known_hosts has the key, the inventory's CA has not signed it → have the CA "
+            "certify it (HostCertificate in sshd_config), or take ssh.host_ca away"
+        )
     counts = ", ".join(f"{count:,} {standing.value}" for standing, count in scan.counts.items() if count)
     yield f"{phrases.hosts(len(scan.seen))}: {counts}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from ionetctl.core.errors import ExitCode, HostError, HostTrustError, HostUnreachableError
@@ -34,6 +36,12 @@ def scan(*keys: SeenKey, **pins: str) -> KeyScan:
     return KeyScan("site.yaml", "2026-11-27T04:00:00+00:00", "ann@desk", keys, hosts)
 
 
+def under_ca(found: KeyScan) -> KeyScan:
+    """The same, where the inventory names a CA for every host."""
+    signed = SshSettings(host_authorities=("ssh-ed25519 CCCC",))
+    return replace(found, hosts=tuple(replace(host, ssh=signed) for host in found.hosts))
+
+
 NOBODY = scan()
 FIRST = scan(
     seen("a", Standing.NEW, "A", NEW), seen("b", Standing.KNOWN, "B"), seen("c", Standing.PINNED, "C")
@@ -42,6 +50,8 @@ CLONES = scan(
     seen("a", Standing.NEW, "A", NEW), seen("b", Standing.PINNED, "A"), seen("c", Standing.NEW, "C", NEW)
 )
 ELSEWHERE = scan(seen("a", Standing.NEW, "A", NEW), z="SHA256:AAAA")
+KNOWN = scan(seen("a", Standing.KNOWN, "A"), seen("b", Standing.CERTIFIED, "B"))
+CERTIFIED = under_ca(KNOWN)
 BAD = scan(seen("a", Standing.REFUSED, "A", CHANGED), seen("b", Standing.UNSEEN, error=GONE))
 
 
@@ -53,6 +63,8 @@ BAD = scan(seen("a", Standing.REFUSED, "A", CHANGED), seen("b", Standing.UNSEEN,
         (CLONES, ["c"], ["a", "b"], ExitCode.TRUST),
         (ELSEWHERE, [], ["a"], ExitCode.TRUST),
         (BAD, [], ["a", "b"], ExitCode.TRUST),
+        (KNOWN, ["a"], [], ExitCode.OK),
+        (CERTIFIED, [], [], ExitCode.OK),
         (scan(seen("b", Standing.UNSEEN, error=GONE)), [], ["b"], ExitCode.UNREACHABLE),
     ],
 )
@@ -104,6 +116,24 @@ def test_what_people_see() -> None:
     ]
     many = scan(*(seen(f"h{n}", Standing.UNSEEN, error=GONE) for n in range(MOST + 2)))
     assert list(scan_lines(many))[-2:] == ["and 2 more; -o json has them all", "22 hosts: 22 unseen"]
+
+
+def test_what_the_inventorys_ca_does_not_vouch_for() -> None:
+    """A key that only known_hosts has is left out, and that is told; nothing is told where there is no CA."""
+    assert pins_text(CERTIFIED).splitlines()[-2:] == [
+        "# not pinned: a: known_hosts has its key, the inventory's CA has not signed it (SHA256:AAAA)",
+        "pins: {}",
+    ]
+    assert [line.partition(" →")[0] for line in scan_lines(CERTIFIED)] == [
+        "a: not pinned: known_hosts has the key, the inventory's CA has not signed it",
+        "2 hosts: 1 certified, 1 known",
+    ]
+    assert list(scan_lines(KNOWN)) == ["2 hosts: 1 certified, 1 known"]
+    cloned = under_ca(scan(seen("a", Standing.KNOWN, "A"), seen("b", Standing.KNOWN, "A")))
+    assert [line for line in pins_text(cloned).splitlines() if "not pinned" in line] == [
+        "# not pinned: a: the same key as b (SHA256:AAAA)",
+        "# not pinned: b: the same key as a (SHA256:AAAA)",
+    ]
 
 
 def test_document() -> None:

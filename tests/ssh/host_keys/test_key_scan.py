@@ -98,8 +98,10 @@ async def test_changed_key(
             (Standing.REFUSED, False, "host_certificate_expired"),
             id="expired",
         ),
-        pytest.param("rsa_key", {}, (Standing.NEW, True, "host_certificate_missing"), id="foreign CA"),
-        pytest.param(None, {}, (Standing.NEW, True, "host_certificate_missing"), id="none"),
+        pytest.param(
+            "rsa_key", {}, (Standing.REFUSED, False, "host_certificate_unknown_ca"), id="foreign CA"
+        ),
+        pytest.param(None, {}, (Standing.REFUSED, True, "host_certificate_missing"), id="none"),
     ],
 )
 async def test_certificate(
@@ -112,7 +114,7 @@ async def test_certificate(
     options: dict[str, Any],
     expected: tuple[Standing, bool, str | None],
 ) -> None:
-    """A certificate that holds is told, one that does not is refused, and one by somebody else counts as none."""
+    """Where the inventory names a CA, its certificate is told; a host without one is refused, whatever else it has."""
     signers = {"other_key": other_key, "rsa_key": rsa_key}
     keys: list[Any] = [host_key]
     if certified_by is not None:
@@ -124,6 +126,25 @@ async def test_certificate(
         seen = await scan(settings, server.host(host_keys=(), host_authorities=(public(other_key),)))
     standing, has_key, code = expected
     assert told(seen) == (standing, host_key.get_fingerprint() if has_key else None, code)
+
+
+@pytest.mark.parametrize("is_ca_known", [False, True])
+async def test_certificate_where_the_inventory_names_no_ca(
+    *,
+    settings: TransportSettings,
+    host_key: asyncssh.SSHKey,
+    other_key: asyncssh.SSHKey,
+    tmp_path: Path,
+    is_ca_known: bool,
+) -> None:
+    """A stranger's certificate hides no key: that may be pinned. One by a CA of known_hosts needs no pin."""
+    signed = other_key.generate_host_certificate(host_key, "rig", principals=["127.0.0.1"])
+    if is_ca_known:
+        (tmp_path / "known_hosts").write_text(known_line(other_key, "*", "@cert-authority"))
+    async with serve(Behaviour(), host_key, server_host_keys=[(host_key, signed)]) as server:
+        seen = await scan(settings, server.host(host_keys=()))
+    expected = (Standing.CERTIFIED, None) if is_ca_known else (Standing.NEW, "host_key_unknown")
+    assert told(seen)[::2] == expected
 
 
 async def test_key_that_is_not_proved_is_not_seen(
