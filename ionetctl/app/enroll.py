@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from ionetctl import __version__
@@ -49,9 +49,10 @@ from ionetctl.ssh import SshConnector, TransportSettings
 from ionetctl.ssh.limits.open_files import most_hosts, raise_limit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from ionetctl.app.resume import Past
+    from ionetctl.core.model.facts import MachineIdentity
     from ionetctl.core.model.host import Host
     from ionetctl.core.ports import Clock, Emit, Sink
     from ionetctl.core.settings import Settings
@@ -92,6 +93,7 @@ async def enroll(
                         stop,
                         signals,
                         record.nodes,
+                        record.identities,
                     )
                     return await run.recorded(record.past)
             except asyncio.CancelledError:
@@ -122,6 +124,8 @@ class _Run:
     signals: StoppingSignals
     nodes: Sequence[NodeRecord] = ()
     """Those of the catalog."""
+    identities: Mapping[tuple[HostName, str], MachineIdentity] = field(default_factory=dict)
+    """What the catalog knows of machines, by host name and machine-id."""
 
     async def recorded(self, past: Past) -> ExitCode:
         """The exit code, with beginning and end in the journal whatever happens between."""
@@ -186,9 +190,16 @@ class _Run:
                     past.failed,
                     past.left_out(self.options.retry_failed),
                     [
-                        KnownMachine(node.name, node.address, node.node_id, node.machine_id)
+                        KnownMachine(
+                            node.name,
+                            node.address,
+                            node.node_id,
+                            node.machine_id,
+                            self.identities.get((node.name, node.machine_id or "")),
+                        )
                         for node in self.nodes
                     ],
+                    inventory.hosts,
                 )
                 return await phases.run()
 

@@ -23,7 +23,8 @@ from ionetctl.core.events import RegionWaited, Warned
 from ionetctl.credentials.pki import check_client_pair, open_issuer
 from ionetctl.credentials.secrets import SecretStore
 from ionetctl.host.dependencies import RegionTools
-from ionetctl.inventory.select import load_selected
+from ionetctl.inventory.load import load_inventory
+from ionetctl.inventory.select import select_hosts
 from ionetctl.nomad import NomadRegion
 from ionetctl.placement.compatibility import check_region
 from ionetctl.placement.region_choice import candidates
@@ -52,7 +53,7 @@ def _ignore(_: Mapping[ArtifactKey, Program]) -> None:
 
 @dataclass(slots=True)
 class Site:
-    """All that belongs to one inventory. ``programs`` fills as architectures become known."""
+    """All that belongs to one inventory; ``hosts`` are those chosen. ``programs`` fills as architectures become known."""
 
     inventory: Inventory
     hosts: tuple[Host, ...]
@@ -172,8 +173,8 @@ async def open_site(
 
     Raises ``ConfigurationError`` and ``UsageError`` for all that is wrong with inventory, secrets and keys.
     """
-    inventory = load_selected(inventory_source, limit)
-    hosts = inventory.hosts
+    inventory = load_inventory(inventory_source)
+    hosts = inventory.hosts if limit is None else select_hosts(inventory, limit)
     secrets = SecretStore(settings.environ)
     await asyncio.to_thread(secrets.resolve_all, _secret_refs(inventory, hosts))
     store = open_store(inventory, settings, artifacts_mirror)

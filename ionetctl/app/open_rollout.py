@@ -13,11 +13,12 @@ from ionetctl.history.journal import JournalFile, list_journals
 from ionetctl.rollout.recorder import Recorder
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from ionetctl.app.resume import Past
+    from ionetctl.core.model.facts import MachineIdentity
     from ionetctl.core.model.host import Host
-    from ionetctl.core.model.names import RolloutId
+    from ionetctl.core.model.names import HostName, RolloutId
     from ionetctl.core.ports import Clock, Emit, Sink
     from ionetctl.core.settings import Settings
     from ionetctl.history.catalog import NodeRecord
@@ -27,12 +28,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """An open record, and what the rollout did before it was resumed; ``nodes`` are those of the catalog."""
+    """An open record, and what the rollout did before it was resumed; ``nodes`` and ``identities`` are the catalog's."""
 
     rollout: RolloutId
     emit: Emit
     past: Past
     nodes: tuple[NodeRecord, ...]
+    identities: Mapping[tuple[HostName, str], MachineIdentity]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ class Records:
                         await sink.take(past.envelopes)
                     recorder = Recorder(journal, clock, (catalog.sink(rollout), *sinks), past.first_seq)
                     await held.enter_async_context(recorder)
-                    yield Record(rollout, recorder, past, catalog.nodes())
+                    yield Record(rollout, recorder, past, catalog.nodes(), catalog.identities())
             finally:
                 if recorder is not None:
                     await recorder.listeners.close(0.0 if self.signals.is_repeated else None)

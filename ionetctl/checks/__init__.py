@@ -28,20 +28,18 @@ from ionetctl.checks import (
 )
 from ionetctl.checks.codes import CODES
 from ionetctl.checks.finding import Code
-from ionetctl.checks.fleet import Findings, Fleet, FleetHost, KnownMachine
+from ionetctl.checks.fleet import Findings, Fleet, FleetHost, KnownMachine, own_product_uuid
 from ionetctl.checks.policy import apply_rules, is_mended
 from ionetctl.checks.system import ARCHITECTURES, CLOCK_BLOCK_S, CLOCK_WARN_S
 from ionetctl.core.errors import WORST_FIRST, ExitCode
 from ionetctl.core.model.outcome import Finding, Severity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator
 
     from ionetctl.core.model.facts import Facts
     from ionetctl.core.model.host import Host
-    from ionetctl.core.model.inventory import NomadSettings
-    from ionetctl.core.model.names import HostName, RegionName
-    from ionetctl.core.model.node import NodeView
+    from ionetctl.core.model.names import HostName
 
 __all__ = [
     "ARCHITECTURES",
@@ -58,6 +56,7 @@ __all__ = [
     "check_fleet",
     "check_host",
     "is_mended",
+    "own_product_uuid",
 ]
 
 CHECKS: Final[tuple[Callable[[Host, Facts], Iterator[Finding]], ...]] = (
@@ -154,19 +153,8 @@ def check_host(
     )
 
 
-def check_fleet(
-    hosts: Iterable[FleetHost],
-    nodes: Mapping[RegionName, Iterable[NodeView]],
-    connection_limits: Mapping[RegionName, int | None] | None = None,
-    releases: NomadSettings | None = None,
-    known: Iterable[KnownMachine] = (),
-) -> dict[HostName, tuple[Finding, ...]]:
-    """Findings that need the whole fleet and the regions' nodes (by region name); hosts without any are left out.
-
-    ``connection_limits``: how many connections of one address a region's servers take, where that is known.
-    ``releases``: what the hosts are to get; ``known``: the catalog's machines.
-    """
-    surveyed = Fleet(tuple(hosts), nodes, connection_limits or {}, releases, tuple(known))
+def check_fleet(surveyed: Fleet) -> dict[HostName, tuple[Finding, ...]]:
+    """Findings that need the whole fleet and the regions' nodes; hosts without any are left out."""
     by_name = {member.host.name: member.host for member in surveyed.hosts}
     reported: defaultdict[HostName, list[Finding]] = defaultdict(list)
     for check in FLEET_CHECKS:

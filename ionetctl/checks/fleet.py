@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import statistics
-from collections import defaultdict
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from ionetctl.checks.finding import Code, found, listed
@@ -18,7 +18,7 @@ from ionetctl.core.versions import precedence_of_agent
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from ionetctl.core.model.facts import Facts
+    from ionetctl.core.model.facts import Facts, MachineIdentity
     from ionetctl.core.model.host import Host
     from ionetctl.core.model.inventory import NomadSettings
     from ionetctl.core.model.node import NodeView
@@ -41,27 +41,33 @@ class FleetHost:
 
 @dataclass(frozen=True, slots=True)
 class KnownMachine:
-    """A node that the catalog or a region knows, by what it was known then; ``machine_id`` is ``None`` where nobody noted it."""
+    """A node that the catalog or a region knows, by what it was known then; ``None`` is what nobody noted.
+
+    ``address`` is the inventory's in the catalog; in a region, which alone has a ``datacenter``, the machine's own there.
+    """
 
     name: str
     address: str
     node_id: str
     machine_id: str | None = None
+    identity: MachineIdentity | None = None
+    datacenter: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
     """Every surveyed host, the nodes of their regions, and how many connections each region takes of one address.
 
-    ``known`` are the catalog's machines, those of hosts that are not in this run too.
+    ``known`` are the catalog's machines, ``listed`` all hosts of the inventory: those that are not in this run too.
     """
 
     hosts: tuple[FleetHost, ...]
-    nodes: Mapping[RegionName, Iterable[NodeView]]
-    connection_limits: Mapping[RegionName, int | None]
+    nodes: Mapping[RegionName, Iterable[NodeView]] = field(default_factory=dict)
+    connection_limits: Mapping[RegionName, int | None] = field(default_factory=dict)
     releases: NomadSettings | None = None
     """What the hosts are to get."""
     known: tuple[KnownMachine, ...] = ()
+    listed: tuple[Host, ...] = ()
 
 
 Findings = tuple[HostName, Finding]
@@ -79,6 +85,8 @@ class Trait:
     what: str
     values: Callable[[FleetHost], Iterable[str | None]]
     is_always_reported: bool = False
+    noted: Callable[[MachineIdentity], Iterable[str | None]] | None = None
+    """The same of a machine that the catalog knows."""
 
 
 def _addresses(member: FleetHost) -> Iterator[str]:
@@ -118,13 +126,12 @@ NOBODYS_UUIDS: Final = frozenset(
 """What makers of boards leave in DMI instead of a UUID; also those of one repeated digit."""
 
 
-def _product_uuids(member: FleetHost) -> Iterator[str]:
+def own_product_uuid(facts: Facts) -> str | None:
     """The machine's UUID in DMI, where it looks like one that somebody made for it; a container sees that of its machine."""
-    machine = member.facts.machine
+    machine = facts.machine
     uuid = machine.product_uuid or ""
     is_own = machine.virtualization not in CONTAINERS and uuid not in NOBODYS_UUIDS
-    if is_own and len(set(uuid.replace("-", ""))) > 1:
-        yield uuid
+    return uuid if is_own and len(set(uuid.replace("-", ""))) > 1 else None
 
 
 CLIENT_ID_CLONED: Final = Code(
@@ -153,9 +160,9 @@ GPU_DOUBLED: Final = Code(
     "gpu_doubled",
     Severity.BLOCK,
     "two hosts have one GPU",
-    looks_at="The UUIDs of all GPUs that were seen.",
+    looks_at="The UUIDs of all GPUs that were seen, those too that the catalog knows of hosts of the inventory that this run left out: then a warning.",
     matters="A card is in one machine only: it is one machine under two addresses, or somebody counts cards twice.",
-    remedy="leave out one of the hosts",
+    remedy="leave out one of the hosts; if a card was moved, look at both hosts in one run",
     exit_code=ExitCode.TRUST,
     may_be_waived=False,
 )
@@ -164,7 +171,7 @@ HOST_KEY_DOUBLED: Final = Code(
     "host_key_doubled",
     Severity.BLOCK,
     "two hosts have one SSH host key",
-    looks_at="The SSH host keys of all surveyed hosts.",
+    looks_at="The SSH host keys of all surveyed hosts, and those that the catalog knows of hosts of the inventory that this run left out.",
     matters=(
         "They are clones of an image that was copied with its keys, or one machine under two addresses. Whoever has the "
         "image, or root on one of them, can answer as any of them."
@@ -177,7 +184,10 @@ PRODUCT_UUID_DOUBLED: Final = Code(
     "product_uuid_doubled",
     Severity.WARN,
     "two hosts have one UUID in DMI",
-    looks_at="The product UUIDs in DMI; those that makers of boards leave in all of them do not count.",
+    looks_at=(
+        "The product UUIDs in DMI, those too that the catalog knows of hosts of the inventory that this run left out; those that "
+        "makers of boards leave in all of them do not count."
+    ),
     matters="Cloned virtual machines, one machine under two addresses, or boards whose maker gave all of them one UUID.",
     remedy="see whether it is one machine twice; waive this where the boards are known for it",
 )
@@ -229,9 +239,24 @@ TRAITS: Final = (
     Trait(
         MACHINE_ID_DOUBLED, "machine-id", lambda member: (member.facts.machine_id,), is_always_reported=True
     ),
-    Trait(GPU_DOUBLED, "GPU", lambda member: (gpu.uuid for gpu in member.facts.gpus or ())),
-    Trait(HOST_KEY_DOUBLED, "SSH host key", lambda member: (member.facts.host_key,)),
-    Trait(PRODUCT_UUID_DOUBLED, "UUID in DMI", _product_uuids),
+    Trait(
+        GPU_DOUBLED,
+        "GPU",
+        lambda member: (gpu.uuid for gpu in member.facts.gpus or ()),
+        noted=lambda identity: identity.gpu_uuids,
+    ),
+    Trait(
+        HOST_KEY_DOUBLED,
+        "SSH host key",
+        lambda member: (member.facts.host_key,),
+        noted=lambda identity: (identity.host_key,),
+    ),
+    Trait(
+        PRODUCT_UUID_DOUBLED,
+        "UUID in DMI",
+        lambda member: (own_product_uuid(member.facts),),
+        noted=lambda identity: (identity.product_uuid,),
+    ),
     Trait(
         MAC_DOUBLED,
         "MAC address",
@@ -244,7 +269,10 @@ TRAITS: Final = (
 
 
 def duplicates(fleet: Fleet) -> Iterator[Findings]:
-    """Hosts that are the same machine, or clones of one; a host has one finding of each kind."""
+    """Hosts that are the same machine, or clones of one; a host has one finding of each kind.
+
+    Those that the catalog knows and this run did not look at count as it knows them. A card may have been moved meanwhile.
+    """
     for trait in TRAITS:
         reported: set[HostName] = set()
         for value, sharing in _sharing(fleet.hosts, trait).items():
@@ -252,6 +280,32 @@ def duplicates(fleet: Fleet) -> Iterator[Findings]:
             message = f"the same {trait.what} ({value}) on {_shown(names)}"
             yield from ((name, found(trait.code, message)) for name in names if name not in reported)
             reported.update(names)
+        severity = Severity.WARN if trait.code is GPU_DOUBLED else trait.code.severity
+        for member, value, other in _noted_of_another(fleet, trait):
+            if member.host.name not in reported:
+                message = f"the same {trait.what} ({value}) as {other.name} had when it was last looked at"
+                yield member.host.name, found(trait.code, message, severity=severity)
+                reported.add(member.host.name)
+
+
+def _noted_of_another(fleet: Fleet, trait: Trait) -> Iterator[tuple[FleetHost, str, KnownMachine]]:
+    """What hosts share with those of the inventory that this run did not look at; one machine-id is ``known_as_another``'s."""
+    absent = {host.name.casefold() for host in fleet.listed}.difference(*map(_names, fleet.hosts))
+    holders = {
+        value: one
+        for one in fleet.known
+        if trait.noted and one.identity and one.name.casefold() in absent
+        for value in trait.noted(one.identity)
+    }
+    for member in fleet.hosts:
+        for value in trait.values(member):
+            other = holders.get(value) if value else None
+            if value and other and other.machine_id != member.facts.machine_id:
+                yield member, value, other
+
+
+def _names(member: FleetHost) -> set[str]:
+    return {member.host.name.casefold(), member.node_name.casefold()}
 
 
 def _shown(names: Sequence[HostName]) -> str:
@@ -283,8 +337,8 @@ KNOWN_AS_ANOTHER: Final = Code(
     Severity.BLOCK,
     "the host answers as another machine that is known",
     looks_at=(
-        "The host's machine-id and Nomad client-id, against those that the catalog and the region's nodes have for hosts of "
-        "other names at other addresses."
+        "The host's machine-id and Nomad client-id, against those that the catalog and the region's nodes have for other names. A "
+        "machine that was renamed has no finding: the inventory has the old name no more, and the same address, port and jump hosts."
     ),
     matters=(
         "Addresses were swapped, an image was cloned, or somebody answers in another's place: what is meant for one "
@@ -296,35 +350,56 @@ KNOWN_AS_ANOTHER: Final = Code(
 
 
 def known_as_another(fleet: Fleet) -> Iterator[Findings]:
-    """Hosts that have the machine-id or client-id of a machine that is known by another name and address.
+    """Hosts that have the machine-id or client-id of a machine that is known by another name.
 
-    The same address is that of a machine that was renamed. Two hosts of this run that share an id have a finding already.
+    Not a machine that was renamed: it is where it was, and the inventory has no host of its old name any more. Two hosts of
+    this run that share an id have a finding already.
     """
     machines = _known_machines(fleet)
+    listed = {host.name.casefold() for host in fleet.listed}.union(*map(_names, fleet.hosts))
     shared = {value for trait in TRAITS[:2] for value in _sharing(fleet.hosts, trait)}
+    at = Counter(host.address for host in fleet.listed)
     for member in fleet.hosts:
-        own = {member.host.address, *(reach.local_address for reach in member.facts.machine.reaches)}
         ids = {"machine-id": member.facts.machine_id, "Nomad client-id": member.facts.nomad.node_id}
         for what, value in ids.items():
             others = machines.get(value or "", ()) if value not in shared else ()
-            names = {member.host.name.casefold(), member.node_name.casefold()}
-            strange = [one for one in others if one.name.casefold() not in names]
-            if strange and not own & {one.address for one in others}:
+            strange = [
+                one
+                for one in others
+                if one.name.casefold() not in _names(member)
+                and (one.name.casefold() in listed or not _is_where_it_was(one, member, at))
+            ]
+            if strange:
                 other = strange[0]
-                message = f"it has the {what} ({value}) of {other.name} at {other.address}"
+                where = other.identity.place if other.identity else other.address
+                message = f"it has the {what} ({value}) of {other.name} at {where}"
                 yield member.host.name, found(KNOWN_AS_ANOTHER, message)
                 break
 
 
+def _is_where_it_was(one: KnownMachine, member: FleetHost, at: Mapping[str, int]) -> bool:
+    """Whether a host is found where a machine was; ``at`` counts the inventory's hosts by address.
+
+    An address says so by itself where it is one host's alone: many are behind one NAT, and private ones recur from site to site.
+    """
+    if one.identity:
+        return one.identity.place == member.host.place
+    own = {reach.local_address for reach in member.facts.machine.reaches}
+    if one.datacenter is not None:
+        return one.datacenter == member.host.datacenter and one.address in own
+    return at[one.address] <= 1 and one.address in own | {member.host.address}
+
+
 def _known_machines(fleet: Fleet) -> dict[str, list[KnownMachine]]:
-    """The machines of catalog and regions, by machine-id and by client-id."""
-    views = [view for nodes in fleet.nodes.values() for view in nodes]
-    machines = (*fleet.known, *(KnownMachine(view.name, view.address, view.id) for view in views))
+    """The machines of catalog and regions, by machine-id and by client-id; what the catalog knows needs no region's word."""
+    noted = {one.node_id for one in fleet.known}
     by_id: defaultdict[str, list[KnownMachine]] = defaultdict(list)
-    for one in machines:
-        for value in (one.node_id, one.machine_id):
+    for one in fleet.known:
+        for value in {one.node_id, one.machine_id}:
             if value:
                 by_id[value].append(one)
+    for view in (view for views in fleet.nodes.values() for view in views if view.id not in noted):
+        by_id[view.id].append(KnownMachine(view.name, view.address, view.id, datacenter=view.datacenter))
     return by_id
 
 

@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from ionetctl.core.model.facts import MachineIdentity
 from ionetctl.core.model.inventory import Introduction
 from ionetctl.core.model.names import Digest, HostName, NodeId, RegionName, RolloutId
 from ionetctl.core.model.outcome import Finding, Outcome
@@ -159,6 +160,7 @@ class HostSurveyed(Event, tag="host_surveyed", frozen=True, kw_only=True):
     """Standard names, one for each GPU that was seen."""
     driver_version: str | None = None
     rack: str | None = None
+    identity: MachineIdentity | None = None
 
 
 class HostJudged(Event, tag="host_judged", frozen=True, kw_only=True):

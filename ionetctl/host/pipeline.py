@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from ionetctl import gpu
-from ionetctl.checks import blocking, check_host
+from ionetctl.checks import blocking, check_host, own_product_uuid
 from ionetctl.core.errors import (
     HostError,
     HostFailedError,
@@ -19,6 +19,7 @@ from ionetctl.core.errors import (
     IonetctlError,
 )
 from ionetctl.core.events import HostConfirmed, HostSurveyed, StepFinished, StepRetried, StepStarted
+from ionetctl.core.model.facts import MachineIdentity
 from ionetctl.core.model.names import NodeId
 from ionetctl.core.model.outcome import Outcome, Result
 from ionetctl.host import outcomes
@@ -303,4 +304,10 @@ def _surveyed_event(surveyed: Surveyed) -> HostSurveyed:
         gpus=tuple(gpu.standard_name(seen.name, seen.memory_mib) for seen in facts.gpus or () if seen.name),
         driver_version=facts.driver_version,
         rack=surveyed.host.rack,
+        identity=MachineIdentity(
+            surveyed.host.place,
+            facts.host_key,
+            own_product_uuid(facts),
+            tuple(gpu.uuid for gpu in facts.gpus or ()),
+        ),
     )

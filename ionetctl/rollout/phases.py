@@ -11,7 +11,7 @@ import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from ionetctl.checks import FleetHost, blocking, check_fleet
+from ionetctl.checks import Fleet, FleetHost, blocking, check_fleet
 from ionetctl.core.errors import ExitCode, IonetctlError
 from ionetctl.core.events import HostJudged, PlanConfirmed, Warned
 from ionetctl.core.model.outcome import SURVEYED, Outcome, Result
@@ -70,7 +70,7 @@ class Phases:
     """One run over the hosts of a rollout; ``confirm`` asks whether the plan may be carried out.
 
     ``failed_before`` are hosts that failed before the rollout was resumed; ``left_out`` the outcomes of those that are not
-    tried again, which count for the exit code; ``known`` the catalog's machines.
+    tried again, which count for the exit code; ``known`` the catalog's machines; ``listed`` all hosts of the inventory.
     """
 
     deps: Dependencies
@@ -83,6 +83,7 @@ class Phases:
     failed_before: Collection[HostName] = ()
     left_out: Sequence[Outcome] = ()
     known: Sequence[KnownMachine] = ()
+    listed: Sequence[Host] = ()
     _blocked: list[Surveyed] = field(default_factory=list)
     _lost: LostRegions = field(init=False)
     _endings: Endings = field(init=False)
@@ -197,8 +198,9 @@ class Phases:
             if tools.status
         }
         everyone = (*surveyed, *self._blocked)
-        fleet = (FleetHost(each.host, each.facts, each.node_name) for each in everyone)
-        findings = check_fleet(fleet, nodes, limits, self.deps.releases, self.known)
+        hosts = tuple(FleetHost(each.host, each.facts, each.node_name) for each in everyone)
+        known, listed = tuple(self.known), tuple(self.listed)
+        findings = check_fleet(Fleet(hosts, nodes, limits, self.deps.releases, known, listed))
         for name, found in findings.items():
             await self.deps.emit(HostJudged(host=name, findings=found))
         healthy = []

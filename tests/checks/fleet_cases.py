@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from ionetctl.checks.fleet import Fleet, FleetHost, KnownMachine
+from ionetctl.core.model.facts import MachineIdentity
+from ionetctl.core.model.host import Host, Jump, SshSettings
 from ionetctl.core.model.inventory import NomadSettings
 from ionetctl.core.model.names import HostName, NodeId, RegionName
 from ionetctl.core.model.node import NodeView
@@ -43,9 +45,25 @@ def node(name: str, node_id: str) -> NodeView:
 
 
 def machine(
-    name: str, *, address: str = "10.9.9.9", node_id: str = "0000", machine_id: str | None = None
+    name: str,
+    *,
+    address: str = "10.9.9.9",
+    node_id: str = "0000",
+    machine_id: str | None = None,
+    identity: MachineIdentity | None = None,
 ) -> KnownMachine:
-    return KnownMachine(name, address, node_id, machine_id)
+    return KnownMachine(name, address, node_id, machine_id, identity)
+
+
+def listed(*names: str, address: str = "10.9.9.9") -> tuple[Host, ...]:
+    """Hosts of the inventory, in the run or not."""
+    return tuple(replace(HOST, name=HostName(name), address=address) for name in names)
+
+
+def reached(name: str, port: int | None = None, *jump: Jump) -> FleetHost:
+    """A host on a port of an address that it shares with others, or behind a jump host."""
+    member = fleet_host(name)
+    return replace(member, host=replace(member.host, ssh=SshSettings(port=port, jump=jump or None)))
 
 
 def behind_nat(name: str, local: str | None, peer: str | None = "8.8.8.8") -> FleetHost:
@@ -59,6 +77,18 @@ def with_gpu(uuid: str) -> tuple[object, ...]:
 UUID: Final = "6f1c11d5-5fd1-4e23-9c39-1f2e3a4b5c6d"
 OURS: Final = replace(BARE.nomad, node_id=NODE_ID)
 STICK: Final = Rig("HiveOS", "0.6-201", "7", "rig07")
+BASTION: Final = Jump("Bastion.example.", 2222, "ops")
+OTHER_SITE: Final = Jump("bastion-2.example")
+A_BEHIND: Final = machine(
+    "z", address=HOST.address, machine_id="machine-a", identity=MachineIdentity(reached("z", 2201).host.place)
+)
+"""The machine of the host a, as it was known by another name on port 2201 of their common address."""
+ABSENT: Final = machine(
+    "b",
+    machine_id="machine-b",
+    identity=MachineIdentity("10.9.9.9 port 22", "SHA256:k", UUID, ("GPU-7", "GPU-9")),
+)
+"""A host of the inventory as its last survey saw it."""
 LAN: Final = tuple(behind_nat(name, f"10.0.0.{number}") for number, name in enumerate("abc"))
 
 
@@ -73,10 +103,11 @@ class FleetCase:
     message: str = ""
     releases: NomadSettings | None = None
     known: tuple[KnownMachine, ...] = ()
+    listed: tuple[Host, ...] = ()
 
     @property
     def fleet(self) -> Fleet:
-        return Fleet(self.hosts, self.nodes, self.limits, self.releases, self.known)
+        return Fleet(self.hosts, self.nodes, self.limits, self.releases, self.known, self.listed)
 
 
 RELEASES: Final = NomadSettings("2.0.5", "1.1.0")
@@ -215,9 +246,132 @@ CASES: Final = (
     FleetCase((fleet_host("a"),), known=(machine("b", address=HOST.address, machine_id="machine-a"),)),
     FleetCase((fleet_host("a"),), known=(machine("b", address="fd00::61", machine_id="machine-a"),)),
     FleetCase(
+        (fleet_host("a"),),
+        ("a known_as_another block",),
+        known=(machine("b", address=HOST.address, machine_id="machine-a"),),
+        listed=listed("a", "B"),
+    ),
+    FleetCase(
+        (fleet_host("a"), fleet_host("b")),
+        ("a known_as_another block", "b known_as_another block"),
+        known=(
+            machine("a", address=HOST.address, machine_id="machine-b"),
+            machine("b", address=HOST.address, machine_id="machine-a"),
+        ),
+    ),
+    FleetCase(
+        (fleet_host("a"),),
+        ("a known_as_another block",),
+        known=(machine("z", address=HOST.address, machine_id="machine-a"),),
+        listed=listed("a", "b", address=HOST.address),
+    ),
+    FleetCase(
+        (fleet_host("a"),),
+        ("a known_as_another block",),
+        known=(
+            machine("z", address=HOST.address, machine_id="machine-a"),
+            machine("b", machine_id="machine-a"),
+        ),
+        message="it has the machine-id (machine-a) of b at 10.9.9.9",
+    ),
+    FleetCase((reached("a", 2201),), known=(A_BEHIND,), listed=listed("a", "b", address=HOST.address)),
+    FleetCase(
+        (reached("a", 2202),),
+        ("a known_as_another block",),
+        known=(A_BEHIND,),
+        message=f"it has the machine-id (machine-a) of z at {HOST.address} port 2201",
+    ),
+    FleetCase((reached("a", 2201),), ("a known_as_another block",), known=(A_BEHIND,), listed=listed("z")),
+    *(
+        FleetCase(
+            (reached("a", None, jump),),
+            expected,
+            known=(replace(A_BEHIND, identity=MachineIdentity(reached("z", 22, BASTION).host.place)),),
+        )
+        for jump, expected in (
+            (replace(BASTION, address="bastion.example", user="root"), ()),
+            (replace(BASTION, port=None), ("a known_as_another block",)),
+            (OTHER_SITE, ("a known_as_another block",)),
+        )
+    ),
+    FleetCase(
+        (fleet_host("a", nomad=OURS, reaches=(Reach("s0", 4647, 9.0, local_address="127.0.0.1"),)),),
+        nodes={EU_NORTH: [node("z", NODE_ID)]},
+    ),
+    *(
+        FleetCase(
+            (
+                fleet_host(
+                    "a",
+                    nomad=OURS,
+                    datacenter=datacenter,
+                    reaches=(Reach("s0", 4647, 9.0, local_address="127.0.0.1"),),
+                ),
+            ),
+            ("a known_as_another block",),
+            nodes={EU_NORTH: [node("z", NODE_ID)]},
+            listed=listed(*names),
+        )
+        for datacenter, names in (("rey1", ("a", "z")), ("rey2", ("a",)))
+    ),
+    FleetCase(
+        (fleet_host("a", nomad=OURS),),
+        nodes={EU_NORTH: [node("z", NODE_ID)]},
+        known=(machine("a", node_id=NODE_ID),),
+    ),
+    FleetCase(
         (fleet_host("a", machine_id="m"), fleet_host("b", machine_id="m")),
         ("a machine_id_doubled block", "b machine_id_doubled block"),
         known=(machine("z", machine_id="m"),),
+    ),
+    *(
+        FleetCase(
+            (fleet_host("a", **change),),
+            (f"a {code}",),
+            known=(ABSENT,),
+            listed=listed("a", "b"),
+            message=message,
+        )
+        for change, code, message in (
+            (
+                {"host_key": "SHA256:k"},
+                "host_key_doubled block",
+                "the same SSH host key (SHA256:k) as b had when it was last looked at",
+            ),
+            (
+                {"product_uuid": UUID},
+                "product_uuid_doubled warn",
+                f"the same UUID in DMI ({UUID}) as b had when it was last looked at",
+            ),
+            (
+                {"gpus": (*with_gpu("GPU-9"), *with_gpu("GPU-7"))},
+                "gpu_doubled warn",
+                "the same GPU (GPU-9) as b had when it was last looked at",
+            ),
+        )
+    ),
+    FleetCase((fleet_host("a", host_key="SHA256:k"),), known=(ABSENT,), listed=listed("a")),
+    FleetCase(
+        (fleet_host("a", host_key="SHA256:k"), fleet_host("b")), known=(ABSENT,), listed=listed("a", "b")
+    ),
+    FleetCase((fleet_host("a", host_key=None),), known=(ABSENT,), listed=listed("a", "b")),
+    FleetCase(
+        (fleet_host("a", host_key="SHA256:k"),),
+        known=(replace(ABSENT, identity=None),),
+        listed=listed("a", "b"),
+    ),
+    FleetCase(
+        (fleet_host("a", machine_id="machine-b", host_key="SHA256:k"),),
+        ("a known_as_another block",),
+        known=(ABSENT,),
+        listed=listed("a", "b"),
+        message="it has the machine-id (machine-b) of b at 10.9.9.9 port 22",
+    ),
+    FleetCase(
+        (fleet_host("a", gpus=with_gpu("GPU-9")), fleet_host("c", gpus=with_gpu("GPU-9"))),
+        ("a gpu_doubled block", "c gpu_doubled block"),
+        known=(ABSENT,),
+        listed=listed("a", "b", "c"),
     ),
     FleetCase(
         (

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ionetctl import checks
-from ionetctl.checks import CHECKS, CODES, FLEET_CHECKS, blocking, check_fleet, check_host
+from ionetctl.checks import CHECKS, CODES, FLEET_CHECKS, Fleet, blocking, check_fleet, check_host
 from ionetctl.core.model.names import HostName
 from ionetctl.core.model.outcome import Finding, Severity
 from ionetctl.core.observed import Rig
@@ -43,7 +43,7 @@ def test_check_fires(case: Case) -> None:
 @pytest.mark.parametrize("case", FLEET_CASES, ids=lambda case: " ".join(case.expected)[:60] or "quiet")
 def test_fleet_check_fires(case: FleetCase) -> None:
     """Exactly the hosts that are concerned have findings, each with what it shares with whom."""
-    reported = check_fleet(case.hosts, case.nodes, case.limits, case.releases, case.known)
+    reported = check_fleet(case.fleet)
     flat = [(name, finding) for name, findings in reported.items() for finding in findings]
     assert [f"{name} {finding.code} {finding.severity}" for name, finding in flat] == list(case.expected)
     assert not case.message or flat[0][1].message == case.message
@@ -111,7 +111,7 @@ def test_worst_block_decides(findings: list[Finding], expected: str | None) -> N
 
 def test_finding_in_a_fleet_of_clones_stays_short() -> None:
     """All hosts have the same message, which names some of them and counts the rest: grouped, it is shown whole."""
-    reported = check_fleet([fleet_host(f"h{number}", machine_id="m") for number in range(2000)], {})
+    reported = check_fleet(Fleet(tuple(fleet_host(f"h{number}", machine_id="m") for number in range(2000))))
     messages = {findings[0].message for findings in reported.values()}
     assert messages == {"the same machine-id (m) on h0, h1, h2, h3, h4, h5 and 1,994 more"}
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ionetctl.checks import CODES, FleetHost, check_fleet, check_host, is_mended
+from ionetctl.checks import CODES, Fleet, FleetHost, check_fleet, check_host, is_mended
 from ionetctl.core.model.host import CheckRule, Prepare
 from ionetctl.core.model.outcome import Finding, Severity
 from tests.checks.fleet_cases import fleet_host
@@ -55,13 +55,13 @@ def test_rules_hold_for_the_fleets_findings() -> None:
         FleetHost(replace(each.host, checks={"hostname_doubled": RISERS}), each.facts, each.node_name)
         for each in (fleet_host("a", hostname="rig"), fleet_host("b", hostname="rig"))
     )
-    reported = check_fleet(hosts, {})
+    reported = check_fleet(Fleet(tuple(hosts)))
     assert {only(findings).severity for findings in reported.values()} == {Severity.WAIVED}
 
 
 def test_limits_of_connections_need_not_be_known() -> None:
     """Without them the region's default is taken."""
-    assert check_fleet([fleet_host("a")], {}) == {}
+    assert check_fleet(Fleet((fleet_host("a"),))) == {}
 
 
 MENDED: list[tuple[str, dict[str, Any]]] = [

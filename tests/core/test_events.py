@@ -9,6 +9,7 @@ import pytest
 
 from ionetctl.core import events
 from ionetctl.core.events import SCHEMA, AnyEvent, Envelope, HostEntry, RegionEntry, decode, encode
+from ionetctl.core.model.facts import MachineIdentity
 from ionetctl.core.model.names import HostName, NodeId, RegionName, RolloutId
 from ionetctl.core.model.outcome import Finding, Outcome, Problem, Result, Severity
 from ionetctl.core.model.plan import Action, Change, FileDiff
@@ -68,6 +69,7 @@ SAMPLES: tuple[AnyEvent, ...] = (
         machine_id=None,
         node_id=NODE,
         findings=(Finding("clock_off", Severity.WARN, "31 s", "set it"),),
+        identity=MachineIdentity("10.20.1.1 port 22", "SHA256:abc", None, ("GPU-1",)),
     ),
     events.HostJudged(
         host=HOST, findings=(Finding("mac_doubled", Severity.WAIVED, "m", "h", 5, Severity.WARN, "so"),)

@@ -28,6 +28,7 @@ from ionetctl.core.events import (
     RegionEntry,
     RolloutStarted,
 )
+from ionetctl.core.model.facts import MachineIdentity
 from ionetctl.core.model.host import Host
 from ionetctl.core.model.names import Digest, HostName, NodeId, RegionName, RolloutId
 from ionetctl.core.model.outcome import Outcome, Problem, Result
@@ -119,8 +120,9 @@ def finished(
     return HostFinished(host=host.name, outcome=outcome, node_pool="gpu", rack="a01", stamp=stamp)
 
 
-def surveyed(host: str, machine_id: str = "m-1") -> AnyEvent:
+def surveyed(host: str, machine_id: str | None = "m-1", host_key: str = "SHA256:k1") -> AnyEvent:
     return events.HostSurveyed(
+        identity=MachineIdentity("10.0.0.1 port 22", host_key, None, ("GPU-1", "GPU-2")),
         host=HostName(host),
         os="ubuntu 24.04",
         architecture="x86_64",
@@ -160,7 +162,7 @@ class Recorded:
 def snapshot(catalog: Catalog) -> Snapshot:
     rollouts = catalog.rollouts()
     hosts = [catalog.hosts(rollout.id) for rollout in rollouts]
-    return (rollouts, hosts, catalog.nodes(), catalog.regions())
+    return (rollouts, hosts, catalog.nodes(), catalog.identities(), catalog.regions())
 
 
 @pytest.fixture
@@ -414,16 +416,34 @@ def test_older_catalog_is_upgraded(tmp_path: Path) -> None:
     execute(path, "ALTER TABLE nodes DROP COLUMN computed_until")
     execute(path, "ALTER TABLE rollouts DROP COLUMN results")
     execute(path, "ALTER TABLE rollouts DROP COLUMN journal_digest")
+    execute(path, "DROP TABLE machines")
     execute(path, "UPDATE schema_version SET version = 1")
     with Catalog.open(path, ManualClock()) as catalog:
         assert [(node.name, node.gpus_seen, node.gpus_probed) for node in catalog.nodes()] == [
             ("rig-001", 8, None)
         ]
-        catalog.record(THIRD, numbered(started(THIRD), finished(entry("rig-001")), minute=10))
+        assert catalog.identities() == {}
+        ended = finished(entry("rig-001"))
+        catalog.record(THIRD, numbered(started(THIRD), surveyed("rig-001"), ended, minute=10))
     with Catalog.open(path, ManualClock()) as catalog:
         assert [(node.gpus_seen, node.gpus_probed) for node in catalog.nodes()] == [(8, 7)]
+        assert list(catalog.identities()) == [("rig-001", "m-1")]
     counts = execute(path, "SELECT results FROM rollouts ORDER BY id")
     assert counts == [('{"":1,"enrolled":1}',), (None,), (None,)]
+
+
+def test_machines_are_kept_as_last_surveyed(catalog: Catalog) -> None:
+    """By name and machine-id, whichever rollout is folded last; a machine without an id, or of an older journal, is left out."""
+    old = events.HostSurveyed(
+        host=HostName("rig-002"), os="", architecture="", gpus_seen=None, machine_id="m-2", node_id=None
+    )
+    late = numbered(
+        started(SECOND), surveyed("rig-001", host_key="SHA256:k2"), surveyed("rig-002", None), old, minute=10
+    )
+    catalog.record(SECOND, late)
+    catalog.record(FIRST, numbered(started(), surveyed("rig-001"), surveyed("rig-001", "m-3")))
+    found = {key: identity.host_key for key, identity in catalog.identities().items()}
+    assert found == {("rig-001", "m-1"): "SHA256:k2", ("rig-001", "m-3"): "SHA256:k1"}
 
 
 def test_region_that_never_answered_is_not_kept(catalog: Catalog) -> None:
@@ -531,7 +551,7 @@ def story() -> dict[RolloutId, list[Envelope]]:
     first = numbered(started(), surveyed("rig-001"), finished(one), finished(two, node_id="node-2"))
     second = numbered(
         started(SECOND, [one, moved], [region_entry(capacity=7), region_entry(US)]),
-        surveyed("rig-001"),
+        surveyed("rig-001", host_key="SHA256:k2"),
         finished(one, Result.UNCHANGED),
         finished(moved, node_id="node-2", stamp="s3"),
         events.RolloutFinished(exit_code=0),
@@ -778,7 +798,8 @@ def execute(path: Path, statement: str) -> list[tuple[object, ...]]:
 
 
 @pytest.mark.parametrize(
-    "statement", ["DROP TABLE nodes", "DELETE FROM schema_version", "DROP TABLE schema_version"]
+    "statement",
+    ["DROP TABLE nodes", "DROP TABLE machines", "DELETE FROM schema_version", "DROP TABLE schema_version"],
 )
 def test_catalog_that_lacks_tables(path: Path, clock: ManualClock, statement: str) -> None:
     """A database that is only half a catalog is a damaged one."""

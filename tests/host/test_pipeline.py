@@ -26,6 +26,7 @@ from ionetctl.core.events import (
     StepRetried,
     StepStarted,
 )
+from ionetctl.core.model.facts import MachineIdentity
 from ionetctl.core.model.host import GpuPromise, Host, Prepare
 from ionetctl.core.model.names import Digest, RolloutId
 from ionetctl.core.model.outcome import Outcome, Result
@@ -184,6 +185,9 @@ async def test_surveyed_host_is_told() -> None:
             node_id=NODE_ID,
             gpus=("nvidia.rtx.4090.24gb", "nvidia.rtx.4090.24gb"),
             rack="a01",
+            identity=MachineIdentity(
+                "10.20.1.1 port 22", CONVERGED.host_key, CONVERGED.machine.product_uuid, ("GPU-1", "GPU-2")
+            ),
         ),
     ]
 

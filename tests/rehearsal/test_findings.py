@@ -70,9 +70,9 @@ def surveyed(raise_fleet: RaiseFleet, new_admin: NewAdmin) -> Iterator[Surveyed]
         yield Surveyed(rehearsal, preflight(new_admin(), rehearsal.inventory))
 
 
-def preflight(admin: Admin, inventory: Path) -> dict[str, set[str]]:
+def preflight(admin: Admin, inventory: Path, *options: str) -> dict[str, set[str]]:
     """Host → codes of its findings; few hosts at a time, so that no program exceeds its time limit on a busy machine."""
-    ended = admin.run("preflight", str(inventory), "--concurrency=6", "-o", "ndjson")
+    ended = admin.run("preflight", str(inventory), *options, "--concurrency=6", "-o", "ndjson")
     found: defaultdict[str, set[str]] = defaultdict(set)
     for event in ended.lines:
         if event.get("type") in ("host_surveyed", "host_judged"):
@@ -132,6 +132,23 @@ def test_a_machine_that_the_catalog_knows_by_another_name(
     assert host["error"]["message"].startswith(
         f"it has the machine-id ({machine_id.read_text().strip()}) of {first}"
     )
+
+
+def test_a_clone_of_a_host_that_the_run_leaves_out(raise_fleet: RaiseFleet, new_admin: NewAdmin) -> None:
+    """What the catalog noted of an enrolled host is compared although --limit leaves it out; in one run they are compared as they are."""
+    admin = new_admin()
+    with raise_fleet(2) as rehearsal:
+        first, second = rehearsal.hosts
+        own, copied = (rehearsal.tree(host) / "sys/class/dmi/id/product_uuid" for host in (first, second))
+        for uuid in (own, copied):
+            uuid.parent.mkdir(parents=True, exist_ok=True)
+            uuid.write_text("c10ec10e-c10e-c10e-c10e-c10ec10ec10e\n")
+        assert admin.enroll(rehearsal.inventory, f"--limit={first}").exit_code == 0
+        found = {second: {"product_uuid_doubled"}}
+        assert preflight(admin, rehearsal.inventory, f"--limit={second}") == found
+        own.write_text("0f7e5d3c-9b1a-4c2e-8d6f-123456789abc\n")
+        assert preflight(admin, rehearsal.inventory) == {first: set(), second: set()}
+        assert preflight(admin, rehearsal.inventory, f"--limit={second}") == {second: set()}
 
 
 def test_held_packages_of_a_driver_that_is_to_be_changed(

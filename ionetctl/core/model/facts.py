@@ -68,6 +68,19 @@ class NomadState:
 
 
 @dataclass(frozen=True, slots=True)
+class MachineIdentity:
+    """What tells a machine from others beside its machine-id and client-id, as a survey saw it.
+
+    ``place`` is the host's (``Host.place``); ``product_uuid`` is ``None`` where it is not the machine's own.
+    """
+
+    place: str
+    host_key: str | None = None
+    product_uuid: str | None = None
+    gpu_uuids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """What the survey found on one host. Sizes in MiB, time in seconds since the epoch (controller's and host's)."""
 

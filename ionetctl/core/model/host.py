@@ -174,3 +174,12 @@ class Host:
     network: Network = field(default_factory=Network)
     ssh: SshSettings = field(default_factory=SshSettings)
     groups: tuple[str, ...] = ()
+
+    @property
+    def place(self) -> str:
+        """Where SSH finds it by the inventory: address, port and jump hosts. Behind NAT or a jump host, addresses recur."""
+        places = [
+            (self.address, self.ssh.port),
+            *((each.address, each.port) for each in reversed(self.ssh.jump or ())),
+        ]
+        return " via ".join(f"{address.rstrip('.').casefold()} port {port or 22}" for address, port in places)

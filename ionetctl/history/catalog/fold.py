@@ -25,7 +25,7 @@ from ionetctl.core.events import (
 from ionetctl.core.model.outcome import Result
 from ionetctl.history.catalog.nodes import NodeOutcome, update_nodes
 from ionetctl.history.catalog.queries import count_results
-from ionetctl.history.catalog.schema import hosts, outcomes, regions, rollouts
+from ionetctl.history.catalog.schema import hosts, machines, outcomes, regions, rollouts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -56,6 +56,10 @@ _SET_MACHINE: Final = (
     update(hosts)
     .where(hosts.c.rollout == bindparam("of_rollout"), hosts.c.name == bindparam("of_host"))
     .values(machine_id=bindparam("of_machine"))
+)
+
+_REMOVE_MACHINE: Final = delete(machines).where(
+    machines.c.name == bindparam("of_name"), machines.c.machine_id == bindparam("of_machine")
 )
 
 
@@ -188,6 +192,35 @@ def _fold_surveys(connection: Connection, rollout: RolloutId, envelopes: Iterabl
     ]
     if rows:
         connection.execute(_SET_MACHINE, rows)
+    _fold_machines(connection, envelopes)
+
+
+def _fold_machines(connection: Connection, envelopes: Iterable[Envelope]) -> None:
+    """Keep the identity of each machine's latest survey, whichever is folded last."""
+    seen = {
+        (envelope.event.host, envelope.event.machine_id): (envelope.time, envelope.event.identity)
+        for envelope in envelopes
+        if isinstance(envelope.event, HostSurveyed) and envelope.event.machine_id and envelope.event.identity
+    }
+    if not seen:
+        return
+    columns = machines.c.name, machines.c.machine_id, machines.c.seen_at
+    stored = connection.execute(select(*columns).where(machines.c.name.in_({name for name, _ in seen})))
+    stored_at = {(name, machine_id): seen_at for name, machine_id, seen_at in stored}
+    rows = [
+        {
+            "name": name,
+            "machine_id": machine_id,
+            "seen_at": time,
+            "identity": msgspec.json.encode(identity).decode(),
+        }
+        for (name, machine_id), (time, identity) in seen.items()
+        if stored_at.get((name, machine_id), "") <= time
+    ]
+    if rows:
+        of = [{"of_name": row["name"], "of_machine": row["machine_id"]} for row in rows]
+        connection.execute(_REMOVE_MACHINE, of)
+        connection.execute(insert(machines), rows)
 
 
 def _fold_outcomes(connection: Connection, rollout: RolloutId, envelopes: Sequence[Envelope]) -> None:

@@ -10,15 +10,18 @@ import msgspec
 from sqlalchemy import exists, func, or_, select
 
 from ionetctl.core.events import HostEntry, RegionEntry
+from ionetctl.core.model.facts import MachineIdentity
 from ionetctl.core.model.outcome import SURVEYED, Outcome, Problem, Result
 from ionetctl.history.catalog.nodes import NODE_COLUMNS
 from ionetctl.history.catalog.records import HostRecord, NodeRecord, RolloutRecord
-from ionetctl.history.catalog.schema import hosts, nodes, outcomes, regions, rollouts
+from ionetctl.history.catalog.schema import hosts, machines, nodes, outcomes, regions, rollouts
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence
 
     from sqlalchemy import Column, ColumnElement, Connection, RowMapping
+
+    from ionetctl.core.model.names import HostName
 
 
 _WORDS_OF: Final = {
@@ -63,6 +66,13 @@ def _matches(column: Column[str], words: Sequence[str]) -> ColumnElement[bool]:
         in_lower_case.in_([word for word in words if word not in patterns]),
         *(in_lower_case.like(pattern, escape="\\") for pattern in escaped),
     )
+
+
+def all_identities(connection: Connection) -> Mapping[tuple[HostName, str], MachineIdentity]:
+    """Every machine's identity, by its host's name and its machine-id."""
+    rows = connection.execute(select(machines.c.name, machines.c.machine_id, machines.c.identity))
+    decoder = msgspec.json.Decoder(MachineIdentity)
+    return {(row.name, row.machine_id): decoder.decode(row.identity) for row in rows}
 
 
 def all_regions(connection: Connection) -> tuple[RegionEntry, ...]:

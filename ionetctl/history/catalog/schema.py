@@ -9,9 +9,11 @@ from typing import Final
 
 from sqlalchemy import Boolean, Column, Float, Integer, MetaData, String, Table, Text
 
-VERSION: Final = 4
+VERSION: Final = 5
 WITH_RESULTS: Final = 3
 """The version that has ``rollouts.results``."""
+WITH_MACHINES: Final = 5
+"""The version that has ``machines``."""
 CHANGES: Final = {
     2: (
         "ALTER TABLE outcomes ADD COLUMN gpus_probed INTEGER",
@@ -26,6 +28,10 @@ CHANGES: Final = {
             AND outcomes.region = nodes.region AND outcomes.node_id IS NOT NULL AND NOT outcomes.is_check), '')""",
     ),
     4: ("ALTER TABLE rollouts ADD COLUMN journal_digest VARCHAR(64)",),
+    5: (
+        """CREATE TABLE machines (name VARCHAR(255) NOT NULL, machine_id VARCHAR(255) NOT NULL,
+            seen_at VARCHAR(32) NOT NULL, identity TEXT NOT NULL, PRIMARY KEY (name, machine_id))""",
+    ),
 }
 """By version the statements that make the tables of the version before into its own."""
 
@@ -130,6 +136,16 @@ nodes: Final = Table(
 )
 """The current nodes, computed from the outcomes and stored as they are read most, and when each was last seen."""
 
+machines: Final = Table(
+    "machines",
+    metadata,
+    Column("name", String(255), primary_key=True),
+    Column("machine_id", String(255), primary_key=True),
+    Column("seen_at", String(32), nullable=False),
+    Column("identity", Text, nullable=False),
+)
+"""What tells each machine from others (``MachineIdentity``), by the name that it had, as its last survey saw it."""
+
 regions: Final = Table(
     "regions",
     metadata,
@@ -153,7 +169,10 @@ leases: Final = Table(
     Column("expires_at", String(32), nullable=False),
 )
 
-FOLDED: Final = (hosts, outcomes, nodes, regions, rollouts)
+FOLDED: Final = (hosts, outcomes, nodes, machines, regions, rollouts)
 """The tables that are rebuilt from the journals."""
 PRESENT: Final = tuple(table.name for table in (schema_version, rollouts, nodes, regions, leases))
-"""The tables that are read before a rollout starts; ``hosts`` and ``outcomes`` hold the past of all rollouts."""
+"""The tables that are read before a rollout starts; ``hosts`` and ``outcomes`` hold the past of all rollouts.
+
+``machines``, which older catalogs lack, is read as a whole then.
+"""

@@ -20,7 +20,9 @@ from ionetctl.history.catalog.schema import (
     FOLDED,
     PRESENT,
     VERSION,
+    WITH_MACHINES,
     WITH_RESULTS,
+    machines,
     metadata,
     nodes,
     rollouts,
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
     from ionetctl.core.events import Envelope, RegionEntry
+    from ionetctl.core.model.facts import MachineIdentity
     from ionetctl.core.model.host import Host
     from ionetctl.core.model.names import Digest, HostName, RegionName, RolloutId
     from ionetctl.core.ports import Clock
@@ -164,6 +167,11 @@ class Catalog:
         with database.reading(self._engine) as connection:
             return queries.nodes_of(connection, words)
 
+    def identities(self) -> Mapping[tuple[HostName, str], MachineIdentity]:
+        """What tells each machine that was ever surveyed from others, by its host's name and its machine-id."""
+        with database.reading(self._engine) as connection:
+            return queries.all_identities(connection)
+
     def regions(self) -> tuple[RegionEntry, ...]:
         """Every region of any rollout, as the latest one described it, by name."""
         with database.reading(self._engine) as connection:
@@ -253,7 +261,10 @@ class Catalog:
         if not tables:
             return None
         found = connection.execute(select(func.max(schema_version.c.version))).scalar()
-        if found is None or not set(tables).issuperset(metadata.tables):
+        lacking = set(metadata.tables).difference(tables)
+        if found is not None and found < WITH_MACHINES:
+            lacking.discard(machines.name)
+        if found is None or lacking:
             raise database.corrupt(self._engine.url, "it lacks tables")
         return int(found)
 
