@@ -84,7 +84,7 @@ def read_script() -> bytes:
 def apply_script() -> bytes:
     """What carries out a payload; it travels as the payload's first member."""
     parts = ("dialogue", "files", "stage", "backup", "install", "service")
-    return _joined("programs", "report", *(f"apply_{part}" for part in parts), "apply")
+    return _joined("programs", "settle", "report", *(f"apply_{part}" for part in parts), "apply")
 
 
 @cache
@@ -107,14 +107,20 @@ def prepare_script() -> bytes:
     """What carries out preparations; it travels in the place of an apply's script."""
     parts = ("packages", "machine", "gpus", "signs", "rigs", "miners")
     return _joined(
-        "programs", "docker", "report", "mining_lines", *(f"prepare_{part}" for part in parts), "prepare"
+        "programs",
+        "docker",
+        "settle",
+        "report",
+        "mining_lines",
+        *(f"prepare_{part}" for part in parts),
+        "prepare",
     )
 
 
 @cache
 def restore_miner_script() -> bytes:
     """What puts a miner back that a preparation stopped; it stays on the host."""
-    return b"#!/bin/sh\n" + _joined("programs", "restore_miner")
+    return b"#!/bin/sh\n" + _joined("programs", "settle", "restore_miner")
 
 
 @cache

@@ -16,9 +16,14 @@ back_up() {
     each_line "$changed" save
     staged=$staged$our/pending.ionet-new$nl
     ensure make_backup
+    fresh=$copy_places$backup/index$nl$backup/service$nl$our/pending.ionet-new$nl
+    each_line "$copies" note_copy
+    expect_settled settle_all "$fresh"
+    # An index that is in force names a path when its copy is on disk: what it names and has no copy of, roll_back removes.
+    if [ "$touched" = yes ] && [ -n "$entries" ]; then ensure write "${saved#"$nl"}" "$backup/index"; fi
     ensure mv -f "$our/pending.ionet-new" "$our/pending"
-    settle "$our"
     phase=changing
+    expect_settled settle "$our" "$backup"
 }
 
 # save PATH: to be copied, unless an apply that was cut off has a copy: that one is older than its changes.
@@ -30,13 +35,10 @@ save() {
     case $nl$copy_places in *"$nl$backup/tree${1%/*}$nl"*) ;; *) copy_places=$copy_places$backup/tree${1%/*}$nl ;; esac
 }
 
-# make_backup: the copies, then the list of paths, and the marker under another name; all of it on disk.
+# make_backup: the copies, then the list of paths where there is none, and the marker under another name.
 make_backup() {
     each_line "$copies" clear_copy && with_lines "$backup$nl$copy_places" mkdir -p &&
-        each_line "$copy_places" save_place && list_saved && write_new "$rollout" "$our/pending.ionet-new" || return
-    fresh=$backup/index$nl$backup/service$nl$our/pending.ionet-new$nl
-    each_line "$copies" note_copy
-    settle_all "$fresh"
+        each_line "$copy_places" save_place && list_saved && write_new "$rollout" "$our/pending.ionet-new"
 }
 
 # clear_copy PATH: what an attempt that broke off has left, and the index does not name.
@@ -60,11 +62,8 @@ note_copy() {
 }
 
 list_saved() {
-    if [ "$touched" != yes ]; then
-        write_new "$was $is_enabled" "$backup/service" && write_new "$entries" "$backup/index"
-    elif [ -n "$entries" ]; then
-        printf '%s\n' "$entries" | cat >>"$backup/index"
-    fi
+    if [ "$touched" = yes ]; then return; fi
+    write_new "$was $is_enabled" "$backup/service" && write_new "$entries" "$backup/index"
 }
 
 # roll_back: every path as the backup has it, the service as it was; fails when a path could not be put back.
@@ -80,7 +79,7 @@ roll_back() {
     fi
     each_line "$(cat "$backup/index")$nl" restore
     if [ -n "${aside:-}" ]; then rm -rf "$aside"; fi
-    settle_places "$(cat "$backup/index")$nl"
+    settle_places "$(cat "$backup/index")$nl" 2>/dev/null || broken=yes
     if [ "$touched" = yes ]; then
         service 30 daemon-reload
         if [ "$was" = active ]; then service "$start_deadline_s" restart "$unit"; fi

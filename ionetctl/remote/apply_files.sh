@@ -72,16 +72,16 @@ make_directories() {
     missing=''
 }
 
-# settle FILE...: on disk. An old sync takes no files and writes everything.
-settle() {
-    sync "$@" 2>/dev/null || sync
-}
-
 # settle_all LIST: those of its paths that are there, a line each. A link is on disk with its directory.
 settle_all() {
     there=''
     each_line "$1" note_there
     with_lines "$there" settle
+}
+
+# expect_settled COMMAND...: one that settles, which is not done again where it fails.
+expect_settled() {
+    "$@" 2>/dev/null || fail apply_failed "$unsettled"
 }
 
 note_there() {

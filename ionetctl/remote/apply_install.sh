@@ -4,7 +4,7 @@
 
 install_files() {
     begin install
-    settle_all "$staged"
+    expect_settled settle_all "$staged"
     each aside move_aside
     each program put_program
     each file put_file
@@ -28,7 +28,7 @@ switch() {
     begin switch
     each link put_link
     put_token
-    settle_places "$changed"
+    expect_settled settle_places "$changed"
 }
 
 # put_link TARGET DEST

@@ -65,7 +65,7 @@ leave() {
 # write FILE: standard input becomes the file, whole or not at all.
 write() {
     mkdir -p "${1%/*}" && rm -f "$1.ionet-new" && cat >"$1.ionet-new" && chmod 0644 "$1.ionet-new" &&
-        { sync "$1.ionet-new" 2>/dev/null || sync; } && mv -f "$1.ionet-new" "$1"
+        settle "$1.ionet-new" && mv -f "$1.ionet-new" "$1"
 }
 
 # service VERB UNIT...: systemctl, bounded.

@@ -61,7 +61,7 @@ remember() {
     if grep -qsxF "$1" "$miners_dir/undo"; then return; fi
     said=$({ cat "$miners_dir/undo" 2>/dev/null || :; } && printf '%s\n' "$1") || said=$1
     try prepare_failed write_text "$said" "$miners_dir/undo"
-    sync "$miners_dir" 2>/dev/null || sync
+    settle "$miners_dir" 2>/dev/null || fail prepare_failed "$unsettled"
 }
 
 # The system's own commands expect its programs in PATH.
@@ -173,7 +173,7 @@ mark_lines() {
         kind == "crontab" { next }
         /^[ \t]*(el)?if[ \t].*then[ \t]*$/ { print ($1 == "elif" ? "elif" : "if") " false; then #ionet"; next }
         /^[ \t]*(while|until|for)[ \t].*do[ \t]*$/ { print "while false; do #ionet"; next }
-        { print ": #ionet" }' "kind=$1" "path=${2#"$root"}" "$2" >"$3" && { sync "$3" 2>/dev/null || sync; }
+        { print ": #ionet" }' "kind=$1" "path=${2#"$root"}" "$2" >"$3" && settle "$3"
 }
 
 # expect_syntax KIND FILE NEW: a login that fails would lock people out.

@@ -1,6 +1,6 @@
 # Puts back the miners that ionetctl stopped on this host, last step first: units, lines of crontabs and start files. Run it
 # as root. A step that fails stays for the next time. Processes that were started by hand are listed, and not started.
-# It travels with the functions of programs.sh before it.
+# It travels with the functions of programs.sh and settle.sh before it.
 # shellcheck shell=sh disable=SC2034,SC2329
 set -u
 export LC_ALL=C
@@ -34,7 +34,7 @@ put_lines() {
     if [ ! -f "$file" ]; then return; fi
     new=${file%/*}/.ionet-${file##*/}
     cp -p "$file" "$new" && sed -e '/ #ionet$/d' -e 's/^#ionet# //' "$file" >"$new" &&
-        { sync "$new" 2>/dev/null || sync; } && mv -f "$new" "$file" || return
+        settle "$new" && mv -f "$new" "$file" || return
     case $1 in
     crontab) echo "put the lines back into $2" ;;
     *) echo "put the lines back into $2, which runs at the next boot or login" ;;
@@ -96,7 +96,7 @@ $failed"
         mv -f "$undo" "$undo.done"
         exit 0
     fi
-    printf '%s' "$failed" >"$undo.failed" && { sync "$undo.failed" 2>/dev/null || sync; } && mv -f "$undo.failed" "$undo"
+    printf '%s' "$failed" >"$undo.failed" && settle "$undo.failed" && mv -f "$undo.failed" "$undo"
     echo 'what failed is tried again by the next run of this program' >&2
     exit 1
 }
