@@ -8,6 +8,7 @@ old log: they are repeated without ``stale`` then, which only the leader answers
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
@@ -29,6 +30,7 @@ from ionetctl.nomad.responses import (
     malformed,
     node_detail,
     node_view,
+    printable,
 )
 from ionetctl.nomad.tls import client_context, expiry
 
@@ -45,10 +47,13 @@ if TYPE_CHECKING:
 PAGE_SIZE: Final = 1000
 PAGE_LIMIT: Final = 100
 """A region has up to 10,000 nodes; a list without end is not Nomad's."""
+LIST_LIMIT_BYTES: Final = 512 << 20
+"""All pages together; 10,000 nodes with their devices are about 200 MB."""
 RUNNING: Final = frozenset({"pending", "running"})
 STALE_LIMIT_MS: Final = 5_000
 """A server that heard of its leader longer ago than this may answer from an old log."""
 _FORBIDDEN: Final = "region_forbidden"
+_NUMBER: Final = re.compile(r"[0-9]{1,19}")
 
 
 class NomadRegion:
@@ -101,7 +106,7 @@ class NomadRegion:
             name=self._name,
             server_version=self._oldest_server(members),
             enforcement=agent.enforcement if agent else None,
-            pools=frozenset(pool.name for pool in await self._pools()),
+            pools=frozenset(printable(pool.name) for pool in await self._pools()),
             connections_per_client=agent.connections_per_client if agent else None,
             servers=members.servers(self._name, await self._leader()),
             heartbeats=agent.heartbeats if agent else None,
@@ -192,17 +197,29 @@ class NomadRegion:
 
         body = await node_allocations(self._http, self._name, node)
         found = decoded(list[Allocation], body, "the list of allocations")
-        return [allocation.name for allocation in found if allocation.client_status in RUNNING]
+        return [printable(allocation.name) for allocation in found if allocation.client_status in RUNNING]
 
     async def _node_pages(self, params: dict[str, str]) -> AsyncIterator[list[NodeStub]]:
+        """The pages of a list, each node once. Raises ``RegionError`` (``region_nonsense``) for a list without end."""
+        what, seen, size_bytes = "the list of nodes", set[str](), 0
         for _ in range(PAGE_LIMIT):
             reply = await self._nodes_page(params)
-            yield decoded(list[NodeStub], reply.body, "the list of nodes")
+            page = decoded(list[NodeStub], reply.body, what)
+            before = len(seen)
+            seen.update(stub.id for stub in page)
+            if len(seen) < before + len(page):
+                raise malformed(what, "a node is in it twice")
+            size_bytes += len(reply.body)
+            if size_bytes > LIST_LIMIT_BYTES:
+                raise malformed(what, f"it has more than {LIST_LIMIT_BYTES >> 20} MB")
+            yield page
             following = reply.headers.get("X-Nomad-NextToken")
             if not following:
                 return
+            if following == params.get("next_token"):
+                raise malformed(what, "a page leads to itself")
             params = {**params, "next_token": following}
-        raise malformed("the list of nodes", f"it has more than {PAGE_LIMIT} pages")
+        raise malformed(what, f"it has more than {PAGE_LIMIT} pages")
 
     async def _nodes_page(self, params: Mapping[str, str]) -> Reply:
         """A page of nodes by a stale read, or by a consistent one where the stale one is refused or too old."""
@@ -282,4 +299,4 @@ class NomadRegion:
 def _number(reply: Reply, header: str) -> int:
     """A number in a header; 0 where there is none."""
     text = reply.headers.get(header, "")
-    return int(text) if text.isascii() and text.isdigit() else 0
+    return int(text) if _NUMBER.fullmatch(text) else 0

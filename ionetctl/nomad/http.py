@@ -8,6 +8,7 @@ responses; it must not know what is requested. A request goes to the address tha
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 import time
 import zlib
@@ -22,7 +23,7 @@ from tenacity.wait import wait_random_exponential
 
 from ionetctl import __version__
 from ionetctl.core.errors import ConfigurationError, RegionError
-from ionetctl.nomad.responses import malformed, printable
+from ionetctl.nomad.responses import excerpt, malformed, printable
 from ionetctl.nomad.tls import explain_tls_failure
 
 if TYPE_CHECKING:
@@ -33,7 +34,9 @@ CONNECTIONS: Final = 4
 BODY_LIMIT_BYTES: Final = 64 << 20
 """A thousand nodes with the device lists of many GPUs and cores are about 20 MB."""
 _REFUSAL_LIMIT_BYTES: Final = 4096
-_EXCERPT: Final = 200
+_ENCODING: Final = re.compile(r"[a-z]{1,16}(, ?[a-z]{1,16}){0,4}")
+_REDIRECTION: Final = 3
+"""The class of statuses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,11 +224,14 @@ class RegionHttp:
     async def _read(self, address: str, call: Call, response: aiohttp.ClientResponse) -> Reply:
         if response.status // 100 != 2:  # noqa: PLR2004  (the class of successes)
             body = await _body(response, _REFUSAL_LIMIT_BYTES, cut=True)
-            text = printable(body.decode(errors="replace").strip().replace(self._token, "***")[:_EXCERPT])
-            raise _refusal(address, call, response.status, text)
+            if response.status // 100 == _REDIRECTION:
+                body = response.headers.get("Location", "").encode(errors="replace")
+            raise _refusal(address, call, response.status, excerpt(body, self._token))
         if not response.headers.get("Content-Type", "").startswith("application/json"):
             raise _TransientError(malformed(f"{call} at {address}", "the answer is not JSON"))
-        return Reply(await _body(response, BODY_LIMIT_BYTES), response.headers)
+        body = await _body(response, BODY_LIMIT_BYTES)
+        # No answer has it, and what an answer says is shown.
+        return Reply(body.replace(self._token.encode(), b"***"), response.headers)
 
     def _reporting(self, context: ssl.SSLContext) -> ssl.SSLContext:
         """The context, whose handshakes tell the certificate that they have accepted."""
@@ -242,7 +248,7 @@ class RegionHttp:
     def _translated(self, error: Exception, address: str) -> Exception:
         if trust := explain_tls_failure(error, address, self._server_name):
             return trust
-        why = printable(str(error)) or type(error).__name__
+        why = excerpt(str(error).encode(errors="replace"), self._token) or type(error).__name__
         return _TransientError(
             RegionError("region_unreachable", f"{address} cannot be reached: {why}", _NETWORK_HINT)
         )
@@ -256,6 +262,10 @@ def _refusal(address: str, call: Call, status: int, text: str) -> Exception:
     """The error for a status other than 2xx (https://developer.hashicorp.com/nomad/api-docs, checked with a real region)."""
     message = f"{call} at {address} was answered {status}: {text}"
     match status:
+        case _ if status // 100 == _REDIRECTION:
+            moved = f"{call} at {address} was answered {status}: it leads to {text}"
+            hint = "redirections are not followed: regions.….api must name the region's own servers"
+            return RegionError("region_refused", moved, hint)
         case 403:
             denied = f"the region's token may not {call} (it needs {call.right})"
             hint = f"give its policy {call.right}, and look whether the token is this region's and has not expired"
@@ -305,7 +315,8 @@ async def _body(response: aiohttp.ClientResponse, limit: int, *, cut: bool = Fal
     """
     path, encoding = response.url.path, response.headers.get("Content-Encoding", "identity").lower()
     if encoding not in ("identity", "gzip"):
-        raise malformed(path, f"it is compressed as {encoding!r}, which nobody asked for")
+        named = f"as {encoding!r}" if _ENCODING.fullmatch(encoding) else "in some way"
+        raise malformed(path, f"it is compressed {named}, which nobody asked for")
     gzip = zlib.decompressobj(zlib.MAX_WBITS | 16) if encoding == "gzip" else None
     body = bytearray()
     try:

@@ -27,6 +27,8 @@ from ionetctl.core.model.node import (
 from ionetctl.core.sanitize import harmless
 
 TEXT_LIMIT: Final = 256
+EXCERPT_CHARS: Final = 200
+_JWT_LIMIT: Final = 16_384
 _NS_PER_S: Final = 1_000_000_000
 _MIB_PER: Final[dict[str, int]] = {"MiB": 1, "GiB": 1024}
 _RUNTIMES: Final = "driver.docker.runtimes"
@@ -146,7 +148,8 @@ class AgentSelf(msgspec.Struct):
     def enforcement(self) -> str | None:
         """How introductions are enforced (``none``, ``warn``, ``strict``), or ``None`` before Nomad 1.11."""
         server = self.config.server
-        return server.client_introduction.enforcement if server and server.client_introduction else None
+        known = server.client_introduction if server else None
+        return printable(known.enforcement) if known else None
 
     @property
     def connections_per_client(self) -> int | None:
@@ -188,7 +191,7 @@ class Members(msgspec.Struct, rename="pascal"):
     def builds(self, region: str) -> list[str]:
         """The versions of the servers of a region that are not gone."""
         return [
-            member.tags["build"]
+            printable(member.tags["build"])
             for member in self.members
             if member.status == "alive" and member.tags.get("region") == region and "build" in member.tags
         ]
@@ -299,13 +302,26 @@ def _mib(measure: _Measure | None) -> int | None:
     return measure.number * _MIB_PER[measure.unit]
 
 
+def excerpt(body: bytes, secret: str) -> str:
+    """The beginning of a refusal's text, fit to be shown.
+
+    Without the secret, should it be repeated there, with or without what sanitizing takes out of its middle.
+    """
+    text = harmless(_without(secret, body.decode(errors="replace")), len(body))
+    return _without(secret, text)[:EXCERPT_CHARS]
+
+
+def _without(secret: str, text: str) -> str:
+    return re.sub(re.escape(secret), "***", text, flags=re.IGNORECASE)
+
+
 def introduction_token(jwt: str) -> IntroductionToken:
     """An introduction token with its actual expiry: the region may have shortened the requested one.
 
     Raises ``RegionError`` (``region_nonsense``); its message shows nothing of the token.
     """
     match = _JWT.fullmatch(jwt)
-    if match is None:
+    if match is None or len(jwt) > _JWT_LIMIT:
         raise malformed("the introduction token", "it is no JWT")
     payload = match.group(1)
     try:

@@ -982,14 +982,6 @@ async def test_quoted_refusal_is_made_harmless(site: RegionSite) -> None:
     assert ("no! " in error.message, "\x1b" in error.message) == (True, False)
 
 
-async def test_pages_without_end_are_nonsense(site: RegionSite) -> None:
-    """A server that always has another page is no Nomad."""
-    endless = Answer([], headers={"X-Nomad-NextToken": "again"})
-    async with asking(site, {NODES: [endless]}) as (region, _):
-        error = await refused("region_nonsense", region.nodes())
-    assert "pages" in error.message
-
-
 async def test_connections_are_few_and_kept(site: RegionSite) -> None:
     """A server takes 100 of one address, and other tools of the site have some."""
     async with asking(site, {NODES: [NO_NODES]}) as (region, api):
