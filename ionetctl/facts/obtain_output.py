@@ -5,6 +5,7 @@ What is printed is not trusted: an address that the host was not given, or a fil
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 OBTAIN_LIMIT_BYTES: Final = 64 * 1024
 _REASON_CHARS: Final = 200
 _PORTS: Final = range(1024, 65536)
+_SIZE: Final = re.compile(r"[0-9]{1,15}")
 CUT_OFF: Final = "cut_off"
 OWN_FAULTS: Final = frozenset({CUT_OFF, "no_tool", "no_room"})
 """Why a file is missing although its source may be sound."""
@@ -55,7 +57,7 @@ def parse_obtained(
     serving = None
     for line in lines[: lines.index(ending)]:
         match line.split("\t"):
-            case ["got", digest, size] if digest in files and size.isascii() and size.isdecimal():
+            case ["got", digest, size] if digest in files and _SIZE.fullmatch(size):
                 got |= {known: int(size) for known in files if known == digest}
             case ["missed", digest, why, text] if digest in files:
                 kind, reason = harmless(why, _REASON_CHARS), harmless(text, _REASON_CHARS)

@@ -131,7 +131,7 @@ def words(key: str, value: str) -> tuple[str, ...]:
 
 
 def path(key: str, value: str) -> str:
-    """An absolute path of printable characters; it is not sanitized, since it may be used on the host."""
-    if not value.startswith("/") or len(value) > _PATH_LIMIT or not value.isprintable():
+    """An absolute path that can be shown as it is: it is not sanitized, since it may be used on the host."""
+    if not value.startswith("/") or len(value) > _PATH_LIMIT or harmless(value) != value:
         raise malformed(key, f"{harmless(value)[:60]!r} is no path that can be handled")
     return value

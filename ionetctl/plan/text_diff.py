@@ -9,6 +9,7 @@ import difflib
 from typing import TYPE_CHECKING, Final
 
 from ionetctl.core.model.plan import Action, Bundle, BundleFile, FileDiff, Kind, Plan
+from ionetctl.core.sanitize import LIMIT_CHARS, break_ci_commands
 from ionetctl.plan.bundle import with_stamp
 
 if TYPE_CHECKING:
@@ -49,5 +50,6 @@ def _diff(file: BundleFile, stamp: str, present: str | None) -> FileDiff:
 
 
 def _visible(line: str) -> str:
-    """A host's line with its indentation; characters that a terminal could interpret become question marks."""
-    return "".join(letter if letter.isprintable() else "?" for letter in line.expandtabs(4))
+    """A host's line with its indentation, cut; characters that a terminal could interpret become question marks."""
+    shown = "".join(letter if letter.isprintable() else "?" for letter in line[:LIMIT_CHARS].expandtabs(4))
+    return break_ci_commands(shown)[:LIMIT_CHARS]

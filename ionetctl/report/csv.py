@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ COLUMNS: Final = (
 )
 _FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """ASCII, and the full-width forms that spreadsheets in East Asian locales accept too."""
+_AFTER_SEPARATOR: Final = re.compile(r"(?<=;)(?= *[=+\-@\uff1d\uff0b\uff0d\uff20])")
+"""What begins a cell where a spreadsheet's locale has another separator than the comma."""
 
 
 def render(summary: Summary) -> bytes:
@@ -48,6 +51,7 @@ def render(summary: Summary) -> bytes:
 def formula_free(cell: object) -> str:
     """The cell as text that no spreadsheet evaluates: an apostrophe before what would begin a formula (CWE-1236)."""
     text = "" if cell is None else str(cell)
+    text = _AFTER_SEPARATOR.sub("'", text)
     return f"'{text}" if text.lstrip(" ").startswith(_FORMULA_STARTS) else text
 
 

@@ -161,7 +161,7 @@ _BY_ERRNO: Final[Mapping[int, Fault]] = {
     errno.EMFILE: FILE_LIMIT,
     errno.ENFILE: FILE_LIMIT,
 }
-_ERRNO: Final = re.compile(r"\[errno (\d+)\]", re.IGNORECASE)
+_ERRNO: Final = re.compile(r"\[errno ([0-9]{1,5})\]", re.IGNORECASE)
 _TUNNEL_REASONS: Final = (
     ("refused", REFUSED),
     ("timed out", TIMED_OUT),

@@ -31,6 +31,7 @@ def rows(summary: Summary) -> list[dict[str, str]]:
         ("\n=1", "'\n=1"),
         ("  =1", "'  =1"),
         ("\uff1d1", "'\uff1d1"),
+        ("no; =1;+2;a;-b", "no;' =1;'+2;a;'-b"),
         ("rey1-a01", "rey1-a01"),
         ("a=b", "a=b"),
         ("", ""),
@@ -39,7 +40,10 @@ def rows(summary: Summary) -> list[dict[str, str]]:
     ],
 )
 def test_no_cell_begins_a_formula(cell: object, expected: str) -> None:
-    """What a spreadsheet would evaluate gets an apostrophe in front; everything else stays as it is."""
+    """What a spreadsheet would evaluate gets an apostrophe in front; everything else stays as it is.
+
+    Also behind a semicolon, which is what parts cells in many locales.
+    """
     assert formula_free(cell) == expected
 
 
