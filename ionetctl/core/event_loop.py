@@ -1,19 +1,19 @@
 """The event loop of a rollout: asyncio's own, whose look-ups of host names have threads of their own.
 
 With asyncio's a handful of threads does both these and all work on files, so that hosts whose name server does not answer
-would hold up the journal.
+would hold up the journal, and the end of the process.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
 LOOKUPS: Final = 32
 """How many names are looked up at the same time: as many as there are handshakes to begin with."""
@@ -25,17 +25,31 @@ class EventLoop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         super().__init__()
-        self._lookups = ThreadPoolExecutor(LOOKUPS, "lookup")
+        self._lookups = asyncio.Semaphore(LOOKUPS)
 
     async def getaddrinfo(self, host: Any, port: Any, **options: int) -> Any:  # noqa: ANN401  (asyncio's own)
         """What ``socket.getaddrinfo`` returns."""
-        look_up = partial(socket.getaddrinfo, host, port, **options)
-        return await self.run_in_executor(self._lookups, look_up)
+        await self._lookups.acquire()
+        found = self.create_future()
 
-    def close(self) -> None:
-        """Close it; a look-up that does not end is not waited for."""
-        self._lookups.shutdown(wait=False, cancel_futures=True)
-        super().close()
+        def end(settle: Callable[[Any], None], outcome: object) -> None:
+            self._lookups.release()
+            if not found.done():
+                settle(outcome)
+
+        def look_up() -> None:
+            settle: Callable[[Any], None] = found.set_result
+            outcome: object
+            try:
+                outcome = socket.getaddrinfo(host, port, **options)
+            except Exception as error:  # noqa: BLE001  (raised where it is waited for)
+                settle, outcome = found.set_exception, error
+            with suppress(RuntimeError):  # the loop has ended
+                self.call_soon_threadsafe(end, settle, outcome)
+
+        # A pool's threads are waited for at the end of the process, and this one may not end for minutes.
+        threading.Thread(target=look_up, name="lookup", daemon=True).start()
+        return await found
 
 
 def run(main: Coroutine[Any, Any, _Result]) -> _Result:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import subprocess
+import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -56,3 +58,48 @@ def test_address_is_looked_up() -> None:
         return read.decode()
 
     assert run(connect()) == ""
+
+
+HANGING = """
+import asyncio, socket, threading
+from ionetctl.core.event_loop import run
+
+def hang(*_, **__):
+    print("asked", flush=True)
+    threading.Event().wait()
+
+async def look_up():
+    loop = asyncio.get_running_loop()
+    tasks = [asyncio.create_task(loop.getaddrinfo("h", 1)) for _ in range(40)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    print("through", flush=True)
+
+socket.getaddrinfo = hang
+run(look_up())
+"""
+
+
+def test_a_lookup_that_hangs_holds_up_no_end() -> None:
+    """The process ends as soon as its work has: the command's own end is not waited for by it."""
+    ended = subprocess.run((sys.executable, "-c", HANGING), capture_output=True, timeout=WAIT_S, check=True)
+    assert (b"asked" in ended.stdout, b"through" in ended.stdout, ended.stderr) == (True, True, b"")
+
+
+def test_a_lookup_that_fails_says_so_and_frees_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that nobody waits for any more."""
+
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "nobody knows it")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+
+    async def look_up() -> list[BaseException | object]:
+        loop = asyncio.get_running_loop()
+        given_up = asyncio.create_task(loop.getaddrinfo("h", 1))
+        await asyncio.sleep(0)
+        given_up.cancel()
+        calls = (loop.getaddrinfo("h", 1) for _ in range(2 * LOOKUPS))
+        return list(await asyncio.gather(*calls, return_exceptions=True))
+
+    assert [type(each) for each in run(look_up())] == [socket.gaierror] * 2 * LOOKUPS
