@@ -25,15 +25,9 @@ if TYPE_CHECKING:
 
 Gpus = Literal["promised", "possible"]
 
-_READ_AT_ONCE: Final = b'if [ -n "${BASH_VERSION:-}" ]; then eval "$(cat)"; exit; fi\n'
+READ_AT_ONCE: Final = b'if [ -n "${BASH_VERSION:-}" ]; then eval "$(cat)"; exit; fi\n'
 """Bash reads a script from a pipe byte by byte, so that programs can have the rest of it: here cat has all of it."""
 _ENDS_UNLESS_SURVEYED: Final = b'status=$?\nif [ "$status" != 0 ]; then exit "$status"; fi'
-
-
-@cache
-def survey_script() -> bytes:
-    """The survey, for the standard input of ``sh -s -- NONCE SERVERS PATH…``."""
-    return _READ_AT_ONCE + bare_shell(survey_source())
 
 
 def survey_source() -> bytes:
@@ -65,7 +59,7 @@ def survey_and_probe_script(cache_directory: Path | None = None, *, gpus: Gpus) 
         b"exit 0",
         b"}",
     )
-    return _READ_AT_ONCE + bare_shell(b"\n".join(parts))
+    return READ_AT_ONCE + bare_shell(b"\n".join(parts))
 
 
 @cache

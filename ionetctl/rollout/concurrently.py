@@ -19,12 +19,28 @@ class Slots(asyncio.Semaphore):
     def __init__(self, at_once: int, clock: Clock) -> None:
         super().__init__(at_once)
         self._clock = clock
+        self._owed = 0
+        """Slots that will be released by hosts that do not have them."""
+
+    def release(self) -> None:
+        """Give a slot back."""
+        if self._owed:
+            self._owed -= 1
+        else:
+            super().release()
 
     async def pause(self, seconds: float) -> None:
-        """Wait for that long without the host's slot, then for one that is free."""
+        """Wait for that long without the host's slot, then for one that is free.
+
+        Its slot is released by the host's end, however this ends: where it has none then, there is one fewer to release.
+        """
         self.release()
-        await self._clock.sleep(seconds)
-        await self.acquire()
+        try:
+            await self._clock.sleep(seconds)
+            await self.acquire()
+        except BaseException:
+            self._owed += 1
+            raise
 
 
 async def concurrently(

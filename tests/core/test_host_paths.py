@@ -7,7 +7,8 @@ import re
 import pytest
 
 from ionetctl.core import host_paths
-from ionetctl.remote import apply_script, receive_script, survey_script
+from ionetctl.remote import apply_script, receive_script
+from tests.support.survey_alone import survey_script
 
 
 def test_paths_are_those_of_the_contract() -> None:

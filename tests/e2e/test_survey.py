@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ionetctl.facts.survey_output import parse_survey
-from ionetctl.remote import survey_script
 from tests.e2e.machines import Fleet, Machine
+from tests.support.survey_alone import survey_script
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

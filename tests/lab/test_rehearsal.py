@@ -23,7 +23,7 @@ from ionetctl.lab.host.programs import SYSTEM_PATH
 from ionetctl.lab.paths import LabPaths
 from ionetctl.lab.rehearsal import Lab, lab_down, lab_run, lab_up, port_free_on_all
 from ionetctl.lab.site import LabSpec
-from ionetctl.remote import survey_script
+from tests.support.survey_alone import survey_script
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

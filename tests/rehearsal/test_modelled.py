@@ -20,8 +20,8 @@ from ionetctl.core import host_paths
 from ionetctl.facts.survey_output import parse_survey
 from ionetctl.inventory.load import load_inventory
 from ionetctl.lab.modelled.kinds import UNMODELLED
-from ionetctl.remote import survey_script
 from tests.rehearsal.test_faults import ENDS
+from tests.support.survey_alone import survey_script
 
 if TYPE_CHECKING:
     from tests.rehearsal.conftest import NewAdmin, RaiseFleet, RaiseModelledFleet

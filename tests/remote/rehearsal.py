@@ -33,7 +33,8 @@ from ionetctl.facts.report_lines import (
 )
 from ionetctl.facts.survey_output import parse_survey
 from ionetctl.plan.payload import Payload
-from ionetctl.remote import apply_script, receive_script, survey_script
+from ionetctl.remote import apply_script, receive_script
+from tests.support.survey_alone import survey_script
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

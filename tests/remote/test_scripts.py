@@ -17,9 +17,9 @@ from ionetctl.remote import (
     obtain_script,
     prepare_script,
     receive_script,
-    survey_script,
     survey_source,
 )
+from tests.support.survey_alone import survey_script
 
 if TYPE_CHECKING:
     from collections.abc import Callable

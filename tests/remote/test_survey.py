@@ -15,8 +15,8 @@ import pytest
 
 from ionetctl.core import host_paths
 from ionetctl.core.model.facts import Disk, RemoteFile
-from ionetctl.remote import survey_script
 from tests.remote.rehearsal import NODE_ID, NOMAD, STANDINS, TOKEN, Host, file, owner, shim
+from tests.support.survey_alone import survey_script
 
 if TYPE_CHECKING:
     from pathlib import Path

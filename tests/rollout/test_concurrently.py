@@ -104,6 +104,34 @@ async def test_pause_keeps_nobody_from_working() -> None:
     assert (clock.slept, one.locked()) == ([30], False)
 
 
+@pytest.mark.parametrize("waits_for", ["its time", "a slot"])
+async def test_pause_that_is_cut_short_gives_no_slot_away_twice(waits_for: str) -> None:
+    """Cancelled while it has no slot, its end releases none: there are as many as there were."""
+    clock = StillClock()
+    one = Slots(1, clock)
+
+    async def work() -> None:
+        await one.acquire()
+        try:
+            await one.pause(30)
+        finally:
+            one.release()
+
+    paused = asyncio.create_task(work())
+    await asyncio.sleep(0)
+    await one.acquire()  # another's
+    if waits_for == "a slot":
+        clock.wake.set()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    paused.cancel()
+    await asyncio.gather(paused, return_exceptions=True)
+    assert one.locked()
+    one.release()
+    await one.acquire()
+    assert one.locked()
+
+
 async def test_nothing_to_do_is_done_at_once() -> None:
     """No item, no work."""
 
