@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import statistics
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from ionetctl.checks.finding import Code, found, listed
 from ionetctl.checks.system import CLOCK_WARN_S
+from ionetctl.core import host_paths
 from ionetctl.core.errors import ExitCode
 from ionetctl.core.model.names import HostName, NodeId, RegionName
 from ionetctl.core.model.outcome import Finding, Severity
@@ -18,7 +20,7 @@ from ionetctl.core.versions import precedence_of_agent
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from ionetctl.core.model.facts import Facts, MachineIdentity
+    from ionetctl.core.model.facts import Facts, MachineIdentity, NomadState
     from ionetctl.core.model.host import Host
     from ionetctl.core.model.inventory import NomadSettings
     from ionetctl.core.model.node import NodeView
@@ -429,34 +431,55 @@ def names_taken(fleet: Fleet) -> Iterator[Findings]:
             yield member.host.name, found(NAME_TAKEN, message)
 
 
+_PLUGIN_PROGRAM: Final = re.compile(re.escape(host_paths.device_plugin_program("@")).replace("@", "([^/]+)"))
 NOMAD_DOWNGRADE: Final = Code(
     "nomad_downgrade",
     Severity.BLOCK,
-    "the host runs a newer Nomad than the inventory names",
-    looks_at="The version of the Nomad that ionetctl installed there and of its node in the region, against nomad.version.",
+    "the host runs a newer Nomad or device plugin than the inventory names",
+    looks_at=(
+        "The version of the Nomad there (with --takeover also one that ionetctl did not install) and of its node in the region, against "
+        "nomad.version; the release of the device plugin that is linked there, against nomad.device_plugin_version. Where no version can "
+        "be learnt, since the program does not run and no region shows the node, nothing is known to be newer, and the host gets the release."
+    ),
     matters="An older release brings back the holes that a newer one closed, and may not read the newer one's data. Nobody should get it unnoticed.",
-    remedy="correct nomad.version, or say nomad.allow_downgrade: true in the inventory",
+    remedy="correct nomad.version or nomad.device_plugin_version, or say nomad.allow_downgrade: true in the inventory",
     may_be_waived=False,
 )
 
 
 def downgrades(fleet: Fleet) -> Iterator[Findings]:
-    """Hosts whose own Nomad, or whose node by the region's word, is newer than the release that they are to get."""
-    if fleet.releases is None:
+    """Hosts on which something is newer than the release that is to take its place: Nomad, or the device plugin."""
+    releases = fleet.releases
+    if releases is None:
         return
-    floor = precedence_of_agent(fleet.releases.version)
-    severity = Severity.WARN if fleet.releases.allow_downgrade else Severity.BLOCK
+    severity = Severity.WARN if releases.allow_downgrade else Severity.BLOCK
     in_region: dict[tuple[RegionName, NodeId | None], str] = {
         (name, view.id): view.version for name, views in fleet.nodes.items() for view in views
     }
     for member in fleet.hosts:
-        nomad = member.facts.nomad
-        of_node = in_region.get((member.host.region, nomad.node_id), "")
-        newest = max(nomad.agent_version or "", of_node, key=precedence_of_agent)
-        if nomad.is_ours and precedence_of_agent(newest) > floor:
-            version = newest.removeprefix("Nomad ").removeprefix("v")
-            message = f"it runs Nomad {version}, and would get {fleet.releases.version}"
-            yield member.host.name, found(NOMAD_DOWNGRADE, message, severity=severity)
+        of_node = in_region.get((member.host.region, member.facts.nomad.node_id), "")
+        nomad, plugin = _agent_version(member.facts.nomad, of_node), _plugin_version(member)
+        newer = []
+        if precedence_of_agent(nomad) > precedence_of_agent(releases.version):
+            version = nomad.removeprefix("Nomad ").removeprefix("v")
+            newer.append(f"it runs Nomad {version}, and would get {releases.version}")
+        if precedence_of_agent(plugin) > precedence_of_agent(releases.device_plugin_version):
+            newer.append(f"its device plugin is {plugin}, and would be {releases.device_plugin_version}")
+        if newer:
+            yield member.host.name, found(NOMAD_DOWNGRADE, "; ".join(newer), severity=severity)
+
+
+def _agent_version(nomad: NomadState, of_node: str) -> str:
+    """The newest version of the agent that ours is or takes the place of, or whose data it finds; empty for none, or an unknown one."""
+    is_used = nomad.is_ours or nomad.is_running or nomad.active == "active" or nomad.node_id is not None
+    return max(nomad.agent_version or "", of_node, key=precedence_of_agent) if is_used else ""
+
+
+def _plugin_version(member: FleetHost) -> str:
+    """The version of the device plugin that a host has of us and will have again; empty where there is none."""
+    link = member.facts.links.get(f"{host_paths.PLUGIN_DIR}/{host_paths.DEVICE_PLUGIN}", "")
+    installed = _PLUGIN_PROGRAM.fullmatch(link)
+    return installed[1] if installed and member.host.gpus.count != 0 else ""
 
 
 CLOCK_APART: Final = Code(

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from ionetctl.checks.fleet import Fleet, FleetHost, KnownMachine
+from ionetctl.core import host_paths
 from ionetctl.core.model.facts import MachineIdentity
-from ionetctl.core.model.host import Host, Jump, SshSettings
+from ionetctl.core.model.host import GpuPromise, Host, Jump, SshSettings
 from ionetctl.core.model.inventory import NomadSettings
 from ionetctl.core.model.names import HostName, NodeId, RegionName
 from ionetctl.core.model.node import NodeView
@@ -38,6 +39,16 @@ def fleet_host(
     )
     host = replace(HOST, name=HostName(name), datacenter=datacenter)
     return FleetHost(host, replace(facts, **of_facts), name)
+
+
+def plugin(version: str, below: str = "") -> dict[str, str]:
+    """The links of a host that has that release of the device plugin."""
+    link = f"{host_paths.PLUGIN_DIR}/{host_paths.DEVICE_PLUGIN}"
+    return {link: below + host_paths.device_plugin_program(version)}
+
+
+def without_gpus(member: FleetHost) -> FleetHost:
+    return replace(member, host=replace(member.host, gpus=GpuPromise(None, 0)))
 
 
 def node(name: str, node_id: str) -> NodeView:
@@ -113,6 +124,7 @@ class FleetCase:
 RELEASES: Final = NomadSettings("2.0.5", "1.1.0")
 INSTALLED: Final = replace(OURS, is_ours=True, agent_version="Nomad v2.0.5")
 NEWER: Final = replace(INSTALLED, agent_version="Nomad v2.0.6")
+FOREIGN: Final = replace(NEWER, is_ours=False, node_id=None, is_running=False, active="inactive")
 FROM_2_0_6: Final = ("a nomad_downgrade block",)
 SAYS_2_0_6: Final = "it runs Nomad 2.0.6, and would get 2.0.5"
 
@@ -120,7 +132,29 @@ CASES: Final = (
     FleetCase((fleet_host("a", nomad=NEWER),), FROM_2_0_6, message=SAYS_2_0_6, releases=RELEASES),
     FleetCase((fleet_host("a", nomad=NEWER),)),
     FleetCase((fleet_host("a", nomad=INSTALLED),), releases=RELEASES),
-    FleetCase((fleet_host("a", nomad=replace(NEWER, is_ours=False)),), releases=RELEASES),
+    FleetCase((fleet_host("a", nomad=FOREIGN),), releases=RELEASES),
+    FleetCase((fleet_host("a", nomad=replace(FOREIGN, is_running=True)),), FROM_2_0_6, releases=RELEASES),
+    FleetCase((fleet_host("a", nomad=replace(FOREIGN, active="active")),), FROM_2_0_6, releases=RELEASES),
+    FleetCase((fleet_host("a", nomad=replace(FOREIGN, node_id=NODE_ID)),), FROM_2_0_6, releases=RELEASES),
+    FleetCase(
+        (fleet_host("a", nomad=replace(FOREIGN, is_running=True, agent_version=None)),), releases=RELEASES
+    ),
+    FleetCase((fleet_host("a", nomad=INSTALLED, links=plugin("1.1.0")),), releases=RELEASES),
+    FleetCase(
+        (fleet_host("a", nomad=INSTALLED, links=plugin("1.1.1")),),
+        FROM_2_0_6,
+        message="its device plugin is 1.1.1, and would be 1.1.0",
+        releases=RELEASES,
+    ),
+    FleetCase(
+        (fleet_host("a", nomad=NEWER, links=plugin("1.2.0")),),
+        FROM_2_0_6,
+        message=f"{SAYS_2_0_6}; its device plugin is 1.2.0, and would be 1.1.0",
+        releases=RELEASES,
+    ),
+    FleetCase((without_gpus(fleet_host("a", nomad=INSTALLED, links=plugin("1.2.0"))),), releases=RELEASES),
+    FleetCase((fleet_host("a", nomad=INSTALLED, links=plugin("\x1b[2J9")),), releases=RELEASES),
+    FleetCase((fleet_host("a", nomad=INSTALLED, links=plugin("1.2.0", "/elsewhere")),), releases=RELEASES),
     FleetCase((fleet_host("a", nomad=replace(NEWER, agent_version="\x1b[2J9.9.9")),), releases=RELEASES),
     FleetCase((fleet_host("a", nomad=replace(NEWER, node_id=None)),), FROM_2_0_6, releases=RELEASES),
     FleetCase(
