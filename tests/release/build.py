@@ -26,10 +26,11 @@ def build(target: Path) -> list[Path]:
         argv = [sys.executable, "-m", "hatchling", "build", "--directory", str(target.resolve())]
         environ = {**os.environ, "SOURCE_DATE_EPOCH": str(made_at)}
         subprocess.run(argv, cwd=folder, env=environ, check=True, stdout=subprocess.DEVNULL)
+        constraints = (Path(folder) / "constraints.txt").read_text()
     (wheel,) = target.glob("*.whl")
     (sdist,) = target.glob("*.tar.gz")
     bill = target / f"{sdist.name.removesuffix('.tar.gz')}.cdx.json"
-    bill.write_text(sbom(wheel, datetime.fromtimestamp(made_at, UTC)))
+    bill.write_text(sbom(wheel, constraints, datetime.fromtimestamp(made_at, UTC)))
     return [wheel, sdist, bill]
 
 

@@ -1,14 +1,15 @@
 """The software bill of materials of a release, in CycloneDX: what is installed with it at run time, at which version, under which licence.
 
-Read from the installed packages of this Python, which ``constraints.txt`` pins. Nothing in it depends on the machine: neither
-paths nor package indexes nor the time of day.
+What the release requires is read from its wheel, the versions from ``constraints.txt``, and what those require themselves from
+the packages that are installed here, which must be of these versions. Nothing in it depends on the machine: neither paths nor
+package indexes nor the time of day.
 """
 
 from __future__ import annotations
 
 import hashlib
 import uuid
-from importlib.metadata import Distribution, distribution
+from importlib.metadata import Distribution, distribution, distributions
 from typing import TYPE_CHECKING, Final
 
 from cyclonedx.contrib.license.factories import LicenseFactory
@@ -21,17 +22,26 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
     from pathlib import Path
 
 NAME: Final = "ionetctl"
 
 
-def sbom(wheel: Path, made_at: datetime) -> str:
-    """The document, in JSON, of the release whose wheel this is; raises ``PackageNotFoundError`` where a package is missing."""
-    needs = _closure(NAME)
-    components = {name: _component(name) for name in needs}
+def sbom(wheel: Path, constraints: str, made_at: datetime) -> str:
+    """The document, in JSON, of the release whose wheel this is.
+
+    Raises ``PackageNotFoundError`` where a package is missing, ``ValueError`` for one of another version than is pinned.
+    """
+    (released,) = distributions(path=[str(wheel)])
+    pins = pinned(constraints)
+
+    def package(name: str) -> Distribution:
+        return released if name == NAME else _installed(name, pins)
+
+    needs = _closure(NAME, package)
+    components = {name: _component(name, package(name)) for name in needs}
     product = components.pop(NAME)
     product.type = ComponentType.APPLICATION
     content = hashlib.sha256(wheel.read_bytes()).hexdigest()
@@ -45,13 +55,29 @@ def sbom(wheel: Path, made_at: datetime) -> str:
     return JsonV1Dot6(bom).output_as_string(indent=2) + "\n"
 
 
-def _closure(name: str) -> dict[str, list[str]]:
+def pinned(constraints: str) -> dict[str, str]:
+    """Name and version of each line of a ``constraints.txt``."""
+    lines = (line.partition("==") for line in constraints.splitlines())
+    return {canonicalize_name(name): version for name, _, version in lines}
+
+
+def _installed(name: str, pins: Mapping[str, str]) -> Distribution:
+    package = distribution(name)
+    if package.version != pins.get(name):
+        pin = pins.get(name, "no version of it")
+        raise ValueError(
+            f"{name} {package.version} is installed, and constraints.txt pins {pin}: make it anew"
+        )
+    return package
+
+
+def _closure(name: str, package: Callable[[str], Distribution]) -> dict[str, list[str]]:
     """Every package that is installed with ``name``, with what it requires itself."""
     found: dict[str, list[str]] = {}
     open_names: list[tuple[str, frozenset[str]]] = [(name, frozenset())]
     while open_names:
         current, extras = open_names.pop()
-        required = dict(_requirements(distribution(current), extras))
+        required = dict(_requirements(package(current), extras))
         known = found.setdefault(current, [])
         open_names += [(each, more) for each, more in required.items() if each not in found or more]
         found[current] = sorted({*known, *required})
@@ -66,8 +92,7 @@ def _requirements(package: Distribution, extras: frozenset[str]) -> Iterator[tup
             yield canonicalize_name(needed.name), frozenset(needed.extras)
 
 
-def _component(name: str) -> Component:
-    package = distribution(name)
+def _component(name: str, package: Distribution) -> Component:
     said = str(package.metadata.json.get("license_expression", ""))
     return Component(
         name=name,

@@ -9,17 +9,21 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
 
 from tests.release.build import ROOT, build
+from tests.release.sbom import pinned, sbom
 from tests.support.programs import needs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+MADE_AT = datetime(2026, 11, 27, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
@@ -85,8 +89,7 @@ def test_wheel_has_what_is_read_at_run_time(release: list[Path]) -> None:
 def test_bill_of_materials(release: list[Path]) -> None:
     """Every package that is installed at run time, at the version that constraints.txt pins, and none for development."""
     bill: dict[str, Any] = json.loads(release[2].read_text())
-    pinned = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines())
-    versions = {name.lower().replace("_", "-").replace(".", "-"): version for name, version in pinned.items()}
+    versions = pinned((ROOT / "constraints.txt").read_text())
     found = {each["name"]: each["version"] for each in bill["components"]}
     assert found == {name: versions[name] for name in found}
     assert {"asyncssh", "bcrypt", "pysequoia", "httpcore"} <= set(found)
@@ -95,3 +98,31 @@ def test_bill_of_materials(release: list[Path]) -> None:
     assert wheel_digest["content"] == digests(release)[release[0].name]
     refs = {each["bom-ref"] for each in (*bill["components"], bill["metadata"]["component"])}
     assert {each["ref"] for each in bill["dependencies"]} == refs
+
+
+def requiring(wheel: Path, target: Path, *requirements: str) -> Path:
+    """That wheel, with other requirements."""
+    with zipfile.ZipFile(wheel) as whole, zipfile.ZipFile(target, "w") as other:
+        for name in whole.namelist():
+            text = whole.read(name)
+            if name.endswith("/METADATA"):
+                kept = [line for line in text.split(b"\n") if not line.startswith(b"Requires-Dist")]
+                added = [f"Requires-Dist: {requirement}".encode() for requirement in requirements]
+                text = b"\n".join([kept[0], *added, *kept[1:]])
+            other.writestr(name, text)
+    return target
+
+
+def test_bill_of_materials_is_the_wheels(release: list[Path], tmp_path: Path) -> None:
+    """Whatever this Python has installed as ionetctl: the wheel says what it requires."""
+    wheel = requiring(release[0], tmp_path / release[0].name, "rich>=13", "keyring; extra == 'keyring'")
+    bill = json.loads(sbom(wheel, (ROOT / "constraints.txt").read_text(), MADE_AT))
+    assert {each["name"] for each in bill["components"]} == {"rich", "markdown-it-py", "mdurl", "pygments"}
+
+
+@pytest.mark.parametrize("pins", ["rich==0.1", "typer==9"])
+def test_no_bill_of_other_versions(release: list[Path], tmp_path: Path, pins: str) -> None:
+    """What is installed here is not what the release is tried with: its requirements may be other ones."""
+    wheel = requiring(release[0], tmp_path / release[0].name, "rich>=13")
+    with pytest.raises(ValueError, match=r"constraints\.txt pins (0\.1|no version)"):
+        sbom(wheel, pins, MADE_AT)
