@@ -59,6 +59,8 @@ class Behaviour:
     forwarded_to: list[tuple[str, int]] = field(default_factory=list)
     environments: list[dict[str, str]] = field(default_factory=list)
     channels: list[Any] = field(default_factory=list)
+    commands: list[asyncio.Task[Any]] = field(default_factory=list)
+    """Done where a command has ended."""
 
 
 class _Server(asyncssh.SSHServer):
@@ -156,10 +158,15 @@ def started(process: asyncssh.SSHServerProcess[bytes]) -> bytes:
 
 
 async def _feed(process: asyncssh.SSHServerProcess[bytes], child: asyncio.subprocess.Process) -> None:
+    """Pass on standard input, its end, and before that a signal, to all processes of the command, as sshd does."""
     assert child.stdin is not None
-    while data := await process.stdin.read(65536):
-        child.stdin.write(data)
-        await child.stdin.drain()
+    try:
+        while data := await process.stdin.read(65536):
+            child.stdin.write(data)
+            await child.stdin.drain()
+    except asyncssh.SignalReceived as received:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.Signals[f"SIG{received.signal}"])
     child.stdin.close()
 
 
@@ -220,12 +227,11 @@ async def run_shell(process: asyncssh.SSHServerProcess[bytes], behaviour: Behavi
 @contextlib.asynccontextmanager
 async def serve(behaviour: Behaviour, *keys: asyncssh.SSHKey, **options: Any) -> AsyncIterator[Server]:
     """A server on a free port, for as long as the block lasts."""
-    running: set[asyncio.Task[Any]] = set()
 
     async def handle(process: asyncssh.SSHServerProcess[bytes]) -> None:
         task = asyncio.current_task()
         assert task is not None
-        running.add(task)
+        behaviour.commands.append(task)
         behaviour.environments.append(dict(process.env))
         behaviour.channels.append(process.channel)
         if behaviour.handler is None:
@@ -247,9 +253,9 @@ async def serve(behaviour: Behaviour, *keys: asyncssh.SSHKey, **options: Any) ->
     finally:
         for connection in behaviour.connections:
             connection.abort()
-        for task in running:
+        for task in behaviour.commands:
             task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await asyncio.gather(*behaviour.commands, return_exceptions=True)
         await asyncio.gather(*(connection.wait_closed() for connection in behaviour.connections))
         listener.close()
         await listener.wait_closed()

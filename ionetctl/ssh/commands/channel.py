@@ -14,7 +14,6 @@ import asyncssh
 
 from ionetctl.core.errors import HostFailedError, HostUnreachableError
 from ionetctl.ssh.asyncssh_internals import write_view
-from ionetctl.ssh.commands.sudo import no_answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -158,9 +157,7 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
         """End with ``error``, unless it has ended already."""
         if not self.ended.done():
             self.failure = error
-            self._finish()
-            if self._channel is not None:
-                self._channel.abort()
+            self.close()
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -176,10 +173,17 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
             self._check_time()
 
     def close(self) -> None:
-        """Abort the channel, where it has not ended, and stop all timers."""
+        """Abort the channel, where it has not ended, and stop all timers.
+
+        A sudo that waits for a password is ended first: it may take the end of its input for an answer, and ask again, so
+        that one wrong password counts as three and locks an account. Sources: sudo-rs 0.2.5, ``read_unbuffered`` in
+        ``src/pam/rpassword.rs``; RFC 4254, 6.9. OpenSSH takes signals since 7.9.
+        """
         if not self.ended.done():
             self._finish()
             if self._channel is not None:
+                if self._sudo is not None and not self.opened.is_set():
+                    self._channel.kill()
                 self._channel.abort()
 
     @property
@@ -265,8 +269,9 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
         return due if self.opened.is_set() else min(due, self._started_at + self._sudo_timeout_s)
 
     def _overdue(self, now: float) -> Exception:
-        if not self.opened.is_set() and now >= self._started_at + self._sudo_timeout_s:
-            return no_answer(self._sudo_timeout_s)
+        is_sudo_late = not self.opened.is_set() and now >= self._started_at + self._sudo_timeout_s
+        if self._sudo is not None and is_sudo_late:
+            return self._sudo.no_answer(self._sudo_timeout_s)
         hint = "the host may hang or be overloaded: look by hand; --timeout allows more time"
         if now < self._deadline:
             what = f"neither wrote nor read a byte for {self._command.idle_s:g} s"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 KEPT_BYTES: Final = 64 * 1024
 SAID_CHARS: Final = 300
+NOTHING: Final = "nothing"
 _PRINT: Final = """printf '%s\\n' "$1" >&2; printf '%s\\n' "$1"; shift; exec "$@\""""
 
 
@@ -43,11 +44,7 @@ class StartMarker:
 
     def last_line(self) -> str:
         """The last line of what came before the marker, of standard error if there is any; fit to be shown."""
-        for output in (self.stderr, self.stdout):
-            lines = [line for line in output.decode("utf-8", "replace").splitlines() if line.strip()]
-            if lines:
-                return harmless(lines[-1], SAID_CHARS)
-        return "nothing"
+        return last_line(self.stderr, self.stdout)
 
     def _take(self, output: bytearray, data: bytes) -> bytes | None:
         output += data
@@ -59,3 +56,12 @@ class StartMarker:
         self.has_arrived = True
         output[:] = before
         return bytes(rest)
+
+
+def last_line(*outputs: bytearray) -> str:
+    """The last line of the first output that has one, fit to be shown; else ``NOTHING``."""
+    for output in outputs:
+        lines = [line for line in output.decode("utf-8", "replace").splitlines() if line.strip()]
+        if lines:
+            return harmless(lines[-1], SAID_CHARS)
+    return NOTHING

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import re
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import asyncssh
 import pytest
 
 from ionetctl.core.errors import HostError, HostFailedError
@@ -15,9 +18,7 @@ from ionetctl.ssh.commands.sudo import SudoDialogue
 from tests.ssh.servers import PASSWORD, SECRETS, WRONG, Behaviour, connector, serve
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    import asyncssh
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from ionetctl.ssh import SshSession, TransportSettings
 
@@ -53,6 +54,12 @@ def seen(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def commands() -> list[asyncio.Task[Any]]:
+    """The commands of the server: done where one has ended."""
+    return []
+
+
+@pytest.fixture
 def rig(
     *,
     settings: TransportSettings,
@@ -61,6 +68,7 @@ def rig(
     identity: str,
     tmp_path: Path,
     seen: Path,
+    commands: list[asyncio.Task[Any]],
 ) -> Any:
     @asynccontextmanager
     async def connected(sudo: str | None, **ssh: Any) -> AsyncIterator[SshSession]:
@@ -73,7 +81,8 @@ def rig(
         for name in ("sh", "cat", "env", "sleep"):
             with contextlib.suppress(FileExistsError):
                 (programs / name).symlink_to(f"/bin/{name}")
-        behaviour = Behaviour(authorized=[user_key], path=str(programs))
+        handler = ssh.pop("handler", None)
+        behaviour = Behaviour(authorized=[user_key], path=str(programs), handler=handler, commands=commands)
         async with (
             serve(behaviour, host_key) as server,
             connector(settings) as ways,
@@ -147,11 +156,15 @@ async def test_password_is_tried_whatever_the_words(rig: Any, seen: Path, refusa
     assert lines(seen) == [SECRETS["PASSWORD"]]
 
 
-async def test_wrong_password_for_sudo_rs_is_answered_once(rig: Any, seen: Path) -> None:
-    """Its second prompt is what tells a wrong password."""
+async def test_wrong_password_for_sudo_rs_is_answered_once(
+    rig: Any, seen: Path, commands: list[asyncio.Task[Any]]
+) -> None:
+    """Its second prompt is what tells a wrong password; it is ended there, as it takes the end of its input for an answer."""
     async with rig(RS_NEEDS_PASSWORD + RS_ASK + RUN, become_password=WRONG) as session:
-        assert (await refusal(session)).code == "sudo_password_wrong"
-    assert [line for line in lines(seen) if line] == [SECRETS["WRONG"]]
+        error = await refusal(session)
+        await asyncio.wait(commands)
+    assert (error.code, "Authentication failed, try again." in error.message) == ("sudo_password_wrong", True)
+    assert lines(seen) == [SECRETS["WRONG"]]
 
 
 async def test_env_of_uutils_takes_no_option_of_sudos(rig: Any, tmp_path: Path, seen: Path) -> None:
@@ -191,12 +204,30 @@ async def test_password_is_in_no_argument_and_no_variable(rig: Any, seen: Path) 
     assert (SECRETS["PASSWORD"] in shown, "[ionetctl " in shown) == (False, True)
 
 
-async def test_wrong_password_is_answered_once(rig: Any, seen: Path) -> None:
-    """A second prompt is not answered: one wrong password, one error."""
+async def test_wrong_password_is_answered_once(
+    rig: Any, seen: Path, commands: list[asyncio.Task[Any]]
+) -> None:
+    """A second prompt is not answered, not even by the end of the input: one wrong password, one error."""
     async with rig(NEEDS_PASSWORD + ASK + RUN, become_password=WRONG) as session:
         error = await refusal(session)
+        await asyncio.wait(commands)
     assert (type(error), error.code, error.transient) == (HostFailedError, "sudo_password_wrong", False)
-    assert [line for line in lines(seen) if line] == [SECRETS["WRONG"]]
+    assert error.message.endswith("sudo asks for the password again, and says: Sorry, try again.")
+    assert lines(seen) == [SECRETS["WRONG"]]
+
+
+async def test_prompt_of_others_is_not_answered(
+    rig: Any, settings: TransportSettings, seen: Path, commands: list[asyncio.Task[Any]]
+) -> None:
+    """A module's own prompt, a second factor's say, gets no password and no end of input; the error quotes it."""
+    ask = 'printf "Verification code: " >&2; read -r answer; echo "$answer" >> "$SEEN"; exit 1\n'
+    async with rig(NEEDS_PASSWORD + ask, become_password=PASSWORD) as session:
+        session.settings = type(settings)(sudo_timeout_s=2)
+        error = await refusal(session)
+        await asyncio.wait(commands)
+    assert (error.code, error.exit_code, lines(seen)) == ("sudo_refused", 5, [])
+    assert error.message.endswith("sudo did not answer within 2 s; it says: Verification code:")
+    assert "passprompt_override" in (error.hint or "")
 
 
 @pytest.mark.parametrize(
@@ -313,3 +344,231 @@ async def test_chatter_before_root_is_bounded(rig: Any, stream: str) -> None:
     """A login that prints without end is cut off like a command that does, long before any deadline."""
     async with rig(f"while :; do echo chatter; done >&{stream}\n") as session:
         assert (await refusal(session)).code == "output_limit"
+
+
+# --- what sudo says --------------------------------------------------------------------------------------------------
+
+
+def _told(text: str, exit_status: int = 1) -> HostFailedError:
+    """The error for a sudo that shows the prompt, is answered, prints the text and ends."""
+    dialogue, prompt, _ = _dialogue()
+    dialogue.take_stderr(prompt)
+    assert dialogue.take_reply() == b"secret\n"
+    dialogue.take_stderr(text.encode())
+    return dialogue.refusal(exit_status)
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "hint"),
+    [
+        pytest.param("sudo: 1 incorrect password attempt\n", "sudo_password_wrong", "correct", id="one try"),
+        pytest.param(
+            "Sorry, try again.\nsudo: 3 incorrect password attempts\n",
+            "sudo_password_wrong",
+            "correct",
+            id="three",
+        ),
+        pytest.param(
+            "sudo-rs: maximum 3 incorrect authentication attempts\n",
+            "sudo_password_wrong",
+            "correct",
+            id="sudo-rs 0.2.14",
+        ),
+        pytest.param(
+            "miner is not in the sudoers file.\nThis incident has been reported to the administrator.\n",
+            "sudo_refused",
+            "allow this user",
+            id="not in sudoers",
+        ),
+        pytest.param(
+            "Sorry, user miner is not allowed to execute '/usr/bin/sh -c x' as root on rig-001.\n",
+            "sudo_refused",
+            "ALL commands",
+            id="certain commands",
+        ),
+        pytest.param(
+            'sudo: Account expired or PAM config lacks an "account" section for sudo, contact your system administrator\n',
+            "sudo_refused",
+            "renew the account",
+            id="account expired",
+        ),
+        pytest.param(
+            "sudo: Password expired, contact your system administrator\n",
+            "sudo_refused",
+            "new password",
+            id="expired",
+        ),
+        pytest.param("sudo: invalid option provided\n", "sudo_refused", "since 0.2.5", id="sudo-rs 0.2.2"),
+        pytest.param("sudo: \n", "sudo_refused", "by hand", id="no words"),
+    ],
+)
+def test_words_choose_code_and_hint(text: str, code: str, hint: str) -> None:
+    """The wording of sudo 1.8 to 1.9 and of sudo-rs."""
+    error = _told(text)
+    assert (error.code, error.exit_code, hint in (error.hint or "")) == (code, 5, True)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        pytest.param("", id="bare"),
+        pytest.param("\nWe trust you have received the usual lecture. Password:\n\n", id="lecture"),
+        pytest.param("\nWir gehen davon aus, dass der Systemadministrator …\n[sudo: ", id="sudo-rs"),
+        pytest.param("The account is locked due to 3 failed logins.\n(9 minutes left to unlock)\n", id="PAM"),
+    ],
+)
+def test_whatever_comes_before_the_prompt(before: str) -> None:
+    """Only the prompt is answered, wherever on its line it stands."""
+    dialogue, prompt, _ = _dialogue()
+    dialogue.take_stderr(before.encode())
+    assert dialogue.take_reply() is None
+    dialogue.take_stderr(prompt)
+    assert dialogue.take_reply() == b"secret\n"
+
+
+def test_password_that_is_repeated_is_not_quoted() -> None:
+    """Neither the end of a sudo that prints what it was given, nor its second prompt, nor its silence shows the password."""
+    ended = _told("debug: got secret\n")
+    again, prompt, _ = _dialogue()
+    again.take_stderr(prompt)
+    again.take_reply()
+    with pytest.raises(HostFailedError) as caught:
+        again.take_stderr(b"is secret yours?\n" + prompt)
+    silent, prompt, _ = _dialogue()
+    silent.take_stderr(prompt)
+    silent.take_reply()
+    silent.take_stderr(b"trying secret")
+    assert [error.message for error in (ended, caught.value, silent.no_answer(30))] == [
+        "sudo says: debug: got ***",
+        "sudo asks for the password again, and says: is *** yours?",
+        "sudo did not answer within 30 s; it says: trying ***",
+    ]
+
+
+def test_other_words_are_quoted_as_they_are() -> None:
+    """Nothing is masked before the password was sent."""
+    dialogue, _, _ = _dialogue()
+    dialogue.take_stderr(b"no secret here\n")
+    assert dialogue.refusal(1).message == "sudo says: no secret here"
+
+
+@pytest.mark.parametrize("password", ["two\nlines", "two\r\nlines", "end\n"])
+def test_password_of_several_lines_is_not_sent(password: str) -> None:
+    """Its second line would answer the next prompt, or be the beginning of the payload."""
+    dialogue = SudoDialogue(asks=True, password=lambda: password)
+    dialogue.take_stderr(dialogue.wrap(("true",))[7].encode())
+    with pytest.raises(HostFailedError, match="line breaks") as caught:
+        dialogue.take_reply()
+    assert (caught.value.code, dialogue.take_reply()) == ("sudo_password_wrong", None)
+
+
+def test_password_in_another_encoding_is_sent_as_it_is() -> None:
+    """Bytes that are no UTF-8 come from an environment as surrogates, and go as the bytes that they were."""
+    dialogue = SudoDialogue(asks=True, password=lambda: b"gr\xfcn".decode("utf-8", "surrogateescape"))
+    dialogue.take_stderr(dialogue.wrap(("true",))[7].encode())
+    assert dialogue.take_reply() == b"gr\xfcn\n"
+
+
+# --- a host that lies ------------------------------------------------------------------------------------------------
+
+
+class Liar:
+    """A host that answers in sudo's place: it refuses ``sudo -n`` and then does what its function says.
+
+    ``heard`` is what it was sent in all.
+    """
+
+    def __init__(self, act: Callable[[Liar, asyncssh.SSHServerProcess[bytes]], Awaitable[None]]) -> None:
+        self.heard = b""
+        self._act = act
+
+    async def __call__(self, process: asyncssh.SSHServerProcess[bytes]) -> None:
+        """Handle a command."""
+        command = process.command or ""
+        self.login, self.root = (f"{word}\n".encode() for word in re.findall(r"ionetctl-start-\w+", command))
+        prompts = re.findall(r"\[ionetctl \w+\]", command)
+        if not prompts:
+            process.stderr.write(self.login + b"sudo: a password is required\n")
+            process.stdout.write(self.login)
+            process.exit(1)
+            return
+        self.prompt = prompts[0].encode()
+        await self._act(self, process)
+
+    async def listen(self, process: asyncssh.SSHServerProcess[bytes]) -> None:
+        """Note what is sent, until it ends."""
+        with contextlib.suppress(asyncssh.SignalReceived):
+            while data := await process.stdin.read(65536):
+                self.heard += data
+
+
+async def _harvest(liar: Liar, process: asyncssh.SSHServerProcess[bytes]) -> None:
+    process.stderr.write(liar.login + liar.prompt)
+    process.stdout.write(liar.login)
+    liar.heard += await process.stdin.readline()
+    process.exit(0)
+
+
+async def _show_root_then_prompt(liar: Liar, process: asyncssh.SSHServerProcess[bytes]) -> None:
+    process.stderr.write(liar.login)
+    process.stdout.write(liar.login + liar.root)
+    await process.stdout.drain()
+    process.stderr.write(liar.prompt)
+    await liar.listen(process)
+    process.exit(0)
+
+
+async def _prompt_before_the_login(liar: Liar, process: asyncssh.SSHServerProcess[bytes]) -> None:
+    process.stderr.write(liar.prompt + liar.login)
+    process.stdout.write(liar.login)
+    await liar.listen(process)
+
+
+async def _prompt_twice(liar: Liar, process: asyncssh.SSHServerProcess[bytes]) -> None:
+    process.stderr.write(liar.login + liar.prompt + b"\n" + liar.prompt)
+    await liar.listen(process)
+
+
+async def _prompt_far_apart(liar: Liar, process: asyncssh.SSHServerProcess[bytes]) -> None:
+    process.stderr.write(liar.login + liar.prompt)
+    liar.heard += await process.stdin.readline()
+    process.stderr.write(b"x" * 100_000 + liar.prompt)
+    await liar.listen(process)
+
+
+async def _close_after_the_prompt(liar: Liar, process: asyncssh.SSHServerProcess[bytes]) -> None:
+    process.stderr.write(liar.login + liar.prompt)
+    liar.heard += await process.stdin.readline()
+    process.channel.get_connection().abort()
+
+
+@pytest.mark.parametrize(
+    ("act", "heard", "ending"),
+    [
+        pytest.param(_harvest, "P", "sudo_refused", id="takes it and ends"),
+        pytest.param(_show_root_then_prompt, "payload ", 0, id="prompts in the payload"),
+        pytest.param(_prompt_before_the_login, "", "sudo_refused", id="prompts before the login"),
+        pytest.param(_prompt_twice, "", "sudo_password_wrong", id="prompts twice at once"),
+        pytest.param(_prompt_far_apart, "P", "sudo_password_wrong", id="prompts again after noise"),
+        pytest.param(_close_after_the_prompt, "P", "connection_lost", id="takes it and goes"),
+    ],
+)
+async def test_host_that_lies(
+    rig: Any,
+    settings: TransportSettings,
+    act: Callable[[Liar, asyncssh.SSHServerProcess[bytes]], Awaitable[None]],
+    heard: str,
+    ending: str | int,
+) -> None:
+    """The password at most once, the payload not before root's marker, and neither within the other."""
+    liar = Liar(act)
+    async with rig(None, become_password=PASSWORD, handler=liar) as session:
+        session.settings = type(settings)(sudo_timeout_s=2)
+        try:
+            ended: str | int = (await session.run(WHO, stdin=b"payload ")).exit_status
+        except HostError as error:
+            ended, said = error.code, f"{error.message} {error.hint}"
+        else:
+            said = ""
+    assert SECRETS["PASSWORD"] not in said
+    assert (liar.heard.decode(), ended) == (heard.replace("P", SECRETS["PASSWORD"] + "\n"), ending)
