@@ -1,4 +1,4 @@
-"""Root file systems, made once and kept: a minimal Debian with systemd, OpenSSH and sudo, which all hosts share, and a bare one.
+"""Root file systems, made once and kept: a minimal Debian with systemd, OpenSSH and sudo, one with sudo-rs, and a bare one.
 
 They lie in the user's cache, named after the recipe that made them: a changed recipe makes a new one.
 """
@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PACKAGES: Final = "systemd,systemd-sysv,dbus,openssh-server,sudo,iproute2,python3,ca-certificates,zstd,unzip,procps,cron,screen"
+SUDO_RS_PACKAGES: Final = "systemd,systemd-sysv,dbus,openssh-server,sudo-rs,iproute2,procps"
 BARE_PACKAGES: Final = "python3,python3-venv,make,git"
 SUITE: Final = "bookworm"
+SUDO_RS_SUITE: Final = "trixie"
 USER: Final = "miner"
 """Logs in with the controller's key; sudo asks it for nothing."""
 PASSWORD_USER: Final = "rigadmin"
-"""Logs in with ``PASSWORD``; sudo asks it for the same."""
+"""Logs in with the controller's key or with ``PASSWORD``; sudo asks it for the same."""
 PASSWORD: Final = "correct horse"
 BUILD_TIMEOUT_S: Final = 900.0
 
@@ -62,6 +64,13 @@ echo '# There is no resolver: names that /etc/hosts lacks fail at once.' > /etc/
 rm -rf /var/cache/apt/*.bin /var/lib/apt/lists/*
 """
 
+_SUDO_RS_SETUP: Final = """\
+set -eu
+ln -s /usr/lib/cargo/bin/sudo /usr/local/bin/sudo
+printf '%s\\n' 'root ALL=(ALL:ALL) ALL' '@includedir /etc/sudoers.d' > /etc/sudoers
+chmod 0440 /etc/sudoers
+"""
+
 
 def why_unavailable() -> str | None:
     """Why real hosts cannot be had on this machine; ``None`` where they can."""
@@ -84,9 +93,15 @@ def base_root() -> Path:
     return _kept("root", (PACKAGES, SUITE, _CGROUP_UNIT, _SETUP), _make_root)
 
 
+def sudo_rs_root() -> Path:
+    """The next Debian with the same users, where sudo is sudo-rs, as ``base_root`` makes its own."""
+    recipe = (SUDO_RS_PACKAGES, SUDO_RS_SUITE, _CGROUP_UNIT, _SUDO_RS_SETUP, _SETUP)
+    return _kept("sudo-rs", recipe, _make_sudo_rs_root)
+
+
 def bare_root() -> Path:
     """A Debian with Python, make and git alone, as ``base_root`` makes its own (230 MB)."""
-    return _kept("bare", (BARE_PACKAGES, SUITE), lambda root: _bootstrap(root, BARE_PACKAGES))
+    return _kept("bare", (BARE_PACKAGES, SUITE), lambda root: _bootstrap(root, BARE_PACKAGES, SUITE))
 
 
 def _kept(name: str, recipe: tuple[str, ...], make: Callable[[Path], None]) -> Path:
@@ -104,12 +119,21 @@ def _kept(name: str, recipe: tuple[str, ...], make: Callable[[Path], None]) -> P
     return root
 
 
-def _bootstrap(root: Path, packages: str) -> None:
-    argv = ["debootstrap", "--variant=minbase", f"--include={packages}", SUITE, str(root)]
+def _bootstrap(root: Path, packages: str, suite: str) -> None:
+    argv = ["debootstrap", "--variant=minbase", f"--include={packages}", suite, str(root)]
     output_of(argv, timeout_s=BUILD_TIMEOUT_S)
 
 
 def _make_root(root: Path) -> None:
-    _bootstrap(root, PACKAGES)
+    _bootstrap(root, PACKAGES, SUITE)
+    _set_up(root, _SETUP)
+
+
+def _make_sudo_rs_root(root: Path) -> None:
+    _bootstrap(root, SUDO_RS_PACKAGES, SUDO_RS_SUITE)
+    _set_up(root, _SUDO_RS_SETUP + _SETUP)
+
+
+def _set_up(root: Path, script: str) -> None:
     (root / "etc/systemd/system/writable-cgroups.service").write_text(_CGROUP_UNIT)
-    output_of(["chroot", str(root), "sh", "-c", _SETUP], timeout_s=120)
+    output_of(["chroot", str(root), "sh", "-c", script], timeout_s=120)

@@ -104,7 +104,7 @@ class Machine:
 
     def _write_keys(self) -> None:
         authorized = self.identity.with_suffix(".pub").read_text()
-        for home in (self.root / "root", self.root / "home" / USER):
+        for home in (self.root / "root", self.root / "home" / USER, self.root / "home" / PASSWORD_USER):
             owner = home.stat().st_uid
             folder = home / ".ssh"
             folder.mkdir(mode=0o700, exist_ok=True)
@@ -265,7 +265,7 @@ def _is_gone(process_id: int) -> bool:
 class Fleet:
     """Hosts on a bridge; a context manager. ``run_controller`` runs a command where the hosts can be reached.
 
-    ``furnish`` is given every host before it boots for the first time.
+    ``furnish`` is given every host before it boots for the first time; ``base`` makes the root that they share.
     """
 
     def __init__(
@@ -275,6 +275,7 @@ class Fleet:
         *,
         disk_mib: int = DISK_MIB,
         furnish: Callable[[Machine], None] = lambda _: None,
+        base: Callable[[], Path] = base_root,
     ) -> None:
         self.directory = directory
         self.bridge_namespace = leftovers.new_tag()
@@ -283,6 +284,7 @@ class Fleet:
         self._count = count
         self._disk_mib = disk_mib
         self._furnish = furnish
+        self._base = base
 
     def __enter__(self) -> Self:
         leftovers.sweep()
@@ -297,7 +299,7 @@ class Fleet:
         self._destroy()
 
     def _prepare(self) -> None:
-        base = base_root()
+        base = self._base()
         key = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "controller", "-f", str(self.identity)]
         output_of(key)
         self._build_bridge()

@@ -18,7 +18,7 @@ from ionetctl.ssh.asyncssh_internals import send_window, shrink_send_window
 from ionetctl.ssh.commands.channel import Exchange
 from ionetctl.ssh.commands.quoting import command_line
 from ionetctl.ssh.commands.start_marker import StartMarker
-from ionetctl.ssh.commands.sudo import NEEDS_PASSWORD, SudoDialogue
+from ionetctl.ssh.commands.sudo import CANNOT_EXECUTE, NEEDS_PASSWORD, SudoDialogue
 from ionetctl.ssh.error_translation import LOST, SESSION, host_error
 from ionetctl.ssh.limits.transfers import TransferSlot
 
@@ -165,6 +165,8 @@ class SshSession:
             raise SESSION.error(self.where, said)
         if sudo is not None and not exchange.is_started:
             raise self._with_host(sudo.refusal(exchange.exit_status))
+        if sudo is not None and exchange.exit_status == CANNOT_EXECUTE and not exchange.stdout:
+            raise self._with_host(sudo.not_executed(exchange.stderr))
         return Completed(exchange.exit_status, bytes(exchange.stdout), bytes(exchange.stderr))
 
     def _explained(self, error: HostError) -> HostError:

@@ -33,12 +33,20 @@ _NOT_INSTALLED: Final = "install sudo there, or log in as root (ssh: {become: ro
 _UNEXPLAINED: Final = "run `sudo -n true` on the host by hand to see what it says"
 _OTHER_PROMPT: Final = "it shows no prompt of ionetctl's: Defaults:USER passprompt_override in its sudoers; a second factor cannot be given"
 _EXPIRED: Final = "set a new password there, or renew the account (chage -l USER shows both)"
+_NOEXEC: Final = "its sudoers has noexec, so that root's shell starts nothing: Defaults:USER !noexec"
+_FORBIDDEN: Final = "correct ssh: {become_password: …}, or see in the host's journal what PAM forbids"
 _ONE_LINE: Final = "sudo reads one line: take the line breaks out of ssh: {become_password: …}"
 _MASK: Final = b"***"
 _IN_ENGLISH: Final = 'LC_ALL=C; export LC_ALL; exec "$@"'
-_NOT_RUN: Final = frozenset({126, 127})
+CANNOT_EXECUTE: Final = 126
+_NOT_RUN: Final = frozenset({CANNOT_EXECUTE, 127})
 """What a shell ends with where there is no sudo, or none that may be run (POSIX)."""
 _REASONS: Final = (
+    # First: sudo says afterwards that a password is required, too.
+    ("password is expired", REFUSED, _EXPIRED),
+    ("password expired", REFUSED, _EXPIRED),
+    ("account expired", REFUSED, _EXPIRED),
+    ("account has expired", REFUSED, _EXPIRED),
     (
         "must have a tty",
         REFUSED,
@@ -46,6 +54,7 @@ _REASONS: Final = (
     ),
     ("incorrect password", PASSWORD_WRONG, _HINTS[PASSWORD_WRONG]),
     ("incorrect authentication", PASSWORD_WRONG, _HINTS[PASSWORD_WRONG]),
+    ("pam error: permission denied", PASSWORD_WRONG, _FORBIDDEN),
     ("password is required", NEEDS_PASSWORD, _HINTS[NEEDS_PASSWORD]),
     ("authentication is required", NEEDS_PASSWORD, _HINTS[NEEDS_PASSWORD]),
     ("not in the sudoers", REFUSED, _NO_RIGHT),
@@ -53,10 +62,6 @@ _REASONS: Final = (
     ("afraid i can't do that", REFUSED, _NO_RIGHT),
     ("not allowed to execute", REFUSED, "its sudoers must allow ALL commands, sh among them"),
     ("invalid option provided", REFUSED, "sudo-rs knows -p since 0.2.5: update it, or allow NOPASSWD"),
-    ("password is expired", REFUSED, _EXPIRED),
-    ("password expired", REFUSED, _EXPIRED),
-    ("account expired", REFUSED, _EXPIRED),
-    ("account has expired", REFUSED, _EXPIRED),
 )
 
 
@@ -124,22 +129,33 @@ class SudoDialogue:
     def refusal(self, exit_status: int) -> HostFailedError:
         """The error for a root shell that did not start: by the exit status, then by sudo's output."""
         self.is_refused = True
-        said = f"says: {self._said()}"
         if exit_status in _NOT_RUN:
-            return _refusal(REFUSED, said, _NOT_INSTALLED)
-        output = self._root.stderr.decode("utf-8", "replace").lower()
-        for phrase, code, hint in _REASONS:
-            if phrase in output:
-                return _refusal(code, said, hint)
-        return _refusal(REFUSED, said, _UNEXPLAINED)
+            return _refusal(REFUSED, f"says: {self._said()}", _NOT_INSTALLED)
+        code, said, hint = self._reason() or (REFUSED, self._said(), _UNEXPLAINED)
+        return _refusal(code, f"says: {said}", hint)
+
+    @staticmethod
+    def not_executed(stderr: bytearray) -> HostFailedError:
+        """The error for a root shell that started, and then could not execute the command."""
+        return _refusal(REFUSED, f"runs no command: {last_line(stderr)}", _NOEXEC)
 
     def no_answer(self, timeout_s: float) -> HostFailedError:
         """The error for a sudo that neither shows the prompt, nor refuses, nor runs the command."""
-        what, said = f"did not answer within {timeout_s:g} s", self._said()
+        what = f"did not answer within {timeout_s:g} s"
+        usual = _OTHER_PROMPT if self.asks and not self._is_answered else _UNEXPLAINED
+        _, said, hint = self._reason() or (REFUSED, self._said(), usual)
         if said == NOTHING:
             return _refusal(REFUSED, what, _UNEXPLAINED)
-        hint = _OTHER_PROMPT if self.asks and not self._is_answered else _UNEXPLAINED
         return _refusal(REFUSED, f"{what}; it says: {said}", hint)
+
+    def _reason(self) -> tuple[str, str, str] | None:
+        """Code, line and hint for the first phrase of ``_REASONS`` in what sudo says; ``None`` where there is none of them."""
+        lines = self._quotable(self._root.stderr).splitlines()
+        for phrase, code, hint in _REASONS:
+            for line in lines:
+                if phrase in line.decode("utf-8", "replace").lower():
+                    return code, last_line(line), hint
+        return None
 
     def _said(self) -> str:
         """The last line from before the marker, of standard error if there is any; fit to be shown."""

@@ -287,6 +287,17 @@ async def test_exit_status_is_the_commands(rig: Any) -> None:
     assert completed.exit_status == 9
 
 
+async def test_root_who_may_start_nothing(rig: Any) -> None:
+    """By noexec in sudoers root's shell starts, and every command that it would become is forbidden."""
+    async with rig(RUN) as session:
+        with pytest.raises(HostFailedError) as caught:
+            await session.run(Command(("/etc/passwd",), timeout_s=20, idle_s=20))
+        printed = await session.run(Command(("sh", "-c", "echo x; exit 126"), timeout_s=20, idle_s=20))
+    assert (caught.value.code, "noexec" in (caught.value.hint or "")) == ("sudo_refused", True)
+    assert "Permission denied" in caught.value.message
+    assert printed == Completed(126, b"x\n", b"")
+
+
 # --- the dialogue by itself ------------------------------------------------------------------------------------------
 
 
@@ -398,6 +409,24 @@ def _told(text: str, exit_status: int = 1) -> HostFailedError:
             "new password",
             id="expired",
         ),
+        pytest.param(
+            "sudo: Account expired or PAM config lacks …\nsudo: a password is required\n",
+            "sudo_refused",
+            "renew the account",
+            id="account expired, without a password",
+        ),
+        pytest.param(
+            "sudo-rs: PAM error: User account has expired\n",
+            "sudo_refused",
+            "renew the account",
+            id="by sudo-rs",
+        ),
+        pytest.param(
+            "sudo-rs: PAM error: Permission denied\n",
+            "sudo_password_wrong",
+            "PAM forbids",
+            id="faillock, sudo-rs",
+        ),
         pytest.param("sudo: invalid option provided\n", "sudo_refused", "since 0.2.5", id="sudo-rs 0.2.2"),
         pytest.param("sudo: \n", "sudo_refused", "by hand", id="no words"),
     ],
@@ -443,6 +472,24 @@ def test_password_that_is_repeated_is_not_quoted() -> None:
         "sudo asks for the password again, and says: is *** yours?",
         "sudo did not answer within 30 s; it says: trying ***",
     ]
+
+
+def test_line_that_explains_is_quoted() -> None:
+    """Not the last one, where that explains nothing; a sudo that asks for a new password is told from one that is silent."""
+    dialogue, prompt, _ = _dialogue()
+    dialogue.take_stderr(prompt)
+    dialogue.take_reply()
+    dialogue.take_stderr(
+        b"sudo: Account or password is expired, reset your password and try again\nCurrent password: "
+    )
+    ended, silent = dialogue.refusal(1), dialogue.no_answer(30)
+    assert (
+        ended.message == "sudo says: sudo: Account or password is expired, reset your password and try again"
+    )
+    assert silent.message.endswith(
+        "it says: sudo: Account or password is expired, reset your password and try again"
+    )
+    assert (silent.hint, silent.code) == (ended.hint, "sudo_refused")
 
 
 def test_other_words_are_quoted_as_they_are() -> None:
