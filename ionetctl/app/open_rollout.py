@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ionetctl.app.resume import find_rollout, open_journal
-from ionetctl.core.errors import ConfigurationError
+from ionetctl.core.errors import ConfigurationError, UsageError
 from ionetctl.history.catalog import Catalog
-from ionetctl.history.journal import JournalFile, list_journals
+from ionetctl.history.journal import NOTHING_KEPT, JournalFile, Kept, list_journals
 from ionetctl.rollout.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -52,7 +52,8 @@ class Records:
         """The record of the rollout that ``options`` mean, with a lease on ``hosts`` if they may be changed.
 
         At its end lease and journal are released before ``sinks`` that are slow are waited for. Raises ``IonetctlError``
-        where there is no such rollout, it is at work already, or cannot be recorded.
+        where there is no such rollout, it is at work already, or cannot be recorded, or its journal is not the one that the
+        catalog knows: the digest of the one that it knows stays there.
         """
         settings, clock, recorder, journal = self.settings, self.clock, None, None
         rollout = find_rollout(options, settings, clock)
@@ -61,7 +62,8 @@ class Records:
                 async with AsyncExitStack() as held:
                     if options.changes_hosts:
                         await held.enter_async_context(catalog.lease(hosts, rollout, settings.owner))
-                    journal, past = open_journal(settings, rollout, is_resumed=options.resume)
+                    kept = _kept(catalog, rollout) if options.resume else NOTHING_KEPT
+                    journal, past = open_journal(settings, rollout, is_resumed=options.resume, kept=kept)
                     catalog.catch_up([JournalFile(rollout, journal.path)])
                     for sink in sinks:
                         await sink.take(past.envelopes)
@@ -75,3 +77,12 @@ class Records:
                     # Where the catalog has failed, a warning in the journal says so.
                     with suppress(ConfigurationError):
                         catalog.keep_digest(rollout, journal.digest, journal.last_seq)
+
+
+def _kept(catalog: Catalog, rollout: RolloutId) -> Kept:
+    """What the catalog knows of the rollout's journal: nothing where it was removed, and the journal cannot be read."""
+    try:
+        record = catalog.rollout(rollout)
+    except UsageError:
+        return NOTHING_KEPT
+    return Kept(record.journal_digest, record.last_seq)

@@ -12,11 +12,21 @@ from typing import TYPE_CHECKING, Final
 from ionetctl.core.errors import UsageError
 from ionetctl.core.events import HostFinished, RolloutStarted
 from ionetctl.core.model.outcome import Result
-from ionetctl.history.journal import Journal, find_journal, list_journals, new_rollout_id, read_journal
+from ionetctl.core.sanitize import harmless
+from ionetctl.history.journal import (
+    NOTHING_KEPT,
+    Journal,
+    find_journal,
+    list_journals,
+    new_rollout_id,
+    not_as_written,
+    read_journal,
+)
 from ionetctl.rollout.options import RetryFailed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from ionetctl.core.events import Envelope
     from ionetctl.core.model.host import Host
@@ -24,6 +34,7 @@ if TYPE_CHECKING:
     from ionetctl.core.model.outcome import Outcome
     from ionetctl.core.ports import Clock
     from ionetctl.core.settings import Settings
+    from ionetctl.history.journal import Kept
     from ionetctl.rollout.options import RolloutOptions
 
 DONE: Final = frozenset({Result.ENROLLED, Result.UNCHANGED})
@@ -100,29 +111,33 @@ def _is_of(first: Envelope, inventory: str) -> bool:
     return isinstance(event, RolloutStarted) and event.inventory == inventory and not event.is_check
 
 
-def open_journal(settings: Settings, rollout: RolloutId, *, is_resumed: bool) -> tuple[Journal, Past]:
-    """The rollout's journal, locked, and what it had recorded by then.
+def open_journal(
+    settings: Settings, rollout: RolloutId, *, is_resumed: bool, kept: Kept = NOTHING_KEPT
+) -> tuple[Journal, Past]:
+    """The rollout's journal, locked, and what it had recorded by then; ``kept`` is what the catalog knows of one that is resumed.
 
     It is read only once it is locked: until then another process may still have written to it. Raises ``UsageError``
     (``rollout_empty``, ``rollout_was_check``), and what ``Journal`` and ``read_journal`` raise.
     """
     if not is_resumed:
         return Journal.create(settings.rollouts_dir, rollout), Past()
-    journal = Journal.resume(settings.rollouts_dir, rollout)
+    journal = Journal.resume(settings.rollouts_dir, rollout, kept)
     try:
-        return journal, _past(tuple(read_journal(journal.path)), rollout)
+        return journal, _past(tuple(read_journal(journal.path)), rollout, journal.path)
     except BaseException:
         journal.close_now()
         raise
 
 
-def _past(envelopes: tuple[Envelope, ...], rollout: RolloutId) -> Past:
-    if not envelopes or not isinstance(envelopes[0].event, RolloutStarted):
+def _past(envelopes: tuple[Envelope, ...], rollout: RolloutId, path: Path) -> Past:
+    if not envelopes or not isinstance(started := envelopes[0].event, RolloutStarted):
         message = f"the journal of {rollout} holds no rollout"
         raise UsageError("rollout_empty", message, "start a new one: leave out --resume")
-    if envelopes[0].event.is_check:
+    if started.rollout != rollout:
+        raise not_as_written(path, f"it is the journal of {harmless(started.rollout)}")
+    if started.is_check:
         message = f"rollout {rollout} only looked, there is nothing to go on with"
         raise UsageError("rollout_was_check", message, "start a new one: leave out --resume")
     outcomes = {e.event.outcome.host: e.event.outcome for e in envelopes if isinstance(e.event, HostFinished)}
-    members = frozenset(entry.name for entry in envelopes[0].event.hosts)
+    members = frozenset(entry.name for entry in started.hosts)
     return Past(envelopes, tuple(outcomes.values()), members)

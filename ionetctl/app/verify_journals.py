@@ -10,16 +10,18 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from ionetctl.core.clock import SystemClock
-from ionetctl.core.errors import ConfigurationError, ExitCode, IonetctlError, TrustError
+from ionetctl.core.errors import ConfigurationError, ExitCode, IonetctlError
 from ionetctl.core.model.names import Digest
 from ionetctl.history.catalog import Catalog
 from ionetctl.history.journal import (
+    OTHER_END,
     Change,
     JournalFile,
     check_journal,
     choose_journal,
     journal_path,
     list_journals,
+    not_as_written,
 )
 
 if TYPE_CHECKING:
@@ -84,7 +86,9 @@ def _verified(journal: JournalFile, record: RolloutRecord | None, expected: Dige
         return VerifiedJournal(
             journal,
             State.MISSING,
-            problem=_changed(journal, "it is gone, and the catalog knows its rollout", _FORGET_HINT),
+            problem=not_as_written(
+                journal.path, "it is gone, and the catalog knows its rollout", _FORGET_HINT
+            ),
         )
     kept = record.journal_digest if record is not None else None
     wanted = frozenset(digest for digest in (kept, expected) if digest is not None)
@@ -102,17 +106,11 @@ def _verified(journal: JournalFile, record: RolloutRecord | None, expected: Dige
         state, reason = State.CUT, f"it has {found.events:,} events, and the catalog {recorded:,} of it"
         hint = _POWER_HINT
     elif not found.has_expected:
-        state, reason = State.CHANGED, "it has not the digest that was kept: it was cut, or written anew"
-    problem = _changed(journal, reason, hint) if reason else None
+        state, reason = State.CHANGED, OTHER_END
+    problem = not_as_written(journal.path, reason, hint) if reason else None
     return VerifiedJournal(journal, state, found.events, found.digest, found.change, problem)
 
 
 _RESTORE_HINT = "somebody changed it, or the disk did: restore it from a copy, and look at what it is about"
 _POWER_HINT = f"{_RESTORE_HINT}; after a power failure the last second may be missing"
 _FORGET_HINT = "restore it; if you removed it yourself, `ionetctl rollouts rebuild` has the catalog forget it"
-
-
-def _changed(journal: JournalFile, reason: str, hint: str) -> TrustError:
-    return TrustError(
-        "journal_changed", f"the journal {journal.path} is not as it was written: {reason}", hint
-    )

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ALGORITHM: Final = "sha256"
+OTHER_END: Final = "it has not the digest that was kept: it was cut, or written anew"
 _BEGINNING: Final = f'{{"schema":"{JOURNAL_SCHEMA}","type":"digest",'.encode()
 
 
@@ -33,6 +34,16 @@ def is_chained(path: Path, header: JournalHeader | None) -> bool:
     return True
 
 
+_ANEW_HINT: Final = (
+    "`ionetctl rollouts verify` says more; restore it from a copy, or start a new rollout: leave out --resume"
+)
+
+
+def not_as_written(path: Path, reason: str, hint: str = _ANEW_HINT) -> TrustError:
+    """The error for a journal that must not be gone on with, or believed."""
+    return TrustError("journal_changed", f"the journal {path} is not as it was written: {reason}", hint)
+
+
 class Chain:
     """The running digest of a journal; ``digest`` is the one of its last digest line, empty before the first."""
 
@@ -41,16 +52,18 @@ class Chain:
         self.digest = Digest("")
 
     @classmethod
-    def of(cls, lines: Iterable[bytes], path: Path) -> Self:
-        """The chain of the whole lines of a journal; raises ``TrustError`` (``journal_changed``) where it is broken."""
-        chain = cls()
+    def of(cls, lines: Iterable[bytes], path: Path, kept: Digest | None = None) -> Self:
+        """The chain of the whole lines of a journal, in which the digest that was ``kept`` elsewhere must be.
+
+        Raises ``TrustError`` (``journal_changed``) where it is broken, or another one.
+        """
+        chain, is_kept = cls(), kept is None
         for number, line in enumerate(lines, start=1):
             if line.endswith(b"\n") and not chain.goes_on(line):
-                message = (
-                    f"the journal {path} was changed since it was written: line {number} has another digest"
-                )
-                hint = "`ionetctl rollouts verify` says where; start a new rollout: leave out --resume"
-                raise TrustError("journal_changed", message, hint)
+                raise not_as_written(path, f"line {number} has another digest")
+            is_kept = is_kept or chain.digest == kept
+        if not is_kept:
+            raise not_as_written(path, OTHER_END)
         return chain
 
     def closed(self, text: bytes) -> bytes:

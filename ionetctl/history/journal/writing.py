@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
 from ionetctl.core.errors import ConfigurationError, LockedError, UnwritableError, UsageError
 from ionetctl.core.events import JournalHeader, encode, encode_header
 from ionetctl.core.model.names import RolloutId
-from ionetctl.history.journal.chain import ALGORITHM, Chain, is_chained
+from ionetctl.core.sanitize import harmless
+from ionetctl.history.journal.chain import ALGORITHM, OTHER_END, Chain, is_chained, not_as_written
 from ionetctl.history.journal.reading import journal_path, last_event, read_at, read_header
 
 if TYPE_CHECKING:
@@ -24,6 +26,17 @@ if TYPE_CHECKING:
     from ionetctl.core.model.names import Digest
 
 _HEADER_LIMIT: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is known of a journal elsewhere: a digest that it had, and how many events."""
+
+    digest: Digest | None = None
+    last_seq: int = 0
+
+
+NOTHING_KEPT: Final = Kept()
 
 
 class Journal:
@@ -53,16 +66,18 @@ class Journal:
             raise _broken(path, error) from error
 
     @classmethod
-    def resume(cls, directory: Path, rollout: str) -> Self:
+    def resume(cls, directory: Path, rollout: str, kept: Kept = NOTHING_KEPT) -> Self:
         """An earlier rollout's journal, its torn last line cut off; ``last_seq`` is the number of its last event.
+
+        It may have more than is ``kept`` of it: the process that wrote it may have been killed before that was renewed.
 
         Raises ``UsageError`` (``rollout_unknown``), ``LockedError`` (``rollout_running``) while another process
         writes it, ``ConfigurationError`` (``journal_broken``, ``journal_corrupt``, ``journal_newer``), ``TrustError``
-        (``journal_changed``) where its chain of digests is broken.
+        (``journal_changed``) where its chain of digests is broken, or it is not the one of which that is kept; it is left as it is then.
         """
         path = journal_path(directory, rollout)
         try:
-            return cls._open(path, 0)
+            return cls._open(path, 0, kept)
         except FileNotFoundError as error:
             message = f"there is no journal of rollout {rollout}"
             raise UsageError("rollout_unknown", message, "see `ionetctl rollouts list`") from error
@@ -70,12 +85,13 @@ class Journal:
             raise _broken(path, error) from error
 
     @classmethod
-    def _open(cls, path: Path, flags: int) -> Self:
+    def _open(cls, path: Path, flags: int, kept: Kept = NOTHING_KEPT) -> Self:
         descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)
         try:
             _lock(descriptor, path)
             size_bytes, last_seq = last_event(descriptor, path)
-            chain = _read_chain(descriptor, path, size_bytes)
+            chain = _read_chain(descriptor, path, size_bytes, kept.digest)
+            _refuse_cut(path, last_seq, kept.last_seq)
             _cut_off_torn_write(descriptor, size_bytes)
             if size_bytes == 0:
                 chain = Chain()
@@ -148,7 +164,13 @@ class Journal:
             return
 
 
+_CUT_HINT: Final = "restore it; after a power failure the last second may be missing: `ionetctl rollouts rebuild` takes it as it is"
 _ROOM_HINT: Final = "make room or choose another --state-dir, then run again with --resume"
+
+
+def _refuse_cut(path: Path, last_seq: int, known: int) -> None:
+    if last_seq < known:
+        raise not_as_written(path, f"it has {last_seq:,} events, and the catalog {known:,} of it", _CUT_HINT)
 
 
 def _broken(path: Path, error: OSError) -> ConfigurationError:
@@ -173,14 +195,19 @@ def _write_all(descriptor: int, text: bytes) -> None:
         rest = rest[os.write(descriptor, rest) :]
 
 
-def _read_chain(descriptor: int, path: Path, end: int) -> Chain | None:
-    """The chain of a journal of ``end`` bytes; ``None`` where it has none."""
+def _read_chain(descriptor: int, path: Path, end: int, kept: Digest | None) -> Chain | None:
+    """The chain of a journal of ``end`` bytes; ``None`` where it has none, and none was ``kept`` of it."""
     first_line = read_at(descriptor, 0, min(end, _HEADER_LIMIT)).partition(b"\n")[0]
-    if not is_chained(path, read_header(path, first_line)):
+    header = read_header(path, first_line)
+    if header is not None and header.rollout != path.stem:
+        raise not_as_written(path, f"it is the journal of {harmless(header.rollout)}")
+    if not is_chained(path, header):
+        if kept is not None:
+            raise not_as_written(path, OTHER_END)
         return None
     with os.fdopen(os.dup(descriptor), "rb") as lines:
         lines.seek(0)
-        return Chain.of(lines, path)
+        return Chain.of(lines, path, kept)
 
 
 def _cut_off_torn_write(descriptor: int, end: int) -> None:
