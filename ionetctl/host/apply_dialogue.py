@@ -92,7 +92,7 @@ class ApplyDialogue:
                 pass
 
     def _failure(self, code: str, message: str) -> HostError:
-        failure = KIND.failure(code, message)
+        failure = self._dialogue.failure(code, message)
         if code == "payload_corrupt":
             # The host has removed what lay there: all of it is sent again.
             failure.transient = self._dialogue.is_resumed

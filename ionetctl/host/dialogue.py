@@ -11,7 +11,13 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
-from ionetctl.core.errors import HostError, HostFailedError, HostLockedError, IonetctlError
+from ionetctl.core.errors import (
+    HostError,
+    HostFailedError,
+    HostLockedError,
+    HostUnreachableError,
+    IonetctlError,
+)
 from ionetctl.core.ports import Command
 from ionetctl.core.sanitize import harmless
 from ionetctl.facts.report_lines import Have, Ready, Report, ReportTable, parse_report_line
@@ -20,7 +26,7 @@ from ionetctl.host.dependencies import NONCE_BYTES
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 
-    from ionetctl.core.model.names import Digest
+    from ionetctl.core.model.names import Digest, RolloutId
     from ionetctl.core.ports import Completed, Session
     from ionetctl.host.dependencies import Deadlines, Dependencies
 
@@ -67,8 +73,13 @@ class DialogueKind:
     idle_s: Callable[[Deadlines], float]
     limit_bytes: int
 
-    def failure(self, code: str, message: str) -> HostError:
-        """The error for a failure that the host reports."""
+    def failure(self, code: str, message: str, rollout: RolloutId) -> HostError:
+        """The error for a failure that the host reports to ``rollout``.
+
+        Where it is the rollout's own earlier attempt that holds the host, or was at it since, another attempt looks again.
+        """
+        if code in {"locked", "changed"} and message.partition(" ")[0] == rollout:
+            return apply_still_running()
         if code == "changed":
             message = (
                 f"{message or 'another rollout'} has been at work on this host since it was surveyed here"
@@ -79,12 +90,19 @@ class DialogueKind:
         return HostFailedError(code, message, self.hints.get(code, self.hints[self.code]))
 
 
+def apply_still_running() -> HostUnreachableError:
+    """The error where an earlier attempt of the same rollout is, or was a moment ago, at work on the host."""
+    message = "the apply of a connection that broke off is still at work there"
+    return HostUnreachableError("apply_still_running", message, "it ends by itself", transient=True)
+
+
 class HostDialogue:
     """What passes between the controller and one host until one of them ends it."""
 
-    def __init__(self, kind: DialogueKind, nonce: str, archive: Archive) -> None:
+    def __init__(self, kind: DialogueKind, nonce: str, archive: Archive, rollout: RolloutId) -> None:
         self._kind = kind
         self._nonce = nonce
+        self._rollout = rollout
         self._archive = archive
         self._reports: asyncio.Queue[Report | IonetctlError] = asyncio.Queue()
         self._answers: asyncio.Queue[bytes | None] = asyncio.Queue()
@@ -96,6 +114,10 @@ class HostDialogue:
     def is_resumed(self) -> bool:
         """Whether the host reported to have something of what is sent, from an upload that broke off."""
         return bool(self._present)
+
+    def failure(self, code: str, message: str) -> HostError:
+        """The error for a failure that the host reports."""
+        return self._kind.failure(code, message, self._rollout)
 
     async def next_report(self) -> Report:
         """The next report of the host; raises what ended the dialogue where there is none."""
@@ -152,7 +174,7 @@ async def hold_dialogue(
 ) -> _Result:
     """What ``lead`` returns, having led the dialogue to its end. Raises what ``lead``, the host or the connection raise."""
     nonce = secrets.token_hex(NONCE_BYTES)
-    dialogue = HostDialogue(kind, nonce, archive)
+    dialogue = HostDialogue(kind, nonce, archive, dependencies.rollout)
     identity = (nonce, dependencies.rollout, dependencies.owner, dependencies.started_at)
     argv = ("sh", "-c", dependencies.scripts.receive, "sh", *identity, str(archive.fence))
     limits = dependencies.deadlines

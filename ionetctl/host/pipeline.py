@@ -15,7 +15,6 @@ from ionetctl.core.errors import (
     HostError,
     HostFailedError,
     HostLockedError,
-    HostUnreachableError,
     IonetctlError,
 )
 from ionetctl.core.events import HostConfirmed, HostSurveyed, StepFinished, StepRetried, StepStarted
@@ -25,6 +24,7 @@ from ionetctl.core.model.outcome import Outcome, Result
 from ionetctl.host import outcomes
 from ionetctl.host.apply_dialogue import apply_payload
 from ionetctl.host.confirm_node import NodeConfirmation, confirm_node
+from ionetctl.host.dialogue import apply_still_running
 from ionetctl.host.planned_host import Mark, PlannedHost
 from ionetctl.host.planner import Planner
 from ionetctl.host.prepare import Preparer
@@ -150,8 +150,7 @@ class Pipeline:
     async def _survey_before_apply(self, planned: PlannedHost, session: Session, nonce: str) -> Surveyed:
         surveyed = await self._surveyor.survey(planned.host, session)
         if surveyed.facts.lock_owner and self._deps.rollout in surveyed.facts.lock_owner:
-            message = "the apply of a connection that broke off is still at work there"
-            raise HostUnreachableError("apply_still_running", message, "it ends by itself", transient=True)
+            raise apply_still_running()
         if finding := blocking(surveyed.findings):
             raise outcomes.finding_error(finding)
         _refuse_stale_plan(planned, surveyed, nonce)

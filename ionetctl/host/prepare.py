@@ -170,7 +170,7 @@ class Preparer:
                 case RebootNeeded(reason=reason):
                     reboot_reason = reason
                 case Failed(code=code, message=message):
-                    raise KIND.failure(code, message)
+                    raise dialogue.failure(code, message)
                 case _:
                     pass
         return reboot_reason

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ionetctl.core.errors import HostFailedError, HostUnreachableError
-from ionetctl.core.model.names import Digest
+from ionetctl.core.model.names import Digest, RolloutId
 from ionetctl.core.ports import Completed
 from ionetctl.host import apply_dialogue, prepare
 from ionetctl.host.dialogue import DialogueKind, HostDialogue, last_error_line
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 BLOCKS = (b"a" * 512, b"b" * 512)
 DIGEST = Digest("d" * 64)
 OTHER = Digest("e" * 64)
+ROLLOUT = RolloutId("r-1")
 
 
 class Archive:
@@ -35,7 +36,7 @@ class Archive:
 
 
 def ready_dialogue(kind: DialogueKind) -> HostDialogue:
-    dialogue = HostDialogue(kind, "abcdef", Archive())
+    dialogue = HostDialogue(kind, "abcdef", Archive(), ROLLOUT)
     dialogue.take_line(b"ready\tabcdef")
     return dialogue
 
@@ -51,7 +52,7 @@ async def test_closed_input_stops_the_archive() -> None:
 
 async def test_nothing_is_sent_to_a_host_that_never_was_ready() -> None:
     """Its input just ends."""
-    dialogue = HostDialogue(apply_dialogue.KIND, "abcdef", Archive())
+    dialogue = HostDialogue(apply_dialogue.KIND, "abcdef", Archive(), ROLLOUT)
     dialogue.close_input()
     assert [block async for block in dialogue.stdin()] == []
 
@@ -69,7 +70,7 @@ async def test_what_lies_on_the_host_is_not_sent(
     reported: list[tuple[Digest, int]], expected: list[bytes]
 ) -> None:
     """What the host reports before it is ready is left out, if it was asked for; a second report of it counts for nothing."""
-    dialogue = HostDialogue(prepare.KIND, "abcdef", Archive())
+    dialogue = HostDialogue(prepare.KIND, "abcdef", Archive(), ROLLOUT)
     for digest, size in reported:
         dialogue.take_line(f"have\t{digest}\t{size}".encode())
     dialogue.take_line(b"ready\tabcdef")
@@ -114,7 +115,7 @@ async def test_malformed_report_ends_every_dialogue(kind: DialogueKind) -> None:
 async def test_end_is_raised_to_whoever_waits() -> None:
     """As it came."""
     lost = HostUnreachableError("connection_lost", "it went away", transient=True)
-    dialogue = HostDialogue(apply_dialogue.KIND, "abcdef", Archive())
+    dialogue = HostDialogue(apply_dialogue.KIND, "abcdef", Archive(), ROLLOUT)
     dialogue.end(lost)
     with pytest.raises(HostUnreachableError) as caught:
         await dialogue.next_report()
@@ -124,7 +125,7 @@ async def test_end_is_raised_to_whoever_waits() -> None:
 def test_failure_without_a_hint_has_that_of_its_kind() -> None:
     """A code that only the host's script knows is passed on."""
     kind = replace(prepare.KIND, hints={"prepare_failed": "any", "package_held": "release it"})
-    failures = [kind.failure(code, "x") for code in ("package_held", "unheard_of")]
+    failures = [kind.failure(code, "x", ROLLOUT) for code in ("package_held", "unheard_of")]
     assert [(error.code, error.hint) for error in failures] == [
         ("package_held", "release it"),
         ("unheard_of", "any"),
@@ -134,3 +135,12 @@ def test_failure_without_a_hint_has_that_of_its_kind() -> None:
 def test_last_error_line_is_bounded() -> None:
     """A host may write as much as it likes, and is quoted briefly."""
     assert len(last_error_line(Completed(1, b"", b"x" * 10_000))) == 200
+
+
+@pytest.mark.parametrize("kind", [apply_dialogue.KIND, prepare.KIND], ids=lambda kind: kind.title)
+@pytest.mark.parametrize("code", ["locked", "changed"])
+def test_own_rollout_on_the_host_may_pass(kind: DialogueKind, code: str) -> None:
+    """An earlier attempt's dialogue is no other rollout's, whose id only begins like its own."""
+    own, other = (kind.failure(code, f"{name} ops@ctl now", ROLLOUT) for name in ("r-1", "r-12"))
+    assert (own.code, own.transient, int(own.exit_code)) == ("apply_still_running", True, 4)
+    assert (other.code, other.transient, int(other.exit_code)) == (f"host_{code}", False, 7)

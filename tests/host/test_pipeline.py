@@ -518,6 +518,15 @@ async def test_own_apply_that_goes_on_is_tried_again() -> None:
     assert (ending(outcome), outcome.attempts) == (("enrolled", None, None), 2)
 
 
+@pytest.mark.parametrize("code", ["changed", "locked"])
+async def test_fence_of_the_own_rollout_is_tried_again(code: str) -> None:
+    """A dialogue whose connection broke off may take the lock late, between survey and apply of the next attempt."""
+    late = f"error\t{code}\t{ROLLOUT} ops@ctl 2026-11-23T01:12:26+00:00"
+    stage = Stage((DRIFTED, DRIFTED), ((late,), WITHOUT_TOKEN))
+    outcome = await stage.enroll()
+    assert (ending(outcome), outcome.attempts) == (("enrolled", None, None), 2)
+
+
 async def test_lock_of_another_rollout_is_respected() -> None:
     """A host that another rollout is at work on is left to it."""
     stage = Stage((replace(DRIFTED, lock_owner="20261123T000000-zzzzzz"),))
