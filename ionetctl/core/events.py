@@ -328,6 +328,7 @@ AnyEvent = (
 def announces_change(event: AnyEvent) -> bool:
     """Whether the event must be on disk before what follows it: it announces a change, or begins or ends the record.
 
+    An announced change need not come: an apply begins with a connection. What was changed the host reports (``summary.audit``).
     A step's parts (``detail``) are reported by the host when it is at them already, so they announce nothing.
     """
     match event:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from ionetctl.core import host_paths
@@ -17,19 +18,38 @@ from ionetctl.core.events import (
     RolloutFinished,
     RolloutResumed,
     RolloutStarted,
+    StepFinished,
     StepStarted,
     TokenMinted,
 )
+from ionetctl.core.model.outcome import Result
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ionetctl.core.events import Envelope
+    from ionetctl.core.events import AnyEvent, Envelope
     from ionetctl.core.model.names import Digest, HostName, NodeId, RolloutId
-    from ionetctl.core.model.outcome import Result
+    from ionetctl.core.model.outcome import Outcome, Problem
     from ionetctl.core.model.plan import Change
 
 _PROGRAM_DIRS = (f"{host_paths.RELEASES_DIR}/", f"{host_paths.PLUGIN_DIR}/")
+_INSTALLING = frozenset({"install", "switch", "start", "node"})
+"""Parts of an apply, as the host reports them, in which its files and its service are changed."""
+NOTHING_CHANGED = frozenset(
+    {"abandoned", "config_invalid", "disk_full", "no_exec", "payload_corrupt", "read_only"}
+    | {"wrong_architecture", "wrong_version"}
+)
+"""Errors by which a host says that it ended an apply; before it installs, nothing was changed then."""
+
+
+class Extent(StrEnum):
+    """What applies and preparations came to on a host, by what it reported."""
+
+    CHANGED = "changed"
+    FAILED = "failed"
+    """They failed when something was being changed: an apply puts the old files back, and its error says where it could not."""
+    UNKNOWN = "unknown"
+    """They were sent, and nothing more was heard: only the host can show what was done."""
 
 
 @dataclass(slots=True)
@@ -81,10 +101,10 @@ class PlannedChange:
 
 @dataclass(slots=True)
 class ChangedHost:
-    """A host on which an apply or a preparation began.
+    """A host that was changed, or may have been; ``began_at`` is when it first reported to be at it.
 
-    ``changes`` are its plan: what was carried out of it when the host did not end well only the host can show. ``tokens`` are the
-    expiry times of the introduction tokens that were minted for it.
+    ``changes`` are its plan, of which the host alone can show what was carried out, unless it was ``CHANGED`` and has no ``error``.
+    ``tokens`` are the expiry times of the introduction tokens that were minted for it.
     """
 
     name: HostName
@@ -99,11 +119,13 @@ class ChangedHost:
     preparations: list[str] = field(default_factory=list)
     reboots: list[str] = field(default_factory=list)
     tokens: list[str] = field(default_factory=list)
+    extent: Extent | None = None
+    error: Problem | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """A rollout for its auditor; ``hosts`` are those that were changed, in the inventory's order."""
+    """A rollout for its auditor; ``hosts`` are those that were changed or may have been, in the inventory's order."""
 
     rollout: RolloutId | None
     inventory: str
@@ -128,6 +150,7 @@ class _Fold:
         self._runs: list[Run] = []
         self._keys: list[AcceptedKey] = []
         self._hosts: dict[HostName, ChangedHost] = {}
+        self._traces: dict[HostName, _Trace] = {}
 
     def take(self, envelope: Envelope) -> None:
         match envelope.event:
@@ -154,9 +177,11 @@ class _Fold:
         if name is None:
             return
         host = self._hosts.setdefault(name, ChangedHost(name))
+        trace = self._traces.setdefault(name, _Trace())
+        trace.take(envelope.event)
+        if trace.is_open:
+            host.began_at = host.began_at or envelope.time
         match envelope.event:
-            case StepStarted(step="apply" | "prepare"):
-                host.began_at = host.began_at or envelope.time
             case HostPlanned(changes=changes, digests=digests):
                 host.changes = tuple(_planned(change, digests) for change in changes)
             case HostPrepared(preparation=preparation, detail=detail):
@@ -169,12 +194,14 @@ class _Fold:
                 host.stamp = stamp
             case HostFinished(outcome=outcome):
                 host.finished_at, host.outcome, host.node_id = envelope.time, outcome.result, outcome.node_id
-                host.region = outcome.region
+                host.region, host.error = outcome.region, outcome.problem
             case _:
                 pass
 
     def audit(self) -> Audit:
-        hosts = tuple(host for host in self._hosts.values() if host.began_at is not None)
+        for name, trace in self._traces.items():
+            self._hosts[name].extent = trace.extent
+        hosts = tuple(host for host in self._hosts.values() if host.extent is not None)
         programs = Counter(
             (change.path, change.digest)
             for host in hosts
@@ -191,6 +218,70 @@ class _Fold:
             artifacts=tuple(Artifact(path, digest, n) for (path, digest), n in sorted(programs.items())),
             hosts=hosts,
         )
+
+
+@dataclass(slots=True)
+class _Trace:
+    """What one host has reported of its applies and preparations.
+
+    One is open from when the host has what it needs until its end is known; what was left open when another attempt began is
+    ``lost``. A host that awaits its token changes nothing until it has one.
+    """
+
+    is_open: bool = False
+    is_changing: bool = False
+    was_changed: bool = False
+    has_failed: bool = False
+    is_lost: bool = False
+
+    def take(self, event: AnyEvent) -> None:
+        match event:
+            case StepStarted(step="apply", detail=""):
+                self._close(is_lost=self.is_open)
+            case StepStarted(step="apply", detail="compress"):
+                pass
+            case StepStarted(step="apply", detail="receive"):
+                self.is_open, self.is_changing = True, False
+            case StepStarted(step="apply", detail=detail):
+                self.is_open = detail != "token"
+                self.is_changing = self.is_changing or detail in _INSTALLING
+                self.was_changed = self.was_changed or detail == "finish"
+            case StepStarted(step="prepare", detail=detail):
+                self.is_open, self.is_changing = True, detail != "receive"
+            case TokenMinted():
+                self.is_open = True
+            case HostPrepared() | HostRebooting():
+                self.was_changed = True
+            case StepFinished(step="apply"):
+                self._close()
+            case HostFinished(outcome=outcome):
+                self._end(outcome)
+            case _:
+                pass
+
+    def _end(self, outcome: Outcome) -> None:
+        code = outcome.problem.code if outcome.problem else ""
+        if outcome.result is Result.ENROLLED:
+            self.was_changed = self.was_changed or self.is_open or self.is_lost
+        elif outcome.result is Result.UNVERIFIED and self.is_changing:
+            self.was_changed = True
+        elif outcome.result is Result.FAILED and self.is_changing:
+            self.has_failed = True
+        else:
+            self.is_lost = self.is_lost or (self.is_open and code not in NOTHING_CHANGED)
+        self._close()
+
+    def _close(self, *, is_lost: bool = False) -> None:
+        self.is_lost = self.is_lost or is_lost
+        self.is_open = self.is_changing = False
+
+    @property
+    def extent(self) -> Extent | None:
+        if self.was_changed:
+            return Extent.CHANGED
+        if self.is_lost or self.is_open:
+            return Extent.UNKNOWN
+        return Extent.FAILED if self.has_failed else None
 
 
 def _planned(change: Change, digests: dict[str, Digest]) -> PlannedChange:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
 
+from ionetctl.summary.audit import Extent
 from ionetctl.ui import phrases
 
 if TYPE_CHECKING:
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
     from ionetctl.summary.audit import Audit, ChangedHost, Run
 
 _RUNNING: Final = "no end recorded"
+_TITLES: Final = {
+    Extent.CHANGED: "hosts changed",
+    Extent.UNKNOWN: "hosts that may have been changed: nothing more was heard of them",
+    Extent.FAILED: "hosts on which a change failed",
+}
 
 
 def audit_lines(audit: Audit, journal: str) -> Iterator[Text]:
@@ -31,9 +37,14 @@ def audit_lines(audit: Audit, journal: str) -> Iterator[Text]:
         yield Text("programs", style="bold")
     for artifact in audit.artifacts:
         yield _line(artifact.path, artifact.digest, phrases.hosts(artifact.hosts))
-    yield Text("hosts changed" if audit.hosts else "no host was changed", style="bold")
-    for host in audit.hosts:
-        yield from _host_lines(host)
+    if not audit.hosts:
+        yield Text("no host was changed", style="bold")
+    for extent, title in _TITLES.items():
+        hosts = [host for host in audit.hosts if host.extent is extent]
+        if hosts:
+            yield Text(title, style="bold")
+        for host in hosts:
+            yield from _host_lines(host)
 
 
 def _run_lines(run: Run) -> Iterator[Text]:
@@ -48,6 +59,8 @@ def _host_lines(host: ChangedHost) -> Iterator[Text]:
     outcome = host.outcome.value if host.outcome else _RUNNING
     yield _line(host.name, host.address, host.region, outcome, host.node_id or "-", host.stamp or "-")
     yield _line("", f"from {host.began_at}", f"to {host.finished_at or '-'}")
+    if host.error is not None:
+        yield _line("", "error", host.error.code, host.error.message)
     for change in host.changes:
         yield _line("", change.action, change.path, change.digest or change.reason)
     for what, details in (

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import pytest
+
 from ionetctl.core import events
 from ionetctl.core.events import Envelope
 from ionetctl.core.model.names import Digest, HostName, NodeId
-from ionetctl.core.model.outcome import Result
+from ionetctl.core.model.outcome import Problem, Result
 from ionetctl.core.model.plan import Action, Change
-from ionetctl.summary.audit import AcceptedKey, Artifact, Audit, ChangedHost, PlannedChange, Run, audit
+from ionetctl.host import apply_dialogue
+from ionetctl.summary.audit import (
+    NOTHING_CHANGED,
+    AcceptedKey,
+    Artifact,
+    Audit,
+    ChangedHost,
+    Extent,
+    PlannedChange,
+    Run,
+    audit,
+)
 from ionetctl.ui.audit import audit_lines
 from tests.support import streams
 
@@ -47,24 +60,31 @@ def planned(host: HostName) -> events.HostPlanned:
     return events.HostPlanned(host=host, changes=CHANGES, stamp="s", digests=DIGESTS)
 
 
-def apply_began(host: HostName) -> events.StepStarted:
-    return events.StepStarted(host=host, step="apply", attempt=1)
+def step(host: HostName, *details: str, step: str = "apply") -> list[events.AnyEvent]:
+    """An attempt at a step, and the parts of it that the host reported."""
+    return [events.StepStarted(host=host, step=step, attempt=1, detail=detail) for detail in details]
+
+
+BEGUN = ("", "compress", "receive", "verify", "validate")
+INSTALLED = (*BEGUN, "backup", "install", "switch", "start", "node", "finish")
+TOKEN = events.TokenMinted(host=FIRST, expires_at="2026-03-01T12:05:00+00:00")
 
 
 STORY = told(
     started(),
     events.HostKeyAccepted(host=FIRST, fingerprint="SHA256:abc", known_as="[10.20.0.10]:22"),
     *map(planned, (FIRST, SECOND, OTHER)),
-    events.StepStarted(host=FIRST, step="prepare", attempt=1),
+    *step(FIRST, "receive", "driver", step="prepare"),
     events.HostPrepared(host=FIRST, preparation="driver", detail="installed 570"),
     events.HostPrepared(host=FIRST, preparation="clock"),
     events.HostRebooting(host=FIRST, reason="a new driver"),
-    apply_began(FIRST),
-    events.TokenMinted(host=FIRST, expires_at="2026-03-01T12:05:00+00:00"),
+    *step(FIRST, "", "receive", "token"),
+    TOKEN,
+    *step(FIRST, "install", "finish"),
     events.HostConfirmed(host=FIRST, node_id=NodeId("node-1"), stamp="s-n", gpus_seen=8),
     events.HostFinished(host=FIRST, outcome=streams.outcome(streams.entry(0))),
     events.Warned(code="w", message="of nobody"),
-    apply_began(SECOND),
+    *step(SECOND, "", "receive", "install"),
     events.StepFinished(host=SECOND, step="plan", attempt=1, duration_s=0.1),
     events.RolloutResumed(
         owner="bob@laptop", done=1, command=("enroll", "site.yaml", "--resume"), version="0.3.0"
@@ -80,7 +100,7 @@ EXPECTED_CHANGES = (
 
 
 def test_audit_of_a_rollout() -> None:
-    """Every process with its user, machine, command and end; keys, programs, and the hosts where a change began alone."""
+    """Every process with its user, machine, command and end; keys, programs, and the hosts that were changed or may have been alone."""
     assert audit(STORY) == Audit(
         rollout=streams.ROLLOUT,
         inventory="site.yaml",
@@ -88,19 +108,21 @@ def test_audit_of_a_rollout() -> None:
         runs=(
             Run(at(1), "ada", "ops", "0.2.0", ("enroll", "site.yaml", "--limit", "a b"), "d" * 64),
             Run(
-                at(17), "bob", "laptop", "0.3.0", ("enroll", "site.yaml", "--resume"), "",
-                finished_at=at(18), exit_code=5,
+                at(24), "bob", "laptop", "0.3.0", ("enroll", "site.yaml", "--resume"), "",
+                finished_at=at(25), exit_code=5,
             ),
         ),
         host_keys=(AcceptedKey(at(2), FIRST, "[10.20.0.10]:22", "SHA256:abc", "accept_new"),),
         artifacts=(Artifact(NOMAD, DIGESTS[NOMAD], 2),),
         hosts=(
             ChangedHost(
-                FIRST, "10.20.0.10", streams.REGION, at(6), at(13), Result.ENROLLED, OUTCOME.node_id, "s-n",
+                FIRST, "10.20.0.10", streams.REGION, at(6), at(18), Result.ENROLLED, OUTCOME.node_id, "s-n",
                 EXPECTED_CHANGES, ["driver: installed 570", "clock"], ["a new driver"],
-                ["2026-03-01T12:05:00+00:00"],
+                ["2026-03-01T12:05:00+00:00"], Extent.CHANGED,
             ),
-            ChangedHost(SECOND, "10.20.0.11", streams.REGION, at(15), changes=EXPECTED_CHANGES),
+            ChangedHost(
+                SECOND, "10.20.0.11", streams.REGION, at(21), changes=EXPECTED_CHANGES, extent=Extent.UNKNOWN
+            ),
         ),
     )  # fmt: skip
 
@@ -128,7 +150,7 @@ def test_audit_as_text() -> None:
         "  command  ionetctl enroll site.yaml --limit 'a b'",
         "  version  0.2.0",
         f"  inventory  {'d' * 64}",
-        f"run  {at(17)}  bob on laptop  ended {at(18)} with 5",
+        f"run  {at(24)}  bob on laptop  ended {at(25)} with 5",
         "  command  ionetctl enroll site.yaml --resume",
         "  version  0.3.0",
         "  inventory  -",
@@ -138,7 +160,7 @@ def test_audit_as_text() -> None:
         f"  {NOMAD}  {'aa' * 32}  2 hosts",
         "hosts changed",
         f"  {FIRST}  10.20.0.10  {streams.REGION}  enrolled  {OUTCOME.node_id or '-'}  s-n",
-        f"    from {at(6)}  to {at(13)}",
+        f"    from {at(6)}  to {at(18)}",
         f"    create  {NOMAD}  {'aa' * 32}",
         f"    update  {UNIT}  {'bb' * 32}",
         "    restart  nomad.service  what it reads at its start changes",
@@ -146,8 +168,9 @@ def test_audit_as_text() -> None:
         "    prepared  clock",
         "    rebooted  a new driver",
         "    token  2026-03-01T12:05:00+00:00",
+        "hosts that may have been changed: nothing more was heard of them",
         f"  {SECOND}  10.20.0.11  {streams.REGION}  no end recorded  -  -",
-        f"    from {at(15)}  to -",
+        f"    from {at(21)}  to -",
         f"    create  {NOMAD}  {'aa' * 32}",
         f"    update  {UNIT}  {'bb' * 32}",
         "    restart  nomad.service  what it reads at its start changes",
@@ -161,3 +184,105 @@ def test_audit_shows_nothing_raw() -> None:
     assert "\x1b" not in shown
     assert "\n::error" not in shown
     assert "error" in shown
+
+
+def ended(result: Result, code: str = "", step: str = "apply") -> events.HostFinished:
+    problem = Problem(code, step, "why", "what to do", 5) if code else None
+    return events.HostFinished(host=FIRST, outcome=streams.outcome(streams.entry(0), result, problem))
+
+
+ATTEMPT_ENDED = events.StepFinished(host=FIRST, step="apply", attempt=1, duration_s=1.0)
+PREPARED = events.HostPrepared(host=FIRST, preparation="docker")
+
+
+@pytest.mark.parametrize(
+    ("said", "extent"),
+    [
+        pytest.param([], None, id="only-planned"),
+        pytest.param(
+            [*step(FIRST, "", "compress"), ended(Result.UNREACHABLE, "connect_timeout")],
+            None,
+            id="never-reached",
+        ),
+        pytest.param([*step(FIRST, ""), ended(Result.FAILED, "host_changed")], None, id="left-to-another"),
+        pytest.param([*step(FIRST, ""), ATTEMPT_ENDED, ended(Result.UNCHANGED)], None, id="right-by-itself"),
+        pytest.param([*step(FIRST, ""), ATTEMPT_ENDED, ended(Result.ENROLLED)], None, id="only-released"),
+        pytest.param(
+            [*step(FIRST, *INSTALLED), ATTEMPT_ENDED, ended(Result.ENROLLED)], Extent.CHANGED, id="enrolled"
+        ),
+        pytest.param(step(FIRST, *INSTALLED), Extent.CHANGED, id="killed-after-the-last-part"),
+        pytest.param(
+            [*step(FIRST, *INSTALLED[:-1]), ended(Result.UNVERIFIED, "not_registered", "confirm")],
+            Extent.CHANGED,
+            id="runs-unconfirmed",
+        ),
+        pytest.param(
+            [*step(FIRST, *BEGUN, "token"), ended(Result.UNVERIFIED, "region_silent", "region")],
+            None,
+            id="never-got-its-token",
+        ),
+        pytest.param([*step(FIRST, *BEGUN, "token"), TOKEN], Extent.UNKNOWN, id="killed-with-the-token"),
+        pytest.param(
+            [*step(FIRST, *BEGUN), ended(Result.FAILED, "config_invalid")], None, id="refused-before-a-change"
+        ),
+        pytest.param(
+            [*step(FIRST, *BEGUN), ended(Result.FAILED, "apply_failed")], Extent.UNKNOWN, id="script-died"
+        ),
+        pytest.param(
+            [*step(FIRST, *BEGUN, "backup", "install"), ended(Result.FAILED, "disk_full")],
+            Extent.FAILED,
+            id="put-back",
+        ),
+        pytest.param(
+            [*step(FIRST, *BEGUN, "backup"), ended(Result.UNREACHABLE, "connection_lost")],
+            Extent.UNKNOWN,
+            id="lost",
+        ),
+        pytest.param(
+            [*step(FIRST, *BEGUN), *step(FIRST, ""), ended(Result.UNREACHABLE, "connect_timeout")],
+            Extent.UNKNOWN,
+            id="lost-and-not-found-again",
+        ),
+        pytest.param(
+            [*step(FIRST, *BEGUN), *step(FIRST, ""), ATTEMPT_ENDED, ended(Result.ENROLLED)],
+            Extent.CHANGED,
+            id="lost-and-found-enrolled",
+        ),
+        pytest.param(
+            [
+                *step(FIRST, "receive", "docker", step="prepare"),
+                PREPARED,
+                ended(Result.FAILED, "x", "prepare"),
+            ],
+            Extent.CHANGED,
+            id="prepared-in-part",
+        ),
+        pytest.param(
+            [*step(FIRST, "receive", "docker", step="prepare"), ended(Result.FAILED, "x", "prepare")],
+            Extent.FAILED,
+            id="preparation-failed",
+        ),
+        pytest.param(
+            [*step(FIRST, "receive", "docker", step="prepare"), *step(FIRST, "receive"), ATTEMPT_ENDED],
+            None,
+            id="nothing-to-prepare",
+        ),
+    ],
+)
+def test_extent(said: list[events.AnyEvent], extent: Extent | None) -> None:
+    """A host counts as changed by what it reported, never because an apply was announced."""
+    found = audit(told(started(), planned(FIRST), *said))
+    assert [host.extent for host in found.hosts] == ([] if extent is None else [extent])
+
+
+def test_errors_by_which_a_host_ends_an_apply() -> None:
+    """They are among those that an apply has."""
+    assert NOTHING_CHANGED - apply_dialogue.HINTS.keys() == set()
+
+
+def test_failed_change_is_shown_with_its_error() -> None:
+    """Whether the old files could be put back stands there."""
+    found = audit(told(started(), *step(FIRST, *BEGUN, "install"), ended(Result.FAILED, "disk_full")))
+    shown = [str(line) for line in audit_lines(found, "whole")]
+    assert shown[6] == "hosts on which a change failed"
+    assert shown[-1] == "    error  disk_full  why"
