@@ -177,10 +177,14 @@ class HostPlaced(Event, tag="host_placed", frozen=True, kw_only=True):
 
 
 class HostPrepared(Event, tag="host_prepared", frozen=True, kw_only=True):
-    """One preparation that the inventory asked for was carried out; ``detail`` says what changed."""
+    """One preparation that the inventory asked for was carried out; ``detail`` says what changed.
+
+    ``digests`` are those of the packages that were brought for it, by file name.
+    """
 
     preparation: str
     detail: str = ""
+    digests: dict[str, Digest] = {}
 
 
 class HostRebooting(Event, tag="host_rebooting", frozen=True, kw_only=True):

@@ -6,8 +6,10 @@ nothing is needed any more. See docs/reference/preparations.md and, for what is 
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ionetctl.core.errors import (
@@ -139,10 +141,11 @@ class Preparer:
     ) -> str | None:
         """Why the host must be rebooted, or ``None`` where it need not."""
         payload = self._payload(surveyed, changes)
-        host = surveyed.host
-        return await hold_dialogue(
-            session, self._deps, KIND, payload, lambda dialogue: self._follow(dialogue, host, attempt)
-        )
+
+        async def lead(dialogue: HostDialogue) -> str | None:
+            return await self._follow(dialogue, surveyed.host, attempt, payload.packages)
+
+        return await hold_dialogue(session, self._deps, KIND, payload, lead)
 
     def _payload(self, surveyed: Surveyed, changes: Sequence[Change]) -> PreparePayload:
         host, facts, scripts = surveyed.host, surveyed.facts, self._deps.scripts
@@ -156,7 +159,9 @@ class Preparer:
         packages = packages_for(host.prepare.packages, names, facts.architecture)
         return PreparePayload(scripts.prepare, scripts.restore_miner, records, packages, fence=facts.fence)
 
-    async def _follow(self, dialogue: HostDialogue, host: Host, attempt: int) -> str | None:
+    async def _follow(
+        self, dialogue: HostDialogue, host: Host, attempt: int, packages: Sequence[Package]
+    ) -> str | None:
         """Why the host must be rebooted, once it is done; every step and change is an event as it comes."""
         reboot_reason = None
         while not isinstance(report := await dialogue.next_report(), Done):
@@ -166,7 +171,9 @@ class Preparer:
                         StepStarted(host=host.name, step=STEP, attempt=attempt, detail=name)
                     )
                 case Changed(preparation=name, detail=detail):
-                    await self._deps.emit(HostPrepared(host=host.name, preparation=name, detail=detail))
+                    digests = await asyncio.to_thread(_digests, packages, name)
+                    event = HostPrepared(host=host.name, preparation=name, detail=detail, digests=digests)
+                    await self._deps.emit(event)
                 case RebootNeeded(reason=reason):
                     reboot_reason = reason
                 case Failed(code=code, message=message):
@@ -212,6 +219,11 @@ class Preparer:
         async with self._deps.connector.connect(host) as session:
             completed = await session.run(Command(("cat", BOOT_ID), limit_s, limit_s, LIMIT_BYTES))
         return completed.stdout.decode(errors="replace").strip()
+
+
+def _digests(packages: Sequence[Package], preparation: str) -> dict[str, Digest]:
+    """Those of the packages that were brought for it, by file name."""
+    return {Path(each.path).name: each.digest for each in packages if each.preparation == preparation}
 
 
 @contextmanager

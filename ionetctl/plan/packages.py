@@ -6,12 +6,15 @@ be installed, dependencies included. Reads directories and file sizes; the conte
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ionetctl.core.errors import ConfigurationError
+from ionetctl.core.model.names import Digest
 from ionetctl.plan.prepare_steps import INSTALLING
 from ionetctl.plan.ustar import mapped
 
@@ -40,6 +43,11 @@ class Package:
         """Its path on the host, relative to the staging directory."""
         return f"packages/{self.preparation}/{Path(self.path).name}"
 
+    @property
+    def digest(self) -> Digest:
+        """The SHA-256 of what is sent; reads the whole file the first time."""
+        return _digest(self.path)
+
     def content(self) -> memoryview:
         """The file; raises ``ConfigurationError`` (``packages_changed``) where the file is missing or its size has changed."""
         try:
@@ -49,6 +57,11 @@ class Package:
         if len(content) != self.size_bytes:
             raise _changed(self.path, f"it has {len(content)} bytes now and had {self.size_bytes}")
         return content
+
+
+@cache
+def _digest(path: str) -> Digest:
+    return Digest(hashlib.sha256(mapped(path)).hexdigest())
 
 
 def check_packages(hosts: Iterable[Host]) -> None:

@@ -82,7 +82,7 @@ class AcceptedKey:
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A program that was brought to so many hosts."""
+    """A program or a package that was brought to so many hosts; ``path`` is a package's file name."""
 
     path: str
     digest: Digest
@@ -151,6 +151,7 @@ class _Fold:
         self._keys: list[AcceptedKey] = []
         self._hosts: dict[HostName, ChangedHost] = {}
         self._traces: dict[HostName, _Trace] = {}
+        self._packages: dict[tuple[HostName, str, str], Digest] = {}
 
     def take(self, envelope: Envelope) -> None:
         match envelope.event:
@@ -184,7 +185,10 @@ class _Fold:
         match envelope.event:
             case HostPlanned(changes=changes, digests=digests):
                 host.changes = tuple(_planned(change, digests) for change in changes)
-            case HostPrepared(preparation=preparation, detail=detail):
+            case HostPrepared(preparation=preparation, detail=detail, digests=digests):
+                self._packages.update(
+                    {(name, preparation, package): digest for package, digest in digests.items()}
+                )
                 host.preparations.append(f"{preparation}: {detail}" if detail else preparation)
             case HostRebooting(reason=reason):
                 host.reboots.append(reason)
@@ -208,6 +212,7 @@ class _Fold:
             for change in host.changes
             if change.digest is not None and change.path.startswith(_PROGRAM_DIRS)
         )
+        programs.update((package, digest) for (_, _, package), digest in self._packages.items())
         started = self._started
         return Audit(
             rollout=started.rollout if started else None,

@@ -10,7 +10,7 @@ import pytest
 from ionetctl.core import events
 from ionetctl.core.events import SCHEMA, AnyEvent, Envelope, HostEntry, RegionEntry, decode, encode
 from ionetctl.core.model.facts import MachineIdentity
-from ionetctl.core.model.names import HostName, NodeId, RegionName, RolloutId
+from ionetctl.core.model.names import Digest, HostName, NodeId, RegionName, RolloutId
 from ionetctl.core.model.outcome import Finding, Outcome, Problem, Result, Severity
 from ionetctl.core.model.plan import Action, Change, FileDiff
 
@@ -76,7 +76,12 @@ SAMPLES: tuple[AnyEvent, ...] = (
     ),
     events.FilesObtained(host=HOST, origin="peer", peer=HOST, pushed_bytes=0, fetched_bytes=2_359_959),
     events.HostPlaced(host=HOST, region=EU, reasons=("12 ms", "3,120 of 10,000 nodes")),
-    events.HostPrepared(host=HOST, preparation="docker", detail="installed docker.io"),
+    events.HostPrepared(
+        host=HOST,
+        preparation="docker",
+        detail="installed docker.io",
+        digests={"docker.io_1_all.deb": Digest("ab" * 32)},
+    ),
     events.HostRebooting(host=HOST, reason="a new driver"),
     events.NodeHeld(host=HOST, node_id=NODE, code="gpu_count_mismatch", message="7 of 8"),
     events.NodeReleased(host=HOST, node_id=NODE),

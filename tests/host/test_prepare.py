@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import tarfile
 from collections.abc import AsyncGenerator, Callable
@@ -219,6 +220,8 @@ async def test_packages_come_along(tmp_path: Path) -> None:
     members = stage.script.members()
     assert {name for name in members if name.startswith("packages/")} == {"packages/docker/docker_1_all.deb"}
     assert members["packages/docker/docker_1_all.deb"] == b"docker"
+    [prepared] = [event for event in stage.emit.events if isinstance(event, HostPrepared)]
+    assert prepared.digests == {"docker_1_all.deb": hashlib.sha256(b"docker").hexdigest()}
 
 
 @pytest.mark.parametrize(

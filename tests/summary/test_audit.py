@@ -28,6 +28,7 @@ FIRST, SECOND, OTHER = (streams.host_name(n) for n in range(3))
 NOMAD = "/opt/nomad/releases/2.0.5/nomad"
 UNIT = "/etc/systemd/system/nomad.service"
 DIGESTS = {NOMAD: Digest("aa" * 32), UNIT: Digest("bb" * 32)}
+PACKAGES = {"driver_570_amd64.deb": Digest("cc" * 32)}
 CHANGES = (
     Change(Action.CREATE, NOMAD, "is missing"),
     Change(Action.UPDATE, UNIT, "differs"),
@@ -75,7 +76,7 @@ STORY = told(
     events.HostKeyAccepted(host=FIRST, fingerprint="SHA256:abc", known_as="[10.20.0.10]:22"),
     *map(planned, (FIRST, SECOND, OTHER)),
     *step(FIRST, "receive", "driver", step="prepare"),
-    events.HostPrepared(host=FIRST, preparation="driver", detail="installed 570"),
+    events.HostPrepared(host=FIRST, preparation="driver", detail="installed 570", digests=PACKAGES),
     events.HostPrepared(host=FIRST, preparation="clock"),
     events.HostRebooting(host=FIRST, reason="a new driver"),
     *step(FIRST, "", "receive", "token"),
@@ -113,7 +114,7 @@ def test_audit_of_a_rollout() -> None:
             ),
         ),
         host_keys=(AcceptedKey(at(2), FIRST, "[10.20.0.10]:22", "SHA256:abc", "accept_new"),),
-        artifacts=(Artifact(NOMAD, DIGESTS[NOMAD], 2),),
+        artifacts=(Artifact(NOMAD, DIGESTS[NOMAD], 2), Artifact("driver_570_amd64.deb", Digest("cc" * 32), 1)),
         hosts=(
             ChangedHost(
                 FIRST, "10.20.0.10", streams.REGION, at(6), at(18), Result.ENROLLED, OUTCOME.node_id, "s-n",
@@ -158,6 +159,7 @@ def test_audit_as_text() -> None:
         f"  {at(2)}  {FIRST}  [10.20.0.10]:22  SHA256:abc  accept-new",
         "programs",
         f"  {NOMAD}  {'aa' * 32}  2 hosts",
+        f"  driver_570_amd64.deb  {'cc' * 32}  1 host",
         "hosts changed",
         f"  {FIRST}  10.20.0.10  {streams.REGION}  enrolled  {OUTCOME.node_id or '-'}  s-n",
         f"    from {at(6)}  to {at(18)}",
