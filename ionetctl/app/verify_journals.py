@@ -45,7 +45,8 @@ class State(StrEnum):
 class VerifiedJournal:
     """A rollout's journal, and what was found. ``digest`` is the last right one, empty where there is none.
 
-    ``change`` says where it was changed, where that is known.
+    ``change`` says where it was changed, where that is known. ``is_end_kept``: that digest was kept elsewhere. It is not of a rollout
+    that runs or was killed, of a journal that came from somewhere else, and after the catalog was removed.
     """
 
     journal: JournalFile
@@ -54,6 +55,7 @@ class VerifiedJournal:
     digest: Digest = Digest("")  # noqa: RUF009  (a NewType is a plain text)
     change: Change | None = None
     problem: IonetctlError | None = None
+    is_end_kept: bool = False
 
     @property
     def exit_code(self) -> ExitCode:
@@ -108,7 +110,8 @@ def _verified(journal: JournalFile, record: RolloutRecord | None, expected: Dige
     elif not found.has_expected:
         state, reason = State.CHANGED, OTHER_END
     problem = not_as_written(journal.path, reason, hint) if reason else None
-    return VerifiedJournal(journal, state, found.events, found.digest, found.change, problem)
+    is_end_kept = problem is None and found.digest in wanted
+    return VerifiedJournal(journal, state, found.events, found.digest, found.change, problem, is_end_kept)
 
 
 _RESTORE_HINT = "somebody changed it, or the disk did: restore it from a copy, and look at what it is about"

@@ -10,20 +10,19 @@ from ionetctl.app.open_rollout import Records
 from ionetctl.app.verify_journals import State, verify_journals
 from ionetctl.core.errors import IonetctlError, UsageError
 from ionetctl.core.events import RolloutFinished, Warned
+from ionetctl.core.settings import Settings
 from ionetctl.history.catalog import Catalog
 from ionetctl.history.journal import list_journals
 from ionetctl.rollout.options import RolloutOptions
 from ionetctl.rollout.signals import StoppingSignals
 from ionetctl.rollout.stop import Stop
-from tests.app.test_open_rollout import begin, settings
+from tests.app.test_open_rollout import begin, settings, without_header
 from tests.history.test_journal import closed
 from tests.support.clock import ManualClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    from ionetctl.core.settings import Settings
 
 __all__ = ["settings"]
 
@@ -124,6 +123,60 @@ async def test_removed_journal(settings: Settings) -> None:
     assert [found.journal.path for found in verify_journals(settings)] == [other]
     with pytest.raises(UsageError):
         verify_journals(settings, journal.stem)
+
+
+def reordered(text: bytes) -> bytes:
+    """Two events of one write have changed places, and their numbers."""
+    lines = text.splitlines(keepends=True)
+    place = next(place for place, line in enumerate(lines) if b'"seq":3,' in line)
+    lines[place - 1 : place + 1] = (
+        lines[place].replace(b'"seq":3', b'"seq":2'),
+        lines[place - 1].replace(b'"seq":2', b'"seq":3'),
+    )
+    return b"".join(lines)
+
+
+async def test_reordered_journal(settings: Settings) -> None:
+    """Numbers that fit again do not help."""
+    journal = await make_rollout(settings)
+    journal.write_bytes(reordered(journal.read_bytes()))
+    assert states(settings) == [(State.CHANGED, 6)]
+
+
+@pytest.mark.parametrize("bare", [lambda text: text, without_header], ids=["whole", "as-of-version-0.1"])
+async def test_exchanged_journals(settings: Settings, bare: Callable[[bytes], bytes]) -> None:
+    """Each is of another rollout by its header and by its first event, also where the catalog was removed."""
+    one, other = await make_rollout(settings), await make_rollout(settings, warnings=3)
+    texts = one.read_bytes(), other.read_bytes()
+    one.write_bytes(bare(texts[1]))
+    other.write_bytes(bare(texts[0]))
+    assert states(settings) == [(State.CHANGED, 6)] * 2
+    settings.catalog_path.unlink()
+    assert states(settings) == [(State.CHANGED, 6)] * 2
+
+
+async def test_journal_that_is_not_of_this_catalog(settings: Settings, tmp_path: Path) -> None:
+    """One of another machine is whole, but nothing here speaks for it, also once the catalog has read it; as of one that was rebuilt."""
+    elsewhere = Settings.load({"HOME": str(tmp_path), "IONETCTL_STATE_DIR": str(tmp_path / "elsewhere")})
+    elsewhere.prepare_state()
+    foreign = await make_rollout(elsewhere)
+    own = await make_rollout(settings)
+    (settings.rollouts_dir / foreign.name).write_bytes(foreign.read_bytes())
+
+    def kept() -> dict[str, tuple[State, bool]]:
+        return {
+            found.journal.rollout: (found.state, found.is_end_kept) for found in verify_journals(settings)
+        }
+
+    expected = {foreign.stem: (State.WHOLE, False), own.stem: (State.WHOLE, True)}
+    assert kept() == expected
+    with Catalog.open(settings.catalog_path, ManualClock(), list_journals(settings.rollouts_dir)):
+        pass
+    assert kept() == expected
+    settings.catalog_path.unlink()
+    assert kept()[own.stem] == (State.WHOLE, False)
+    [told] = verify_journals(settings, own.stem, verify_journals(settings, own.stem)[0].digest)
+    assert told.is_end_kept
 
 
 async def test_journal_without_a_chain(settings: Settings) -> None:

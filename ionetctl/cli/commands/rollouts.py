@@ -189,6 +189,8 @@ def _warn_of_changed(display: Display, journals: Iterable[VerifiedJournal]) -> N
 
 def _state(verified: VerifiedJournal) -> str:
     place = f" {verified.change.place}" if verified.change else ""
+    if verified.state.value == "whole" and not verified.is_end_kept:
+        place = ", end not kept"
     return verified.state.value.replace("_", " ") + place
 
 
@@ -201,6 +203,7 @@ def _journal_row(verified: VerifiedJournal) -> dict[str, Any]:
         "state": verified.state.value,
         "events": verified.events,
         "digest": verified.digest or None,
+        "is_end_kept": verified.is_end_kept,
         "first_line": change.first_line if change else None,
         "last_line": change.last_line if change else None,
         "error": failure(failure_of(problem)[0] if problem else None),

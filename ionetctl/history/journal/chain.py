@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
 from ionetctl.core.errors import ConfigurationError, TrustError
-from ionetctl.core.events import JOURNAL_SCHEMA, JournalHeader, decode, is_of_journal
+from ionetctl.core.events import JOURNAL_SCHEMA, JournalHeader, RolloutStarted, decode, is_of_journal
 from ionetctl.core.model.names import Digest
 from ionetctl.history.journal.reading import read_header, unreadable, written_by_newer
 
@@ -181,9 +181,12 @@ class _Check:
 
     def _wrong_event(self, number: int, line: bytes) -> Change | None:
         try:
-            seq = decode(line).seq
+            envelope = decode(line)
         except ValueError as error:
             return Change(number, number, str(error))
+        seq, event = envelope.seq, envelope.event
+        if isinstance(event, RolloutStarted) and event.rollout != self._path.stem:
+            return Change(number, number, "it is of another rollout")
         if seq != self._events + 1:
             return Change(number, number, f"event {seq} is where event {self._events + 1} should be")
         self._events += 1
