@@ -36,7 +36,7 @@ from ionetctl.core.events import (
     Warned,
 )
 from ionetctl.core.model.names import HostName, RolloutId
-from ionetctl.host.dependencies import Deadlines
+from ionetctl.host.dependencies import NO_LEASE, Deadlines
 from ionetctl.plan.bundle import managed_paths
 from ionetctl.plan.packages import check_packages
 from ionetctl.plan.prepare_steps import surveyed_paths
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from ionetctl.core.ports import Clock, Emit, Sink
     from ionetctl.core.settings import Settings
     from ionetctl.distribution.distributor import Distributor
-    from ionetctl.history.catalog import NodeRecord
+    from ionetctl.history.catalog import Lease, NodeRecord
     from ionetctl.rollout.options import RolloutOptions
 
 LEAST_RETRIES: Final = 20
@@ -94,6 +94,7 @@ async def enroll(
                         signals,
                         record.nodes,
                         record.identities,
+                        record.lease,
                     )
                     return await run.recorded(record.past)
             except asyncio.CancelledError:
@@ -126,6 +127,7 @@ class _Run:
     """Those of the catalog."""
     identities: Mapping[tuple[HostName, str], MachineIdentity] = field(default_factory=dict)
     """What the catalog knows of machines, by host name and machine-id."""
+    lease: Lease | None = None
 
     async def recorded(self, past: Past) -> ExitCode:
         """The exit code, with beginning and end in the journal whatever happens between."""
@@ -200,6 +202,7 @@ class _Run:
                         for node in self.nodes
                     ],
                     inventory.hosts,
+                    self._check_lease,
                 )
                 return await phases.run()
 
@@ -256,6 +259,7 @@ class _Run:
             rollout=self.rollout,
             owner=self.settings.owner,
             started_at=self.clock.now().isoformat(timespec="seconds"),
+            lease=self.lease.number if self.lease is not None else NO_LEASE,
             naming=self.site.inventory.naming,
             takeover=self.options.takeover,
             deadlines=Deadlines(step_s=self.options.timeout_s),
@@ -267,7 +271,16 @@ class _Run:
             ),
         )
 
+    async def _check_lease(self) -> None:
+        """Request the stop where another rollout may have the hosts by now."""
+        if self.lease is not None:
+            await self.lease.check()
+
     def _surroundings(self, connector: SshConnector, distributor: Distributor, slots: Slots) -> Surroundings:
+        async def pause(seconds: float) -> None:
+            await slots.pause(seconds)
+            await self._check_lease()
+
         return Surroundings(
             connector=connector,
             regions=self.site.regions,
@@ -276,7 +289,7 @@ class _Run:
             packer=self.site,
             emit=self.emit,
             clock=self.clock,
-            pause=slots.pause,
+            pause=pause,
             is_stopped=lambda: self.stop.is_requested,
             distributor=distributor,
         )

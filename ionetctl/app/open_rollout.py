@@ -16,25 +16,30 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
     from ionetctl.app.resume import Past
+    from ionetctl.core.errors import LockedError
     from ionetctl.core.model.facts import MachineIdentity
     from ionetctl.core.model.host import Host
     from ionetctl.core.model.names import HostName, RolloutId
     from ionetctl.core.ports import Clock, Emit, Sink
     from ionetctl.core.settings import Settings
-    from ionetctl.history.catalog import NodeRecord
+    from ionetctl.history.catalog import Lease, NodeRecord
     from ionetctl.rollout.options import RolloutOptions
     from ionetctl.rollout.signals import StoppingSignals
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """An open record, and what the rollout did before it was resumed; ``nodes`` and ``identities`` are the catalog's."""
+    """An open record, and what the rollout did before it was resumed; ``nodes`` and ``identities`` are the catalog's.
+
+    ``lease`` is ``None`` where no host may be changed.
+    """
 
     rollout: RolloutId
     emit: Emit
     past: Past
     nodes: tuple[NodeRecord, ...]
     identities: Mapping[tuple[HostName, str], MachineIdentity]
+    lease: Lease | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,19 +54,20 @@ class Records:
     async def open(
         self, options: RolloutOptions, hosts: Sequence[Host], sinks: Sequence[Sink]
     ) -> AsyncIterator[Record]:
-        """The record of the rollout that ``options`` mean, with a lease on ``hosts`` if they may be changed.
+        """The record of the rollout that ``options`` mean, with a lease on ``hosts`` if they may be changed: losing it requests the stop.
 
         At its end lease and journal are released before ``sinks`` that are slow are waited for. Raises ``IonetctlError``
         where there is no such rollout, it is at work already, or cannot be recorded, or its journal is not the one that the
         catalog knows: the digest of the one that it knows stays there.
         """
-        settings, clock, recorder, journal = self.settings, self.clock, None, None
+        settings, clock, recorder, journal, lease = self.settings, self.clock, None, None, None
         rollout = find_rollout(options, settings, clock)
         with Catalog.open(settings.catalog_path, clock, list_journals(settings.rollouts_dir)) as catalog:
             try:
                 async with AsyncExitStack() as held:
                     if options.changes_hosts:
-                        await held.enter_async_context(catalog.lease(hosts, rollout, settings.owner))
+                        lease = catalog.lease(hosts, rollout, settings.owner, self._stop)
+                        await held.enter_async_context(lease)
                     kept = _kept(catalog, rollout) if options.resume else NOTHING_KEPT
                     journal, past = open_journal(settings, rollout, is_resumed=options.resume, kept=kept)
                     catalog.catch_up([JournalFile(rollout, journal.path)])
@@ -69,7 +75,7 @@ class Records:
                         await sink.take(past.envelopes)
                     recorder = Recorder(journal, clock, (catalog.sink(rollout), *sinks), past.first_seq)
                     await held.enter_async_context(recorder)
-                    yield Record(rollout, recorder, past, catalog.nodes(), catalog.identities())
+                    yield Record(rollout, recorder, past, catalog.nodes(), catalog.identities(), lease)
             finally:
                 if recorder is not None:
                     await recorder.listeners.close(0.0 if self.signals.is_repeated else None)
@@ -77,6 +83,9 @@ class Records:
                     # Where the catalog has failed, a warning in the journal says so.
                     with suppress(ConfigurationError):
                         catalog.keep_digest(rollout, journal.digest, journal.last_seq)
+
+    def _stop(self, error: LockedError) -> None:
+        self.signals.stop.request(error.code, error.message, error.exit_code)
 
 
 def _kept(catalog: Catalog, rollout: RolloutId) -> Kept:

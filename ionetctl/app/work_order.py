@@ -56,6 +56,7 @@ class WorkOrder:
     rollout: RolloutId
     owner: str
     started_at: str
+    lease: str
     naming: Naming
     takeover: bool
     deadlines: Deadlines
@@ -111,6 +112,7 @@ def dependencies(order: WorkOrder, own: Surroundings) -> Dependencies:
         rollout=order.rollout,
         owner=order.owner,
         started_at=order.started_at,
+        lease=order.lease,
         connector=own.connector,
         regions=own.regions,
         ensure_programs=own.ensure_programs,

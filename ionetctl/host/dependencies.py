@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from ionetctl.verification.node_watcher import NodeWatcher
 
 NONCE_BYTES: Final = 6
+NO_LEASE: Final = "-"
+"""Stands for the number of a lease where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,10 @@ class RegionTools:
 
 @dataclass(frozen=True, slots=True)
 class Dependencies:
-    """What all hosts of one rollout share. ``surveyed_paths`` are those that any bundle of the rollout may hold."""
+    """What all hosts of one rollout share. ``surveyed_paths`` are those that any bundle of the rollout may hold.
+
+    ``lease`` is the fencing number of the rollout's lease, which hosts keep.
+    """
 
     rollout: RolloutId
     owner: str
@@ -102,6 +107,7 @@ class Dependencies:
     deadlines: Deadlines
     naming: Naming = "as-written"
     takeover: bool = False
+    lease: str = NO_LEASE
     distributor: Distributor = EVERYTHING_PUSHED
     releases: NomadSettings | None = None
     """What the hosts are to get, where that is to be compared with what they have."""

@@ -176,7 +176,8 @@ async def hold_dialogue(
     nonce = secrets.token_hex(NONCE_BYTES)
     dialogue = HostDialogue(kind, nonce, archive, dependencies.rollout)
     identity = (nonce, dependencies.rollout, dependencies.owner, dependencies.started_at)
-    argv = ("sh", "-c", dependencies.scripts.receive, "sh", *identity, str(archive.fence))
+    fences = (str(archive.fence), dependencies.lease)
+    argv = ("sh", "-c", dependencies.scripts.receive, "sh", *identity, *fences)
     limits = dependencies.deadlines
     command = Command((*argv, *archive.packed_digests), limits.apply_s, kind.idle_s(limits), kind.limit_bytes)
     outcome: _Result | IonetctlError

@@ -64,8 +64,8 @@ def survey_and_probe_script(cache_directory: Path | None = None, *, gpus: Gpus) 
 
 @cache
 def receive_script() -> str:
-    """What takes the lock and the payload: the third argument of ``sh -c … sh NONCE ROLLOUT OWNER STARTED FENCE DIGEST…``."""
-    return _text("receive.sh").decode()
+    """What takes the lock and the payload: the third argument of ``sh -c … sh NONCE ROLLOUT OWNER STARTED FENCE LEASE DIGEST…``."""
+    return bare_shell(_text("receive.sh")).decode()
 
 
 @cache

@@ -1,4 +1,4 @@
-# Takes the lock, unpacks a tar, runs apply.sh: sh -c THIS sh NONCE ROLLOUT OWNER STARTED FENCE DIGEST...
+# Takes the lock, unpacks a tar, runs apply.sh: sh -c THIS sh NONCE ROLLOUT OWNER STARTED FENCE LEASE DIGEST...
 # A line with the size comes before the tar. Its members p/DIGEST.FROM are added to what lies in artifacts/DIGEST.
 set -eu
 umask 077
@@ -76,12 +76,16 @@ why=$(ln -sfn "$me" "$lock" 2>&1) || fail apply_failed "$why"
 exec 9<&-
 trap 'keep || :; rm -rf "$stage" "$our/fence.ionet-new" "$lock"' EXIT
 trap 'exit 1' HUP INT PIPE TERM
-# The fence counts who took the lock: whose survey is older knows another host, and changes nothing.
-fence=0 by=
-{ read -r fence by <"$our/fence" || :; } 2>/dev/null
+# The fence counts who took the lock: whose survey is older knows another host, and changes nothing. Its second line is the
+# lease of the last one: an older lease of the same catalog, whatever its survey found, was taken over.
+fence=0 by='' lease=''
+{ { read -r fence by && read -r lease; } <"$our/fence" || :; } 2>/dev/null
 case $fence in '' | 0* | *[!0-9]* | ????????????????*) fence=0 ;; esac
+case $lease in
+"${6%.*}".*) if [ "${lease#*.}" -gt "${6#*.}" ] 2>/dev/null; then fail changed "$by"; fi ;;
+esac
 if [ "$fence" != "$5" ]; then fail changed "$by"; fi
-why=$(printf '%d\t%s\t%s\t%s\n' $((fence + 1)) "$2" "$3" "$4" | {
+why=$(printf '%d\t%s\t%s\t%s\n%s\n' $((fence + 1)) "$2" "$3" "$4" "$6" | {
     cat >"$our/fence.ionet-new" && mv -f "$our/fence.ionet-new" "$our/fence"
 } 2>&1) || fail apply_failed "$why"
 keep || :
@@ -89,7 +93,7 @@ keep || :
 why=$(mkdir "$stage" 2>&1) || fail apply_failed "$why"
 cd "$stage"
 nonce=$1
-shift 5
+shift 6
 if [ -d "$kept" ]; then find "$kept" -type f -mtime +0 -exec rm -f {} + || :; fi
 for digest in "$@"; do
     if [ -s "$kept/$digest" ]; then printf 'have\t%s\t%d\n' "$digest" "$(wc -c <"$kept/$digest")"; fi

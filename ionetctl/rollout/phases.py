@@ -56,6 +56,10 @@ _Item = TypeVar("_Item")
 RESUME_HINT: Final = "run the same command with --resume"
 
 
+async def _always_held() -> None:
+    """There is no lease that could be lost."""
+
+
 @dataclass(frozen=True, slots=True)
 class PlanOverview:
     """What a person is asked to agree to."""
@@ -71,6 +75,7 @@ class Phases:
 
     ``failed_before`` are hosts that failed before the rollout was resumed; ``left_out`` the outcomes of those that are not
     tried again, which count for the exit code; ``known`` the catalog's machines; ``listed`` all hosts of the inventory.
+    ``check_lease`` is awaited before each host is begun, and requests the stop where the hosts may be another rollout's by now.
     """
 
     deps: Dependencies
@@ -84,6 +89,7 @@ class Phases:
     left_out: Sequence[Outcome] = ()
     known: Sequence[KnownMachine] = ()
     listed: Sequence[Host] = ()
+    check_lease: Callable[[], Awaitable[None]] = _always_held
     _blocked: list[Surveyed] = field(default_factory=list)
     _lost: LostRegions = field(init=False)
     _endings: Endings = field(init=False)
@@ -288,8 +294,11 @@ class Phases:
         return cut
 
     async def _enroll(self, planned: PlannedHost, nonce: str) -> Outcome:
-        """The outcome of carrying out a plan; no host is begun any more whose region was lost meanwhile."""
+        """The outcome of carrying out a plan; no host is begun any more once the lease was lost, or the host's region."""
         host, facts = planned.host, planned.facts
+        await self.check_lease()
+        if self.stop.reason is not None:
+            return outcomes.skipped(host, "not_begun", self.stop.reason.message, RESUME_HINT)
         if host.region in self._lost.problems:
             return self._lost.leave(host, host.region, facts)
         outcome = await self.engine.do(EnrollJob(planned, nonce))

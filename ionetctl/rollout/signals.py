@@ -23,7 +23,7 @@ class StoppingSignals:
     """Within its block a signal requests ``stop``; another one cancels the task that entered the block."""
 
     def __init__(self, stop: Stop) -> None:
-        self._stop = stop
+        self.stop = stop
         self._task: asyncio.Task[object] | None = None
         self._is_next_last = False
         self.is_repeated = False
@@ -51,4 +51,4 @@ class StoppingSignals:
         self._is_next_last = True
         code, exit_code = ENDINGS[number]
         message = f"{number.name}: no other host is begun, those under way are finished (again: stop now)"
-        self._stop.request(code, message, exit_code)
+        self.stop.request(code, message, exit_code)

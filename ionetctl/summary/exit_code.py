@@ -17,6 +17,7 @@ STOP_CODES: Final[dict[str, ExitCode]] = {
     "terminated": ExitCode.TERMINATED,
     "hangup": ExitCode.HANGUP,
     "declined": ExitCode.USAGE,
+    "lease_lost": ExitCode.LOCKED,
     "canary_unverified": ExitCode.UNVERIFIED,
     "too_many_unverified": ExitCode.UNVERIFIED,
     "journal_broken": ExitCode.UNWRITABLE,

@@ -24,6 +24,7 @@ from ionetctl.core.model.host import GpuPromise
 from ionetctl.core.model.names import RolloutId
 from ionetctl.core.settings import Settings
 from ionetctl.nomad import Wait
+from ionetctl.rollout.concurrently import Slots
 from ionetctl.rollout.options import Goal, RolloutOptions
 from ionetctl.rollout.signals import StoppingSignals
 from ionetctl.rollout.stop import Stop
@@ -71,6 +72,30 @@ async def test_beginning_that_cannot_be_recorded_touches_no_host(settings: Setti
     with pytest.raises(ConfigurationError) as caught:
         await run.recorded(Past())
     assert (caught.value.code, caught.value.exit_code) == ("journal_broken", 3)
+
+
+class Watched:
+    """A lease that notes when it is looked at."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self.clock = clock
+        self.looked: list[float] = []
+
+    async def check(self) -> None:
+        self.looked.append(self.clock.monotonic())
+
+
+async def test_lease_is_looked_at_before_a_retry() -> None:
+    """After the pause: the machine may have slept in it, and the hosts may be another rollout's by then."""
+    nobody = cast("Any", None)
+    run = run_of(FakeRegion(), "auto")
+    clock = cast("ManualClock", run.clock)
+    lease = Watched(clock)
+    run = replace(run, lease=cast("Any", lease))
+    slots = Slots(1, clock)
+    await slots.acquire()
+    await run._surroundings(nobody, nobody, slots).pause(3.0)
+    assert lease.looked == [3.0]
 
 
 async def test_waiting_for_a_region_is_recorded() -> None:

@@ -336,7 +336,7 @@ async def test_lost_cards_are_told(tmp_path: Path) -> None:
 
 async def test_unknown_hosts_are_found_by_name(tmp_path: Path) -> None:
     """What the catalog does not know is found by name, said to be weaker; a ready node before one that is not."""
-    found = [stub("g1", Status="down"), stub("g1"), stub("g10")]
+    found = [stub("g1", Status="down", ID=node_id("g3")), stub("g1"), stub("g10", ID=node_id("g10"))]
     stage = Stage(tmp_path, enrolled=(), answers=[Answer(found)])
     async with stage.serving() as api:
         verdicts = await stage.verdicts()

@@ -417,6 +417,8 @@ def test_older_catalog_is_upgraded(tmp_path: Path) -> None:
     execute(path, "ALTER TABLE rollouts DROP COLUMN results")
     execute(path, "ALTER TABLE rollouts DROP COLUMN journal_digest")
     execute(path, "DROP TABLE machines")
+    execute(path, "ALTER TABLE leases DROP COLUMN number")
+    execute(path, "DROP TABLE fencing")
     execute(path, "UPDATE schema_version SET version = 1")
     with Catalog.open(path, ManualClock()) as catalog:
         assert [(node.name, node.gpus_seen, node.gpus_probed) for node in catalog.nodes()] == [
@@ -425,6 +427,7 @@ def test_older_catalog_is_upgraded(tmp_path: Path) -> None:
         assert catalog.identities() == {}
         ended = finished(entry("rig-001"))
         catalog.record(THIRD, numbered(started(THIRD), surveyed("rig-001"), ended, minute=10))
+        assert catalog.renew([host("rig-001")], catalog.claim([host("rig-001")], THIRD, "a@b", at(0))) is None
     with Catalog.open(path, ManualClock()) as catalog:
         assert [(node.gpus_seen, node.gpus_probed) for node in catalog.nodes()] == [(8, 7)]
         assert list(catalog.identities()) == [("rig-001", "m-1")]
@@ -1013,9 +1016,9 @@ def test_lease_of_a_living_process_holds(
 
 def test_renewed_lease_holds_longer(catalog: Catalog, path: Path, clock: ManualClock) -> None:
     """A renewal counts from when it is made."""
-    catalog.claim([host("rig-001")], FIRST, "ada@ops", at(0))
+    number = catalog.claim([host("rig-001")], FIRST, "ada@ops", at(0))
     clock.advance(500)
-    catalog.renew(FIRST)
+    assert catalog.renew([host("rig-001")], number) is None
     claimed_by(path, replace(HERE, machine="elsewhere/1"))
     clock.advance(500)
     with pytest.raises(LockedError):
@@ -1030,7 +1033,7 @@ async def slept(clock: ManualClock, times: int) -> None:
 
 async def test_lease_is_renewed_and_given_back(catalog: Catalog, clock: ManualClock) -> None:
     """For the length of a block the hosts are held; afterwards they are free."""
-    async with catalog.lease([host("rig-001")], FIRST, "ada@ops"):
+    async with catalog.lease([host("rig-001")], FIRST, "ada@ops", never_lost):
         with pytest.raises(LockedError):
             catalog.claim([host("rig-001")], SECOND, "bob@ops", at(1))
         await slept(clock, 2)
@@ -1039,10 +1042,18 @@ async def test_lease_is_renewed_and_given_back(catalog: Catalog, clock: ManualCl
 
 
 async def test_lease_outlives_a_broken_catalog(catalog: Catalog, path: Path, clock: ManualClock) -> None:
-    """A catalog that breaks while a rollout runs does not stop it: the lock on the host is what counts."""
-    async with catalog.lease([host("rig-001")], FIRST, "ada@ops"):
+    """A catalog that breaks while a rollout runs does not stop it, as long as the lease lasts."""
+    lost: list[LockedError] = []
+    async with catalog.lease([host("rig-001")], FIRST, "ada@ops", lost.append) as lease:
         await asyncio.to_thread(execute, path, "DROP TABLE leases")
-        await slept(clock, 3)
+        await slept(clock, 9)
+        await lease.check()
+        assert lost == []
+        await slept(clock, 10)
+        while not lost:  # noqa: ASYNC110  it is told by another thread's answer
+            await asyncio.sleep(0)
+        [error] = lost
+        assert (error.code, "could not be renewed: the catalog" in error.message) == ("lease_lost", True)
     with pytest.raises(ConfigurationError):
         catalog.release(FIRST)
 
@@ -1051,8 +1062,109 @@ async def test_lease_that_is_refused(catalog: Catalog) -> None:
     """A block whose hosts are held by another is not entered."""
     catalog.claim([host("rig-001")], FIRST, "ada@ops", at(0))
     with pytest.raises(LockedError):
-        async with catalog.lease([host("rig-001")], SECOND, "bob@ops"):
+        async with catalog.lease([host("rig-001")], SECOND, "bob@ops", never_lost):
             raise AssertionError
+
+
+def taken_over(catalog: Catalog, path: Path, clock: ManualClock) -> None:
+    """Let another rollout take what a process on another machine held that slept."""
+    claimed_by(path, replace(HERE, machine="elsewhere/1"))
+    clock.advance(601)
+    catalog.claim([host("rig-001"), host("rig-002")], SECOND, "bob@ops", at(9))
+
+
+def test_claims_have_numbers_that_grow(path: Path, clock: ManualClock) -> None:
+    """Also after all leases are gone, and in a catalog that was put back from a copy of before; each catalog has a name of its own."""
+    numbers = []
+    for _ in range(3):
+        with Catalog.open(path, clock) as catalog:
+            numbers.append(catalog.claim([host("rig-001")], FIRST, "ada@ops", at(0)))
+            catalog.release(FIRST)
+    assert [number.number - numbers[0].number for number in numbers] == [0, 1, 2]
+    clock.advance(100)
+    execute(path, "UPDATE fencing SET number = 1")
+    with Catalog.open(path, clock) as catalog:
+        later = catalog.claim([host("rig-001")], FIRST, "ada@ops", at(0))
+    with Catalog.open(path.with_name("other.sqlite"), clock) as other:
+        foreign = other.claim([host("rig-001")], FIRST, "ada@ops", at(0))
+    assert later.number > numbers[-1].number
+    assert {each.catalog for each in numbers} == {later.catalog} != {foreign.catalog}
+    assert str(later) == f"{later.catalog}.{later.number}"
+
+
+def test_lease_that_was_taken_over_is_lost(catalog: Catalog, path: Path, clock: ManualClock) -> None:
+    """It names who has the hosts now, is not renewed, and takes nothing from the other."""
+    mine = [host("rig-001"), host("rig-002"), host("rig-003")]
+    number = catalog.claim(mine, FIRST, "ada@ops", at(0))
+    assert catalog.loss(mine, number) is None
+    taken_over(catalog, path, clock)
+    for ask in (catalog.loss, catalog.renew):
+        error = ask(mine, number)
+        assert error is not None
+        assert (error.code, error.exit_code) == ("lease_lost", 7)
+        other = f"rollout {SECOND} of bob@ops, started {at(9)}"
+        taken = "has taken over rig-001 and 1 more of these hosts, as the lease on them had run out"
+        assert error.message == f"{other}, {taken}"
+    with pytest.raises(LockedError, match="of bob@ops"):
+        catalog.claim([host("rig-001")], FIRST, "ada@ops", at(10))
+
+
+def test_lease_that_ran_out_is_lost(catalog: Catalog, clock: ManualClock) -> None:
+    """Whether or not somebody had the hosts in between: who slept that long looks at them anew."""
+    mine = [host("rig-001")]
+    number = catalog.claim(mine, FIRST, "ada@ops", at(0))
+    clock.advance(599)
+    assert catalog.loss(mine, number) is None
+    clock.advance(1)
+    for ask in (catalog.loss, catalog.renew):
+        error = ask(mine, number)
+        assert error is not None
+        assert (error.code, "nobody has them now" in error.message) == ("lease_lost", True)
+    catalog.release(FIRST)
+    assert catalog.loss(mine, number) is not None
+
+
+class NoRenewal(ManualClock):
+    """A clock by which no sleep ends."""
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        await asyncio.Event().wait()
+
+
+async def test_lost_lease_is_told_when_it_is_looked_at(path: Path) -> None:
+    """A process that slept finds it at the first look after; it is told once, and the other keeps the hosts."""
+    lost: list[LockedError] = []
+    clock = NoRenewal()
+    catalog = Catalog.open(path, clock)
+    async with catalog.lease([host("rig-001")], FIRST, "ada@ops", lost.append) as lease:
+        assert lease.number.partition(".")[2].isdigit()
+        await lease.check()
+        await asyncio.to_thread(taken_over, catalog, path, clock)
+        assert lost == []
+        await lease.check()
+        await lease.check()
+    assert [error.message.split(",")[0] for error in lost] == [f"rollout {SECOND} of bob@ops"]
+    with pytest.raises(LockedError, match="of bob@ops"):
+        catalog.claim([host("rig-001")], RolloutId("third"), "eve@ops", at(10))
+    catalog.close()
+
+
+async def test_lost_lease_is_told_by_its_renewal(catalog: Catalog, path: Path, clock: ManualClock) -> None:
+    """Without any host that is begun, too; it is not renewed any more then."""
+    lost: list[LockedError] = []
+    async with catalog.lease([host("rig-001")], FIRST, "ada@ops", lost.append):
+        await asyncio.to_thread(taken_over, catalog, path, clock)
+        while not lost:  # noqa: ASYNC110  the clock is moved by those who sleep
+            await asyncio.sleep(0)
+        sleeps = len(clock.slept)
+        for _ in range(20):
+            await asyncio.sleep(0.001)
+    assert (len(lost), len(clock.slept)) == (1, sleeps)
+
+
+def never_lost(error: LockedError) -> None:
+    raise AssertionError(error)
 
 
 CLAIM = """

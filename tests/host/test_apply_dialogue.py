@@ -113,7 +113,7 @@ async def test_host_is_addressed_with_lock_and_programs() -> None:
     apply = Apply("error\tread_only\tx", payload=replace(UNREADABLE, fence=7))
     await apply.failure()
     (command,) = apply.host.commands
-    identity = ("r-1", "ops@ctl", "2026-11-23T01:12:26+00:00", "7", NOMAD.packed_digest)
+    identity = ("r-1", "ops@ctl", "2026-11-23T01:12:26+00:00", "7", "-", NOMAD.packed_digest)
     assert command.argv == ("sh", "-c", "# receive.sh\n", "sh", command.argv[4], *identity)
 
 

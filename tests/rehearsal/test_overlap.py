@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import signal
+import sqlite3
+import time
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 
+from ionetctl.history.catalog.leases import LOOK_S
+from tests.rehearsal.site import Admin
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.rehearsal.conftest import NewAdmin, RaiseFleet
-    from tests.rehearsal.site import Admin, CommandResult
+    from tests.rehearsal.site import CommandResult, Rehearsal
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,3 +84,51 @@ def test_first_one_is_not_disturbed(overlapping: Overlapping) -> None:
     """It succeeds as it would alone."""
     last = overlapping.first.lines[-1]
     assert (overlapping.first.exit_code, last["summary"]["enrolled"]) == (0, 1)
+
+
+def age_leases(admin: Admin) -> None:
+    """Let the standing leases be those of a machine that was asleep for longer than they last."""
+    with closing(sqlite3.connect(admin.state / "catalog.sqlite")) as connection, connection:
+        connection.execute("UPDATE leases SET machine = 'laptop/1', expires_at = '2026-01-01T00:00:00.000Z'")
+
+
+def lease_of(rehearsal: Rehearsal, host: str) -> tuple[str, int]:
+    """The lease that the host keeps of whoever had its lock last: catalog and number."""
+    fence = (rehearsal.tree(host) / "var/lib/ionet/fence").read_text()
+    catalog, _, number = fence.splitlines()[1].partition(".")
+    return catalog, int(number)
+
+
+def test_controller_that_slept_through_its_lease(raise_fleet: RaiseFleet, new_admin: NewAdmin) -> None:
+    """Stopped amid its first host: by the time it goes on, another has the second one, which it does not begin."""
+    sleeper = new_admin(USER="first-admin")
+    other = Admin(sleeper.home, {"USER": "second-admin"})
+    with raise_fleet(2) as rehearsal:
+        rehearsal.install_wrapper()
+        first, second = rehearsal.hosts
+        hold = rehearsal.hold(first)
+        running = sleeper.start_enroll(rehearsal.inventory, "--batch-size=1")
+        running.until(type="step_started", detail="start")
+        hold.wait_reached()
+        running.signal(signal.SIGSTOP)
+        age_leases(sleeper)
+        taken = other.enroll(rehearsal.inventory, f"--limit={second}")
+        before = rehearsal.snapshot(second)
+        time.sleep(LOOK_S)
+        running.signal(signal.SIGCONT)
+        hold.release()
+        ended = running.end()
+        assert rehearsal.snapshot(second) == before
+        resumed = sleeper.enroll(rehearsal.inventory, "--resume")
+        (catalog, older), (same, newer) = (lease_of(rehearsal, host) for host in (first, second))
+    assert (same, newer > older) == (catalog, True)
+    assert (taken.exit_code, taken.outcomes()) == (0, {second: "enrolled"})
+    document = ended.lines[-1]
+    assert (ended.exit_code, document["error"]["code"]) == (7, "lease_lost")
+    assert "of second-admin@" in document["error"]["message"]
+    assert f"has taken over {second}" in document["error"]["message"]
+    assert {host["name"]: host["outcome"] for host in document["hosts"]} == {
+        first: "enrolled",
+        second: "skipped",
+    }
+    assert (resumed.exit_code, resumed.outcomes()) == (0, {first: "enrolled", second: "unchanged"})

@@ -131,10 +131,10 @@ class Host:
         path = self.path(FENCE)
         return int(path.read_text().split("\t")[0]) if path.exists() else 0
 
-    def open(self, payload: Payload, fence: int | None = None) -> subprocess.Popen[bytes]:
-        """The apply's process, by a survey of just now, or one that found ``fence``."""
+    def open(self, payload: Payload, fence: int | None = None, lease: str = "-") -> subprocess.Popen[bytes]:
+        """The apply's process, by a survey of just now, or one that found ``fence``; of a rollout with that lease."""
         found = str(self.fence() if fence is None else fence)
-        identity = ("n0nce", payload.rollout, "ada@ops", "2026-03-01T12:00:00Z", found)
+        identity = ("n0nce", payload.rollout, "ada@ops", "2026-03-01T12:00:00Z", found, lease)
         arguments = (*identity, *payload.packed_digests)
         return subprocess.Popen(
             self.argv("-c", receive_script(), "sh", *arguments),
@@ -154,12 +154,13 @@ class Host:
         on_report: Callable[[Report, subprocess.Popen[bytes]], None] = lambda _report, _process: None,
         blocks: Iterable[bytes | memoryview] | None = None,
         fence: int | None = None,
+        lease: str = "-",
     ) -> Dialogue:
         """The apply, with these answers; an answer of ``None`` (or none left) closes our end. ``blocks`` are sent instead."""
         answers = iter(verdicts)
         reports: list[Report] = []
         sender = threading.Thread()
-        with self.open(payload, fence) as process:
+        with self.open(payload, fence, lease) as process:
             for report in _reports(process):
                 reports.append(report)
                 on_report(report, process)

@@ -28,7 +28,7 @@ def test_every_lock_counts(host: Host, tmp_path: Path) -> None:
         found.append(host.survey().fence)
     assert found == [0, 1, 2]
     rollout = first_payload(tmp_path).rollout
-    assert host.path(FENCE).read_text() == f"2\t{rollout}\tada@ops\t2026-03-01T12:00:00Z\n"
+    assert host.path(FENCE).read_text() == f"2\t{rollout}\tada@ops\t2026-03-01T12:00:00Z\n-\n"
 
 
 def test_apply_by_an_old_survey_is_refused(host: Host, tmp_path: Path) -> None:
@@ -43,6 +43,37 @@ def test_apply_by_an_old_survey_is_refused(host: Host, tmp_path: Path) -> None:
     assert not host.path("/var/lib/ionet/lock").is_symlink()
     again = host.apply(first_payload(tmp_path, "two"), fence=host.survey().fence)
     assert again.reports[-1] == Done()
+
+
+def test_older_lease_of_the_same_catalog_is_refused(host: Host, tmp_path: Path) -> None:
+    """It was taken over while its controller slept: that one's survey may be as fresh as it likes."""
+    newer = replace(first_payload(tmp_path), rollout=RolloutId("r-newer"))
+    assert host.apply(newer, lease="ab12.8").reports[-1] == Done()
+    before = host.path(NOMAD_CONFIG).read_bytes(), host.path(FENCE).read_bytes()
+    late = host.apply(first_payload(tmp_path, "two"), lease="ab12.7")
+    assert late == Dialogue((Failed("changed", "r-newer ada@ops 2026-03-01T12:00:00Z"),), 1, "")
+    assert (host.path(NOMAD_CONFIG).read_bytes(), host.path(FENCE).read_bytes()) == before
+    assert not host.path("/var/lib/ionet/lock").is_symlink()
+
+
+@pytest.mark.parametrize(
+    ("kept", "lease"),
+    [
+        ("ab12.8", "ab12.8"),
+        ("ab12.9", "ab12.10"),
+        ("ab12.8", "ab1.7"),
+        ("ab12.8", "-"),
+        ("-", "ab12.7"),
+        ("ab12.x", "ab12.7"),
+        ("ab12." + "9" * 40 + "x", "ab12.7"),
+    ],
+)
+def test_lease_that_is_not_older_may_apply(host: Host, tmp_path: Path, kept: str, lease: str) -> None:
+    """The same one, a later one, one of another catalog, none; and a damaged number counts for nothing."""
+    host.path(FENCE).parent.mkdir(parents=True)
+    host.path(FENCE).write_text(f"4\tr-1\tada@ops\tnow\n{kept}\n")
+    assert host.apply(first_payload(tmp_path), lease=lease).reports[-1] == Done()
+    assert host.path(FENCE).read_text().splitlines()[1] == lease
 
 
 @pytest.mark.parametrize("text", ["", "x", "-1", "08", "9" * 30, "1x"])

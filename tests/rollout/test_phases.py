@@ -137,6 +137,8 @@ class Stage:
     left_out: tuple[Outcome, ...] = ()
     is_unanswered: bool = False
     losing: frozenset[HostName] = frozenset()
+    holds: int = 1000
+    """How many hosts are begun before the lease is lost."""
 
     def __post_init__(self) -> None:
         self.region = FakeRegion()
@@ -219,7 +221,13 @@ class Stage:
             self.confirm,
             self.failed_before,
             self.left_out,
+            check_lease=self.check_lease,
         ).run()
+
+    async def check_lease(self) -> None:
+        self.holds -= 1
+        if self.holds < 0:
+            self.stop.request("lease_lost", "rollout r-2 of eve@ops has taken over h2", ExitCode.LOCKED)
 
     @property
     def outcomes(self) -> dict[str, Outcome]:
@@ -268,6 +276,22 @@ async def test_converged_hosts_are_unchanged_and_not_sent_anything() -> None:
     )
     assert stage.asked == [PlanOverview(changing=1, unchanged=3, failed=0)]
     assert stage.told(PlanConfirmed) == [PlanConfirmed(waited_s=30.0)]
+
+
+async def test_lost_lease_begins_no_further_host() -> None:
+    """The rollout ends with 7 and names who has the hosts now; those that it did not come to say so."""
+    stage = Stage(holds=2)
+    assert await stage.run() is ExitCode.LOCKED
+    assert (stage.endings, stage.touched) == (
+        {"h0": "enrolled", "h1": "enrolled", "h2": "skipped not_begun", "h3": "skipped not_begun"},
+        ["h0", "h1"],
+    )
+    assert stage.told(RolloutStopped) == [
+        RolloutStopped(code="lease_lost", message="rollout r-2 of eve@ops has taken over h2")
+    ]
+    problem = stage.outcomes["h2"].problem
+    assert problem is not None
+    assert problem.message == "rollout r-2 of eve@ops has taken over h2"
 
 
 async def test_nothing_to_do_asks_nobody() -> None:

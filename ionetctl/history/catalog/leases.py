@@ -1,25 +1,27 @@
 """Leases on hosts: a second rollout that wants one of them is refused before it starts.
 
-They are advisory; the lock on the host is what excludes another rollout. A lease is void when its process has ended. For a
-process on another machine that cannot be determined: such a lease is void once it expires, so its holder renews it.
+A lease is void when its process has ended. For a process on another machine that cannot be determined: such a lease is void once it
+expires, so its holder renews it, and begins nothing more when it finds that it slept through that, or that another has the hosts now.
+Each claim has a higher number than all before it. Hosts keep it, and refuse whoever has a lower one of the same catalog.
 """
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from ionetctl.core.errors import ConfigurationError, LockedError
 from ionetctl.history.catalog.process import ProcessIdentity
-from ionetctl.history.catalog.schema import leases
+from ionetctl.history.catalog.schema import fencing, leases
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     from sqlalchemy import Connection, RowMapping
@@ -30,6 +32,10 @@ if TYPE_CHECKING:
 
 LEASE_S: Final = 600
 RENEW_S: Final = 60
+LOOK_S: Final = 5
+"""How old may be what is known of a lease when a host is begun."""
+LOST_HINT: Final = "see what the other one did, then go on with --resume: it looks at every host anew"
+NAME_BYTES: Final = 6
 
 _REMOVE: Final = delete(leases).where(
     leases.c.name == bindparam("of_name"), leases.c.address == bindparam("of_address")
@@ -47,37 +53,65 @@ class Claim:
 
     rollout: RolloutId
     owner: str
-    started_at: str
+    started_at: str = ""
 
 
-def claim_hosts(connection: Connection, hosts: Sequence[Host], claim: Claim, now: datetime) -> None:
+@dataclass(frozen=True, slots=True)
+class FencingNumber:
+    """The number of a claim; numbers of the same catalog can be compared."""
+
+    catalog: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.catalog}.{self.number}"
+
+
+def claim_hosts(connection: Connection, hosts: Sequence[Host], claim: Claim, now: datetime) -> FencingNumber:
     """Lease all hosts or none; leases of this process for the same rollout are replaced.
 
     Raises ``LockedError`` (``hosts_locked``), which names the other rollout, its owner and its start.
     """
-    wanted: set[tuple[str, str]] = {(host.name, host.address) for host in hosts}
-    here = ProcessIdentity.current()
-    present = [
-        row
-        for row in connection.execute(select(leases)).mappings()
-        if (row["name"], row["address"]) in wanted
-    ]
+    here, present = ProcessIdentity.current(), _present(connection, hosts)
     foreign = [row for row in present if (row["rollout"], _holder(row)) != (claim.rollout, here)]
     # Asked once of each process: one that was killed may have left the leases of 10,000 hosts.
     are_alive = {holder: holder.is_alive() for holder in {_holder(row) for row in foreign}}
     held = [row for row in foreign if _is_held(row, are_alive[_holder(row)], now)]
     if held:
-        raise _locked(held)
+        message = f"{_named(held[0])}, holds {_hosts(held)}"
+        hint = "wait until it has ended, or leave its hosts out with --limit"
+        raise LockedError("hosts_locked", message, hint)
     _remove(connection, present)
-    _insert(connection, wanted, {**asdict(claim), **_columns(here), "expires_at": _expiry(now)})
+    number = _next_number(connection, now)
+    columns = {**asdict(claim), **_columns(here), "expires_at": _expiry(now), "number": number.number}
+    _insert(connection, _keys(hosts), columns)
+    return number
 
 
-def renew_leases(connection: Connection, rollout: RolloutId, now: datetime) -> None:
-    """Extend this process's leases for a rollout by ``LEASE_S``."""
-    statement = update(leases).where(
-        leases.c.rollout == rollout, leases.c.pid == ProcessIdentity.current().pid
-    )
-    connection.execute(statement.values(expires_at=_expiry(now)))
+def find_loss(
+    connection: Connection, hosts: Sequence[Host], number: FencingNumber, now: datetime
+) -> LockedError | None:
+    """Why these hosts are not held by that claim any more (``lease_lost``), with who has them now; ``None`` where they are."""
+    valid = (leases.c.number == number.number) & (leases.c.expires_at > rfc3339(now))
+    if connection.execute(select(func.count()).select_from(leases).where(valid)).scalar() == len(
+        _keys(hosts)
+    ):
+        return None
+    taken = [row for row in _present(connection, hosts) if row["number"] != number.number]
+    if taken:
+        return _lost(f"{_named(taken[0])}, has taken over {_hosts(taken)}, as the lease on them had run out")
+    return _lost("the lease on these hosts ran out while this rollout slept; nobody has them now")
+
+
+def renew_leases(
+    connection: Connection, hosts: Sequence[Host], number: FencingNumber, now: datetime
+) -> LockedError | None:
+    """Extend that claim's leases by ``LEASE_S``, unless they are lost: then as ``find_loss``."""
+    loss = find_loss(connection, hosts, number, now)
+    if loss is None:
+        mine = update(leases).where(leases.c.number == number.number)
+        connection.execute(mine.values(expires_at=_expiry(now)))
+    return loss
 
 
 def release_leases(connection: Connection, rollout: RolloutId) -> None:
@@ -90,6 +124,29 @@ def release_leases(connection: Connection, rollout: RolloutId) -> None:
             leases.c.pid == here.pid,
         )
     )
+
+
+def _keys(hosts: Sequence[Host]) -> set[tuple[str, str]]:
+    return {(host.name, host.address) for host in hosts}
+
+
+def _present(connection: Connection, hosts: Sequence[Host]) -> list[RowMapping]:
+    """The leases on these hosts, whosever they are."""
+    wanted = _keys(hosts)
+    rows = connection.execute(select(leases)).mappings()
+    return [row for row in rows if (row["name"], row["address"]) in wanted]
+
+
+def _next_number(connection: Connection, now: datetime) -> FencingNumber:
+    """A number above all before it, and above those that a catalog had that is older than a copy put back in its place."""
+    last = connection.execute(select(fencing)).mappings().first()
+    if last is None:
+        made = FencingNumber(secrets.token_hex(NAME_BYTES), int(now.timestamp()))
+        connection.execute(insert(fencing).values(asdict(made)))
+        return made
+    made = FencingNumber(last["catalog"], max(last["number"] + 1, int(now.timestamp())))
+    connection.execute(update(fencing).values(number=made.number))
+    return made
 
 
 def _holder(row: RowMapping) -> ProcessIdentity:
@@ -125,41 +182,66 @@ def _insert(connection: Connection, wanted: set[tuple[str, str]], common: dict[s
         connection.execute(insert(leases), rows)
 
 
-def _locked(held: Sequence[RowMapping]) -> LockedError:
-    first = held[0]
-    hosts = first["name"] if len(held) == 1 else f"{first['name']} and {len(held) - 1} more of these hosts"
-    message = f"rollout {first['rollout']} of {first['owner']}, started {first['started_at']}, holds {hosts}"
-    return LockedError(
-        "hosts_locked", message, "wait until it has ended, or leave its hosts out with --limit"
-    )
+def _named(row: RowMapping) -> str:
+    return f"rollout {row['rollout']} of {row['owner']}, started {row['started_at']}"
+
+
+def _hosts(rows: Sequence[RowMapping]) -> str:
+    first = str(rows[0]["name"])
+    return first if len(rows) == 1 else f"{first} and {len(rows) - 1} more of these hosts"
+
+
+def _lost(message: str) -> LockedError:
+    return LockedError("lease_lost", message, LOST_HINT)
 
 
 class _Leases(Protocol):
     """The methods of the catalog that a lease calls."""
 
-    def claim(self, hosts: Sequence[Host], rollout: RolloutId, owner: str, started_at: str) -> None: ...
+    def claim(
+        self, hosts: Sequence[Host], rollout: RolloutId, owner: str, started_at: str
+    ) -> FencingNumber: ...
 
-    def renew(self, rollout: RolloutId) -> None: ...
+    def loss(self, hosts: Sequence[Host], number: FencingNumber) -> LockedError | None: ...
+
+    def renew(self, hosts: Sequence[Host], number: FencingNumber) -> LockedError | None: ...
 
     def release(self, rollout: RolloutId) -> None: ...
 
 
 class Lease:
-    """Leases of a rollout on its hosts for the length of an ``async with`` block, renewed every ``RENEW_S``."""
+    """Leases of a rollout on its hosts for the length of an ``async with`` block, renewed every ``RENEW_S``.
+
+    ``on_lost`` is told when they are found to be lost, once. Times are the wall clock's: other clocks stand while a machine sleeps.
+    """
 
     def __init__(
-        self, catalog: _Leases, clock: Clock, hosts: Sequence[Host], rollout: RolloutId, owner: str
+        self,
+        catalog: _Leases,
+        clock: Clock,
+        hosts: Sequence[Host],
+        claim: Claim,
+        on_lost: Callable[[LockedError], None],
     ) -> None:
         self._catalog = catalog
         self._clock = clock
         self._hosts = hosts
-        self._rollout = rollout
-        self._owner = owner
+        self._claim = claim
+        self._on_lost = on_lost
+        self._number: FencingNumber | None = None
+        self._seen_at = self._renewed_at = clock.now()
+        self._is_lost = False
+        self._looking = asyncio.Lock()
         self._renewal: asyncio.Task[None] | None = None
 
+    @property
+    def number(self) -> str:
+        """The claim's fencing number, as hosts keep it; empty before the block."""
+        return "" if self._number is None else str(self._number)
+
     async def __aenter__(self) -> Self:
-        started_at = rfc3339(self._clock.now())
-        await asyncio.to_thread(self._catalog.claim, self._hosts, self._rollout, self._owner, started_at)
+        rollout, owner, started_at = self._claim.rollout, self._claim.owner, rfc3339(self._clock.now())
+        self._number = await asyncio.to_thread(self._catalog.claim, self._hosts, rollout, owner, started_at)
         self._renewal = asyncio.create_task(self._keep_renewing(), name="lease")
         return self
 
@@ -171,11 +253,33 @@ class Lease:
             await asyncio.wait({self._renewal})
         # A lease that cannot be removed is void when this process ends; the rollout's own result matters more.
         with suppress(ConfigurationError):
-            await asyncio.to_thread(self._catalog.release, self._rollout)
+            await asyncio.to_thread(self._catalog.release, self._claim.rollout)
+
+    async def check(self) -> None:
+        """Have ``on_lost`` told where the lease is lost; what is known may be ``LOOK_S`` old."""
+        async with self._looking:
+            if abs(self._clock.now() - self._seen_at) >= timedelta(seconds=LOOK_S):
+                await self._ask(self._catalog.loss)
 
     async def _keep_renewing(self) -> None:
-        while True:
+        while not self._is_lost:
             await self._clock.sleep(RENEW_S)
-            # A renewal may fail: a lease lasts for several.
-            with suppress(ConfigurationError):
-                await asyncio.to_thread(self._catalog.renew, self._rollout)
+            async with self._looking:
+                if await self._ask(self._catalog.renew):
+                    self._renewed_at = self._seen_at
+
+    async def _ask(self, question: Callable[[Sequence[Host], FencingNumber], LockedError | None]) -> bool:
+        """Whether the catalog says that the lease holds. One that does not answer is believed as long as the lease lasts."""
+        if self._number is None or self._is_lost:
+            return False
+        asked_at = self._seen_at = self._clock.now()
+        try:
+            loss = await asyncio.to_thread(question, self._hosts, self._number)
+        except ConfigurationError as error:
+            if asked_at - self._renewed_at < timedelta(seconds=LEASE_S):
+                return False
+            loss = _lost(f"the lease on these hosts ran out, as it could not be renewed: {error.message}")
+        if loss is not None:
+            self._is_lost = True
+            self._on_lost(loss)
+        return loss is None

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import Boolean, Column, Float, Integer, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Float, Integer, MetaData, String, Table, Text
 
 VERSION: Final = 5
 WITH_RESULTS: Final = 3
 """The version that has ``rollouts.results``."""
-WITH_MACHINES: Final = 5
-"""The version that has ``machines``."""
+WITH_FENCING: Final = 5
+"""The version that has the tables ``fencing`` and ``machines``."""
 CHANGES: Final = {
     2: (
         "ALTER TABLE outcomes ADD COLUMN gpus_probed INTEGER",
@@ -31,6 +31,8 @@ CHANGES: Final = {
     5: (
         """CREATE TABLE machines (name VARCHAR(255) NOT NULL, machine_id VARCHAR(255) NOT NULL,
             seen_at VARCHAR(32) NOT NULL, identity TEXT NOT NULL, PRIMARY KEY (name, machine_id))""",
+        "ALTER TABLE leases ADD COLUMN number BIGINT NOT NULL DEFAULT 0",
+        "CREATE TABLE fencing (catalog VARCHAR(32) NOT NULL PRIMARY KEY, number BIGINT NOT NULL)",
     ),
 }
 """By version the statements that make the tables of the version before into its own."""
@@ -167,7 +169,17 @@ leases: Final = Table(
     Column("pid", Integer, nullable=False),
     Column("process_started", String(32), nullable=False),
     Column("expires_at", String(32), nullable=False),
+    Column("number", BigInteger, nullable=False, default=0),
 )
+"""``number`` is the fencing number of the claim that took it."""
+
+fencing: Final = Table(
+    "fencing",
+    metadata,
+    Column("catalog", String(32), primary_key=True),
+    Column("number", BigInteger, nullable=False),
+)
+"""One row: a random name of this catalog, and the number of the last claim. It stays when leases go."""
 
 FOLDED: Final = (hosts, outcomes, nodes, machines, regions, rollouts)
 """The tables that are rebuilt from the journals."""

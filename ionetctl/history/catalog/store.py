@@ -20,8 +20,9 @@ from ionetctl.history.catalog.schema import (
     FOLDED,
     PRESENT,
     VERSION,
-    WITH_MACHINES,
+    WITH_FENCING,
     WITH_RESULTS,
+    fencing,
     machines,
     metadata,
     nodes,
@@ -30,7 +31,7 @@ from ionetctl.history.catalog.schema import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -197,8 +198,12 @@ class Catalog:
 
     # --- leases ---
 
-    def claim(self, hosts: Sequence[Host], rollout: RolloutId, owner: str, started_at: str) -> None:
+    def claim(
+        self, hosts: Sequence[Host], rollout: RolloutId, owner: str, started_at: str
+    ) -> leases.FencingNumber:
         """Lease all of these hosts or none, by name and address; leases of dead processes are void.
+
+        Returns the claim's number, which is higher than those of all claims before it.
 
         Raises ``LockedError`` (``hosts_locked``) naming the other rollout, its owner and its start,
         ``ConfigurationError`` (``catalog_unwritable``).
@@ -206,24 +211,35 @@ class Catalog:
         try:
             with database.writing(self._engine) as connection:
                 claim = leases.Claim(rollout, owner, started_at)
-                leases.claim_hosts(connection, hosts, claim, self._clock.now())
+                return leases.claim_hosts(connection, hosts, claim, self._clock.now())
         except database.ConflictError as error:
             # On databases with concurrent writers, the primary key decides.
             raise LockedError("hosts_locked", "another rollout has just taken some of these hosts") from error
 
-    def renew(self, rollout: RolloutId) -> None:
-        """Extend this process's leases for a rollout."""
+    def loss(self, hosts: Sequence[Host], number: leases.FencingNumber) -> LockedError | None:
+        """Why these hosts are not held by that claim any more (``lease_lost``); ``None`` where they are."""
+        with database.reading(self._engine) as connection:
+            return leases.find_loss(connection, hosts, number, self._clock.now())
+
+    def renew(self, hosts: Sequence[Host], number: leases.FencingNumber) -> LockedError | None:
+        """Extend that claim's leases on these hosts, unless they are lost: then as ``loss``."""
         with database.writing(self._engine) as connection:
-            leases.renew_leases(connection, rollout, self._clock.now())
+            return leases.renew_leases(connection, hosts, number, self._clock.now())
 
     def release(self, rollout: RolloutId) -> None:
         """Remove this process's leases for a rollout."""
         with database.writing(self._engine) as connection:
             leases.release_leases(connection, rollout)
 
-    def lease(self, hosts: Sequence[Host], rollout: RolloutId, owner: str) -> leases.Lease:
-        """The claim on ``hosts`` as an asynchronous context manager that renews and releases it."""
-        return leases.Lease(self, self._clock, hosts, rollout, owner)
+    def lease(
+        self,
+        hosts: Sequence[Host],
+        rollout: RolloutId,
+        owner: str,
+        on_lost: Callable[[LockedError], None],
+    ) -> leases.Lease:
+        """The claim on ``hosts`` as an asynchronous context manager that renews and releases it; ``on_lost`` is told once."""
+        return leases.Lease(self, self._clock, hosts, leases.Claim(rollout, owner), on_lost)
 
     # --- opening ---
 
@@ -261,10 +277,8 @@ class Catalog:
         if not tables:
             return None
         found = connection.execute(select(func.max(schema_version.c.version))).scalar()
-        lacking = set(metadata.tables).difference(tables)
-        if found is not None and found < WITH_MACHINES:
-            lacking.discard(machines.name)
-        if found is None or lacking:
+        later = {fencing.name, machines.name} if found is not None and found < WITH_FENCING else set()
+        if found is None or not later.union(tables).issuperset(metadata.tables):
             raise database.corrupt(self._engine.url, "it lacks tables")
         return int(found)
 

@@ -13,7 +13,18 @@ from ionetctl.ssh.commands.sudo import SudoDialogue
 COMMANDS = (
     ("sh", "-s", "--", "n" * 32, "127.0.0.1:4647,localhost:4647", "/etc/nomad.d/nomad.hcl"),
     ("sh", "-c", probe_script(), "ionet-probe", "n" * 32),
-    ("sh", "-c", receive_script(), "sh", "n" * 32, "rollout", "me@here's", "2026-01-01T00:00:00Z", "10240"),
+    (
+        "sh",
+        "-c",
+        receive_script(),
+        "sh",
+        "n" * 32,
+        "rollout",
+        "me@here's",
+        "2026-01-01T00:00:00Z",
+        "10240",
+        "-",
+    ),
 )
 
 
