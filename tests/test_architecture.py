@@ -66,11 +66,10 @@ SHARED_STEMS: Final[dict[str, str]] = {
 """Names of modules that more than one folder has, and those folders."""
 
 OWNERS: Final[dict[str, set[str]]] = {
-    "aiohttp": {"artifacts", "lab", "nomad"},
+    "aiohttp": {"artifacts", "credentials", "lab", "nomad"},
     "asyncssh": {"ssh", "lab"},
     "cryptography": {"credentials", "nomad", "lab"},
     "httpx": {"artifacts"},
-    "hvac": {"credentials"},
     "jinja2": {"plan"},
     "keyring": {"credentials"},
     "msgspec": {"artifacts", "cli", "core", "facts", "history", "lab", "nomad", "report"},
@@ -80,7 +79,7 @@ OWNERS: Final[dict[str, set[str]]] = {
     "pydantic_core": {"inventory"},
     "pynvml": {"remote"},
     "pysequoia": {"artifacts"},
-    "requests": {"nomad", "credentials"},
+    "requests": {"nomad"},
     "rich": {"cli", "ui"},
     "sqlalchemy": {"history"},
     "tenacity": {"artifacts", "host", "nomad", "ssh"},

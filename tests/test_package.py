@@ -68,13 +68,12 @@ def test_wheel_carries_no_tests(wheel_names: frozenset[str]) -> None:
     assert {name for name in wheel_names if name.startswith("tests/")} == set()
 
 
-def test_sources_of_secrets_are_extras(wheel: zipfile.ZipFile, wheel_names: frozenset[str]) -> None:
-    """A keyring and Vault are installed by those who use them; everything else is required."""
+def test_keyring_is_an_extra(wheel: zipfile.ZipFile, wheel_names: frozenset[str]) -> None:
+    """The library for keyrings is installed by those who use one; everything else is required."""
     (name,) = (name for name in wheel_names if name.endswith(".dist-info/METADATA"))
     metadata = email.message_from_bytes(wheel.read(name))
     required = metadata.get_all("Requires-Dist", [])
-    assert metadata.get_all("Provides-Extra") == ["keyring", "vault"]
+    assert metadata.get_all("Provides-Extra") == ["keyring"]
     assert sorted(line for line in required if "extra" in line) == [
-        "hvac>=2.3; extra == 'vault'",
-        "keyring>=25.5; extra == 'keyring'",
+        "keyring>=25.5; extra == 'keyring'"
     ]

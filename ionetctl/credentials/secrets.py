@@ -1,7 +1,7 @@
 """Resolving references to secrets, and the type that keeps a secret out of logs and messages.
 
-It knows environment variables, files, keyrings and Vault; it must not know what a secret is for. No error has a secret
-in it, and no secret is written anywhere.
+It knows environment variables, files, keyrings and Vault's KV engine; it must not know what a secret is for. No error has a
+secret in it, and no secret is written anywhere.
 """
 
 from __future__ import annotations
@@ -9,24 +9,21 @@ from __future__ import annotations
 import hmac
 import os
 import stat
+from threading import RLock
 from typing import TYPE_CHECKING, Final, NoReturn, final
 
 from ionetctl.core.errors import ConfigurationError
+from ionetctl.credentials.vault import Vault, VaultRefusedError, did_not_answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-
-    import hvac
-    import requests
 
     from ionetctl.core.model.secret import SecretRef, SecretSource
 
 MASK: Final = "***"
 FILE_LIMIT_BYTES: Final = 64 * 1024
-VAULT_TIMEOUT_S: Final = 10
-VAULT_LIMIT_BYTES: Final = 4 << 20
-"""Well beyond the largest secret: Vault stores entries of at most 1 MiB, unless it is told otherwise."""
-_BLOCK_BYTES: Final = 64 * 1024
+_NOT_THERE: Final = {403, 404}
+"""What a mount of KV version 1 answers to a request of version 2, depending on the token's policies."""
 _OTHERS: Final = 0o077
 
 
@@ -66,14 +63,33 @@ class SecretStore:
     """The secrets of one run, each resolved once. ``environ`` is the environment as the settings read it."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
+        self.environ = environ
         self._known: dict[SecretRef, Secret] = {}
+        self._vault: Vault | None = None
+        self._lock = RLock()
 
     def resolve(self, ref: SecretRef) -> Secret:
-        """The secret, from its source the first time. Blocks; raises as ``resolve`` does."""
-        if ref not in self._known:
-            self._known[ref] = resolve(ref, self._environ)
-        return self._known[ref]
+        """The secret that ``ref`` names, from its source the first time. May block on a keyring or on Vault.
+
+        Raises ``ConfigurationError``: ``secret_missing`` (nothing there, or empty), ``secret_unreadable``,
+        ``secret_file_readable`` (others may read the file), ``keyring_unavailable``, ``vault_unavailable`` or ``vault_token_used``.
+        """
+        with self._lock:
+            if ref not in self._known:
+                self._known[ref] = self._from_source(ref)
+            return self._known[ref]
+
+    def _from_source(self, ref: SecretRef) -> Secret:
+        try:
+            value = _SOURCES[ref.source](ref, self)
+        except ConfigurationError as error:
+            refusal = (error.code, error.message, error.hint)
+        else:
+            if value:
+                return Secret(value)
+            refusal = ("secret_missing", f"the secret {ref} is empty", "put a value there")
+        # Raised anew: the exception of a library, its context otherwise, may hold the secret.
+        raise ConfigurationError(*refusal)
 
     def resolve_all(self, refs: Iterable[SecretRef]) -> None:
         """Resolve all references now, so that nothing blocks later.
@@ -87,41 +103,29 @@ class SecretStore:
             except ConfigurationError as error:
                 failures.append(error)
         if failures:
-            message = "; ".join(error.message for error in failures)
+            message = "; ".join(dict.fromkeys(error.message for error in failures))
             raise ConfigurationError(failures[0].code, message, failures[0].hint)
 
     def reveal(self, ref: SecretRef) -> str:
         """The secret as text, for adapters that take a function. Raises as ``resolve`` does."""
         return self.resolve(ref).reveal()
 
-
-def resolve(ref: SecretRef, environ: Mapping[str, str]) -> Secret:
-    """The secret that ``ref`` names. May block on a keyring or on Vault.
-
-    Raises ``ConfigurationError``: ``secret_missing`` (nothing there, or empty), ``secret_unreadable``,
-    ``secret_file_readable`` (others may read the file), ``keyring_unavailable`` or ``vault_unavailable``.
-    """
-    try:
-        value = _SOURCES[ref.source](ref, environ)
-    except ConfigurationError as error:
-        refusal = (error.code, error.message, error.hint)
-    else:
-        if value:
-            return Secret(value)
-        refusal = ("secret_missing", f"the secret {ref} is empty", "put a value there")
-    raise ConfigurationError(
-        *refusal
-    )  # raised anew: the exception of a library, its context otherwise, may hold the secret
+    def vault(self) -> Vault:
+        """The Vault of the environment, opened once: a wrapped token can be unwrapped once. Blocks; raises as ``Vault.open`` does."""
+        with self._lock:
+            if self._vault is None:
+                self._vault = Vault.open(self.environ)
+            return self._vault
 
 
-def _from_environ(ref: SecretRef, environ: Mapping[str, str]) -> str:
-    if ref.locator not in environ:
+def _from_environ(ref: SecretRef, store: SecretStore) -> str:
+    if ref.locator not in store.environ:
         hint = f"export {ref.locator} before the command, or use a file, keyring or Vault reference"
         raise ConfigurationError("secret_missing", f"the environment has no {ref.locator}", hint)
-    return environ[ref.locator]
+    return store.environ[ref.locator]
 
 
-def _from_file(ref: SecretRef, _environ: Mapping[str, str]) -> str:
+def _from_file(ref: SecretRef, _store: SecretStore) -> str:
     try:
         text = _read_private(ref.locator).decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -160,12 +164,15 @@ def _check_private(path: str, status: os.stat_result) -> None:
         raise ConfigurationError("secret_file_readable", message, f"chmod 600 {path}")
 
 
-def _from_keyring(ref: SecretRef, _environ: Mapping[str, str]) -> str:
+def _from_keyring(ref: SecretRef, _store: SecretStore) -> str:
     try:
         import keyring
         from keyring.errors import KeyringError
     except ImportError:
-        raise _not_installed("keyring_unavailable", "the keyring library", "keyring") from None
+        hint = "install it with: pip install 'ionetctl[keyring]'"
+        raise ConfigurationError(
+            "keyring_unavailable", "the keyring library is not installed", hint
+        ) from None
     service, _, user = ref.locator.rpartition("/")
     try:
         value: str | None = keyring.get_password(service, user)
@@ -179,10 +186,16 @@ def _from_keyring(ref: SecretRef, _environ: Mapping[str, str]) -> str:
     return value
 
 
-def _from_vault(ref: SecretRef, environ: Mapping[str, str]) -> str:
+def _from_vault(ref: SecretRef, store: SecretStore) -> str:
     path, _, name = ref.locator.partition("#")
     mount, _, path = path.partition("/")
-    fields = _read_vault(ref, environ, mount, path)
+    vault = store.vault()
+    try:
+        fields = _read_kv(vault, mount, path)
+    except VaultRefusedError as refusal:
+        raise _refused_by_vault(refusal, vault, mount, path) from None
+    if not isinstance(fields, dict):
+        raise did_not_answer(vault.address, f"{mount}/{path} has no fields")
     value = fields.get(name)
     if not isinstance(value, str):
         hint = f"vault kv get {mount}/{path} shows the fields that are there"
@@ -190,88 +203,30 @@ def _from_vault(ref: SecretRef, environ: Mapping[str, str]) -> str:
     return value
 
 
-def _read_vault(ref: SecretRef, environ: Mapping[str, str], mount: str, path: str) -> Mapping[str, object]:
-    try:
-        import hvac
-        import requests
-    except ImportError:
-        raise _not_installed("vault_unavailable", "the Vault client", "vault") from None
-    missing = [name for name in ("VAULT_ADDR", "VAULT_TOKEN") if not environ.get(name)]
-    if missing:
-        message = f"{ref} needs {' and '.join(missing)} in the environment"
-        raise ConfigurationError("vault_unavailable", message, "vault login, then export both")
-    with requests.Session() as session:
-        session.trust_env = False
-        session.verify = environ.get("VAULT_CACERT") or True
-        session.headers["Accept-Encoding"] = "identity"
-        session.hooks["response"] = [_bounded]  # before anything reads it
-        client = hvac.Client(
-            url=environ["VAULT_ADDR"],
-            token=environ["VAULT_TOKEN"],
-            namespace=environ.get("VAULT_NAMESPACE"),
-            timeout=VAULT_TIMEOUT_S,
-            allow_redirects=False,  # a redirect would be sent the token
-            session=session,
-        )
-        return _read_kv(client, environ["VAULT_ADDR"], mount, path)
-
-
-def _bounded(response: requests.Response, **_: object) -> requests.Response:
-    """The response, read. Raises ``RequestException`` beyond ``VAULT_LIMIT_BYTES``, and where it is compressed: unasked."""
-    from requests import RequestException
-
-    if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise RequestException("compressed")
-    body = bytearray()
-    for block in response.iter_content(_BLOCK_BYTES):
-        body += block
-        if len(body) > VAULT_LIMIT_BYTES:
-            raise RequestException("too long")
-    response._content = bytes(body)  # noqa: SLF001  (where requests keeps what it has read itself)
-    return response
-
-
-def _read_kv(client: hvac.Client, address: str, mount: str, path: str) -> Mapping[str, object]:
+def _read_kv(vault: Vault, mount: str, path: str) -> object:
     """The fields of a secret, as KV version 2 keeps it or else version 1.
 
-    Source: https://developer.hashicorp.com/vault/api-docs/secret/kv. A mount of version 1 answers 404 or 403 to a
-    request of version 2, depending on the token's policies.
+    Source: https://developer.hashicorp.com/vault/api-docs/secret/kv
     """
-    from hvac.exceptions import Forbidden, InvalidPath, VaultError
-    from requests import RequestException
-
     try:
-        try:
-            reply = client.secrets.kv.v2.read_secret_version(
-                path, mount_point=mount, raise_on_deleted_version=True
-            )
-            return _fields(reply["data"]["data"])
-        except (InvalidPath, Forbidden):
-            return _fields(client.secrets.kv.v1.read_secret(path, mount_point=mount)["data"])
-    except InvalidPath:
-        hint = "the reference is mount/path#field, without the API's data/"
-        raise ConfigurationError("secret_missing", f"Vault has no {mount}/{path}", hint) from None
-    except Forbidden:
-        hint = f"its policy must allow read on {mount}/data/{path} (KV version 1: {mount}/{path})"
-        raise ConfigurationError(
-            "secret_unreadable", f"Vault's token may not read {mount}/{path}", hint
-        ) from None
-    except (VaultError, RequestException, KeyError, TypeError, ValueError) as error:
-        message = f"{address} did not answer as Vault does ({type(error).__name__})"
-        raise ConfigurationError(
-            "vault_unavailable", message, "look at VAULT_ADDR, and at vault status"
-        ) from None
+        entry = vault.ask("GET", f"{mount}/data/{path}").get("data")
+    except VaultRefusedError as refusal:
+        if refusal.status not in _NOT_THERE:
+            raise
+        return vault.ask("GET", f"{mount}/{path}").get("data")
+    return entry.get("data") if isinstance(entry, dict) else entry
 
 
-def _fields(found: object) -> Mapping[str, object]:
-    if not isinstance(found, dict):
-        raise TypeError("fields are a mapping")
-    return found
-
-
-def _not_installed(code: str, what: str, extra: str) -> ConfigurationError:
-    hint = f"install it with: pip install 'ionetctl[{extra}]'"
-    return ConfigurationError(code, f"{what} is not installed", hint)
+def _refused_by_vault(refusal: VaultRefusedError, vault: Vault, mount: str, path: str) -> ConfigurationError:
+    match refusal.status:
+        case 404:
+            hint = "the reference is mount/path#field, without the API's data/"
+            return ConfigurationError("secret_missing", f"Vault has no {mount}/{path}", hint)
+        case 403:
+            hint = f"its policy must allow read on {mount}/data/{path} (KV version 1: {mount}/{path})"
+            return ConfigurationError("secret_unreadable", f"Vault's token may not read {mount}/{path}", hint)
+        case status:
+            return did_not_answer(vault.address, f"it answered {status}")
 
 
 def _unreadable(ref: SecretRef, why: str) -> ConfigurationError:
@@ -280,7 +235,7 @@ def _unreadable(ref: SecretRef, why: str) -> ConfigurationError:
     )
 
 
-_SOURCES: Final[dict[SecretSource, Callable[[SecretRef, Mapping[str, str]], str]]] = {
+_SOURCES: Final[dict[SecretSource, Callable[[SecretRef, SecretStore], str]]] = {
     "env": _from_environ,
     "file": _from_file,
     "keyring": _from_keyring,

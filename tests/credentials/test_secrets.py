@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
-import gzip
-import json
 import logging
 import os
 import pickle
@@ -16,14 +13,12 @@ from typing import TYPE_CHECKING
 
 import keyring
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestServer
 from keyring.backend import KeyringBackend
 from keyring.errors import KeyringLocked
 
 from ionetctl.core.errors import ConfigurationError
 from ionetctl.core.model.secret import SecretRef
-from ionetctl.credentials.secrets import FILE_LIMIT_BYTES, VAULT_LIMIT_BYTES, Secret, SecretStore, resolve
+from ionetctl.credentials.secrets import FILE_LIMIT_BYTES, Secret, SecretStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,10 +27,14 @@ if TYPE_CHECKING:
 VALUE = "5f1c-hunter2-9aa0"
 
 
+def resolve(ref: SecretRef, environ: dict[str, str] | None = None) -> Secret:
+    return SecretStore(environ or {}).resolve(ref)
+
+
 def refused(code: str, ref: SecretRef, environ: dict[str, str] | None = None) -> ConfigurationError:
     """The error of resolving ``ref``, its code as expected and the value nowhere in it."""
     with pytest.raises(ConfigurationError) as caught:
-        resolve(ref, environ or {})
+        resolve(ref, environ)
     error = caught.value
     assert error.code == code
     shown = "".join(traceback.format_exception(error)) + repr(error.__context__) + repr(vars(error))
@@ -234,167 +233,11 @@ def test_locked_keyring_is_unavailable() -> None:
         refused("keyring_unavailable", SecretRef("keyring", "io.net/eu/admin"))
 
 
-# --- Vault -----------------------------------------------------------------------------------------------------------
-
-VAULT_REF = SecretRef("vault", "secret/ionet/eu-north#token")
-KV2 = {"data": {"data": {"token": VALUE, "port": 5}, "metadata": {}}}
-KV1 = {"data": {"token": VALUE}}
-
-
-def vault(answers: dict[str, tuple[int, object]]) -> TestServer:
-    """A Vault that has what ``answers`` says by path, and nothing else; only the right token is let in."""
-
-    async def answer(request: web.Request) -> web.Response:
-        if request.headers.get("X-Vault-Token") != "vault-token":
-            return web.json_response({"errors": ["permission denied"]}, status=403)
-        status, body = answers.get(request.path, (404, {"errors": []}))
-        return web.json_response(body, status=status)
-
-    app = web.Application()
-    app.router.add_get("/{path:.*}", answer)
-    return TestServer(app)
-
-
-async def ask_vault(
-    loop: asyncio.AbstractEventLoop,
-    server: TestServer,
-    ref: SecretRef = VAULT_REF,
-    token: str = "vault-token",  # noqa: S107  (a fixture)
-) -> Secret | ConfigurationError:
-    """What ``resolve`` says while the server runs on this loop."""
-    async with server:
-        environ = {"VAULT_ADDR": str(server.make_url("")).rstrip("/"), "VAULT_TOKEN": token}
-
-        def ask() -> Secret | ConfigurationError:
-            try:
-                return resolve(ref, environ)
-            except ConfigurationError as error:
-                return error
-
-        return await loop.run_in_executor(None, ask)
-
-
-@pytest.mark.parametrize(
-    "answers",
-    [
-        {"/v1/secret/data/ionet/eu-north": (200, KV2)},
-        {"/v1/secret/ionet/eu-north": (200, KV1)},
-        {
-            "/v1/secret/data/ionet/eu-north": (403, {"errors": ["no"]}),
-            "/v1/secret/ionet/eu-north": (200, KV1),
-        },
-    ],
-    ids=["version 2", "version 1", "version 1, policy for it alone"],
-)
-async def test_vault_is_read_in_both_versions(answers: dict[str, tuple[int, object]]) -> None:
-    """KV version 2 is asked first, then version 1."""
-    secret = await ask_vault(asyncio.get_running_loop(), vault(answers))
-    assert isinstance(secret, Secret)
-    assert secret.reveal() == VALUE
-
-
-@pytest.mark.parametrize(
-    ("answers", "ref", "token", "code"),
-    [
-        ({}, VAULT_REF, "vault-token", "secret_missing"),
-        ({"/v1/secret/data/ionet/eu-north": (200, KV2)}, VAULT_REF, "wrong", "secret_unreadable"),
-        ({"/v1/a/data/b": (200, KV2)}, SecretRef("vault", "a/b#other"), "vault-token", "secret_missing"),
-        ({"/v1/a/data/b": (200, KV2)}, SecretRef("vault", "a/b#port"), "vault-token", "secret_missing"),
-        (
-            {"/v1/a/data/b": (200, {"data": [VALUE]})},
-            SecretRef("vault", "a/b#c"),
-            "vault-token",
-            "vault_unavailable",
-        ),
-        (
-            {"/v1/a/data/b": (200, {"data": {"data": VALUE}})},
-            SecretRef("vault", "a/b#c"),
-            "vault-token",
-            "vault_unavailable",
-        ),
-        (
-            {"/v1/a/data/b": (503, {"errors": [VALUE]})},
-            SecretRef("vault", "a/b#c"),
-            "vault-token",
-            "vault_unavailable",
-        ),
-        ({"/v1/a/data/b": (302, {})}, SecretRef("vault", "a/b#c"), "vault-token", "vault_unavailable"),
-    ],
-    ids=["nothing", "token", "field", "number", "list", "text", "sealed", "redirect"],
-)
-async def test_vault_failures_have_their_codes(
-    answers: dict[str, tuple[int, object]], ref: SecretRef, token: str, code: str
-) -> None:
-    """Each way to get nothing from Vault is told apart, without showing what it said."""
-    error = await ask_vault(asyncio.get_running_loop(), vault(answers), ref, token)
-    assert isinstance(error, ConfigurationError)
-    assert (error.code, VALUE in f"{error.message} {error.hint}") == (code, False)
-
-
-def long_vault(body: bytes, **headers: str) -> TestServer:
-    """A Vault, or what stands in its place, with one answer for everything."""
-
-    async def answer(_: web.Request) -> web.Response:
-        return web.Response(body=body, content_type="application/json", headers=headers)
-
-    app = web.Application()
-    app.router.add_get("/{path:.*}", answer)
-    return TestServer(app)
-
-
-@pytest.mark.parametrize("length", [1 << 20, VAULT_LIMIT_BYTES])
-async def test_vaults_answer_has_its_limit(length: int) -> None:
-    """Beyond it nothing is read; a secret of any length that Vault stores is within."""
-    body = json.dumps({"data": {"data": {"token": VALUE, "more": "x" * length}}}).encode()
-    found = await ask_vault(asyncio.get_running_loop(), long_vault(body))
-    told = found.code if isinstance(found, ConfigurationError) else found.reveal()
-    assert told == (VALUE if length < VAULT_LIMIT_BYTES else "vault_unavailable")
-
-
-async def test_vaults_answer_is_not_decompressed() -> None:
-    """It was not asked to be compressed: a few kilobytes may stand for gigabytes."""
-    body = gzip.compress(json.dumps(KV2).encode())
-    found = await ask_vault(asyncio.get_running_loop(), long_vault(body, **{"Content-Encoding": "gzip"}))
-    assert isinstance(found, ConfigurationError)
-    assert found.code == "vault_unavailable"
-
-
-def test_vault_that_does_not_answer_is_unavailable() -> None:
-    """Nobody listens on port 1."""
-    environ = {"VAULT_ADDR": "http://127.0.0.1:1", "VAULT_TOKEN": VALUE}
-    refused("vault_unavailable", VAULT_REF, environ)
-
-
-@pytest.mark.parametrize(
-    ("environ", "named"),
-    [({}, "VAULT_ADDR and VAULT_TOKEN"), ({"VAULT_ADDR": "http://127.0.0.1:1"}, "VAULT_TOKEN")],
-)
-def test_vault_needs_address_and_token(environ: dict[str, str], named: str) -> None:
-    """What is missing in the environment is named."""
-    assert named in refused("vault_unavailable", VAULT_REF, environ).message
-
-
-# --- extras ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("library", "ref", "code", "hint"),
-    [
-        (
-            "keyring",
-            SecretRef("keyring", "io.net/eu/admin"),
-            "keyring_unavailable",
-            "install it with: pip install 'ionetctl[keyring]'",
-        ),
-        ("hvac", VAULT_REF, "vault_unavailable", "install it with: pip install 'ionetctl[vault]'"),
-    ],
-)
-def test_library_that_is_not_installed(
-    monkeypatch: pytest.MonkeyPatch, library: str, ref: SecretRef, code: str, hint: str
-) -> None:
+def test_keyring_library_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error names the extra to install; other sources do without it."""
-    monkeypatch.setitem(sys.modules, library, None)
-    assert refused(code, ref).hint == hint
+    monkeypatch.setitem(sys.modules, "keyring", None)
+    error = refused("keyring_unavailable", SecretRef("keyring", "io.net/eu/admin"))
+    assert error.hint == "install it with: pip install 'ionetctl[keyring]'"
     assert resolve(SecretRef("env", "TOKEN"), {"TOKEN": VALUE}).reveal() == VALUE
 
 
