@@ -10,7 +10,6 @@ import asyncio
 import hashlib
 import os
 import ssl
-import stat
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt,
 from ionetctl.artifacts.release import VENDOR_SITE, missing
 from ionetctl.core.errors import ConfigurationError, TrustError
 from ionetctl.core.model.names import Digest
+from ionetctl.core.regular_file import open_regular
 from ionetctl.core.sanitize import harmless
 
 if TYPE_CHECKING:
@@ -140,16 +140,11 @@ class DirectoryMirror:
     def _open(self, path: str) -> IO[bytes]:
         location = self.locate(path)
         try:
-            # Not blocking: a FIFO of that name would block for ever.
-            descriptor = os.open(location, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            return open_regular(location)
         except FileNotFoundError as error:
             raise missing(location) from error
         except OSError as error:
             raise _unreachable(location, error.strerror or "unreadable") from error
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            os.close(descriptor)
-            raise _unreachable(location, "not a regular file")
-        return os.fdopen(descriptor, "rb")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,13 @@ it was then, so every known state of a key is merged. The only import of pysequo
 
 from __future__ import annotations
 
-import os
-import stat
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ionetctl.core.errors import ConfigurationError, TrustError
+from ionetctl.core.regular_file import open_regular
 from ionetctl.core.sanitize import harmless
 
 if TYPE_CHECKING:
@@ -121,17 +120,14 @@ def _read_keys(path: Path) -> list[Cert]:
     try:
         return pysequoia.Cert.split_bytes(_content(path))
     except (OSError, RuntimeError) as error:
-        reason = harmless(str(error).partition("\n")[0])
+        reason = harmless(getattr(error, "strerror", None) or str(error).partition("\n")[0])
         message = f"cannot read a key from {path}: {reason}"
         hint = "it must hold an OpenPGP public key, as gpg --export writes it"
         raise ConfigurationError("signing_key_invalid", message, hint) from error
 
 
 def _content(path: Path) -> bytes:
-    # Not blocking: a FIFO of that name would block for ever.
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError("it is not a regular file")
+    with open_regular(path) as file:
         content = file.read(_KEY_LIMIT_BYTES + 1)
     if len(content) > _KEY_LIMIT_BYTES:
         raise OSError(f"it is larger than {_KEY_LIMIT_BYTES} bytes")

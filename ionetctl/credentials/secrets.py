@@ -13,6 +13,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Final, NoReturn, final
 
 from ionetctl.core.errors import ConfigurationError
+from ionetctl.core.regular_file import NotRegularError, open_regular
 from ionetctl.credentials.vault import Vault, VaultRefusedError, did_not_answer
 
 if TYPE_CHECKING:
@@ -138,7 +139,10 @@ def _from_file(ref: SecretRef, _store: SecretStore) -> str:
 def _read_private(path: str) -> bytes:
     """The content of a regular file that only its owner may read; opened once, so that the file checked is the one read."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        opened = open_regular(path)
+    except NotRegularError:
+        hint = "name the file that holds the secret and nothing else"
+        raise ConfigurationError("secret_unreadable", f"{path} is not a regular file", hint) from None
     except FileNotFoundError:
         raise ConfigurationError(
             "secret_missing", f"there is no file {path}", "create it, mode 0600"
@@ -147,15 +151,12 @@ def _read_private(path: str) -> bytes:
         raise ConfigurationError(
             "secret_unreadable", f"cannot read {path}: {error.strerror}", "look at its owner and mode"
         ) from None
-    with os.fdopen(descriptor, "rb") as file:
-        _check_private(path, os.fstat(descriptor))
+    with opened as file:
+        _check_private(path, os.fstat(file.fileno()))
         return file.read(FILE_LIMIT_BYTES)
 
 
 def _check_private(path: str, status: os.stat_result) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        hint = "name the file that holds the secret and nothing else"
-        raise ConfigurationError("secret_unreadable", f"{path} is not a regular file", hint)
     if status.st_size > FILE_LIMIT_BYTES:
         hint = f"a secret is at most {FILE_LIMIT_BYTES} bytes"
         raise ConfigurationError("secret_unreadable", f"{path} has {status.st_size} bytes", hint)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 import sys
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -15,6 +14,7 @@ from pydantic import ValidationError
 
 from ionetctl.core.model.inventory import Inventory
 from ionetctl.core.model.names import Digest
+from ionetctl.core.regular_file import NotRegularError, open_regular
 from ionetctl.inventory.consistency import (
     entries,
     licence_problems,
@@ -47,23 +47,14 @@ def load_inventory(source: str, *, stdin: BinaryIO | None = None) -> Inventory:
     if source == "-":
         return load_text((stdin or sys.stdin.buffer).read(SIZE_MAX + 1), source, os.getcwd())  # noqa: PTH109
     try:
-        text = _read(source)
+        with open_regular(source) as file:
+            text = file.read(SIZE_MAX + 1)
+    except NotRegularError:
+        hint = "to read from a pipe, give - as the inventory"
+        raise _unreadable(source, "is not a regular file", hint) from None
     except OSError as error:
         raise _unreadable(source, f"cannot be read: {error.strerror}") from None
     return load_text(text, source, os.path.dirname(os.path.abspath(source)))  # noqa: PTH100, PTH120
-
-
-def _read(path: str) -> bytes:
-    """The content of a regular file, at most one byte more than is allowed."""
-    with open(path, "rb", opener=_open_at_once) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise _unreadable(path, "is not a regular file", "to read from a pipe, give - as the inventory")
-        return file.read(SIZE_MAX + 1)
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    """Open without blocking: opening a FIFO would wait for a writer."""
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _unreadable(source: str, message: str, hint: str = "") -> InventoryError:

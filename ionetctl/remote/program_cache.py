@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from ionetctl.core.regular_file import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,12 +36,12 @@ def kept(directory: Path, sources: tuple[str, ...], make: Callable[[], bytes]) -
 
 def _read(path: Path) -> bytes | None:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        opened = open_regular(path, follows_links=False)
     except OSError:
         return None
-    with open(descriptor, "rb") as file:  # noqa: PTH123  (a descriptor)
-        status = os.fstat(descriptor)
-        is_own = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o022
+    with opened as file:
+        status = os.fstat(file.fileno())
+        is_own = status.st_uid == os.geteuid() and not status.st_mode & 0o022
         content = file.read(LIMIT_BYTES) if is_own else b""
     digest, program = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
     return program if hashlib.sha256(program).digest() == digest else None

@@ -80,7 +80,7 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
 
 def test_a_directory_is_refused(tmp_path: Path) -> None:
     """A directory is no inventory."""
-    assert _said(str(tmp_path)) == [f"{tmp_path}:1:1: cannot be read: Is a directory"]
+    assert _said(str(tmp_path)) == [f"{tmp_path}:1:1: is not a regular file"]
 
 
 def test_a_fifo_is_refused_without_waiting(tmp_path: Path) -> None:
