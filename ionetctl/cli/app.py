@@ -17,6 +17,7 @@ from ionetctl import __version__
 from ionetctl.cli.run import Commands, Group
 from ionetctl.cli.streams import tolerant_streams
 from ionetctl.core.garbage_collection import collect_rarely
+from ionetctl.credentials.core_dumps import turn_off_core_dumps
 
 PANELS: Final = {
     **dict.fromkeys(("enroll", "verify", "status", "capacity", "rollouts"), "Fleet"),
@@ -96,5 +97,6 @@ def root(
 def main() -> None:
     """Run the command line."""
     collect_rarely()
+    turn_off_core_dumps()
     with tolerant_streams():
         app()
