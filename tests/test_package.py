@@ -74,6 +74,4 @@ def test_keyring_is_an_extra(wheel: zipfile.ZipFile, wheel_names: frozenset[str]
     metadata = email.message_from_bytes(wheel.read(name))
     required = metadata.get_all("Requires-Dist", [])
     assert metadata.get_all("Provides-Extra") == ["keyring"]
-    assert sorted(line for line in required if "extra" in line) == [
-        "keyring>=25.5; extra == 'keyring'"
-    ]
+    assert sorted(line for line in required if "extra" in line) == ["keyring>=25.5; extra == 'keyring'"]

@@ -48,6 +48,9 @@ async def inspect_regions(
     inventory = load_inventory(source)
     names = _chosen(inventory, chosen)
     secrets, clock = SecretStore(settings.environ), SystemClock()
+    await asyncio.to_thread(
+        secrets.resolve_all, [ref for name in names for ref in inventory.regions[name].secrets]
+    )
     asked = (_inspect(inventory, inventory.regions[name], secrets, clock) for name in names)
     return tuple(await asyncio.gather(*asked))
 

@@ -122,8 +122,10 @@ async def _ask_region(entry: RegionEntry, secrets: SecretStore, tell: Callable[[
     from ionetctl.nomad import NomadRegion
 
     on_wait = tell_waiting(entry.name, tell)
+    settings = _settings_of(entry)
     try:
-        async with NomadRegion.open(_settings_of(entry), secrets.reveal, on_wait=on_wait) as region:
+        await asyncio.to_thread(secrets.resolve_all, settings.secrets)
+        async with NomadRegion.open(settings, secrets.reveal, on_wait=on_wait) as region:
             return {view.id: view for view in await region.nodes(with_devices=True)}
     except (ConfigurationError, RegionError, TrustError) as error:
         return error.message

@@ -195,10 +195,8 @@ def _secret_refs(inventory: Inventory, hosts: Iterable[Host]) -> Iterator[Secret
     regions: Mapping[RegionName, RegionSettings] = inventory.regions
     for name in _regions_of(hosts, inventory):
         region = regions[name]
-        yield region.token
+        yield from region.secrets
         yield region.tls.node.key
-        if region.tls.client is not None:
-            yield region.tls.client.key
     for host in hosts:
         yield from host.ssh.secrets
 

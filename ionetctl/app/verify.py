@@ -86,6 +86,9 @@ async def verify(
     placed = {host.name: known.placed(host, inventory.regions) for host in inventory.hosts}
     asked = [one for places in placed.values() for one in places]
     names = tuple(dict.fromkeys(host.region for host in asked))
+    await asyncio.to_thread(
+        secrets.resolve_all, [ref for name in names for ref in inventory.regions[name].secrets]
+    )
     async with AsyncExitStack() as stack:
         judging = []
         for name in names:

@@ -1,31 +1,25 @@
-"""Resolving references to secrets, and the type that keeps a secret out of logs and messages.
+"""Resolving references to secrets, each once, and the type that keeps a secret out of logs and messages.
 
-It knows environment variables, files, keyrings and Vault's KV engine; it must not know what a secret is for. No error has a
-secret in it, and no secret is written anywhere.
+It must not know what a secret is for; where secrets come from stands in ``secret_sources``. No error has a secret in it, and no
+secret is written anywhere.
 """
 
 from __future__ import annotations
 
 import hmac
-import os
-import stat
 from threading import RLock
 from typing import TYPE_CHECKING, Final, NoReturn, final
 
 from ionetctl.core.errors import ConfigurationError
-from ionetctl.core.regular_file import NotRegularError, open_regular
-from ionetctl.credentials.vault import Vault, VaultRefusedError, did_not_answer
+from ionetctl.credentials.secret_sources import PATIENCE_S, SOURCES, read_document
+from ionetctl.credentials.vault import Vault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
-    from ionetctl.core.model.secret import SecretRef, SecretSource
+    from ionetctl.core.model.secret import SecretRef
 
 MASK: Final = "***"
-FILE_LIMIT_BYTES: Final = 64 * 1024
-_NOT_THERE: Final = {403, 404}
-"""What a mount of KV version 1 answers to a request of version 2, depending on the token's policies."""
-_OTHERS: Final = 0o077
 
 
 @final
@@ -61,28 +55,40 @@ class Secret:
 
 
 class SecretStore:
-    """The secrets of one run, each resolved once. ``environ`` is the environment as the settings read it."""
+    """The secrets of one run, each resolved once, one at a time.
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    ``environ`` is the environment as the settings read it, ``stdin`` the descriptor of standard input. What takes longer than
+    ``patience_s`` is given up.
+    """
+
+    def __init__(self, environ: Mapping[str, str], stdin: int = 0, patience_s: float = PATIENCE_S) -> None:
         self.environ = environ
+        self.stdin = stdin
+        self.patience_s = patience_s
         self._known: dict[SecretRef, Secret] = {}
         self._vault: Vault | None = None
+        self._document: Mapping[str, object] | None = None
         self._lock = RLock()
 
     def resolve(self, ref: SecretRef) -> Secret:
-        """The secret that ``ref`` names, from its source the first time. May block on a keyring or on Vault.
+        """The secret that ``ref`` names, from its source the first time. May block on a keyring, on Vault, on a command, and on standard input.
 
         Raises ``ConfigurationError``: ``secret_missing`` (nothing there, or empty), ``secret_unreadable``,
-        ``secret_file_readable`` (others may read the file), ``keyring_unavailable``, ``vault_unavailable`` or ``vault_token_used``.
+        ``secret_file_readable`` (others may read the file), ``secret_command_failed``, ``keyring_unavailable``, ``vault_unavailable``
+        or ``vault_token_used``.
         """
-        with self._lock:
-            if ref not in self._known:
-                self._known[ref] = self._from_source(ref)
-            return self._known[ref]
+        if ref not in self._known:
+            with self._lock:
+                if ref not in self._known:
+                    self._known[ref] = self._from_source(ref)
+        return self._known[ref]
 
     def _from_source(self, ref: SecretRef) -> Secret:
         try:
-            value = _SOURCES[ref.source](ref, self)
+            value = SOURCES[ref.source](ref, self)
+            value.encode()  # whatever takes it would fail to, and show it in its error
+        except UnicodeEncodeError:
+            refusal = ("secret_unreadable", f"the secret {ref} is not UTF-8 text", "look at what is there")
         except ConfigurationError as error:
             refusal = (error.code, error.message, error.hint)
         else:
@@ -93,7 +99,7 @@ class SecretStore:
         raise ConfigurationError(*refusal)
 
     def resolve_all(self, refs: Iterable[SecretRef]) -> None:
-        """Resolve all references now, so that nothing blocks later.
+        """Resolve all references now, so that nothing blocks later; after a command that fails, nothing more is asked.
 
         Raises the ``ConfigurationError`` of the first that fails, naming the others in its message.
         """
@@ -103,6 +109,8 @@ class SecretStore:
                 self.resolve(ref)
             except ConfigurationError as error:
                 failures.append(error)
+                if error.code == "secret_command_failed":
+                    break  # by Ctrl-C, maybe: the next would ask the person again
         if failures:
             message = "; ".join(dict.fromkeys(error.message for error in failures))
             raise ConfigurationError(failures[0].code, message, failures[0].hint)
@@ -118,127 +126,9 @@ class SecretStore:
                 self._vault = Vault.open(self.environ)
             return self._vault
 
-
-def _from_environ(ref: SecretRef, store: SecretStore) -> str:
-    if ref.locator not in store.environ:
-        hint = f"export {ref.locator} before the command, or use a file, keyring or Vault reference"
-        raise ConfigurationError("secret_missing", f"the environment has no {ref.locator}", hint)
-    return store.environ[ref.locator]
-
-
-def _from_file(ref: SecretRef, _store: SecretStore) -> str:
-    try:
-        text = _read_private(ref.locator).decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise _unreadable(ref, "it is not UTF-8 text") from None
-    if "\0" in text:
-        raise _unreadable(ref, "it holds NUL characters")
-    return text.removesuffix("\n").removesuffix("\r")
-
-
-def _read_private(path: str) -> bytes:
-    """The content of a regular file that only its owner may read; opened once, so that the file checked is the one read."""
-    try:
-        opened = open_regular(path)
-    except NotRegularError:
-        hint = "name the file that holds the secret and nothing else"
-        raise ConfigurationError("secret_unreadable", f"{path} is not a regular file", hint) from None
-    except FileNotFoundError:
-        raise ConfigurationError(
-            "secret_missing", f"there is no file {path}", "create it, mode 0600"
-        ) from None
-    except OSError as error:
-        raise ConfigurationError(
-            "secret_unreadable", f"cannot read {path}: {error.strerror}", "look at its owner and mode"
-        ) from None
-    with opened as file:
-        _check_private(path, os.fstat(file.fileno()))
-        return file.read(FILE_LIMIT_BYTES)
-
-
-def _check_private(path: str, status: os.stat_result) -> None:
-    if status.st_size > FILE_LIMIT_BYTES:
-        hint = f"a secret is at most {FILE_LIMIT_BYTES} bytes"
-        raise ConfigurationError("secret_unreadable", f"{path} has {status.st_size} bytes", hint)
-    if status.st_mode & _OTHERS:
-        message = f"{path} has mode {stat.S_IMODE(status.st_mode):04o}: others than its owner may use it"
-        raise ConfigurationError("secret_file_readable", message, f"chmod 600 {path}")
-
-
-def _from_keyring(ref: SecretRef, _store: SecretStore) -> str:
-    try:
-        import keyring
-        from keyring.errors import KeyringError
-    except ImportError:
-        hint = "install it with: pip install 'ionetctl[keyring]'"
-        raise ConfigurationError(
-            "keyring_unavailable", "the keyring library is not installed", hint
-        ) from None
-    service, _, user = ref.locator.rpartition("/")
-    try:
-        value: str | None = keyring.get_password(service, user)
-    except KeyringError as error:
-        hint = "unlock the keyring, or use an env or file reference where there is no desktop session"
-        message = f"cannot read {ref.locator} from the keyring ({type(error).__name__})"
-        raise ConfigurationError("keyring_unavailable", message, hint) from None
-    if value is None:
-        hint = f"keyring set {service} {user}"
-        raise ConfigurationError("secret_missing", f"the keyring has no {ref.locator}", hint)
-    return value
-
-
-def _from_vault(ref: SecretRef, store: SecretStore) -> str:
-    path, _, name = ref.locator.partition("#")
-    mount, _, path = path.partition("/")
-    vault = store.vault()
-    try:
-        fields = _read_kv(vault, mount, path)
-    except VaultRefusedError as refusal:
-        raise _refused_by_vault(refusal, vault, mount, path) from None
-    if not isinstance(fields, dict):
-        raise did_not_answer(vault.address, f"{mount}/{path} has no fields")
-    value = fields.get(name)
-    if not isinstance(value, str):
-        hint = f"vault kv get {mount}/{path} shows the fields that are there"
-        raise ConfigurationError("secret_missing", f"{mount}/{path} in Vault has no text field {name}", hint)
-    return value
-
-
-def _read_kv(vault: Vault, mount: str, path: str) -> object:
-    """The fields of a secret, as KV version 2 keeps it or else version 1.
-
-    Source: https://developer.hashicorp.com/vault/api-docs/secret/kv
-    """
-    try:
-        entry = vault.ask("GET", f"{mount}/data/{path}").get("data")
-    except VaultRefusedError as refusal:
-        if refusal.status not in _NOT_THERE:
-            raise
-        return vault.ask("GET", f"{mount}/{path}").get("data")
-    return entry.get("data") if isinstance(entry, dict) else entry
-
-
-def _refused_by_vault(refusal: VaultRefusedError, vault: Vault, mount: str, path: str) -> ConfigurationError:
-    match refusal.status:
-        case 404:
-            hint = "the reference is mount/path#field, without the API's data/"
-            return ConfigurationError("secret_missing", f"Vault has no {mount}/{path}", hint)
-        case 403:
-            hint = f"its policy must allow read on {mount}/data/{path} (KV version 1: {mount}/{path})"
-            return ConfigurationError("secret_unreadable", f"Vault's token may not read {mount}/{path}", hint)
-        case status:
-            return did_not_answer(vault.address, f"it answered {status}")
-
-
-def _unreadable(ref: SecretRef, why: str) -> ConfigurationError:
-    return ConfigurationError(
-        "secret_unreadable", f"the secret {ref} cannot be used: {why}", "look at what is there"
-    )
-
-
-_SOURCES: Final[dict[SecretSource, Callable[[SecretRef, SecretStore], str]]] = {
-    "env": _from_environ,
-    "file": _from_file,
-    "keyring": _from_keyring,
-    "vault": _from_vault,
-}
+    def document(self) -> Mapping[str, object]:
+        """The JSON object on standard input, read once. Blocks; raises ``ConfigurationError``: ``secret_missing``, ``secret_unreadable``."""
+        with self._lock:
+            if self._document is None:
+                self._document = read_document(self.stdin, self.patience_s)
+            return self._document

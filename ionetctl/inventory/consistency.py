@@ -50,6 +50,20 @@ def repeated_endpoints(
             yield problem_at(document, (*loc, "address"), message, hint)
 
 
+def stdin_taken(document: Document, loc: Loc = ()) -> Iterator[Problem]:
+    """A problem for each secret that is to come from standard input, for a valid inventory that came from there."""
+    node = document.node(loc)
+    if isinstance(node, Mapping):
+        if isinstance(node.get("stdin"), str) and loc[-1:] != ("meta",):
+            hint = "give the inventory as a file, or have the secret from another source"
+            yield problem_at(document, loc, "is to come from standard input, as the inventory did", hint)
+        steps: Iterable[str | int] = node
+    else:
+        steps = range(len(node)) if isinstance(node, list) else ()
+    for step in steps:
+        yield from stdin_taken(document, (*loc, step))
+
+
 def written_endpoint(host: Mapping[str, Any], loc: Loc, document: Document) -> tuple[str, object, object]:
     """Address, port and jump host of a valid entry whose group and defaults may be invalid: these count as written."""
     port = jump = ""

@@ -129,7 +129,9 @@ def _ssh(ssh: SshSettings) -> Description:
 
 
 def _secret(ref: SecretRef | None) -> Description | None:
-    return None if ref is None else {ref.source: ref.locator}
+    if ref is None:
+        return None
+    return {ref.source: list(ref.argv) if ref.source == "command" else ref.locator}
 
 
 def _jump(jump: Jump) -> str:

@@ -21,6 +21,7 @@ from ionetctl.inventory.consistency import (
     overfull_regions,
     repeated_endpoints,
     repeated_names,
+    stdin_taken,
     unknown_regions,
     written_endpoint,
 )
@@ -75,6 +76,7 @@ def load_text(text: bytes, source: str, directory: str) -> Inventory:
         raise InventoryError(problems) from None
     if ranges := refuse_ranges(Statement(("regions",), given["regions"]), document):
         raise InventoryError([*problems, *ranges])
+    problems += stdin_taken(document) if source == "-" else ()
     regions, nomad = region_settings(given["regions"]), nomad_settings(given["nomad"])
     hosts, found = merge_hosts(given, document)
     problems += [

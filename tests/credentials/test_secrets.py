@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import copy
+import json
 import logging
 import os
 import pickle
+import pty
+import shlex
 import sys
 import traceback
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import keyring
+import pexpect
 import pytest
 from keyring.backend import KeyringBackend
 from keyring.errors import KeyringLocked
 
 from ionetctl.core.errors import ConfigurationError
 from ionetctl.core.model.secret import SecretRef
-from ionetctl.credentials.secrets import FILE_LIMIT_BYTES, Secret, SecretStore
+from ionetctl.credentials.secret_sources import LIMIT_BYTES
+from ionetctl.credentials.secrets import Secret, SecretStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -152,7 +157,7 @@ def test_file_that_others_may_use_is_refused(tmp_path: Path, mode: int) -> None:
         (b"\n", "secret_missing"),
         (VALUE.encode() + b"\xff", "secret_unreadable"),
         (VALUE.encode() + b"\0", "secret_unreadable"),
-        (VALUE.encode() * FILE_LIMIT_BYTES, "secret_unreadable"),
+        (VALUE.encode() * LIMIT_BYTES, "secret_unreadable"),
     ],
     ids=["empty", "blank", "not UTF-8", "NUL", "too big"],
 )
@@ -239,6 +244,215 @@ def test_keyring_library_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) 
     error = refused("keyring_unavailable", SecretRef("keyring", "io.net/eu/admin"))
     assert error.hint == "install it with: pip install 'ionetctl[keyring]'"
     assert resolve(SecretRef("env", "TOKEN"), {"TOKEN": VALUE}).reveal() == VALUE
+
+
+# --- commands --------------------------------------------------------------------------------------------------------
+
+
+def program(*lines: str) -> SecretRef:
+    """The command that runs these lines of Python."""
+    return SecretRef("command", shlex.join([sys.executable, "-c", "\n".join(lines)]))
+
+
+@pytest.mark.parametrize(
+    ("printed", "expected"),
+    [("abc", "abc"), ("abc\n", "abc"), ("abc\r\n", "abc"), ("abc\n\n", "abc\n"), (" ä b ", " ä b ")],
+)
+def test_command_loses_one_line_break(printed: str, expected: str) -> None:
+    """What it prints is the secret, as a file's content is."""
+    ref = program("import sys", f"sys.stdout.buffer.write({printed.encode()!r})")
+    assert resolve(ref).reveal() == expected
+
+
+def test_no_shell_reads_a_command() -> None:
+    """Its arguments are its own, whatever is in them."""
+    words = ["$HOME", "a b", "'", '"', "`id`", "; id", "*", "", "\\"]
+    ref = SecretRef("command", shlex.join([sys.executable, "-c", "import sys; print(sys.argv[1:])", *words]))
+    assert resolve(ref).reveal() == str(words)
+
+
+def test_command_has_the_users_environment_and_nothing_else(tmp_path: Path) -> None:
+    """As he sees it, without another secret of ours, on a standard input that has nothing; arguments as they are written."""
+    noted = tmp_path / "noted"
+    ref = program(
+        "import os, sys, json",
+        "seen = dict(os.environ), sys.orig_argv, sys.stdin.read(), sorted(os.listdir('/dev/fd'))[:3]",
+        f"open({str(noted)!r}, 'w').write(json.dumps(seen))",
+        "print('x')",
+    )
+    reading, writing = os.pipe()
+    os.write(writing, json.dumps({"other": VALUE}).encode())
+    os.close(writing)
+    store = SecretStore({"MINE": "1", "PATH": os.environ["PATH"]}, stdin=reading)
+    assert (store.reveal(SecretRef("stdin", "other")), store.reveal(ref)) == (VALUE, "x")
+    os.close(reading)
+    environ, argv, stdin, descriptors = json.loads(noted.read_text())
+    python_sets = {"LC_CTYPE": environ.get("LC_CTYPE")} if "LC_CTYPE" in environ else {}
+    assert environ == {"MINE": "1", "PATH": os.environ["PATH"]} | python_sets
+    assert (argv[1:2], stdin, descriptors, VALUE in noted.read_text()) == (["-c"], "", ["0", "1", "2"], False)
+
+
+def test_program_is_looked_up_in_the_users_path(tmp_path: Path) -> None:
+    """In that of the environment given."""
+    script = tmp_path / "my-pass"
+    script.write_text(f"#!/bin/sh\necho {VALUE}\n")
+    script.chmod(0o755)
+    assert resolve(SecretRef("command", "my-pass"), {"PATH": f"{tmp_path}:/bin"}).reveal() == VALUE
+
+
+@pytest.mark.parametrize(
+    ("lines", "code", "why"),
+    [
+        (
+            [f"print('{VALUE}')", f"raise SystemExit('{VALUE}')"],
+            "secret_command_failed",
+            "ended with status 1",
+        ),
+        (
+            [f"print('{VALUE}', flush=True)", "import os; os.kill(os.getpid(), 9)"],
+            "secret_command_failed",
+            "signal 9",
+        ),
+        ([f"print('{VALUE}' * {LIMIT_BYTES})"], "secret_command_failed", f"more than {LIMIT_BYTES} bytes"),
+        ([f"print('{VALUE}', end=chr(0))"], "secret_unreadable", "NUL"),
+        ([f"import os; os.write(1, b'{VALUE}\\xff')"], "secret_unreadable", "UTF-8"),
+        (["pass"], "secret_missing", "is empty"),
+    ],
+    ids=["status", "signal", "endless", "NUL", "not UTF-8", "nothing"],
+)
+def test_failed_command_is_named_without_its_output(
+    capfd: pytest.CaptureFixture[str], lines: list[str], code: str, why: str
+) -> None:
+    """The program's name and what became of it; nothing that it printed, on either stream, and none of its arguments."""
+    error = refused(code, program(*lines))
+    assert (sys.executable in error.message, why in error.message) == (True, True)
+    assert VALUE not in "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize("name", ["/nosuch/program", "no-such-program-of-ours"])
+def test_program_that_is_not_there(name: str) -> None:
+    """It is said that it cannot be started; its arguments are not shown."""
+    error = refused("secret_command_failed", SecretRef("command", f"{name} {VALUE}"))
+    assert error.message == f"{name} cannot be started: No such file or directory"
+
+
+@pytest.mark.parametrize("keeps", ["stdout open", "stdout closed", "a child"])
+def test_command_that_does_not_end_has_a_deadline(keeps: str) -> None:
+    """Whatever it does with its output, and though what it started lives on."""
+    wait = "import os, signal; signal.sigtimedwait([], 10)"
+    lines = {
+        "stdout open": [wait],
+        "stdout closed": ["import os; os.close(1)", wait],
+        "a child": [f"import os; os.fork(); {wait}"],
+    }
+    with pytest.raises(ConfigurationError, match=r"did not end within 0\.5 s") as caught:
+        SecretStore({}, patience_s=0.5).resolve(program(*lines[keeps]))
+    assert caught.value.code == "secret_command_failed"
+
+
+ASKING = """
+import os, shlex
+from ionetctl.core.model.secret import SecretRef
+from ionetctl.credentials.secrets import SecretStore
+ask = 'read -r typed </dev/tty; printf "prompt " >&2; read -r again; echo "$typed-$again"'
+print(len(SecretStore(os.environ).reveal(SecretRef("command", shlex.join(["sh", "-c", ask])))))
+"""
+
+
+def test_command_asks_by_the_terminal() -> None:
+    """By /dev/tty as pinentry and ssh do, by its standard input, and by its standard error, which a person sees."""
+    asking = pexpect.spawn(sys.executable, ["-c", ASKING], timeout=60)
+    asking.sendline("typed")
+    asking.expect("prompt ")
+    asking.sendline("again")
+    asking.expect(str(len("typed-again")))
+    asking.expect(pexpect.EOF)
+
+
+def test_command_that_fails_is_the_last_that_is_run(tmp_path: Path) -> None:
+    """Whoever pressed Ctrl-C is not asked again by the next."""
+    refs = [program("raise SystemExit(1)"), program(f"open({str(tmp_path / 'ran')!r}, 'w')", "print(1)")]
+    with pytest.raises(ConfigurationError, match="ended with status 1"):
+        SecretStore({}).resolve_all(refs)
+    assert not (tmp_path / "ran").exists()
+    SecretStore({}).resolve_all(refs[1:])
+    assert (tmp_path / "ran").exists()
+
+
+# --- standard input --------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def piped(content: bytes | None) -> Iterator[SecretStore]:
+    """A store whose standard input has that, or that nobody closes."""
+    reading, writing = os.pipe()
+    try:
+        os.write(writing, content or b"{")
+        if content is not None:
+            os.close(writing)
+        yield SecretStore({}, stdin=reading, patience_s=60 if content is not None else 0.1)
+    finally:
+        os.close(reading)
+        if content is None:
+            os.close(writing)
+
+
+def test_several_secrets_come_from_one_document() -> None:
+    """Read once, each by its name, as often as it is asked for."""
+    document = {"eu/token": VALUE, "key": "a\nb\n", "unused": 5}
+    with piped(json.dumps(document).encode()) as store:
+        refs = [SecretRef("stdin", name) for name in ("eu/token", "key", "eu/token")]
+        assert [store.reveal(ref) for ref in refs] == [VALUE, "a\nb", VALUE]
+
+
+def test_document_may_be_a_file(tmp_path: Path) -> None:
+    """By a redirection."""
+    (tmp_path / "secrets").write_text(json.dumps({"a": VALUE}))
+    with (tmp_path / "secrets").open() as file:
+        assert SecretStore({}, stdin=file.fileno()).reveal(SecretRef("stdin", "a")) == VALUE
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "why"),
+    [
+        (json.dumps({"b": VALUE}).encode(), "secret_missing", "has no text a"),
+        (json.dumps({"a": [VALUE]}).encode(), "secret_missing", "has no text a"),
+        (json.dumps({"a": ""}).encode(), "secret_missing", "is empty"),
+        (b'{"a": "%s\\ud800"}' % VALUE.encode(), "secret_unreadable", "not UTF-8"),
+        (json.dumps([VALUE]).encode(), "secret_unreadable", "no JSON object"),
+        (VALUE.encode(), "secret_unreadable", "no JSON"),
+        (b"", "secret_unreadable", "no JSON"),
+        (b"[" * 60_000, "secret_unreadable", "no JSON"),
+        (b"\xff", "secret_unreadable", "no JSON"),
+        (None, "secret_unreadable", "did not end within"),
+    ],
+)
+def test_unusable_document_is_refused(content: bytes | None, code: str, why: str) -> None:
+    """What is wrong with it is said, and what it should be; nothing of it is shown."""
+    with piped(content) as store, pytest.raises(ConfigurationError, match=why) as caught:
+        store.resolve(SecretRef("stdin", "a"))
+    error = caught.value
+    shown = "".join(traceback.format_exception(error)) + repr(error.__context__) + repr(vars(error))
+    assert (error.code, VALUE in shown) == (code, False)
+
+
+def test_long_document_is_refused(tmp_path: Path) -> None:
+    """Beyond the limit nothing is read."""
+    (tmp_path / "secrets").write_text(json.dumps({"a": VALUE * LIMIT_BYTES}))
+    with (tmp_path / "secrets").open() as file, pytest.raises(ConfigurationError, match="more than"):
+        SecretStore({}, stdin=file.fileno()).resolve(SecretRef("stdin", "a"))
+
+
+def test_terminal_and_closed_input_are_refused() -> None:
+    """At a terminal what is typed would be shown, and nobody knows what to type."""
+    leader, follower = pty.openpty()
+    with pytest.raises(ConfigurationError, match="is a terminal") as caught:
+        SecretStore({}, stdin=follower).resolve(SecretRef("stdin", "a"))
+    os.close(leader)
+    os.close(follower)
+    assert (caught.value.code, "JSON" in caught.value.hint) == ("secret_missing", True)
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        SecretStore({}, stdin=follower).resolve(SecretRef("stdin", "a"))
 
 
 # --- the store -------------------------------------------------------------------------------------------------------

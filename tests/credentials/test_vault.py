@@ -127,8 +127,21 @@ DATA = "/v1/a/data/b"
         ({DATA: (429, {"errors": [VALUE]})}, "c", "vault_unavailable"),
         ({DATA: (400, {"errors": [VALUE]})}, "c", "vault_unavailable"),
         ({DATA: (302, {})}, "c", "vault_unavailable"),
+        ({DATA: (200, {"data": {"data": {"c": VALUE + "\ud800"}}})}, "c", "secret_unreadable"),
     ],
-    ids=["nothing", "field", "number", "list", "text", "array", "sealed", "busy", "malformed", "redirect"],
+    ids=[
+        "nothing",
+        "field",
+        "number",
+        "list",
+        "text",
+        "array",
+        "sealed",
+        "busy",
+        "malformed",
+        "redirect",
+        "half a character",
+    ],
 )
 async def test_failures_have_their_codes(
     answers: dict[str, tuple[int, object]], name: str, code: str

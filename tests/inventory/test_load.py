@@ -72,6 +72,26 @@ def test_standard_input_is_the_process_s_own_by_default(
         assert len(load_inventory("-").hosts) == 1
 
 
+SECRETS_FROM_STDIN = """version: 1
+regions:
+  stdin: {api: [https://a], servers: [a], token: {stdin: token}, tls: {ca: /c, server_name: a, node: {cert: /c, key: {file: /k}}}}
+nomad: {version: 2.0.5, device_plugin_version: 1.1.0}
+defaults: {region: stdin, datacenter: d, meta: {stdin: x}}
+hosts:
+  - {name: 'a[1-2]', ssh: {password: {stdin: 'pw-a[1-2]'}}}
+"""
+
+
+def test_secrets_do_not_come_from_where_the_inventory_came_from(tmp_path: Path) -> None:
+    """It is said of each, with its place; in a file, and for all else that has the name, it is right."""
+    assert _said("-", SECRETS_FROM_STDIN.encode()) == [
+        "-:3:50: regions.stdin.token: is to come from standard input, as the inventory did",
+        "-:7:38: hosts[0].ssh.password: is to come from standard input, as the inventory did",
+    ]
+    (tmp_path / "site.yaml").write_text(SECRETS_FROM_STDIN)
+    assert len(load_inventory(str(tmp_path / "site.yaml")).hosts) == 2
+
+
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
     """A file that is not there is a problem like any other."""
     file = tmp_path / "none.yaml"

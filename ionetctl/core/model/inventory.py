@@ -67,6 +67,11 @@ class RegionSettings:
     introduction: Introduction = "auto"
     capacity: int = 10_000
 
+    @property
+    def secrets(self) -> tuple[SecretRef, ...]:
+        """Every secret that asking the region needs."""
+        return (self.token, *((self.tls.client.key,) if self.tls.client else ()))
+
 
 Licence = Literal["mpl-only"]
 """``mpl-only``: no release under the Business Source License."""

@@ -6,6 +6,7 @@ import base64
 import ipaddress
 import os
 import re
+import shlex
 import socket
 from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, urlsplit
@@ -118,6 +119,20 @@ def path(value: object, directory: str) -> str:
     if not written or written.startswith("~"):
         raise FieldError("is no path" if not written else "names the home of a user who is not known here")
     return os.path.normpath(os.path.join(directory, written))  # noqa: PTH118  (pathlib keeps the dots)
+
+
+def command(value: object, directory: str) -> str:
+    """A program and its arguments, a list, quoted as a shell has them; a program that is written with a slash is a path.
+
+    No shell reads it, and what was written is not shown: it may be a secret.
+    """
+    hint = "write program and arguments as a list, such as [pass, show, ionet/eu-north]; no shell reads them"
+    if not isinstance(value, list) or not value:
+        raise FieldError("is no list of a program and its arguments", hint)
+    program, *arguments = map(text, value)
+    if not program:
+        raise FieldError("names no program", hint)
+    return shlex.join([path(program, directory) if "/" in program else program, *arguments])
 
 
 def mirror(value: object, directory: str) -> str:

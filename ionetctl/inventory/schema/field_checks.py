@@ -196,6 +196,7 @@ user = matching_unquoted(r"[A-Za-z0-9_][A-Za-z0-9._@+-]{0,63}", "a user name")
 environment_variable = matching_unquoted(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")
 keyring_entry = matching_unquoted(r"[^/\s]+/\S+", "service/user")
 vault_field = matching_unquoted(r"[^/#\s]+/[^#\s]+#[^#\s]+", "mount/path#field")
+stdin_name = matching_unquoted(r"[A-Za-z0-9_][A-Za-z0-9_./-]*", "a name in the document on standard input")
 
 
 def node_pool(value: object) -> str:

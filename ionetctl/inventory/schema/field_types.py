@@ -95,6 +95,10 @@ def _folded_path(value: object, directory: str) -> object:
     return field_checks.folded(partial(endpoints.path, directory=directory))(value)
 
 
+def _folded_command(value: object, directory: str) -> object:
+    return field_checks.folded(field_checks.text)(endpoints.command(value, directory))
+
+
 @with_config(STRICT)
 class SecretFields(TypedDict, total=False):
     """Where a secret is to be had; exactly one of these."""
@@ -106,11 +110,20 @@ class SecretFields(TypedDict, total=False):
     keyring: Annotated[str, Leaf(field_checks.folded(field_checks.keyring_entry))]
     """service/user in the desktop's or system's keyring."""
     vault: Annotated[str, Leaf(field_checks.folded(field_checks.vault_field))]
-    """mount/path#field of a HashiCorp Vault KV store."""
+    """mount/path#field of a KV store of Vault or OpenBao."""
+    command: Annotated[
+        str, Leaf(_folded_command, {"type": "array", "items": _TEXT, "minItems": 1}, in_directory=True)
+    ]
+    """A program and its arguments, which prints the secret."""
+    stdin: Annotated[str, Leaf(field_checks.folded(field_checks.stdin_name))]
+    """A name in the JSON object on standard input."""
 
 
 SECRET_SOURCES: Final = frozenset(SecretFields.__annotations__)
-_SOURCES: Final = "{env: NAME}, {file: PATH}, {keyring: SERVICE/USER} or {vault: MOUNT/PATH#FIELD}"
+_SOURCES: Final = (
+    "{env: NAME}, {file: PATH}, {keyring: SERVICE/USER}, {vault: MOUNT/PATH#FIELD}, {command: [PROGRAM, ARGUMENT]} "
+    "or {stdin: NAME}"
+)
 
 
 def _refuse_literal(value: object) -> object:
