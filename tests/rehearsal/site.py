@@ -67,6 +67,7 @@ class Admin:
 
     home: Path
     variables: dict[str, str] = field(default_factory=dict)
+    stdin: str = ""
 
     @property
     def state(self) -> Path:
@@ -86,7 +87,7 @@ class Admin:
         """Run a command and wait for its end."""
         done = subprocess.run(
             [sys.executable, "-m", "ionetctl", *arguments],
-            stdin=subprocess.DEVNULL,
+            input=self.stdin,
             env=self.environment() | variables,
             capture_output=True,
             encoding="utf-8",

@@ -6,8 +6,9 @@ The control tests show that the search finds a secret that is there, in every fo
 from __future__ import annotations
 
 import base64
+import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -71,7 +72,8 @@ def logged(rehearsal: Rehearsal) -> None:
 def enrolment(
     raise_fleet: RaiseFleet, new_admin: NewAdmin, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[VerboseEnrolment]:
-    admin = new_admin(RIG_PASSWORD=SSH_PASSWORD, RIG_SUDO=SUDO_PASSWORD)
+    document = json.dumps({"sudo": SUDO_PASSWORD})
+    admin = replace(new_admin(RIG_PASSWORD=SSH_PASSWORD), stdin=document)
     with raise_fleet(6, "auth=1", "sudo=1", "start-fails=1", "no-route=1") as rehearsal:
         rehearsal.install_wrapper()
         logged(rehearsal)
@@ -79,7 +81,10 @@ def enrolment(
         identity = "identity: ./id_ed25519"
         inventory = rehearsal.edited(
             "enrolment",
-            (identity, f"{identity}, password: {{env: RIG_PASSWORD}}, become_password: {{env: RIG_SUDO}}"),
+            (
+                identity,
+                f"{identity}, password: {{command: [printenv, RIG_PASSWORD]}}, become_password: {{stdin: sudo}}",
+            ),
         )
         options = ("--max-failures=100%", "--timeout=12", "-vv", "--diff")
         files = tuple(f"--report={kind}={reports}/report.{kind}" for kind in ("junit", "csv"))
