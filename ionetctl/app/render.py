@@ -107,7 +107,8 @@ def _subject(inventory: Inventory, host: Host) -> Subject:
     nomad = _program("nomad", inventory.nomad.version)
     plugin = _program(host_paths.DEVICE_PLUGIN, inventory.nomad.device_plugin_version)
     name = host.name if inventory.naming == "as-written" else f"{host.name}-{SURVEYED}"
-    return Subject(host, name, _FACTS, region, ca_pem, nomad, plugin if wants_gpus(host, _FACTS) else None)
+    plugin_here = plugin if wants_gpus(host, _FACTS) else None
+    return Subject(host, name, _FACTS, region, ca_pem, nomad, plugin_here, inventory.nomad.drivers)
 
 
 def _program(name: str, version: str) -> Program:

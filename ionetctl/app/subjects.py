@@ -53,6 +53,7 @@ class Subjects:
             self.ca_pems[host.region],
             self.programs[self._nomad_key(facts)],
             self.programs[plugin] if plugin else None,
+            self.nomad.drivers,
         )
 
     def _nomad_key(self, facts: Facts) -> ArtifactKey:

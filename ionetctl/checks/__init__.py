@@ -23,6 +23,7 @@ from ionetctl.checks import (
     runtimes,
     storage,
     system,
+    tenants,
     tuning,
     workloads,
 )
@@ -123,6 +124,8 @@ CHECKS: Final[tuple[Callable[[Host, Facts], Iterator[Finding]], ...]] = (
     runtimes.docker_kind,
     runtimes.toolkit,
     runtimes.networks,
+    tenants.docker_users,
+    tenants.landlock,
     workloads.interrupted_enrolment,
 )
 """Every check of one host, in the order in which its findings are reported."""
@@ -134,6 +137,7 @@ FLEET_CHECKS: Final[tuple[Callable[[Fleet], Iterator[Findings]], ...]] = (
     fleet.downgrades,
     fleet.clocks,
     fleet.connections,
+    tenants.drivers,
 )
 """Every check of the whole fleet, in the order in which its findings are reported."""
 

@@ -16,6 +16,7 @@ from ionetctl.checks import (
     runtimes,
     storage,
     system,
+    tenants,
     tuning,
     workloads,
 )
@@ -39,6 +40,7 @@ SUBJECTS: Final[dict[str, tuple[Code, ...]]] = {
     "The driver": _codes_of(driver),
     "GPUs": _codes_of(gpus, gpu_health, gpu_setup),
     "Container runtimes": _codes_of(runtimes),
+    "What tenants may do": _codes_of(tenants),
     "What runs there already": _codes_of(workloads),
     "Mining": _codes_of(mining),
     "The fleet": _codes_of(fleet),

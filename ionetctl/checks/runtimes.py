@@ -1,6 +1,6 @@
 """Checks of what runs containers. Silent where the survey says nothing of the machine at all.
 
-They warn and do not block: a host without them enrols well, runs what needs no container, and shows its GPUs. A site
+They warn and do not block: a host without them enrols well and shows its GPUs, and Docker may be installed later. A site
 that wants them everywhere raises them in its inventory.
 """
 
@@ -26,7 +26,7 @@ OLDEST_DOCKER: Final = (19, 3)
 CNI_PLUGINS: Final = frozenset({"bridge", "firewall", "host-local", "loopback", "portmap"})
 """What Nomad's bridge networks are made of (client/allocrunner/networking_bridge_linux.go)."""
 _NOT_BLOCKING: Final = (
-    " It does not block: the node registers without it, and sites without containers exist."
+    " It does not block: the node registers without it, and sites without containers exist (nomad.drivers)."
 )
 
 DOCKER_MISSING: Final = Code(
@@ -34,7 +34,8 @@ DOCKER_MISSING: Final = Code(
     Severity.WARN,
     "Docker is not installed",
     looks_at="Whether there is a docker program, and that it is not Podman's stand-in.",
-    matters="io.net's jobs are containers: none could be placed here." + _NOT_BLOCKING,
+    matters="Jobs may use the driver docker alone, unless nomad.drivers says otherwise: none could be placed here."
+    + _NOT_BLOCKING,
     remedy="install Docker, or prepare: {docker: true}",
     mended_by="docker",
 )
@@ -44,7 +45,8 @@ DOCKER_DOWN: Final = Code(
     Severity.WARN,
     "Docker's daemon does not answer",
     looks_at="Whether docker info has a server's version.",
-    matters="io.net's jobs are containers: none could be placed here." + _NOT_BLOCKING,
+    matters="Jobs may use the driver docker alone, unless nomad.drivers says otherwise: none could be placed here."
+    + _NOT_BLOCKING,
     remedy="systemctl enable --now docker; journalctl -u docker says why it does not start",
     mended_by="docker",
 )

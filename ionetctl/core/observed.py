@@ -264,6 +264,10 @@ class MachineFacts:
     docker: Docker | None = None
     """``None``: no docker program, or Podman's stand-in for it."""
     is_docker_podman: bool = False
+    is_docker_remapped: bool | None = None
+    """Whether Docker gives its containers users of their own: their root is none of the host's then."""
+    has_landlock: bool | None = None
+    """Whether the kernel's Landlock is switched on."""
     toolkit_version: str | None = None
     """NVIDIA container toolkit (``nvidia-ctk --version``); ``None`` where it is not installed."""
     cni_plugins: tuple[str, ...] | None = None
@@ -285,3 +289,5 @@ class MachineFacts:
     ionet_workers: tuple[Workload, ...] | None = None
     nomad_region: str | None = None
     """The region that the host's own Nomad configuration names."""
+    nomad_drivers: tuple[str, ...] | None = None
+    """The task drivers that ionetctl's configuration on the host lets jobs use; ``None`` where it limits them not."""

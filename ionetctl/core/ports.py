@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         NodeDetail,
         NodeView,
         RegionStatus,
+        RunningAllocation,
     )
     from ionetctl.core.model.plan import Form, Program
 
@@ -138,8 +139,8 @@ class Region(Protocol):
         """Change a node's dynamic metadata; ``None`` removes a key. The node must be connected to its servers."""
         ...
 
-    async def allocations(self, node: NodeId) -> Sequence[str]:
-        """Names of the allocations that run on a node now."""
+    async def allocations(self, node: NodeId) -> Sequence[RunningAllocation]:
+        """The allocations that run on a node now."""
         ...
 
 

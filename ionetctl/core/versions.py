@@ -10,6 +10,9 @@ _VERSION: Final = re.compile(r"v?(\d{1,6})\.(\d{1,6})(?:\.(\d{1,6}))?(-[0-9A-Za-
 FIRST_WITH_DEFAULT_INELIGIBLE: Final = "2.0.3"
 """The first Nomad release with the client option ``default_ineligible``; older ones refuse a configuration with it."""
 
+FIRST_WITH_DENIED_USERS: Final = "1.10.0"
+"""The first minor release of which every version has ``denied_host_uids`` of exec and java; older ones do not start with it."""
+
 LAST_UNDER_MPL: Final = ("1.5.12", "1.6.5")
 """The last releases of their minor versions under the Mozilla Public License; everything later is under the Business Source License."""
 
@@ -55,3 +58,8 @@ def is_under_mpl(version: str) -> bool:
 def starts_ineligible(version: str) -> bool:
     """Whether a release's nodes can register as ineligible by their configuration. Raises as ``precedence``."""
     return precedence(version) >= precedence(FIRST_WITH_DEFAULT_INELIGIBLE)
+
+
+def denies_host_users(version: str) -> bool:
+    """Whether a release can refuse tasks that ask to run as one of the host's users. Raises as ``precedence``."""
+    return precedence(version) >= precedence(FIRST_WITH_DENIED_USERS)

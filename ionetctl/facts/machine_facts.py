@@ -50,6 +50,8 @@ def machine_facts(draft: Draft) -> MachineFacts:
         modules=draft.words.get("modules"),
         docker=draft.docker,
         is_docker_podman=draft.flags.get("podman", False),
+        is_docker_remapped=flags.get("docker.userns"),
+        has_landlock=flags.get("landlock"),
         toolkit_version=texts.get("toolkit"),
         cni_plugins=draft.words.get("cni"),
         driver=_driver(draft),
@@ -65,6 +67,7 @@ def machine_facts(draft: Draft) -> MachineFacts:
         is_vpn_by_rig=flags.get("rig.vpn", False),
         ionet_workers=_complete(draft, "ionet", draft.ionet_workers),
         nomad_region=texts.get("nomad.region"),
+        nomad_drivers=draft.words.get("nomad.drivers"),
     )
 
 

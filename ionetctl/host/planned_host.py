@@ -36,13 +36,17 @@ class Mark(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PlannedHost:
-    """A host with its bundle and its plan; ``unconfirmed`` is why its region does not show it as it should be."""
+    """A host with its bundle and its plan; ``unconfirmed`` is why its region does not show it as it should be.
+
+    ``drivers_lost`` are the task drivers that jobs may use there now and not afterwards.
+    """
 
     surveyed: Surveyed
     bundle: Bundle
     plan: Plan
     mark: Mark
     unconfirmed: str | None = None
+    drivers_lost: tuple[str, ...] = ()
 
     @property
     def host(self) -> Host:

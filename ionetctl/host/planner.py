@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ionetctl.core.errors import HostError, RegionError, TrustError
 from ionetctl.core.events import HostPlanned, Warned
@@ -14,7 +14,7 @@ from ionetctl.facts.text_output import parse_texts
 from ionetctl.host.dependencies import NONCE_BYTES
 from ionetctl.host.planned_host import Mark, PlannedHost
 from ionetctl.plan.bundle import build_bundle
-from ionetctl.plan.difference import PlanContext, make_plan, new_digests
+from ionetctl.plan.difference import PlanContext, drivers_lost, make_plan, new_digests
 from ionetctl.plan.prepare_steps import needed_preparations
 from ionetctl.plan.text_diff import compared_paths, file_diffs
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from ionetctl.core.model.plan import FileDiff
     from ionetctl.host.dependencies import Dependencies
     from ionetctl.host.survey import Surveyed
+
+
+KEEP_DRIVER: Final = "stop these jobs first, or keep their driver by nomad.drivers"
 
 
 class Planner:
@@ -36,13 +39,16 @@ class Planner:
     ) -> PlannedHost:
         """The host with its plan; ``unconfirmed`` is why the region does not show it although nothing differs."""
         host, facts = surveyed.host, surveyed.facts
-        bundle = build_bundle(self._deps.subject_of(host, surveyed.node_name, facts))
+        subject = self._deps.subject_of(host, surveyed.node_name, facts)
+        bundle, lost = build_bundle(subject), drivers_lost(subject.drivers, facts)
         check = self._deps.regions[host.region].issuer.check
         unfit = check.explain_unfit(facts.node_certificate, self._deps.clock.now())
-        context = PlanContext(nonce, unfit, is_known=mark is not Mark.NEW, unconfirmed=unconfirmed)
+        context = PlanContext(
+            nonce, unfit, is_known=mark is not Mark.NEW, unconfirmed=unconfirmed, drivers_lost=lost
+        )
         plan = make_plan(bundle, facts, context)
         plan = replace(plan, changes=(*needed_preparations(host, facts), *plan.changes))
-        return PlannedHost(surveyed, bundle, plan, mark, unconfirmed)
+        return PlannedHost(surveyed, bundle, plan, mark, unconfirmed, lost)
 
     async def announce(self, planned: PlannedHost) -> None:
         """Record the plan that will be carried out or shown."""
@@ -72,16 +78,23 @@ class Planner:
         await self._deps.emit(event)
 
     async def _running_jobs(self, planned: PlannedHost) -> tuple[str, ...]:
-        """The allocations that live through the restart of the agent; a region that does not tell them is a warning."""
+        """The allocations that live through the restart of the agent; those that do not, and a region that does not tell, are warnings."""
         node_id = planned.facts.nomad.node_id
         if node_id is None or not planned.restarts_under_jobs:
             return ()
+        name = planned.host.name
         try:
-            return tuple(await self._deps.regions[planned.host.region].api.allocations(node_id))
+            running = await self._deps.regions[planned.host.region].api.allocations(node_id)
         except (RegionError, TrustError) as error:
-            name = planned.host.name
             await self._deps.emit(Warned(host=name, code=error.code, message=error.message, hint=error.hint))
             return ()
+        ending = [each.name for each in running if each.drivers.intersection(planned.drivers_lost)]
+        if ending:
+            message = f"{', '.join(ending)}: the driver is taken away, the allocation fails, and its processes stay behind"
+            await self._deps.emit(
+                Warned(host=name, code="driver_taken_away", message=message, hint=KEEP_DRIVER)
+            )
+        return tuple(each.name for each in running if each.name not in ending)
 
     async def _read(self, host: Host, paths: tuple[str, ...]) -> dict[str, str]:
         nonce = secrets.token_hex(NONCE_BYTES)

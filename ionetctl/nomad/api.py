@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Self
 import msgspec
 
 from ionetctl.core.errors import RegionError
-from ionetctl.core.model.node import RegionStatus
+from ionetctl.core.model.node import RegionStatus, RunningAllocation
 from ionetctl.core.versions import precedence
 from ionetctl.nomad.http import Call, CallLimits, Endpoint, RegionHttp, Reply
 from ionetctl.nomad.responses import (
@@ -188,8 +188,8 @@ class NomadRegion:
             message = f"{self._name} has no way to the node {node} now, so its metadata stays as it is"
             raise RegionError("node_disconnected", message, "is its Nomad running? Then run again") from error
 
-    async def allocations(self, node: NodeId) -> Sequence[str]:
-        """The names of a node's running and pending allocations. Needs read-job in their namespaces.
+    async def allocations(self, node: NodeId) -> Sequence[RunningAllocation]:
+        """A node's running and pending allocations. Needs read-job in their namespaces.
 
         Raises ``RegionError`` and ``TrustError``.
         """
@@ -197,7 +197,11 @@ class NomadRegion:
 
         body = await node_allocations(self._http, self._name, node)
         found = decoded(list[Allocation], body, "the list of allocations")
-        return [printable(allocation.name) for allocation in found if allocation.client_status in RUNNING]
+        return [
+            RunningAllocation(printable(allocation.name), allocation.drivers)
+            for allocation in found
+            if allocation.client_status in RUNNING
+        ]
 
     async def _node_pages(self, params: dict[str, str]) -> AsyncIterator[list[NodeStub]]:
         """The pages of a list, each node once. Raises ``RegionError`` (``region_nonsense``) for a list without end."""

@@ -212,11 +212,33 @@ class Members(msgspec.Struct, rename="pascal"):
         return tuple(sorted(found, key=lambda server: server.name))
 
 
+class _Task(msgspec.Struct, rename="pascal"):
+    driver: str
+
+
+class _TaskGroup(msgspec.Struct, rename="pascal"):
+    name: str
+    tasks: list[_Task] | None = None
+
+
+class _Job(msgspec.Struct, rename="pascal"):
+    task_groups: list[_TaskGroup] | None = None
+
+
 class Allocation(msgspec.Struct, rename="pascal"):
     """A row of ``GET /v1/node/:id/allocations``."""
 
     name: str
     client_status: str
+    task_group: str = ""
+    job: _Job | None = None
+
+    @property
+    def drivers(self) -> frozenset[str]:
+        """The drivers of its tasks."""
+        groups = (self.job.task_groups if self.job else None) or ()
+        tasks = (task for group in groups if group.name == self.task_group for task in group.tasks or ())
+        return frozenset(task.driver for task in tasks)
 
 
 class _Claims(msgspec.Struct):

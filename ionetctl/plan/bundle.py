@@ -17,16 +17,16 @@ from ionetctl.core import host_paths
 from ionetctl.core.errors import HostFailedError
 from ionetctl.core.model.names import Digest
 from ionetctl.core.model.plan import Bundle, BundleFile, Kind, Program
-from ionetctl.core.versions import starts_ineligible
+from ionetctl.core.versions import denies_host_users, starts_ineligible
 from ionetctl.plan import node_meta
 from ionetctl.plan.templates import render
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from ionetctl.core.model.facts import Facts
     from ionetctl.core.model.host import Host
-    from ionetctl.core.model.inventory import Naming, RegionSettings
+    from ionetctl.core.model.inventory import Naming, RegionSettings, TaskDriver
     from ionetctl.core.observed import SeenGpu
 
 STAMP: Final = "@ionet-stamp@"
@@ -38,7 +38,10 @@ SUFFIX_CHARACTERS: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The input of one host's bundle. ``node_name`` may differ from the host's name (``naming: unique``)."""
+    """The input of one host's bundle. ``node_name`` may differ from the host's name (``naming: unique``).
+
+    ``drivers`` are the task drivers that jobs may use.
+    """
 
     host: Host
     node_name: str
@@ -47,17 +50,21 @@ class Subject:
     ca_pem: bytes
     nomad: Program
     device_plugin: Program | None
+    drivers: tuple[TaskDriver, ...] = ("docker",)
 
 
 @dataclass(frozen=True, slots=True)
 class TextFile:
-    """A row of the table: template, destination, mode, and whether a change requires a restart of the agent."""
+    """A row of the table: template, destination, mode, and whether a change requires a restart of the agent.
+
+    ``belongs`` says which hosts get the file.
+    """
 
     template: str
     path: str
     mode: int
     restarts: bool = True
-    needs_gpu: bool = False
+    belongs: Callable[[Subject], bool] = lambda _: True
 
 
 SHARED: Final = 1024
@@ -66,10 +73,48 @@ SHARED: Final = 1024
 TEXT_FILES: Final[tuple[TextFile, ...]] = (
     TextFile("client.hcl.j2", host_paths.CLIENT_CONFIG, 0o640),
     TextFile("docker.hcl.j2", host_paths.DOCKER_CONFIG, 0o640),
-    TextFile("nvidia.hcl.j2", host_paths.NVIDIA_CONFIG, 0o640, needs_gpu=True),
+    TextFile(
+        "drivers.hcl.j2",
+        host_paths.DRIVERS_CONFIG,
+        0o640,
+        belongs=lambda subject: subject.drivers != ("docker",),
+    ),
+    TextFile(
+        "exec_chroot.sh.j2",
+        host_paths.CHROOT_SCRIPT,
+        0o755,
+        belongs=lambda subject: has_own_chroot(subject.drivers),
+    ),
+    TextFile(
+        "nvidia.hcl.j2",
+        host_paths.NVIDIA_CONFIG,
+        0o640,
+        belongs=lambda subject: subject.device_plugin is not None,
+    ),
     TextFile("nomad.service.j2", host_paths.UNIT, 0o644),
     TextFile("HOWTO.md.j2", host_paths.HOWTO, 0o644, restarts=False),
 )
+
+
+HIDDEN_VARIABLES: Final = (
+    *("CONSUL_TOKEN", "CONSUL_HTTP_TOKEN", "CONSUL_HTTP_AUTH", "CONSUL_CLIENT_KEY"),
+    *("VAULT_TOKEN", "VAULT_CLIENT_KEY", "VAULT_ROLE_ID", "VAULT_SECRET_ID"),
+    *("NOMAD_TOKEN", "NOMAD_LICENSE", "NOMAD_CLIENT_INTRO_TOKEN", "NOMAD_CLIENT_KEY"),
+    *(
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "GOOGLE_APPLICATION_CREDENTIALS",
+        "GOOGLE_OAUTH_ACCESS_TOKEN",
+    ),
+    *("AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PASSWORD", "ARM_CLIENT_SECRET"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"),
+    *("GITHUB_TOKEN", "DOCKER_AUTH_CONFIG", "SSH_AUTH_SOCK", "NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY"),
+)
+"""The variables that a task does not inherit; the list replaces Nomad's own, which it contains. Proxies may bear a password."""
+
+CHROOT_DIRECTORIES: Final = ("/bin", "/etc", "/lib", "/lib64", "/usr/lib", "/usr/lib64")
+"""Where ``exec_chroot.sh`` puts tools, the libraries they load and the name of nobody; Nomad passes over those that are not there."""
 
 
 _CERTIFICATE: Final = BundleFile(host_paths.NODE_CERT, Kind.CERTIFICATE, 0o644, restarts=True)
@@ -128,6 +173,11 @@ def new_stamp(bundle: Bundle, nonce: str) -> str:
     return f"{bundle.digest[:DIGEST_CHARACTERS]}-{nonce}"
 
 
+def has_own_chroot(drivers: Iterable[TaskDriver]) -> bool:
+    """Whether ``exec`` tasks get a root of a few tools; a virtual machine of ``java`` would need all of the host's /usr."""
+    return "exec" in drivers and "java" not in drivers
+
+
 def wants_gpus(host: Host, facts: Facts) -> bool:
     """Whether the host should offer GPUs: by the inventory, else by the probe."""
     return bool(facts.gpus) if host.gpus.count is None else host.gpus.count > 0
@@ -175,6 +225,14 @@ def _context(subject: Subject) -> Mapping[str, object]:
         "reserved": _reserved(host),
         "plugin": host_paths.DEVICE_PLUGIN,
         "ignored_gpus": list(ignored_devices(host, facts)),
+        "drivers": subject.drivers,
+        "has_chroot": has_own_chroot(subject.drivers),
+        "denies_users": denies_host_users(subject.nomad.version),
+        "hidden_variables": HIDDEN_VARIABLES,
+        "chroot_directories": CHROOT_DIRECTORIES,
+        "chroot_dir": host_paths.CHROOT_DIR,
+        "chroot_script": host_paths.CHROOT_SCRIPT,
+        "alloc_dir": host_paths.ALLOC_DIR,
         "program": host_paths.NOMAD_LINK,
         "nomad_link": host_paths.NOMAD_LINK,
         "config_dir": host_paths.CONFIG_DIR,
@@ -204,10 +262,7 @@ def _reserved(host: Host) -> dict[str, object]:
 
 def _texts(subject: Subject) -> list[BundleFile]:
     context = _context(subject)
-    has_plugin = subject.device_plugin is not None
-    return [
-        _text(row, render(row.template, context)) for row in TEXT_FILES if has_plugin or not row.needs_gpu
-    ]
+    return [_text(row, render(row.template, context)) for row in TEXT_FILES if row.belongs(subject)]
 
 
 @lru_cache(maxsize=SHARED)

@@ -7,7 +7,7 @@ where the region does not know the node.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from ionetctl.core import host_paths
@@ -15,12 +15,14 @@ from ionetctl.core.model.plan import Action, Bundle, BundleFile, Change, Kind, P
 from ionetctl.plan.bundle import DIGEST_CHARACTERS, new_stamp, sha256, with_stamp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from ionetctl.core.model.facts import Facts
     from ionetctl.core.model.names import Digest
 
 RUNNING: Final = frozenset({"active"})
+UNLIMITED_DRIVERS: Final = ("docker", "exec", "java", "qemu")
+"""What jobs may use where the configuration has no list: all that Nomad brings with it but raw_exec, which it switches off by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +31,22 @@ class PlanContext:
 
     ``nonce`` goes into a new stamp. ``certificate_unfit`` is why the certificate that was found must be replaced.
     ``is_known``: whether the region knows the node's id. ``unconfirmed``: why the region does not confirm the node
-    although nothing differs on the host.
+    although nothing differs on the host. ``drivers_lost`` are the task drivers that jobs may use there now and not afterwards.
     """
 
     nonce: str
     certificate_unfit: str | None
     is_known: bool
     unconfirmed: str | None = None
+    drivers_lost: tuple[str, ...] = ()
+
+
+def drivers_lost(drivers: Iterable[str], facts: Facts) -> tuple[str, ...]:
+    """The task drivers that jobs may use on the host now and not where ``drivers`` are all that they may."""
+    if not facts.nomad.is_ours:
+        return ()
+    allowed = facts.machine.nomad_drivers or UNLIMITED_DRIVERS
+    return tuple(sorted(set(allowed).difference(drivers)))
 
 
 def make_plan(bundle: Bundle, facts: Facts, context: PlanContext) -> Plan:
@@ -49,7 +60,19 @@ def make_plan(bundle: Bundle, facts: Facts, context: PlanContext) -> Plan:
     if not stamp or any(change.action in {Action.RESTART, Action.START} for change in changes):
         stamp = new_stamp(bundle, context.nonce)
         changes = _with_stamped_config(changes)
+    if context.drivers_lost:
+        changes = [_naming_drivers(change, context.drivers_lost, facts) for change in changes]
     return Plan(bundle.host, stamp, tuple(changes))
+
+
+def _naming_drivers(change: Change, lost: tuple[str, ...], facts: Facts) -> Change:
+    """The change of the client configuration with what it does to jobs: Nomad fails them and leaves their processes."""
+    if change.path != host_paths.CLIENT_CONFIG or change.action is not Action.UPDATE:
+        return change
+    said = f"{change.reason}; jobs may no longer use {', '.join(lost)}"
+    if facts.nomad.allocations:
+        said += ": those that do fail at the restart, and their processes stay behind"
+    return replace(change, reason=said)
 
 
 def _with_stamped_config(changes: list[Change]) -> list[Change]:

@@ -25,6 +25,7 @@ STOP_MINER: Final = "stop_miner"
 TIME_SYNC: Final = "time_sync"
 MODULES: Final = "modules"
 DOCKER: Final = "docker"
+DOCKER_USERNS: Final = "docker_userns"
 DRIVER: Final = "driver"
 CONTAINER_TOOLKIT: Final = "container_toolkit"
 CNI: Final = "cni"
@@ -165,6 +166,18 @@ def _docker(host: Host, facts: Facts) -> str:
     return "" if docker.version else "is installed and does not answer"
 
 
+def _docker_userns(host: Host, facts: Facts) -> str:
+    """Needed where a Docker is known not to map users, and on a host that is given one now."""
+    if not host.prepare.docker_userns or facts.machine.is_docker_remapped:
+        return ""
+    if facts.machine.docker is None and not host.prepare.docker:
+        return ""
+    return (
+        "containers are given users of their own: Docker is restarted, unless containers run, "
+        "and sees neither the images nor the containers that it has now"
+    )
+
+
 def _driver(host: Host, facts: Facts) -> str:
     wanted = host.prepare.driver
     driver = facts.machine.driver
@@ -219,6 +232,7 @@ _REASONS: Final[dict[str, Callable[[Host, Facts], str]]] = {
     DRIVER: _driver,
     DOCKER: _docker,
     CONTAINER_TOOLKIT: _container_toolkit,
+    DOCKER_USERNS: _docker_userns,
     CNI: _cni,
     PERSISTENCE: _persistence,
 }

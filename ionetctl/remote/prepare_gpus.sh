@@ -18,6 +18,70 @@ expect_docker() {
     if ! said=$(within 60 docker info 2>&1); then fail prepare_failed "Docker does not answer: $said"; fi
 }
 
+# prepare_docker_userns: a key of Docker's configuration that only a restart takes in; the daemon makes the user that it names.
+prepare_docker_userns() {
+    if docker_maps_users; then return; fi
+    if ! has docker || is_podman; then fail prepare_failed 'there is no Docker whose containers could have users of their own'; fi
+    first_line "$root/proc/sys/user/max_user_namespaces"
+    if [ "$got" = 0 ]; then fail prepare_failed 'the kernel allows no user namespaces (user.max_user_namespaces is 0)'; fi
+    expect_open_cards
+    expect_no_containers
+    copy=$stage/daemon.json
+    name_users "$copy"
+    # A Docker before 23 cannot say what it would make of it.
+    if has dockerd && ! within 30 dockerd --validate "--config-file=$copy" >"$stage/said" 2>&1 &&
+        ! grep -q 'unknown flag' "$stage/said"; then
+        fail prepare_failed "Docker refuses its new configuration: $(head -n 3 "$stage/said")"
+    fi
+    keep_old "$docker_config"
+    try prepare_failed write_copy "$copy" "$root$docker_config"
+    changed "gave containers users of their own in $docker_config"
+    unit restart docker.service
+    changed 'restarted docker.service'
+    expect_docker
+    if ! docker_maps_users; then fail prepare_failed 'Docker was restarted and does not map the users of containers'; fi
+}
+
+docker_maps_users() {
+    # shellcheck disable=SC2016 # a template of Docker's
+    case " $(within 30 docker info --format '{{range .SecurityOptions}}{{.}} {{end}}' 2>/dev/null)" in
+    *' name=userns'*) return 0 ;;
+    *) return 1 ;;
+    esac
+}
+
+# expect_open_cards: what a container's root opens it opens as one of the host's nobodies then. The NVIDIA runtime gives it
+# the device files as they are.
+expect_open_cards() {
+    for device in "$root"/dev/nvidia[0-9]* "$root"/dev/nvidiactl "$root"/dev/nvidia-uvm; do
+        if [ ! -e "$device" ]; then continue; fi
+        case $(stat -c %a "$device") in
+        *6 | *7) ;;
+        *) fail prepare_failed "${device#"$root"} is closed to others than its owner: containers with users of their own could use no card" ;;
+        esac
+    done
+}
+
+expect_no_containers() {
+    status=0
+    containers=$(within 30 docker ps -q 2>/dev/null) || status=$?
+    if [ -n "$containers" ] || [ "$status" = 124 ]; then
+        fail containers_running 'Docker must be restarted, and containers run'
+    fi
+}
+
+# name_users COPY: Docker's configuration with the key; what stands there already is not touched.
+name_users() {
+    case $(cat "$root$docker_config" 2>/dev/null | tr -d ' \t\n\r') in
+    '' | '{}') printf '{\n    "userns-remap": "default"\n}\n' >"$1" ;;
+    *'"userns-remap"'*) fail prepare_failed "Docker does not go by the userns-remap in $docker_config: it must be restarted" ;;
+    '{'*)
+        awk '!done && sub(/\{/, "{\n    \"userns-remap\": \"default\",") { done = 1 } { print }' "$root$docker_config" >"$1"
+        ;;
+    *) fail prepare_failed "$docker_config is no JSON object" ;;
+    esac
+}
+
 prepare_container_toolkit() {
     if ! has nvidia-ctk && ! is_installed nvidia-container-toolkit; then
         choose nvidia-container-toolkit

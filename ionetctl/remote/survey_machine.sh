@@ -22,6 +22,7 @@ machine() {
     product
     packages
     mitigations
+    landlock
     if has python3; then fact python 1; else fact python 0; fi
 }
 
@@ -55,6 +56,16 @@ mitigations() {
     '  ') ;;
     *' mitigations=off '*) fact mitigations 0 ;;
     *) fact mitigations 1 ;;
+    esac
+}
+
+# landlock: whether the kernel has it switched on; it says so nowhere where it tells of no security module.
+landlock() {
+    first_line "$root/sys/kernel/security/lsm"
+    case ",$got," in
+    ,,) ;;
+    *,landlock,*) fact landlock 1 ;;
+    *) fact landlock 0 ;;
     esac
 }
 
@@ -208,10 +219,11 @@ systemd() {
 # --- what would run containers ---
 
 # The cgroup version comes last: a Docker that does not know it yet stops printing there.
+# name=userns is among the security options of one that maps its containers' users.
 # shellcheck disable=SC2016 # a template of Docker's
 docker_format='{{.ServerVersion}}|{{.CgroupDriver}}|{{.DockerRootDir}}|{{.DefaultRuntime}}|'
 # shellcheck disable=SC2016
-docker_format=$docker_format'{{range $name, $_ := .Runtimes}}{{$name}} {{end}}|{{.CgroupVersion}}'
+docker_format=$docker_format'{{range $name, $_ := .Runtimes}}{{$name}} {{end}}|{{range .SecurityOptions}}{{.}} {{end}}|{{.CgroupVersion}}'
 
 containers() {
     if has docker; then docker_daemon; fi
@@ -234,12 +246,18 @@ docker_daemon() {
     set -- $said
     set +f
     unset IFS
-    version=${1:-} driver=${2:-} directory=${3:-} default=${4:-} runtimes=${5:-} cgroup_version=${6:-}
+    version=${1:-} driver=${2:-} directory=${3:-} default=${4:-} runtimes=${5:-} options=${6:-} cgroup_version=${7:-}
     if [ -z "$version" ] && is_podman; then
         fact podman 1
         return
     fi
     fact docker "$version" "$driver" "$cgroup_version" "$directory" "$runtimes" "$default" "$snap"
+    if [ -n "$version" ]; then
+        case " $options" in
+        *' name=userns'*) fact docker.userns 1 ;;
+        *) fact docker.userns 0 ;;
+        esac
+    fi
     case $directory in
     '' | [!/]* | *[!!-~]*) directory=/var/lib/docker ;;
     esac

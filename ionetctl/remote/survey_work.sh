@@ -132,7 +132,7 @@ nomad() {
     fact nomad.allocations "$count"
 }
 
-# nomad_configuration: our stamp, and the region that stands outside of every block (inside of one the keyword means something
+# nomad_configuration: our stamp, the drivers that jobs may use, and the region that stands outside of every block (inside of one the keyword means something
 # else). Of several files the last one counts, as for the agent.
 nomad_configuration() {
     set --
@@ -148,6 +148,12 @@ nomad_configuration() {
             sub(/".*/, "", text)
             stamp = stamp text " "
         }
+        FILENAME == ENVIRON["OURS"] && /^[ \t]*"driver.allowlist"[ \t]*=[ \t]*"[^"]*"/ {
+            drivers = $0
+            sub(/^[^=]*=[ \t]*"/, "", drivers)
+            sub(/".*/, "", drivers)
+            gsub(/,/, " ", drivers)
+        }
         { sub(/^[ \t]*(#|\/\/).*/, "") }
         depth == 0 && /^[ \t]*"?region"?[ \t]*=[ \t]*"[^"]*"/ {
             region = $0
@@ -155,8 +161,11 @@ nomad_configuration() {
             sub(/".*/, "", region)
         }
         { gsub(/"[^"]*"/, ""); depth += gsub(/\{/, "") - gsub(/\}/, "") }
-        END { print stamp; print substr(region, 1, 200) }' "$@" || :)
+        END { print stamp; print substr(drivers, 1, 200); print substr(region, 1, 200) }' "$@" || :)
     stamp=${said%%"$nl"*}
     known nomad.stamp "${stamp% }"
-    case $said in *"$nl"*) known nomad.region "${said#*"$nl"}" ;; esac
+    case $said in *"$nl"*"$nl"*) ;; *) return ;; esac
+    said=${said#*"$nl"}
+    known nomad.drivers "${said%%"$nl"*}"
+    known nomad.region "${said#*"$nl"}"
 }

@@ -15,6 +15,7 @@ from tests.checks import (
     runtimes_cases,
     storage_cases,
     system_cases,
+    tenants_cases,
     tuning_cases,
     workloads_cases,
 )
@@ -32,6 +33,7 @@ CASES: Final = (
     *gpu_health_cases.CASES,
     *gpu_setup_cases.CASES,
     *runtimes_cases.CASES,
+    *tenants_cases.CASES,
     *workloads_cases.CASES,
     *mining_cases.CASES,
 )

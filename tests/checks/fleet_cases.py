@@ -129,6 +129,24 @@ FROM_2_0_6: Final = ("a nomad_downgrade block",)
 SAYS_2_0_6: Final = "it runs Nomad 2.0.6, and would get 2.0.5"
 
 CASES: Final = (
+    FleetCase((fleet_host("a"),), releases=RELEASES),
+    FleetCase(
+        (fleet_host("a"), fleet_host("b")),
+        ("a exec_allowed warn", "b exec_allowed warn"),
+        message="jobs may use the driver exec",
+        releases=replace(RELEASES, drivers=("docker", "exec")),
+    ),
+    FleetCase(
+        (fleet_host("a"),),
+        ("a host_drivers_allowed warn",),
+        message="jobs may use java, qemu and raw_exec",
+        releases=replace(RELEASES, drivers=("java", "qemu", "raw_exec")),
+    ),
+    FleetCase(
+        (fleet_host("a"),),
+        ("a exec_allowed warn", "a host_drivers_allowed warn"),
+        releases=replace(RELEASES, drivers=("exec", "raw_exec")),
+    ),
     FleetCase((fleet_host("a", nomad=NEWER),), FROM_2_0_6, message=SAYS_2_0_6, releases=RELEASES),
     FleetCase((fleet_host("a", nomad=NEWER),)),
     FleetCase((fleet_host("a", nomad=INSTALLED),), releases=RELEASES),

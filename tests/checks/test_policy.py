@@ -67,6 +67,7 @@ def test_limits_of_connections_need_not_be_known() -> None:
 MENDED: list[tuple[str, dict[str, Any]]] = [
     ("docker_missing", {"docker": True}),
     ("docker_down", {"docker": True}),
+    ("docker_not_remapped", {"docker_userns": True}),
     ("toolkit_missing", {"container_toolkit": True}),
     ("nvidia_runtime_missing", {"container_toolkit": True}),
     ("cni_missing", {"cni": True}),

@@ -89,6 +89,9 @@ MACHINE = MachineFacts(
     is_vpn_by_rig=True,
     ionet_workers=(),
     nomad_region="eu-north",
+    nomad_drivers=("docker", "exec"),
+    is_docker_remapped=True,
+    has_landlock=False,
 )
 
 

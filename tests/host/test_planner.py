@@ -11,6 +11,7 @@ from ionetctl.core import host_paths
 from ionetctl.core.errors import HostUnreachableError, RegionError
 from ionetctl.core.events import HostPlanned, Warned
 from ionetctl.core.model.names import RolloutId
+from ionetctl.core.model.node import RunningAllocation
 from ionetctl.host.planned_host import Mark, PlannedHost
 from ionetctl.host.planner import Planner
 from ionetctl.host.survey import Surveyed
@@ -27,6 +28,10 @@ BUNDLE = bundle()
 CONVERGED = converged(BUNDLE)
 DRIFTED = drifted(BUNDLE)
 JOBS = ("miner.render[0]", "web.cache[1]")
+RUNNING = (
+    RunningAllocation(JOBS[0], frozenset({"docker"})),
+    RunningAllocation(JOBS[1], frozenset({"docker", "exec"})),
+)
 OFF = HostUnreachableError("connect_timeout", "no answer", transient=True)
 
 
@@ -39,7 +44,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         self.emit = Emitted()
-        self.region = FakeRegion(jobs={NODE_ID: JOBS})
+        self.region = FakeRegion(jobs={NODE_ID: RUNNING})
         self.fake = FakeHost((DRIFTED,), ())
         self.connector = FakeConnector({HOST.name: self.fake}, {HOST.name: list(self.refusals)})
         self.planner = Planner(
@@ -92,6 +97,31 @@ async def test_plan_names_the_jobs_that_run_while_the_agent_is_restarted(
     [event] = stage.emit.events
     assert isinstance(event, HostPlanned)
     assert event.allocations == expected
+
+
+async def announced_to_a_host_with(drivers: tuple[str, ...]) -> list[object]:
+    """The events of a plan for a host that is given docker alone and has these drivers."""
+    stage = Stage()
+    machine = replace(DRIFTED.machine, nomad_drivers=drivers)
+    await stage.planner.announce(stage.plan(with_jobs(replace(DRIFTED, machine=machine))))
+    return list(stage.emit.events)
+
+
+async def test_jobs_of_a_driver_that_is_taken_away_are_named() -> None:
+    """They do not go on through the restart, and the others do."""
+    [warned, planned] = await announced_to_a_host_with(("docker", "exec"))
+    assert isinstance(warned, Warned)
+    assert isinstance(planned, HostPlanned)
+    assert (warned.code, warned.message.partition(":")[0]) == ("driver_taken_away", JOBS[1])
+    assert planned.allocations == JOBS[:1]
+
+
+async def test_loss_of_a_driver_that_no_job_uses_is_no_warning() -> None:
+    """The plan says it all the same."""
+    [planned] = await announced_to_a_host_with(("docker", "raw_exec"))
+    assert isinstance(planned, HostPlanned)
+    assert planned.allocations == JOBS
+    assert [change.reason for change in planned.changes if "raw_exec" in change.reason]
 
 
 async def announced_without_jobs() -> tuple[Warned, HostPlanned]:

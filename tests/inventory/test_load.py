@@ -183,3 +183,17 @@ def test_a_region_with_a_ready_pair_is_read() -> None:
     """A pair below node is the same certificate for every host."""
     _, region = _region(b"node: {cert: n.pem, key: {env: K}}")
     assert region.tls.node == ReadyPair("/d/e/n.pem", SecretRef("env", "K"))
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("mirror: m", ("docker",)),
+        ("drivers: [exec, docker, exec]", ("docker", "exec")),
+        ("drivers: [raw_exec]", ("raw_exec",)),
+    ],
+)
+def test_drivers_that_jobs_may_use(written: str, expected: tuple[str, ...]) -> None:
+    """Docker alone where nothing is said; the order in which they are written makes no other configuration."""
+    text = (_REGION % b"node: {cert: c.pem, key: {file: k}}").replace(b"mirror: ../m", written.encode())
+    assert load_text(text, "x", "/d").nomad.drivers == expected

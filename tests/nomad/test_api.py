@@ -366,8 +366,34 @@ ALLOCATIONS = [
 async def test_allocations_are_those_that_run(site: RegionSite) -> None:
     """Those that are running or will be are named; those that ended are not."""
     async with asking(site, {ALLOCATIONS_PATH: [Answer(ALLOCATIONS)]}) as (region, _):
-        names = await region.allocations(NodeId("bfbc1015-4058-f3b4-baef-e92ffc4ecb53"))
-    assert names == ["ray.worker[0]", "ray.worker[2]"]
+        running = await region.allocations(NodeId("bfbc1015-4058-f3b4-baef-e92ffc4ecb53"))
+    assert [each.name for each in running] == ["ray.worker[0]", "ray.worker[2]"]
+
+
+async def test_allocations_tell_the_drivers_of_their_own_group(site: RegionSite) -> None:
+    """Of a job's groups the allocation has one; a region that leaves the job out tells none."""
+    groups = [
+        {"Name": "worker", "Tasks": [{"Driver": "docker"}, {"Driver": "exec"}]},
+        {"Name": "head", "Tasks": [{"Driver": "raw_exec"}]},
+        {"Name": "none", "Tasks": None},
+    ]
+    rows = [
+        {"Name": name, "ClientStatus": "running", "TaskGroup": group, "Job": job}
+        for name, group, job in (
+            ("a", "worker", {"TaskGroups": groups}),
+            ("b", "none", {"TaskGroups": groups}),
+            ("c", "worker", {"TaskGroups": None}),
+            ("d", "worker", None),
+        )
+    ]
+    async with asking(site, {ALLOCATIONS_PATH: [Answer(rows)]}) as (region, _):
+        running = await region.allocations(NodeId("bfbc1015-4058-f3b4-baef-e92ffc4ecb53"))
+    assert [(each.name, sorted(each.drivers)) for each in running] == [
+        ("a", ["docker", "exec"]),
+        ("b", []),
+        ("c", []),
+        ("d", []),
+    ]
 
 
 async def test_allocations_are_asked_for_over_the_regions_own_connection(site: RegionSite) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -13,9 +13,13 @@ from ionetctl.core.model.host import GpuPromise, Host, Location, Network, Reserv
 from ionetctl.core.model.names import HostName
 from ionetctl.core.model.plan import Kind
 from ionetctl.core.observed import MigInstance
-from ionetctl.lab.agent.hcl import read
+from ionetctl.lab.agent.config_schema import plugin_errors
+from ionetctl.lab.agent.hcl import merge, read
 from ionetctl.plan.bundle import (
+    CHROOT_DIRECTORIES,
     STAMP,
+    Subject,
+    build_bundle,
     ignored_devices,
     ignored_gpus,
     managed_paths,
@@ -26,7 +30,10 @@ from ionetctl.plan.bundle import (
     wants_gpus,
     with_stamp,
 )
-from tests.support.sample import BARE, HOST, bundle, promised
+from tests.support.sample import BARE, HOST, NOMAD, bundle, promised, subject
+
+if TYPE_CHECKING:
+    from ionetctl.core.model.inventory import TaskDriver
 
 
 def content(path: str, host: Host = HOST) -> bytes:
@@ -41,7 +48,8 @@ def client_config(host: Host) -> Any:
 
 def test_every_path_is_surveyed() -> None:
     """A survey looks at exactly the paths that a bundle may hold."""
-    assert sorted(managed_paths("2.0.5", "1.1.0")) == sorted(file.path for file in bundle().files)
+    everything = bundle(drivers=("docker", "exec"))
+    assert sorted(managed_paths("2.0.5", "1.1.0")) == sorted(file.path for file in everything.files)
 
 
 def test_what_hosts_have_in_common_is_stored_once() -> None:
@@ -52,10 +60,94 @@ def test_what_hosts_have_in_common_is_stored_once() -> None:
     assert own == {host_paths.CLIENT_CONFIG, host_paths.HOWTO}
 
 
+EVERY_DRIVER: tuple[TaskDriver, ...] = ("docker", "exec", "java", "qemu", "raw_exec")
+
+
+def configuration(*drivers: TaskDriver, subject_of: Subject | None = None) -> Any:
+    """All of the configuration of a host on which jobs may use these drivers, merged."""
+    files = build_bundle(subject_of or subject(drivers=drivers)).files
+    merged: Any = {}
+    for file in files:
+        if file.path.endswith(".hcl"):
+            merge(merged, read(file.content.decode()))
+    return merged
+
+
+def test_jobs_may_use_docker_alone() -> None:
+    """Nothing else is even looked for, and no other driver is configured."""
+    config = configuration("docker")
+    assert config["client"]["options"]["driver.allowlist"] == "docker"
+    assert set(config["plugin"]) == {"docker", "nomad-device-nvidia"}
+    assert "chroot_env" not in config["client"]
+
+
+def test_templates_and_tasks_see_nothing_of_the_agent() -> None:
+    """Functions that read or write as root are denied under the very key that Nomad knows, since it passes over a wrong one."""
+    client = configuration("docker")["client"]
+    assert client["template"] == {
+        "function_denylist": ["executeTemplate", "plugin", "writeToFile", "mustEnv"]
+    }
+    hidden = client["options"]["env.denylist"].split(",")
+    assert {"VAULT_TOKEN", "NOMAD_CLIENT_INTRO_TOKEN", "AWS_SECRET_ACCESS_KEY", "HTTPS_PROXY"} <= set(hidden)
+
+
+def test_containers_have_neither_privileges_nor_volumes() -> None:
+    """Nor what makes devices."""
+    docker = configuration("docker")["plugin"]["docker"]["config"]
+    assert (docker["allow_privileged"], docker["volumes"]) == (False, {"enabled": False})
+    assert "mknod" not in docker["allow_caps"]
+    assert docker["allow_runtimes"] == ["runc", "nvidia"]
+    assert docker["pids_limit"] > 0
+
+
+def test_every_driver_is_configured_on_request() -> None:
+    """Each with what it knows, by the rehearsal's table of a real agent's keys."""
+    config = configuration(*EVERY_DRIVER)
+    assert config["client"]["options"]["driver.allowlist"] == "docker,exec,java,qemu,raw_exec"
+    plugins = config["plugin"]
+    assert plugins["exec"]["config"] == {"allow_caps": [], "denied_host_uids": "0-65533"}
+    assert plugins["java"]["config"] == {"allow_caps": []}
+    assert plugins["raw_exec"]["config"] == {"enabled": True}
+    assert plugins["qemu"]["config"] == {"args_allowlist": ["-smp", "-nodefaults"]}
+    assert plugin_errors(plugins) == []
+
+
+def test_an_older_nomad_is_not_given_what_it_does_not_know() -> None:
+    """It would not start."""
+    older = replace(subject(drivers=("exec",)), nomad=replace(NOMAD, version="1.6.5"))
+    plugins = configuration(subject_of=older)["plugin"]
+    assert plugins["exec"]["config"] == {"allow_caps": []}
+
+
+def paths(*drivers: TaskDriver) -> set[str]:
+    return {file.path for file in bundle(drivers=drivers).files}
+
+
+def test_exec_tasks_have_a_root_of_their_own() -> None:
+    """A script makes it before each start of the agent, and every directory of it is one that Nomad copies from there."""
+    files = {file.path: file for file in bundle(drivers=("docker", "exec")).files}
+    unit, script = files[host_paths.UNIT].content, files[host_paths.CHROOT_SCRIPT]
+    assert f"ExecStartPre=/bin/sh {host_paths.CHROOT_SCRIPT}\n".encode() in unit
+    assert f"chroot={host_paths.CHROOT_DIR}\nalloc={host_paths.ALLOC_DIR}\n".encode() in script.content
+    root = configuration("docker", "exec")["client"]["chroot_env"]
+    assert root == {f"{host_paths.CHROOT_DIR}{path}": path for path in CHROOT_DIRECTORIES}
+
+
+@pytest.mark.parametrize(
+    "drivers", [("docker",), ("docker", "java"), ("exec", "java"), ("docker", "raw_exec")]
+)
+def test_other_tasks_have_none(drivers: tuple[TaskDriver, ...]) -> None:
+    """Java's virtual machine would need all of the host's /usr, so that exec's root is the host's with it."""
+    unit = next(file.content for file in bundle(drivers=drivers).files if file.path == host_paths.UNIT)
+    assert b"ExecStartPre" not in unit
+    assert host_paths.CHROOT_SCRIPT not in paths(*drivers)
+    assert "chroot_env" not in configuration(*drivers)["client"]
+
+
 def test_host_without_gpus_gets_no_plugin() -> None:
     """Neither the plugin nor its configuration goes where there is nothing for it to see."""
-    paths = {file.path for file in bundle(promised(None, 0)).files}
-    assert {path for path in paths if "nvidia" in path} == set()
+    given = {file.path for file in bundle(promised(None, 0)).files}
+    assert {path for path in given if "nvidia" in path} == set()
 
 
 def test_digest_ignores_stamp_and_what_needs_no_restart() -> None:

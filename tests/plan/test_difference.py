@@ -10,7 +10,7 @@ import pytest
 from ionetctl.core import host_paths
 from ionetctl.core.model.plan import Action, Kind, Plan
 from ionetctl.plan.bundle import sha256
-from ionetctl.plan.difference import PlanContext, make_plan, new_digests
+from ionetctl.plan.difference import PlanContext, drivers_lost, make_plan, new_digests
 from tests.support.sample import BARE, HOST, NONCE, bundle, converged
 
 if TYPE_CHECKING:
@@ -252,3 +252,52 @@ def test_takeover_keeps_contents_and_nothing_else_aside() -> None:
         [host_paths.DOCKER_CONFIG],
         True,
     )
+
+
+def with_drivers(*drivers: str, is_ours: bool = True) -> Facts:
+    machine = replace(CONVERGED.machine, nomad_drivers=drivers or None)
+    return replace(CONVERGED, machine=machine, nomad=replace(CONVERGED.nomad, is_ours=is_ours))
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        (with_drivers("docker"), ()),
+        (with_drivers("docker", "exec"), ("exec",)),
+        (with_drivers("exec", "raw_exec"), ("exec", "raw_exec")),
+        (with_drivers(), ("exec", "java", "qemu")),
+        (with_drivers(is_ours=False), ()),
+    ],
+)
+def test_drivers_that_a_host_loses(facts: Facts, expected: tuple[str, ...]) -> None:
+    """Those that its configuration allows now; one without a list, as ionetctl used to write it, allows all but raw_exec."""
+    assert drivers_lost(("docker",), facts) == expected
+
+
+@pytest.mark.parametrize(
+    ("allocations", "expected"),
+    [
+        (0, "differs; jobs may no longer use exec, java"),
+        (
+            2,
+            "differs; jobs may no longer use exec, java: those that do fail at the restart, and their processes stay behind",
+        ),
+    ],
+)
+def test_plan_says_what_the_loss_of_a_driver_does(allocations: int, expected: str) -> None:
+    """At the change of the client configuration, and of nothing else."""
+    edited = with_file(CONVERGED, host_paths.CLIENT_CONFIG, digest=sha256(b"x"))
+    edited = with_file(edited, host_paths.HOWTO, digest=sha256(b"x"))
+    facts = replace(edited, nomad=replace(edited.nomad, allocations=allocations))
+    context = PlanContext(NEW_NONCE, None, is_known=True, drivers_lost=("exec", "java"))
+    reasons = {change.path: change.reason for change in make_plan(BUNDLE, facts, context).changes}
+    assert (reasons[host_paths.CLIENT_CONFIG], reasons[host_paths.HOWTO]) == (expected, "differs")
+
+
+def test_first_client_configuration_takes_nothing_away() -> None:
+    """On a host without one it is created."""
+    context = PlanContext(NEW_NONCE, None, is_known=True, drivers_lost=("exec",))
+    plan = make_plan(BUNDLE, without_file(CONVERGED, host_paths.CLIENT_CONFIG), context)
+    assert [change.reason for change in plan.changes if change.path == host_paths.CLIENT_CONFIG] == [
+        "is missing"
+    ]

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 ALL: Final = Prepare(
     docker=True,
+    docker_userns=True,
     container_toolkit=True,
     cni=True,
     driver="550",
@@ -44,6 +45,7 @@ READY: Final = MachineFacts(
     is_time_synchronized=True,
     modules=("bridge", "br_netfilter", "overlay"),
     docker=Docker("27.3.1", runtimes=("runc", "nvidia")),
+    is_docker_remapped=True,
     toolkit_version="1.17.8",
     cni_plugins=("bridge", "firewall", "host-local", "loopback", "portmap", "vlan"),
     driver=Driver(module_version="550.90.07", library_version="550.90.07"),
@@ -92,7 +94,7 @@ def test_what_nobody_could_see_is_not_prepared() -> None:
     """Unknown is not missing: of a survey that could not look, only absent programs ask for something."""
     unknown = replace(BARE, machine=MachineFacts(), gpus=None)
     names = [change.path for change in needed_preparations(asking(), unknown)]
-    assert names == ["driver", "docker", "container_toolkit", "cni"]
+    assert names == ["driver", "docker", "container_toolkit", "docker_userns", "cni"]
 
 
 def test_bare_host_needs_all_in_order() -> None:
@@ -350,3 +352,21 @@ def test_the_survey_looks_at_what_tells() -> None:
 def test_agents_look_at_start_at_what_is_named() -> None:
     """What an agent sees only when it starts can all be prepared."""
     assert {"modules", "driver", "container_toolkit", "cni"} == SEEN_AT_START
+
+
+@pytest.mark.parametrize(
+    ("machine", "prepare", "is_needed"),
+    [
+        ({}, {}, False),
+        ({"is_docker_remapped": False}, {}, True),
+        ({"is_docker_remapped": False}, {"docker_userns": False}, False),
+        ({"is_docker_remapped": None, "docker": None}, {}, True),
+        ({"is_docker_remapped": None, "docker": None}, {"docker": False}, False),
+    ],
+)
+def test_users_of_containers(machine: dict[str, Any], prepare: dict[str, Any], is_needed: bool) -> None:  # noqa: FBT001
+    """Docker's containers are given users where it has none for them, and a Docker that comes now too; its restart is named."""
+    host = replace(HOST, prepare=replace(ALL, **prepare))
+    changes = needed_preparations(host, replace(BARE, machine=replace(READY, **machine)))
+    [reason] = [change.reason for change in changes if change.path == "docker_userns"] or [""]
+    assert ("Docker is restarted, unless containers run" in reason) is is_needed

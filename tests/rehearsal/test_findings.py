@@ -41,7 +41,15 @@ ALSO: Final = {
     "secure-boot": {"driver_missing"},
 }
 """Condition or fault → codes of the findings that it causes besides its own."""
-BY_HAND: Final = {"driver_held", "known_as_another", "name_taken", "reserved_gpu_unknown", "rig_mismatch"}
+BY_HAND: Final = {
+    "driver_held",
+    "exec_allowed",
+    "host_drivers_allowed",
+    "known_as_another",
+    "name_taken",
+    "reserved_gpu_unknown",
+    "rig_mismatch",
+}
 """Findings that depend on region or inventory too: each has a test of its own."""
 NOT_REHEARSED: Final = {
     "host_key_doubled": "its hosts each have a key of their own",
@@ -195,3 +203,13 @@ def test_a_rig_that_the_inventory_does_not_mean(raise_fleet: RaiseFleet, new_adm
         )
         found = preflight(admin, edited)
         assert found == {first: {"mining_os", "rig_mismatch"}, second: {"mining_os"}}
+
+
+def test_drivers_that_jobs_may_use_outside_of_containers(
+    raise_fleet: RaiseFleet, new_admin: NewAdmin
+) -> None:
+    """Every host is told of them, since they are the inventory's."""
+    with raise_fleet(2) as rehearsal:
+        asking = ("  own_builds: true\n", "  own_builds: true\n  drivers: [docker, exec, raw_exec]\n")
+        found = preflight(new_admin(), rehearsal.edited("drivers", asking))
+        assert found == dict.fromkeys(rehearsal.hosts, {"exec_allowed", "host_drivers_allowed"})

@@ -192,7 +192,7 @@ def assert_lasting(host: Host, asked: Prepare) -> None:
     site = replace(SITE, prepare=asked)
     names = [
         name
-        for name in ("modules", "docker", "container_toolkit", "cni", "time_sync")
+        for name in ("modules", "docker", "docker_userns", "container_toolkit", "cni", "time_sync")
         if getattr(asked, name)
     ]
     again = run(host, step_records(site, look(host), changes_for(*names)))

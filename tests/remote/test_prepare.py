@@ -5,6 +5,7 @@ The host is looked at by the real survey before and after, so that what a prepar
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -151,6 +152,105 @@ def test_containers_that_are_not_listed_in_time_are_not_ended(debian: Host) -> N
     shim(debian, "timeout", 'shift 3; case "$*" in "docker ps -q") exit 124 ;; esac; exec "$@"')
     reported = prepare(debian, Prepare(container_toolkit=True))
     assert reported.changes[-1] == ("container_toolkit", "reloaded docker.service")
+
+
+CONFIGURATIONS = [
+    (None, '{\n    "userns-remap": "default"\n}\n'),
+    (" {}\n", '{\n    "userns-remap": "default"\n}\n'),
+    (
+        '{"data-root": "/srv", "a": {"b": 1}}\n',
+        '{\n    "userns-remap": "default","data-root": "/srv", "a": {"b": 1}}\n',
+    ),
+    ('{\n  "a": {},\n  "b": 1\n}\n', '{\n    "userns-remap": "default",\n  "a": {},\n  "b": 1\n}\n'),
+]
+
+
+def with_docker(host: Host) -> Host:
+    add(host, "docker")
+    host.write("/standin/units/docker.service", "enabled active\n")
+    return host
+
+
+@pytest.mark.parametrize(("before", "after"), CONFIGURATIONS)
+def test_containers_are_given_users_of_their_own(debian: Host, before: str | None, after: str) -> None:
+    """Keys of others stay, the old text is kept, and Docker is restarted: nothing less makes it map users."""
+    asked = Prepare(docker_userns=True)
+    with_docker(debian)
+    if before is not None:
+        debian.write("/etc/docker/daemon.json", before)
+    reported = prepare(debian, asked)
+    assert reported.changes == [
+        ("docker_userns", "gave containers users of their own in /etc/docker/daemon.json"),
+        ("docker_userns", "restarted docker.service"),
+    ]
+    assert debian.read("/etc/docker/daemon.json") == after
+    assert json.loads(after) == {**json.loads(before or "{}"), "userns-remap": "default"}
+    assert_lasting(debian, asked)
+
+
+def refused(host: Host) -> tuple[str, str]:
+    """Why containers are not given users: nothing is changed then."""
+    before = host.tree(besides=("standin", "var"))
+    reported = prepare(host, Prepare(docker_userns=True))
+    assert (reported.changes, host.tree(besides=("standin", "var"))) == ([], before)
+    assert "restart docker.service" not in calls(host, "systemctl")
+    assert reported.error is not None
+    return reported.error
+
+
+def test_no_container_is_ended_for_users_of_their_own(debian: Host) -> None:
+    """Where some run Docker is not restarted, and its configuration is as it was."""
+    with_docker(debian).write("/standin/containers", "4c01db0b339c\n")
+    assert refused(debian) == (
+        "containers_running",
+        "docker_userns: Docker must be restarted, and containers run",
+    )
+
+
+def test_no_container_that_is_not_listed_in_time_is_ended_either(debian: Host) -> None:
+    """Some may run."""
+    shim(with_docker(debian), "timeout", 'shift 3; case "$*" in "docker ps -q") exit 124 ;; esac; exec "$@"')
+    assert refused(debian)[0] == "containers_running"
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "said"),
+    [
+        ("/etc/docker/daemon.json", '{"userns-remap": "io"}\n', "Docker does not go by the userns-remap"),
+        ("/etc/docker/daemon.json", "[1]\n", "is no JSON object"),
+        ("/proc/sys/user/max_user_namespaces", "0\n", "the kernel allows no user namespaces"),
+    ],
+)
+def test_users_that_cannot_be_given(debian: Host, path: str, text: str, said: str) -> None:
+    """It says why, before anything is changed."""
+    with_docker(debian).write(path, text)
+    code, message = refused(debian)
+    assert (code, said in message) == ("prepare_failed", True), message
+
+
+def test_cards_that_are_closed_to_others_keep_users_away(debian: Host) -> None:
+    """A container's root could not open them any more; device files as the driver makes them are open to all."""
+    with_docker(debian).write("/dev/nvidia0", "", 0o666)
+    debian.write("/dev/nvidiactl", "", 0o660)
+    assert "/dev/nvidiactl is closed to others than its owner" in refused(debian)[1]
+    debian.path("/dev/nvidiactl").chmod(0o666)
+    assert prepare(debian, Prepare(docker_userns=True)).is_done
+
+
+@pytest.mark.parametrize(
+    ("complaint", "is_done"),
+    [("unable to configure: bad key", False), ("unknown flag: --validate", True), ("", True)],
+)
+def test_docker_looks_at_its_configuration_first(debian: Host, complaint: str, is_done: bool) -> None:  # noqa: FBT001
+    """Where it can, as since version 23."""
+    shim(with_docker(debian), "dockerd", f'[ -z "{complaint}" ] || {{ echo "{complaint}" >&2; exit 1; }}')
+    if is_done:
+        assert prepare(debian, Prepare(docker_userns=True)).is_done
+    else:
+        assert refused(debian) == (
+            "prepare_failed",
+            f"docker_userns: Docker refuses its new configuration: {complaint}",
+        )
 
 
 def test_cni_plugins_are_linked_where_nomad_looks(debian: Host) -> None:

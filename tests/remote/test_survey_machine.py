@@ -15,7 +15,7 @@ from tests.support.programs import needs
 if TYPE_CHECKING:
     from pathlib import Path
 
-DOCKER = "24.0.7|systemd|/srv/docker|nvidia|io.containerd.runc.v2 nvidia runc |2"
+DOCKER = "24.0.7|systemd|/srv/docker|nvidia|io.containerd.runc.v2 nvidia runc |name=seccomp,profile=builtin name=userns |2"
 LIBRARY = "/usr/lib/x86_64-linux-gnu/libnvidia-ml.so"
 EFI_VARIABLE = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 
@@ -166,6 +166,30 @@ def test_docker_is_told_whole(host: Host) -> None:
         default_runtime="nvidia",
     )
     assert "/srv/docker" in [disk.path for disk in facts.disks]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"), [("name=seccomp name=userns ", True), ("name=seccomp ", False), ("", False)]
+)
+def test_a_docker_that_maps_users_says_so(host: Host, options: str, expected: bool) -> None:  # noqa: FBT001
+    """By its security options."""
+    shim(host, "docker", f'[ "$1" = ps ] || echo "27.3.1|systemd|/var/lib/docker|runc|runc |{options}|2"')
+    assert host.survey().machine.is_docker_remapped is expected
+
+
+@pytest.mark.parametrize(
+    ("modules", "expected"),
+    [("lockdown,capability,landlock,yama\n", True), ("capability,yama\n", False), (None, None)],
+)
+def test_landlock_is_among_the_modules_of_security(
+    host: Host,
+    modules: str | None,
+    expected: bool | None,  # noqa: FBT001
+) -> None:
+    """Where the kernel lists them."""
+    if modules is not None:
+        host.write("/sys/kernel/security/lsm", modules)
+    assert host.survey().machine.has_landlock is expected
 
 
 def test_an_old_docker_stops_printing(host: Host) -> None:

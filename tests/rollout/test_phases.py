@@ -31,6 +31,7 @@ from ionetctl.core.events import (
 from ionetctl.core.model.host import AUTO_REGION, Host
 from ionetctl.core.model.inventory import NomadSettings
 from ionetctl.core.model.names import HostName, NodeId, RegionName, RolloutId
+from ionetctl.core.model.node import RunningAllocation
 from ionetctl.core.model.outcome import Outcome, Result
 from ionetctl.core.model.plan import Action
 from ionetctl.host.dependencies import RegionTools
@@ -473,7 +474,7 @@ async def test_plan_tells_of_jobs_on_many_hosts() -> None:
     facts = stage.hosts[HostName("h1")].facts[0]
     assert not isinstance(facts, BaseException)
     stage.hosts[HostName("h1")].facts = [replace(facts, nomad=replace(facts.nomad, allocations=1))]
-    stage.region.jobs = {node_id(1): ("web.cache[0]",)}
+    stage.region.jobs = {node_id(1): (RunningAllocation("web.cache[0]"),)}
     await stage.run()
     planned = {e.host: e.allocations for e in stage.told(HostPlanned) if isinstance(e, HostPlanned)}
     assert planned == {"h0": (), "h1": ("web.cache[0]",)}

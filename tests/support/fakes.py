@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ionetctl.core.model.facts import Facts
     from ionetctl.core.model.host import Host
     from ionetctl.core.model.names import HostName, NodeId, RolloutId
-    from ionetctl.core.model.node import NodeView
+    from ionetctl.core.model.node import NodeView, RunningAllocation
     from ionetctl.core.model.plan import Program
     from ionetctl.core.observed import SeenGpu
     from ionetctl.core.ports import Command, Connector, Emit
@@ -305,7 +305,7 @@ class FakeRegion:
     at_look: Callable[[], None] = _nothing
     is_hidden: bool = False
     meta: dict[NodeId, dict[str, str]] = field(default_factory=dict)
-    jobs: dict[NodeId, Sequence[str]] = field(default_factory=dict)
+    jobs: dict[NodeId, Sequence[RunningAllocation]] = field(default_factory=dict)
     state: RegionStatus = STRICT
 
     def show(self, node: NodeView, stamp: str) -> None:
@@ -362,7 +362,7 @@ class FakeRegion:
         merged = {**self.meta.get(node, {}), **meta}
         self.meta[node] = {key: value for key, value in merged.items() if value is not None}
 
-    async def allocations(self, node: NodeId) -> Sequence[str]:
+    async def allocations(self, node: NodeId) -> Sequence[RunningAllocation]:
         self._fail("allocations")
         return self.jobs.get(node, ())
 

@@ -8,7 +8,7 @@ from typing import Final
 from ionetctl.core import host_paths
 from ionetctl.core.model.facts import Disk, Facts, NomadState, RemoteFile
 from ionetctl.core.model.host import GpuPromise, Host
-from ionetctl.core.model.inventory import Issuer, RegionSettings, RegionTls
+from ionetctl.core.model.inventory import Issuer, RegionSettings, RegionTls, TaskDriver
 from ionetctl.core.model.names import Digest, HostName, NodeId, RegionName
 from ionetctl.core.model.node import Device, NodeView
 from ionetctl.core.model.plan import Bundle, Kind, Program
@@ -82,16 +82,18 @@ BARE: Final = Facts(
 """A host that nobody has touched yet."""
 
 
-def subject(host: Host = HOST, facts: Facts = BARE) -> Subject:
+DOCKER: Final[tuple[TaskDriver, ...]] = ("docker",)
+
+
+def subject(host: Host = HOST, facts: Facts = BARE, drivers: tuple[TaskDriver, ...] = DOCKER) -> Subject:
     """What the host's bundle is made of; with the device plugin where GPUs are wanted."""
-    return Subject(
-        host, host.name, facts, REGION, b"CA PEM\n", NOMAD, None if host.gpus.count == 0 else PLUGIN
-    )
+    plugin = None if host.gpus.count == 0 else PLUGIN
+    return Subject(host, host.name, facts, REGION, b"CA PEM\n", NOMAD, plugin, drivers)
 
 
-def bundle(host: Host = HOST, facts: Facts = BARE) -> Bundle:
+def bundle(host: Host = HOST, facts: Facts = BARE, drivers: tuple[TaskDriver, ...] = DOCKER) -> Bundle:
     """The host's bundle."""
-    return build_bundle(subject(host, facts))
+    return build_bundle(subject(host, facts, drivers))
 
 
 def converged(wanted: Bundle, facts: Facts = BARE, nonce: str = NONCE) -> Facts:
@@ -111,6 +113,7 @@ def converged(wanted: Bundle, facts: Facts = BARE, nonce: str = NONCE) -> Facts:
         links={file.path: file.target for file in wanted.files if file.kind is Kind.LINK},
         manifest={path: file.digest for path, file in files.items()},
         node_certificate="chain",
+        machine=replace(facts.machine, nomad_drivers=("docker",)),
         nomad=replace(
             BARE_NOMAD,
             is_ours=True,

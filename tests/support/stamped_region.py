@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from ionetctl.core.errors import RegionError, TrustError
+    from ionetctl.core.model.node import RunningAllocation
 
 NONCE = "0a1b2c3d4e5f"
 STAMP = f"0123456789abcdef-{NONCE}"
@@ -82,5 +83,5 @@ class StampedRegion:
     async def annotate(self, node: NodeId, meta: Mapping[str, str | None]) -> None:
         raise NotImplementedError(node, meta)
 
-    async def allocations(self, node: NodeId) -> Sequence[str]:
+    async def allocations(self, node: NodeId) -> Sequence[RunningAllocation]:
         raise NotImplementedError

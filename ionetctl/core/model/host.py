@@ -125,6 +125,7 @@ class Prepare:
     """
 
     docker: bool = False
+    docker_userns: bool = False
     container_toolkit: bool = False
     cni: bool = False
     driver: str | None = None

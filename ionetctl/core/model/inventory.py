@@ -77,14 +77,19 @@ Licence = Literal["mpl-only"]
 """``mpl-only``: no release under the Business Source License."""
 
 
+TaskDriver = Literal["docker", "exec", "java", "qemu", "raw_exec"]
+"""A task driver that Nomad brings with it."""
+
+
 @dataclass(frozen=True, slots=True)
 class NomadSettings:
-    """The releases that the fleet gets, and their source.
+    """The releases that the fleet gets, their source, and what jobs may use of them.
 
     ``mirror`` is a directory (absolute) or base URL with the layout of releases.hashicorp.com; ``None`` is that site.
     ``own_builds`` says that what lies there is not the vendor's. Checksums are signed by the key ``signing_fingerprint``
     (lower-case hexadecimal digits; ``None`` is the vendor's), which the file ``signing_key`` holds.
     ``allow_downgrade``: hosts with a newer Nomad get this one all the same. ``licence``: which releases the site may use.
+    ``drivers``: the task drivers that jobs may use on the hosts, sorted and each once.
     """
 
     version: str
@@ -95,6 +100,7 @@ class NomadSettings:
     signing_fingerprint: str | None = None
     allow_downgrade: bool = False
     licence: Licence | None = None
+    drivers: tuple[TaskDriver, ...] = ("docker",)
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,3 +112,11 @@ class NodeCertificate:
 
     chain_pem: bytes
     key_pem: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RunningAllocation:
+    """An allocation that runs on a node or is about to; ``drivers`` are its tasks', none where the region does not tell them."""
+
+    name: str
+    drivers: frozenset[str] = frozenset()

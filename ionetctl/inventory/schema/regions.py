@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 def nomad_settings(given: NomadFields) -> NomadSettings:
     """The Nomad releases that the fleet gets."""
-    return NomadSettings(**given)
+    others = {key: value for key, value in given.items() if key != "drivers"}
+    drivers = tuple(sorted(set(given.get("drivers", ("docker",)))))
+    return NomadSettings(**others, drivers=drivers)  # type: ignore[arg-type]
 
 
 def region_settings(given: Mapping[str, RegionFields]) -> dict[RegionName, RegionSettings]:

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
 from ionetctl.core.model.host import Become, Overclocks
-from ionetctl.core.model.inventory import Distribution, Introduction, Licence, Naming
+from ionetctl.core.model.inventory import Distribution, Introduction, Licence, Naming, TaskDriver
 from ionetctl.core.model.outcome import Severity
 from ionetctl.inventory.schema import endpoints, field_checks
 from ionetctl.inventory.schema.field_checks import FieldError, Folded
@@ -167,6 +167,8 @@ class PrepareFields(TypedDict, total=False):
 
     docker: Flag
     """Install Docker and start it."""
+    docker_userns: Flag
+    """Give Docker's containers users of their own; a Docker that runs is restarted, unless containers run."""
     container_toolkit: Flag
     """Install the NVIDIA container toolkit and enter its runtime into Docker's configuration."""
     cni: Flag
@@ -325,7 +327,7 @@ class RegionFields(TypedDict, total=False):
 
 @with_config(STRICT)
 class NomadFields(TypedDict, total=False):
-    """Which releases the hosts get."""
+    """Which releases the hosts get, and which of their drivers jobs may use."""
 
     version: Required[Annotated[str, Leaf(field_checks.release)]]
     """The Nomad release."""
@@ -343,6 +345,10 @@ class NomadFields(TypedDict, total=False):
     """Hosts that run a newer Nomad get this version all the same."""
     licence: Annotated[Licence, one_of("mpl-only")]
     """mpl-only refuses releases under the Business Source License: 1.7 and later, 1.6.6, 1.5.13."""
+    drivers: Annotated[
+        tuple[Annotated[TaskDriver, one_of("docker", "exec", "java", "qemu", "raw_exec")], ...], NOT_EMPTY
+    ]
+    """The task drivers that jobs may use; docker alone when left out. Whoever may submit jobs for any other is root on the hosts, or nearly."""
 
 
 @with_config(STRICT)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 from ionetctl.lab import rpc_stream
 from ionetctl.lab.agent.config import RPC_PORT, AgentConfig, AgentConfigError, read_config
+from ionetctl.lab.agent.config_schema import plugin_errors
 from ionetctl.lab.agent.fingerprint import AgentContext, node_document
 from ionetctl.lab.agent.go_errors import go_error_texts, tls_file_error
 from ionetctl.lab.host.rooted_path import locate
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 Log = Callable[[str], None]
 
+_PLUGINS_REFUSED: Final = "==> Error starting agent: failed to create plugin loader: failed to initialize plugin loader: parsing plugin configurations failed"
 _CONNECT_TIMEOUT_S: Final = 10.0
 _RETRY_S: Final = (15.0, 25.0)
 """The pause between attempts to register: least and most."""
@@ -90,6 +92,8 @@ class Agent:
             self.config = read_config(self.tree, config_paths, self.tree.name, self.version)
         except AgentConfigError as error:
             raise AgentStartError(f"==> {error}") from None
+        if found := plugin_errors(self.config.plugins):
+            raise AgentStartError(f"{_PLUGINS_REFUSED}: {found[0]}")
         self._tls = self._tls_context() if self.config.wants_tls else None
         state = locate(self.tree, self.config.state_dir)
         state.parent.mkdir(parents=True, exist_ok=True)

@@ -46,11 +46,17 @@ class AgentConfig:
     http_address: str
     tls: Mapping[str, Value]
     plugins: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
+    options: Mapping[str, Value] = field(default_factory=dict)
 
     @property
     def tls_files(self) -> tuple[str, str, str]:
         """The paths of CA, certificate and key; empty where there is none."""
         return tuple(str(self.tls.get(key, "")) for key in ("ca_file", "cert_file", "key_file"))  # type: ignore[return-value]
+
+    def allows(self, driver: str) -> bool:
+        """Whether jobs may use this task driver: without a list, each; the agent does not even look for another."""
+        allowed = self.options.get("driver.allowlist")
+        return not allowed or driver in str(allowed).split(",")
 
     @property
     def wants_tls(self) -> bool:
@@ -123,6 +129,7 @@ def read_config(tree: Path, config_paths: tuple[str, ...], hostname: str, versio
         reserved=_block(client, "reserved"),
         http_address=f"{_text(_block(document, 'advertise'), 'http') or '127.0.0.1'}:4646",
         tls=_block(document, "tls"),
+        options=_block(client, "options"),
         plugins={label: _block(_block(document, "plugin"), label) for label in _block(document, "plugin")},
     )
 

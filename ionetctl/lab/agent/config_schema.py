@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ionetctl.lab.agent.hcl import Value
 
 Shape: TypeAlias = "type | tuple[type, ...] | dict[str, Shape] | None"
@@ -17,6 +19,20 @@ _TEXT: Final = str
 _COUNT: Final = (int, float)
 _MAP: Final[dict[str, Shape]] = {"*": (str, int, float, bool)}
 _ADDRESSES: Final[dict[str, Shape]] = {"http": _TEXT, "rpc": _TEXT, "serf": _TEXT}
+_RETRY: Final[dict[str, Shape]] = {"attempts": _COUNT, "backoff": _TEXT, "max_backoff": _TEXT, "*": None}
+_TEMPLATE: Final[dict[str, Shape]] = {
+    "function_denylist": list,
+    "disable_file_sandbox": bool,
+    "max_stale": _TEXT,
+    "block_query_wait": _TEXT,
+    "wait": {"min": _TEXT, "max": _TEXT, "*": None},
+    "wait_bounds": {"min": _TEXT, "max": _TEXT, "*": None},
+    "consul_retry": _RETRY,
+    "vault_retry": _RETRY,
+    "nomad_retry": _RETRY,
+    # Nomad passes over a key here that it does not know.
+    "*": None,
+}
 _CLIENT: Final[dict[str, Shape]] = {
     "enabled": bool,
     "servers": list,
@@ -25,6 +41,7 @@ _CLIENT: Final[dict[str, Shape]] = {
     "default_ineligible": bool,
     "meta": _MAP,
     "options": _MAP,
+    "chroot_env": _MAP,
     "state_dir": _TEXT,
     "alloc_dir": _TEXT,
     "alloc_mounts_dir": _TEXT,
@@ -64,7 +81,7 @@ _CLIENT: Final[dict[str, Shape]] = {
     "bridge_network_subnet": _TEXT,
     "bridge_network_hairpin_mode": bool,
     "cgroup_parent": _TEXT,
-    "template": {"*": None},
+    "template": _TEMPLATE,
     "artifact": {"*": None},
     "drain_on_shutdown": {"*": None},
     "node_max_allocs": _COUNT,
@@ -128,6 +145,41 @@ AGENT: Final[dict[str, Shape]] = {
     "eventlog": None,
     "keyring": None,
 }
+_USERS: Final[dict[str, Shape]] = {"denied_host_uids": _TEXT, "denied_host_gids": _TEXT}
+_CONFINED: Final[dict[str, Shape]] = {
+    "no_pivot_root": bool,
+    "default_pid_mode": _TEXT,
+    "default_ipc_mode": _TEXT,
+    "allow_caps": list,
+}
+DRIVER_PLUGINS: Final[dict[str, dict[str, Shape]]] = {
+    "docker": {
+        "endpoint": _TEXT,
+        "auth": {"config": _TEXT, "helper": _TEXT},
+        "tls": {"cert": _TEXT, "key": _TEXT, "ca": _TEXT},
+        "extra_labels": list,
+        "logging": {"type": _TEXT, "config": _MAP},
+        "gc": {"image": bool, "image_delay": _TEXT, "container": bool, "dangling_containers": None},
+        "volumes": {"enabled": bool, "selinuxlabel": _TEXT},
+        "allow_privileged": bool,
+        "allow_caps": list,
+        "nvidia_runtime": _TEXT,
+        "allow_runtimes": list,
+        "infra_image": _TEXT,
+        "infra_image_pull_timeout": _TEXT,
+        "image_pull_timeout": _TEXT,
+        "pull_activity_timeout": _TEXT,
+        "pids_limit": _COUNT,
+        "disable_log_collection": bool,
+        "windows_allow_insecure_container_admin": bool,
+        "container_exists_attempts": _COUNT,
+    },
+    "exec": {**_CONFINED, **_USERS},
+    "java": _CONFINED,
+    "qemu": {"image_paths": list, "args_allowlist": list, "emulators_allowlist": list},
+    "raw_exec": {"enabled": bool, "denied_envvars": list, **_USERS},
+}
+"""The configuration of Nomad's own drivers. An agent with another key does not start, though its configuration is valid."""
 
 
 ADDED_IN: Final = {"client.default_ineligible": (2, 0, 3)}
@@ -142,6 +194,17 @@ def keys_of_later_versions(tree: dict[str, Value], version: tuple[int, ...]) -> 
         given = tree.get(block)
         if version < since and isinstance(given, dict) and name in given:
             found.append(f"unexpected keys {key}")
+    return found
+
+
+def plugin_errors(plugins: Mapping[str, Mapping[str, Value]]) -> list[str]:
+    """What keeps an agent with these plugin blocks from starting: keys that a driver does not know, which is all that is looked for."""
+    found = []
+    for label, shape in DRIVER_PLUGINS.items():
+        config = plugins.get(label, {}).get("config")
+        unknown = [key for key in config if key not in shape] if isinstance(config, dict) else []
+        reason = 'plugin "{}" (driver): failed to parse config:  Invalid label: No argument or block type is named "{}".'
+        found += [reason.format(label, key) for key in unknown]
     return found
 
 

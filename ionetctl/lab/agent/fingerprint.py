@@ -54,7 +54,7 @@ def node_document(config: AgentConfig, context: AgentContext) -> JsonObject:
         "Attributes": _attributes(config, context, cores, memory_mib),
         "CgroupParent": "nomad.slice",
         "Datacenter": config.datacenter,
-        "Drivers": _drivers(context),
+        "Drivers": _drivers(config, context),
         "HTTPAddr": config.http_address,
         "ID": context.node_id,
         "Meta": dict(config.meta),
@@ -125,10 +125,10 @@ def _string(value: str) -> JsonObject:
     return {"Bool": None, "Float": None, "Int": None, "String": value, "Unit": ""}
 
 
-def _drivers(context: AgentContext) -> JsonObject:
-    drivers = {name: _driver(name, context.when) for name in _DRIVERS}
+def _drivers(config: AgentConfig, context: AgentContext) -> JsonObject:
+    drivers = {name: _driver(name, context.when) for name in _DRIVERS if config.allows(name)}
     daemon = _docker_daemon(context.tree)
-    if daemon is not None and daemon["version"]:
+    if "docker" in drivers and daemon is not None and daemon["version"]:
         runtimes = ",".join(sorted(daemon["runtimes"]))
         attributes = {"driver.docker.version": daemon["version"], "driver.docker.runtimes": runtimes}
         drivers["docker"] = _healthy("docker", context.when, attributes)
@@ -171,7 +171,7 @@ def _attributes(config: AgentConfig, context: AgentContext, cores: int, memory_m
         "cpu.reservablecores": str(cores),
         "cpu.totalcompute": compute,
         "cpu.usablecompute": compute,
-        "driver.exec": "1",
+        **({"driver.exec": "1"} if config.allows("exec") else {}),
         "kernel.arch": os.uname().machine,
         "kernel.name": "linux",
         "kernel.version": os.uname().release,

@@ -46,6 +46,7 @@ class DockerDaemon:
     root_dir: str = "/var/lib/docker"
     runtimes: tuple[str, ...] = ("io.containerd.runc.v2", "nvidia", "runc")
     default_runtime: str = "runc"
+    security_options: tuple[str, ...] = ("name=seccomp,profile=builtin", "name=cgroupns", "name=userns")
     containers: tuple[str, ...] = ()
     """Names of the running ones; each has an image of the same name."""
 

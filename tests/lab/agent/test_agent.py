@@ -14,6 +14,7 @@ import pytest
 import ionetctl
 from ionetctl.lab import certificates
 from ionetctl.lab.agent.agent import AgentStartError
+from ionetctl.lab.agent.config import validate_config
 from ionetctl.lab.region.state.region_state import RegionState
 from tests.lab.running import Rig, RunningRegion, run_until
 
@@ -240,6 +241,58 @@ async def test_a_missing_tls_file_ends_the_start(rig: Rig) -> None:
     (rig.tree / "etc/nomad.d/tls/client.pem").unlink()
     with pytest.raises(AgentStartError, match="Failed to load cert/key pair"):
         rig.agent()
+
+
+async def test_a_key_that_a_driver_does_not_know_ends_the_start(rig: Rig) -> None:
+    """As with Nomad, though the configuration is valid."""
+    (rig.tree / "etc/nomad.d/java.hcl").write_text(
+        'plugin "java" {\n  config {\n    denied_host_uids = "0"\n  }\n}\n'
+    )
+    assert validate_config(rig.tree, "/etc/nomad.d", "2.0.5")[0] == 0
+    message = r'plugin "java" \(driver\): failed to parse config:  Invalid label: .* named "denied_host_uids"'
+    with pytest.raises(AgentStartError, match=message):
+        rig.agent()
+
+
+@pytest.mark.parametrize(
+    ("client", "message"),
+    [
+        ('template {\n function_denylist = "plugin"\n}', "client.template.function_denylist: cannot parse"),
+        (
+            'template {\n disable_file_sandbox = "yes"\n}',
+            "client.template.disable_file_sandbox: cannot parse",
+        ),
+        ('chroot_env {\n "/x" = ["a"]\n}', "client.chroot_env./x: cannot parse"),
+        ('chroot_environment {\n "/x" = "/y"\n}', "unexpected keys client.chroot_environment"),
+    ],
+)
+async def test_a_fence_that_is_no_fence_is_invalid(rig: Rig, client: str, message: str) -> None:
+    """What Nomad refuses of chroot_env and template."""
+    (rig.tree / "etc/nomad.d/fence.hcl").write_text(f"client {{\n{client}\n}}\n")
+    status, lines = validate_config(rig.tree, "/etc/nomad.d", "2.0.5")
+    assert (status, message in lines[0]) == (1, True), lines
+
+
+async def test_a_template_key_that_nomad_does_not_know_passes(rig: Rig) -> None:
+    """Nomad does not look at them."""
+    (rig.tree / "etc/nomad.d/fence.hcl").write_text("client {\ntemplate {\nfunction_denylst = []\n}\n}\n")
+    assert validate_config(rig.tree, "/etc/nomad.d", "2.0.5")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("allowed", "expected"), [("docker", ["docker"]), ("docker,exec", ["docker", "exec"]), ("", None)]
+)
+async def test_an_agent_shows_the_drivers_that_it_allows(
+    rig: Rig, region: RunningRegion, allowed: str, expected: list[str] | None
+) -> None:
+    """Without a list, all; the others are not even looked for."""
+    options = f'options {{\n"driver.allowlist" = "{allowed}"\n}}' if allowed else ""
+    (rig.tree / "etc/nomad.d/fence.hcl").write_text(f"client {{\n{options}\n}}\n")
+    await run_until(rig.agent(), rig.log, COMPLETE)
+    everything = ["docker", "exec", "java", "qemu", "raw_exec"]
+    (node,) = region.state.nodes.values()
+    assert sorted(node["Drivers"]) == (expected or everything)
+    assert ("driver.exec" in node["Attributes"]) == ("exec" in (expected or everything))
 
 
 async def test_a_silent_agent_is_marked_down_after_its_ttl(rig: Rig, region: RunningRegion) -> None:

@@ -82,6 +82,16 @@ RUNTIMES: Final[Mapping[str, Condition]] = {
         "docker_snap",
         lambda machine: replace(machine, tools=machine.tools - {"usr/bin/docker"} | {"snap/bin/docker"}),
     ),
+    "docker-not-remapped": Condition(
+        "has a Docker whose containers' root is the host's",
+        "docker_not_remapped",
+        with_docker(DockerDaemon(security_options=("name=seccomp,profile=builtin",))),
+    ),
+    "landlock-off": Condition(
+        "has a kernel without Landlock",
+        "landlock_off",
+        with_file("sys/kernel/security/lsm", "capability,yama,apparmor\n"),
+    ),
     "toolkit-missing": Condition(
         "has no NVIDIA container toolkit", "toolkit_missing", without_output("nvidia-ctk")
     ),

@@ -1,0 +1,97 @@
+"""Checks of what a tenant could do to the host: whoever may submit jobs to it, and is to be nobody there.
+
+What ionetctl's configuration closes on every host has no check; docs/explanation/tenants.md names it, with what stays open.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from ionetctl.checks.finding import Code, found, listed
+from ionetctl.core.model.outcome import Severity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ionetctl.checks.fleet import Findings, Fleet
+    from ionetctl.core.model.facts import Facts
+    from ionetctl.core.model.host import Host
+    from ionetctl.core.model.outcome import Finding
+
+DOCKER_NOT_REMAPPED: Final = Code(
+    "docker_not_remapped",
+    Severity.WARN,
+    "root in a container is root of the host",
+    looks_at="Whether Docker's security options have userns: containers then have users of their own.",
+    matters=(
+        "A job may name devices of the host, its network (network_mode), and switch off the filter of system calls "
+        "(security_opt): Nomad refuses none of them. Without users of their own, a job that names the host's disk as a device reads and "
+        "writes all of it: whoever may submit jobs is root of the host. With them, the disk cannot be opened."
+    ),
+    remedy='"userns-remap": "default" in /etc/docker/daemon.json, then restart Docker, which ends its containers; or prepare: {docker_userns: true}',
+    mended_by="docker_userns",
+)
+
+LANDLOCK_OFF: Final = Code(
+    "landlock_off",
+    Severity.WARN,
+    "the kernel does not fence downloads of jobs",
+    looks_at="Whether landlock is among the kernel's security modules (/sys/kernel/security/lsm).",
+    matters=(
+        "Nomad downloads a job's artifacts in a process that Landlock keeps to the job's own directory, and without it "
+        "as root with every file in reach: an artifact git::file:///… delivers a repository that root alone may read. Nomad does not say so."
+    ),
+    remedy="Linux 5.13 or later, with landlock in the kernel's parameter lsm=",
+)
+
+EXEC_ALLOWED: Final = Code(
+    "exec_allowed",
+    Severity.WARN,
+    "jobs may run outside of containers (exec)",
+    looks_at="Whether nomad.drivers of the inventory has exec.",
+    matters=(
+        "Tasks have a root of a few copied tools, no capability, and no user of the host's. It cannot be closed whole: the script that a "
+        "template runs on a change is root's, and with the job's own pid_mode = host it may signal every process of the host. "
+        "They inherit the agent's environment but for names that are known to be secret: keep secrets out of /etc/nomad.d/nomad.env."
+    ),
+    remedy="leave exec out of nomad.drivers, or refuse it to tenants by their namespaces (capabilities.enabled_task_drivers)",
+)
+
+HOST_DRIVERS_ALLOWED: Final = Code(
+    "host_drivers_allowed",
+    Severity.WARN,
+    "jobs may run with the host's own files (java, qemu, raw_exec)",
+    looks_at="Whether nomad.drivers of the inventory has java, qemu or raw_exec.",
+    matters=(
+        "raw_exec runs what a job names as root. For java every task outside of containers has the host's own files in its root. "
+        "A virtual machine of qemu has no fence of Nomad's around it. Whoever may submit such jobs is root of the host, or nearly."
+    ),
+    remedy="leave them out of nomad.drivers, or refuse them to tenants by their namespaces (capabilities.enabled_task_drivers)",
+)
+
+
+def docker_users(_host: Host, facts: Facts) -> Iterator[Finding]:
+    """Whether root in a container is the host's."""
+    if facts.machine.is_docker_remapped is False:
+        yield found(
+            DOCKER_NOT_REMAPPED, "Docker's containers have no users of their own: their root is the host's"
+        )
+
+
+def landlock(_host: Host, facts: Facts) -> Iterator[Finding]:
+    """Whether the kernel fences what downloads artifacts."""
+    if facts.machine.has_landlock is False:
+        yield found(
+            LANDLOCK_OFF, "Landlock is off: artifacts are downloaded with all of root's files in reach"
+        )
+
+
+def drivers(fleet: Fleet) -> Iterator[Findings]:
+    """Which drivers the inventory lets jobs use beside Docker's."""
+    allowed = fleet.releases.drivers if fleet.releases else ()
+    unfenced = [driver for driver in allowed if driver in {"java", "qemu", "raw_exec"}]
+    for member in fleet.hosts:
+        if "exec" in allowed:
+            yield member.host.name, found(EXEC_ALLOWED, "jobs may use the driver exec")
+        if unfenced:
+            yield member.host.name, found(HOST_DRIVERS_ALLOWED, f"jobs may use {listed(unfenced)}")
