@@ -113,8 +113,8 @@ HIDDEN_VARIABLES: Final = (
 )
 """The variables that a task does not inherit; the list replaces Nomad's own, which it contains. Proxies may bear a password."""
 
-CHROOT_DIRECTORIES: Final = ("/bin", "/etc", "/lib", "/lib64", "/usr/lib", "/usr/lib64")
-"""Where ``exec_chroot.sh`` puts tools, the libraries they load and the name of nobody; Nomad passes over those that are not there."""
+CHROOT_DIRECTORIES: Final = ("/bin", "/lib", "/lib64", "/usr/lib", "/usr/lib64")
+"""Where ``exec_chroot.sh`` puts tools and the libraries they load; Nomad passes over those that are not there."""
 
 
 _CERTIFICATE: Final = BundleFile(host_paths.NODE_CERT, Kind.CERTIFICATE, 0o644, restarts=True)

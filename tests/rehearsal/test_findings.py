@@ -212,4 +212,4 @@ def test_drivers_that_jobs_may_use_outside_of_containers(
     with raise_fleet(2) as rehearsal:
         asking = ("  own_builds: true\n", "  own_builds: true\n  drivers: [docker, exec, raw_exec]\n")
         found = preflight(new_admin(), rehearsal.edited("drivers", asking))
-        assert found == dict.fromkeys(rehearsal.hosts, {"exec_allowed", "host_drivers_allowed"})
+        assert list(found.values()) == [{"exec_allowed", "host_drivers_allowed"}] * 2
