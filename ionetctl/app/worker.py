@@ -75,9 +75,9 @@ class _RemoteIssuer:
     check: CertificateCheck
     remote: _Remote
 
-    async def issue(self, host: Host) -> NodeCertificate:
+    async def issue(self, host: Host, request: bytes | None = None) -> NodeCertificate:
         """A certificate for the host's Nomad client."""
-        return cast("NodeCertificate", await self.remote.issue(host))
+        return cast("NodeCertificate", await self.remote.issue(host, request))
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,6 +135,7 @@ FLEET_CHECKS: Final[tuple[Callable[[Fleet], Iterator[Findings]], ...]] = (
     fleet.known_as_another,
     fleet.names_taken,
     fleet.downgrades,
+    fleet.key_makers,
     fleet.clocks,
     fleet.connections,
     tenants.drivers,

@@ -70,6 +70,8 @@ class Fleet:
     """What the hosts are to get."""
     known: tuple[KnownMachine, ...] = ()
     listed: tuple[Host, ...] = ()
+    own_keys: frozenset[RegionName] = frozenset()
+    """The regions whose hosts make their nodes' private keys themselves."""
 
 
 Findings = tuple[HostName, Finding]
@@ -480,6 +482,25 @@ def _plugin_version(member: FleetHost) -> str:
     link = member.facts.links.get(f"{host_paths.PLUGIN_DIR}/{host_paths.DEVICE_PLUGIN}", "")
     installed = _PLUGIN_PROGRAM.fullmatch(link)
     return installed[1] if installed and member.host.gpus.count != 0 else ""
+
+
+OPENSSL_MISSING: Final = Code(
+    "openssl_missing",
+    Severity.BLOCK,
+    "the host is to make its private key itself, and has no openssl",
+    looks_at="Whether openssl is found, where the region's tls.issuer says key_on_host.",
+    matters="Nothing else on a usual host makes a private key and a request for its certificate.",
+    remedy="install the package openssl on the host, or leave key_on_host out",
+    may_be_waived=False,
+)
+
+
+def key_makers(fleet: Fleet) -> Iterator[Findings]:
+    """Hosts that cannot make the private key that they are to make."""
+    for member in fleet.hosts:
+        if member.host.region in fleet.own_keys and not member.facts.has_openssl:
+            message = f"{member.host.region} has its hosts make their private keys, and there is no openssl"
+            yield member.host.name, found(OPENSSL_MISSING, message)
 
 
 CLOCK_APART: Final = Code(

@@ -147,10 +147,13 @@ class Region(Protocol):
 class CertificateCheck(Protocol):
     """What the certificates of a region's nodes must be. Plain data without any key."""
 
-    def explain_unfit(self, chain_pem: str | None, now: datetime) -> str | None:
+    def explain_unfit(
+        self, chain_pem: str | None, now: datetime, public_key: str | None = None
+    ) -> str | None:
         """Why a certificate found on a host must be replaced, or ``None`` where it can stay.
 
-        It must have the issuer, role and region, and a third of its lifetime left.
+        It must have the issuer, role and region, and a third of its lifetime left; and ``public_key`` (as
+        ``Facts.node_public_key``) where hosts make their keys themselves.
         """
         ...
 
@@ -163,8 +166,12 @@ class Issuer(Protocol):
         """What a certificate that is found on a host is held against."""
         ...
 
-    async def issue(self, host: Host) -> NodeCertificate:
-        """A certificate for the host's Nomad client; raises ``ConfigurationError`` where the CA cannot issue it."""
+    async def issue(self, host: Host, request: bytes | None = None) -> NodeCertificate:
+        """A certificate for the host's Nomad client: with a new key, or for that of the host's ``request`` (PKCS #10, DER).
+
+        No name that a request asks for counts. Raises ``HostFailedError`` (``csr_refused``) for a request that is not as it must
+        be, ``ConfigurationError`` where the issuer cannot issue.
+        """
         ...
 
 

@@ -51,7 +51,10 @@ def read_chain(path: str) -> Chain:
 
 def parse_chain(pem: bytes) -> Chain:
     """The certificates of some PEM text, in their order. Raises ``ValueError`` where there are none."""
-    return tuple(x509.load_pem_x509_certificates(pem))
+    try:
+        return tuple(x509.load_pem_x509_certificates(pem))
+    except x509.InvalidVersion as error:
+        raise ValueError(str(error)) from error
 
 
 def parse_key(pem: str, source: str) -> SigningKey:

@@ -1,7 +1,7 @@
 """Node certificates of a region: issuing them, and deciding which of those on hosts must be replaced.
 
 It knows what Nomad requires of a client's certificate; it must not know how one gets to a host. Keys are in memory only:
-a node's until it is sent, the CA's for the whole rollout.
+a node's until it is sent, unless its host makes it, the CA's for the whole rollout.
 
 A client's certificate has the name ``client.<region>.nomad``, both key usages and both extended ones:
 https://developer.hashicorp.com/nomad/docs/secure/traffic/tls
@@ -9,6 +9,7 @@ https://developer.hashicorp.com/nomad/docs/secure/traffic/tls
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -35,6 +36,7 @@ from ionetctl.credentials.certificates import (
     parse_key,
     read_chain,
 )
+from ionetctl.credentials.signing_request import requested_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,7 +84,8 @@ def open_issuer(region: RegionSettings, reveal: Callable[[SecretRef], str], cloc
     chain = read_chain(node.cert)
     key = parse_key(reveal(node.key), str(node.key))
     check_ca(chain, key, read_chain(region.tls.ca), clock.now(), node.cert)
-    return RegionIssuer(region.name, chain, key, timedelta(days=node.validity_days), clock)
+    check = IssuedByRegion(client_role(region.name), _pem(chain), node.key_on_host)
+    return RegionIssuer(check, chain, key, timedelta(days=node.validity_days), clock)
 
 
 def check_client_pair(region: RegionSettings, reveal: Callable[[SecretRef], str], now: datetime) -> None:
@@ -97,17 +100,32 @@ def check_client_pair(region: RegionSettings, reveal: Callable[[SecretRef], str]
 
 @dataclass(frozen=True, slots=True)
 class IssuedByRegion:
-    """``ports.CertificateCheck`` for certificates that the region's CA issues; ``chain_pem`` is the CA's own, the issuer first."""
+    """``ports.CertificateCheck`` for certificates that the region's CA issues; ``chain_pem`` is the CA's own, the issuer first.
+
+    ``key_on_host``: they are of keys that hosts have made.
+    """
 
     role: str
     chain_pem: bytes
+    key_on_host: bool = False
 
-    def explain_unfit(self, chain_pem: str | None, now: datetime) -> str | None:
-        """Why a host's certificate must be replaced (issuer, name, chain, less than a third of its validity left), or ``None``."""
+    def explain_unfit(
+        self, chain_pem: str | None, now: datetime, public_key: str | None = None
+    ) -> str | None:
+        """Why a host's certificate must be replaced (issuer, name, chain, key, less than a third of its validity left), or ``None``."""
         chain = _parsed(chain_pem)
         if isinstance(chain, str):
             return chain
-        return self._issuer_mismatch(chain) or _expiry_problem(chain[0], now)
+        return (
+            self._issuer_mismatch(chain)
+            or self._key_mismatch(chain, public_key)
+            or _expiry_problem(chain[0], now)
+        )
+
+    def _key_mismatch(self, chain: Chain, public_key: str | None) -> str | None:
+        if self.key_on_host and public_key != _public_key_text(chain[0]):
+            return "is not of a private key that the host has made"
+        return None
 
     def _issuer_mismatch(self, chain: Chain) -> str | None:
         issuers = _known_chain(self.chain_pem)
@@ -126,7 +144,12 @@ class ThePair:
 
     chain_pem: bytes
 
-    def explain_unfit(self, chain_pem: str | None, now: datetime) -> str | None:  # noqa: ARG002  (its end was checked at the start)
+    def explain_unfit(
+        self,
+        chain_pem: str | None,
+        now: datetime,  # noqa: ARG002  (its end was checked at the start)
+        public_key: str | None = None,  # noqa: ARG002  (of a key that the host has made)
+    ) -> str | None:
         """Why a host's certificate must be replaced (it is not the inventory's), or ``None``."""
         chain = _parsed(chain_pem)
         if isinstance(chain, str):
@@ -146,9 +169,9 @@ class RegionIssuer:
     """
 
     def __init__(
-        self, region: RegionName, chain: Chain, key: SigningKey, validity: timedelta, clock: Clock
+        self, check: IssuedByRegion, chain: Chain, key: SigningKey, validity: timedelta, clock: Clock
     ) -> None:
-        self.check = IssuedByRegion(client_role(region), _pem(chain))
+        self.check = check
         self._ca = chain[0]
         self._key = key
         self._validity = validity
@@ -158,14 +181,18 @@ class RegionIssuer:
             None if isinstance(key, ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey) else hashes.SHA256()
         )
 
-    async def issue(self, host: Host) -> NodeCertificate:  # noqa: ARG002  (all clients of a region have the same names)
-        """A new key and its certificate. Raises ``ConfigurationError`` (``ca_expired``) after the CA's expiry."""
+    async def issue(self, host: Host, request: bytes | None = None) -> NodeCertificate:  # noqa: ARG002  (all clients of a region have the same names)
+        """A certificate, with a new key or for a request. Raises as the port says, ``ca_expired`` after the CA's expiry."""
+        if request is not None:
+            return NodeCertificate(self._chain_for(requested_key(request)))
         key = ec.generate_private_key(ec.SECP256R1())
-        leaf = self._certificate(key.public_key())
         key_pem = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        return NodeCertificate(leaf.public_bytes(serialization.Encoding.PEM) + self._tail_pem, key_pem)
+        return NodeCertificate(self._chain_for(key.public_key()), key_pem)
+
+    def _chain_for(self, public_key: ec.EllipticCurvePublicKey) -> bytes:
+        return self._certificate(public_key).public_bytes(serialization.Encoding.PEM) + self._tail_pem
 
     def _certificate(self, public_key: ec.EllipticCurvePublicKey) -> x509.Certificate:
         now = self._clock.now()
@@ -208,7 +235,7 @@ class ReadyPairIssuer:
         self.check = ThePair(_pem(chain))
         self._pair = NodeCertificate(self.check.chain_pem, key_pem.encode())
 
-    async def issue(self, host: Host) -> NodeCertificate:  # noqa: ARG002  (every node gets the same)
+    async def issue(self, host: Host, request: bytes | None = None) -> NodeCertificate:  # noqa: ARG002  (every node gets the same)
         """The pair."""
         return self._pair
 
@@ -246,6 +273,12 @@ def _pem(chain: Chain) -> bytes:
     return b"".join(certificate.public_bytes(serialization.Encoding.PEM) for certificate in chain)
 
 
+def _public_key_text(certificate: x509.Certificate) -> str:
+    """A certificate's public key, as ``Facts.node_public_key`` has that of a host."""
+    form = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    return base64.b64encode(certificate.public_key().public_bytes(*form)).decode()
+
+
 def _parsed(chain_pem: str | None) -> Chain | str:
     """The chain found on a host, with readable extensions, or the reason why it cannot be used."""
     if chain_pem is None:
@@ -253,6 +286,7 @@ def _parsed(chain_pem: str | None) -> Chain | str:
     try:
         chain = parse_chain(chain_pem.encode())
         dns_names(chain[0])
+        display_name(chain[0].issuer)
     except ValueError:
         return "cannot be read as a certificate"
     return chain

@@ -6,6 +6,7 @@ Pure. Nothing a host reports is believed to be well-formed or of reasonable size
 
 from __future__ import annotations
 
+import base64
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -19,11 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 STEPS: Final = (
-    *("receive", "verify", "validate", "token", "backup", "install", "switch", "start", "node", "finish"),
+    *("receive", "certificate", "verify", "validate", "token"),
+    *("backup", "install", "switch", "start", "node", "finish"),
 )
 """The parts of an apply, in their order."""
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _HAVE: Final = re.compile(r"([0-9a-f]{64})\t([0-9]{1,15})")
+_REQUEST: Final = re.compile(r"certificate\t([A-Za-z0-9+/]{1,2000}={0,2})")
+"""A request for a P-256 key has some 300 characters, however long its names; its size is bounded before it is decoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,16 @@ class Step:
 @dataclass(frozen=True, slots=True)
 class AwaitToken:
     """All is staged and checked, nothing was changed: the host waits for an introduction token."""
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitCertificate:
+    """The host has made its private key, nothing was changed: it waits for the certificate of that key.
+
+    ``request`` is what it says to be a certificate signing request in DER.
+    """
+
+    request: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +126,7 @@ Report = (
     | Ready
     | Step
     | AwaitToken
+    | AwaitCertificate
     | AwaitVerdict
     | NodeReported
     | LogLine
@@ -140,8 +155,18 @@ def _step(name: str) -> Step | None:
     return Step(name) if name in STEPS else None
 
 
-def _awaited(what: str) -> AwaitToken | AwaitVerdict | None:
-    return AwaitToken() if what == "token" else AwaitVerdict() if what == "verdict" else None
+def _awaited(what: str) -> AwaitToken | AwaitCertificate | AwaitVerdict | None:
+    if what == "token":
+        return AwaitToken()
+    return AwaitVerdict() if what == "verdict" else _requested(what)
+
+
+def _requested(what: str) -> AwaitCertificate | None:
+    match = _REQUEST.fullmatch(what)
+    try:
+        return AwaitCertificate(base64.b64decode(match[1])) if match else None
+    except ValueError:  # of padding that does not fit
+        return None
 
 
 def _node(text: str) -> NodeReported | None:

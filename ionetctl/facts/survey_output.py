@@ -83,12 +83,14 @@ def _facts(draft: Draft, controller_time: float) -> Facts:
         links=draft.links,
         manifest=draft.manifest,
         node_certificate=_certificate(draft.certificate),
+        node_public_key=texts.get("key"),
         lock_owner=draft.lock and f"{draft.lock[1]} (rollout {draft.lock[0]})",
         lock_started_at=draft.lock and draft.lock[2],
         fence=numbers.get("fence", 0),
         has_gzip="gzip" in draft.tools,
         best_form=next((form for form in Form if form in draft.tools), Form.GZIP),
         has_tar="tar" in draft.tools,
+        has_openssl="openssl" in draft.tools,
         machine=machine_facts(draft),
     )
 

@@ -55,6 +55,7 @@ _CERTIFICATE_LIMIT: Final = 2048
 _LIST_LIMIT: Final = 64
 
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+_BASE64: Final = re.compile(r"[A-Za-z0-9+/]{1,1024}={0,2}")
 _MODE: Final = re.compile(r"[0-7]{4}")
 _OWNER: Final = re.compile(r"[^\s:]{1,64}:[^\s:]{1,64}")
 _MAC: Final = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5,19}")
@@ -157,6 +158,10 @@ def _manifest(draft: Draft, key: str, values: list[str]) -> None:
 
 def _cert(draft: Draft, key: str, values: list[str]) -> None:
     add(draft.certificate, key, values[0], limit=_CERTIFICATE_LIMIT)
+
+
+def _key(draft: Draft, key: str, values: list[str]) -> None:
+    put(draft.texts, key, key, matched(key, values[0], _BASE64))
 
 
 def _lock(draft: Draft, key: str, values: list[str]) -> None:
@@ -304,6 +309,7 @@ _RECORDS: Final[dict[str, _Record]] = {
     "link": _Record(_link, 2),
     "manifest": _Record(_manifest, 2),
     "cert": _Record(_cert, 1),
+    "key": _Record(_key, 1),
     "lock": _Record(_lock, 3),
     "cgroups": _Record(_cgroups, 1),
     "docker": _Record(_docker, 7),

@@ -26,6 +26,7 @@ LOG_LINES: Final = 40
 
 HINTS: Final[dict[str, str]] = {
     "abandoned": "run the same command again",
+    "certificate_mismatch": "run again; if it stays, look for bad memory or a failing disk in the host",
     "apply_failed": "run again with -v; the message is the host's own",
     "changed": "nothing was changed by this one; run the same command again, and let only one rollout at a time have the host",
     "config_invalid": "Nomad refuses the new configuration, and nothing was changed on the host; check meta and templates",

@@ -1,6 +1,6 @@
 """From a staged host to a confirmed node: the controller's side of the apply dialogue, in its order.
 
-Mints the introduction when the host is ready for it, waits for the region to show the node with the new stamp, and
+Has the certificate issued that the host asks for, mints the introduction when the host is ready for it, waits for the region to show the node with the new stamp, and
 asks the node's own log for the reason when it does not come. Sees ports and the dialogue only.
 """
 
@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Final
 
 from ionetctl.core.errors import HostFailedError, HostUnverifiedError
 from ionetctl.core.events import StepStarted, TokenMinted
-from ionetctl.facts.report_lines import AwaitToken, AwaitVerdict, Done
+from ionetctl.facts.report_lines import AwaitCertificate, AwaitToken, AwaitVerdict, Done
 from ionetctl.host.outcomes import StartedNode
 from ionetctl.host.planned_host import Mark
+from ionetctl.plan.payload import renews_certificate
 from ionetctl.verification.expectation import expected_node
 from ionetctl.verification.log_diagnosis import diagnose
 
@@ -52,6 +53,11 @@ class NodeConfirmation:
         return self._tools.introduces and self.planned.mark is Mark.NEW
 
     @property
+    def needs_certificate(self) -> bool:
+        """Whether the host makes a new private key, and is given the certificate of it."""
+        return self.planned.bundle.key_on_host and renews_certificate(self.planned.plan)
+
+    @property
     def _tools(self) -> RegionTools:
         return self.deps.regions[self.planned.host.region]
 
@@ -60,6 +66,11 @@ class NodeConfirmation:
 
         Raises ``HostUnverifiedError`` when the region does not confirm it, and what the host or the region raise.
         """
+        if self.needs_certificate:
+            asked = await talk.until(AwaitCertificate)
+            issued = await self._tools.issuer.issue(self.planned.host, asked.request)
+            lines = issued.chain_pem.decode().splitlines()
+            talk.answer(f"certificate {','.join(lines)}")
         if self.needs_token:
             await talk.until(AwaitToken)
             talk.answer(f"token {await self._mint()}")

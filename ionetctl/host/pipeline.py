@@ -216,11 +216,12 @@ class Pipeline:
     ) -> NodeView:
         host = planned.host
         issuer = self._deps.regions[host.region].issuer
+        is_issued_before = renews_certificate(planned.plan) and not confirmation.needs_certificate
         payload = build_payload(
             planned.bundle,
             planned.plan,
             planned.facts,
-            await issuer.issue(host) if renews_certificate(planned.plan) else None,
+            await issuer.issue(host) if is_issued_before else None,
             rollout=self._deps.rollout,
             apply_script=self._deps.scripts.apply,
             needs_token=confirmation.needs_token,

@@ -42,7 +42,8 @@ class Planner:
         subject = self._deps.subject_of(host, surveyed.node_name, facts)
         bundle, lost = build_bundle(subject), drivers_lost(subject.drivers, facts)
         check = self._deps.regions[host.region].issuer.check
-        unfit = check.explain_unfit(facts.node_certificate, self._deps.clock.now())
+        now = self._deps.clock.now()
+        unfit = check.explain_unfit(facts.node_certificate, now, facts.node_public_key)
         context = PlanContext(
             nonce, unfit, is_known=mark is not Mark.NEW, unconfirmed=unconfirmed, drivers_lost=lost
         )

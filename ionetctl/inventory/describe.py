@@ -146,6 +146,8 @@ def _region(region: RegionSettings) -> Description:
     node = _pair(tls.node)
     if isinstance(tls.node, Issuer):
         node["validity"] = f"{tls.node.validity_days}d"
+        if tls.node.key_on_host:
+            node["key_on_host"] = True
     return {
         "api": list(region.api),
         "servers": list(region.servers),

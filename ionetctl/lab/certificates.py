@@ -5,6 +5,7 @@ Shares no code with the product's ``credentials``, so that each is a check of th
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import ipaddress
 import os
@@ -33,10 +34,7 @@ class Pair:
     def write(self, cert_path: Path, key_path: Path) -> None:
         """Write both as PEM, the key readable by its owner alone."""
         cert_path.write_bytes(self.certificate.public_bytes(serialization.Encoding.PEM))
-        pem = self.key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        write_private(key_path, pem)
+        write_private(key_path, private_pem(self.key))
 
 
 def write_private(path: Path, content: bytes) -> None:
@@ -78,6 +76,35 @@ def issue(authority: Pair, role: str, days: int = 365) -> Pair:
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key), critical=False)
     )
     return Pair(builder.sign(authority.key, hashes.SHA256()), key)
+
+
+def new_request() -> tuple[ec.EllipticCurvePrivateKey, bytes]:
+    """A private key, and a request for its certificate in DER, as a host makes them."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    request = x509.CertificateSigningRequestBuilder().subject_name(_name("node")).sign(key, hashes.SHA256())
+    return key, request.public_bytes(serialization.Encoding.DER)
+
+
+def private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """A private key as PEM."""
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def is_of_key(chain_pem: bytes, key: ec.EllipticCurvePrivateKey) -> bool:
+    """Whether the first certificate is of that key."""
+    try:
+        return x509.load_pem_x509_certificate(chain_pem).public_key() == key.public_key()
+    except ValueError:
+        return False
+
+
+def public_text(key_pem: bytes) -> str:
+    """The public key of a private one as a survey reports it: a SubjectPublicKeyInfo in base64."""
+    key = serialization.load_pem_private_key(key_pem, None).public_key()
+    form = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    return base64.b64encode(key.public_bytes(*form)).decode()
 
 
 def write_region_pki(directory: Path, region: str) -> Pair:

@@ -119,6 +119,7 @@ CHROOT_DIRECTORIES: Final = ("/bin", "/lib", "/lib64", "/usr/lib", "/usr/lib64")
 
 _CERTIFICATE: Final = BundleFile(host_paths.NODE_CERT, Kind.CERTIFICATE, 0o644, restarts=True)
 _KEY: Final = BundleFile(host_paths.NODE_KEY, Kind.KEY, 0o600, restarts=True, is_secret=True)
+_OWN_KEY: Final = BundleFile(host_paths.NODE_KEY, Kind.OWN_KEY, 0o600, restarts=True, is_secret=True)
 
 
 def managed_paths(nomad_version: str, device_plugin_version: str) -> tuple[str, ...]:
@@ -293,7 +294,8 @@ def _link(path: str, target: str) -> BundleFile:
 
 
 def _tls(subject: Subject) -> list[BundleFile]:
-    return [_authority(subject.ca_pem), _CERTIFICATE, _KEY]
+    key = _OWN_KEY if subject.region.tls.key_on_host else _KEY
+    return [_authority(subject.ca_pem), _CERTIFICATE, key]
 
 
 @lru_cache(maxsize=SHARED)

@@ -1,8 +1,8 @@
 """The changes that a host needs: its bundle compared with what the survey found. Pure.
 
 Converged means that a new survey gives an empty plan. Files are compared by digest, links by target, a certificate by
-the issuer's check, its key by the manifest, which shows that both were installed together. A registration is needed
-where the region does not know the node.
+the issuer's check, its key by the manifest, which shows that both were installed together; a key that the host has made
+stands in no manifest, and is held against the certificate. A registration is needed where the region does not know the node.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def make_plan(bundle: Bundle, facts: Facts, context: PlanContext) -> Plan:
     stamp = facts.nomad.stamp or ""
     if stamp[:DIGEST_CHARACTERS] != bundle.digest[:DIGEST_CHARACTERS]:
         stamp = ""
-    changes = [change for file in bundle.files for change in _compare(file, facts, context, stamp)]
+    changes = [change for file in bundle.files for change in _compare(file, bundle, facts, context, stamp)]
     changes += _foreign_config(bundle, facts) + _overwritten_files(changes, facts)
     changes += _service(bundle, facts, context, changes)
     if not stamp or any(change.action in {Action.RESTART, Action.START} for change in changes):
@@ -87,13 +87,16 @@ def _with_stamped_config(changes: list[Change]) -> list[Change]:
     ]
 
 
-def _compare(file: BundleFile, facts: Facts, context: PlanContext, stamp: str) -> Iterator[Change]:
+def _compare(
+    file: BundleFile, bundle: Bundle, facts: Facts, context: PlanContext, stamp: str
+) -> Iterator[Change]:
     match file.kind:
         case Kind.LINK:
             yield from _compare_link(file, facts)
         case Kind.CERTIFICATE:
-            yield from _compare_certificate(file, facts, context)
-        case Kind.KEY:
+            mismatch = _own_pair_mismatch(facts) if bundle.key_on_host else _pair_mismatch(facts)
+            yield from _compare_certificate(file, facts, context.certificate_unfit or mismatch)
+        case Kind.KEY | Kind.OWN_KEY:
             yield from _compare_permissions(file, facts)
         case _:
             yield from _compare_content(file, facts, stamp)
@@ -148,8 +151,8 @@ def _compare_permissions(file: BundleFile, facts: Facts) -> Iterator[Change]:
         yield Change(Action.CHMOD, file.path, reason, file.is_secret)
 
 
-def _compare_certificate(file: BundleFile, facts: Facts, context: PlanContext) -> Iterator[Change]:
-    if reason := context.certificate_unfit or _pair_mismatch(facts):
+def _compare_certificate(file: BundleFile, facts: Facts, reason: str | None) -> Iterator[Change]:
+    if reason:
         action = Action.RENEW if file.path in facts.files else Action.CREATE
         yield Change(action, file.path, reason)
     else:
@@ -165,6 +168,13 @@ def _pair_mismatch(facts: Facts) -> str | None:
         if facts.manifest.get(path) != found.digest:
             return f"{what} is not the one that was installed"
     return None
+
+
+def _own_pair_mismatch(facts: Facts) -> str | None:
+    """Why the private key is not one that the host has made, or ``None``; the manifest has those that were sent to it."""
+    if host_paths.NODE_KEY in facts.manifest:
+        return "the private key was not made on the host"
+    return None if host_paths.NODE_KEY in facts.files else "the private key is missing"
 
 
 def _foreign_config(bundle: Bundle, facts: Facts) -> list[Change]:

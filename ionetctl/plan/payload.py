@@ -29,7 +29,7 @@ _FIELD_LIMIT: Final = 4096
 _CONTROL_CHARACTER: Final = re.compile(r"[\x00-\x1f\x7f]")
 _SENDING: Final = frozenset({Action.CREATE, Action.UPDATE, Action.RENEW})
 """The actions for which a file is sent."""
-_CONFIGURATION: Final = frozenset({Kind.FILE, Kind.CERTIFICATE, Kind.KEY})
+_CONFIGURATION: Final = frozenset({Kind.FILE, Kind.CERTIFICATE, Kind.KEY, Kind.OWN_KEY})
 
 Start = Literal["restart", "start", "no"]
 
@@ -41,8 +41,9 @@ class Payload:
     ``apply_script`` is the program that applies it there (``remote.apply_script``). ``files`` have content and digest,
     ``programs`` a release, ``links`` a target; ``chmods`` differ in mode or owner only. ``asides`` are paths of files
     that the agent would read and must not, ``keeps`` paths of unchanged configuration files that are validated
-    together with the new ones. ``validate_with`` is the path of the Nomad program that validates the configuration,
-    ``None`` where it does not change. ``fence`` is that of the survey that the plan was made from.
+    together with the new ones. ``own_pair`` are key and certificate where the host makes the one and asks for the other.
+    ``validate_with`` is the path of the Nomad program that validates the configuration, ``None`` where it does not change.
+    ``fence`` is that of the survey that the plan was made from.
     """
 
     rollout: RolloutId
@@ -53,6 +54,7 @@ class Payload:
     chmods: tuple[BundleFile, ...] = field(default=(), repr=False)
     asides: tuple[str, ...] = ()
     keeps: tuple[str, ...] = ()
+    own_pair: tuple[BundleFile, ...] = ()
     needs_token: bool = False
     start: Start = "no"
     validate_with: str | None = None
@@ -113,10 +115,14 @@ def build_payload(
     if host_paths.NODE_CERT in sent:
         sent.add(host_paths.NODE_KEY)
     files = [file for file in files_to_install if file.path in sent and file.kind in _CONFIGURATION]
+    own_pair: list[BundleFile] = []
+    if bundle.key_on_host:
+        own_pair = [file for file in files if file.kind is not Kind.FILE]
+        files = [file for file in files if file.kind is Kind.FILE]
     return Payload(
         rollout=rollout,
         apply_script=apply_script,
-        files=(*files, _manifest(files_to_install, facts)),
+        files=(*files, _manifest(bundle, files_to_install, facts)),
         programs=tuple(file for file in files_to_install if file.path in sent and file.kind is Kind.PROGRAM),
         links=tuple(file for file in files_to_install if file.path in sent and file.kind is Kind.LINK),
         chmods=tuple(file for file in files_to_install if file.path in _paths(plan, Action.CHMOD) - sent),
@@ -124,6 +130,7 @@ def build_payload(
         keeps=tuple(
             file.path for file in files_to_install if file.kind in _CONFIGURATION and file.path not in sent
         ),
+        own_pair=tuple(own_pair),
         needs_token=needs_token,
         start=_start(plan),
         validate_with=_nomad_program(bundle),
@@ -167,12 +174,16 @@ def _nomad_program(bundle: Bundle) -> str:
     return next(paths, host_paths.NOMAD_LINK)
 
 
-def _manifest(files_to_install: tuple[BundleFile, ...], facts: Facts) -> BundleFile:
-    """One line a file, ``<digest>  <path>`` in the format of sha256sum; a file that is not sent keeps its recorded digest."""
+def _manifest(bundle: Bundle, files_to_install: tuple[BundleFile, ...], facts: Facts) -> BundleFile:
+    """One line a file, ``<digest>  <path>`` in the format of sha256sum; a file that is not sent keeps its recorded digest.
+
+    A key that the host makes does not stand there, nor its certificate, which is issued later.
+    """
+    left_out = {Kind.LINK} | ({Kind.CERTIFICATE, Kind.OWN_KEY} if bundle.key_on_host else set())
     digests = (
         (file.digest or facts.manifest.get(file.path), file)
         for file in files_to_install
-        if file.kind is not Kind.LINK
+        if file.kind not in left_out
     )
     content = "".join(f"{digest}  {file.path}\n" for digest, file in digests).encode()
     return BundleFile(
@@ -202,6 +213,9 @@ def steps_member(payload: Payload) -> bytes:
     ]
     if payload.validate_with is not None:
         records.append(("validate", payload.validate_with))
+    if payload.own_pair:
+        rights = (value for file in payload.own_pair for value in (_mode(file), file.owner, file.path))
+        records.append(("own_pair", *rights))
     records += [_file_record(number, file) for number, file in enumerate(payload.files, 1)]
     records += [_program_record(file) for file in payload.programs]
     records += [("link", file.target, file.path) for file in payload.links]

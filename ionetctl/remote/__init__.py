@@ -77,7 +77,7 @@ def read_script() -> bytes:
 @cache
 def apply_script() -> bytes:
     """What carries out a payload; it travels as the payload's first member."""
-    parts = ("dialogue", "files", "stage", "backup", "install", "service")
+    parts = ("dialogue", "certificate", "files", "stage", "backup", "install", "service")
     return _joined("programs", "settle", "report", *(f"apply_{part}" for part in parts), "apply")
 
 

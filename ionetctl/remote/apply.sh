@@ -54,6 +54,7 @@ read_step() {
     validate) validator=$2 ;;
     program) changed=$changed$7$nl ;;
     file) changed=$changed$6$nl ;;
+    own_pair) changed=$changed$4$nl$7$nl ;;
     link) changed=$changed$3$nl ;;
     chmod) changed=$changed$4$nl ;;
     aside) changed=$changed$2$nl ;;
@@ -111,6 +112,7 @@ main() {
     steps=$(cat steps)
     each_line "$steps" read_record
     changed=$changed$token_file$nl
+    each own_pair obtain_certificate
     verify
     validate
     ask_token

@@ -93,7 +93,7 @@ os_release() {
 }
 
 tools() {
-    for tool in tar gzip zstd xz sha256sum systemctl timeout; do
+    for tool in tar gzip zstd xz sha256sum systemctl timeout openssl; do
         if has "$tool"; then fact tool "$tool"; fi
     done
 }
@@ -129,7 +129,24 @@ ours() {
         IFS=$nl
         for line in $said; do records=${records}cert$tab$line$nl; done
         unset IFS
+        own_key
     fi
+}
+
+# own_key: the public key of a private key that was made here; the manifest has those that were sent to the host.
+own_key() {
+    key=$config_dir/tls/client-key.pem
+    if [ ! -f "$root$key" ] || ! has openssl; then return; fi
+    { manifest=$nl$(cat "$root$our_dir/manifest")$nl; } 2>/dev/null || return 0
+    case $manifest in *"  $key$nl"*) return ;; esac
+    ask 5 openssl pkey -in "$root$key" -pubout 2>/dev/null || return 0
+    said=${said#*"$nl"}
+    said=${said%"$nl"*}
+    IFS=$nl
+    key=
+    for line in $said; do key=$key$line; done
+    unset IFS
+    known key "$key"
 }
 
 # configuration PATH...: all of what the agent or its unit would read, and every PATH with its digest.

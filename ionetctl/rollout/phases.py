@@ -206,7 +206,10 @@ class Phases:
         everyone = (*surveyed, *self._blocked)
         hosts = tuple(FleetHost(each.host, each.facts, each.node_name) for each in everyone)
         known, listed = tuple(self.known), tuple(self.listed)
-        findings = check_fleet(Fleet(hosts, nodes, limits, self.deps.releases, known, listed))
+        own_keys = frozenset(
+            name for name, tools in self.deps.regions.items() if tools.settings.tls.key_on_host
+        )
+        findings = check_fleet(Fleet(hosts, nodes, limits, self.deps.releases, known, listed, own_keys))
         for name, found in findings.items():
             await self.deps.emit(HostJudged(host=name, findings=found))
         healthy = []

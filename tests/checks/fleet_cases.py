@@ -115,10 +115,13 @@ class FleetCase:
     releases: NomadSettings | None = None
     known: tuple[KnownMachine, ...] = ()
     listed: tuple[Host, ...] = ()
+    own_keys: frozenset[RegionName] = frozenset()
 
     @property
     def fleet(self) -> Fleet:
-        return Fleet(self.hosts, self.nodes, self.limits, self.releases, self.known, self.listed)
+        return Fleet(
+            self.hosts, self.nodes, self.limits, self.releases, self.known, self.listed, self.own_keys
+        )
 
 
 RELEASES: Final = NomadSettings("2.0.5", "1.1.0")
@@ -524,4 +527,11 @@ CASES: Final = (
     FleetCase((*LAN[:2], behind_nat("c", "10.0.0.9", "10.0.0.1")), limits={EU_NORTH: 2}),
     FleetCase((*LAN[:2], behind_nat("c", "10.0.0.9", None)), limits={EU_NORTH: 2}),
     FleetCase((*LAN[:2], behind_nat("c", None)), limits={EU_NORTH: 2}),
+    FleetCase(
+        (fleet_host("a", has_openssl=False), fleet_host("b")),
+        ("a openssl_missing block",),
+        own_keys=frozenset({EU_NORTH}),
+        message="eu-north has its hosts make their private keys, and there is no openssl",
+    ),
+    FleetCase((fleet_host("a", has_openssl=False),), own_keys=frozenset({US_WEST})),
 )

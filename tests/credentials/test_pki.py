@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import subprocess
 import time
 from dataclasses import replace
@@ -11,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x25519
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from ionetctl.core.errors import ConfigurationError
+from ionetctl.core.errors import ConfigurationError, HostFailedError
 from ionetctl.core.model.host import Host
 from ionetctl.core.model.inventory import Issuer, ReadyPair, RegionSettings, RegionTls
 from ionetctl.core.model.names import HostName, RegionName
@@ -69,10 +70,11 @@ class Site:
         key_pem: str | None = None,
         days: int = 1825,
         name: RegionName = EU,
+        key_on_host: bool = False,
     ) -> ports.Issuer:
         """An issuer whose file holds ``chain``; the anchors are the chain's last unless they are given."""
         self.secrets[KEY] = chain[0].key_pem if key_pem is None else key_pem
-        node = Issuer(pki.write(self.directory / "issuer.pem", *chain), KEY, days)
+        node = Issuer(pki.write(self.directory / "issuer.pem", *chain), KEY, days, key_on_host)
         settings = self.settings(node, anchors or chain[-1:], name=name)
         return open_issuer(settings, self.secrets.__getitem__, self.clock)
 
@@ -108,6 +110,63 @@ def leaf_of(issuer: ports.Issuer) -> x509.Certificate:
 
 
 # --- what is issued --------------------------------------------------------------------------------------------------
+
+
+def hosts_request(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """A host's request, which asks for the names and rights of a server and a CA."""
+    wanted = x509.SubjectAlternativeName([x509.DNSName("server.eu-north.nomad"), x509.DNSName("*")])
+    built = x509.CertificateSigningRequestBuilder()
+    built = built.subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "server.eu-north.nomad")]))
+    built = built.add_extension(wanted, critical=False)
+    built = built.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    return built.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+
+
+def test_nothing_but_the_key_of_a_request_counts(site: Site) -> None:
+    """Names, rights and life are those of any other node; there is no private key."""
+    key, issuer = ec.generate_private_key(ec.SECP256R1()), site.issuer(pki.root(), key_on_host=True)
+    pair = asyncio.run(issuer.issue(HOST, hosts_request(key)))
+    leaf, usual = parse_chain(pair.chain_pem)[0], leaf_of(site.issuer(pki.root()))
+    assert (pair.key_pem, leaf.public_key()) == (b"", key.public_key())
+    kinds = (x509.SubjectAlternativeName, x509.BasicConstraints, x509.KeyUsage, x509.ExtendedKeyUsage)
+    assert leaf.subject == usual.subject
+    assert [extension(leaf, kind) for kind in kinds] == [extension(usual, kind) for kind in kinds]
+
+
+def test_no_private_key_is_made_for_a_request(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The control: without a request there is one."""
+    request = hosts_request(ec.generate_private_key(ec.SECP256R1()))
+    issuer, real = site.issuer(pki.root(), key_on_host=True), ec.generate_private_key
+    made: list[ec.EllipticCurve] = []
+
+    def noted(curve: ec.EllipticCurve) -> ec.EllipticCurvePrivateKey:
+        made.append(curve)
+        return real(curve)
+
+    monkeypatch.setattr(ec, "generate_private_key", noted)
+    asyncio.run(issuer.issue(HOST, request))
+    assert made == []
+    issued(issuer)
+    assert len(made) == 1
+
+
+def test_request_that_is_none_is_refused(site: Site) -> None:
+    """By the host's fault, not by that of the issuer."""
+    with pytest.raises(HostFailedError) as caught:
+        asyncio.run(site.issuer(pki.root(), key_on_host=True).issue(HOST, b"0"))
+    assert caught.value.code == "csr_refused"
+
+
+def test_certificate_is_of_the_key_that_the_host_has_made(site: Site) -> None:
+    """That is what stands for the manifest's digest; where the controller makes keys, nobody asks."""
+    root, key = pki.root(), ec.generate_private_key(ec.SECP256R1())
+    form = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    public = base64.b64encode(key.public_key().public_bytes(*form)).decode()
+    issuer = site.issuer(root, key_on_host=True)
+    chain = asyncio.run(issuer.issue(HOST, hosts_request(key))).chain_pem.decode()
+    reasons = [issuer.check.explain_unfit(chain, NOW, found) for found in (public, public[:-4], None)]
+    assert reasons == [None, *["is not of a private key that the host has made"] * 2]
+    assert site.issuer(root).check.explain_unfit(chain, NOW) is None
 
 
 def test_certificate_names_its_role_and_loopback(site: Site) -> None:
@@ -424,6 +483,19 @@ def doubled_extension() -> str:
 def test_certificate_that_cannot_be_read_is_replaced(site: Site, found: str) -> None:
     """Hosts may say anything."""
     assert site.issuer(pki.root()).check.explain_unfit(found, NOW) == "cannot be read as a certificate"
+
+
+def test_torn_certificate_is_replaced(site: Site) -> None:
+    """Whichever of its bytes is another: its version, a name, a time, the key; no exception escapes."""
+    issuer = site.issuer(pki.root())
+    leaf = leaf_of(issuer).public_bytes(serialization.Encoding.DER)
+    reasons = set()
+    for place in range(len(leaf)):
+        torn = base64.encodebytes(leaf[:place] + bytes([leaf[place] ^ 0x55]) + leaf[place + 1 :]).decode()
+        pem = f"-----BEGIN CERTIFICATE-----\n{torn}-----END CERTIFICATE-----\n"
+        reasons.add(issuer.check.explain_unfit(pem, NOW))
+    assert None not in reasons
+    assert "cannot be read as a certificate" in reasons
 
 
 def test_certificate_of_another_ca_is_replaced(site: Site) -> None:

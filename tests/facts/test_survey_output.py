@@ -177,11 +177,13 @@ def test_a_whole_survey_is_read() -> None:
         links={"/usr/local/bin/nomad": "/opt/nomad/releases/2.0.5/nomad"},
         manifest={"/etc/nomad.d/nomad.hcl": Digest("b" * 64)},
         node_certificate="-----BEGIN CERTIFICATE-----\n",
+        node_public_key="MFkwEwYHKoZIzj0=",
         lock_owner="ada@ops (rollout 20260301T120000Z-7f3a)",
         lock_started_at="2026-03-01T12:00:00Z",
         has_gzip=True,
         best_form=Form.XZ,
         has_tar=True,
+        has_openssl=False,
         machine=MACHINE,
     )
     output = (CASES / "whole.survey").read_bytes()
@@ -216,9 +218,12 @@ def test_an_empty_survey_claims_nothing() -> None:
         "machine_id",
         "memory_mib",
         "node_certificate",
+        "node_public_key",
     }
     assert facts.machine == MachineFacts()
-    assert (facts.is_root, facts.has_tar, facts.has_gzip, facts.best_form, facts.nomad.active) == (
+    tools = (facts.has_tar, facts.has_gzip, facts.has_openssl, facts.best_form)
+    assert (facts.is_root, *tools, facts.nomad.active) == (
+        False,
         False,
         False,
         False,

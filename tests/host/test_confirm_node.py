@@ -7,10 +7,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ionetctl.core.errors import HostUnverifiedError, IonetctlError, RegionError, TrustError
+from ionetctl.core import host_paths
+from ionetctl.core.errors import (
+    HostFailedError,
+    HostUnverifiedError,
+    IonetctlError,
+    RegionError,
+    TrustError,
+)
 from ionetctl.core.events import StepStarted, TokenMinted
 from ionetctl.core.model.names import RolloutId
-from ionetctl.core.model.plan import Plan
+from ionetctl.core.model.plan import Action, Change, Plan
 from ionetctl.host.apply_dialogue import apply_payload
 from ionetctl.host.confirm_node import FIRST_TIMEOUT_S, NodeConfirmation
 from ionetctl.host.dependencies import Deadlines
@@ -35,7 +42,7 @@ from tests.support.fakes import (
     Line,
     dependencies,
 )
-from tests.support.sample import BARE, HOST, bundle, view
+from tests.support.sample import BARE, HOST, OWN_KEYS, REGION, bundle, view
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -59,6 +66,8 @@ class Stage:
     host: Host = HOST
     needs_token: bool = True
     introduces: bool = True
+    makes_key: bool = False
+    issuer: FakeIssuer = field(default_factory=FakeIssuer)
     errors: dict[str, list[BaseException]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -77,14 +86,16 @@ class Stage:
             RolloutId("r-1"),
             FakeConnector({}),
             self.region,
-            FakeIssuer(),
+            self.issuer,
             self.emit,
             introduces=self.introduces,
         )
         deps = replace(deps, deadlines=Deadlines(step_s=PATIENCE_S))
-        plan = Plan(HOST.name, STAMP, ())
+        renewal = (Change(Action.RENEW, host_paths.NODE_CERT, "it is old"),)
+        plan = Plan(HOST.name, STAMP, renewal if self.makes_key else ())
+        wanted = bundle(region=OWN_KEYS if self.makes_key else REGION)
         mark = Mark.NEW if self.needs_token else Mark.RELEASED
-        planned = PlannedHost(Surveyed(self.host, "node-name", BARE, ()), bundle(), plan, mark)
+        planned = PlannedHost(Surveyed(self.host, "node-name", BARE, ()), wanted, plan, mark)
         return await NodeConfirmation(deps, planned, self.started.append).lead(dialogue)
 
     async def run(self) -> NodeView:
@@ -103,6 +114,26 @@ class Stage:
     @property
     def waited_s(self) -> float:
         return self.region.clock.monotonic()
+
+
+CERTIFICATE = ("step\tcertificate", "await\tcertificate\tMAo=", "step\tverify", "step\tvalidate")
+
+
+async def test_host_that_makes_its_key_is_given_its_certificate() -> None:
+    """The request goes to the issuer, the chain comes back on a line, before the token is minted."""
+    script = (*RECEIVE[:2], *CERTIFICATE, *TOKEN, *START, *VERDICT, *FINISH)
+    stage = Stage(script, makes_key=True)
+    await stage.run()
+    assert stage.issuer.requests == [b"0\n"]
+    assert stage.fake.heard[:2] == ["certificate -----BEGIN,chain,-----END", "token jwt-1"]
+
+
+async def test_request_that_is_refused_ends_the_apply() -> None:
+    """The host hears nothing more, so that it tidies up, and the reason goes on."""
+    error = HostFailedError("csr_refused", "it is no request")
+    stage = Stage((*RECEIVE[:2], *CERTIFICATE), makes_key=True, issuer=FakeIssuer(error=error))
+    assert (await stage.failure()).code == "csr_refused"
+    assert (stage.fake.heard, stage.region.minted) == ([None], [])
 
 
 async def test_new_node_is_confirmed() -> None:

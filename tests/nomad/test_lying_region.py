@@ -136,8 +136,8 @@ async def test_names_of_allocations_are_harmless(site: RegionSite) -> None:
     node = NodeId("n-1")
     answers = {f"/v1/node/{node}/allocations": [Answer([{"Name": HOSTILE, "ClientStatus": "running"}])]}
     async with asking(site, answers) as (region, _):
-        (name,) = await region.allocations(node)
-    assert (hostile_in(name, ""), "vso" in name) == ([], True)
+        (running,) = await region.allocations(node)
+    assert (hostile_in(running.name, ""), "vso" in running.name) == ([], True)
 
 
 def test_a_token_of_a_megabyte_is_nonsense() -> None:

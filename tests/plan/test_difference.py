@@ -11,7 +11,7 @@ from ionetctl.core import host_paths
 from ionetctl.core.model.plan import Action, Kind, Plan
 from ionetctl.plan.bundle import sha256
 from ionetctl.plan.difference import PlanContext, drivers_lost, make_plan, new_digests
-from tests.support.sample import BARE, HOST, NONCE, bundle, converged
+from tests.support.sample import BARE, HOST, NONCE, OWN_KEYS, bundle, converged
 
 if TYPE_CHECKING:
     from ionetctl.core.model.facts import Facts, RemoteFile
@@ -301,3 +301,43 @@ def test_first_client_configuration_takes_nothing_away() -> None:
     assert [change.reason for change in plan.changes if change.path == host_paths.CLIENT_CONFIG] == [
         "is missing"
     ]
+
+
+OWN = bundle(region=OWN_KEYS)
+
+
+def own_plan(facts: Facts) -> Plan:
+    return make_plan(OWN, facts, PlanContext(NEW_NONCE, None, is_known=True))
+
+
+def test_host_that_made_its_key_has_an_empty_plan() -> None:
+    """The issuer's check holds key and certificate together; the manifest has neither."""
+    assert own_plan(converged(OWN)).is_empty
+
+
+def test_key_that_was_sent_is_replaced_where_hosts_make_theirs() -> None:
+    """A controller has had it: the inventory says since that none should."""
+    [renewed, *_] = [
+        each for each in own_plan(converged(BUNDLE)).changes if each.path == host_paths.NODE_CERT
+    ]
+    assert (renewed.action, renewed.reason) == (Action.RENEW, "the private key was not made on the host")
+
+
+def test_key_of_the_host_is_replaced_where_it_is_sent() -> None:
+    """The way back: the manifest does not know the pair."""
+    plan = plan_of(converged(OWN))
+    assert ("renew", host_paths.NODE_CERT) in actions(plan)
+
+
+def test_lost_key_of_the_host_renews_the_pair() -> None:
+    """The certificate alone is of no use."""
+    plan = own_plan(without_file(converged(OWN), host_paths.NODE_KEY))
+    assert [each.reason for each in plan.changes if each.path == host_paths.NODE_CERT] == [
+        "the private key is missing"
+    ]
+
+
+def test_loose_rights_of_the_hosts_key_are_mended() -> None:
+    """Without a new one."""
+    plan = own_plan(with_file(converged(OWN), host_paths.NODE_KEY, mode=0o644))
+    assert actions(plan) == {("chmod", host_paths.NODE_KEY)}

@@ -24,7 +24,7 @@ from ionetctl.plan.difference import PlanContext, make_plan
 from ionetctl.plan.payload import Payload, build_payload, renews_certificate, steps_member
 from ionetctl.plan.ustar import BLOCK_BYTES, RECORD_BYTES
 from tests.support.programs import needs
-from tests.support.sample import BARE, HOST, bundle, converged, drifted
+from tests.support.sample import BARE, HOST, OWN_KEYS, bundle, converged, drifted
 
 # --- from plan to payload ---------------------------------------------------------------------------------------------
 
@@ -99,6 +99,32 @@ def test_certificate_and_key_go_together() -> None:
     payload = ship(plan_of(CONVERGED, "it is old"), CONVERGED)
     assert {path: sent(payload)[path] for path in PEM} == PEM
     assert {path: manifest(payload)[path] for path in PEM} == {p: sha256(c) for p, c in PEM.items()}
+
+
+def own(facts: Facts, unfit: str | None = None) -> Payload:
+    """What is sent in a region where hosts make their keys themselves."""
+    plan = make_plan(OWN, facts, PlanContext(NEW_NONCE, unfit, is_known=True))
+    return build_payload(
+        OWN, plan, facts, None, rollout=RolloutId("r-1"), apply_script=b"#", needs_token=False
+    )
+
+
+OWN = bundle(region=OWN_KEYS)
+
+
+def test_key_that_the_host_makes_is_not_sent() -> None:
+    """Neither is its certificate: both stand in a record of their own, with their rights, and in no manifest."""
+    payload = own(converged(OWN), "it is old")
+    assert (PEM.keys() & sent(payload).keys(), PEM.keys() & manifest(payload).keys()) == (set(), set())
+    record = "own_pair\t0600\troot:root\t/etc/nomad.d/tls/client-key.pem\t0644\troot:root\t/etc/nomad.d/tls/client.pem"
+    assert record in steps_member(payload).decode().splitlines()
+
+
+def test_key_of_the_host_that_stays_is_kept() -> None:
+    """Both are there for the validation of what changes, nothing is asked for, and they stay out of the manifest."""
+    payload = own(drifted(OWN))
+    assert (payload.own_pair, PEM.keys() - set(payload.keeps)) == ((), set())
+    assert PEM.keys() & manifest(payload).keys() == set()
 
 
 def test_drifted_file_is_sent_alone() -> None:

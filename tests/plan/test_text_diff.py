@@ -8,7 +8,7 @@ from ionetctl.core import host_paths
 from ionetctl.core.model.plan import Action, Change, Kind, Plan
 from ionetctl.plan.bundle import with_stamp
 from ionetctl.plan.text_diff import MAX_LINES, compared_paths, file_diffs
-from tests.support.sample import HOST, bundle
+from tests.support.sample import HOST, OWN_KEYS, bundle
 
 BUNDLE = bundle()
 STAMP = "4be5f344cb242f8b-0123456789ab"
@@ -78,5 +78,6 @@ def test_long_files_are_cut() -> None:
 
 
 def test_kinds_without_text_are_none() -> None:
-    """The control of what is compared: a bundle has kinds of every sort."""
-    assert {file.kind for file in BUNDLE.files} == set(Kind)
+    """The control of what is compared: bundles have kinds of every sort."""
+    files = (*BUNDLE.files, *bundle(region=OWN_KEYS).files)
+    assert {file.kind for file in files} == set(Kind)

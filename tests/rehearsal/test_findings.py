@@ -47,6 +47,7 @@ BY_HAND: Final = {
     "host_drivers_allowed",
     "known_as_another",
     "name_taken",
+    "openssl_missing",
     "reserved_gpu_unknown",
     "rig_mismatch",
 }

@@ -22,6 +22,7 @@ from ionetctl.core.model.names import Digest, RolloutId
 from ionetctl.core.model.plan import BundleFile, Form, Kind, Program
 from ionetctl.facts.report_lines import (
     APPLY_REPORTS,
+    AwaitCertificate,
     AwaitToken,
     AwaitVerdict,
     Failed,
@@ -150,13 +151,17 @@ class Host:
         payload: Payload,
         *,
         token: str | None = f"token {TOKEN}",
+        certify: Callable[[bytes], str | None] = lambda _: None,
         verdicts: tuple[str, ...] = ("confirmed",),
         on_report: Callable[[Report, subprocess.Popen[bytes]], None] = lambda _report, _process: None,
         blocks: Iterable[bytes | memoryview] | None = None,
         fence: int | None = None,
         lease: str = "-",
     ) -> Dialogue:
-        """The apply, with these answers; an answer of ``None`` (or none left) closes our end. ``blocks`` are sent instead."""
+        """The apply, with these answers; an answer of ``None`` (or none left) closes our end. ``blocks`` are sent instead.
+
+        ``certify`` has the answer to a request for a certificate.
+        """
         answers = iter(verdicts)
         reports: list[Report] = []
         sender = threading.Thread()
@@ -170,6 +175,8 @@ class Host:
                     sender.start()
                 elif isinstance(report, AwaitToken):
                     _answer(process, token)
+                elif isinstance(report, AwaitCertificate):
+                    _answer(process, certify(report.request))
                 elif isinstance(report, AwaitVerdict):
                     _answer(process, next(answers, None))
             if sender.ident is not None:

@@ -378,20 +378,26 @@ class FakeIssuer:
     unfit: str | None = None
     error: Exception | None = None
     issued: int = 0
+    requests: list[bytes] = field(default_factory=list)
 
     @property
     def check(self) -> FakeIssuer:
         return self
 
-    async def issue(self, host: Host) -> NodeCertificate:
+    async def issue(self, host: Host, request: bytes | None = None) -> NodeCertificate:
         if self.error is not None:
             raise self.error
         self.issued += 1
         assert host.region == EU_NORTH
+        if request is not None:
+            self.requests.append(request)
+            return NodeCertificate(b"-----BEGIN\nchain\n-----END\n")
         return NodeCertificate(b"chain", b"key")
 
-    def explain_unfit(self, chain_pem: str | None, now: datetime) -> str | None:
-        del now
+    def explain_unfit(
+        self, chain_pem: str | None, now: datetime, public_key: str | None = None
+    ) -> str | None:
+        del now, public_key
         return "there is none" if chain_pem is None else self.unfit
 
 

@@ -32,6 +32,12 @@ REGION: Final = RegionSettings(
     ),
 )
 
+OWN_KEYS: Final = replace(
+    REGION,
+    tls=replace(REGION.tls, node=Issuer("/pki/ca.pem", SecretRef("file", "/pki/key"), key_on_host=True)),
+)
+"""The same region where hosts make their private keys themselves."""
+
 NOMAD: Final = Program(
     *("nomad", "2.0.5", "amd64", Digest("aa" * 32), 110_000_000),
     *("/cache/nomad.gz", 32_000_000, Digest("a9" * 32)),
@@ -85,21 +91,32 @@ BARE: Final = Facts(
 DOCKER: Final[tuple[TaskDriver, ...]] = ("docker",)
 
 
-def subject(host: Host = HOST, facts: Facts = BARE, drivers: tuple[TaskDriver, ...] = DOCKER) -> Subject:
+def subject(
+    host: Host = HOST,
+    facts: Facts = BARE,
+    drivers: tuple[TaskDriver, ...] = DOCKER,
+    region: RegionSettings = REGION,
+) -> Subject:
     """What the host's bundle is made of; with the device plugin where GPUs are wanted."""
     plugin = None if host.gpus.count == 0 else PLUGIN
-    return Subject(host, host.name, facts, REGION, b"CA PEM\n", NOMAD, plugin, drivers)
+    return Subject(host, host.name, facts, region, b"CA PEM\n", NOMAD, plugin, drivers)
 
 
-def bundle(host: Host = HOST, facts: Facts = BARE, drivers: tuple[TaskDriver, ...] = DOCKER) -> Bundle:
+def bundle(
+    host: Host = HOST,
+    facts: Facts = BARE,
+    drivers: tuple[TaskDriver, ...] = DOCKER,
+    region: RegionSettings = REGION,
+) -> Bundle:
     """The host's bundle."""
-    return build_bundle(subject(host, facts, drivers))
+    return build_bundle(subject(host, facts, drivers, region))
 
 
 def converged(wanted: Bundle, facts: Facts = BARE, nonce: str = NONCE) -> Facts:
     """The facts of a host that has everything of its bundle and runs it."""
     stamp = new_stamp(wanted, nonce)
-    minted = {Kind.CERTIFICATE: b"chain", Kind.KEY: b"key"}
+    minted = {Kind.CERTIFICATE: b"chain", Kind.KEY: b"key", Kind.OWN_KEY: b"key"}
+    not_sent = {host_paths.NODE_CERT, host_paths.NODE_KEY} if wanted.key_on_host else set()
     files = {}
     for file in wanted.files:
         if file.kind is Kind.LINK:
@@ -111,7 +128,7 @@ def converged(wanted: Bundle, facts: Facts = BARE, nonce: str = NONCE) -> Facts:
         facts,
         files=files,
         links={file.path: file.target for file in wanted.files if file.kind is Kind.LINK},
-        manifest={path: file.digest for path, file in files.items()},
+        manifest={path: file.digest for path, file in files.items() if path not in not_sent},
         node_certificate="chain",
         machine=replace(facts.machine, nomad_drivers=("docker",)),
         nomad=replace(

@@ -110,6 +110,8 @@ class Facts:
     """Path → digest as last installed by ionetctl; empty where nothing was."""
     node_certificate: str | None
     """The PEM chain that the node presents (public)."""
+    node_public_key: str | None = None
+    """The public key of the private key that the host has made itself: a SubjectPublicKeyInfo in base64."""
     lock_owner: str | None = None
     lock_started_at: str | None = None
     fence: int = 0
@@ -118,6 +120,7 @@ class Facts:
     best_form: Form = Form.GZIP
     """The best form of a program that can be unpacked there."""
     has_tar: bool = True
+    has_openssl: bool = True
     machine: MachineFacts = MachineFacts()  # noqa: RUF009  (frozen, so it can be shared)
     is_driver_hanging: bool = False
     driver_version: str | None = None

@@ -32,11 +32,15 @@ class ReadyPair:
 
 @dataclass(frozen=True, slots=True)
 class Issuer:
-    """The region's CA; ionetctl issues node certificates with it, valid for ``validity_days`` at most."""
+    """The region's CA; ionetctl issues node certificates with it, valid for ``validity_days`` at most.
+
+    ``key_on_host``: each host makes its node's private key itself, and only a request for a certificate leaves it.
+    """
 
     cert: str
     key: SecretRef
     validity_days: int = 1825
+    key_on_host: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,11 @@ class RegionTls:
     client: ReadyPair | None
     node: Issuer | ReadyPair
     ca_pem: str | None = None
+
+    @property
+    def key_on_host(self) -> bool:
+        """Whether each host makes its node's private key itself."""
+        return not isinstance(self.node, ReadyPair) and self.node.key_on_host
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,10 +108,10 @@ class IntroductionToken:
 
 @dataclass(frozen=True, slots=True)
 class NodeCertificate:
-    """A node's certificate chain in PEM (leaf first), and its private key in PEM, which is a secret."""
+    """A node's certificate chain in PEM (leaf first), and its private key in PEM, which is a secret; empty where the host has made it."""
 
     chain_pem: bytes
-    key_pem: bytes = field(repr=False)
+    key_pem: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

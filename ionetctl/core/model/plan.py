@@ -19,6 +19,8 @@ class Kind(StrEnum):
     """Issued per node; checked by the issuer: role, region, lifetime."""
     KEY = "key"
     """The private key of the certificate."""
+    OWN_KEY = "own-key"
+    """The same where the host makes it itself: it is never sent."""
     LINK = "link"
     """A symbolic link; compared by target."""
 
@@ -83,6 +85,11 @@ class Bundle:
     host: HostName
     digest: Digest
     files: tuple[BundleFile, ...]
+
+    @property
+    def key_on_host(self) -> bool:
+        """Whether the host makes its private key itself."""
+        return any(file.kind is Kind.OWN_KEY for file in self.files)
 
 
 class Action(StrEnum):

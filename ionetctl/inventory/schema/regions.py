@@ -43,4 +43,6 @@ def _node(given: TlsFields) -> Issuer | ReadyPair:
     if "node" in given:
         return ReadyPair(**given["node"])
     issuer = given["issuer"]
-    return Issuer(issuer["cert"], issuer["key"], issuer.get("validity", 1825))
+    return Issuer(
+        issuer["cert"], issuer["key"], issuer.get("validity", 1825), issuer.get("key_on_host", False)
+    )

@@ -281,6 +281,8 @@ class IssuerFields(PairFields):
 
     validity: NotRequired[Annotated[int, Leaf(field_checks.days, {"type": "string", "pattern": "^[0-9]+d$"})]]
     """How long a node's certificate lives, such as 1825d (the default); never beyond the CA's own life."""
+    key_on_host: NotRequired[Flag]
+    """Each host makes its node's private key itself, with openssl; only a request for a certificate leaves it."""
 
 
 @with_config(STRICT)

@@ -7,19 +7,22 @@ both. Files are what really arrived: digests are compared, the configuration is 
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from ionetctl.core.host_paths import CLIENT_ID, CONFIG_DIR, INTRODUCTION_TOKEN
 from ionetctl.lab.agent.config import validate_config
+from ionetctl.lab.certificates import is_of_key, new_request, private_pem
 from ionetctl.lab.host.supervisor import Reply
 from ionetctl.lab.modelled.host_files import HostFile, HostFiles, text_file
-from ionetctl.lab.modelled.payload_reader import PayloadCorruptError, read_archive, version_of
+from ionetctl.lab.modelled.payload_reader import Member, PayloadCorruptError, read_archive, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from ionetctl.lab.modelled.payload_reader import Member, Program, ProgramCache, Read
+    from ionetctl.lab.modelled.payload_reader import Program, ProgramCache, Read
     from ionetctl.lab.modelled.service import ModelledService
 
 _FLAT: Final = str.maketrans("\n\t", "  ")
@@ -102,6 +105,7 @@ class Apply:
         await self.peer.say(f"step\t{step}")
 
     async def _apply(self) -> None:
+        await self._obtain_certificate()
         wanted = await self._verify()
         await self._validate(wanted)
         await self._ask_token()
@@ -120,6 +124,28 @@ class Apply:
         self._finish()
 
     # --- before any change --------------------------------------------------------------------------------------------
+
+    async def _obtain_certificate(self) -> None:
+        """Make a private key and have it certified, where that is asked for."""
+        for *of_key, mode, owner, path in self._records("own_pair"):
+            await self._begin("certificate")
+            key, request = new_request()
+            answer = await self._answer(f"certificate\t{base64.b64encode(request).decode()}")
+            verb, _, lines = answer.partition(" ")
+            if verb != "certificate" or not lines:
+                raise _FailedError("abandoned", "the controller gave up, or is gone; nothing was changed")
+            chain = "\n".join([*lines.split(","), ""]).encode()
+            if not is_of_key(chain, key):
+                raise _FailedError(
+                    "certificate_mismatch", "the certificate is not of the key that was made here"
+                )
+            self._add_file("key", private_pem(key), *of_key)
+            self._add_file("certificate", chain, mode, owner, path)
+
+    def _add_file(self, name: str, content: bytes, *record: str) -> None:
+        digest = hashlib.sha256(content).hexdigest()
+        self._members[f"f/{name}"] = Member(digest, content)
+        self._steps.append(("file", name, digest, *record))
 
     async def _verify(self) -> dict[str, HostFile]:
         """What is to be installed, by path."""

@@ -18,8 +18,10 @@ from ionetctl.core.host_paths import (
     INTRODUCTION_TOKEN,
     MANIFEST,
     NODE_CERT,
+    NODE_KEY,
     NOMAD_LINK,
 )
+from ionetctl.lab.certificates import public_text
 from ionetctl.lab.modelled.payload_reader import version_of
 
 if TYPE_CHECKING:
@@ -116,6 +118,9 @@ def _own_rows(host: HostFiles, holder: str | None) -> Iterator[tuple[str, ...]]:
         text = base64.b64encode(certificate).decode()
         for start in range(0, len(text), _BASE64_COLUMNS):
             yield "cert", text[start : start + _BASE64_COLUMNS]
+    key = host.content(NODE_KEY)
+    if key is not None and f"  {NODE_KEY}\n".encode() not in (manifest or b""):
+        yield "key", public_text(key)
 
 
 def _file_rows(host: HostFiles, asked: Sequence[str]) -> Iterator[tuple[str, ...]]:
