@@ -15,7 +15,7 @@ from ionetctl.core.errors import RegionError, TrustError, UsageError
 from ionetctl.core.model.host import AUTO_REGION
 from ionetctl.core.model.inventory import Issuer
 from ionetctl.credentials.certificates import read_chain
-from ionetctl.credentials.pki import check_client_pair
+from ionetctl.credentials.pki import check_client_pair, signs_servers
 from ionetctl.credentials.secrets import SecretStore
 from ionetctl.inventory.load import load_inventory
 from ionetctl.nomad import CallLimits, NomadRegion
@@ -95,6 +95,7 @@ def _inspection(
         certificates=tuple(_certificates(settings, status)),
         nomad_version=inventory.nomad.version,
         at=clock.now(),
+        issuer_signs_servers=signs_servers(settings),
     )
 
 

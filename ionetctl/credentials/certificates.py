@@ -94,7 +94,7 @@ def check_ca(
             "ca_cannot_sign", f"{path} is no CA certificate ({display_name(ca.subject)})", hint
         )
     _check_time(ca, now, CA_MARGIN, "ca_expired", path)
-    if not _reaches(chain, anchors):
+    if not leads_to(chain, anchors):
         hint = "tls.ca must hold the CA that the issuer's certificate comes from; add the intermediates to issuer.cert"
         raise ConfigurationError("ca_chain_broken", f"{path} does not lead to the CA in tls.ca", hint)
 
@@ -112,7 +112,7 @@ def check_pair(
     """
     check_match(chain, key, path)
     _check_time(chain[0], now, timedelta(0), "pair_expired", path)
-    if not _reaches(chain, anchors):
+    if not leads_to(chain, anchors):
         hint = "tls.ca must hold the CA that signed it; intermediates belong into the certificate's file"
         raise ConfigurationError("pair_chain_broken", f"{path} does not lead to the CA in tls.ca", hint)
 
@@ -143,7 +143,7 @@ def may_sign(certificate: x509.Certificate) -> bool:
     return constraints is not None and constraints.ca and (usage is None or usage.key_cert_sign)
 
 
-def _reaches(chain: Chain, anchors: Chain) -> bool:
+def leads_to(chain: Chain, anchors: Chain) -> bool:
     """Whether the first certificate is issued, by way of others in the chain, by one of the anchors."""
     current = chain[0]
     for _ in range(CHAIN_LIMIT):

@@ -36,6 +36,7 @@ from ionetctl.credentials.certificates import (
     parse_key,
     read_chain,
 )
+from ionetctl.credentials.name_constraints import forbidden_names, has_unusable_constraints
 from ionetctl.credentials.signing_request import requested_key
 
 if TYPE_CHECKING:
@@ -71,11 +72,28 @@ def client_role(region: RegionName) -> str:
     return f"client.{region}.nomad"
 
 
+def node_names(role: str) -> list[x509.DNSName | x509.IPAddress]:
+    """The names of a node's certificate: the servers ask for ``role``, the others are for the agent's own API."""
+    return [x509.DNSName(role), x509.DNSName("localhost"), _LOOPBACK]
+
+
+def signs_servers(region: RegionSettings) -> bool:
+    """Whether the inventory's issuer could make a certificate that nodes take for a server's; a ready pair makes none.
+
+    Raises ``ConfigurationError`` (``certificate_unreadable``).
+    """
+    node = region.tls.node
+    if isinstance(node, ReadyPair):
+        return False
+    cas = _path(read_chain(node.cert), read_chain(region.tls.ca))
+    return not forbidden_names(cas, [x509.DNSName(f"server.{region.name}.nomad")])
+
+
 def open_issuer(region: RegionSettings, reveal: Callable[[SecretRef], str], clock: Clock) -> Issuer:
     """The issuer of a region's node certificates: its CA, or the one pair that the inventory names.
 
-    Raises ``ConfigurationError``: ``certificate_unreadable``, ``key_unreadable``, ``ca_key_mismatch``,
-    ``ca_cannot_sign``, ``ca_expired``, ``ca_chain_broken``, ``pair_mismatch``, ``pair_expired``, ``pair_wrong_role``
+    Raises ``ConfigurationError``: ``certificate_unreadable``, ``key_unreadable``, ``ca_key_mismatch``, ``ca_cannot_sign``,
+    ``ca_expired``, ``ca_chain_broken``, ``ca_names_forbidden``, ``pair_mismatch``, ``pair_expired``, ``pair_wrong_role``
     or ``pair_chain_broken``.
     """
     node = region.tls.node
@@ -83,7 +101,9 @@ def open_issuer(region: RegionSettings, reveal: Callable[[SecretRef], str], cloc
         return ReadyPairIssuer(*_checked_node_pair(node, region, reveal, clock.now()))
     chain = read_chain(node.cert)
     key = parse_key(reveal(node.key), str(node.key))
-    check_ca(chain, key, read_chain(region.tls.ca), clock.now(), node.cert)
+    anchors = read_chain(region.tls.ca)
+    check_ca(chain, key, anchors, clock.now(), node.cert)
+    _check_names(region.name, _path(chain, anchors), node.cert)
     check = IssuedByRegion(client_role(region.name), _pem(chain), node.key_on_host)
     return RegionIssuer(check, chain, key, timedelta(days=node.validity_days), clock)
 
@@ -201,7 +221,7 @@ class RegionIssuer:
             raise ConfigurationError(
                 "ca_expired", "the issuer's certificate has expired meanwhile", "renew it"
             )
-        names = [x509.DNSName(self.check.role), x509.DNSName("localhost"), _LOOPBACK]
+        names = node_names(self.check.role)
         common_name = x509.NameAttribute(NameOID.COMMON_NAME, self.check.role[:_COMMON_NAME_LIMIT])
         return (
             x509.CertificateBuilder()
@@ -238,6 +258,25 @@ class ReadyPairIssuer:
     async def issue(self, host: Host, request: bytes | None = None) -> NodeCertificate:  # noqa: ARG002  (every node gets the same)
         """The pair."""
         return self._pair
+
+
+def _path(chain: Chain, anchors: Chain) -> Chain:
+    """The CAs whose constraints hold: the issuer, those above it, and the region's own that they come from."""
+    return (*chain, *(anchor for anchor in anchors if any(is_issued_by(ca, anchor) for ca in chain)))
+
+
+def _check_names(region: RegionName, cas: Chain, path: str) -> None:
+    role = client_role(region)
+    permitted = f"permitted;DNS:{role}, permitted;DNS:localhost, permitted;IP:127.0.0.1/255.255.255.255"
+    hint = f"what a node's certificate bears: nameConstraints = critical, {permitted}"
+    if forbidden := forbidden_names(cas, node_names(role)):
+        message = f"{path} or a CA above it permits no certificate for {' and '.join(forbidden)}"
+        raise ConfigurationError("ca_names_forbidden", message, hint)
+    if has_unusable_constraints(cas):
+        message = (
+            f"{path} or a CA above it has name constraints of a kind that Nomad does not know, and refuses"
+        )
+        raise ConfigurationError("ca_names_forbidden", message, hint)
 
 
 def _checked_node_pair(

@@ -74,6 +74,8 @@ class Inspection:
     certificates: tuple[Certificate, ...]
     nomad_version: str
     at: datetime
+    issuer_signs_servers: bool = False
+    """Whether whoever has the issuer's key could make a server's certificate."""
 
     @property
     def known(self) -> int:
@@ -139,6 +141,7 @@ def region_findings(inspection: Inspection) -> tuple[Finding, ...]:
         *_rights(inspection),
         *_room(inspection),
         *_certificates(inspection),
+        *_issuer(inspection),
         *_beats(inspection),
     )
     return tuple(sorted(found, key=lambda finding: _WORST_FIRST.index(finding.severity)))
@@ -223,6 +226,13 @@ def _certificates(inspection: Inspection) -> Iterator[Finding]:
             when = "has ended" if days < 0 else f"ends in {counted(days, 'day')}"
             message = f"the {certificate.what} certificate {when} ({certificate.ends_at:%Y-%m-%d})"
             yield _warn("certificate_ending", message, "renew it before nodes and rollouts are refused")
+
+
+def _issuer(inspection: Inspection) -> Iterator[Finding]:
+    if inspection.issuer_signs_servers:
+        message = f"whoever has the issuer's key can make a server's certificate (server.{inspection.settings.name}.nomad)"
+        hint = "give the site an intermediate that permits the names of clients alone (docs/how-to/constrain-an-issuer.md)"
+        yield Finding("issuer_unconstrained", Severity.INFO, message, hint, EXIT)
 
 
 def _beats(inspection: Inspection) -> Iterator[Finding]:

@@ -53,6 +53,7 @@ def test_nothing_speaks_against_a_sound_region() -> None:
         (inspection(certificates=(Certificate("API", START + timedelta(days=29)),)), "certificate_ending warn"),
         (inspection(certificates=(Certificate("API", START - timedelta(days=1)),)), "certificate_ending warn"),
         (inspection(status={"heartbeats": BEATS}, nodes=Counter(ready=4_963)), "heartbeats_short warn"),
+        (inspection(issuer_signs_servers=True), "issuer_unconstrained info"),
     ],
 )  # fmt: skip
 def test_each_flaw_is_reported_once(one: Inspection, expected: str) -> None:
