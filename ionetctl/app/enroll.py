@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ionetctl import __version__
 from ionetctl.app.ask_regions import RegionsAsked
+from ionetctl.app.closed_hosts import ClosedHosts
 from ionetctl.app.open_distributor import open_distributor
 from ionetctl.app.open_engine import EngineNeeds, open_engine, worker_count
 from ionetctl.app.open_inventory import Site, open_site
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
     from ionetctl.core.ports import Clock, Emit, Sink
     from ionetctl.core.settings import Settings
     from ionetctl.distribution.distributor import Distributor
-    from ionetctl.history.catalog import Lease, NodeRecord
+    from ionetctl.history.catalog import Closure, Lease, NodeRecord
     from ionetctl.rollout.options import RolloutOptions
 
 LEAST_RETRIES: Final = 20
@@ -95,6 +96,7 @@ async def enroll(
                         record.nodes,
                         record.identities,
                         record.lease,
+                        record.closures,
                     )
                     return await run.recorded(record.past)
             except asyncio.CancelledError:
@@ -128,6 +130,7 @@ class _Run:
     identities: Mapping[tuple[HostName, str], MachineIdentity] = field(default_factory=dict)
     """What the catalog knows of machines, by host name and machine-id."""
     lease: Lease | None = None
+    closures: Sequence[Closure] = ()
 
     async def recorded(self, past: Past) -> ExitCode:
         """The exit code, with beginning and end in the journal whatever happens between."""
@@ -167,12 +170,16 @@ class _Run:
     async def _work(self, hosts: Sequence[Host], past: Past) -> ExitCode:
         inventory, asked_for = self.site.inventory, self.options.distribution
         distributor = open_distributor(inventory, asked_for, self.clock, self.emit)
+        closed = self._closed_hosts()
+        all_hosts, hosts = hosts, closed.reached(hosts)
         await self.stop.unless_requested(self._prepare(hosts))
         is_any_needed = self._takes_hosts and bool(hosts) and not self.stop.is_requested
         if is_any_needed and not any(tools.status for tools in self.site.regions.values()):
             await self._regions.leave_all(hosts, {(node.region, node.name) for node in self.nodes})
         async with SshConnector(self._transport, self.site.secrets.reveal, self._key_accepted) as connector:
             await connector.check(hosts)
+            settled = await self.stop.unless_requested(closed.settle(all_hosts, connector)) or ()
+            hosts = [host for host in hosts if host.name not in {outcome.host for outcome in settled}]
             slots = Slots(await self._hosts_at_once(len(hosts)), self.clock)
             # Everything loaded so far lives to the end: the collector need not look at it again.
             gc.freeze()
@@ -190,7 +197,7 @@ class _Run:
                     self.stop,
                     self.confirm,
                     past.failed,
-                    past.left_out(self.options.retry_failed),
+                    (*past.left_out(self.options.retry_failed), *settled),
                     [
                         KnownMachine(
                             node.name,
@@ -203,15 +210,21 @@ class _Run:
                     ],
                     inventory.hosts,
                     self._check_lease,
+                    closed.reopened(hosts),
                 )
                 return await phases.run()
 
     async def _prepare(self, hosts: Sequence[Host]) -> None:
         """Whatever has to be known before the first host is touched."""
-        if self._takes_hosts:
+        if self._takes_hosts and hosts:
             check_packages(hosts)
             await self.site.ensure_programs()
         await self._regions.ask()
+
+    def _closed_hosts(self) -> ClosedHosts:
+        nodes = {(node.region, node.name): node for node in self.nodes}
+        closures = {(closure.host, closure.address): closure for closure in self.closures}
+        return ClosedHosts(self.site, self.emit, self.options, nodes, closures)
 
     @property
     def _takes_hosts(self) -> bool:

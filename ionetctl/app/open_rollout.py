@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from ionetctl.core.model.names import HostName, RolloutId
     from ionetctl.core.ports import Clock, Emit, Sink
     from ionetctl.core.settings import Settings
-    from ionetctl.history.catalog import Lease, NodeRecord
+    from ionetctl.history.catalog import Closure, Lease, NodeRecord
     from ionetctl.rollout.options import RolloutOptions
     from ionetctl.rollout.signals import StoppingSignals
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """An open record, and what the rollout did before it was resumed; ``nodes`` and ``identities`` are the catalog's.
+    """An open record, and what the rollout did before it was resumed; ``nodes``, ``identities`` and ``closures`` are the catalog's.
 
     ``lease`` is ``None`` where no host may be changed.
     """
@@ -40,6 +40,7 @@ class Record:
     nodes: tuple[NodeRecord, ...]
     identities: Mapping[tuple[HostName, str], MachineIdentity]
     lease: Lease | None
+    closures: tuple[Closure, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,8 @@ class Records:
                         await sink.take(past.envelopes)
                     recorder = Recorder(journal, clock, (catalog.sink(rollout), *sinks), past.first_seq)
                     await held.enter_async_context(recorder)
-                    yield Record(rollout, recorder, past, catalog.nodes(), catalog.identities(), lease)
+                    known = catalog.nodes(), catalog.identities(), lease, catalog.closures()
+                    yield Record(rollout, recorder, past, *known)
             finally:
                 if recorder is not None:
                     await recorder.listeners.close(0.0 if self.signals.is_repeated else None)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from ionetctl.app.fleet_status import tell_waiting
 from ionetctl.core import host_paths
 from ionetctl.core.clock import SystemClock
-from ionetctl.core.errors import HostUnverifiedError, RegionError, TrustError
+from ionetctl.core.errors import ExitCode, HostUnverifiedError, IonetctlError, RegionError, TrustError
 from ionetctl.credentials.secrets import SecretStore
 from ionetctl.history.catalog import Catalog
 from ionetctl.history.journal import list_journals
@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 
     from ionetctl.core.model.host import Host
     from ionetctl.core.model.inventory import Inventory, Naming
-    from ionetctl.core.model.names import NodeId, RegionName
+    from ionetctl.core.model.names import HostName, NodeId, RegionName
     from ionetctl.core.model.node import NodeView
+    from ionetctl.core.ports import Region
     from ionetctl.core.settings import Settings
     from ionetctl.history.catalog import NodeRecord
 
@@ -48,7 +49,7 @@ _UNIQUE: Final = re.compile(rf"(.+)-[0-9a-f]{{{SUFFIX_CHARACTERS}}}")
 class _Known:
     """What the catalog remembers of the inventory's hosts, by region and name."""
 
-    records: Mapping[tuple[str, str], NodeRecord]
+    records: Mapping[tuple[RegionName, HostName], NodeRecord]
 
     def of(self, host: Host) -> NodeRecord | None:
         """The host's record."""
@@ -79,29 +80,53 @@ async def verify(
     settings.prepare_state()
     catalog = Catalog.open(settings.catalog_path, SystemClock(), list_journals(settings.rollouts_dir))
     try:
-        known = _Known({(record.region, record.name): record for record in catalog.nodes()})
+        nodes = {(record.region, record.name): record for record in catalog.nodes()}
     finally:
         catalog.close()
     secrets = SecretStore(settings.environ)
-    placed = {host.name: known.placed(host, inventory.regions) for host in inventory.hosts}
-    asked = [one for places in placed.values() for one in places]
-    names = tuple(dict.fromkeys(host.region for host in asked))
+    placed = [one for host in inventory.hosts for one in _Known(nodes).placed(host, inventory.regions)]
+    names = dict.fromkeys(host.region for host in placed)
     await asyncio.to_thread(
         secrets.resolve_all, [ref for name in names for ref in inventory.regions[name].secrets]
     )
     async with AsyncExitStack() as stack:
-        judging = []
+        apis: dict[RegionName, Region | IonetctlError] = {}
         for name in names:
             on_wait = tell_waiting(name, tell)
             region = NomadRegion.open(inventory.regions[name], secrets.reveal, on_wait=on_wait)
-            await stack.enter_async_context(region)
-            of_region = [host for host in asked if host.region == name]
-            judging.append(_judge_region(region, inventory, of_region, known, releases=releases))
-        judged = await asyncio.gather(*judging)
-    verdicts = {(one.region, one.host): one for of_region in judged for one in of_region}
-    return VerifyReport(
-        tuple(_clearest([verdicts[p.region, p.name] for p in places]) for places in placed.values())
+            apis[name] = await stack.enter_async_context(region)
+        return VerifyReport(await judge_hosts(inventory.hosts, apis, inventory, nodes, releases=releases))
+
+
+async def judge_hosts(
+    hosts: Sequence[Host],
+    apis: Mapping[RegionName, Region | IonetctlError],
+    inventory: Inventory,
+    nodes: Mapping[tuple[RegionName, HostName], NodeRecord],
+    *,
+    releases: bool,
+) -> tuple[Verdict, ...]:
+    """What the regions say of the hosts, in order; ``apis`` has an error for a region that is known not to answer.
+
+    ``nodes`` are the catalog's. See ``verify``.
+    """
+    known = _Known(nodes)
+    placed = {host.name: known.placed(host, inventory.regions) for host in hosts}
+    asked = [one for places in placed.values() for one in places]
+    judged = await asyncio.gather(
+        *(
+            _judge_region(
+                apis[name],
+                inventory,
+                [host for host in asked if host.region == name],
+                known,
+                releases=releases,
+            )
+            for name in dict.fromkeys(host.region for host in asked)
+        )
     )
+    verdicts = {(one.region, one.host): one for of_region in judged for one in of_region}
+    return tuple(_clearest([verdicts[p.region, p.name] for p in places]) for places in placed.values())
 
 
 def _clearest(verdicts: Sequence[Verdict]) -> Verdict:
@@ -110,8 +135,15 @@ def _clearest(verdicts: Sequence[Verdict]) -> Verdict:
 
 
 async def _judge_region(
-    region: NomadRegion, inventory: Inventory, hosts: Sequence[Host], known: _Known, *, releases: bool
+    region: Region | IonetctlError,
+    inventory: Inventory,
+    hosts: Sequence[Host],
+    known: _Known,
+    *,
+    releases: bool,
 ) -> list[Verdict]:
+    if isinstance(region, IonetctlError):
+        return [_unasked(host, known.of(host), region) for host in hosts]
     try:
         found = await _find(region, inventory, hosts, known)
         holding = await _holding(region, [one.view for one in found if one.view])
@@ -120,18 +152,15 @@ async def _judge_region(
         return [_unasked(host, known.of(host), error) for host in hosts]
 
 
-def _unasked(host: Host, record: NodeRecord | None, error: RegionError | TrustError) -> Verdict:
+def _unasked(host: Host, record: NodeRecord | None, error: IonetctlError) -> Verdict:
     """The verdict on a host whose region cannot be asked."""
     message = f"region {host.region}: {error.message}"
     node_id = record.node_id if record else None
-    return Verdict(
-        host.name, host.region, node_id, error.code, message, error.hint, exit_code=error.exit_code
-    )
+    exit_code = ExitCode.TRUST if isinstance(error, TrustError) else ExitCode.UNVERIFIED
+    return Verdict(host.name, host.region, node_id, error.code, message, error.hint, exit_code=exit_code)
 
 
-async def _find(
-    region: NomadRegion, inventory: Inventory, hosts: Sequence[Host], known: _Known
-) -> list[_Found]:
+async def _find(region: Region, inventory: Inventory, hosts: Sequence[Host], known: _Known) -> list[_Found]:
     stamps = {record.node_id: record.stamp for host in hosts if (record := known.of(host)) and record.stamp}
     stamped = await find_stamped(region, stamps, with_devices=True)
     unknown = [host for host in hosts if not (record := known.of(host)) or record.node_id not in stamps]
@@ -185,14 +214,14 @@ class _Holding:
     clearable: frozenset[NodeId] = frozenset()
 
 
-async def _holding(region: NomadRegion, views: Sequence[NodeView]) -> _Holding:
+async def _holding(region: Region, views: Sequence[NodeView]) -> _Holding:
     """Asked for only where a node is ineligible at all."""
     if all(view.eligibility == ELIGIBLE for view in views):
         return _Holding()
     return _Holding(await held(region), await held(region, by_region=True))
 
 
-async def _verdict(region: NomadRegion, found: _Found, holding: _Holding, *, releases: bool) -> Verdict:
+async def _verdict(region: Region, found: _Found, holding: _Holding, *, releases: bool) -> Verdict:
     host, view = found.host, found.view
     if found.is_by_name and view is None:
         message = "the region has no node of this name"

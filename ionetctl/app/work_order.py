@@ -13,6 +13,7 @@ from ionetctl.host.dependencies import Deadlines, Dependencies, RegionTools, Scr
 from ionetctl.host.retry import RetryBudget, RetryPolicy
 from ionetctl.remote import (
     apply_script,
+    close_ssh_script,
     end_seed_script,
     obtain_script,
     prepare_script,
@@ -131,6 +132,7 @@ def dependencies(order: WorkOrder, own: Surroundings) -> Dependencies:
             probe_program(order.cache_dir),
             prepare_script(),
             restore_miner_script(),
+            close_ssh_script(),
             ObtainScripts(start_obtain_script(), obtain_script(), end_seed_script()),
         ),
         emit=own.emit,

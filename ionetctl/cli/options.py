@@ -194,6 +194,14 @@ AcceptNew = Annotated[
         help="Trust and record host keys seen for the first time; changed ones are still refused.",
     ),
 ]
+Rebootstrap = Annotated[
+    bool,
+    typer.Option(
+        "--rebootstrap",
+        envvar="IONETCTL_REBOOTSTRAP",
+        help="Use SSH again on hosts that were closed to it; have the key put back there first.",
+    ),
+]
 Takeover = Annotated[
     bool,
     typer.Option(

@@ -246,6 +246,29 @@ class HostConfirmed(Event, tag="host_confirmed", frozen=True, kw_only=True):
     gpus_seen: int | None
 
 
+class KeyClosing(Event, tag="key_closing", frozen=True, kw_only=True):
+    """The key that logged in is about to be taken out of the account's ``authorized_keys`` (``ssh: {close: key}``)."""
+
+    account: str
+    key: str
+    """Type and base64."""
+    files: tuple[str, ...]
+
+
+class KeyClosed(Event, tag="key_closed", frozen=True, kw_only=True):
+    """A fresh login with that key alone was refused by public key authentication."""
+
+    account: str
+    fingerprint: str
+
+
+class SshOpened(Event, tag="ssh_opened", frozen=True, kw_only=True):
+    """A login over SSH succeeded on a host whose key was to be taken away, or had been: ``code`` says how it came to that."""
+
+    code: str
+    message: str
+
+
 class HostFinished(Event, tag="host_finished", frozen=True, kw_only=True):
     """A host's outcome. The last event about it, unless the rollout is resumed."""
 
@@ -319,6 +342,9 @@ AnyEvent = (
     | HostConfirmed
     | NodeHeld
     | NodeReleased
+    | KeyClosing
+    | KeyClosed
+    | SshOpened
     | HostFinished
     | PlanConfirmed
     | WaveStarted
@@ -340,7 +366,7 @@ def announces_change(event: AnyEvent) -> bool:
             return True
         case RolloutStarted() | RolloutResumed() | RolloutFinished():
             return True
-        case HostKeyAccepted() | TokenMinted() | HostRebooting():
+        case HostKeyAccepted() | TokenMinted() | HostRebooting() | KeyClosing():
             return True
         case _:
             return False

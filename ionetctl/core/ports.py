@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from ionetctl.core.events import AnyEvent, Envelope
     from ionetctl.core.model.host import Host
+    from ionetctl.core.model.login_key import AccountLogin, LoginKey
     from ionetctl.core.model.names import NodeId
     from ionetctl.core.model.node import (
         IntroductionToken,
@@ -61,6 +62,11 @@ class Session(Protocol):
         """The fingerprint of the key that the host proved to hold, ``None`` where it has none (as with a modelled host)."""
         ...
 
+    @property
+    def login(self) -> AccountLogin:
+        """What opened the account."""
+        ...
+
     async def run(
         self,
         command: Command,
@@ -102,6 +108,14 @@ class Connector(Protocol):
 
         Entering raises ``HostUnreachableError`` (transient), ``HostFailedError`` (authentication; never transient)
         or ``HostTrustError`` (host key).
+        """
+        ...
+
+    def try_key(self, host: Host, key: LoginKey) -> AbstractAsyncContextManager[Session | None]:
+        """A fresh login with that key alone: ``None`` where public key authentication refuses it, else the session.
+
+        Entering raises ``HostFailedError`` (``key_unavailable``) where the key is not at hand any more, and as ``connect``
+        does for all else that keeps the login from being tried.
         """
         ...
 

@@ -57,6 +57,8 @@ class Scripts:
     """Carries out preparations; travels as what ``receive`` runs."""
     restore_miner: bytes = b""
     """Stays on a host whose miner was stopped, and puts it back."""
+    close: bytes = b""
+    """Takes a key out of an account's ``authorized_keys``."""
     obtain: ObtainScripts = NO_SCRIPTS
     """Have packed programs fetched, kept and served."""
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 OF_ONE_CALL: Final = frozenset({"node_disconnected", "region_not_found", "region_refused"})
 """Errors of a region that concern one request or node: with others the region cannot be worked with at all."""
 REGION_UNTRUSTED: Final = "region_untrusted"
+ENROLLED: Final = "the node is enrolled all the same"
 _RESULTS: Final = {ExitCode.UNREACHABLE: Result.UNREACHABLE, ExitCode.UNVERIFIED: Result.UNVERIFIED}
 
 
@@ -123,6 +124,13 @@ def finding_error(finding: Finding) -> HostError:
 def confirmed(host: Host, result: Result, view: NodeView, facts: Facts, stamp: str) -> Outcome:
     """The outcome of a host that its region shows as it should be."""
     return replace(_outcome(host, result, facts, view=view), stamp=stamp)
+
+
+def left_open(host: Host, enrolled: Outcome, error: IonetctlError) -> Outcome:
+    """The outcome of a host that is enrolled, and was not closed as the inventory asks: it is not as it should be."""
+    failure = failed(host, "close", error)
+    problem = failure.problem and replace(failure.problem, message=f"{failure.problem.message}; {ENROLLED}")
+    return replace(enrolled, result=failure.result, problem=problem)
 
 
 def skipped(host: Host, code: str, message: str, hint: str) -> Outcome:

@@ -22,6 +22,8 @@ from ionetctl.core.model.facts import MachineIdentity
 from ionetctl.core.model.names import NodeId
 from ionetctl.core.model.outcome import Outcome, Result
 from ionetctl.host import outcomes
+from ionetctl.host.access import close_key
+from ionetctl.host.access.close_key import KeyRemoval
 from ionetctl.host.apply_dialogue import apply_payload
 from ionetctl.host.confirm_node import NodeConfirmation, confirm_node
 from ionetctl.host.dialogue import apply_still_running
@@ -100,7 +102,7 @@ class Pipeline:
         host, began, progress = planned.host, self._deps.clock.monotonic(), _Progress()
 
         async def once(attempt: int) -> Outcome:
-            if planned.only_releases:
+            if planned.is_agent_left:
                 return await self._release(planned)
             return await self._enroll_once(planned, nonce, attempt, progress)
 
@@ -108,14 +110,29 @@ class Pipeline:
             outcome = await self._retried(host, "apply", progress, once)
         except IonetctlError as error:
             outcome = outcomes.failed(host, "apply", error, planned.facts, progress.started)
+        else:
+            if planned.closes:
+                outcome = await self._close(host, outcome)
         return self._timed(outcome, progress, began)
+
+    async def _close(self, host: Host, outcome: Outcome) -> Outcome:
+        """The outcome of a confirmed host once its key is refused; that of the removal where it is not."""
+        removal = KeyRemoval(self._deps, host)
+        try:
+            await self._retried(host, close_key.STEP, _Progress(), lambda _: removal.attempt())
+        except IonetctlError as error:
+            return outcomes.left_open(host, outcome, error)
+        return replace(outcome, result=Result.ENROLLED)
 
     async def _survey_once(self, host: Host, attempt: int) -> Surveyed:
         async with self._deps.connector.connect(host) as session:
             await self._deps.emit(
                 StepStarted(host=host.name, step="survey", attempt=attempt, detail="script")
             )
-            return await self._surveyor.survey(host, session)
+            surveyed = await self._surveyor.survey(host, session)
+            if host.ssh.close == "key":
+                await close_key.find_key(self._deps, session)
+            return surveyed
 
     async def _release(self, planned: PlannedHost) -> Outcome:
         """Release the host's node, without a connection to the host."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ionetctl.core import host_paths
 from ionetctl.core.model.plan import Action, Change
@@ -14,6 +14,13 @@ if TYPE_CHECKING:
     from ionetctl.core.model.host import Host
     from ionetctl.core.model.plan import Bundle, Plan
     from ionetctl.host.survey import Surveyed
+
+
+CLOSED_PATH: Final = "authorized_keys"
+CLOSE_REASON: Final = (
+    "the key that logs in is taken out once the region has confirmed the node: then the console is the only way back, "
+    "until a host can be changed through Nomad"
+)
 
 
 class Mark(StrEnum):
@@ -59,9 +66,14 @@ class PlannedHost:
         return self.surveyed.facts
 
     @property
-    def only_releases(self) -> bool:
-        """Whether nothing is to be done on the host itself."""
-        return {change.action for change in self.plan.changes} == {Action.RELEASE}
+    def is_agent_left(self) -> bool:
+        """Whether nothing is to be done for the agent: its node is confirmed, and released where it is held."""
+        return {change.action for change in self.plan.changes} <= {Action.RELEASE, Action.CLOSE}
+
+    @property
+    def closes(self) -> bool:
+        """Whether the host is to be closed to the key that logs in, once all else is done."""
+        return self.host.ssh.close == "key"
 
     @property
     def restarts_under_jobs(self) -> bool:
@@ -75,3 +87,10 @@ class PlannedHost:
         reason = "the region sees all that was promised, and the node is held"
         change = Change(Action.RELEASE, host_paths.UNIT_NAME, reason)
         return replace(self, plan=replace(self.plan, changes=(change,)))
+
+    def with_closing(self) -> PlannedHost:
+        """The same host with its closing as the last change, where the inventory asks for it."""
+        if not self.closes:
+            return self
+        change = Change(Action.CLOSE, CLOSED_PATH, CLOSE_REASON)
+        return replace(self, plan=replace(self.plan, changes=(*self.plan.changes, change)))

@@ -124,6 +124,7 @@ def _ssh(ssh: SshSettings) -> Description:
         "become": None if ssh.become == "auto" else ssh.become,
         "become_password": _secret(ssh.become_password),
         "agent": None if ssh.agent else False,
+        "close": None if ssh.close == "off" else ssh.close,
     }
     return {key: value for key, value in described.items() if value is not None}
 

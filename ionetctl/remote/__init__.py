@@ -118,6 +118,12 @@ def restore_miner_script() -> bytes:
 
 
 @cache
+def close_ssh_script() -> bytes:
+    """What takes a key out of ``authorized_keys``, for the standard input of ``sh -s -- NONCE TASK …``."""
+    return READ_AT_ONCE + _joined("programs", "close_ssh")
+
+
+@cache
 def start_obtain_script() -> str:
     """What has files obtained: the third argument of ``sh -c … ionet-obtain NONCE DIGEST:BYTES…``."""
     return _text("start_obtain.sh").decode()

@@ -41,6 +41,7 @@ def document(summary: Summary) -> dict[str, Any]:
         "error": failure(summary.error or summary.stopped),
         **_traffic(summary),
         **accepted_keys(summary),
+        **_closed_keys(summary),
     }
 
 
@@ -52,6 +53,11 @@ def _traffic(summary: Summary) -> dict[str, Any]:
 def accepted_keys(summary: Summary) -> dict[str, Any]:
     """The key ``accepted_keys``, where ``--accept-new`` took any."""
     return {"accepted_keys": [asdict(key) for key in summary.accepted_keys]} if summary.accepted_keys else {}
+
+
+def _closed_keys(summary: Summary) -> dict[str, Any]:
+    """The key ``closed_keys``, where hosts were closed to the key that logged in."""
+    return {"closed_keys": [asdict(key) for key in summary.closed_keys]} if summary.closed_keys else {}
 
 
 _COUNTED: Final = (

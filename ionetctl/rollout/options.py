@@ -120,6 +120,8 @@ class RolloutOptions:
     retry_failed: RetryFailed = RetryFailed.LAST
     takeover: bool = False
     accept_new: bool = False
+    rebootstrap: bool = False
+    """Whether hosts whose SSH was closed are connected to."""
     artifacts: str | None = None
     distribution: Distribution | None = None
     """Instead of the inventory's."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ionetctl.checks import Fleet, FleetHost, blocking, check_fleet
 from ionetctl.core.errors import ExitCode, IonetctlError
-from ionetctl.core.events import HostJudged, PlanConfirmed, Warned
+from ionetctl.core.events import HostJudged, PlanConfirmed, SshOpened, Warned
 from ionetctl.core.model.outcome import SURVEYED, Outcome, Result
 from ionetctl.core.plural import counted
 from ionetctl.host import outcomes
@@ -74,7 +74,8 @@ class Phases:
     """One run over the hosts of a rollout; ``confirm`` asks whether the plan may be carried out.
 
     ``failed_before`` are hosts that failed before the rollout was resumed; ``left_out`` the outcomes of those that are not
-    tried again, which count for the exit code; ``known`` the catalog's machines; ``listed`` all hosts of the inventory.
+    tried again, which count for the exit code; ``known`` the catalog's machines; ``listed`` all hosts of the inventory;
+    ``reopened`` are hosts that the catalog knows as closed to SSH.
     ``check_lease`` is awaited before each host is begun, and requests the stop where the hosts may be another rollout's by now.
     """
 
@@ -90,6 +91,7 @@ class Phases:
     known: Sequence[KnownMachine] = ()
     listed: Sequence[Host] = ()
     check_lease: Callable[[], Awaitable[None]] = _always_held
+    reopened: Collection[HostName] = ()
     _blocked: list[Surveyed] = field(default_factory=list)
     _lost: LostRegions = field(init=False)
     _endings: Endings = field(init=False)
@@ -120,6 +122,9 @@ class Phases:
 
         async def work(host: Host) -> None:
             found = await self.engine.do(SurveyJob(host))
+            if host.name in self.reopened and isinstance(found, Surveyed | Blocked):
+                message = "a key was put back: SSH was used again (--rebootstrap)"
+                await self.deps.emit(SshOpened(host=host.name, code="rebootstrapped", message=message))
             if isinstance(found, Surveyed):
                 surveyed.append(found)
             elif isinstance(found, Blocked):
@@ -177,6 +182,7 @@ class Phases:
             self.deps, self.stop, self._lost, self._endings, self.options.changes_hosts
         )
         differing += await unchanged.settle([each for each in planned if each.plan.is_empty])
+        differing = [each.with_closing() for each in differing]
         await self._announce(differing)
         return [each for each in differing if each.host.name not in self._endings.outcomes]
 

@@ -66,6 +66,8 @@ class UnchangedHosts:
                 await self.endings.finish(each.host, self.lost.leave(each.host, each.host.region, each.facts))
                 return
             match cases[each.host.name]:
+                case Verified() if each.closes:
+                    differing[each.host.name] = each
                 case Verified() as verified:
                     await self._finish_verified(verified)
                 case Held():

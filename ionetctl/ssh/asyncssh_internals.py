@@ -7,9 +7,12 @@ version, and ``tests/ssh/test_asyncssh_internals.py`` checks names, signatures a
 from __future__ import annotations
 
 import copy
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import asyncssh
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MSG_IGNORE: Final = 2
 """RFC 4253, 12."""
@@ -69,6 +72,22 @@ def has_certificate(pair: asyncssh.SSHKeyPair) -> bool:
 def copy_of_pair(pair: asyncssh.SSHKeyPair) -> asyncssh.SSHKeyPair:
     """A key pair for one connection: asyncssh keeps the negotiated algorithm and the certificate in the pair itself."""
     return copy.copy(pair)
+
+
+def noting_signatures(pair: asyncssh.SSHKeyPair, note: Callable[[], None]) -> asyncssh.SSHKeyPair:
+    """The pair, with ``note`` called before it signs, which is what a client does once a server has accepted its key.
+
+    (``SSHConnection._send_userauth_request``: an agent's pair has ``sign_async``, others ``sign``.)
+    """
+    name = "sign_async" if hasattr(pair, "sign_async") else "sign"
+    sign = getattr(pair, name)
+
+    def noted(data: bytes) -> Any:  # noqa: ANN401  (a signature, or what is awaited for one)
+        note()
+        return sign(data)
+
+    setattr(pair, name, noted)
+    return pair
 
 
 def write_view(channel: asyncssh.SSHClientChannel[bytes], data: memoryview) -> None:

@@ -9,17 +9,17 @@ from __future__ import annotations
 import asyncio
 import os
 import pwd
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
-from ionetctl.core.errors import ConfigurationError, HostError
+from ionetctl.core.errors import ConfigurationError, HostError, HostFailedError
 from ionetctl.core.model.host_key import SeenKey, Standing
 from ionetctl.core.model.names import HostName
 from ionetctl.ssh.commands.session import SshSession
 from ionetctl.ssh.config.endpoint import Endpoint, EndpointResolver
-from ionetctl.ssh.dialer import Dialer, DialRequest, Tunnel, as_host_error
+from ionetctl.ssh.dialer import Dialer, DialRequest, KeyTrial, Tunnel, as_host_error
 from ionetctl.ssh.host_keys.host_key_check import parse_pins
 from ionetctl.ssh.identities import Identities
 from ionetctl.ssh.jumps import JumpHost, JumpHosts, retried_when_dropped
@@ -29,11 +29,12 @@ from ionetctl.ssh.limits.transfers import Transfers
 from ionetctl.ssh.limits.uplink import Uplink
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 
     import asyncssh
 
     from ionetctl.core.model.host import Host
+    from ionetctl.core.model.login_key import LoginKey
     from ionetctl.core.model.secret import SecretRef
     from ionetctl.ssh.dialer import OnKeyAccepted
     from ionetctl.ssh.limits.handshakes import Turn
@@ -94,6 +95,7 @@ class SshConnector:
         hosts = list(hosts)
         # In a thread: the SSH configuration may run commands.
         await asyncio.to_thread(lambda: [self._endpoints.resolve(host) for host in hosts])
+        self._refuse_closed_jumps(hosts)
         for host in hosts:
             parse_pins(host.ssh, host.name)
             endpoint = self._endpoints.resolve(host)
@@ -104,9 +106,55 @@ class SshConnector:
                     if logs_in or hop is not endpoint:
                         await self._identities.offers(hop)
 
+    def _refuse_closed_jumps(self, hosts: Sequence[Host]) -> None:
+        """The key that is taken away from a host may be the one that leads through it."""
+        hops = {
+            (hop.address, hop.port, hop.user): host.name
+            for host in hosts
+            for hop in self._endpoints.resolve(host).through
+        }
+        for host in hosts:
+            endpoint = self._endpoints.resolve(host)
+            behind = hops.get((endpoint.address, endpoint.port, endpoint.user))
+            if host.ssh.close == "key" and behind is not None:
+                message = (
+                    f"{host.name} is to be closed (ssh: {{close: key}}), and is the jump host of {behind}"
+                )
+                hint = "set close: off for it, and close it once the hosts behind it are done"
+                raise ConfigurationError("close_jump_host", message, hint)
+
     @asynccontextmanager
     async def connect(self, host: Host) -> AsyncIterator[SshSession]:
         """A session, closed at the end of the block; see ``ports.Connector.connect``."""
+        async with self._connected(host, None) as session:
+            yield session
+
+    @asynccontextmanager
+    async def try_key(self, host: Host, key: LoginKey) -> AsyncIterator[SshSession | None]:
+        """A session with that key alone, or ``None`` where it is refused; see ``ports.Connector.try_key``."""
+        try:
+            offers = await self._identities.offers(self._endpoints.resolve(host))
+        except ConfigurationError as error:
+            raise as_host_error(error) from error
+        trial = next((KeyTrial(offer) for offer in offers if offer.key == key), None)
+        if trial is None:
+            message = (
+                f"the key {key.fingerprint}, which logged in to {host.name} before, is not at hand any more"
+            )
+            raise HostFailedError(
+                "key_unavailable", message, "add it to the agent, or name it as ssh: {identity: …}"
+            )
+        async with AsyncExitStack() as stack:
+            try:
+                session = await stack.enter_async_context(self._connected(host, trial))
+            except HostError:
+                if not trial.is_refused:
+                    raise
+                session = None
+            yield session
+
+    @asynccontextmanager
+    async def _connected(self, host: Host, trial: KeyTrial | None) -> AsyncIterator[SshSession]:
         try:
             endpoint = self._endpoints.resolve(host)
             pins = parse_pins(host.ssh, host.name)
@@ -114,7 +162,7 @@ class SshConnector:
         except ConfigurationError as error:
             raise as_host_error(error) from error
         async with self._jumps.through(endpoint.through) as jump:
-            connection = await self._dial_host(DialRequest(endpoint, host.name, pins), jump)
+            connection = await self._dial_host(DialRequest(endpoint, host.name, pins, trial=trial), jump)
             try:
                 yield self._session(host, endpoint, connection, become_password, jump)
             finally:

@@ -69,14 +69,26 @@ class Tunnel:
     jump: str
 
 
+@dataclass(slots=True)
+class KeyTrial:
+    """A login with one key and nothing else. ``is_refused``: public key authentication has refused it."""
+
+    offer: Offer
+    is_refused: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class DialRequest:
-    """A connection to make: the server, the host's name for events, the inventory's pins, the tunnel to go through."""
+    """A connection to make: the server, the host's name for events, the inventory's pins, the tunnel to go through.
+
+    With a ``trial`` only its key is tried, of all that could log in.
+    """
 
     endpoint: Endpoint
     name: HostName
     pins: Pins = field(default_factory=Pins)
     tunnel: Tunnel | None = None
+    trial: KeyTrial | None = None
 
 
 class Dialer:
@@ -259,11 +271,14 @@ class Dialer:
         except KeyProved:
             raise
         except Exception as error:
+            if request.trial is not None and isinstance(error, asyncssh.PermissionDenied):
+                request.trial.is_refused = bool(progress.offered) and progress.accepted is None
             failure = self._failure(request, check, progress, error)
             if progress.is_connected and failure.code in (LOST.code, TIMED_OUT.code):
                 turn.refused()
             raise failure from error
         turn.succeeded()
+        connection.set_extra_info(login=progress.login(endpoint.user))
         return connection
 
     def _proxy_command(self, endpoint: Endpoint) -> Sequence[str] | None:
@@ -280,9 +295,10 @@ class Dialer:
         on_connected: Callable[[], None],
     ) -> Login:
         async def offers() -> list[Offer]:
-            return await self._identities.offers(request.endpoint)
+            return [trial.offer] if trial else await self._identities.offers(request.endpoint)
 
-        reference = request.endpoint.password
+        trial = request.trial
+        reference = None if trial else request.endpoint.password
         password = None if reference is None else (lambda: self._identities.secret(reference))
         login = KeyScanLogin if isinstance(check, KeyScanCheck) else Login
         return login(check, progress, offers, password, on_connected)

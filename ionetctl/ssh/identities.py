@@ -6,6 +6,7 @@ Nothing else holds private keys or passphrases. The agent only signs: it is neve
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import stat
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import asyncssh
 
 from ionetctl.core.errors import ConfigurationError
+from ionetctl.core.model.login_key import LoginKey
 from ionetctl.core.sanitize import harmless
 from ionetctl.ssh.asyncssh_internals import (
     certified_key_data,
@@ -45,6 +47,15 @@ class Offer:
     def fresh(self) -> asyncssh.SSHKeyPair:
         """The pair for one connection, which changes it."""
         return copy_of_pair(self.pair)
+
+    @property
+    def key(self) -> LoginKey | None:
+        """The public key; ``None`` for one that is offered with a certificate."""
+        if has_certificate(self.pair):
+            return None
+        data = pair_key_data(self.pair)
+        kind = data[4 : 4 + int.from_bytes(data[:4], "big")]
+        return LoginKey(kind.decode(errors="replace"), base64.b64encode(data).decode())
 
 
 @dataclass(frozen=True, slots=True)

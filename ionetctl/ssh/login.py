@@ -7,12 +7,14 @@ requests it and not before.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
 import asyncssh
 
+from ionetctl.core.model.login_key import AccountLogin, LoginMethod
 from ionetctl.core.sanitize import harmless
-from ionetctl.ssh.asyncssh_internals import tighten
+from ionetctl.ssh.asyncssh_internals import noting_signatures, tighten
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -33,6 +35,18 @@ class LoginProgress:
     banner: str = ""
     is_password_expired: bool = False
     failure: Exception | None = None
+    accepted: Offer | None = None
+    """The latest key that the server asked a signature of."""
+    is_password_sent: bool = False
+
+    def login(self, account: str) -> AccountLogin:
+        """What opened the account, for a login that succeeded. A password that was sent may have."""
+        if self.is_password_sent:
+            return AccountLogin(account, LoginMethod.PASSWORD)
+        if self.accepted is None:
+            return AccountLogin(account, LoginMethod.OTHER)
+        key = self.accepted.key
+        return AccountLogin(account, LoginMethod.KEY if key else LoginMethod.CERTIFICATE, key)
 
 
 class Login(asyncssh.SSHClient):
@@ -86,7 +100,10 @@ class Login(asyncssh.SSHClient):
             self._progress.failure = error
             raise
         self._progress.offered += [offer.label for offer in offers]
-        return [offer.fresh() for offer in offers]
+        return [noting_signatures(offer.fresh(), partial(self._accepted, offer)) for offer in offers]
+
+    def _accepted(self, offer: Offer) -> None:
+        self._progress.accepted = offer
 
     async def password_auth_requested(self) -> str | None:
         """The password, once: repeating a wrong one could lock the account."""
@@ -94,6 +111,7 @@ class Login(asyncssh.SSHClient):
             return None
         password, self._password = self._password, None
         self._progress.offered.append("password")
+        self._progress.is_password_sent = True
         try:
             return (await password())()
         except Exception as error:

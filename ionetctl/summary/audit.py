@@ -15,9 +15,12 @@ from ionetctl.core.events import (
     HostPlanned,
     HostPrepared,
     HostRebooting,
+    KeyClosed,
+    KeyClosing,
     RolloutFinished,
     RolloutResumed,
     RolloutStarted,
+    SshOpened,
     StepFinished,
     StepStarted,
     TokenMinted,
@@ -121,6 +124,8 @@ class ChangedHost:
     tokens: list[str] = field(default_factory=list)
     extent: Extent | None = None
     error: Problem | None = None
+    access: list[str] = field(default_factory=list)
+    """What became of its SSH, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +199,9 @@ class _Fold:
                 host.reboots.append(reason)
             case TokenMinted(expires_at=expires_at):
                 host.tokens.append(expires_at)
+            case KeyClosing() | KeyClosed() | SshOpened():
+                host.began_at = host.began_at or envelope.time
+                host.access.append(_access(envelope.event))
             case HostConfirmed(stamp=stamp):
                 host.stamp = stamp
             case HostFinished(outcome=outcome):
@@ -287,6 +295,16 @@ class _Trace:
         if self.is_lost or self.is_open:
             return Extent.UNKNOWN
         return Extent.FAILED if self.has_failed else None
+
+
+def _access(event: KeyClosing | KeyClosed | SshOpened) -> str:
+    match event:
+        case KeyClosing(account=account, files=files):
+            return f"the key of {account} is taken out of {', '.join(files)}"
+        case KeyClosed(account=account, fingerprint=fingerprint):
+            return f"{fingerprint} is refused as {account}"
+        case SshOpened(code=code, message=message):
+            return f"{code}: {message}"
 
 
 def _planned(change: Change, digests: dict[str, Digest]) -> PlannedChange:

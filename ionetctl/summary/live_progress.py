@@ -62,6 +62,7 @@ _STAGES: Final[dict[str, Stage]] = {
     "apply": Stage.APPLY,
     "confirm": Stage.CONFIRM,
     "finish": Stage.CONFIRM,
+    "close": Stage.CONFIRM,
 }
 """The stage by step, or by the part of an apply that the host reports: ``finish`` follows the confirmation by the region."""
 _DONE: Final = frozenset({Result.ENROLLED, Result.UNCHANGED})

@@ -87,6 +87,15 @@ class AcceptedKey:
 
 
 @dataclass(frozen=True, slots=True)
+class ClosedKey:
+    """A key that a host refuses now, since it was taken out of ``account``'s ``authorized_keys``."""
+
+    host: HostName
+    account: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """The state or the end of a rollout.
 
@@ -116,6 +125,7 @@ class Summary:
     """``None`` where every host was pushed what it lacks."""
     accepted_keys: tuple[AcceptedKey, ...] = ()
     """Those of hosts and jump hosts, in the order of their acceptance."""
+    closed_keys: tuple[ClosedKey, ...] = ()
     stopped: Failure | None = None
     error: Failure | None = None
 

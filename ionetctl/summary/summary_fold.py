@@ -21,6 +21,7 @@ from ionetctl.core.events import (
     HostPlaced,
     HostPlanned,
     HostSurveyed,
+    KeyClosed,
     PlanConfirmed,
     RolloutFinished,
     RolloutResumed,
@@ -34,6 +35,7 @@ from ionetctl.summary.exit_code import decide_exit_code
 from ionetctl.summary.grouping import group_findings, shape
 from ionetctl.summary.rollout_summary import (
     AcceptedKey,
+    ClosedKey,
     Failure,
     PlacementGroup,
     PlanGroup,
@@ -82,6 +84,7 @@ class SummaryFold:
         self._warnings_dropped = 0
         self._traffic: Traffic | None = None
         self._accepted: dict[tuple[str, str], AcceptedKey] = {}
+        self._closed: dict[HostName, ClosedKey] = {}
         self._stop: RolloutStopped | None = None
         self._finished: RolloutFinished | None = None
         self._first_time: str | None = None
@@ -127,6 +130,8 @@ class SummaryFold:
                 key = AcceptedKey(host, event.fingerprint, event.known_as)
                 # Several workers may go through one jump host.
                 self._accepted.setdefault((key.known_as, key.fingerprint), key)
+            case KeyClosed(host=str() as host) as event:
+                self._closed[host] = ClosedKey(host, event.account, event.fingerprint)
             case RolloutStopped() as event:
                 self._stop = event
             case RolloutFinished() as event:
@@ -158,6 +163,7 @@ class SummaryFold:
             warnings_dropped=self._warnings_dropped,
             traffic=self._traffic,
             accepted_keys=tuple(self._accepted.values()),
+            closed_keys=tuple(self._closed.values()),
             stopped=Failure(self._stop.code, self._stop.message) if self._stop else None,
             error=error,
         )

@@ -67,6 +67,7 @@ def _host_lines(host: ChangedHost) -> Iterator[Text]:
         ("prepared", host.preparations),
         ("rebooted", host.reboots),
         ("token", host.tokens),
+        ("ssh", host.access),
     ):
         for detail in details:
             yield _line("", what, detail)

@@ -59,6 +59,7 @@ _SIGNS: Final[dict[Action, tuple[str, str]]] = {
     Action.RESTART: ("*", "cyan"),
     Action.REGISTER: ("*", "cyan"),
     Action.RELEASE: ("*", "cyan"),
+    Action.CLOSE: ("-", "red"),
     Action.PREPARE: ("*", "magenta"),
 }
 _RESUMABLE: Final = frozenset(
@@ -75,6 +76,7 @@ def lines(summary: Summary) -> Iterator[Text]:
     yield from cause_lines([cause for cause in summary.causes if cause.result is not Result.SKIPPED])
     yield from _warning_lines(summary)
     yield from accepted_key_lines(summary)
+    yield from _closed_key_lines(summary)
     if summary.outcomes:
         yield _total(summary)
     if (traffic := summary.traffic) is not None:
@@ -99,6 +101,16 @@ def accepted_key_lines(summary: Summary) -> Iterator[Text]:
     more = f"; and {len(keys) - KEYS_SHOWN:,} more, see -o json" if len(keys) > KEYS_SHOWN else ""
     yield Text(f"  {phrases.plain(shown)}{more}", style="dim")
     yield Text("  → compare them with the hosts' consoles, then pin them (ionetctl trust scan)", style="dim")
+
+
+def _closed_key_lines(summary: Summary) -> Iterator[Text]:
+    """Which keys are of no use any more, and where."""
+    hosts: dict[tuple[str, str], list[str]] = {}
+    for key in summary.closed_keys:
+        hosts.setdefault((key.account, key.fingerprint), []).append(key.host)
+    for (account, fingerprint), names in hosts.items():
+        what = f"closed to {fingerprint} as {account}, proven by a refused login: {phrases.folded(names)}"
+        yield Text(f"{phrases.hosts(len(names))} {phrases.plain(what)}", style="green")
 
 
 def finding_lines(findings: Sequence[FindingGroup]) -> Iterator[Text]:

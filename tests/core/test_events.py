@@ -93,6 +93,11 @@ SAMPLES: tuple[AnyEvent, ...] = (
     ),
     events.TokenMinted(host=HOST, expires_at="2026-11-23T01:17:26+00:00"),
     events.HostConfirmed(host=HOST, node_id=NODE, stamp="ab-cd", gpus_seen=8),
+    events.KeyClosing(
+        host=HOST, account="miner", key="ssh-ed25519 AAAA", files=("/home/miner/.ssh/authorized_keys",)
+    ),
+    events.KeyClosed(host=HOST, account="miner", fingerprint="SHA256:abc"),
+    events.SshOpened(host=HOST, code="still_open", message="the key still logs in"),
     events.HostFinished(host=HOST, outcome=OUTCOME, node_pool="gpu", rack="a01", stamp="ab-cd"),
     events.PlanConfirmed(waited_s=12.5),
     events.WaveStarted(index=1, of=2, hosts=(HOST,), is_canary=True),
@@ -153,6 +158,9 @@ def test_types_are_named_in_snake_case() -> None:
         "host_planned",
         "token_minted",
         "host_confirmed",
+        "key_closing",
+        "key_closed",
+        "ssh_opened",
         "host_finished",
         "plan_confirmed",
         "wave_started",
@@ -194,7 +202,7 @@ def test_what_is_no_event_is_refused(torn: bytes, reason: str) -> None:
 
 
 def test_what_announces_a_change() -> None:
-    """An apply, a key that is used, a token that is handed out, a reboot, and where the record begins and ends."""
+    """An apply, a key that is used or taken away, a token that is handed out, a reboot, and where the record begins and ends."""
     announcing: dict[AnyEvent, bool] = {
         events.StepStarted(host=HostName("g1"), step="apply", attempt=1): True,
         events.StepStarted(host=HostName("g1"), step="apply", attempt=1, detail="install"): False,
@@ -202,6 +210,8 @@ def test_what_announces_a_change() -> None:
         events.HostKeyAccepted(host=HostName("g1"), fingerprint="SHA256:x", known_as="g1"): True,
         events.TokenMinted(host=HostName("g1"), expires_at="2026-11-23T01:12:26Z"): True,
         events.HostRebooting(host=HostName("g1"), reason="driver"): True,
+        events.KeyClosing(host=HostName("g1"), account="miner", key="ssh-rsa A", files=()): True,
+        events.KeyClosed(host=HostName("g1"), account="miner", fingerprint="SHA256:x"): False,
         events.RolloutResumed(owner="o", done=0): True,
         events.RolloutFinished(exit_code=0): True,
         events.RolloutStopped(code="interrupted", message="SIGINT"): False,

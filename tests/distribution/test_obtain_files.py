@@ -17,7 +17,7 @@ from ionetctl.core.ports import Completed
 from ionetctl.distribution.distributor import EVERYTHING_PUSHED, Distributor
 from ionetctl.distribution.exchange import Obtained, Origin, Request, Seed, Source
 from ionetctl.distribution.obtain_files import FileObtainer, ObtainScripts
-from tests.support.fakes import Emitted
+from tests.support.fakes import LOGIN, Emitted
 from tests.support.sample import BARE, HOST, NOMAD, PLUGIN
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from ionetctl.core.model.facts import Facts
     from ionetctl.core.model.host import Host
+    from ionetctl.core.model.login_key import AccountLogin, LoginKey
     from ionetctl.core.model.plan import Program
     from ionetctl.core.ports import Command
 
@@ -48,6 +49,7 @@ class Neighbour:
     connected: list[HostName] = field(default_factory=list)
     refused: frozenset[HostName] = frozenset()
     host_key: str | None = None
+    login: AccountLogin = LOGIN
 
     async def run(
         self,
@@ -67,6 +69,9 @@ class Neighbour:
 
     def connect(self, host: Host) -> AbstractAsyncContextManager[Neighbour]:
         return self._connected(host)
+
+    def try_key(self, host: Host, key: LoginKey) -> AbstractAsyncContextManager[Neighbour | None]:
+        raise NotImplementedError
 
     @asynccontextmanager
     async def _connected(self, host: Host) -> AsyncIterator[Neighbour]:

@@ -419,6 +419,7 @@ def test_older_catalog_is_upgraded(tmp_path: Path) -> None:
     execute(path, "DROP TABLE machines")
     execute(path, "ALTER TABLE leases DROP COLUMN number")
     execute(path, "DROP TABLE fencing")
+    execute(path, "DROP TABLE closures")
     execute(path, "UPDATE schema_version SET version = 1")
     with Catalog.open(path, ManualClock()) as catalog:
         assert [(node.name, node.gpus_seen, node.gpus_probed) for node in catalog.nodes()] == [
@@ -447,6 +448,39 @@ def test_machines_are_kept_as_last_surveyed(catalog: Catalog) -> None:
     catalog.record(FIRST, numbered(started(), surveyed("rig-001"), surveyed("rig-001", "m-3")))
     found = {key: identity.host_key for key, identity in catalog.identities().items()}
     assert found == {("rig-001", "m-1"): "SHA256:k2", ("rig-001", "m-3"): "SHA256:k1"}
+
+
+CLOSING = events.KeyClosing(
+    host=HostName("rig-001"), account="miner", key="ssh-ed25519 AAAA", files=("/h/.ssh/authorized_keys",)
+)
+CLOSED = events.KeyClosed(host=HostName("rig-001"), account="miner", fingerprint="SHA256:abc")
+OPENED = events.SshOpened(host=HostName("rig-001"), code="rebootstrapped", message="a key was put back")
+
+
+@pytest.mark.parametrize(
+    ("told", "state"),
+    [
+        ((), None),
+        ((CLOSING,), "closing"),
+        ((CLOSING, CLOSED), "closed"),
+        ((CLOSING, OPENED), None),
+        ((CLOSING, CLOSED, OPENED, CLOSING, CLOSED), "closed"),
+    ],
+)
+def test_closed_hosts_are_known(catalog: Catalog, told: tuple[AnyEvent, ...], state: str | None) -> None:
+    """By the latest that happened there, with the account."""
+    catalog.record(FIRST, numbered(started(), *told))
+    assert [(one.host, one.address, one.state, one.account) for one in catalog.closures()] == (
+        [("rig-001", entry("rig-001").address, state, "miner")] if state else []
+    )
+
+
+def test_closed_hosts_are_the_same_in_whatever_order_rollouts_are_folded(catalog: Catalog) -> None:
+    """The times of the events decide, not the order in which they came."""
+    later = numbered(started(SECOND), OPENED, minute=5)
+    catalog.record(SECOND, later)
+    catalog.record(FIRST, numbered(started(), CLOSING, CLOSED))
+    assert catalog.closures() == ()
 
 
 def test_region_that_never_answered_is_not_kept(catalog: Catalog) -> None:

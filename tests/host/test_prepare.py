@@ -28,7 +28,7 @@ from ionetctl.core.ports import Completed
 from ionetctl.host.dependencies import Scripts
 from ionetctl.host.prepare import INSTALL_LIMIT_S, REBOOT_LIMIT_S, Preparer
 from ionetctl.host.survey import Surveyed
-from tests.support.fakes import Emitted, FakeConnector, FakeIssuer, FakeRegion, dependencies
+from tests.support.fakes import LOGIN, Emitted, FakeConnector, FakeIssuer, FakeRegion, dependencies
 from tests.support.sample import BARE, HOST
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from ionetctl.core.model.facts import Facts
     from ionetctl.core.model.host import Host
+    from ionetctl.core.model.login_key import AccountLogin
     from ionetctl.core.ports import Command, Session
 
 ROLLOUT: Final = RolloutId("20261123T011226-k3f9qa")
@@ -78,6 +79,7 @@ class Script:
     commands: list[Command] = field(default_factory=list)
     received: list[bytes] = field(default_factory=list)
     host_key: str | None = None
+    login: AccountLogin = LOGIN
     _dialogues: int = 0
     _boots: int = 0
 

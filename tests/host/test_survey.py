@@ -13,6 +13,7 @@ from ionetctl.core.ports import Completed
 from ionetctl.host.survey import Surveyor
 from tests.support.clock import START
 from tests.support.fakes import (
+    LOGIN,
     Emitted,
     FakeConnector,
     FakeIssuer,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable
 
     from ionetctl.core.model.facts import Facts
+    from ionetctl.core.model.login_key import AccountLogin
     from ionetctl.core.ports import Command
 
 CONVERGED = converged(bundle())
@@ -43,6 +45,7 @@ class Slow:
     facts: Facts = CONVERGED
     asked: list[bytes] = field(default_factory=list)
     host_key: str | None = None
+    login: AccountLogin = LOGIN
 
     async def run(
         self,

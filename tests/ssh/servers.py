@@ -45,6 +45,7 @@ class Behaviour:
     """What a server allows, and what it saw."""
 
     authorized: list[asyncssh.SSHKey] = field(default_factory=list)
+    is_key_asked_for: bool = True
     password: str | None = None
     keyboard: str | None = None
     is_password_expired: bool = False
@@ -78,7 +79,7 @@ class _Server(asyncssh.SSHServer):
         return True
 
     def public_key_auth_supported(self) -> bool:
-        return True
+        return self._behaviour.is_key_asked_for
 
     def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:  # noqa: ARG002  (asyncssh's signature)
         return any(key.public_data == known.public_data for known in self._behaviour.authorized)

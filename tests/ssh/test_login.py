@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 import asyncssh
 import pytest
 
-from ionetctl.core.errors import ConfigurationError, HostError, HostFailedError
+from ionetctl.core.errors import ConfigurationError, HostError, HostFailedError, HostUnreachableError
+from ionetctl.core.model.host import Jump
+from ionetctl.core.model.login_key import AccountLogin, LoginKey, LoginMethod
+from ionetctl.core.model.names import HostName
 from ionetctl.core.ports import Command
 from ionetctl.ssh import SshConnector, TransportSettings
 from ionetctl.ssh.config.endpoint import EndpointResolver
@@ -27,6 +30,7 @@ from tests.ssh.servers import (
     agent,
     connector,
     make_host,
+    public,
     reveal,
     serve,
     write_key,
@@ -235,6 +239,149 @@ async def test_agent_that_is_gone_is_passed_over(
     """An agent that does not answer has no keys; the others still count."""
     host = server.host(agent=True, identities=(identity,))
     assert await say_hello(replace(settings, agent_path=str(tmp_path / "none")), host) == b"hello\n"
+
+
+# --- what opened the account, and whether a key still does ---
+
+
+async def login(settings: TransportSettings, host: Host) -> AccountLogin:
+    """What opened the account."""
+    async with connector(settings) as ways, ways.connect(host) as session:
+        return session.login
+
+
+def of(key: asyncssh.SSHKey) -> AccountLogin:
+    """The login by that key."""
+    return AccountLogin("miner", LoginMethod.KEY, LoginKey(*public(key).split()))
+
+
+async def test_key_that_logged_in_is_known(
+    *,
+    server: Server,
+    settings: TransportSettings,
+    user_key: asyncssh.SSHKey,
+    other_key: asyncssh.SSHKey,
+    identity: str,
+    tmp_path: Path,
+) -> None:
+    """Of several that were offered, the one that the server took; its fingerprint is OpenSSH's."""
+    other = write_key(other_key, tmp_path / "other")
+    host = server.host(identities=(other, identity))
+    found = await login(settings, host)
+    assert found == of(user_key)
+    assert found.key is not None
+    assert found.key.fingerprint == user_key.get_fingerprint()
+
+
+@pytest.mark.parametrize("kind", ["ssh-rsa", "ssh-ed25519", "ecdsa-sha2-nistp256"])
+async def test_agents_key_that_logged_in_is_known(
+    host_key: asyncssh.SSHKey, settings: TransportSettings, tmp_path: Path, kind: str
+) -> None:
+    """An agent's key is named as one of a file is."""
+    key = asyncssh.generate_private_key(kind)
+    async with (
+        agent(tmp_path, key) as socket,
+        serve(Behaviour(authorized=[key]), host_key) as listening,
+    ):
+        assert await login(replace(settings, agent_path=socket), listening.host(agent=True)) == of(key)
+
+
+async def test_certificate_that_logged_in_is_no_key(
+    host_key: asyncssh.SSHKey,
+    other_key: asyncssh.SSHKey,
+    user_key: asyncssh.SSHKey,
+    identity: str,
+    settings: TransportSettings,
+) -> None:
+    """It stands in no file of the account's."""
+    certificate = other_key.generate_user_certificate(user_key, "miner", principals=["miner"])
+    certificate.write_certificate(f"{identity}-cert.pub")
+    async with serve(Behaviour(authorized=[other_key]), host_key) as listening:
+        found = await login(settings, listening.host(identities=(identity,)))
+    assert found == AccountLogin("miner", LoginMethod.CERTIFICATE)
+
+
+async def test_password_that_logged_in_is_no_key(
+    host_key: asyncssh.SSHKey, settings: TransportSettings
+) -> None:
+    """Nor is a key that was offered before it."""
+    behaviour = Behaviour(password=SECRETS["PASSWORD"])
+    async with serve(behaviour, host_key) as listening:
+        found = await login(settings, listening.host(password=PASSWORD))
+    assert found == AccountLogin("miner", LoginMethod.PASSWORD)
+
+
+async def tried(settings: TransportSettings, host: Host, key: asyncssh.SSHKey) -> bool:
+    """Whether a login with that key alone is refused."""
+    found = of(key).key
+    assert found is not None
+    async with connector(settings) as ways, ways.try_key(host, found) as session:
+        return session is None
+
+
+async def test_key_alone_is_tried(
+    *,
+    host_key: asyncssh.SSHKey,
+    user_key: asyncssh.SSHKey,
+    other_key: asyncssh.SSHKey,
+    settings: TransportSettings,
+    identity: str,
+    tmp_path: Path,
+) -> None:
+    """Neither another key nor the password, which both log in, makes up for the one that is refused."""
+    behaviour = Behaviour(authorized=[other_key], password=SECRETS["PASSWORD"])
+    other = write_key(other_key, tmp_path / "other")
+    async with serve(behaviour, host_key) as listening:
+        host = listening.host(identities=(identity, other), password=PASSWORD)
+        assert await tried(settings, host, user_key)
+        assert not await tried(settings, host, other_key)
+        behaviour.authorized.append(user_key)
+        assert not await tried(settings, host, user_key)
+    assert behaviour.passwords_seen == []
+
+
+async def test_key_that_is_not_at_hand_proves_nothing(
+    server: Server, settings: TransportSettings, other_key: asyncssh.SSHKey, identity: str
+) -> None:
+    """A login that was not tried was not refused."""
+    with pytest.raises(HostFailedError) as caught:
+        await tried(settings, server.host(identities=(identity,)), other_key)
+    assert caught.value.code == "key_unavailable"
+
+
+async def test_host_that_does_not_answer_proves_nothing(
+    settings: TransportSettings, user_key: asyncssh.SSHKey, identity: str
+) -> None:
+    """It is unreachable, not closed."""
+    with pytest.raises(HostUnreachableError):
+        await tried(settings, make_host(port=1, identities=(identity,), agent=False), user_key)
+
+
+async def test_server_that_asks_for_no_key_proves_nothing(
+    host_key: asyncssh.SSHKey, user_key: asyncssh.SSHKey, settings: TransportSettings, identity: str
+) -> None:
+    """Only public key authentication can refuse a key."""
+    behaviour = Behaviour(password=SECRETS["PASSWORD"], is_key_asked_for=False)
+    async with serve(behaviour, host_key) as listening:
+        with pytest.raises(HostFailedError) as caught:
+            await tried(settings, listening.host(identities=(identity,)), user_key)
+    assert caught.value.code == "auth_failed"
+
+
+async def test_jump_host_is_not_closed_before_those_behind_it(
+    server: Server, settings: TransportSettings, identity: str
+) -> None:
+    """It is a contradiction of the inventory, found before any connection."""
+    jump = replace(server.host(identities=(identity,), close="key"), name=HostName("jump"))
+    behind = make_host(
+        "10.0.0.9", identities=(identity,), agent=False, jump=(Jump("127.0.0.1", server.port, "miner"),)
+    )
+    async with connector(settings) as ways:
+        with pytest.raises(ConfigurationError) as caught:
+            await ways.check([jump, behind])
+        await ways.check([replace(jump, ssh=replace(jump.ssh, close="off")), behind])
+        await ways.check([replace(jump, ssh=replace(jump.ssh, user="other")), behind])
+    assert (caught.value.code, server.behaviour.connections) == ("close_jump_host", [])
 
 
 # --- order, and who else can read a key ------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from ionetctl.core import host_paths
+from ionetctl.core.model.login_key import AccountLogin, LoginKey, LoginMethod
 from ionetctl.core.model.node import IntroductionToken, NodeCertificate, NodeDetail, RegionStatus
 from ionetctl.core.model.plan import Form
 from ionetctl.core.ports import Completed
@@ -55,6 +56,9 @@ START: Final = (
 VERDICT: Final = ("await\tverdict",)
 READ: Final = b"# read.sh\n"
 PROBE: Final = b"the probe's program"
+CLOSE: Final = b"# close_ssh.sh\n"
+KEYS_FILE: Final = "/home/miner/.ssh/authorized_keys"
+LOGIN: Final = AccountLogin("miner", LoginMethod.KEY, LoginKey("ssh-ed25519", "AAAAC3NzaC1lZDI1NTE5AAAAIA=="))
 STRICT: Final = RegionStatus(EU_NORTH, "2.0.5", "strict", frozenset({"gpu", "default"}))
 FINISH: Final = ("step\tfinish", "done")
 DENIED: Final = ('log\terror registering: error="rpc error: Permission denied"',)
@@ -146,8 +150,18 @@ class FakeHost:
     payloads: list[bytes] = field(default_factory=list)
     heard: list[str | None] = field(default_factory=list)
     host_key: str | None = None
+    login: AccountLogin = LOGIN
+    key_lines: dict[str, int] = field(default_factory=lambda: {KEYS_FILE: 1})
+    """How often which file of ``authorized_keys`` has the key that logs in."""
+    closing: list[Line] = field(default_factory=list)
+    """What the host says in turn when it is to take the key out, or fails with; after that it does so."""
+    is_let_in_anyhow: bool = False
     _surveys: int = 0
     _applies: int = 0
+
+    @property
+    def is_closed(self) -> bool:
+        return not any(self.key_lines.values()) and not self.is_let_in_anyhow
 
     async def run(
         self,
@@ -168,7 +182,29 @@ class FakeHost:
     def _look(self, command: Command, stdin: bytes) -> Completed:
         if stdin == READ:
             return self._read(command)
+        if stdin == CLOSE:
+            return self._close(command)
         return self._probe(command) if stdin == PROBE else self._survey(command)
+
+    def _close(self, command: Command) -> Completed:
+        """The records of ``close_ssh.sh``."""
+        nonce, task, *arguments = command.argv[3:]
+        present = {path: count for path, count in self.key_lines.items() if count}
+        line: Line | None = self.closing.pop(0) if task == "remove" and self.closing else None
+        if isinstance(line, BaseException):
+            raise line
+        if task == "account":
+            lines = ["addresses\t10.0.0.1 50000 10.0.0.2 22"]
+        elif task == "look":
+            lines = [f"key\taccount\t{count}\t{path}" for path, count in present.items()]
+            lines = lines or ["refused\tkey_not_found\tit stands in none of the files that sshd reads"]
+        elif line is not None:
+            lines = [line]
+        else:
+            lines = [f"removed\t{self.key_lines[path]}\t{path}" for path in arguments[2:]]
+            self.key_lines |= dict.fromkeys(arguments[2:], 0)
+        text = "\n".join([f"ionet-close\t1\t{nonce}", *lines, f"ionet-close-end\t{nonce}", ""])
+        return Completed(0, text.encode(), b"")
 
     def _probe(self, command: Command) -> Completed:
         """The GPUs of the latest survey, unless an apply has changed them."""
@@ -264,15 +300,28 @@ class FakeHost:
 
 @dataclass
 class FakeConnector:
-    """``ports.Connector`` to fake hosts by name; ``refusals`` are raised first, one a connection."""
+    """``ports.Connector`` to fake hosts by name; ``refusals`` are raised first, one a connection.
+
+    ``trials`` are the logins with one key, ``trial_refusals`` what they fail with first.
+    """
 
     hosts: dict[HostName, FakeHost]
     refusals: dict[HostName, list[BaseException]] = field(default_factory=dict)
     connections: list[HostName] = field(default_factory=list)
     open: int = 0
+    trials: list[HostName] = field(default_factory=list)
+    trial_refusals: dict[HostName, list[BaseException]] = field(default_factory=dict)
 
     def connect(self, host: Host) -> AbstractAsyncContextManager[FakeHost]:
         return self._connected(host)
+
+    @asynccontextmanager
+    async def try_key(self, host: Host, key: LoginKey) -> AsyncIterator[FakeHost | None]:
+        assert key == self.hosts[host.name].login.key
+        self.trials.append(host.name)
+        if refusals := self.trial_refusals.get(host.name):
+            raise refusals.pop(0)
+        yield None if self.hosts[host.name].is_closed else self.hosts[host.name]
 
     @asynccontextmanager
     async def _connected(self, host: Host) -> AsyncIterator[FakeHost]:
@@ -470,6 +519,7 @@ def dependencies(
             READ,
             "# probe.sh",
             PROBE,
+            close=CLOSE,
         ),
         emit=emit,
         clock=region.clock,

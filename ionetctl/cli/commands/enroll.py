@@ -143,6 +143,7 @@ def enroll(
     ] = False,
     takeover: options.Takeover = False,
     accept_new: options.AcceptNew = False,
+    rebootstrap: options.Rebootstrap = False,
     artifacts: options.Artifacts = None,
     report: Annotated[
         list[str] | None,
@@ -187,6 +188,7 @@ def enroll(
         retry_failed=tried_again,
         takeover=takeover,
         accept_new=accept_new,
+        rebootstrap=rebootstrap,
         artifacts=artifacts,
         distribution=distribution.value if distribution else None,
         command=given_words(context, without={"resume", "rollout"}),

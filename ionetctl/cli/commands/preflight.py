@@ -47,6 +47,7 @@ def preflight(
     timeout: options.Timeout = 120.0,
     takeover: options.Takeover = False,
     accept_new: options.AcceptNew = False,
+    rebootstrap: options.Rebootstrap = False,
     limit: options.Limit = None,
     state_dir: options.StateDir = None,
 ) -> CommandResult:
@@ -67,6 +68,7 @@ def preflight(
         timeout_s=timeout,
         takeover=takeover,
         accept_new=accept_new,
+        rebootstrap=rebootstrap,
         command=given_words(context),
     )
     settings = load_settings(state_dir)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 
 Become = Literal["auto", "root", "sudo"]
+Close = Literal["off", "key"]
 Overclocks = Literal["reset", "keep"]
 
 
@@ -34,7 +35,8 @@ class SshSettings:
     known_hosts is not used. ``host_authorities`` are the public keys of CAs whose host certificates are accepted, beside
     those of known_hosts. ``jump`` is a chain, nearest hop first; an empty chain means "directly", ``None``
     leaves it to the SSH configuration. ``become``: ``root`` logs in as root, ``sudo`` insists on sudo, ``auto``
-    uses sudo unless the login is root already.
+    uses sudo unless the login is root already. ``close``: with ``key`` the key that logged in is taken out of the
+    account's ``authorized_keys`` once the region has confirmed the node.
     """
 
     user: str | None = None
@@ -49,6 +51,7 @@ class SshSettings:
     become: Become = "auto"
     become_password: SecretRef | None = None
     agent: bool = True
+    close: Close = "off"
 
     @property
     def secrets(self) -> tuple[SecretRef, ...]:

@@ -108,6 +108,8 @@ class Action(StrEnum):
     """The region does not know the node: it registers, with an introduction token where the region uses them."""
     RELEASE = "release"
     """The node was held and now shows its GPUs: it is made eligible for jobs."""
+    CLOSE = "close"
+    """The key that logged in is taken out of the account's ``authorized_keys``."""
     PREPARE = "prepare"
     """A preparation that the inventory asks for; ``path`` is its name."""
 

@@ -5,7 +5,17 @@ to secrets. It knows events and SQL; it must not know how a rollout works.
 """
 
 from ionetctl.history.catalog.leases import Lease
-from ionetctl.history.catalog.records import HostRecord, NodeRecord, RolloutRecord
+from ionetctl.history.catalog.records import Closure, ClosureState, HostRecord, NodeRecord, RolloutRecord
 from ionetctl.history.catalog.store import Catalog, CatalogSink, RecordedRollout
 
-__all__ = ["Catalog", "CatalogSink", "HostRecord", "Lease", "NodeRecord", "RecordedRollout", "RolloutRecord"]
+__all__ = [
+    "Catalog",
+    "CatalogSink",
+    "Closure",
+    "ClosureState",
+    "HostRecord",
+    "Lease",
+    "NodeRecord",
+    "RecordedRollout",
+    "RolloutRecord",
+]

@@ -23,6 +23,7 @@ from ionetctl.core.events import (
     RolloutStopped,
 )
 from ionetctl.core.model.outcome import Result
+from ionetctl.history.catalog.closures import fold_closures
 from ionetctl.history.catalog.nodes import NodeOutcome, update_nodes
 from ionetctl.history.catalog.queries import count_results
 from ionetctl.history.catalog.schema import hosts, machines, outcomes, regions, rollouts
@@ -90,6 +91,7 @@ def _fold_events(connection: Connection, rollout: RolloutId, fresh: Sequence[Env
         _fold_rollout(connection, rollout, envelope)
     _fold_outcomes(connection, rollout, fresh)
     _fold_surveys(connection, rollout, fresh)
+    fold_closures(connection, rollout, fresh)
     _set_rollout(connection, rollout, last_seq=fresh[-1].seq)
     changing = [envelope.event for envelope in fresh if isinstance(envelope.event, _CHANGING_RESULTS)]
     if changing:

@@ -95,8 +95,13 @@ class ComputedNode:
             return None
         if outcome.is_running:
             seen_at = outcome.finished_at if outcome.is_confirmed else ""
+            machine_id = outcome.machine_id or node.machine_id
             node = _record(
-                outcome, outcome.stamp, node.enrolled_at or seen_at, max(node.last_seen_at, seen_at)
+                outcome,
+                outcome.stamp,
+                node.enrolled_at or seen_at,
+                max(node.last_seen_at, seen_at),
+                machine_id,
             )
         elif is_same and outcome.result is Result.UNVERIFIED:
             node = replace(node, stamp=outcome.stamp)
@@ -168,12 +173,17 @@ def _node(history: Sequence[NodeOutcome]) -> ComputedNode | None:
     confirmed = [outcome.finished_at for outcome in same if outcome.is_confirmed]
     # A later apply that was not confirmed has given the agent a new stamp, and only that stamp can confirm it now.
     stamped = [outcome for outcome in same if outcome.is_running or outcome.result is Result.UNVERIFIED]
-    node = _record(last, stamped[-1].stamp, min(confirmed, default=""), max(confirmed, default=""))
+    machine_id = next((outcome.machine_id for outcome in reversed(same) if outcome.machine_id), None)
+    node = _record(
+        last, stamped[-1].stamp, min(confirmed, default=""), max(confirmed, default=""), machine_id
+    )
     return ComputedNode(node, history[-1].finished_at)
 
 
-def _record(last: NodeOutcome, stamp: str, enrolled_at: str, last_seen_at: str) -> NodeRecord:
-    """The node that ``last`` shows, its latest outcome in which its agent ran."""
+def _record(
+    last: NodeOutcome, stamp: str, enrolled_at: str, last_seen_at: str, machine_id: str | None
+) -> NodeRecord:
+    """The node that ``last`` shows, its latest outcome in which its agent ran; not every rollout looks at the machine."""
     return NodeRecord(
         region=last.region,
         name=last.host,
@@ -186,7 +196,7 @@ def _record(last: NodeOutcome, stamp: str, enrolled_at: str, last_seen_at: str) 
         gpus_expected=last.gpus_expected,
         gpus_seen=last.gpus_seen,
         gpus_probed=last.gpus_probed,
-        machine_id=last.machine_id,
+        machine_id=machine_id,
         stamp=stamp,
         rollout=last.rollout,
         enrolled_at=enrolled_at,

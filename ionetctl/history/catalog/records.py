@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -38,6 +39,26 @@ class NodeRecord:
     rollout: RolloutId
     enrolled_at: str
     last_seen_at: str
+
+
+class ClosureState(StrEnum):
+    """What became of a host's SSH."""
+
+    CLOSING = "closing"
+    """The key was about to be taken out; no login has been tried since."""
+    CLOSED = "closed"
+    OPEN = "open"
+
+
+@dataclass(frozen=True, slots=True)
+class Closure:
+    """A host that is closed, or may be: ``key`` is its key while it is ``CLOSING``, then that key's fingerprint."""
+
+    host: HostName
+    address: str
+    state: ClosureState
+    account: str
+    key: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,6 @@ from sqlalchemy import BigInteger, Boolean, Column, Float, Integer, MetaData, St
 VERSION: Final = 5
 WITH_RESULTS: Final = 3
 """The version that has ``rollouts.results``."""
-WITH_FENCING: Final = 5
-"""The version that has the tables ``fencing`` and ``machines``."""
 CHANGES: Final = {
     2: (
         "ALTER TABLE outcomes ADD COLUMN gpus_probed INTEGER",
@@ -33,9 +31,14 @@ CHANGES: Final = {
             seen_at VARCHAR(32) NOT NULL, identity TEXT NOT NULL, PRIMARY KEY (name, machine_id))""",
         "ALTER TABLE leases ADD COLUMN number BIGINT NOT NULL DEFAULT 0",
         "CREATE TABLE fencing (catalog VARCHAR(32) NOT NULL PRIMARY KEY, number BIGINT NOT NULL)",
+        """CREATE TABLE closures (
+            rollout VARCHAR(64) NOT NULL, seq INTEGER NOT NULL, host VARCHAR(255) NOT NULL, at VARCHAR(32) NOT NULL,
+            state VARCHAR(16) NOT NULL, account TEXT NOT NULL, "key" TEXT NOT NULL, PRIMARY KEY (rollout, seq))""",
     ),
 }
 """By version the statements that make the tables of the version before into its own."""
+SINCE: Final = {"closures": 5, "fencing": 5, "machines": 5}
+"""The version that first has a table, where it is not the first."""
 
 metadata: Final = MetaData()
 
@@ -148,6 +151,20 @@ machines: Final = Table(
 )
 """What tells each machine from others (``MachineIdentity``), by the name that it had, as its last survey saw it."""
 
+
+closures: Final = Table(
+    "closures",
+    metadata,
+    Column("rollout", String(64), primary_key=True),
+    Column("seq", Integer, primary_key=True),
+    Column("host", String(255), nullable=False),
+    Column("at", String(32), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("account", Text, nullable=False),
+    Column("key", Text, nullable=False),
+)
+"""What became of the SSH of hosts that were to be closed: the latest of a host holds."""
+
 regions: Final = Table(
     "regions",
     metadata,
@@ -181,9 +198,9 @@ fencing: Final = Table(
 )
 """One row: a random name of this catalog, and the number of the last claim. It stays when leases go."""
 
-FOLDED: Final = (hosts, outcomes, nodes, machines, regions, rollouts)
+FOLDED: Final = (hosts, outcomes, nodes, machines, closures, regions, rollouts)
 """The tables that are rebuilt from the journals."""
-PRESENT: Final = tuple(table.name for table in (schema_version, rollouts, nodes, regions, leases))
+PRESENT: Final = tuple(table.name for table in (schema_version, rollouts, nodes, closures, regions, leases))
 """The tables that are read before a rollout starts; ``hosts`` and ``outcomes`` hold the past of all rollouts.
 
 ``machines``, which older catalogs lack, is read as a whole then.

@@ -14,16 +14,15 @@ from sqlalchemy import delete, func, insert, inspect, select, update
 from ionetctl.core.errors import ConfigurationError, IonetctlError, LockedError, UsageError
 from ionetctl.history.catalog import engine as database
 from ionetctl.history.catalog import leases, queries
+from ionetctl.history.catalog.closures import current_closures
 from ionetctl.history.catalog.fold import DECISIVE, fold, folded_until, store_results
 from ionetctl.history.catalog.schema import (
     CHANGES,
     FOLDED,
     PRESENT,
+    SINCE,
     VERSION,
-    WITH_FENCING,
     WITH_RESULTS,
-    fencing,
-    machines,
     metadata,
     nodes,
     rollouts,
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
     from ionetctl.core.model.host import Host
     from ionetctl.core.model.names import Digest, HostName, RegionName, RolloutId
     from ionetctl.core.ports import Clock
-    from ionetctl.history.catalog.records import HostRecord, NodeRecord, RolloutRecord
+    from ionetctl.history.catalog.records import Closure, HostRecord, NodeRecord, RolloutRecord
 
 _BATCH: Final = 1024
 _FLUSH_S: Final = 1.0
@@ -173,6 +172,11 @@ class Catalog:
         with database.reading(self._engine) as connection:
             return queries.all_identities(connection)
 
+    def closures(self) -> tuple[Closure, ...]:
+        """The hosts whose SSH is closed to the key that bootstrapped them, or was about to be."""
+        with database.reading(self._engine) as connection:
+            return current_closures(connection)
+
     def regions(self) -> tuple[RegionEntry, ...]:
         """Every region of any rollout, as the latest one described it, by name."""
         with database.reading(self._engine) as connection:
@@ -277,8 +281,8 @@ class Catalog:
         if not tables:
             return None
         found = connection.execute(select(func.max(schema_version.c.version))).scalar()
-        later = {fencing.name, machines.name} if found is not None and found < WITH_FENCING else set()
-        if found is None or not later.union(tables).issuperset(metadata.tables):
+        due = {name for name in metadata.tables if SINCE.get(name, 0) <= (found or 0)}
+        if found is None or not due.issubset(tables):
             raise database.corrupt(self._engine.url, "it lacks tables")
         return int(found)
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal, NotRequired, Required
 from pydantic import AfterValidator, BeforeValidator, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
-from ionetctl.core.model.host import Become, Overclocks
+from ionetctl.core.model.host import Become, Close, Overclocks
 from ionetctl.core.model.inventory import Distribution, Introduction, Licence, Naming, TaskDriver
 from ionetctl.core.model.outcome import Severity
 from ionetctl.inventory.schema import endpoints, field_checks
@@ -82,6 +82,8 @@ class SshFields(TypedDict, total=False):
     """What sudo asks for; the login's password where left out."""
     agent: Flag
     """Whether keys of the SSH agent are offered."""
+    close: Annotated[Close, one_of("off", "key")]
+    """key takes the key that logged in out of the account's authorized_keys once the region has confirmed the node."""
 
 
 @with_config(STRICT)

@@ -96,6 +96,7 @@ _OUTPUTS: Final[Mapping[str, str]] = {
     "modprobe": "",
     "nft": "",
     "nvidia-ctk": "NVIDIA Container Toolkit CLI version 1.17.2\n",
+    "sshd": "authorizedkeyscommand none\nauthorizedkeysfile .ssh/authorized_keys .ssh/authorized_keys2\n",
     "systemd-detect-virt": "none\n",
     "timedatectl": "NTP=yes\nNTPSynchronized=yes\n",
 }

@@ -120,7 +120,20 @@ class LabHost:
         """Stop serving and end the agent without deregistering, as a power cut would."""
         await self._resources.aclose()
 
+    @property
+    def authorized_keys(self) -> Path:
+        """The file that says who may log in as ``USER``; programs on the host may change it."""
+        return self.tree / "home" / USER / ".ssh" / "authorized_keys"
+
+    def authorize(self) -> None:
+        """Let the rehearsal's client in; a host that was started before keeps what it has."""
+        if not self.authorized_keys.parent.exists():
+            self.authorized_keys.parent.mkdir(mode=0o700)
+            self.authorized_keys.touch(mode=0o600)
+            self.authorized_keys.write_text(f"{self.plan.client_key.strip()}\n")
+
     async def _open_ssh(self) -> None:
+        self.authorize()
         key = asyncssh.import_private_key(self.plan.host_key)
         shown = asyncssh.generate_private_key("ssh-ed25519") if self.has_fault("wrong-key") else key
         server = await asyncssh.listen(
@@ -157,7 +170,8 @@ class LabHost:
             speed = next((BYTES_PER_S[fault] for fault in self.plan.faults if fault in BYTES_PER_S), None)
             link = NetworkLink(speed, self._drop_callback(channel))
             command = channel.command or "exit 1"
-            await SshCommand(channel, command, self.environment(), self.tree, link).run()
+            environment = {**self.environment(), "SSH_CONNECTION": _addresses(channel)}
+            await SshCommand(channel, command, environment, self.tree, link).run()
         except (OSError, asyncssh.Error):
             return  # the client has disconnected
 
@@ -174,8 +188,14 @@ class LabHost:
         return drop
 
 
+def _addresses(channel: asyncssh.SSHServerProcess[bytes]) -> str:
+    """Both ends of the connection, as sshd tells them to commands."""
+    ends = (channel.get_extra_info(end) for end in ("peername", "sockname"))
+    return " ".join(f"{end[0]} {end[1]}" for end in ends)
+
+
 class _SshServer(asyncssh.SSHServer):
-    """Accepts user ``miner`` with the rehearsal's client key only."""
+    """Accepts user ``miner`` with the keys of its ``authorized_keys``."""
 
     def __init__(self, host: LabHost) -> None:
         self._host = host
@@ -185,18 +205,15 @@ class _SshServer(asyncssh.SSHServer):
         self._connection = conn
 
     def begin_auth(self, username: str) -> bool:
-        del username
-        if self._host.has_fault("noisy") and self._connection is not None:
-            self._connection.send_auth_banner(NOISE)
+        if self._connection is not None:
+            if self._host.has_fault("noisy"):
+                self._connection.send_auth_banner(NOISE)
+            if username == USER and not self._host.has_fault("auth"):
+                self._connection.set_authorized_keys(str(self._host.authorized_keys))
         return True
 
     def public_key_auth_supported(self) -> bool:
         return True
-
-    def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
-        if username != USER or self._host.has_fault("auth"):
-            return False
-        return key == asyncssh.import_public_key(self._host.plan.client_key)
 
 
 async def write_endlessly(channel: asyncssh.SSHServerProcess[bytes]) -> None:

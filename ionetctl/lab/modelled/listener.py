@@ -136,4 +136,5 @@ class _SshServer(asyncssh.SSHServer):
         return True
 
     def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
-        return username == USER and self._host.fault != "auth" and key == self._client_key
+        is_let_in = self._host.fault != "auth" and not self._host.is_closed
+        return username == USER and is_let_in and key == self._client_key

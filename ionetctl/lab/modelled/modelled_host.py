@@ -61,6 +61,8 @@ class ModelledHost:
     fence: int = 0
     lease: str = ""
     has_dropped: bool = False
+    is_closed: bool = False
+    """Whether the client's key was taken away."""
     _service: ModelledService | None = None
 
     @property
@@ -110,6 +112,8 @@ class ModelledHost:
         if b"ionet-survey-end" in script:
             changing = self._changed_by_apply(arguments[1:])
             return await self._replay(stream, words, nonce, script, changing)
+        if b"ionet-close-end" in script:
+            return await self._close(stream, nonce, arguments)
         await stream.complain("sh: this modelled host does not know that script")
         return _NOT_FOUND
 
@@ -143,6 +147,20 @@ class ModelledHost:
                 rows.append(f"text\t{path}\t{base64.b64encode(content[:_READ_LIMIT_BYTES]).decode()}\n")
         rows.append(f"ionet-read-end\t{nonce}\n")
         await stream.write("".join(rows).encode())
+        return 0
+
+    async def _close(self, stream: _Stream, nonce: str, arguments: Sequence[str]) -> int:
+        """What ``close_ssh.sh`` says where the key stands once, in the usual file."""
+        path = "/home/miner/.ssh/authorized_keys"
+        answers = {
+            "account": f"addresses\t127.0.0.1 1 {self.address} 22",
+            "look": f"key\taccount\t1\t{path}",
+            "remove": f"removed\t1\t{path}",
+        }
+        self.is_closed = self.is_closed or arguments[0] == "remove"
+        await stream.write(
+            f"ionet-close\t1\t{nonce}\n{answers[arguments[0]]}\nionet-close-end\t{nonce}\n".encode()
+        )
         return 0
 
     async def _receive(self, stream: _Stream, nonce: str, holder: str, fence: str, lease: str) -> int:

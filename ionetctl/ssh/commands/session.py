@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from ionetctl.core.errors import HostError, HostFailedError
 from ionetctl.core.ports import Completed
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     import asyncssh
 
+    from ionetctl.core.model.login_key import AccountLogin
     from ionetctl.core.ports import Command
     from ionetctl.ssh.limits.transfers import Transfers
     from ionetctl.ssh.settings import TransportSettings
@@ -57,6 +58,11 @@ class SshSession:
         """See ``ports.Session.host_key``."""
         key = self.connection.get_server_host_key()
         return None if key is None else key.get_fingerprint()
+
+    @property
+    def login(self) -> AccountLogin:
+        """See ``ports.Session.login``."""
+        return cast("AccountLogin", self.connection.get_extra_info("login"))
 
     async def run(
         self,

@@ -1,0 +1,139 @@
+"""Hosts whose SSH is closed, in a rollout: nobody connects to them, and their regions are asked whether they are as they should be.
+
+A host whose closing was cut off is tried with the key that was to be taken away, and with nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from ionetctl.app.verify import judge_hosts
+from ionetctl.core.errors import HostError
+from ionetctl.core.events import KeyClosed, SshOpened, Warned
+from ionetctl.core.model.login_key import LoginKey
+from ionetctl.core.model.outcome import Outcome, Problem, Result
+from ionetctl.core.plural import counted
+from ionetctl.history.catalog import ClosureState
+from ionetctl.host import outcomes
+from ionetctl.rollout.endings import Endings
+from ionetctl.rollout.options import Goal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ionetctl.app.open_inventory import Site
+    from ionetctl.core.model.host import Host
+    from ionetctl.core.model.names import HostName, RegionName
+    from ionetctl.core.ports import Connector, Emit
+    from ionetctl.history.catalog import Closure, NodeRecord
+    from ionetctl.rollout.options import RolloutOptions
+    from ionetctl.summary.fleet import Verdict
+
+CLOSED: Final = "ssh_closed"
+HINT: Final = (
+    "SSH was for the bootstrap only; to use it once more, have the key put back at the console, then enroll with "
+    "--rebootstrap"
+)
+CUT_OFF: Final = "closing_cut_off"
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedHosts:
+    """How they are settled in one rollout; ``nodes`` and ``closures`` are the catalog's."""
+
+    site: Site
+    emit: Emit
+    options: RolloutOptions
+    nodes: Mapping[tuple[RegionName, HostName], NodeRecord]
+    closures: Mapping[tuple[HostName, str], Closure]
+    """By name and address: what was closed is the server there."""
+
+    def reached(self, hosts: Sequence[Host]) -> list[Host]:
+        """The hosts that are connected to, in order: all but those that are closed."""
+        return [
+            host for host in hosts if self.options.rebootstrap or self._state(host) is not ClosureState.CLOSED
+        ]
+
+    def reopened(self, hosts: Sequence[Host]) -> frozenset[HostName]:
+        """Those that the catalog knows as closed, and that are connected to all the same."""
+        return frozenset(host.name for host in hosts if self.options.rebootstrap and self._state(host))
+
+    async def settle(self, hosts: Sequence[Host], connector: Connector) -> tuple[Outcome, ...]:
+        """The outcomes of those that are closed, recorded; the others are left to the rollout."""
+        is_open = {host.name for host in self.reached(hosts)}
+        if not self.options.rebootstrap:
+            cut_off = [host for host in hosts if self._state(host) is ClosureState.CLOSING]
+            refused = await asyncio.gather(*(self._is_refused(host, connector) for host in cut_off))
+            is_open -= {host.name for host, is_closed in zip(cut_off, refused, strict=True) if is_closed}
+        closed = [host for host in hosts if host.name not in is_open]
+        if not closed:
+            return ()
+        found = await self._outcomes(closed)
+        endings = Endings(self.emit)
+        for host, outcome in zip(closed, found, strict=True):
+            await endings.finish(host, outcome)
+        message = f"{counted(len(closed), 'host')} closed to SSH: not connected to"
+        if self.options.goal is not Goal.SURVEY:
+            message = (
+                f"{message}, {sum(outcome.problem is None for outcome in found):,} verified by the region"
+            )
+        await self.emit(Warned(code=CLOSED, message=message, hint=HINT))
+        return found
+
+    async def _outcomes(self, closed: Sequence[Host]) -> tuple[Outcome, ...]:
+        if self.options.goal is Goal.SURVEY:
+            return tuple(outcomes.skipped(host, CLOSED, "it is closed to SSH", HINT) for host in closed)
+        apis = {name: tools.trouble or tools.api for name, tools in self.site.regions.items()}
+        releases = self.options.changes_hosts
+        verdicts = await judge_hosts(closed, apis, self.site.inventory, self.nodes, releases=releases)
+        return tuple(self._outcome(host, verdict) for host, verdict in zip(closed, verdicts, strict=True))
+
+    def _outcome(self, host: Host, verdict: Verdict) -> Outcome:
+        """What the catalog knows of the node stays known: nobody has looked at the host."""
+        known = self.nodes.get((verdict.region, host.name))
+        problem = None
+        if verdict.code is not None:
+            problem = Problem(
+                verdict.code, "confirm", f"closed to SSH; {verdict.message}", HINT, int(verdict.exit_code)
+            )
+        return Outcome(
+            host.name,
+            host.address,
+            verdict.region,
+            host.datacenter,
+            Result.UNVERIFIED if problem else Result.UNCHANGED,
+            node_id=verdict.node_id,
+            gpus_expected=outcomes.gpus_expected(host),
+            gpus_seen=known.gpus_seen if known else None,
+            problem=problem,
+            stamp=known.stamp if known else "",
+            gpus_probed=known.gpus_probed if known else None,
+        )
+
+    async def _is_refused(self, host: Host, connector: Connector) -> bool:
+        """Whether a host whose closing was cut off is closed. One that cannot be tried is left to the survey."""
+        closure = self._closure(host)
+        if closure is None:
+            return False
+        key = LoginKey(*closure.key.split(" ", 1))
+        try:
+            async with connector.try_key(host, key) as session:
+                is_refused = session is None
+        except HostError:
+            return False
+        if is_refused:
+            event = KeyClosed(host=host.name, account=closure.account, fingerprint=key.fingerprint)
+            await self.emit(event)
+        else:
+            message = "an earlier run ended before it had taken the key away"
+            await self.emit(SshOpened(host=host.name, code=CUT_OFF, message=message))
+        return is_refused
+
+    def _state(self, host: Host) -> ClosureState | None:
+        closure = self._closure(host)
+        return None if closure is None else closure.state
+
+    def _closure(self, host: Host) -> Closure | None:
+        return self.closures.get((host.name, host.address))

@@ -1,0 +1,1 @@
+"""Who may still log in to a host once it is enrolled."""
