@@ -27,7 +27,7 @@ CHANGES: Final = {
     ),
     4: ("ALTER TABLE rollouts ADD COLUMN journal_digest VARCHAR(64)",),
     5: (
-        """CREATE TABLE machines (name VARCHAR(255) NOT NULL, machine_id VARCHAR(255) NOT NULL,
+        """CREATE TABLE machines (name VARCHAR(255) NOT NULL, machine_id TEXT NOT NULL,
             seen_at VARCHAR(32) NOT NULL, identity TEXT NOT NULL, PRIMARY KEY (name, machine_id))""",
         "ALTER TABLE leases ADD COLUMN number BIGINT NOT NULL DEFAULT 0",
         "CREATE TABLE fencing (catalog VARCHAR(32) NOT NULL PRIMARY KEY, number BIGINT NOT NULL)",
@@ -145,7 +145,7 @@ machines: Final = Table(
     "machines",
     metadata,
     Column("name", String(255), primary_key=True),
-    Column("machine_id", String(255), primary_key=True),
+    Column("machine_id", Text, primary_key=True),
     Column("seen_at", String(32), nullable=False),
     Column("identity", Text, nullable=False),
 )

@@ -1,7 +1,7 @@
 """Host key checking: the inventory's pins, or else certificates by CAs, or else known_hosts; strict in every case.
 
-Nothing is sent to a host before its key was accepted here. asyncssh verifies that the host holds the private key and that
-a host certificate is valid; this module decides which keys and CAs are accepted.
+Nothing is sent to a host before its key was accepted here. asyncssh verifies that the host holds the private key, that a host
+certificate is valid, and that nothing is revoked that it was given as such; this module decides which keys and CAs are accepted.
 """
 
 from __future__ import annotations
@@ -138,8 +138,6 @@ class HostKeyCheck:
     def accepts(self, key: asyncssh.SSHKey) -> bool:
         """Whether ``key`` is accepted for this host; remembers it in ``presented``."""
         self.presented = key
-        if key in self.known.revoked:
-            return False
         if self.pins:
             return key in self.pins.keys or key.get_fingerprint() in self.pins.fingerprints
         if key in self.known.keys:
@@ -150,12 +148,10 @@ class HostKeyCheck:
     def refusal(self, reason: str) -> HostTrustError:
         """The error for a host key or certificate that was refused; ``reason`` is asyncssh's."""
         where = known_as(self.host, self.port)
-        if self.presented is not None and self.presented in self.known.revoked:
-            return self._revoked(where, f"key {self.presented.get_fingerprint()}")
         if self.presented is None:
             # asyncssh adds the host's name, which may be any text.
             said, _, _ = reason.partition(" for host ")
-            return self._revoked(where, "certificate") if said in _REVOKED else _bad_certificate(where, said)
+            return _revoked(where) if said in _REVOKED else _bad_certificate(where, said)
         if self._is_changed:
             return self._changed(where, self.presented)
         return (
@@ -176,18 +172,18 @@ class HostKeyCheck:
             f"between; if it is right, {_how_to_replace(where, presented, is_pinned=bool(self.pins))}",
         )
 
-    @staticmethod
-    def _revoked(where: str, what: str) -> HostTrustError:
-        return HostTrustError(
-            "host_key_revoked",
-            f"{where} presents a {what} that known_hosts marks @revoked",
-            "give the host a new key; one that was revoked must not be trusted again",
-        )
-
 
 def signature_algorithms(key_algorithm: str) -> tuple[str, ...]:
     """The signature algorithms for a type of key (RFC 8332 for RSA)."""
     return _RSA if key_algorithm == "ssh-rsa" else (key_algorithm,)
+
+
+def _revoked(where: str) -> HostTrustError:
+    return HostTrustError(
+        "host_key_revoked",
+        f"{where} presents a key, or a certificate by a CA, that known_hosts marks @revoked",
+        "give the host a new key; one that was revoked must not be trusted again",
+    )
 
 
 def _bad_certificate(where: str, reason: str) -> HostTrustError:
