@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections import defaultdict
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -12,7 +15,7 @@ from ionetctl.checks import CODES
 from ionetctl.lab.faults.conditions import CONDITIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from tests.rehearsal.conftest import NewAdmin, RaiseFleet
@@ -141,6 +144,51 @@ def test_a_machine_that_the_catalog_knows_by_another_name(
     assert host["error"]["message"].startswith(
         f"it has the machine-id ({machine_id.read_text().strip()}) of {first}"
     )
+
+
+async def test_a_clone_behind_the_same_address(raise_fleet: RaiseFleet, new_admin: NewAdmin) -> None:
+    """Two hosts of one address, told apart by the port: the second has the first's machine-id, and is no renamed host."""
+    admin = new_admin()
+    with raise_fleet(2) as rehearsal:
+        first, second = rehearsal.hosts
+        text = rehearsal.inventory.read_text()
+        (port,) = re.findall(r"user: miner, port: (\d+)", text)
+        entries = re.findall(r"address: ([0-9.]+), ssh: \{", text)
+        async with AsyncExitStack() as stack:
+            ports = [await stack.enter_async_context(forwarded(address, int(port))) for address in entries]
+            behind = rehearsal.edited(
+                "nat",
+                *(
+                    (f"address: {address}, ssh: {{", f"address: 127.0.0.1, ssh: {{port: {outer}, ")
+                    for address, outer in zip(entries, ports, strict=True)
+                ),
+            )
+            enrolled = await asyncio.to_thread(admin.enroll, behind, f"--limit={first}")
+            machine_id = (rehearsal.tree(first) / "etc/machine-id").read_text()
+            (rehearsal.tree(second) / "etc/machine-id").write_text(machine_id)
+            ended = await asyncio.to_thread(admin.enroll, behind, f"--limit={second}", "-o", "json")
+    (host,) = ended.document["hosts"]
+    assert (enrolled.exit_code, ended.exit_code, host["error"]["code"]) == (0, 6, "known_as_another")
+    assert host["error"]["message"].endswith(f" of {first} at 127.0.0.1 port {ports[0]}")
+
+
+@asynccontextmanager
+async def forwarded(address: str, port: int) -> AsyncIterator[int]:
+    """A port of 127.0.0.1 that leads to another place, as one of a router with NAT."""
+
+    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(1 << 16):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inner_reader, inner_writer = await asyncio.open_connection(address, port)
+        await asyncio.gather(copy(reader, inner_writer), copy(inner_reader, writer))
+
+    async with await asyncio.start_server(forward, "127.0.0.1") as server:
+        yield server.sockets[0].getsockname()[1]
 
 
 def test_a_clone_of_a_host_that_the_run_leaves_out(raise_fleet: RaiseFleet, new_admin: NewAdmin) -> None:
