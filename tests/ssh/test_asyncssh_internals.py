@@ -13,6 +13,7 @@ import pytest
 
 from ionetctl.ssh.asyncssh_internals import (
     MSG_IGNORE,
+    ca_algorithm,
     certified_key_data,
     copy_of_pair,
     has_certificate,
@@ -77,6 +78,16 @@ def test_keys_pairs_and_certificates_are_compared_by_their_data(
         True,
         False,
     )
+
+
+@pytest.mark.parametrize("algorithm", ["ssh-rsa", "rsa-sha2-256", "rsa-sha2-512"])
+def test_how_a_certificate_was_signed(
+    host_key: asyncssh.SSHKey, rsa_key: asyncssh.SSHKey, algorithm: str
+) -> None:
+    """It is read from the certificate itself, as asyncssh has decoded it."""
+    made = rsa_key.generate_host_certificate(host_key, "rig", principals=["rig"], sig_alg=algorithm)
+    read = asyncssh.import_certificate(made.export_certificate())
+    assert (ca_algorithm(made), ca_algorithm(read)) == (algorithm.encode(), algorithm.encode())
 
 
 def test_copy_of_a_pair_is_changed_alone(user_key: asyncssh.SSHKey, other_key: asyncssh.SSHKey) -> None:
