@@ -1158,6 +1158,26 @@ def test_lease_that_ran_out_is_lost(catalog: Catalog, clock: ManualClock) -> Non
     assert catalog.loss(mine, number) is not None
 
 
+def test_lease_that_was_taken_over_and_given_back_is_lost(
+    catalog: Catalog, path: Path, clock: ManualClock
+) -> None:
+    """Who had the hosts meanwhile is named, by what the catalog has of rollouts since; not one that only looked."""
+    mine = [host("rig-001"), host("rig-009")]
+    number = catalog.claim(mine, FIRST, "ada@ops", at(0))
+    claimed_by(path, replace(HERE, machine="elsewhere/1"))
+    clock.advance(601)
+    catalog.claim(mine, SECOND, "bob@ops", at(5))
+    catalog.record(SECOND, numbered(started(SECOND), minute=5))
+    catalog.record(THIRD, numbered(started(THIRD, is_check=True), minute=6))
+    catalog.release(SECOND)
+    error = catalog.loss(mine, number)
+    assert error is not None
+    assert error.message == (
+        f"rollout {SECOND} of ada@ops, started {at(5)}, had rig-001 meanwhile, as the lease on them had run out; "
+        "nobody has them now"
+    )
+
+
 class NoRenewal(ManualClock):
     """A clock by which no sleep ends."""
 

@@ -119,14 +119,14 @@ def test_controller_that_slept_through_its_lease(raise_fleet: RaiseFleet, new_ad
         hold.release()
         ended = running.end()
         assert rehearsal.snapshot(second) == before
-        resumed = sleeper.enroll(rehearsal.inventory, "--resume")
+        document = ended.lines[-1]
+        resumed = sleeper.enroll(rehearsal.inventory, "--resume", f"--rollout={document['rollout']}")
         (catalog, older), (same, newer) = (lease_of(rehearsal, host) for host in (first, second))
     assert (same, newer > older) == (catalog, True)
     assert (taken.exit_code, taken.outcomes()) == (0, {second: "enrolled"})
-    document = ended.lines[-1]
     assert (ended.exit_code, document["error"]["code"]) == (7, "lease_lost")
     assert "of second-admin@" in document["error"]["message"]
-    assert f"has taken over {second}" in document["error"]["message"]
+    assert f"had {second} meanwhile" in document["error"]["message"]
     assert {host["name"]: host["outcome"] for host in document["hosts"]} == {
         first: "enrolled",
         second: "skipped",

@@ -18,7 +18,8 @@ from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from ionetctl.core.errors import ConfigurationError, LockedError
 from ionetctl.history.catalog.process import ProcessIdentity
-from ionetctl.history.catalog.schema import fencing, leases
+from ionetctl.history.catalog.schema import fencing, leases, rollouts
+from ionetctl.history.catalog.schema import hosts as begun_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -57,9 +58,11 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class FencingNumber:
-    """The number of a claim; numbers of the same catalog can be compared."""
+class Grant:
+    """A claim that was granted, by its number, which is higher than all before it of the same catalog."""
 
+    rollout: RolloutId
+    started_at: str
     catalog: str
     number: int
 
@@ -67,7 +70,7 @@ class FencingNumber:
         return f"{self.catalog}.{self.number}"
 
 
-def claim_hosts(connection: Connection, hosts: Sequence[Host], claim: Claim, now: datetime) -> FencingNumber:
+def claim_hosts(connection: Connection, hosts: Sequence[Host], claim: Claim, now: datetime) -> Grant:
     """Lease all hosts or none; leases of this process for the same rollout are replaced.
 
     Raises ``LockedError`` (``hosts_locked``), which names the other rollout, its owner and its start.
@@ -82,34 +85,38 @@ def claim_hosts(connection: Connection, hosts: Sequence[Host], claim: Claim, now
         hint = "wait until it has ended, or leave its hosts out with --limit"
         raise LockedError("hosts_locked", message, hint)
     _remove(connection, present)
-    number = _next_number(connection, now)
-    columns = {**asdict(claim), **_columns(here), "expires_at": _expiry(now), "number": number.number}
+    grant = Grant(claim.rollout, claim.started_at, *_next_number(connection, now))
+    columns = {**asdict(claim), **_columns(here), "expires_at": _expiry(now), "number": grant.number}
     _insert(connection, _keys(hosts), columns)
-    return number
+    return grant
 
 
 def find_loss(
-    connection: Connection, hosts: Sequence[Host], number: FencingNumber, now: datetime
+    connection: Connection, hosts: Sequence[Host], grant: Grant, now: datetime
 ) -> LockedError | None:
     """Why these hosts are not held by that claim any more (``lease_lost``), with who has them now; ``None`` where they are."""
-    valid = (leases.c.number == number.number) & (leases.c.expires_at > rfc3339(now))
+    valid = (leases.c.number == grant.number) & (leases.c.expires_at > rfc3339(now))
     if connection.execute(select(func.count()).select_from(leases).where(valid)).scalar() == len(
         _keys(hosts)
     ):
         return None
-    taken = [row for row in _present(connection, hosts) if row["number"] != number.number]
+    taken = [row for row in _present(connection, hosts) if row["number"] != grant.number]
     if taken:
         return _lost(f"{_named(taken[0])}, has taken over {_hosts(taken)}, as the lease on them had run out")
+    had = _had_since(connection, hosts, grant)
+    if had:
+        message = f"{_named(had[0])}, had {_hosts(had)} meanwhile, as the lease on them had run out"
+        return _lost(f"{message}; nobody has them now")
     return _lost("the lease on these hosts ran out while this rollout slept; nobody has them now")
 
 
 def renew_leases(
-    connection: Connection, hosts: Sequence[Host], number: FencingNumber, now: datetime
+    connection: Connection, hosts: Sequence[Host], grant: Grant, now: datetime
 ) -> LockedError | None:
     """Extend that claim's leases by ``LEASE_S``, unless they are lost: then as ``find_loss``."""
-    loss = find_loss(connection, hosts, number, now)
+    loss = find_loss(connection, hosts, grant, now)
     if loss is None:
-        mine = update(leases).where(leases.c.number == number.number)
+        mine = update(leases).where(leases.c.number == grant.number)
         connection.execute(mine.values(expires_at=_expiry(now)))
     return loss
 
@@ -137,16 +144,33 @@ def _present(connection: Connection, hosts: Sequence[Host]) -> list[RowMapping]:
     return [row for row in rows if (row["name"], row["address"]) in wanted]
 
 
-def _next_number(connection: Connection, now: datetime) -> FencingNumber:
-    """A number above all before it, and above those that a catalog had that is older than a copy put back in its place."""
+def _had_since(connection: Connection, hosts: Sequence[Host], grant: Grant) -> list[RowMapping]:
+    """Those of the hosts that the latest rollout had that began since, if any did; not one that only looked."""
+    is_later = (rollouts.c.id != grant.rollout) & (rollouts.c.started_at >= grant.started_at)
+    columns = (begun_with.c.name, begun_with.c.address, rollouts.c.owner, rollouts.c.started_at)
+    statement = (
+        select(rollouts.c.id.label("rollout"), *columns)
+        .join(begun_with, begun_with.c.rollout == rollouts.c.id)
+        .where(is_later, rollouts.c.is_check.is_(False))
+        .order_by(rollouts.c.started_at.desc(), begun_with.c.position)
+    )
+    wanted = _keys(hosts)
+    rows = connection.execute(statement).mappings()
+    had = [row for row in rows if (row["name"], row["address"]) in wanted]
+    return [row for row in had if row["rollout"] == had[0]["rollout"]]
+
+
+def _next_number(connection: Connection, now: datetime) -> tuple[str, int]:
+    """The catalog's name, and a number above all before it, and above those that a catalog had that is older than a copy put back in its place."""
     last = connection.execute(select(fencing)).mappings().first()
+    now_s = int(now.timestamp())
     if last is None:
-        made = FencingNumber(secrets.token_hex(NAME_BYTES), int(now.timestamp()))
-        connection.execute(insert(fencing).values(asdict(made)))
-        return made
-    made = FencingNumber(last["catalog"], max(last["number"] + 1, int(now.timestamp())))
-    connection.execute(update(fencing).values(number=made.number))
-    return made
+        catalog, number = secrets.token_hex(NAME_BYTES), now_s
+        connection.execute(insert(fencing).values(catalog=catalog, number=number))
+    else:
+        catalog, number = last["catalog"], max(last["number"] + 1, now_s)
+        connection.execute(update(fencing).values(number=number))
+    return catalog, number
 
 
 def _holder(row: RowMapping) -> ProcessIdentity:
@@ -198,13 +222,11 @@ def _lost(message: str) -> LockedError:
 class _Leases(Protocol):
     """The methods of the catalog that a lease calls."""
 
-    def claim(
-        self, hosts: Sequence[Host], rollout: RolloutId, owner: str, started_at: str
-    ) -> FencingNumber: ...
+    def claim(self, hosts: Sequence[Host], rollout: RolloutId, owner: str, started_at: str) -> Grant: ...
 
-    def loss(self, hosts: Sequence[Host], number: FencingNumber) -> LockedError | None: ...
+    def loss(self, hosts: Sequence[Host], grant: Grant) -> LockedError | None: ...
 
-    def renew(self, hosts: Sequence[Host], number: FencingNumber) -> LockedError | None: ...
+    def renew(self, hosts: Sequence[Host], grant: Grant) -> LockedError | None: ...
 
     def release(self, rollout: RolloutId) -> None: ...
 
@@ -228,7 +250,7 @@ class Lease:
         self._hosts = hosts
         self._claim = claim
         self._on_lost = on_lost
-        self._number: FencingNumber | None = None
+        self._grant: Grant | None = None
         self._seen_at = self._renewed_at = clock.now()
         self._is_lost = False
         self._looking = asyncio.Lock()
@@ -237,11 +259,11 @@ class Lease:
     @property
     def number(self) -> str:
         """The claim's fencing number, as hosts keep it; empty before the block."""
-        return "" if self._number is None else str(self._number)
+        return "" if self._grant is None else str(self._grant)
 
     async def __aenter__(self) -> Self:
         rollout, owner, started_at = self._claim.rollout, self._claim.owner, rfc3339(self._clock.now())
-        self._number = await asyncio.to_thread(self._catalog.claim, self._hosts, rollout, owner, started_at)
+        self._grant = await asyncio.to_thread(self._catalog.claim, self._hosts, rollout, owner, started_at)
         self._renewal = asyncio.create_task(self._keep_renewing(), name="lease")
         return self
 
@@ -268,13 +290,13 @@ class Lease:
                 if await self._ask(self._catalog.renew):
                     self._renewed_at = self._seen_at
 
-    async def _ask(self, question: Callable[[Sequence[Host], FencingNumber], LockedError | None]) -> bool:
+    async def _ask(self, question: Callable[[Sequence[Host], Grant], LockedError | None]) -> bool:
         """Whether the catalog says that the lease holds. One that does not answer is believed as long as the lease lasts."""
-        if self._number is None or self._is_lost:
+        if self._grant is None or self._is_lost:
             return False
         asked_at = self._seen_at = self._clock.now()
         try:
-            loss = await asyncio.to_thread(question, self._hosts, self._number)
+            loss = await asyncio.to_thread(question, self._hosts, self._grant)
         except ConfigurationError as error:
             if asked_at - self._renewed_at < timedelta(seconds=LEASE_S):
                 return False

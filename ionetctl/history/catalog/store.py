@@ -202,12 +202,8 @@ class Catalog:
 
     # --- leases ---
 
-    def claim(
-        self, hosts: Sequence[Host], rollout: RolloutId, owner: str, started_at: str
-    ) -> leases.FencingNumber:
+    def claim(self, hosts: Sequence[Host], rollout: RolloutId, owner: str, started_at: str) -> leases.Grant:
         """Lease all of these hosts or none, by name and address; leases of dead processes are void.
-
-        Returns the claim's number, which is higher than those of all claims before it.
 
         Raises ``LockedError`` (``hosts_locked``) naming the other rollout, its owner and its start,
         ``ConfigurationError`` (``catalog_unwritable``).
@@ -220,15 +216,15 @@ class Catalog:
             # On databases with concurrent writers, the primary key decides.
             raise LockedError("hosts_locked", "another rollout has just taken some of these hosts") from error
 
-    def loss(self, hosts: Sequence[Host], number: leases.FencingNumber) -> LockedError | None:
+    def loss(self, hosts: Sequence[Host], grant: leases.Grant) -> LockedError | None:
         """Why these hosts are not held by that claim any more (``lease_lost``); ``None`` where they are."""
         with database.reading(self._engine) as connection:
-            return leases.find_loss(connection, hosts, number, self._clock.now())
+            return leases.find_loss(connection, hosts, grant, self._clock.now())
 
-    def renew(self, hosts: Sequence[Host], number: leases.FencingNumber) -> LockedError | None:
+    def renew(self, hosts: Sequence[Host], grant: leases.Grant) -> LockedError | None:
         """Extend that claim's leases on these hosts, unless they are lost: then as ``loss``."""
         with database.writing(self._engine) as connection:
-            return leases.renew_leases(connection, hosts, number, self._clock.now())
+            return leases.renew_leases(connection, hosts, grant, self._clock.now())
 
     def release(self, rollout: RolloutId) -> None:
         """Remove this process's leases for a rollout."""
