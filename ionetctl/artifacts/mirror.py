@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import os
 import ssl
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, Protocol
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
 ATTEMPTS: Final = 5
+REDIRECTIONS: Final = 10
 DEADLINE_S: Final = 1800.0
 BLOCK_BYTES: Final = 1 << 18
 _TIMEOUT: Final = httpx.Timeout(30.0, connect=10.0)
@@ -71,7 +72,7 @@ async def open_mirror(
         return
     url = _url(base)
     verify = True if tls is None else tls
-    async with httpx.AsyncClient(verify=verify, timeout=_TIMEOUT, follow_redirects=True) as client:
+    async with httpx.AsyncClient(verify=verify, timeout=_TIMEOUT) as client:
         yield WebMirror(client, url, sleep)
 
 
@@ -190,7 +191,7 @@ class WebMirror:
         target.seek(0)
         target.truncate()
         try:
-            async with self.client.stream("GET", url, headers={"Accept-Encoding": "identity"}) as response:
+            async with self._answer(url) as response:
                 self._check(url, response)
                 writer = _BoundedWriter(url, target, limit_bytes)
                 total = _content_length(response)
@@ -204,10 +205,21 @@ class WebMirror:
             raise
         return writer.digest()
 
+    @asynccontextmanager
+    async def _answer(self, url: str) -> AsyncIterator[httpx.Response]:
+        """The answer that redirections lead to. What comes with them is not read: httpx would take in and unpack all of it."""
+        request = self.client.build_request("GET", url, headers={"Accept-Encoding": "identity"})
+        for _ in range(REDIRECTIONS + 1):
+            if self.is_authentic and request.url.scheme != "https":
+                raise _untrusted(url, "it redirects to plain HTTP")
+            async with aclosing(await self.client.send(request, stream=True)) as response:
+                if response.next_request is None:
+                    yield response
+                    return
+                request = response.next_request
+        raise _unreachable(url, f"it redirects more than {REDIRECTIONS} times")
+
     def _check(self, url: str, response: httpx.Response) -> None:
-        schemes = {hop.url.scheme for hop in (*response.history, response)}
-        if self.is_authentic and schemes != {"https"}:
-            raise _untrusted(url, "it redirects to plain HTTP")
         if response.status_code in (httpx.codes.NOT_FOUND, httpx.codes.GONE):
             raise missing(url)
         if response.status_code == httpx.codes.TOO_MANY_REQUESTS or response.is_server_error:
