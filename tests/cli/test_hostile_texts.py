@@ -19,7 +19,7 @@ from ionetctl.cli.options import ColorChoice, CommonOptions, OutputFormat
 from ionetctl.cli.output import CommandResult, Display
 from ionetctl.cli.rollout_display import LinesSink
 from ionetctl.core.errors import IonetctlError
-from ionetctl.core.events import Envelope, encode
+from ionetctl.core.events import Envelope, HostFinished, encode
 from ionetctl.core.model.names import Digest, HostName, RegionName
 from ionetctl.core.observed import GpuReading, SeenGpu
 from ionetctl.core.ports import Completed
@@ -39,10 +39,16 @@ from ionetctl.report import region as region_report
 from ionetctl.ssh.commands.sudo import SudoDialogue
 from ionetctl.ssh.error_translation import host_error, tunnel_error
 from ionetctl.ssh.login import Login, LoginProgress
+from ionetctl.summary.audit import audit
 from ionetctl.summary.fleet import StatusReport, Verdict, VerifyReport
+from ionetctl.summary.grouping import Causes
+from ionetctl.summary.live_progress import ProgressFold
 from ionetctl.summary.rollout_summary import Failure
 from ionetctl.summary.summary_fold import summarize
 from ionetctl.ui import findings, fleet, summary
+from ionetctl.ui.audit import audit_lines
+from ionetctl.ui.console import Color, make_console
+from ionetctl.ui.live.terminal import Block
 from ionetctl.ui.probe import probe_view
 from ionetctl.ui.region import regions_view
 from ionetctl.ui.verbosity import Verbosity
@@ -364,6 +370,7 @@ def outputs(text: str) -> dict[str, list[str]]:
         "verify": lambda: fleet.verify_view(verify),
         "region check": lambda: regions_view(seen),
         "probe": lambda: probe_view(reading),
+        "rollouts show --audit": lambda: audit_lines(audit(envelopes), text),
     }
     documents = {
         "enroll -o json": report_json.document(failed),
@@ -379,6 +386,7 @@ def outputs(text: str) -> dict[str, list[str]]:
         **{name: hostile_in_json(report_json.encode(document)) for name, document in documents.items()},
         "error": hostile_in(written(CommandResult(failure=failed.error), OutputFormat.HUMAN)),
         "lines": hostile_in(narrated(envelopes)),
+        "screen": hostile_on_terminal(*(drawn(envelopes, color) for color in ("never", "always"))),
         "-o ndjson": hostile_in_json(b"\n".join(map(encode, envelopes))),
         "-o ndjson of rows": hostile_in_json(
             written(CommandResult({"schema": "a/1"}, [{"a": text, text: "b"}]), OutputFormat.NDJSON).encode()
@@ -390,7 +398,7 @@ def outputs(text: str) -> dict[str, list[str]]:
     }
 
 
-def shown(view: Callable[[], Iterable[Text | str]], color: str) -> str:
+def shown(view: Callable[[], Iterable[Text | str]], color: Color) -> str:
     """What a command prints of a view."""
     return written(CommandResult(view=view), OutputFormat.HUMAN, color)
 
@@ -408,6 +416,17 @@ def narrated(envelopes: list[Envelope]) -> str:
     display = Display(CommonOptions(color=ColorChoice.NEVER), io.StringIO(), stderr)
     asyncio.run(LinesSink(display, Verbosity.DEBUG, has_past=False).take(envelopes))
     return stderr.getvalue()
+
+
+def drawn(envelopes: list[Envelope], color: Color) -> str:
+    """What a terminal shows while it runs."""
+    screen, progress, causes = io.StringIO(), ProgressFold(), Causes()
+    for envelope in envelopes:
+        progress.take(envelope)
+        if isinstance(envelope.event, HostFinished):
+            causes.put(envelope.event.outcome)
+    make_console(screen, color).print(Block(progress.snapshot(NOW), causes.causes()))
+    return screen.getvalue()
 
 
 @given(said=said_bytes)
