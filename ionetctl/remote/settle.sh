@@ -16,7 +16,7 @@ settle() {
     unsettled=$(sync 2>&1)
 }
 
-# takes_files: whether sync does, tried with what lies in memory: there it cannot fail for another reason.
+# takes_files: whether sync does, tried with what lies in memory, where no write is lost.
 takes_files() {
     sync /dev >/dev/null 2>&1
 }
