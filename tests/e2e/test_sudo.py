@@ -212,7 +212,7 @@ CLASSIC: Final = {
         hint="chage",
     ),
     "the login's password has expired": Case(
-        before=f"chage -d 0 {PASSWORD_USER}", code="session_refused", words="expired"
+        before=f"chage -d 0 {PASSWORD_USER}", code="session_refused", words="Password change required"
     ),
     "noexec": Case("Defaults noexec", code="sudo_refused", words="Permission denied", hint="noexec"),
 }
