@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import asyncssh
 
 from ionetctl.core.errors import HostFailedError, HostUnreachableError
+from ionetctl.core.sanitize import harmless
 from ionetctl.ssh.asyncssh_internals import write_view
 
 if TYPE_CHECKING:
@@ -109,7 +110,9 @@ class Exchange(asyncssh.SSHClientSession[bytes]):
     def exit_signal_received(self, signal: str, core_dumped: bool, msg: str, lang: str) -> None:  # noqa: ARG002, FBT001  (asyncssh's signature)
         """A signal ended the command."""
         hint = "out of memory, a shutdown, or a kill by hand: see the host's journal"
-        self.fail(HostFailedError("killed_by_signal", f"the command was ended by SIG{signal[:16]}", hint))
+        self.fail(
+            HostFailedError("killed_by_signal", f"the command was ended by SIG{harmless(signal, 16)}", hint)
+        )
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The channel was closed, or its connection lost."""

@@ -288,6 +288,18 @@ async def test_signal_is_a_failure(rig: Rig) -> None:
     assert "SIGKILL" in error.message
 
 
+async def test_name_of_a_signal_is_harmless(rig: Rig) -> None:
+    """It is the host's word, like anything that it prints."""
+
+    async def handler(process: asyncssh.SSHServerProcess[bytes]) -> None:
+        process.stdout.write(started(process))
+        process.exit_with_signal("\x1b[31m::error::x")
+
+    async with rig.session(handler) as (session, _):
+        error = await failure(session, shell("true"))
+    assert error.message.endswith("the command was ended by SIG: :error: :x")
+
+
 # --- drops -----------------------------------------------------------------------------------------------------------
 
 
