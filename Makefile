@@ -44,7 +44,7 @@ lint: $(VENV)/.develop ## ruff, mypy, shellcheck
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
-	$(BIN)/shellcheck --shell=sh ionetctl/remote/*.sh tests/programs.sh tests/bench/set_up.sh .ci/run
+	$(BIN)/shellcheck --shell=sh ionetctl/remote/*.sh templates/*.sh.j2 tests/programs.sh tests/bench/set_up.sh .ci/run
 
 # Tests of real hosts and of deadlines wait half of their time: one worker more than there are cores.
 unit: WORKERS = 3

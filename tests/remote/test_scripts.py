@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SCRIPTS = sorted(Path(ionetctl.remote.__file__).parent.glob("*.sh"))
+TEMPLATES = sorted((Path(__file__).parents[2] / "templates").glob("*.sh.j2"))
 SHELLCHECK = Path(sys.executable).parent / "shellcheck"
 JOINED: dict[str, Callable[[], bytes]] = {
     "survey": survey_source,
@@ -45,7 +46,7 @@ def assignments(script: str) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*SCRIPTS, *TEMPLATES], ids=lambda path: path.name)
 def test_shellcheck_is_content(path: Path) -> None:
     """Every script passes shellcheck as POSIX sh."""
     run = subprocess.run((SHELLCHECK, "-s", "sh", path), capture_output=True, check=False)

@@ -9,8 +9,10 @@ import pytest
 from ionetctl.core import host_paths
 from ionetctl.core.observed import Workload
 from tests.remote.rehearsal import Host, shim
+from tests.support.sample import bundle
 
 if TYPE_CHECKING:
+    from ionetctl.core.model.inventory import TaskDriver
     from ionetctl.core.observed import MachineFacts
 
 SERVICE = "0::/system.slice/{}\n"
@@ -125,3 +127,29 @@ def test_a_configuration_without_region_has_none(host: Host) -> None:
     """A word inside a block means something else."""
     host.write(host_paths.CLIENT_CONFIG, 'client {\n  meta {\n    region = "moon"\n  }\n}\n')
     assert machine(host).nomad_region is None
+
+
+@pytest.mark.parametrize(
+    ("path", "line", "expected"),
+    [
+        (host_paths.CLIENT_CONFIG, '"driver.allowlist" = "docker,exec"', ("docker", "exec")),
+        (host_paths.CLIENT_CONFIG, '"driver.denylist" = "exec"', None),
+        (f"{host_paths.CONFIG_DIR}/other.hcl", '"driver.allowlist" = "docker"', None),
+    ],
+)
+def test_drivers_that_jobs_may_use_are_told(
+    host: Host, path: str, line: str, expected: tuple[str, ...] | None
+) -> None:
+    """As ionetctl's own configuration lists them; beside them the region is told as ever."""
+    host.write(host_paths.CLIENT_CONFIG, 'region = "eu-north"\nclient {\n}\n')
+    host.write(path, f'region = "eu-north"\nclient {{\n  options {{\n    {line}\n  }}\n}}\n')
+    facts = machine(host)
+    assert (facts.nomad_drivers, facts.nomad_region) == (expected, "eu-north")
+
+
+def test_drivers_are_told_of_what_ionetctl_writes(host: Host) -> None:
+    """The survey reads the configuration that the plan makes."""
+    drivers: tuple[TaskDriver, ...] = ("docker", "raw_exec")
+    files = {file.path: file.content for file in bundle(drivers=drivers).files}
+    host.write(host_paths.CLIENT_CONFIG, files[host_paths.CLIENT_CONFIG].decode())
+    assert machine(host).nomad_drivers == drivers
