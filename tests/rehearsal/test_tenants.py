@@ -1,0 +1,80 @@
+"""Drivers that jobs may use, from the inventory to the host and back: what is planned, what it says, and that it converges."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.rehearsal.conftest import NewAdmin, RaiseFleet
+    from tests.rehearsal.site import Admin, Rehearsal
+
+CONFIG = "etc/nomad.d/nomad.hcl"
+DRIVERS = "etc/nomad.d/drivers.hcl"
+
+
+@pytest.fixture(scope="module")
+def rehearsal(raise_fleet: RaiseFleet) -> Iterator[Rehearsal]:
+    with raise_fleet(1) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def admin(new_admin: NewAdmin) -> Admin:
+    return new_admin()
+
+
+@pytest.fixture(scope="module")
+def with_exec(rehearsal: Rehearsal) -> Path:
+    return rehearsal.edited(
+        "exec", ("  own_builds: true\n", "  own_builds: true\n  drivers: [docker, exec]\n")
+    )
+
+
+def reasons(admin: Admin, inventory: Path) -> dict[str, str]:
+    """Path → why it is changed, as the plan of the only host has it."""
+    ended = admin.run("enroll", str(inventory), "--check", "-o", "ndjson")
+    [planned] = [event for event in ended.lines if event.get("type") == "host_planned"]
+    return {change["path"]: change["reason"] for change in planned["changes"]}
+
+
+def test_exec_comes_on_request_and_stays(admin: Admin, rehearsal: Rehearsal, with_exec: Path) -> None:
+    """With its plugin's configuration and the script that makes its root; a second run changes nothing."""
+    first = admin.enroll(with_exec)
+    tree = rehearsal.tree(rehearsal.hosts[0])
+    again = admin.enroll(with_exec)
+    assert (first.exit_code, again.exit_code) == (0, 0)
+    assert list(again.outcomes().values()) == ["unchanged"]
+    assert (tree / DRIVERS).is_file()
+    assert (tree / "var/lib/ionet/exec_chroot.sh").stat().st_mode & 0o777 == 0o755
+
+
+def test_loss_of_a_driver_is_planned_by_name(admin: Admin, rehearsal: Rehearsal, with_exec: Path) -> None:
+    """Where the inventory no longer asks for it, and where a host was enrolled when nothing was limited."""
+    assert admin.enroll(with_exec).exit_code == 0
+    asked = reasons(admin, rehearsal.inventory)[f"/{CONFIG}"]
+    config = rehearsal.tree(rehearsal.hosts[0]) / CONFIG
+    limited = config.read_text()
+    lines = limited.splitlines(keepends=True)
+    config.write_text("".join(line for line in lines if "driver.allowlist" not in line))
+    before = reasons(admin, rehearsal.inventory)[f"/{CONFIG}"]
+    config.write_text(limited)
+    assert (asked, before) == (
+        "differs; jobs may no longer use exec",
+        "differs; jobs may no longer use exec, java, qemu",
+    )
+
+
+def test_driver_is_taken_away(admin: Admin, rehearsal: Rehearsal, with_exec: Path) -> None:
+    """Its configuration is moved aside, and the plan is empty then."""
+    assert admin.enroll(with_exec).exit_code == 0
+    assert admin.enroll(rehearsal.inventory).exit_code == 0
+    tree = rehearsal.tree(rehearsal.hosts[0])
+    again = admin.enroll(rehearsal.inventory)
+    assert (again.exit_code, list(again.outcomes().values())) == (0, ["unchanged"])
+    assert not (tree / DRIVERS).exists()
+    assert '"driver.allowlist" = "docker"\n' in (tree / CONFIG).read_text()
