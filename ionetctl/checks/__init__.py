@@ -126,6 +126,7 @@ CHECKS: Final[tuple[Callable[[Host, Facts], Iterator[Finding]], ...]] = (
     runtimes.networks,
     tenants.docker_users,
     tenants.landlock,
+    tenants.loopback,
     workloads.interrupted_enrolment,
 )
 """Every check of one host, in the order in which its findings are reported."""

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ionetctl.core.model.host import Host
     from ionetctl.core.model.outcome import Finding
 
+PORTS_SHOWN: Final = 6
+
 DOCKER_NOT_REMAPPED: Final = Code(
     "docker_not_remapped",
     Severity.WARN,
@@ -42,6 +44,18 @@ LANDLOCK_OFF: Final = Code(
         "as root with every file in reach: an artifact git::file:///… delivers a repository that root alone may read. Nomad does not say so."
     ),
     remedy="Linux 5.13 or later, with landlock in the kernel's parameter lsm=",
+)
+
+LOOPBACK_SERVICES: Final = Code(
+    "loopback_services",
+    Severity.INFO,
+    "jobs can fetch from services that only the host itself should reach",
+    looks_at="On which TCP ports something listens on loopback alone (/proc/net/tcp), but for Nomad's own.",
+    matters=(
+        "The agent downloads artifacts for whoever submits a job, from http://127.0.0.1 too, and nothing in Nomad forbids that: what answers there "
+        "without a password answers every tenant."
+    ),
+    remedy="give these services a password or a Unix socket, or switch them off; those that speak no HTTP do not matter",
 )
 
 EXEC_ALLOWED: Final = Code(
@@ -84,6 +98,14 @@ def landlock(_host: Host, facts: Facts) -> Iterator[Finding]:
         yield found(
             LANDLOCK_OFF, "Landlock is off: artifacts are downloaded with all of root's files in reach"
         )
+
+
+def loopback(_host: Host, facts: Facts) -> Iterator[Finding]:
+    """What a job could fetch from the host's loopback."""
+    if ports := facts.machine.loopback_ports:
+        names = [str(port) for port in ports[:PORTS_SHOWN]]
+        names += [f"{len(ports) - PORTS_SHOWN} more"] * (len(ports) > PORTS_SHOWN)
+        yield found(LOOPBACK_SERVICES, f"on loopback alone something listens: TCP {listed(names)}")
 
 
 def drivers(fleet: Fleet) -> Iterator[Findings]:

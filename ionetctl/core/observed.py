@@ -287,6 +287,8 @@ class MachineFacts:
     is_vpn_by_rig: bool = False
     """The mining system started the VPN that runs; nobody else would."""
     ionet_workers: tuple[Workload, ...] | None = None
+    loopback_ports: tuple[int, ...] | None = None
+    """TCP ports on which something listens for the host itself alone, but for Nomad's; at most 32."""
     nomad_region: str | None = None
     """The region that the host's own Nomad configuration names."""
     nomad_drivers: tuple[str, ...] | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, TypeVar, get_args
 
 from ionetctl.core.observed import CgroupVersion, Driver, MachineFacts
+from ionetctl.facts.survey_draft import number
 from ionetctl.facts.survey_records import UUID
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def machine_facts(draft: Draft) -> MachineFacts:
         is_docker_podman=draft.flags.get("podman", False),
         is_docker_remapped=flags.get("docker.userns"),
         has_landlock=flags.get("landlock"),
+        loopback_ports=_loopback_ports(draft),
         toolkit_version=texts.get("toolkit"),
         cni_plugins=draft.words.get("cni"),
         driver=_driver(draft),
@@ -75,6 +77,11 @@ def mebibytes(draft: Draft, key: str) -> int | None:
     """A number of KiB in MiB, rounded down; ``None`` where there is no record of it."""
     kib = draft.numbers.get(key)
     return None if kib is None else kib // _KIB_PER_MIB
+
+
+def _loopback_ports(draft: Draft) -> tuple[int, ...] | None:
+    ports = draft.words.get("loopback")
+    return None if ports is None else tuple(sorted(number("loopback", port) for port in ports))
 
 
 def _driver(draft: Draft) -> Driver:

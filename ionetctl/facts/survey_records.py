@@ -287,7 +287,7 @@ _NUMBERS: Final = (
     "nomad.allocations ours interrupted fence"
 )
 _FLAGS: Final = "time.synchronized time.service python reboot mitigations stick podman docker.userns landlock driver.run-file secure-boot rig.vpn"
-_WORDS: Final = "cgroup.controllers modules cni driver.held nomad.drivers"
+_WORDS: Final = "cgroup.controllers modules cni driver.held nomad.drivers loopback"
 _LISTS: Final = ("xids", "interfaces", "firewalls", "miners", "mining", "ionet")
 """The values that ``looked`` may have."""
 

@@ -75,7 +75,7 @@ tables() {
     set --
     for row in cores:/proc/cpuinfo memory:/proc/meminfo modules:/proc/modules "modules:/lib/modules/$release/modules.builtin" \
         "modules:/usr/lib/modules/$release/modules.builtin" controllers:/sys/fs/cgroup/cgroup.controllers \
-        routes:/proc/net/route routes:/proc/net/ipv6_route "manifest:$our_dir/manifest"; do
+        routes:/proc/net/route routes:/proc/net/ipv6_route sockets:/proc/net/tcp sockets:/proc/net/tcp6 "manifest:$our_dir/manifest"; do
         if [ -r "$root${row#*:}" ]; then set -- "$@" "of=${row%%:*}" "$root${row#*:}"; fi
     done
     mounts=$root/proc/mounts
@@ -118,6 +118,18 @@ tables_awk='
     of == "controllers" { if (FNR == 1) { controllers = $0; gsub(/\t/, " ", controllers) } next }
     of == "routes" && $2 == "00000000" && $8 == "00000000" { has_route[$1] }
     of == "routes" && $1 == "00000000000000000000000000000000" && $2 == "00" && $10 != "lo" { has_route[$10] }
+    # What listens on loopback alone; 4646 is Nomad itself.
+    of == "sockets" {
+        has_sockets = 1
+        if ($4 == "0A" && ($2 ~ /^......7F:/ || $2 ~ /^00000000000000000000000001000000:/)) {
+            port = hexadecimal(substr($2, length($2) - 3))
+            if (port != 4646 && !(port in listens) && listening++ < 32) {
+                listens[port]
+                ports = ports " " port
+            }
+        }
+        next
+    }
     of == "manifest" && substr($0, 65, 2) == "  " && substr($0, 1, 64) !~ /[^0-9a-f]/ {
         manifest = manifest "manifest\t" substr($0, 1, 64) "\t" substr($0, 67) "\n"
     }
@@ -143,6 +155,11 @@ tables_awk='
         else if (v1) print "cgroups\t" (beside ? "hybrid" : "v1") "\ncgroup.controllers\t" substr(names, 2)
     }
 
+    function hexadecimal(text,    at, value) {
+        for (at = 1; at <= length(text); at++) value = value * 16 + index("0123456789ABCDEF", substr(text, at, 1)) - 1
+        return value
+    }
+
     function tell_disk(path, text,    column, cell, point, known) {
         split(text, cell)
         point = text
@@ -165,6 +182,7 @@ tables_awk='
         if ("Hugetlb" in memory) print "hugepages.kib\t" memory["Hugetlb"]
         else if ("HugePages_Total" in memory) printf "hugepages.kib\t%.0f\n", memory["HugePages_Total"] * memory["Hugepagesize"]
         tell_cgroups()
+        if (has_sockets) print "loopback\t" substr(ports, 2)
         split(ENVIRON["PLACES"], place, "\n")
         rows = split(ENVIRON["TABLE"], row, "\n")
         for (i = 2; i <= rows; i++) tell_disk(place[i - 1], row[i])

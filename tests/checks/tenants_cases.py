@@ -15,4 +15,20 @@ CASES: Final = (
     Case(machine={"is_docker_remapped": None}),
     Case(("landlock_off warn",), machine={"has_landlock": False}),
     Case(machine={"has_landlock": None}),
+    Case(
+        ("loopback_services info",),
+        machine={"loopback_ports": (631,)},
+        message="on loopback alone something listens: TCP 631",
+    ),
+    Case(
+        ("loopback_services info",),
+        machine={"loopback_ports": (1, 2, 3, 4, 5, 6)},
+        message="on loopback alone something listens: TCP 1, 2, 3, 4, 5 and 6",
+    ),
+    Case(
+        ("loopback_services info",),
+        machine={"loopback_ports": (1, 2, 3, 4, 5, 6, 7)},
+        message="on loopback alone something listens: TCP 1, 2, 3, 4, 5, 6 and 1 more",
+    ),
+    Case(machine={"loopback_ports": None}),
 )

@@ -192,6 +192,43 @@ def test_landlock_is_among_the_modules_of_security(
     assert host.survey().machine.has_landlock is expected
 
 
+SOCKETS = """\
+  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 0100007F:0277 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1
+   1: 3500007F:0035 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1
+   2: 0100007F:1226 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1
+   3: 00000000:0016 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1
+   4: 0100007F:9C40 0100007F:0277 01 00000000:00000000 00:00000000 00000000     0        0 1 1
+"""
+SOCKETS_6 = """\
+  sl  local_address                         remote_address                        st
+   0: 00000000000000000000000001000000:1F90 00000000000000000000000000000000:0000 0A
+   1: 00000000000000000000000000000000:1F91 00000000000000000000000000000000:0000 0A
+   2: 00000000000000000000000001000000:0277 00000000000000000000000000000000:0000 0A
+"""
+
+
+def test_services_on_loopback_are_told(host: Host) -> None:
+    """Those that listen there and nowhere else, of both families, each port once; Nomad's own is left out."""
+    host.write("/proc/net/tcp", SOCKETS)
+    host.write("/proc/net/tcp6", SOCKETS_6)
+    assert host.survey().machine.loopback_ports == (53, 631, 8080)
+
+
+def test_no_service_on_loopback_is_told_as_none(host: Host) -> None:
+    """Which is not the same as a kernel that does not say."""
+    before = host.survey().machine.loopback_ports
+    host.write("/proc/net/tcp", SOCKETS.splitlines(keepends=True)[0])
+    assert (before, host.survey().machine.loopback_ports) == (None, ())
+
+
+def test_of_many_services_some_are_told(host: Host) -> None:
+    """A record has a limit."""
+    rows = [f"  {n}: 0100007F:{n + 1:04X} 00000000:0000 0A\n" for n in range(100)]
+    host.write("/proc/net/tcp", "header\n" + "".join(rows))
+    assert host.survey().machine.loopback_ports == tuple(range(1, 33))
+
+
 def test_an_old_docker_stops_printing(host: Host) -> None:
     """A Docker that does not know what a cgroup version is says all the rest."""
     shim(host, "docker", f'[ "$1" = ps ] || {{ echo "{DOCKER.removesuffix("2")}"; exit 1; }}')

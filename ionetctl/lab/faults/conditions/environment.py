@@ -92,6 +92,15 @@ RUNTIMES: Final[Mapping[str, Condition]] = {
         "landlock_off",
         with_file("sys/kernel/security/lsm", "capability,yama,apparmor\n"),
     ),
+    "loopback-service": Condition(
+        "has a service on its loopback",
+        "loopback_services",
+        with_file(
+            "proc/net/tcp",
+            "  sl  local_address rem_address   st tx_queue rx_queue\n"
+            "   0: 0100007F:2328 00000000:0000 0A 00000000:00000000\n",
+        ),
+    ),
     "toolkit-missing": Condition(
         "has no NVIDIA container toolkit", "toolkit_missing", without_output("nvidia-ctk")
     ),
