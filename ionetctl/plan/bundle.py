@@ -233,7 +233,6 @@ def _context(subject: Subject) -> Mapping[str, object]:
         "chroot_directories": CHROOT_DIRECTORIES,
         "chroot_dir": host_paths.CHROOT_DIR,
         "chroot_script": host_paths.CHROOT_SCRIPT,
-        "alloc_dir": host_paths.ALLOC_DIR,
         "program": host_paths.NOMAD_LINK,
         "nomad_link": host_paths.NOMAD_LINK,
         "config_dir": host_paths.CONFIG_DIR,

@@ -42,8 +42,12 @@ class PlanContext:
 
 
 def drivers_lost(drivers: Iterable[str], facts: Facts) -> tuple[str, ...]:
-    """The task drivers that jobs may use on the host now and not where ``drivers`` are all that they may."""
-    if not facts.nomad.is_ours:
+    """The task drivers that jobs may use on the host now and not where ``drivers`` are all that they may.
+
+    Of a Nomad that is not ours nobody knows what it allows: it counts as one without a limit.
+    """
+    is_configured = host_paths.CLIENT_CONFIG in facts.files if facts.nomad.is_ours else facts.nomad.is_running
+    if not is_configured:
         return ()
     allowed = facts.machine.nomad_drivers or UNLIMITED_DRIVERS
     return tuple(sorted(set(allowed).difference(drivers)))
@@ -67,7 +71,7 @@ def make_plan(bundle: Bundle, facts: Facts, context: PlanContext) -> Plan:
 
 def _naming_drivers(change: Change, lost: tuple[str, ...], facts: Facts) -> Change:
     """The change of the client configuration with what it does to jobs: Nomad fails them and leaves their processes."""
-    if change.path != host_paths.CLIENT_CONFIG or change.action is not Action.UPDATE:
+    if change.path != host_paths.CLIENT_CONFIG or change.action not in {Action.CREATE, Action.UPDATE}:
         return change
     said = f"{change.reason}; jobs may no longer use {', '.join(lost)}"
     if facts.nomad.allocations:

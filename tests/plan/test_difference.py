@@ -266,7 +266,10 @@ def with_drivers(*drivers: str, is_ours: bool = True) -> Facts:
         (with_drivers("docker", "exec"), ("exec",)),
         (with_drivers("exec", "raw_exec"), ("exec", "raw_exec")),
         (with_drivers(), ("exec", "java", "qemu")),
-        (with_drivers(is_ours=False), ()),
+        (with_drivers(is_ours=False), ("exec", "java", "qemu")),
+        (replace(BARE, nomad=replace(BARE.nomad, is_running=True)), ("exec", "java", "qemu")),
+        (BARE, ()),
+        (without_file(CONVERGED, host_paths.CLIENT_CONFIG), ()),
     ],
 )
 def test_drivers_that_a_host_loses(facts: Facts, expected: tuple[str, ...]) -> None:
@@ -294,13 +297,13 @@ def test_plan_says_what_the_loss_of_a_driver_does(allocations: int, expected: st
     assert (reasons[host_paths.CLIENT_CONFIG], reasons[host_paths.HOWTO]) == (expected, "differs")
 
 
-def test_first_client_configuration_takes_nothing_away() -> None:
-    """On a host without one it is created."""
-    context = PlanContext(NEW_NONCE, None, is_known=True, drivers_lost=("exec",))
-    plan = make_plan(BUNDLE, without_file(CONVERGED, host_paths.CLIENT_CONFIG), context)
-    assert [change.reason for change in plan.changes if change.path == host_paths.CLIENT_CONFIG] == [
-        "is missing"
-    ]
+def test_takeover_says_it_too() -> None:
+    """At the configuration that is created, and not at the one that is moved aside."""
+    foreign = replace(BARE.nomad, is_running=True, active="active", config_files=("/etc/nomad.d/client.hcl",))
+    context = PlanContext(NEW_NONCE, None, is_known=False, drivers_lost=("exec",))
+    changes = make_plan(BUNDLE, replace(BARE, nomad=foreign), context).changes
+    said = [(change.action, change.path) for change in changes if "may no longer use exec" in change.reason]
+    assert said == [(Action.CREATE, host_paths.CLIENT_CONFIG)]
 
 
 OWN = bundle(region=OWN_KEYS)
