@@ -82,7 +82,7 @@ OWNERS: Final[dict[str, set[str]]] = {
     "requests": {"nomad"},
     "rich": {"cli", "ui"},
     "sqlalchemy": {"history"},
-    "tenacity": {"artifacts", "host", "nomad", "ssh"},
+    "tenacity": {"artifacts", "credentials", "host", "nomad", "ssh"},
     "typer": {"cli"},
     "typing_extensions": {"inventory"},
     "yaml": {"inventory"},

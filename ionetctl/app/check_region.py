@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from ionetctl.core.clock import SystemClock
 from ionetctl.core.errors import RegionError, TrustError, UsageError
 from ionetctl.core.model.host import AUTO_REGION
-from ionetctl.core.model.inventory import Issuer
+from ionetctl.core.model.inventory import Issuer, VaultIssuer
 from ionetctl.credentials.certificates import read_chain
 from ionetctl.credentials.pki import check_client_pair, signs_servers
 from ionetctl.credentials.secrets import SecretStore
@@ -110,8 +110,9 @@ def _certificates(settings: RegionSettings, status: RegionStatus) -> Iterator[Ce
     tls = settings.tls
     if status.certificate_expires_at is not None:
         yield Certificate("API", status.certificate_expires_at)
-    signer = "issuer" if isinstance(tls.node, Issuer) else "node"
-    files = {"CA": tls.ca, signer: tls.node.cert}
+    files = {"CA": tls.ca}
+    if not isinstance(tls.node, VaultIssuer):
+        files["issuer" if isinstance(tls.node, Issuer) else "node"] = tls.node.cert
     if tls.client is not None:
         files["client"] = tls.client.cert
     for what, path in files.items():

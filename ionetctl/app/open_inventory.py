@@ -20,6 +20,7 @@ from ionetctl.checks import ARCHITECTURES
 from ionetctl.core import host_paths
 from ionetctl.core.errors import ConfigurationError, IonetctlError
 from ionetctl.core.events import RegionWaited, Warned
+from ionetctl.core.model.inventory import VaultIssuer
 from ionetctl.credentials.pki import check_client_pair, open_issuer
 from ionetctl.credentials.secrets import SecretStore
 from ionetctl.host.dependencies import RegionTools
@@ -72,7 +73,9 @@ class Site:
         for name in _regions_of(self.hosts, self.inventory):
             settings = self.inventory.regions[name]
             check_client_pair(settings, self.secrets.reveal, self.clock.now())
-            issuer = open_issuer(settings, self.secrets.reveal, self.clock)
+            issuer = await asyncio.to_thread(
+                open_issuer, settings, self.secrets.reveal, self.clock, self.secrets.vault
+            )
             opened = NomadRegion.open(settings, self.secrets.reveal, on_wait=partial(self._waited, name))
             api = await stack.enter_async_context(opened)
             watcher = NodeWatcher(api, self.clock)
@@ -196,7 +199,8 @@ def _secret_refs(inventory: Inventory, hosts: Iterable[Host]) -> Iterator[Secret
     for name in _regions_of(hosts, inventory):
         region = regions[name]
         yield from region.secrets
-        yield region.tls.node.key
+        if not isinstance(region.tls.node, VaultIssuer):
+            yield region.tls.node.key
     for host in hosts:
         yield from host.ssh.secrets
 

@@ -1,4 +1,4 @@
-"""Node certificates of a region: issuing them, and deciding which of those on hosts must be replaced.
+"""Node certificates of a region: opening its issuer, and issuing them with a key of ours.
 
 It knows what Nomad requires of a client's certificate; it must not know how one gets to a host. Keys are in memory only:
 a node's until it is sent, unless its host makes it, the CA's for the whole rollout.
@@ -9,50 +9,51 @@ https://developer.hashicorp.com/nomad/docs/secure/traffic/tls
 
 from __future__ import annotations
 
-import base64
-import ipaddress
-from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from ionetctl.core.errors import ConfigurationError
-from ionetctl.core.model.inventory import ReadyPair
+from ionetctl.core.model.inventory import Issuer, ReadyPair, VaultIssuer
 from ionetctl.core.model.node import NodeCertificate
+from ionetctl.credentials.certificate_checks import IssuedByRegion, ThePair, chain_pem, without_roots
 from ionetctl.credentials.certificates import (
     CLOCK_TOLERANCE,
     check_ca,
     check_pair,
-    display_name,
     dns_names,
     extension,
     is_issued_by,
-    parse_chain,
     parse_key,
     read_chain,
 )
 from ionetctl.credentials.name_constraints import forbidden_names, has_unusable_constraints
-from ionetctl.credentials.signing_request import requested_key
+from ionetctl.credentials.signing_request import (
+    client_role,
+    new_key,
+    node_names,
+    node_subject,
+    requested_key,
+)
+from ionetctl.credentials.vault_pki import VaultPki
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
+    from ionetctl.core import ports
     from ionetctl.core.model.host import Host
     from ionetctl.core.model.inventory import RegionSettings
     from ionetctl.core.model.names import RegionName
     from ionetctl.core.model.secret import SecretRef
-    from ionetctl.core.ports import Clock, Issuer
+    from ionetctl.core.ports import Clock
     from ionetctl.credentials.certificates import Chain, SigningKey
+    from ionetctl.credentials.vault import Vault
 
-_COMMON_NAME_LIMIT: Final = 64
-_VALIDITY_PARTS: Final = 3
-_LOOPBACK: Final = x509.IPAddress(ipaddress.IPv4Address("127.0.0.1"))
 _KEY_USAGE: Final = x509.KeyUsage(
     digital_signature=True,
     key_encipherment=True,
@@ -67,44 +68,43 @@ _KEY_USAGE: Final = x509.KeyUsage(
 _PURPOSES: Final = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
 
 
-def client_role(region: RegionName) -> str:
-    """The DNS name that a region's servers require in the certificate of a client."""
-    return f"client.{region}.nomad"
-
-
-def node_names(role: str) -> list[x509.DNSName | x509.IPAddress]:
-    """The names of a node's certificate: the servers ask for ``role``, the others are for the agent's own API."""
-    return [x509.DNSName(role), x509.DNSName("localhost"), _LOOPBACK]
-
-
 def signs_servers(region: RegionSettings) -> bool:
-    """Whether the inventory's issuer could make a certificate that nodes take for a server's; a ready pair makes none.
+    """Whether the inventory's issuing key could make a certificate that nodes take for a server's.
+
+    With a ready pair there is no such key, and what a role of Vault signs is for Vault to say.
 
     Raises ``ConfigurationError`` (``certificate_unreadable``).
     """
     node = region.tls.node
-    if isinstance(node, ReadyPair):
+    if not isinstance(node, Issuer):
         return False
     cas = _path(read_chain(node.cert), read_chain(region.tls.ca))
     return not forbidden_names(cas, [x509.DNSName(f"server.{region.name}.nomad")])
 
 
-def open_issuer(region: RegionSettings, reveal: Callable[[SecretRef], str], clock: Clock) -> Issuer:
-    """The issuer of a region's node certificates: its CA, or the one pair that the inventory names.
+def open_issuer(
+    region: RegionSettings,
+    reveal: Callable[[SecretRef], str],
+    clock: Clock,
+    open_vault: Callable[[], Vault],
+) -> ports.Issuer:
+    """The issuer of a region's node certificates: its CA, a role of Vault, or the one pair that the inventory names. Blocks.
 
     Raises ``ConfigurationError``: ``certificate_unreadable``, ``key_unreadable``, ``ca_key_mismatch``, ``ca_cannot_sign``,
-    ``ca_expired``, ``ca_chain_broken``, ``ca_names_forbidden``, ``pair_mismatch``, ``pair_expired``, ``pair_wrong_role``
-    or ``pair_chain_broken``.
+    ``ca_expired``, ``ca_chain_broken``, ``ca_names_forbidden``, ``pair_mismatch``, ``pair_expired``, ``pair_wrong_role``,
+    ``pair_chain_broken``; with Vault what ``VaultPki.open`` and ``open_vault`` raise.
     """
     node = region.tls.node
     if isinstance(node, ReadyPair):
         return ReadyPairIssuer(*_checked_node_pair(node, region, reveal, clock.now()))
+    if isinstance(node, VaultIssuer):
+        return VaultPki.open(region, node, open_vault(), clock)
     chain = read_chain(node.cert)
     key = parse_key(reveal(node.key), str(node.key))
     anchors = read_chain(region.tls.ca)
     check_ca(chain, key, anchors, clock.now(), node.cert)
     _check_names(region.name, _path(chain, anchors), node.cert)
-    check = IssuedByRegion(client_role(region.name), _pem(chain), node.key_on_host)
+    check = IssuedByRegion(client_role(region.name), chain_pem(chain), node.key_on_host)
     return RegionIssuer(check, chain, key, timedelta(days=node.validity_days), clock)
 
 
@@ -116,69 +116,6 @@ def check_client_pair(region: RegionSettings, reveal: Callable[[SecretRef], str]
     """
     if region.tls.client is not None:
         _checked_pair(region.tls.client, region, reveal, now)
-
-
-@dataclass(frozen=True, slots=True)
-class IssuedByRegion:
-    """``ports.CertificateCheck`` for certificates that the region's CA issues; ``chain_pem`` is the CA's own, the issuer first.
-
-    ``key_on_host``: they are of keys that hosts have made.
-    """
-
-    role: str
-    chain_pem: bytes
-    key_on_host: bool = False
-
-    def explain_unfit(
-        self, chain_pem: str | None, now: datetime, public_key: str | None = None
-    ) -> str | None:
-        """Why a host's certificate must be replaced (issuer, name, chain, key, less than a third of its validity left), or ``None``."""
-        chain = _parsed(chain_pem)
-        if isinstance(chain, str):
-            return chain
-        return (
-            self._issuer_mismatch(chain)
-            or self._key_mismatch(chain, public_key)
-            or _expiry_problem(chain[0], now)
-        )
-
-    def _key_mismatch(self, chain: Chain, public_key: str | None) -> str | None:
-        if self.key_on_host and public_key != _public_key_text(chain[0]):
-            return "is not of a private key that the host has made"
-        return None
-
-    def _issuer_mismatch(self, chain: Chain) -> str | None:
-        issuers = _known_chain(self.chain_pem)
-        if not is_issued_by(chain[0], issuers[0]):
-            return f"is issued by {display_name(chain[0].issuer)}, not by {display_name(issuers[0].subject)}"
-        if self.role not in dns_names(chain[0]):
-            return f"does not bear the name {self.role}"
-        if chain[1:] != _without_roots(issuers):
-            return "does not lead to the region's CA: its intermediates differ"
-        return None
-
-
-@dataclass(frozen=True, slots=True)
-class ThePair:
-    """``ports.CertificateCheck`` where every node has the pair that the inventory names."""
-
-    chain_pem: bytes
-
-    def explain_unfit(
-        self,
-        chain_pem: str | None,
-        now: datetime,  # noqa: ARG002  (its end was checked at the start)
-        public_key: str | None = None,  # noqa: ARG002  (of a key that the host has made)
-    ) -> str | None:
-        """Why a host's certificate must be replaced (it is not the inventory's), or ``None``."""
-        chain = _parsed(chain_pem)
-        if isinstance(chain, str):
-            return chain
-        return (
-            None
-            if chain == _known_chain(self.chain_pem)
-            else "is not the certificate that the inventory names"
-        )
 
 
 class RegionIssuer:
@@ -196,7 +133,7 @@ class RegionIssuer:
         self._key = key
         self._validity = validity
         self._clock = clock
-        self._tail_pem = _pem(_without_roots(chain))
+        self._tail_pem = chain_pem(without_roots(chain))
         self._hash = (
             None if isinstance(key, ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey) else hashes.SHA256()
         )
@@ -205,10 +142,7 @@ class RegionIssuer:
         """A certificate, with a new key or for a request. Raises as the port says, ``ca_expired`` after the CA's expiry."""
         if request is not None:
             return NodeCertificate(self._chain_for(requested_key(request)))
-        key = ec.generate_private_key(ec.SECP256R1())
-        key_pem = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        key, key_pem = new_key()
         return NodeCertificate(self._chain_for(key.public_key()), key_pem)
 
     def _chain_for(self, public_key: ec.EllipticCurvePublicKey) -> bytes:
@@ -222,10 +156,9 @@ class RegionIssuer:
                 "ca_expired", "the issuer's certificate has expired meanwhile", "renew it"
             )
         names = node_names(self.check.role)
-        common_name = x509.NameAttribute(NameOID.COMMON_NAME, self.check.role[:_COMMON_NAME_LIMIT])
         return (
             x509.CertificateBuilder()
-            .subject_name(x509.Name([common_name]))
+            .subject_name(node_subject(self.check.role))
             .issuer_name(self._ca.subject)
             .public_key(public_key)
             .serial_number(x509.random_serial_number())
@@ -252,7 +185,7 @@ class ReadyPairIssuer:
     """Gives every node the one pair that the inventory names; implements ``ports.Issuer``."""
 
     def __init__(self, chain: Chain, key_pem: str) -> None:
-        self.check = ThePair(_pem(chain))
+        self.check = ThePair(chain_pem(chain))
         self._pair = NodeCertificate(self.check.chain_pem, key_pem.encode())
 
     async def issue(self, host: Host, request: bytes | None = None) -> NodeCertificate:  # noqa: ARG002  (every node gets the same)
@@ -296,45 +229,3 @@ def _checked_pair(
     chain, key_pem = read_chain(pair.cert), reveal(pair.key)
     check_pair(chain, parse_key(key_pem, str(pair.key)), read_chain(region.tls.ca), now, pair.cert)
     return chain, key_pem
-
-
-@cache
-def _known_chain(pem: bytes) -> Chain:
-    """The certificates of an issuer or a pair, parsed once."""
-    return parse_chain(pem)
-
-
-def _without_roots(chain: Chain) -> Chain:
-    return tuple(ca for ca in chain if ca.subject != ca.issuer)
-
-
-def _pem(chain: Chain) -> bytes:
-    return b"".join(certificate.public_bytes(serialization.Encoding.PEM) for certificate in chain)
-
-
-def _public_key_text(certificate: x509.Certificate) -> str:
-    """A certificate's public key, as ``Facts.node_public_key`` has that of a host."""
-    form = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    return base64.b64encode(certificate.public_key().public_bytes(*form)).decode()
-
-
-def _parsed(chain_pem: str | None) -> Chain | str:
-    """The chain found on a host, with readable extensions, or the reason why it cannot be used."""
-    if chain_pem is None:
-        return "is missing"
-    try:
-        chain = parse_chain(chain_pem.encode())
-        dns_names(chain[0])
-        display_name(chain[0].issuer)
-    except ValueError:
-        return "cannot be read as a certificate"
-    return chain
-
-
-def _expiry_problem(certificate: x509.Certificate, now: datetime) -> str | None:
-    begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    if now >= ends:
-        return f"has expired on {ends:%Y-%m-%d}"
-    if ends - now < (ends - begins) / _VALIDITY_PARTS:
-        return f"expires on {ends:%Y-%m-%d}, less than a third of its life is left"
-    return None

@@ -1,24 +1,59 @@
-"""Certificate signing requests (PKCS #10) of hosts: what they must be before anything is signed.
+"""Certificate signing requests (PKCS #10): those for nodes, and what those of hosts must be before anything is signed.
 
-It knows the form of a request and of the key in it; the names that it asks for are nobody's business here. A request is what a stranger
-says: it comes bounded, and is refused unless it is exactly what the host's script makes.
+It knows the names of a node's certificate, the form of a request and the key in it. A host's request is what a stranger says: it comes
+bounded, is refused unless it is what the host's script makes, and the names that it asks for are nobody's business.
 """
 
 from __future__ import annotations
 
+import ipaddress
 from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import NameOID
 
 from ionetctl.core.errors import HostFailedError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 
+    from ionetctl.core.model.names import RegionName
+
 CODE: Final = "csr_refused"
+_COMMON_NAME_LIMIT: Final = 64
+_LOOPBACK: Final = x509.IPAddress(ipaddress.IPv4Address("127.0.0.1"))
+
+
+def client_role(region: RegionName) -> str:
+    """The DNS name that a region's servers require in the certificate of a client."""
+    return f"client.{region}.nomad"
+
+
+def node_names(role: str) -> list[x509.DNSName | x509.IPAddress]:
+    """The names of a node's certificate: the servers ask for ``role``, the others are for the agent's own API."""
+    return [x509.DNSName(role), x509.DNSName("localhost"), _LOOPBACK]
+
+
+def node_subject(role: str) -> x509.Name:
+    """The subject of a node's certificate."""
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, role[:_COMMON_NAME_LIMIT])])
+
+
+def new_key() -> tuple[ec.EllipticCurvePrivateKey, bytes]:
+    """A new private key for a node, and the same in PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    return key, key.private_bytes(*form, serialization.NoEncryption())
+
+
+def request_for(key: ec.EllipticCurvePrivateKey, role: str) -> bytes:
+    """A request in DER for a node's certificate of that key."""
+    built = x509.CertificateSigningRequestBuilder().subject_name(node_subject(role))
+    built = built.add_extension(x509.SubjectAlternativeName(node_names(role)), critical=False)
+    return built.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
 
 
 def requested_key(request: bytes) -> ec.EllipticCurvePublicKey:

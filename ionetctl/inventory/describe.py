@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import fields as record_fields
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ionetctl.core.model.inventory import Issuer
+from ionetctl.core.model.inventory import ReadyPair, VaultIssuer
 from ionetctl.inventory.schema.structure import json_schema
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         RigPromise,
         SshSettings,
     )
-    from ionetctl.core.model.inventory import Inventory, NomadSettings, ReadyPair, RegionSettings
+    from ionetctl.core.model.inventory import Inventory, Issuer, NomadSettings, RegionSettings
     from ionetctl.core.model.secret import SecretRef
 
 Description: TypeAlias = "dict[str, Any]"
@@ -144,11 +144,7 @@ def _jump(jump: Jump) -> str:
 
 def _region(region: RegionSettings) -> Description:
     tls = region.tls
-    node = _pair(tls.node)
-    if isinstance(tls.node, Issuer):
-        node["validity"] = f"{tls.node.validity_days}d"
-        if tls.node.key_on_host:
-            node["key_on_host"] = True
+    node = _node(tls.node)
     return {
         "api": list(region.api),
         "servers": list(region.servers),
@@ -157,11 +153,21 @@ def _region(region: RegionSettings) -> Description:
             "ca": tls.ca,
             "server_name": tls.server_name,
             **({"client": _pair(tls.client)} if tls.client else {}),
-            "issuer" if isinstance(tls.node, Issuer) else "node": node,
+            "node" if isinstance(tls.node, ReadyPair) else "issuer": node,
         },
         "introduction": region.introduction,
         "capacity": region.capacity,
     }
+
+
+def _node(node: Issuer | VaultIssuer | ReadyPair) -> Description:
+    if isinstance(node, ReadyPair):
+        return _pair(node)
+    described: Description = (
+        {"vault": {"mount": node.mount, "role": node.role}} if isinstance(node, VaultIssuer) else _pair(node)
+    )
+    described["validity"] = f"{node.validity_days}d"
+    return described | ({"key_on_host": True} if node.key_on_host else {})
 
 
 def _pair(pair: ReadyPair | Issuer) -> Description:

@@ -59,7 +59,7 @@ def written(directory: Path, *pairs: pki.Pair) -> RegionSettings:
 
 def opened(region: RegionSettings) -> Any:
     key = Path(region.tls.ca).with_name("site-key.pem").read_text()
-    return open_issuer(region, lambda _: key, ManualClock(NOW))
+    return open_issuer(region, lambda _: key, ManualClock(NOW), pki.no_vault)
 
 
 def refusal(region: RegionSettings) -> ConfigurationError:

@@ -76,7 +76,7 @@ class Site:
         self.secrets[KEY] = chain[0].key_pem if key_pem is None else key_pem
         node = Issuer(pki.write(self.directory / "issuer.pem", *chain), KEY, days, key_on_host)
         settings = self.settings(node, anchors or chain[-1:], name=name)
-        return open_issuer(settings, self.secrets.__getitem__, self.clock)
+        return open_issuer(settings, self.secrets.__getitem__, self.clock, pki.no_vault)
 
     def ready_pair(
         self, *chain: pki.Pair, anchors: tuple[pki.Pair, ...], key_pem: str | None = None
@@ -84,7 +84,7 @@ class Site:
         """What hands out one pair for all nodes."""
         self.secrets[KEY] = chain[0].key_pem if key_pem is None else key_pem
         node = ReadyPair(pki.write(self.directory / "node.pem", *chain), KEY)
-        return open_issuer(self.settings(node, anchors), self.secrets.__getitem__, self.clock)
+        return open_issuer(self.settings(node, anchors), self.secrets.__getitem__, self.clock, pki.no_vault)
 
     def refused(self, code: str, *chain: pki.Pair, **options: object) -> ConfigurationError:
         """The error of opening an issuer; the key is nowhere in it."""
@@ -385,7 +385,7 @@ def test_certificate_file_without_certificates_is_refused(site: Site, content: b
     settings = site.settings(Issuer(str(site.directory / "issuer.pem"), KEY), (root,))
     (site.directory / "issuer.pem").write_bytes(content)
     with pytest.raises(ConfigurationError, match=r"issuer\.pem") as caught:
-        open_issuer(settings, lambda _: root.key_pem, site.clock)
+        open_issuer(settings, lambda _: root.key_pem, site.clock, pki.no_vault)
     assert caught.value.code == "certificate_unreadable"
 
 
@@ -393,7 +393,7 @@ def test_missing_certificate_file_is_refused(site: Site) -> None:
     """With the system's reason."""
     settings = site.settings(Issuer(str(site.directory / "nosuch.pem"), KEY), (pki.root(),))
     with pytest.raises(ConfigurationError, match="No such file") as caught:
-        open_issuer(settings, lambda _: "", site.clock)
+        open_issuer(settings, lambda _: "", site.clock, pki.no_vault)
     assert caught.value.code == "certificate_unreadable"
 
 

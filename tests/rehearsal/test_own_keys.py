@@ -58,7 +58,7 @@ def test_keys_are_made_on_hosts_from_the_change_on(fleet: Rehearsal, watched: tu
     admin, made = watched
     inventory = fleet.edited("own-keys", OWN_KEYS)
     assert admin.enroll(fleet.inventory).exit_code == 0
-    assert made.read_text() == "ionetctl.credentials.pki\n" * 2
+    assert made.read_text() == "ionetctl.credentials.signing_request\n" * 2
     made.unlink()
     assert admin.enroll(inventory, "--check").exit_code == 9
     changed = admin.enroll(inventory, "--engine=processes", "--workers=1")

@@ -12,8 +12,8 @@ from cryptography import x509
 from ionetctl.core import host_paths
 from ionetctl.core.model.node import NodeCertificate
 from ionetctl.core.model.plan import BundleFile, Kind
+from ionetctl.credentials.certificate_checks import IssuedByRegion
 from ionetctl.credentials.certificates import parse_chain, parse_key
-from ionetctl.credentials.pki import IssuedByRegion
 from ionetctl.facts.report_lines import AwaitCertificate
 from tests.remote.rehearsal import first_payload, manifest, shim
 from tests.support import pki

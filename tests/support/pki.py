@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from ionetctl.credentials.vault import Vault
+
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
 TEN_YEARS = timedelta(days=3650)
 
@@ -48,7 +50,7 @@ class Pair:
         key = ec.generate_private_key(ec.SECP256R1())
         unsigned = builder(common_name, self, key, is_authority=is_authority, begins=begins, lasts=lasts)
         if names:
-            alternative = x509.SubjectAlternativeName([_general_name(name) for name in names])
+            alternative = x509.SubjectAlternativeName([general_name(name) for name in names])
             unsigned = unsigned.add_extension(alternative, critical=False)
         return signed(unsigned, self, key)
 
@@ -133,7 +135,8 @@ def _key_usage(*, may_sign: bool) -> x509.KeyUsage:
     )
 
 
-def _general_name(name: str) -> x509.GeneralName:
+def general_name(name: str) -> x509.GeneralName:
+    """An address, or else a DNS name."""
     if name.replace(".", "").isdigit():
         return x509.IPAddress(ipaddress.ip_address(name))
     return x509.DNSName(name)
@@ -141,3 +144,8 @@ def _general_name(name: str) -> x509.GeneralName:
 
 def _name(common_name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+
+
+def no_vault() -> Vault:
+    """For issuers that need none."""
+    raise AssertionError("Vault was opened")

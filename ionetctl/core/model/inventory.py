@@ -44,10 +44,20 @@ class Issuer:
 
 
 @dataclass(frozen=True, slots=True)
+class VaultIssuer:
+    """A role of Vault's PKI engine, which signs node certificates under the region's CA; the rest as in ``Issuer``."""
+
+    mount: str
+    role: str
+    validity_days: int = 1825
+    key_on_host: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class RegionTls:
     """TLS material of a region: paths are absolute once loaded.
 
-    ``node`` is either an ``Issuer`` (a certificate per node) or a ``ReadyPair`` (the same for every node).
+    ``node`` is an ``Issuer`` or a ``VaultIssuer`` (a certificate per node), or a ``ReadyPair`` (the same for every node).
     ``server_name`` is the name that the API's certificate must have. ``ca_pem`` is the CA's certificate itself where it is
     known already, as in the catalog; otherwise the file ``ca`` is read.
     """
@@ -55,7 +65,7 @@ class RegionTls:
     ca: str
     server_name: str
     client: ReadyPair | None
-    node: Issuer | ReadyPair
+    node: Issuer | VaultIssuer | ReadyPair
     ca_pem: str | None = None
 
     @property

@@ -195,6 +195,11 @@ country_code = matching(r"[A-Za-z]{2}", "country", "write the two letters of ISO
 user = matching_unquoted(r"[A-Za-z0-9_][A-Za-z0-9._@+-]{0,63}", "a user name")
 environment_variable = matching_unquoted(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")
 keyring_entry = matching_unquoted(r"[^/\s]+/\S+", "service/user")
+vault_mount = matching(
+    rf"(?=.{{1,128}}\Z){_WORD}(?:/{_WORD})*",
+    "mount",
+    "write the path of the engine, such as pki-eu or eu/pki",
+)
 vault_field = matching_unquoted(r"[^/#\s]+/[^#\s]+#[^#\s]+", "mount/path#field")
 stdin_name = matching_unquoted(r"[A-Za-z0-9_][A-Za-z0-9_./-]*", "a name in the document on standard input")
 

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ionetctl.core.model.inventory import Issuer, NomadSettings, ReadyPair, RegionSettings, RegionTls
+from ionetctl.core.model.inventory import (
+    Issuer,
+    NomadSettings,
+    ReadyPair,
+    RegionSettings,
+    RegionTls,
+    VaultIssuer,
+)
 from ionetctl.core.model.names import RegionName
 
 if TYPE_CHECKING:
@@ -39,10 +46,11 @@ def _tls(region: str, given: TlsFields) -> RegionTls:
     )
 
 
-def _node(given: TlsFields) -> Issuer | ReadyPair:
+def _node(given: TlsFields) -> Issuer | VaultIssuer | ReadyPair:
     if "node" in given:
         return ReadyPair(**given["node"])
     issuer = given["issuer"]
-    return Issuer(
-        issuer["cert"], issuer["key"], issuer.get("validity", 1825), issuer.get("key_on_host", False)
-    )
+    rest = issuer.get("validity", 1825), issuer.get("key_on_host", False)
+    if "vault" in issuer:
+        return VaultIssuer(issuer["vault"]["mount"], issuer["vault"]["role"], *rest)
+    return Issuer(issuer["cert"], issuer["key"], *rest)

@@ -7,7 +7,7 @@ Editors show the docstrings below the fields. Single fields are checked in ``fie
 from __future__ import annotations
 
 from functools import cache
-from typing import Annotated, Any, Final, Literal, NotRequired, Required
+from typing import Annotated, Any, Final, Literal, Required
 
 from pydantic import AfterValidator, BeforeValidator, TypeAdapter, with_config
 from typing_extensions import TypedDict
@@ -278,13 +278,39 @@ class PairFields(TypedDict):
 
 
 @with_config(STRICT)
-class IssuerFields(PairFields):
-    """The region's CA, or an intermediate of it."""
+class VaultRoleFields(TypedDict):
+    """A role of Vault's or OpenBao's PKI engine."""
 
-    validity: NotRequired[Annotated[int, Leaf(field_checks.days, {"type": "string", "pattern": "^[0-9]+d$"})]]
+    mount: Annotated[str, Leaf(field_checks.vault_mount)]
+    """Where the engine is mounted."""
+    role: Word
+    """The role, which signs what it is sent."""
+
+
+@with_config(STRICT)
+class IssuerFields(TypedDict, total=False):
+    """What issues nodes' certificates: the region's CA, or an intermediate of it, or a role of Vault that has one."""
+
+    cert: Path
+    """The CA's certificate in PEM, with those between it and the root."""
+    key: Secret
+    """Where its private key is to be had."""
+    vault: VaultRoleFields
+    """Vault's PKI engine, instead of cert and key."""
+    validity: Annotated[int, Leaf(field_checks.days, {"type": "string", "pattern": "^[0-9]+d$"})]
     """How long a node's certificate lives, such as 1825d (the default); never beyond the CA's own life."""
-    key_on_host: NotRequired[Flag]
+    key_on_host: Flag
     """Each host makes its node's private key itself, with openssl; only a request for a certificate leaves it."""
+
+
+def _one_issuer(given: IssuerFields) -> IssuerFields:
+    has_pair, has_vault = {"cert", "key"} <= given.keys(), "vault" in given
+    if has_pair == has_vault or (has_vault and {"cert", "key"} & given.keys()):
+        raise FieldError(
+            "needs either cert and key, or vault",
+            "{cert, key} is a CA whose key is at hand, {vault: {mount, role}} one that Vault has",
+        )
+    return given
 
 
 @with_config(STRICT)
@@ -297,7 +323,7 @@ class TlsFields(TypedDict, total=False):
     """Our own certificate for the API."""
     server_name: Annotated[str, Leaf(field_checks.host_name)]
     """What the API's certificate must bear; server.<region>.nomad when left out."""
-    issuer: IssuerFields
+    issuer: Annotated[IssuerFields, AfterValidator(_one_issuer)]
     """The CA by which a certificate is issued for each node."""
     node: PairFields
     """A ready pair, the same for every node."""
@@ -405,12 +431,8 @@ def json_schema() -> dict[str, Any]:
     finally:
         del STRICT["use_attribute_docstrings"]
     definitions = schema["$defs"]
-    for heir, origin in (
-        ("HostEntry", "HostFields"),
-        ("GroupFields", "HostFields"),
-        ("IssuerFields", "PairFields"),
-    ):
-        definitions[heir]["properties"].update(definitions[origin]["properties"])
+    for heir in ("HostEntry", "GroupFields"):
+        definitions[heir]["properties"].update(definitions["HostFields"]["properties"])
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **schema,
