@@ -36,7 +36,6 @@ HINT: Final = (
     "SSH was for the bootstrap only; to use it once more, have the key put back at the console, then enroll with "
     "--rebootstrap"
 )
-CUT_OFF: Final = "closing_cut_off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +127,7 @@ class ClosedHosts:
             await self.emit(event)
         else:
             message = "an earlier run ended before it had taken the key away"
-            await self.emit(SshOpened(host=host.name, code=CUT_OFF, message=message))
+            await self.emit(SshOpened(host=host.name, cause="cut_off", message=message))
         return is_refused
 
     def _state(self, host: Host) -> ClosureState | None:

@@ -263,9 +263,12 @@ class KeyClosed(Event, tag="key_closed", frozen=True, kw_only=True):
 
 
 class SshOpened(Event, tag="ssh_opened", frozen=True, kw_only=True):
-    """A login over SSH succeeded on a host whose key was to be taken away, or had been: ``code`` says how it came to that."""
+    """A login over SSH succeeded on a host whose key was to be taken away, or had been.
 
-    code: str
+    ``cause``: ``still_open`` (whatever was taken out), ``cut_off`` (an earlier run ended before that), ``rebootstrap``.
+    """
+
+    cause: str
     message: str
 
 

@@ -124,7 +124,7 @@ class Phases:
             found = await self.engine.do(SurveyJob(host))
             if host.name in self.reopened and isinstance(found, Surveyed | Blocked):
                 message = "a key was put back: SSH was used again (--rebootstrap)"
-                await self.deps.emit(SshOpened(host=host.name, code="rebootstrapped", message=message))
+                await self.deps.emit(SshOpened(host=host.name, cause="rebootstrap", message=message))
             if isinstance(found, Surveyed):
                 surveyed.append(found)
             elif isinstance(found, Blocked):

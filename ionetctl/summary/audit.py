@@ -303,8 +303,8 @@ def _access(event: KeyClosing | KeyClosed | SshOpened) -> str:
             return f"the key of {account} is taken out of {', '.join(files)}"
         case KeyClosed(account=account, fingerprint=fingerprint):
             return f"{fingerprint} is refused as {account}"
-        case SshOpened(code=code, message=message):
-            return f"{code}: {message}"
+        case SshOpened(cause=cause, message=message):
+            return f"open, {cause}: {message}"
 
 
 def _planned(change: Change, digests: dict[str, Digest]) -> PlannedChange:

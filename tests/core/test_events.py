@@ -97,7 +97,7 @@ SAMPLES: tuple[AnyEvent, ...] = (
         host=HOST, account="miner", key="ssh-ed25519 AAAA", files=("/home/miner/.ssh/authorized_keys",)
     ),
     events.KeyClosed(host=HOST, account="miner", fingerprint="SHA256:abc"),
-    events.SshOpened(host=HOST, code="still_open", message="the key still logs in"),
+    events.SshOpened(host=HOST, cause="still_open", message="the key still logs in"),
     events.HostFinished(host=HOST, outcome=OUTCOME, node_pool="gpu", rack="a01", stamp="ab-cd"),
     events.PlanConfirmed(waited_s=12.5),
     events.WaveStarted(index=1, of=2, hosts=(HOST,), is_canary=True),

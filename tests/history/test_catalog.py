@@ -454,7 +454,7 @@ CLOSING = events.KeyClosing(
     host=HostName("rig-001"), account="miner", key="ssh-ed25519 AAAA", files=("/h/.ssh/authorized_keys",)
 )
 CLOSED = events.KeyClosed(host=HostName("rig-001"), account="miner", fingerprint="SHA256:abc")
-OPENED = events.SshOpened(host=HostName("rig-001"), code="rebootstrapped", message="a key was put back")
+OPENED = events.SshOpened(host=HostName("rig-001"), cause="rebootstrap", message="a key was put back")
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,7 @@ class KeyRemoval:
             f"the key {begun.key.fingerprint} still logs in as {begun.account}, although it was taken out of "
             f"{', '.join(begun.files)}: {way_in}"
         )
-        await self.deps.emit(SshOpened(host=self.host.name, code=STILL_OPEN, message=message))
+        await self.deps.emit(SshOpened(host=self.host.name, cause=STILL_OPEN, message=message))
         error = HostFailedError(STILL_OPEN, message, _OPEN_HINT)
         error.step = STEP
         return error

@@ -209,7 +209,8 @@ class _SshServer(asyncssh.SSHServer):
             if self._host.has_fault("noisy"):
                 self._connection.send_auth_banner(NOISE)
             if username == USER and not self._host.has_fault("auth"):
-                self._connection.set_authorized_keys(str(self._host.authorized_keys))
+                with contextlib.suppress(ValueError):  # of a file without any key
+                    self._connection.set_authorized_keys(str(self._host.authorized_keys))
         return True
 
     def public_key_auth_supported(self) -> bool:
