@@ -110,7 +110,7 @@ def test_host_is_closed_to_the_key_that_logged_in(site: Site) -> None:
     assert done.exit_code == 0, done.stderr
     assert site.keys(first).read_text() == f"{OTHER}\n{OTHER}"
     assert [site.logs_in(host) for host in (first, second)] == [False, False]
-    key = asyncssh.read_public_key(site.rehearsal.directory / "id_ed25519.pub").get_fingerprint()
+    key = asyncssh.read_private_key(site.rehearsal.directory / "id_ed25519").get_fingerprint()
     closed = [(one["host"], one["account"], one["fingerprint"]) for one in done.document["closed_keys"]]
     assert sorted(closed) == [(first, "miner", key), (second, "miner", key)]
     audit = site.admin.run("rollouts", "show", "--audit", "-o", "json").document

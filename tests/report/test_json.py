@@ -13,7 +13,7 @@ from ionetctl.core.events import RolloutStopped
 from ionetctl.core.model.names import HostName
 from ionetctl.report.json import document, render
 from ionetctl.report.preflight import preflight_document
-from ionetctl.summary.rollout_summary import AcceptedKey, Failure, Summary, Traffic
+from ionetctl.summary.rollout_summary import AcceptedKey, ClosedKey, Failure, Summary, Traffic
 from ionetctl.summary.summary_fold import summarize
 from tests.support.streams import GPU_MISSING, TIMEOUT, UNCONFIRMED, Rollout
 
@@ -127,6 +127,14 @@ def test_accepted_keys_stand_where_there_were_any(made: Callable[[Summary], dict
         {"host": "g1", "fingerprint": "SHA256:k", "known_as": "[10.0.0.1]:2222"}
     ]
     assert "accepted_keys" not in made(Summary(exit_code=ExitCode.OK))
+
+
+def test_closed_keys_stand_where_there_were_any() -> None:
+    """Each with its host and the account, only where hosts were closed."""
+    key = ClosedKey(HostName("g1"), "miner", "SHA256:k")
+    found = document(Summary(exit_code=ExitCode.OK, closed_keys=(key,)))
+    assert found["closed_keys"] == [{"host": "g1", "account": "miner", "fingerprint": "SHA256:k"}]
+    assert "closed_keys" not in document(Summary(exit_code=ExitCode.OK))
 
 
 def test_traffic_stands_where_there_was_any() -> None:

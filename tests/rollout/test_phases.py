@@ -23,12 +23,15 @@ from ionetctl.core.events import (
     HostFinished,
     HostJudged,
     HostPlanned,
+    KeyClosed,
+    KeyClosing,
     PlanConfirmed,
     RolloutStopped,
+    SshOpened,
     Warned,
     WaveStarted,
 )
-from ionetctl.core.model.host import AUTO_REGION, Host
+from ionetctl.core.model.host import AUTO_REGION, Host, SshSettings
 from ionetctl.core.model.inventory import NomadSettings
 from ionetctl.core.model.names import HostName, NodeId, RegionName, RolloutId
 from ionetctl.core.model.node import RunningAllocation
@@ -140,6 +143,8 @@ class Stage:
     losing: frozenset[HostName] = frozenset()
     holds: int = 1000
     """How many hosts are begun before the lease is lost."""
+    closing: frozenset[int] = frozenset()
+    reopened: frozenset[HostName] = frozenset()
 
     def __post_init__(self) -> None:
         self.region = FakeRegion()
@@ -170,7 +175,8 @@ class Stage:
             self.dependencies = replace(self.dependencies, regions=regions)
 
     def _intended(self, number: int) -> Host:
-        return replace(host(number), region=US_EAST) if number in self.away else host(number)
+        intended = replace(host(number), region=US_EAST) if number in self.away else host(number)
+        return replace(intended, ssh=SshSettings(close="key")) if number in self.closing else intended
 
     def _host(self, number: int) -> FakeHost:
         facts = own(
@@ -223,6 +229,7 @@ class Stage:
             self.failed_before,
             self.left_out,
             check_lease=self.check_lease,
+            reopened=self.reopened,
         ).run()
 
     async def check_lease(self) -> None:
@@ -293,6 +300,40 @@ async def test_lost_lease_begins_no_further_host() -> None:
     problem = stage.outcomes["h2"].problem
     assert problem is not None
     assert problem.message == "rollout r-2 of eve@ops has taken over h2"
+
+
+async def test_hosts_that_are_to_be_closed_are_closed() -> None:
+    """The converged one too: that is its only change, and it is sent nothing."""
+    stage = Stage(count=3, converged=frozenset({0, 1}), closing=frozenset({0, 2}))
+    assert await stage.run() is ExitCode.OK
+    assert (stage.endings, stage.touched) == (
+        {"h0": "enrolled", "h1": "unchanged", "h2": "enrolled"},
+        ["h2"],
+    )
+    assert {event.host for event in stage.told(KeyClosed)} == {"h0", "h2"}
+    last = {
+        event.host: event.changes[-1].action
+        for event in stage.told(HostPlanned)
+        if isinstance(event, HostPlanned)
+    }
+    assert last == {"h0": Action.CLOSE, "h2": Action.CLOSE}
+
+
+async def test_check_closes_nothing() -> None:
+    """It says what would be, and that the console is the only way back then."""
+    stage = Stage(count=1, converged=frozenset({0}), closing=frozenset({0}), goal=Goal.PLAN)
+    assert await stage.run() is ExitCode.CHANGES
+    (planned,) = stage.told(HostPlanned)
+    assert isinstance(planned, HostPlanned)
+    assert "the console is the only way back" in planned.changes[-1].reason
+    assert (stage.told(KeyClosing), stage.connector.trials) == ([], [])
+
+
+async def test_key_that_was_put_back_is_told() -> None:
+    """Of hosts that were closed and let us in again, and of no other."""
+    stage = Stage(count=3, off=frozenset({1}), reopened=frozenset({HostName("h0"), HostName("h1")}))
+    await stage.run()
+    assert [event.host for event in stage.told(SshOpened)] == ["h0"]
 
 
 async def test_nothing_to_do_asks_nobody() -> None:

@@ -128,6 +128,27 @@ def test_audit_of_a_rollout() -> None:
     )  # fmt: skip
 
 
+def test_audit_of_a_host_that_was_closed() -> None:
+    """What became of its SSH, in order, also where nothing else was done on it."""
+    closing = events.KeyClosing(
+        host=FIRST, account="miner", key="ssh-ed25519 A", files=("/h/keys", "/h/keys2")
+    )
+    closed = events.KeyClosed(host=FIRST, account="miner", fingerprint="SHA256:k")
+    opened = events.SshOpened(host=FIRST, cause="rebootstrap", message="a key was put back")
+    found = audit(told(started(), closing, closed, opened))
+    (host,) = found.hosts
+    assert (host.name, host.began_at, host.access) == (
+        FIRST,
+        at(2),
+        [
+            "the key of miner is taken out of /h/keys, /h/keys2",
+            "SHA256:k is refused as miner",
+            "open, rebootstrap: a key was put back",
+        ],
+    )
+    assert "    ssh  SHA256:k is refused as miner" in [str(line) for line in audit_lines(found, "whole")]
+
+
 def test_audit_of_a_check() -> None:
     """What was only planned changed no host and brought no program."""
     found = audit(told(started(is_check=True), planned(FIRST), events.RolloutFinished(exit_code=9)))

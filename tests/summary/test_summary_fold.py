@@ -12,6 +12,7 @@ from ionetctl.core.model.names import HostName
 from ionetctl.core.model.outcome import Finding, Outcome, Problem, Result, Severity
 from ionetctl.core.model.plan import Action, Change
 from ionetctl.summary.rollout_summary import (
+    ClosedKey,
     Failure,
     Summary,
     SurveySummary,
@@ -69,6 +70,14 @@ def test_accepted_keys_are_told_once() -> None:
         ("a", "SHA256:a"),
         ("a", "SHA256:b"),
     ]
+
+
+def test_closed_keys_are_told_once() -> None:
+    """Of each host that was closed its account and key."""
+    stream = Stream()
+    closed = events.KeyClosed(host=HostName("a"), account="miner", fingerprint="SHA256:a")
+    keys = summarize([stream.say(closed), stream.say(closed)]).closed_keys
+    assert keys == (ClosedKey(HostName("a"), "miner", "SHA256:a"),)
 
 
 def test_outcomes_keep_the_inventory_order() -> None:

@@ -15,7 +15,7 @@ from ionetctl.core.model.names import HostName, RegionName
 from ionetctl.core.model.outcome import Finding, Problem, Result, Severity
 from ionetctl.core.model.plan import Action, Change
 from ionetctl.summary.grouping import Cause
-from ionetctl.summary.rollout_summary import AcceptedKey, Failure, Summary, Traffic
+from ionetctl.summary.rollout_summary import AcceptedKey, ClosedKey, Failure, Summary, Traffic
 from ionetctl.summary.summary_fold import summarize
 from ionetctl.ui.findings import VIEWS, by_cause
 from ionetctl.ui.summary import (
@@ -110,6 +110,15 @@ def test_keys_accepted_on_first_sight_are_told(view: Callable[[Summary], Iterato
         shown(view(replace(summary, accepted_keys=keys)), 300)
     )
     assert "accept-new" not in "\n".join(shown(view(summary), 200))
+
+
+def test_closed_keys_are_told() -> None:
+    """By account and key, with the hosts; nothing where none was closed."""
+    summary = summarize(Rollout(hosts=1).play())
+    keys = tuple(ClosedKey(HostName(f"g{n}"), "miner", "SHA256:k") for n in range(1, 4))
+    told = shown(lines(replace(summary, closed_keys=keys)), 200)
+    assert "3 hosts closed to SHA256:k as miner, proven by a refused login: g[1-3]" in told
+    assert "closed" not in "\n".join(shown(lines(summary), 200))
 
 
 def test_check_shows_the_plan() -> None:
