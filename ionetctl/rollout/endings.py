@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ionetctl.core.events import HostFinished
+from ionetctl.rollout.key_holders import KeyHolders
 
 if TYPE_CHECKING:
     from ionetctl.core.model.host import Host
@@ -16,14 +17,15 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Endings:
-    """By host the outcome, in the order in which they became known."""
+    """By host the outcome, in the order in which they became known; ``holders`` names hosts that answer with another's key."""
 
     emit: Emit
+    holders: KeyHolders = field(default_factory=KeyHolders)
     outcomes: dict[HostName, Outcome] = field(default_factory=dict)
 
     async def finish(self, host: Host, outcome: Outcome) -> None:
         """Record the outcome of a host."""
-        self.outcomes[host.name] = outcome
+        outcome = self.outcomes[host.name] = self.holders.named(outcome)
         await self.emit(
             HostFinished(
                 host=host.name, outcome=outcome, node_pool=host.node_pool, rack=host.rack, stamp=outcome.stamp

@@ -27,6 +27,7 @@ from ionetctl.rollout.assign_regions import place
 from ionetctl.rollout.concurrently import concurrently
 from ionetctl.rollout.endings import Endings
 from ionetctl.rollout.engines.jobs import AnnounceJob, EnrollJob, SurveyJob
+from ionetctl.rollout.key_holders import KeyHolders
 from ionetctl.rollout.lost_regions import LostRegions
 from ionetctl.rollout.options import Goal
 from ionetctl.rollout.settle_unchanged import UnchangedHosts
@@ -98,7 +99,7 @@ class Phases:
 
     def __post_init__(self) -> None:
         self._lost = LostRegions.of(self.deps.regions, self.deps.emit)
-        self._endings = Endings(self.deps.emit)
+        self._endings = Endings(self.deps.emit, KeyHolders(self.listed, self.known))
 
     async def run(self) -> ExitCode:
         """Do all of it; returns the exit code that the hosts earn."""

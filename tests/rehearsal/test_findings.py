@@ -146,6 +146,24 @@ def test_a_machine_that_the_catalog_knows_by_another_name(
     )
 
 
+def test_hosts_whose_addresses_were_swapped(raise_fleet: RaiseFleet, new_admin: NewAdmin) -> None:
+    """Each is refused, and named together with the one whose key it answers with."""
+    admin = new_admin()
+    with raise_fleet(2) as rehearsal:
+        first, second = rehearsal.hosts
+        one, other = re.findall(r"address: ([0-9.]+), ssh", rehearsal.inventory.read_text())
+        swapped = rehearsal.edited(
+            "swapped",
+            (f"address: {one},", "address: X,"),
+            (f"address: {other},", f"address: {one},"),
+            ("address: X,", f"address: {other},"),
+        )
+        ended = admin.enroll(swapped, "-o", "json")
+    errors = {host["name"]: host["error"] for host in ended.document["hosts"]}
+    assert {error["code"] for error in errors.values()} == {"host_key_changed"}
+    assert [errors[host]["message"].rpartition(" ")[2] for host in (first, second)] == [second, first]
+
+
 async def test_a_clone_behind_the_same_address(raise_fleet: RaiseFleet, new_admin: NewAdmin) -> None:
     """Two hosts of one address, told apart by the port: the second has the first's machine-id, and is no renamed host."""
     admin = new_admin()
