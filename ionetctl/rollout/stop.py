@@ -72,8 +72,8 @@ class Stop:
 class FailureBudget:
     """How many hosts may fail, those that the region does not confirm among them.
 
-    Unreachable hosts are not counted, nor those whose region cannot be worked with: a rack without power, or a region
-    without a leader, is no bad rollout.
+    Unreachable hosts are not counted, nor those that another rollout has, or whose region cannot be worked with: a rack without power,
+    another admin, or a region without a leader, is no bad rollout.
     """
 
     allowed: int
@@ -82,7 +82,7 @@ class FailureBudget:
 
     def count(self, outcome: Outcome) -> None:
         """Take note of an outcome."""
-        if outcome.is_regions_fault:
+        if outcome.is_no_verdict:
             return
         self.failed += outcome.result is Result.FAILED
         self.unverified += outcome.result is Result.UNVERIFIED

@@ -121,7 +121,7 @@ class Rollout:
     def _judge_canary(self, outcomes: Sequence[Outcome]) -> None:
         """Later waves would fail the same way."""
         for outcome in outcomes:
-            if outcome.is_regions_fault:
+            if outcome.is_no_verdict:
                 continue
             if outcome.result is Result.FAILED:
                 message = f"the canary {outcome.host} failed, so nothing else was begun (--canary 0 goes without one)"
@@ -136,9 +136,9 @@ def _with_next_canary(
 ) -> tuple[Wave, ...]:
     """The waves that follow a canary: as many of its hosts as proved nothing are replaced by the next ones.
 
-    A host that could not be reached, or whose region was lost, says nothing about the plan.
+    A host that could not be reached, that another rollout has, or whose region was lost, says nothing about the plan.
     """
-    unproved = sum(o.result is Result.UNREACHABLE or o.is_regions_fault for o in outcomes)
+    unproved = sum(o.result is Result.UNREACHABLE or o.is_no_verdict for o in outcomes)
     if not unproved:
         return rest
     hosts = tuple(planned for wave in rest for planned in wave.hosts)

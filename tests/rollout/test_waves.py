@@ -99,8 +99,10 @@ class Stage:
         allowed: int = 0,
         stop: Stop | None = None,
         of_region: frozenset[str] = frozenset(),
+        of_other: frozenset[str] = frozenset(),
     ) -> None:
         self.of_region = of_region
+        self.of_other = of_other
         self.events: list[AnyEvent] = []
         self.outcomes: list[Outcome] = []
         self.results = results
@@ -116,9 +118,13 @@ class Stage:
     async def enroll(self, one: PlannedHost, _nonce: str) -> Outcome:
         result = self.results.get(one.host.name, Result.ENROLLED)
         step = "region" if one.host.name in self.of_region else "apply"
-        problem = None if result is Result.ENROLLED else Problem("broken", step, "it broke", "", 5)
+        problem = None if result is Result.ENROLLED else self.problem(one, step)
         host = one.host
         return Outcome(host.name, host.address, host.region, host.datacenter, result, problem=problem)
+
+    def problem(self, one: PlannedHost, step: str) -> Problem:
+        exit_code = ExitCode.LOCKED if one.host.name in self.of_other else ExitCode.FAILED
+        return Problem("broken", step, "it broke", "", int(exit_code))
 
     async def finish(self, _host: Host, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
@@ -167,6 +173,22 @@ async def test_unreachable_hosts_are_not_counted() -> None:
     """A rack without power is no bad rollout."""
     stage = Stage({"h0": Result.UNREACHABLE, "h1": Result.UNREACHABLE})
     assert (await stage.run(4), stage.stop.is_requested) == ([], False)
+
+
+async def test_hosts_of_another_rollout_are_not_counted() -> None:
+    """Another admin is no bad rollout: neither the limit nor the canary stops it, so that it ends with 7."""
+    stage = Stage(
+        {"h0": Result.FAILED, "h1": Result.FAILED, "h3": Result.FAILED},
+        of_other=frozenset({"h0", "h1", "h3"}),
+    )
+    assert (await stage.run(4, canary=1), stage.stop.is_requested) == ([], False)
+    assert [(hosts, is_canary) for _, _, hosts, is_canary in started(stage)] == [
+        (("h0",), True),
+        (("h1",), True),
+        (("h2",), True),
+        (("h3",), False),
+    ]
+    assert [e.failed for e in stage.events if isinstance(e, WaveFinished)] == [1, 1, 0, 1]
 
 
 @pytest.mark.parametrize(

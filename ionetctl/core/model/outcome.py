@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from ionetctl.core.errors import ExitCode
 from ionetctl.core.model.names import HostName, NodeId, RegionName
 
 
@@ -96,3 +97,9 @@ class Outcome:
     def is_regions_fault(self) -> bool:
         """Whether the host is not done because its region cannot be worked with: that says nothing of the host."""
         return self.problem is not None and self.problem.step == REGION_STEP
+
+    @property
+    def is_no_verdict(self) -> bool:
+        """Whether it says nothing of the plan: the region cannot be worked with, or another rollout has the host."""
+        is_anothers = self.problem is not None and self.problem.exit_code == ExitCode.LOCKED
+        return self.is_regions_fault or is_anothers
