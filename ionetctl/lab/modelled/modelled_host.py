@@ -59,7 +59,6 @@ class ModelledHost:
     files: HostFiles = field(default_factory=HostFiles, repr=False)
     holder: str | None = None
     fence: int = 0
-    lease: str = ""
     has_dropped: bool = False
     is_closed: bool = False
     """Whether the client's key was taken away."""
@@ -96,11 +95,10 @@ class ModelledHost:
                 return await self._run_script(stream, nonce, arguments)
             case ("sh", "-c", _, "ionet-probe", nonce):
                 return await self._replay(stream, command.words, nonce, await stream.read_all(), None)
-            case ("sh", "-c", script, "sh", nonce, rollout, owner, started, fence, lease, *_) if (
+            case ("sh", "-c", script, "sh", nonce, rollout, owner, started, fence, _, *_) if (
                 "ready\\t" in script
             ):
-                holder = f"{rollout}\t{owner}\t{started}"
-                return await self._receive(stream, nonce, holder, fence, lease)
+                return await self._receive(stream, nonce, f"{rollout}\t{owner}\t{started}", fence)
         await stream.complain("sh: this modelled host does not know that command")
         return _NOT_FOUND
 
@@ -163,17 +161,17 @@ class ModelledHost:
         )
         return 0
 
-    async def _receive(self, stream: _Stream, nonce: str, holder: str, fence: str, lease: str) -> int:
+    async def _receive(self, stream: _Stream, nonce: str, holder: str, fence: str) -> int:
         owner = self.holder or (
             "r-rehearsed\tsomebody@elsewhere\t2026-01-01T00:00:00Z" if self.fault == "locked" else None
         )
         if owner is not None:
             await stream.say(f"error\tlocked\t{owner.replace(chr(9), ' ')}")
             return _LOCKED
-        if fence != str(self.fence) or self._is_taken_over(lease):
+        if fence != str(self.fence):
             await stream.say("error\tchanged\t")
             return 1
-        self.holder, self.lease = holder, lease
+        self.holder = holder
         self.fence += 1
         try:
             peer = Peer(stream.read, stream.read_line, stream.say)
@@ -181,11 +179,6 @@ class ModelledHost:
             return await apply.run(nonce)
         finally:
             self.holder = None
-
-    def _is_taken_over(self, lease: str) -> bool:
-        """Whether a later lease of the same catalog was here."""
-        (here, last), (catalog, number) = (each.rpartition(".")[::2] for each in (self.lease, lease))
-        return bool(catalog) and here == catalog and int(last) > int(number)
 
     @property
     def service(self) -> ModelledService:
