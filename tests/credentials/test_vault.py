@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import ssl
 import traceback
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,7 @@ from ionetctl.core.errors import ConfigurationError
 from ionetctl.core.model.secret import SecretRef
 from ionetctl.credentials.secrets import SecretStore
 from ionetctl.credentials.vault import LIMIT_BYTES, Vault, VaultRefusedError
+from ionetctl.lab.certificates import issue, new_authority
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -354,6 +356,44 @@ async def test_session_sends_json() -> None:
     async with serving(answer) as environ, Vault.open(environ).connect() as session:
         assert await session.ask("POST", "pki/sign/nomad", {"csr": "x"}) == {"data": {"serial_number": "1"}}
     assert bodies == [{"csr": "x"}]
+
+
+@pytest.mark.parametrize("trusts", [True, False])
+async def test_server_is_known_by_its_certificate(tmp_path: Path, *, trusts: bool) -> None:
+    """Of the CA that is named; by another it gets no token, and it is said what is wrong with its certificate."""
+    own, other = new_authority("own"), new_authority("other")
+    own.write(tmp_path / "own.pem", tmp_path / "own.key")
+    other.write(tmp_path / "other.pem", tmp_path / "other.key")
+    issue(own, "vault.example").write(tmp_path / "cert.pem", tmp_path / "key.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+    server = StandIn({"/v1/secret/data/ionet/eu-north": (200, KV2)})
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", server.answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
+    await site.start()
+    ca = str(tmp_path / ("own.pem" if trusts else "other.pem"))
+    environ = {
+        "VAULT_ADDR": f"https://127.0.0.1:{runner.addresses[0][1]}",
+        "VAULT_TOKEN": TOKEN,
+        "VAULT_CACERT": ca,
+    }
+    found = await asyncio.to_thread(_found, SecretStore(environ))
+    await runner.cleanup()
+    assert (found == VALUE, "certificate verify failed" in found, len(server.asked)) == (
+        trusts,
+        not trusts,
+        int(trusts),
+    )
+
+
+def _found(store: SecretStore) -> str:
+    try:
+        return store.reveal(REF)
+    except ConfigurationError as error:
+        return error.message
 
 
 def test_file_without_certificates_is_named(tmp_path: Path) -> None:
