@@ -23,7 +23,7 @@ from tenacity.wait import wait_random_exponential
 
 from ionetctl import __version__
 from ionetctl.core.errors import ConfigurationError, RegionError
-from ionetctl.nomad.responses import excerpt, malformed, printable
+from ionetctl.nomad.responses import excerpt, is_secret, malformed, printable
 from ionetctl.nomad.tls import explain_tls_failure
 
 if TYPE_CHECKING:
@@ -230,8 +230,9 @@ class RegionHttp:
         if not response.headers.get("Content-Type", "").startswith("application/json"):
             raise _TransientError(malformed(f"{call} at {address}", "the answer is not JSON"))
         body = await _body(response, BODY_LIMIT_BYTES)
-        # No answer has it, and what an answer says is shown.
-        return Reply(body.replace(self._token.encode(), b"***"), response.headers)
+        if is_secret(self._token):  # no answer has it, and what an answer says is shown
+            body = body.replace(self._token.encode(), b"***")
+        return Reply(body, response.headers)
 
     def _reporting(self, context: ssl.SSLContext) -> ssl.SSLContext:
         """The context, whose handshakes tell the certificate that they have accepted."""

@@ -28,6 +28,8 @@ from ionetctl.core.sanitize import harmless
 
 TEXT_LIMIT: Final = 256
 EXCERPT_CHARS: Final = 200
+LEAST_TOKEN_CHARS: Final = 16
+"""Nomad's are UUIDs."""
 _JWT_LIMIT: Final = 16_384
 _NS_PER_S: Final = 1_000_000_000
 _MIB_PER: Final[dict[str, int]] = {"MiB": 1, "GiB": 1024}
@@ -334,7 +336,12 @@ def excerpt(body: bytes, secret: str) -> str:
 
 
 def _without(secret: str, text: str) -> str:
-    return re.sub(re.escape(secret), "***", text, flags=re.IGNORECASE)
+    return re.sub(re.escape(secret), "***", text, flags=re.IGNORECASE) if is_secret(secret) else text
+
+
+def is_secret(token: str) -> bool:
+    """Whether a token is long enough to be one, and not a word in its place for a region without ACLs."""
+    return len(token) >= LEAST_TOKEN_CHARS
 
 
 def introduction_token(jwt: str) -> IntroductionToken:

@@ -11,6 +11,7 @@ import pytest
 
 from ionetctl.core.errors import RegionError
 from ionetctl.core.model.names import NodeId
+from ionetctl.core.model.secret import SecretRef
 from ionetctl.nomad import CallLimits, NomadRegion
 from ionetctl.nomad.api import LIST_LIMIT_BYTES, PAGE_LIMIT
 from ionetctl.nomad.http import Call, RegionHttp, Reply
@@ -202,6 +203,15 @@ async def test_broken_http_that_has_the_token_is_told_without(site: RegionSite, 
             with pytest.raises(RegionError) as caught:
                 await region.nodes()
     assert not shows_token(caught.value.message)
+
+
+async def test_a_word_in_the_place_of_a_token_is_none(site: RegionSite) -> None:
+    """Where a region has no ACLs, any word is sent: what it says is read as it is."""
+    site.secrets[SecretRef("env", "TOKEN")] = "n"
+    async with asking(site, {NODES: [Answer([STUB]), Answer(b"no reason", 400)]}) as (region, _):
+        (node,) = await region.nodes()
+        error = await refused("region_refused", region.nodes())
+    assert (node.id, error.message.endswith("no reason")) == ("n-1", True)
 
 
 async def test_an_answer_that_has_the_token_is_read_without(site: RegionSite) -> None:
