@@ -34,6 +34,7 @@ _CONFIGURATION: Final = re.compile(
     rf"{CONFIG_DIR}/[^/.][^/]*\.(hcl|json)|/(etc|run|usr/lib)/systemd/system/nomad\.service\.d/[^/.][^/]*\.conf"
 )
 _STAMP: Final = re.compile(rb'^\s*"?unique\.ionet_bundle"?\s*=\s*"([^"]*)"', re.MULTILINE)
+_DRIVERS: Final = re.compile(rb'^\s*"driver\.allowlist"\s*=\s*"([^"]*)"', re.MULTILINE)
 _REGION: Final = re.compile(rb'^[ \t]*"?region"?[ \t]*=[ \t]*"([^"]*)"', re.MULTILINE)
 _MANIFEST_LINE: Final = re.compile(r"([0-9a-f]{64})  (.*)")
 _BASE64_COLUMNS: Final = 76
@@ -142,6 +143,7 @@ def _nomad_rows(host: HostFiles, service: Mapping[str, str]) -> Iterator[tuple[s
         yield "nomad.client-id", node_id.decode().strip()
     nomad = host.content(CLIENT_CONFIG) or b""
     yield from (("nomad.stamp", stamp.decode()) for stamp in _STAMP.findall(nomad)[:1])
+    yield from (("nomad.drivers", names.decode().replace(",", " ")) for names in _DRIVERS.findall(nomad)[-1:])
     yield from (("nomad.region", region.decode()) for region in _REGION.findall(nomad)[-1:])
     if INTRODUCTION_TOKEN in host.files:
         yield "nomad.token", "1"
