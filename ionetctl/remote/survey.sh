@@ -136,9 +136,10 @@ ours() {
 # own_key: the public key of a private key that was made here; the manifest has those that were sent to the host.
 own_key() {
     key=$config_dir/tls/client-key.pem
-    if [ ! -f "$root$key" ] || ! has openssl; then return; fi
-    { manifest=$nl$(cat "$root$our_dir/manifest")$nl; } 2>/dev/null || return 0
-    case $manifest in *"  $key$nl"*) return ;; esac
+    if [ ! -f "$root$key" ] || [ ! -r "$root$our_dir/manifest" ] || ! has openssl; then return; fi
+    while IFS= read -r line; do
+        case $line in *"  $key") return ;; esac
+    done <"$root$our_dir/manifest"
     ask 5 openssl pkey -in "$root$key" -pubout 2>/dev/null || return 0
     said=${said#*"$nl"}
     said=${said%"$nl"*}

@@ -7,7 +7,7 @@ import json
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography import x509
@@ -251,6 +251,22 @@ async def test_role_that_alters_what_was_asked_for_is_an_error(site: Site, role:
     """A node would be refused at once, or after a month."""
     site.vault.role = role
     assert (await site.unfit()).startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("altered", "expected"),
+    [
+        ({"is_authority": True}, "it is a CA's"),
+        ({"common": "server.eu-north.nomad"}, f"its common name is server.eu-north.nomad, and not {CLIENT}"),
+        ({"is_broken": True}, "it cannot be read"),
+    ],
+)
+async def test_certificate_that_could_be_more_than_a_nodes_is_refused(
+    site: Site, altered: dict[str, Any], expected: str
+) -> None:
+    """Nomad's servers take a common name for a name, too."""
+    site.vault = StandIn(SITE, (ROOT,), **altered)
+    assert await site.unfit() == expected
 
 
 async def test_certificate_may_end_with_its_ca(site: Site) -> None:

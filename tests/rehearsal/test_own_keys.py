@@ -84,24 +84,46 @@ def test_lost_key_is_made_anew(raise_fleet: RaiseFleet, new_admin: NewAdmin) -> 
     assert (first == second, first.splitlines()[1] in said, "certificate" in said) == (False, False, True)
 
 
-def test_host_without_openssl_is_found(raise_fleet: RaiseFleet, new_admin: NewAdmin) -> None:
-    """Before anything is changed, and only where hosts make their keys; its neighbour is enrolled."""
+def with_openssl(rehearsal: Rehearsal, host: str, script: str | None) -> None:
+    """Let the host have this program as openssl; ``REAL`` in it is the machine's own. ``None``: it has none."""
+    link = rehearsal.tree(host) / SYSTEM_LINK
+    programs = rehearsal.directory / f"bin/system-of-{host}"
+    shutil.copytree(link.resolve(), programs, symlinks=True)
+    (programs / "openssl").unlink()
+    if script is not None:
+        (programs / "openssl").write_text("#!/bin/sh\n" + script.replace("REAL", needs("openssl")))
+        (programs / "openssl").chmod(0o755)
+    link.unlink()
+    link.symlink_to(programs)
+
+
+RSA: Final = """if [ "$1" = genpkey ]; then exec REAL genrsa -out f/key 2048; fi
+exec REAL "$@"
+"""
+GIANT: Final = """REAL "$@" || exit
+if [ "$1" = req ]; then head -c 9000 /dev/zero | tr '\\0' A >>f/request; fi
+"""
+NO_REQUEST: Final = """REAL "$@" || exit
+if [ "$1" = req ]; then echo MAo= >f/request; fi
+"""
+
+
+def test_hosts_that_cannot_ask_as_they_should_are_refused(
+    raise_fleet: RaiseFleet, new_admin: NewAdmin
+) -> None:
+    """Without openssl, with a key of another kind, with a request that is too large, with none; nothing of theirs is changed."""
     needs("openssl")
     admin = new_admin()
-    with raise_fleet(2) as rehearsal:
-        first, second = rehearsal.hosts
-        link = rehearsal.tree(first) / SYSTEM_LINK
-        without = rehearsal.directory / "bin/system-openssl"
-        shutil.copytree(link.resolve(), without, symlinks=True)
-        (without / "openssl").unlink()
-        link.unlink()
-        link.symlink_to(without)
-        assert admin.enroll(rehearsal.inventory, "--check", f"--limit={first}").exit_code == 9
+    with raise_fleet(5) as rehearsal:
+        *strange, sound = rehearsal.hosts
+        for host, script in zip(strange, (None, RSA, GIANT, NO_REQUEST), strict=True):
+            with_openssl(rehearsal, host, script)
+        assert admin.enroll(rehearsal.inventory, "--check", f"--limit={strange[0]}").exit_code == 9
         ended = admin.enroll(rehearsal.edited("own-keys", OWN_KEYS), "--max-failures=100%")
-        assert not (rehearsal.tree(first) / "etc/nomad.d").exists()
-    assert (ended.exit_code, ended.outcomes()) == (5, {first: "failed", second: "enrolled"})
-    error = ended.host(first)["error"]
-    assert (error["code"], error["hint"]) == (
-        "openssl_missing",
-        "install the package openssl on the host, or leave key_on_host out",
-    )
+        assert [host for host in strange if (rehearsal.tree(host) / "etc/nomad.d/tls").exists()] == []
+    assert (ended.exit_code, ended.outcomes()) == (5, {**dict.fromkeys(strange, "failed"), sound: "enrolled"})
+    errors = [ended.host(host)["error"] for host in strange]
+    assert [error["code"] for error in errors] == [
+        *("openssl_missing", "csr_refused", "report_malformed", "csr_refused")
+    ]
+    assert "its key is RSA of 2048 bits, not EC P-256" in errors[1]["message"]

@@ -68,6 +68,9 @@ class StandIn:
     instead: list[tuple[int, object]] = field(default_factory=list)
     rights: tuple[int, object] = (200, {f"{MOUNT}/sign/{ROLE}": ["update"]})
     changed: dict[str, object] = field(default_factory=dict)
+    is_authority: bool = False
+    common: str = ""
+    is_broken: bool = False
     asked: list[tuple[str, Any]] = field(default_factory=list)
 
     async def answer(self, request: web.Request) -> web.Response:
@@ -130,8 +133,17 @@ class StandIn:
         lasts = min(timedelta(hours=int(ttl.removesuffix("h"))), self.role.max_ttl)
         begins = now - self.role.not_before
         purposes = BOTH if self.role.client_flag else BOTH[:1]
-        built = pki.builder(common, self.issuer, csr, begins=begins, lasts=now + lasts - begins)  # type: ignore[arg-type]
-        built = built.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        built = pki.builder(
+            self.common or common,
+            self.issuer,
+            csr,  # type: ignore[arg-type]
+            is_authority=self.is_authority,
+            begins=begins,
+            lasts=now + lasts - begins,
+        )
+        alternative = x509.SubjectAlternativeName(names)
+        broken = x509.UnrecognizedExtension(alternative.oid, b"\x05\x00")
+        built = built.add_extension(broken if self.is_broken else alternative, critical=False)
         built = built.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
         return pki.signed(built, self.issuer, csr)  # type: ignore[arg-type]
 
