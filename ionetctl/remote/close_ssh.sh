@@ -170,7 +170,7 @@ expand() {
 # --- where the key stands ---
 
 look() {
-    account=$1 addresses=${2:-} found=no
+    account=$1 addresses=${2:-} stands=no
     read_account
     read_settings
     for pattern in $files; do
@@ -178,11 +178,11 @@ look() {
         if [ ! -f "$file" ]; then continue; fi
         find_key "$file"
         if [ "$count" = 0 ]; then continue; fi
-        found=yes
+        stands=yes
         name_owner "$file"
         printf 'key\t%s\t%s\t%s\n' "$owner" "$count" "$file"
     done
-    if [ "$found" = no ]; then refuse key_not_found "it stands in none of the files that sshd reads: $files"; fi
+    if [ "$stands" = no ]; then refuse key_not_found "it stands in none of the files that sshd reads: $files"; fi
 }
 
 # name_owner FILE: $owner is whose file it is, account or root; refused is one that cannot be changed, or should not.

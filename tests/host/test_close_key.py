@@ -152,6 +152,16 @@ async def test_key_in_no_file_is_refused_in_the_survey() -> None:
     assert ending(outcome) == ("failed", "close_refused", "close")
 
 
+async def test_host_that_says_nothing_is_refused() -> None:
+    """Neither a file nor a reason: there is nothing to take out."""
+    stage = Stage()
+    stage.fake.key_lines = {}
+    stage.fake.says_why = False
+    outcome = await stage.pipeline.survey(CLOSING_HOST)
+    assert isinstance(outcome, Outcome)
+    assert ending(outcome) == ("failed", "close_refused", "close")
+
+
 async def test_survey_of_a_host_that_can_be_closed_goes_on() -> None:
     """Looking changes nothing."""
     stage = Stage()

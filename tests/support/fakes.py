@@ -156,6 +156,7 @@ class FakeHost:
     closing: list[Line] = field(default_factory=list)
     """What the host says in turn when it is to take the key out, or fails with; after that it does so."""
     is_let_in_anyhow: bool = False
+    says_why: bool = True
     _surveys: int = 0
     _applies: int = 0
 
@@ -197,7 +198,8 @@ class FakeHost:
             lines = ["addresses\t10.0.0.1 50000 10.0.0.2 22"]
         elif task == "look":
             lines = [f"key\taccount\t{count}\t{path}" for path, count in present.items()]
-            lines = lines or ["refused\tkey_not_found\tit stands in none of the files that sshd reads"]
+            if self.says_why:
+                lines = lines or ["refused\tkey_not_found\tit stands in none of the files that sshd reads"]
         elif line is not None:
             lines = [line]
         else:

@@ -49,6 +49,8 @@ async def find_key(deps: Dependencies, session: Session) -> tuple[LoginKey, tupl
     key = login.key
     addresses = (await _ask(deps, session, "account", as_root=False)).addresses
     found = await _ask(deps, session, "look", key.type, key.blob, login.account, addresses)
+    if not found.files:
+        raise _refused("the host does not say where it stands")
     return key, found.files
 
 
