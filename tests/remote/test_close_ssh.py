@@ -284,6 +284,28 @@ def test_foreign_owner_is_refused(keyed: Host) -> None:
     assert "belongs neither" in refused(keyed)[1]
 
 
+def for_nobody(host: Host, mode: int) -> CloseOutput:
+    """Where the key of another account stands, in a directory of root's with this mode."""
+    if os.getuid() != 0:
+        pytest.skip("only root has files that are root's")
+    says(host, "authorizedkeyscommand none\nauthorizedkeysfile /etc/ssh/keys/%u\n")
+    give(host, LINES, "/etc/ssh/keys/nobody")
+    host.path("/etc/ssh/keys").chmod(mode)
+    return ask(host, "look", "ssh-ed25519", KEY, "nobody", ADDRESSES)
+
+
+def test_file_of_roots_is_told(host: Host) -> None:
+    """Root changes it then, and the account does not."""
+    said = for_nobody(host, 0o755)
+    assert said.files == (KeyFile(str(host.path("/etc/ssh/keys/nobody")), is_accounts=False, lines=1),)
+
+
+@pytest.mark.parametrize("mode", [0o775, 0o757])
+def test_directory_that_others_may_write_is_refused(host: Host, mode: int) -> None:
+    """Root would work where somebody else can put links."""
+    assert "others than root may write" in for_nobody(host, mode).reason
+
+
 def unchanged(host: Host, said: CloseOutput) -> str:
     """Why it was not taken out; nothing was changed, and nothing is left."""
     assert host.read(KEYS) == LINES
