@@ -145,7 +145,7 @@ def send(
 ) -> subprocess.CompletedProcess[bytes]:
     """Send records to be carried out, however that ends."""
     payload = PreparePayload(prepare_script(), restore_miner_script(), records, packages)
-    identity = ("n0nce", ROLLOUT, "ada@ops", "2026-03-01T12:00:00Z", str(host.fence()))
+    identity = ("n0nce", ROLLOUT, "ada@ops", "2026-03-01T12:00:00Z", str(host.fence()), "-")
     return subprocess.run(
         host.argv("-c", receive_script(), "sh", *identity),
         input=b"".join((b"%d\n" % payload.size_bytes({}), *payload.blocks({}))),
