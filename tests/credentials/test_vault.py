@@ -1,6 +1,6 @@
 """Vault and OpenBao: secrets of their KV engine, wrapped tokens, and what a server may do to whoever asks it.
 
-``ANSWERS`` of the stand-in have the shape of a real server's.
+The stand-in answers as the documentation of the API has it, and for wrapping tokens OpenBao's own tests (http/logical_test.go).
 """
 
 from __future__ import annotations
