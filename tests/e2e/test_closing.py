@@ -55,6 +55,7 @@ def logs_in(site: Site, machine: Machine) -> str:
         "StrictHostKeyChecking=no",
         "UserKnownHostsFile=/dev/null",
         "IdentitiesOnly=yes",
+        "LogLevel=ERROR",
     )
     argv = [needs("ssh"), "-F", "none", *(word for option in options for word in ("-o", option))]
     argv += ["-i", str(site.fleet.identity), f"{USER}@{machine.address}", "echo let in"]
