@@ -298,13 +298,11 @@ class _Trace:
 
 
 def _access(event: KeyClosing | KeyClosed | SshOpened) -> str:
-    match event:
-        case KeyClosing(account=account, files=files):
-            return f"the key of {account} is taken out of {', '.join(files)}"
-        case KeyClosed(account=account, fingerprint=fingerprint):
-            return f"{fingerprint} is refused as {account}"
-        case SshOpened(cause=cause, message=message):
-            return f"open, {cause}: {message}"
+    if isinstance(event, KeyClosing):
+        return f"the key of {event.account} is taken out of {', '.join(event.files)}"
+    if isinstance(event, KeyClosed):
+        return f"{event.fingerprint} is refused as {event.account}"
+    return f"open, {event.cause}: {event.message}"
 
 
 def _planned(change: Change, digests: dict[str, Digest]) -> PlannedChange:
