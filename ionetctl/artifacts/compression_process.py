@@ -1,4 +1,4 @@
-"""``compression.compress`` in a process of its own, whose memory (more than 100 MB a thread) is free again when it ends.
+"""``compression.compress`` in a process of its own, beside which connections are served, and whose memory is free again when it ends.
 
 Such a process has what workers have of the environment, no secret, and the user's terminal is not for it to write on.
 """
