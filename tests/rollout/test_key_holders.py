@@ -49,6 +49,7 @@ def refused(exit_code: int = 6) -> Outcome:
             "".join(f"; {FINGERPRINT} is the key of h{number}" for number in range(6)),
         ),
     ],
+    ids=["pin", "fingerprint", "catalog", "pin and catalog", "its own", "many"],
 )
 def test_whose_key_it_is(holders: KeyHolders, added: str) -> None:
     """By a pin, written either way, or as the catalog noted it; its own is no news."""

@@ -1,7 +1,6 @@
 """A stand-in for the PKI engine of Vault and OpenBao: a role that signs requests, with the settings that matter here and their defaults.
 
-Source of the settings: https://openbao.org/api-docs/secret/pki/#create-update-role. ``tests/credentials/test_vault_pki.py`` holds it against
-a real server where there is one.
+Source of the settings: https://openbao.org/api-docs/secret/pki/#create-update-role. It was not held against a real server yet.
 """
 
 from __future__ import annotations
