@@ -40,7 +40,16 @@ AMONG_MANY: Final = tuple(
 OWN_KEYS: Final = frozenset(
     {
         *("seq", "time", "rollout", "chain", "duration_s", "delay_s", "expires_at"),
-        *("node_id", "stamp", "boot_id", "clock_offset_s", "node_certificate", "reaches"),
+        *(
+            "node_id",
+            "stamp",
+            "boot_id",
+            "clock_offset_s",
+            "node_certificate",
+            "reaches",
+            "place",
+            "host_key",
+        ),
     }
 )
 """Fields that differ from one run to the next, or between two regions."""

@@ -34,6 +34,9 @@ class Channel:
     def abort(self) -> None:
         self.aborted += 1
 
+    def kill(self) -> None:
+        """The host goes on all the same."""
+
     def is_closing(self) -> bool:
         return False
 
