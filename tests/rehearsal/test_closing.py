@@ -133,6 +133,8 @@ def test_closed_host_is_verified_by_its_region_without_its_key(site: Site) -> No
     assert looked.exit_code == 0, looked.stderr
     with site.rehearsal.api() as api:
         node = again.host(host)["node_id"]
+        # The region shows a moment later that ionetctl has released it: until then its eligibility is ours to decide.
+        wait_until(lambda: api.get(f"/v1/node/{node}").json()["Meta"]["ionet_admission"] == "released", 30)
         body = {"NodeID": node, "Eligibility": "ineligible"}
         api.post(f"/v1/node/{node}/eligibility", json=body).raise_for_status()
     unfit = site.admin.enroll(away, f"--limit={host}")
