@@ -134,7 +134,10 @@ def test_closed_host_is_verified_by_its_region_without_its_key(site: Site) -> No
     with site.rehearsal.api() as api:
         node = again.host(host)["node_id"]
         # The region shows a moment later that ionetctl has released it: until then its eligibility is ours to decide.
-        wait_until(lambda: api.get(f"/v1/node/{node}").json()["Meta"]["ionet_admission"] == "released", 30)
+        wait_until(
+            lambda: api.get(f"/v1/node/{node}").json()["Meta"]["ionet_admission"] == "released",
+            "the region shows the release",
+        )
         body = {"NodeID": node, "Eligibility": "ineligible"}
         api.post(f"/v1/node/{node}/eligibility", json=body).raise_for_status()
     unfit = site.admin.enroll(away, f"--limit={host}")

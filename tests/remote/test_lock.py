@@ -105,7 +105,7 @@ exec {real} "$@"
 @contextmanager
 def _contender(host: Host, who: str, directory: Path) -> Iterator[None]:
     """A controller's first exec, which gets the lock or not, until the end of the block."""
-    arguments = ("n0nce", f"rollout-{who}", "ada@ops", "2026-03-01T12:00:00Z", "0")
+    arguments = ("n0nce", f"rollout-{who}", "ada@ops", "2026-03-01T12:00:00Z", "0", "-")
     with (
         (directory / f"{who}.said").open("wb") as said,
         subprocess.Popen(
