@@ -204,7 +204,8 @@ def _variables(environ: Mapping[str, str]) -> Mapping[str, str]:
 def _checked_address(address: str) -> str:
     try:
         url = urlsplit(address)
-        is_usable = url.scheme in ("https", "http") and bool(url.hostname) and not url.username
+        is_usable = url.scheme in ("https", "http") and bool(url.hostname)
+        is_usable = is_usable and "@" not in url.netloc and not url.query and not url.fragment
     except ValueError:
         is_usable = False
     if not is_usable:

@@ -212,6 +212,9 @@ async def test_wrapped_value_that_is_no_login_is_refused(wrapped: object) -> Non
         ({"BAO_TOKEN": "x", "VAULT_ADDR": ""}, "VAULT_ADDR"),
         ({"VAULT_ADDR": "127.0.0.1:8200", "VAULT_TOKEN": VALUE}, "no address"),
         ({"VAULT_ADDR": f"https://u:{VALUE}@vault", "VAULT_TOKEN": "x"}, "no address"),
+        ({"VAULT_ADDR": f"https://:{VALUE}@vault:8200", "VAULT_TOKEN": "x"}, "no address"),
+        ({"VAULT_ADDR": f"https://vault:8200/?token={VALUE}", "VAULT_TOKEN": "x"}, "no address"),
+        ({"VAULT_ADDR": f"https://vault:8200#{VALUE}", "VAULT_TOKEN": "x"}, "no address"),
         ({"VAULT_ADDR": "http://[", "VAULT_TOKEN": "x"}, "no address"),
         (
             {"VAULT_ADDR": "http://127.0.0.1:1", "VAULT_TOKEN": VALUE, "VAULT_WRAPPED_TOKEN": VALUE},
