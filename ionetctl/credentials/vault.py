@@ -189,10 +189,12 @@ def did_not_answer(address: str, why: str) -> ConfigurationError:
 def _variables(environ: Mapping[str, str]) -> Mapping[str, str]:
     """The variables of the server, by their names without the prefix.
 
-    As for ``bao``, ``BAO_`` goes before ``VAULT_``. Where both have an address, ``VAULT_`` is another server, whose token is not
-    sent to this one.
+    The prefix that names the address goes first: a token of the other is sent there only where this one has none. As for ``bao``,
+    ``BAO_`` goes before ``VAULT_`` where both have an address; then ``VAULT_`` is another server, whose token is not sent to this one.
     """
-    prefixes = _PREFIXES[:1] if all(environ.get(f"{prefix}ADDR") for prefix in _PREFIXES) else _PREFIXES
+    prefixes = sorted(_PREFIXES, key=lambda prefix: not environ.get(f"{prefix}ADDR"))
+    if all(environ.get(f"{prefix}ADDR") for prefix in _PREFIXES):
+        prefixes = prefixes[:1]
     return {
         name.removeprefix(prefix): value
         for prefix in reversed(prefixes)

@@ -255,11 +255,13 @@ def test_environment_that_is_not_usable(environ: dict[str, str], named: str) -> 
             },
             "http://bao:1",
         ),
-        ({"VAULT_ADDR": "http://vault:1/", "VAULT_TOKEN": "v", "BAO_TOKEN": "b"}, "http://vault:1"),
+        ({"VAULT_ADDR": "http://vault:1/", "VAULT_TOKEN": "b", "BAO_TOKEN": "other"}, "http://vault:1"),
+        ({"VAULT_ADDR": "http://vault:1/", "BAO_TOKEN": "b"}, "http://vault:1"),
+        ({"BAO_ADDR": "http://bao:1", "BAO_TOKEN": "b", "VAULT_TOKEN": "other"}, "http://bao:1"),
     ],
 )
-def test_openbaos_variables_go_first(environ: dict[str, str], address: str) -> None:
-    """As for its own command; Vault's are the fallback."""
+def test_variables_of_whoever_names_the_address_go_first(environ: dict[str, str], address: str) -> None:
+    """With both addresses OpenBao's alone, as for its own command; the other's are the fallback."""
     vault = Vault.open(environ)
     assert (vault.address, vault.token, "token" in repr(vault)) == (address, "b", False)
 
