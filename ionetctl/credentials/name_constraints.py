@@ -30,6 +30,16 @@ def forbidden_names(cas: Chain, names: Iterable[x509.DNSName | x509.IPAddress]) 
     return tuple(str(name.value) for name in names if not all(_permits(_subtrees(ca), name) for ca in cas))
 
 
+def are_readable(cas: Iterable[x509.Certificate]) -> bool:
+    """Whether the extensions of all CAs can be read: constraints may have kinds of names, and masks of addresses, that cannot."""
+    try:
+        for ca in cas:
+            _subtrees(ca)
+    except ValueError:
+        return False
+    return True
+
+
 def has_unusable_constraints(cas: Chain) -> bool:
     """Whether some CA has constraints for which Nomad's servers refuse the whole chain. Raises ``ValueError`` for a malformed extension."""
     return any(_is_unusable(ca) for ca in cas)

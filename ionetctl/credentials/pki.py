@@ -31,7 +31,7 @@ from ionetctl.credentials.certificates import (
     parse_key,
     read_chain,
 )
-from ionetctl.credentials.name_constraints import forbidden_names, has_unusable_constraints
+from ionetctl.credentials.name_constraints import are_readable, forbidden_names, has_unusable_constraints
 from ionetctl.credentials.signing_request import (
     client_role,
     new_key,
@@ -71,7 +71,8 @@ _PURPOSES: Final = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, Exten
 def signs_servers(region: RegionSettings) -> bool:
     """Whether the inventory's issuing key could make a certificate that nodes take for a server's.
 
-    With a ready pair there is no such key, and what a role of Vault signs is for Vault to say.
+    With a ready pair there is no such key, and what a role of Vault signs is for Vault to say. Constraints that cannot be read
+    do not count.
 
     Raises ``ConfigurationError`` (``certificate_unreadable``).
     """
@@ -79,7 +80,7 @@ def signs_servers(region: RegionSettings) -> bool:
     if not isinstance(node, Issuer):
         return False
     cas = _path(read_chain(node.cert), read_chain(region.tls.ca))
-    return not forbidden_names(cas, [x509.DNSName(f"server.{region.name}.nomad")])
+    return not are_readable(cas) or not forbidden_names(cas, [x509.DNSName(f"server.{region.name}.nomad")])
 
 
 def open_issuer(
@@ -102,6 +103,7 @@ def open_issuer(
     chain = read_chain(node.cert)
     key = parse_key(reveal(node.key), str(node.key))
     anchors = read_chain(region.tls.ca)
+    _check_readable(chain, anchors, node.cert)
     check_ca(chain, key, anchors, clock.now(), node.cert)
     _check_names(region.name, _path(chain, anchors), node.cert)
     check = IssuedByRegion(client_role(region.name), chain_pem(chain), node.key_on_host)
@@ -196,6 +198,14 @@ class ReadyPairIssuer:
 def _path(chain: Chain, anchors: Chain) -> Chain:
     """The CAs whose constraints hold: the issuer, those above it, and the region's own that they come from."""
     return (*chain, *(anchor for anchor in anchors if any(is_issued_by(ca, anchor) for ca in chain)))
+
+
+def _check_readable(chain: Chain, anchors: Chain, path: str) -> None:
+    issuers = {ca.issuer for ca in chain}
+    if not are_readable([*chain, *(anchor for anchor in anchors if anchor.subject in issuers)]):
+        message = f"{path} or a CA above it has extensions that cannot be read"
+        hint = "name constraints may have DNS names, addresses with contiguous masks, mail addresses and URIs"
+        raise ConfigurationError("ca_names_forbidden", message, hint)
 
 
 def _check_names(region: RegionName, cas: Chain, path: str) -> None:

@@ -233,3 +233,27 @@ def test_constraints_that_nomad_does_not_know_are_refused(tmp_path: Path) -> Non
     error = refusal(written(tmp_path, constrained(root, [directory_name()]), root))
     assert "of a kind that Nomad does not know" in error.message
     assert opened(written(tmp_path, constrained(root, [directory_name()], critical=False), root))
+
+
+@pytest.mark.parametrize(
+    "subtree",
+    [b"\xa3\x00", b"\xa5\x00", b"\x87\x08\x0a\x00\x00\x00\xff\x00\xff\x00"],
+    ids=["x400Address", "ediPartyName", "mask"],
+)
+@pytest.mark.parametrize("is_root", [False, True])
+def test_constraints_that_cannot_be_read_are_refused(
+    tmp_path: Path, subtree: bytes, *, is_root: bool
+) -> None:
+    """Of the issuer and of the root above it; nor do they keep a key from making a server's certificate."""
+    content = subtree
+    for tag in (b"\x30", b"\xa0", b"\x30"):
+        content = tag + bytes([len(content)]) + content
+    unread = x509.UnrecognizedExtension(x509.NameConstraints.oid, content)
+    root, key = pki.root(), pki.root().key
+    unsigned = pki.builder("unread", None if is_root else root, key, is_authority=True)
+    pair = pki.signed(unsigned.add_extension(unread, critical=True), None if is_root else root, key)
+    region = written(tmp_path, *([pair.sign("site", is_authority=True), pair] if is_root else [pair, root]))
+    assert (
+        refusal(region).message == f"{tmp_path}/site.pem or a CA above it has extensions that cannot be read"
+    )
+    assert signs_servers(region)
