@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 CODE: Final = "csr_refused"
 _COMMON_NAME_LIMIT: Final = 64
+_HOSTS_SUBJECT: Final = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "node")])
+"""What the script on hosts asks with; it adds no attributes, and so no extensions."""
 _LOOPBACK: Final = x509.IPAddress(ipaddress.IPv4Address("127.0.0.1"))
 
 
@@ -65,6 +67,19 @@ def requested_key(request: bytes) -> ec.EllipticCurvePublicKey:
         return _checked(x509.load_der_x509_csr(request))
     except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion):
         raise _refused("it is not one that can be read") from None
+
+
+def bare_key(request: bytes) -> ec.EllipticCurvePublicKey:
+    """As ``requested_key``, of a request that another is to sign: it has the script's subject and no attributes, or is refused."""
+    key = requested_key(request)
+    try:
+        read = x509.load_der_x509_csr(request)
+        is_bare = read.subject == _HOSTS_SUBJECT and not list(read.attributes)
+    except ValueError:
+        is_bare = False
+    if not is_bare:
+        raise _refused("it asks for more than the subject CN=node")
+    return key
 
 
 def _checked(request: x509.CertificateSigningRequest) -> ec.EllipticCurvePublicKey:

@@ -27,7 +27,7 @@ from ionetctl.credentials.certificates import (
     parse_chain,
     read_chain,
 )
-from ionetctl.credentials.signing_request import client_role, new_key, node_names, request_for, requested_key
+from ionetctl.credentials.signing_request import bare_key, client_role, new_key, node_names, request_for
 from ionetctl.credentials.vault import VaultRefusedError, did_not_answer
 
 if TYPE_CHECKING:
@@ -76,9 +76,10 @@ class VaultPki:
         Raises as the port says: ``vault_unavailable``, ``issuer_refused``, and ``issuer_unfit`` for a certificate that is not as it was asked for.
         """
         if request is not None:
-            return NodeCertificate(await self._signed(request))
+            return NodeCertificate(await self._signed(request, bare_key(request)))
         key, key_pem = new_key()
-        return NodeCertificate(await self._signed(request_for(key, self.check.role)), key_pem)
+        asked = request_for(key, self.check.role)
+        return NodeCertificate(await self._signed(asked, key.public_key()), key_pem)
 
     def _check_rights(self) -> None:
         """Raise where the token may not sign; one that may not ask about itself, either, is tried when it is needed.
@@ -93,9 +94,8 @@ class VaultPki:
         if not isinstance(rights, list) or _MAY_SIGN.isdisjoint(map(str, rights)):
             raise self._forbidden()
 
-    async def _signed(self, request: bytes) -> bytes:
+    async def _signed(self, request: bytes, key: ec.EllipticCurvePublicKey) -> bytes:
         """The chain of a certificate for a request in DER, as PEM."""
-        key = requested_key(request)
         chain = self._chain(await self._ask(request))
         try:
             problem = self._problem(chain, key)

@@ -9,10 +9,11 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.x509.oid import NameOID
+from cryptography.x509.name import _ASN1Type
+from cryptography.x509.oid import AttributeOID, NameOID
 
 from ionetctl.core.errors import ExitCode, HostFailedError
-from ionetctl.credentials.signing_request import requested_key
+from ionetctl.credentials.signing_request import bare_key, requested_key
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -107,4 +108,22 @@ def test_request_of_openssl_is_accepted(tmp_path: Path) -> None:
             ("openssl", *command.split()), cwd=tmp_path, check=True, capture_output=True, timeout=60
         )
     key = serialization.load_pem_private_key((tmp_path / "key").read_bytes(), None)
-    assert requested_key((tmp_path / "request").read_bytes()) == key.public_key()
+    assert bare_key((tmp_path / "request").read_bytes()) == key.public_key()
+
+
+@pytest.mark.parametrize("kind", ["subject", "challenge", "unreadable"])
+def test_request_that_asks_for_more_is_not_for_others_to_sign(kind: str) -> None:
+    """Another subject, a password, an attribute that cannot be read; the key is good all the same."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    names = [x509.NameAttribute(NameOID.COMMON_NAME, "node")]
+    if kind == "subject":
+        names.append(x509.NameAttribute(NameOID.ORGANIZATION_NAME, "node"))
+    built = x509.CertificateSigningRequestBuilder().subject_name(x509.Name(names))
+    if kind != "subject":
+        tag = {"unreadable": _ASN1Type.OctetString}.get(kind)
+        built = built.add_attribute(AttributeOID.CHALLENGE_PASSWORD, b"secret", _tag=tag)
+    sent = built.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+    assert requested_key(sent) == key.public_key()
+    with pytest.raises(HostFailedError, match="it asks for more than the subject CN=node") as caught:
+        bare_key(sent)
+    assert caught.value.code == "csr_refused"

@@ -127,10 +127,10 @@ async def test_request_is_signed_and_no_key_travels(site: Site) -> None:
     assert "PRIVATE" not in json.dumps(site.vault.asked)
 
 
-async def test_names_of_a_hosts_request_do_not_count(site: Site) -> None:
-    """Whatever it asks for, with a role that takes no name from requests."""
+async def test_request_of_a_host_is_signed(site: Site) -> None:
+    """With the names that any node's certificate has."""
     site.key_on_host, key = True, ec.generate_private_key(ec.SECP256R1())
-    pair = await site.issued(request(key, "server.eu-north.nomad"))
+    pair = await site.issued(request(key))
     leaf = parse_chain(pair.chain_pem)[0]
     assert (pair.key_pem, leaf.public_key()) == (b"", key.public_key())
     assert set(extension(leaf, x509.SubjectAlternativeName) or ()) == set(node_names(CLIENT))
@@ -154,10 +154,19 @@ async def test_no_private_key_is_made_for_a_request(site: Site, monkeypatch: pyt
     assert len(made) == 1
 
 
-async def test_bad_request_is_not_passed_on(site: Site) -> None:
-    """The host is at fault, and Vault is not asked."""
+@pytest.mark.parametrize(
+    "asked",
+    [
+        b"0",
+        request(ec.generate_private_key(ec.SECP256R1()), "server.eu-north.nomad"),
+        request(ec.generate_private_key(ec.SECP256R1()), "node"),
+    ],
+    ids=["unreadable", "subject", "names"],
+)
+async def test_bad_request_is_not_passed_on(site: Site, asked: bytes) -> None:
+    """The host is at fault, and Vault is not asked: what a role makes of names and attributes is for the role to say."""
     with pytest.raises(HostFailedError) as caught:
-        await site.issued(b"0")
+        await site.issued(asked)
     assert (caught.value.code, [path for path, _ in site.vault.asked]) == (
         "csr_refused",
         ["/v1/sys/capabilities-self"],
