@@ -63,7 +63,7 @@ class VaultPki:
     def open(cls, region: RegionSettings, role: VaultIssuer, vault: Vault, clock: Clock) -> VaultPki:
         """The issuer of a region, where Vault's token may sign with the role. Blocks.
 
-        Raises ``ConfigurationError``: ``certificate_unreadable`` (``tls.ca``), ``vault_unavailable``, ``issuer_refused``.
+        Raises ``ConfigurationError``: ``certificate_unreadable`` (``tls.ca``), ``vault_unavailable``, ``issuer_forbidden``.
         """
         anchors = chain_pem(read_chain(region.tls.ca))
         issuer = cls(IssuedUnderCa(client_role(region.name), anchors, role.key_on_host), role, vault, clock)
@@ -73,7 +73,8 @@ class VaultPki:
     async def issue(self, host: Host, request: bytes | None = None) -> NodeCertificate:  # noqa: ARG002  (all clients of a region have the same names)
         """A certificate, with a new key or for a request.
 
-        Raises as the port says: ``vault_unavailable``, ``issuer_refused``, and ``issuer_unfit`` for a certificate that is not as it was asked for.
+        Raises as the port says: ``vault_unavailable`` and ``issuer_forbidden``, which concern every host, ``issuer_refused``, and
+        ``issuer_unfit`` for a certificate that is not as it was asked for.
         """
         if request is not None:
             return NodeCertificate(await self._signed(request, bare_key(request)))
@@ -176,7 +177,7 @@ class VaultPki:
 
     def _forbidden(self) -> ConfigurationError:
         hint = f'its policy must have: path "{self._path}" {{ capabilities = ["update"] }}'
-        return ConfigurationError("issuer_refused", f"Vault's token may not sign with {self._path}", hint)
+        return ConfigurationError("issuer_forbidden", f"Vault's token may not sign with {self._path}", hint)
 
     def _refused(self, refusal: VaultRefusedError) -> ConfigurationError:
         message = f"Vault refuses to sign with {self._path}: {refusal.reason or f'status {refusal.status}'}"

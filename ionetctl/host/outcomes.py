@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 OF_ONE_CALL: Final = frozenset({"node_disconnected", "region_not_found", "region_refused"})
 """Errors of a region that concern one request or node: with others the region cannot be worked with at all."""
+OF_ITS_ISSUER: Final = frozenset({"vault_unavailable", "issuer_forbidden"})
+"""Errors of a region's issuer that every host would meet, whatever it asks for."""
 REGION_UNTRUSTED: Final = "region_untrusted"
 ENROLLED: Final = "the node is enrolled all the same"
 _RESULTS: Final = {ExitCode.UNREACHABLE: Result.UNREACHABLE, ExitCode.UNVERIFIED: Result.UNVERIFIED}
@@ -56,7 +58,7 @@ def is_regions_fault(error: IonetctlError) -> bool:
     """Whether an error means that a region cannot be worked with at all."""
     if isinstance(error, RegionError):
         return error.code not in OF_ONE_CALL
-    return error.code == REGION_UNTRUSTED
+    return error.code == REGION_UNTRUSTED or error.code in OF_ITS_ISSUER
 
 
 def region_problem(region: str, error: IonetctlError) -> Problem:

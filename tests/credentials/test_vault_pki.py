@@ -217,7 +217,7 @@ async def test_token_that_may_not_sign_is_found_before_any_host_is_touched(
 ) -> None:
     """With the rule that its policy lacks."""
     site.vault.rights = (200, {f"{MOUNT}/sign/{ROLE}": rights})
-    error = await site.refusal("issuer_refused")
+    error = await site.refusal("issuer_forbidden")
     assert error.hint == f'its policy must have: path "{MOUNT}/sign/{ROLE}" {{ capabilities = ["update"] }}'
     assert [path for path, _ in site.vault.asked] == ["/v1/sys/capabilities-self"]
 
@@ -231,7 +231,7 @@ async def test_token_that_may_not_ask_for_its_rights_is_tried(site: Site) -> Non
 async def test_token_that_lost_its_rights_is_told(site: Site) -> None:
     """In the middle of a rollout."""
     site.vault.instead = [(403, {"errors": ["permission denied"]})]
-    assert "its policy must have" in (await site.refusal("issuer_refused")).hint
+    assert "its policy must have" in (await site.refusal("issuer_forbidden")).hint
 
 
 async def test_vault_that_is_away_for_a_moment_is_asked_again(site: Site) -> None:

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
         (RegionError("region_refused", "m"), Result.UNVERIFIED, "confirm", 8),
         (TrustError("artifact_digest_mismatch", "m"), Result.FAILED, "apply", 6),
         (ConfigurationError("artifact_missing", "m"), Result.FAILED, "apply", 5),
+        (ConfigurationError("issuer_refused", "m"), Result.FAILED, "apply", 5),
+        (ConfigurationError("issuer_unfit", "m"), Result.FAILED, "apply", 5),
     ],
 )
 def test_error_becomes_an_outcome(error: IonetctlError, result: Result, step: str, exit_code: int) -> None:
@@ -79,7 +81,12 @@ def test_finding_becomes_the_error_it_earns(exit_code: ExitCode, kind: type[Host
 
 REGIONS_FAILURES = pytest.mark.parametrize(
     ("error", "exit_code"),
-    [(RegionError("region_silent", "m", "h"), 8), (TrustError("region_untrusted", "m", "h"), 6)],
+    [
+        (RegionError("region_silent", "m", "h"), 8),
+        (TrustError("region_untrusted", "m", "h"), 6),
+        (ConfigurationError("vault_unavailable", "m", "h"), 8),
+        (ConfigurationError("issuer_forbidden", "m", "h"), 8),
+    ],
 )
 LEFT = pytest.mark.parametrize(
     ("facts", "result"), [(BARE, Result.SKIPPED), (converged(bundle()), Result.UNVERIFIED)]
