@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
@@ -100,7 +101,7 @@ class VaultPki:
         chain = self._chain(await self._ask(request))
         try:
             problem = self._problem(chain, key)
-        except ValueError:
+        except (ValueError, UnsupportedAlgorithm):
             problem = "it cannot be read"
         if problem is not None:
             message = f"what Vault signed with {self._path} is not what was asked for: {problem}"
@@ -137,7 +138,8 @@ class VaultPki:
         """The certificates of an answer, that of the node first. Raises ``ConfigurationError`` (``vault_unavailable``)."""
         data = answer.get("data")
         signed = data if isinstance(data, dict) else {}
-        texts = [signed.get("certificate"), *(signed.get("ca_chain") or [signed.get("issuing_ca")])]
+        above = signed.get("ca_chain") or [signed.get("issuing_ca")]
+        texts = [signed.get("certificate"), *(above if isinstance(above, list) else [None])]
         pems = [text for text in texts if isinstance(text, str)]
         if len(pems) == len(texts) and len(pems) <= CHAIN_LIMIT and sum(map(len, pems)) <= LIMIT_CHARS:
             try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -297,6 +298,15 @@ async def test_certificate_of_another_key_is_refused(site: Site) -> None:
     assert await site.unfit() == "it is of another key"
 
 
+async def test_certificate_of_an_unknown_curve_is_refused(site: Site) -> None:
+    """Its key cannot be read, which is no fault of ours."""
+    good_one = SITE.sign(CLIENT).certificate.public_bytes(serialization.Encoding.DER)
+    p256 = bytes.fromhex("06082a8648ce3d030107")
+    odd = ssl.DER_cert_to_PEM_cert(good_one.replace(p256, p256[:-1] + b"\x7f"))
+    site.vault.changed = {"certificate": odd}
+    assert await site.unfit() == "it cannot be read"
+
+
 @pytest.mark.parametrize(
     "changed",
     [
@@ -305,6 +315,8 @@ async def test_certificate_of_another_key_is_refused(site: Site) -> None:
         {"certificate": 7},
         {"ca_chain": [SITE.pem] * 9},
         {"ca_chain": [SITE.pem, 1]},
+        {"ca_chain": 5},
+        {"ca_chain": SITE.pem},
         {"ca_chain": None, "issuing_ca": None},
         {"certificate": "A" * 70_000},
     ],
