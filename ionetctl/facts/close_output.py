@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,6 +13,9 @@ from ionetctl.facts.complete_output import records_between
 CLOSE_LIMIT_BYTES: Final = 64 * 1024
 BUSY: Final = "busy"
 """Why it was refused: somebody else is at work on the file. It may be tried again."""
+_PATH: Final = re.compile(r"/[^\x00-\x1f\x7f\ufffd]{1,512}")
+_MOST_FILES: Final = 8
+"""The paths are arguments of the command that takes the key out: what a hostile host names must fit into it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,9 @@ def parse_close(output: bytes, nonce: str) -> CloseOutput:
         match record.split("\t"):
             case ["addresses", text]:
                 addresses = harmless(text)
-            case ["key", "account" | "root" as owner, count, path] if _is_count(count):
+            case ["key", "account" | "root" as owner, count, path] if (
+                _is_count(count) and _PATH.fullmatch(path) and len(files) < _MOST_FILES
+            ):
                 files.append(KeyFile(path, owner == "account", int(count)))
             case ["removed", count, _] if _is_count(count):
                 removed += int(count)

@@ -27,6 +27,10 @@ def said(*records: str) -> bytes:
                 )
             ),
         ),
+        (
+            ("key\troot\t1\t/" + "\u00e4 '" * 170,) * 8,
+            CloseOutput(files=(KeyFile("/" + "\u00e4 '" * 170, is_accounts=False, lines=1),) * 8),
+        ),
         (("removed\t1\t/h/a", "removed\t2\t/etc/k"), CloseOutput(removed=3)),
         (
             ("refused\tbusy\t\x1b[31manother run",),
@@ -46,6 +50,12 @@ def test_records_are_read(records: tuple[str, ...], expected: CloseOutput) -> No
         (b"ionet-close\t1\tN\nremoved\t1\t/a\n", "close_incomplete"),
         (said("key\tnobody\t1\t/a"), "close_malformed"),
         (said("key\troot\t-1\t/a"), "close_malformed"),
+        (said("key\troot\t1\t-rf"), "close_malformed"),
+        (said("key\troot\t1\t/a\0b"), "close_malformed"),
+        (said("key\troot\t1\t/a\x7f"), "close_malformed"),
+        (said("key\troot\t1\t/\ufffd"), "close_malformed"),
+        (said("key\troot\t1\t/" + "a" * 513), "close_malformed"),
+        (said(*["key\troot\t1\t/a"] * 9), "close_malformed"),
         (said("removed\tmany\t/a"), "close_malformed"),
         (said("removed\t99999\t/a"), "close_malformed"),
         (said("closed"), "close_malformed"),

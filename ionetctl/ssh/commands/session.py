@@ -111,7 +111,10 @@ class SshSession:
         return self._completed(exchange, start, sudo)
 
     async def _open(self, command: Command, exchange: Exchange) -> None:
-        line = command_line(command.argv)
+        try:
+            line = command_line(command.argv)
+        except ValueError as error:  # the host may have named what stands in it
+            raise SESSION.error(self.where, str(error)) from error
         try:
             async with asyncio.timeout(min(command.timeout_s, command.idle_s)):
                 channel, _ = await self.connection.create_session(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ionetctl.core.errors import HostError, HostUnreachableError
+from ionetctl.core.errors import HostError, HostFailedError, HostUnreachableError
 from ionetctl.core.ports import Command, Completed
 from ionetctl.ssh.commands.session import SMALL_BYTES
 from tests.ssh.servers import Behaviour, Server, connector, serve, started
@@ -104,6 +104,16 @@ async def test_argument_vector_arrives_as_it_is(rig: Rig) -> None:
     async with rig.session() as (session, _):
         completed = await session.run(command)
     assert completed.stdout.decode().split("\0")[:-1] == words
+
+
+@pytest.mark.parametrize("argument", ["a\0b", "\u00e4" * 20_000])
+async def test_command_that_cannot_be_sent_is_the_hosts_error(rig: Rig, argument: str) -> None:
+    """What the host has named may stand in it: only that host fails, and its connection can be used on."""
+    async with rig.session() as (session, _):
+        with pytest.raises(HostFailedError) as caught:
+            await session.run(Command(("echo", argument), timeout_s=20, idle_s=20, as_root=False))
+        completed = await session.run(shell("echo on"))
+    assert (caught.value.code, completed.stdout) == ("session_refused", b"on\n")
 
 
 async def test_host_may_close_its_input_early(rig: Rig) -> None:
