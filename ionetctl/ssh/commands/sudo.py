@@ -134,10 +134,9 @@ class SudoDialogue:
         code, said, hint = self._reason() or (REFUSED, self._said(), _UNEXPLAINED)
         return _refusal(code, f"says: {said}", hint)
 
-    @staticmethod
-    def not_executed(stderr: bytearray) -> HostFailedError:
+    def not_executed(self, stderr: bytearray) -> HostFailedError:
         """The error for a root shell that started, and then could not execute the command."""
-        return _refusal(REFUSED, f"runs no command: {last_line(stderr)}", _NOEXEC)
+        return _refusal(REFUSED, f"runs no command: {last_line(self._quotable(stderr))}", _NOEXEC)
 
     def no_answer(self, timeout_s: float) -> HostFailedError:
         """The error for a sudo that neither shows the prompt, nor refuses, nor runs the command."""

@@ -298,6 +298,17 @@ async def test_root_who_may_start_nothing(rig: Any) -> None:
     assert printed == Completed(126, b"x\n", b"")
 
 
+async def test_password_that_root_repeats_is_not_quoted(rig: Any) -> None:
+    """The answer to sudo may stand in what comes after the marker, too."""
+    repeats = Command(
+        ("sh", "-c", f"echo 'cannot run {SECRETS['PASSWORD']}' >&2; exit 126"), timeout_s=20, idle_s=20
+    )
+    async with rig(NEEDS_PASSWORD + ASK + RUN, become_password=PASSWORD) as session:
+        with pytest.raises(HostFailedError) as caught:
+            await session.run(repeats)
+    assert "runs no command: cannot run ***" in caught.value.message
+
+
 # --- the dialogue by itself ------------------------------------------------------------------------------------------
 
 
