@@ -87,7 +87,7 @@ class SshConnector:
     async def check(self, hosts: Iterable[Host], *, logs_in: bool = True) -> None:
         """Check that pins, keys, passphrases and SSH configuration can be used, before any host is connected to.
 
-        Without ``logs_in`` the keys are needed for jump hosts alone.
+        Without ``logs_in`` the keys are needed for jump hosts alone, and none is taken away.
 
         Raises ``ConfigurationError``; ``connect`` raises the same mistake as the ``HostFailedError`` of its host.
         """
@@ -95,7 +95,8 @@ class SshConnector:
         hosts = list(hosts)
         # In a thread: the SSH configuration may run commands.
         await asyncio.to_thread(lambda: [self._endpoints.resolve(host) for host in hosts])
-        self._refuse_closed_jumps(hosts)
+        if logs_in:
+            self._refuse_closed_jumps(hosts)
         for host in hosts:
             parse_pins(host.ssh, host.name)
             endpoint = self._endpoints.resolve(host)

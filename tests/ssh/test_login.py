@@ -379,6 +379,7 @@ async def test_jump_host_is_not_closed_before_those_behind_it(
     async with connector(settings) as ways:
         with pytest.raises(ConfigurationError) as caught:
             await ways.check([jump, behind])
+        await ways.check([jump, behind], logs_in=False)
         await ways.check([replace(jump, ssh=replace(jump.ssh, close="off")), behind])
         await ways.check([replace(jump, ssh=replace(jump.ssh, user="other")), behind])
     assert (caught.value.code, server.behaviour.connections) == ("close_jump_host", [])
