@@ -246,6 +246,8 @@ class _Trace:
     was_changed: bool = False
     has_failed: bool = False
     is_lost: bool = False
+    is_closing: bool = False
+    """A key may have been taken away, from one file at least: no login has shown it."""
 
     def take(self, event: AnyEvent) -> None:
         match event:
@@ -270,6 +272,15 @@ class _Trace:
             case HostFinished(outcome=outcome):
                 self._end(outcome)
             case _:
+                self._take_closing(event)
+
+    def _take_closing(self, event: AnyEvent) -> None:
+        match event:
+            case KeyClosing():
+                self.is_closing = True
+            case KeyClosed() | SshOpened(cause="still_open"):
+                self.was_changed, self.is_closing = True, False
+            case _:
                 pass
 
     def _end(self, outcome: Outcome) -> None:
@@ -292,7 +303,7 @@ class _Trace:
     def extent(self) -> Extent | None:
         if self.was_changed:
             return Extent.CHANGED
-        if self.is_lost or self.is_open:
+        if self.is_lost or self.is_open or self.is_closing:
             return Extent.UNKNOWN
         return Extent.FAILED if self.has_failed else None
 

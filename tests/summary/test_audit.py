@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from ionetctl.core import events
 from ionetctl.core.events import Envelope
@@ -55,6 +56,14 @@ def started(*, is_check: bool = False) -> events.RolloutStarted:
         is_check=is_check,
         command=("enroll", "site.yaml", "--limit", "a b"),
     )
+
+
+CLOSING = events.KeyClosing(host=FIRST, account="miner", key="ssh-ed25519 A", files=("/h/keys",))
+CLOSED = events.KeyClosed(host=FIRST, account="miner", fingerprint="SHA256:k")
+
+
+def opened(cause: str) -> events.SshOpened:
+    return events.SshOpened(host=FIRST, cause=cause, message="why")
 
 
 def planned(host: HostName) -> events.HostPlanned:
@@ -130,12 +139,8 @@ def test_audit_of_a_rollout() -> None:
 
 def test_audit_of_a_host_that_was_closed() -> None:
     """What became of its SSH, in order, also where nothing else was done on it."""
-    closing = events.KeyClosing(
-        host=FIRST, account="miner", key="ssh-ed25519 A", files=("/h/keys", "/h/keys2")
-    )
-    closed = events.KeyClosed(host=FIRST, account="miner", fingerprint="SHA256:k")
-    opened = events.SshOpened(host=FIRST, cause="rebootstrap", message="a key was put back")
-    found = audit(told(started(), closing, closed, opened))
+    closing = replace(CLOSING, files=("/h/keys", "/h/keys2"))
+    found = audit(told(started(), closing, CLOSED, opened("rebootstrap")))
     (host,) = found.hosts
     assert (host.name, host.began_at, host.access) == (
         FIRST,
@@ -143,7 +148,7 @@ def test_audit_of_a_host_that_was_closed() -> None:
         [
             "the key of miner is taken out of /h/keys, /h/keys2",
             "SHA256:k is refused as miner",
-            "open, rebootstrap: a key was put back",
+            "open, rebootstrap: why",
         ],
     )
     assert "    ssh  SHA256:k is refused as miner" in [str(line) for line in audit_lines(found, "whole")]
@@ -290,6 +295,15 @@ PREPARED = events.HostPrepared(host=FIRST, preparation="docker")
             None,
             id="nothing-to-prepare",
         ),
+        pytest.param([CLOSING, CLOSED, ended(Result.UNCHANGED)], Extent.CHANGED, id="closed"),
+        pytest.param([CLOSING], Extent.UNKNOWN, id="killed-while-closing"),
+        pytest.param([CLOSING, opened("cut_off")], Extent.UNKNOWN, id="closing-cut-off"),
+        pytest.param(
+            [CLOSING, opened("still_open"), ended(Result.FAILED, "still_open", "close")],
+            Extent.CHANGED,
+            id="closed-in-vain",
+        ),
+        pytest.param([opened("rebootstrap"), ended(Result.UNCHANGED)], None, id="only-opened"),
     ],
 )
 def test_extent(said: list[events.AnyEvent], extent: Extent | None) -> None:
