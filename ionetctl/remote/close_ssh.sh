@@ -210,27 +210,26 @@ name_owner() {
 
 # --- taking it out ---
 
+# take_out FILE: under a lock on its directory, which ends with this run; what is read is what is changed.
 take_out() {
+    exec 9<"${1%/*}"
+    if ! flock -n 9; then refuse busy "another run is at work on $1"; fi
+    if [ -L "$1" ]; then refuse keys_file "$1 is a symbolic link by now"; fi
+    before=$(stat -c '%i %s %y %z' "$1") size=$(stat -c %s "$1")
     find_key "$1"
     if [ "$count" != 0 ]; then replace "$1"; fi
     printf 'removed\t%s\t%s\n' "$count" "$1"
 }
 
-# replace FILE: by one without the lines. The new one's name is the lock: another run waits for its end.
+# replace FILE: by one without the lines. What a run that was killed has left beside it goes.
 replace() {
-    if [ -L "$1" ]; then refuse keys_file "$1 is a symbolic link by now"; fi
-    before=$(stat -c '%i %s %Y %Z' "$1") size=$(stat -c %s "$1")
-    if [ -n "$(find "$1.ionet-new" -prune -mmin +10 2>/dev/null)" ]; then rm -f "$1.ionet-new"; fi
-    if ! said=$({ set -C && : >"$1.ionet-new"; } 2>&1); then
-        if [ -e "$1.ionet-new" ]; then refuse busy "another run is at work on $1"; fi
-        refuse not_writable "$said"
-    fi
+    said=$({ rm -f "$1.ionet-new" && set -C && : >"$1.ionet-new"; } 2>&1) || refuse not_writable "$said"
     mine=$1.ionet-new
     said=$({ cp -a "$1" "$mine" && sed "$numbers" "$1" >"$mine"; } 2>&1) || refuse not_writable "$said"
     if [ "$(rights "$mine")" != "$(rights "$1")" ]; then refuse keys_file "owner, mode or context of $1 cannot be kept"; fi
-    if [ "$(stat -c '%i %s %Y %Z' "$1")" != "$before" ]; then refuse busy "$1 was changed meanwhile"; fi
     if [ "$(stat -c %s "$mine")" != $((size - bytes)) ]; then refuse keys_file "$1 has bytes that cannot be kept"; fi
     settle "$mine"
+    if [ "$(stat -c '%i %s %y %z' "$1")" != "$before" ]; then refuse busy "$1 was changed meanwhile"; fi
     said=$(mv -f "$mine" "$1" 2>&1) || refuse not_writable "$said"
     mine=''
     settle "${1%/*}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import getpass
 import os
 import shutil
@@ -341,19 +342,40 @@ def test_owner_that_cannot_be_kept_leaves_everything(keyed: Host) -> None:
 
 def test_run_beside_another_is_refused(keyed: Host) -> None:
     """Else the later one would put the key back that the other has taken out."""
-    lock = keyed.path(f"{KEYS}.ionet-new")
-    lock.touch()
-    assert remove(keyed).refused == "busy"
-    assert (keyed.read(KEYS), lock.exists()) == (LINES, True)
+    folder = os.open(keyed.path(KEYS).parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        assert unchanged(keyed, remove(keyed)) == "busy"
+    finally:
+        os.close(folder)
+    assert remove(keyed).removed == 1
 
 
 def test_rest_of_a_run_that_was_killed_is_removed(keyed: Host) -> None:
-    """Nobody is at work for ten minutes."""
-    lock = keyed.path(f"{KEYS}.ionet-new")
-    lock.touch()
-    os.utime(lock, (1, 1))
+    """Its lock went with it."""
+    rest = keyed.path(f"{KEYS}.ionet-new")
+    rest.write_text("torn")
     assert remove(keyed).removed == 1
-    assert (keyed.read(KEYS), lock.exists()) == ("", False)
+    assert (keyed.read(KEYS), rest.exists()) == ("", False)
+
+
+def test_file_that_another_replaces_before_it_is_compared_loses_no_other_line(keyed: Host) -> None:
+    """The numbers of the lines are those of the file that is compared afterwards, and not of an earlier one."""
+    another = LINES.replace(KEY, KEY[::-1])
+    keyed.write("/standin/new", another + LINES, mode=0o600)
+    new, keys = keyed.path("/standin/new"), keyed.path(KEYS)
+    shim(keyed, "stat", f'if [ -e "{new}" ]; then mv "{new}" "{keys}"; fi; exec {shutil.which("stat")} "$@"')
+    assert remove(keyed).removed == 1
+    assert keyed.read(KEYS) == another
+
+
+def test_file_that_is_changed_meanwhile_is_left(keyed: Host) -> None:
+    """Until just before it is replaced: a flush may take long. The next attempt keeps the change."""
+    keys = keyed.path(KEYS)
+    shim(keyed, "sync", f'case $1 in *.ionet-new) echo "# new" >>"{keys}" ;; esac')
+    assert remove(keyed).refused == "busy"
+    assert keyed.read(KEYS) == f"{LINES}# new\n"
+    assert [path.name for path in keys.parent.iterdir()] == ["authorized_keys"]
 
 
 def test_real_sshd_says_what_it_reads(one_host: Host, tmp_path: Path) -> None:
