@@ -33,13 +33,37 @@ prepare_docker_userns() {
         ! grep -q 'unknown flag' "$stage/said"; then
         fail prepare_failed "Docker refuses its new configuration: $(head -n 3 "$stage/said")"
     fi
-    keep_old "$docker_config"
-    try prepare_failed write_copy "$copy" "$root$docker_config"
-    changed "gave containers users of their own in $docker_config"
-    unit restart docker.service
+    old=
+    if ! cmp -s "$copy" "$root$docker_config"; then
+        old=$stage/daemon.json.old
+        rm -f "$old"
+        if [ -e "$root$docker_config" ]; then try prepare_failed cp -p "$root$docker_config" "$old"; fi
+        keep_old "$docker_config"
+        try prepare_failed write_copy "$copy" "$root$docker_config"
+        changed "gave containers users of their own in $docker_config"
+    fi
+    if ! said=$(service restart docker.service 2>&1); then
+        said=$(last_log docker.service)
+        if [ -n "$old" ]; then put_back_docker; fi
+        fail prepare_failed "$said"
+    fi
     changed 'restarted docker.service'
     expect_docker
     if ! docker_maps_users; then fail prepare_failed 'Docker was restarted and does not map the users of containers'; fi
+}
+
+# put_back_docker: $old is its configuration as it was, and not there where there was none; $said becomes what was done as well.
+put_back_docker() {
+    if [ ! -e "$old" ]; then
+        rm -f "$root$docker_config"
+    elif ! write_copy "$old" "$root$docker_config" 2>/dev/null; then
+        said="$said; $docker_config could not be put back"
+        return
+    fi
+    said="$said; $docker_config was put back"
+    # After a few failures in a row systemd starts it no more.
+    service reset-failed docker.service >/dev/null 2>&1 || :
+    service restart docker.service >/dev/null 2>&1 || said="$said, and Docker does not start with that either"
 }
 
 docker_maps_users() {
@@ -74,6 +98,8 @@ expect_no_containers() {
 name_users() {
     case $(cat "$root$docker_config" 2>/dev/null | tr -d ' \t\n\r') in
     '' | '{}') printf '{\n    "userns-remap": "default"\n}\n' >"$1" ;;
+    # A run that wrote it was ended before the restart.
+    *'"userns-remap":"default"'*) cat "$root$docker_config" >"$1" ;;
     *'"userns-remap"'*) fail prepare_failed "Docker does not go by the userns-remap in $docker_config: it must be restarted" ;;
     '{'*)
         awk '!done && sub(/\{/, "{\n    \"userns-remap\": \"default\",") { done = 1 } { print }' "$root$docker_config" >"$1"

@@ -188,6 +188,45 @@ def test_containers_are_given_users_of_their_own(debian: Host, before: str | Non
     assert_lasting(debian, asked)
 
 
+@pytest.mark.parametrize("before", [None, '{"data-root": "/srv"}\n'])
+def test_docker_that_does_not_start_with_users_of_its_own_is_put_back(
+    debian: Host, before: str | None
+) -> None:
+    """It is started with the configuration that it had; once nothing keeps it from starting, a second run is done."""
+    asked = Prepare(docker_userns=True)
+    with_docker(debian)
+    if before is not None:
+        debian.write("/etc/docker/daemon.json", before)
+    debian.write("/standin/complaints/restart-docker.service", "no subordinate ids\n")
+    reported = prepare(debian, asked)
+    assert reported.error is not None
+    code, message = reported.error
+    assert code == "prepare_failed"
+    assert "does not start: no subordinate ids; /etc/docker/daemon.json was put back" in message
+    config = debian.path("/etc/docker/daemon.json")
+    assert (config.read_text() if config.exists() else None) == before
+    assert calls(debian, "systemctl")[-2:] == ["reset-failed docker.service", "restart docker.service"]
+    debian.path("/standin/complaints/restart-docker.service").unlink()
+    assert prepare(debian, asked).is_done
+    assert_lasting(debian, asked)
+
+
+def test_users_that_only_a_restart_is_missing_for_are_given(debian: Host) -> None:
+    """A run that was killed before it restarted Docker left its key there; where the restart fails the file stays."""
+    asked = Prepare(docker_userns=True)
+    text = '{\n    "userns-remap": "default"\n}\n'
+    with_docker(debian).write("/etc/docker/daemon.json", text)
+    debian.write("/standin/complaints/restart-docker.service", "broken\n")
+    assert prepare(debian, asked).error == (
+        "prepare_failed",
+        "docker_userns: docker.service does not start: broken",
+    )
+    debian.path("/standin/complaints/restart-docker.service").unlink()
+    assert prepare(debian, asked).changes == [("docker_userns", "restarted docker.service")]
+    assert debian.read("/etc/docker/daemon.json") == text
+    assert_lasting(debian, asked)
+
+
 def refused(host: Host) -> tuple[str, str]:
     """Why containers are not given users: nothing is changed then."""
     before = host.tree(besides=("standin", "var"))
