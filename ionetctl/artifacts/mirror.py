@@ -182,7 +182,8 @@ class WebMirror:
                 return await retrying(self._copy_once, url, target, limit_bytes, on_bytes)
         except TimeoutError as error:
             raise _unreachable(url, f"not through within {DEADLINE_S:.0f} s") from error
-        except (httpx.HTTPError, _TransientError) as error:
+        # The last two: a redirection to what is no URL, or no host name.
+        except (httpx.HTTPError, _TransientError, httpx.InvalidURL, UnicodeError) as error:
             raise _unreachable(url, str(error) or type(error).__name__) from error
 
     async def _copy_once(

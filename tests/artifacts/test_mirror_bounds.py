@@ -102,6 +102,18 @@ async def test_redirections_without_end_are_given_up() -> None:
     assert (ending, asked) == ("artifact_unreachable", REDIRECTIONS + 1)
 
 
+@pytest.mark.parametrize("location", ["mailto:x", "http://xn--a/", "http://[::1/", "http://a:b/"])
+async def test_redirection_to_no_place_is_refused(location: str) -> None:
+    """Whatever httpx makes of it, it is an error of the mirror's, not of ours."""
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(status=302, headers={"Location": location})
+
+    async with serving(answer) as url:
+        ending, taken, _ = await copied(url)
+    assert (ending, taken) == ("artifact_unreachable", 0)
+
+
 async def test_a_file_without_end_is_cut() -> None:
     """A gigabyte that comes in pieces is given up at the limit."""
 
