@@ -129,10 +129,16 @@ class Channel:
 
     def _send_gathered(self) -> None:
         self._cancel_sending()
-        if self._gathered:
-            data = pickle.dumps(tuple(self._gathered), pickle.HIGHEST_PROTOCOL)
-            self._gathered.clear()
-            self._writer.write(_LENGTH.pack(len(data)) + data)
+        gathered, self._gathered = self._gathered, []
+        if not gathered:
+            return
+        try:
+            data = pickle.dumps(tuple(gathered), pickle.HIGHEST_PROTOCOL)
+        except Exception:
+            # What waits for these messages would wait for ever: the other side sees the end instead.
+            self._writer.close()
+            raise
+        self._writer.write(_LENGTH.pack(len(data)) + data)
 
     def _cancel_sending(self) -> None:
         if self._sending is not None:
@@ -157,8 +163,10 @@ class Channel:
 
     def close(self) -> None:
         """Send what was handed over, then nothing more."""
-        self._send_gathered()
-        self._writer.close()
+        try:
+            self._send_gathered()
+        finally:
+            self._writer.close()
 
     async def wait_closed(self) -> None:
         """Return once all is sent, or cannot be."""

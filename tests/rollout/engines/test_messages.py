@@ -100,6 +100,38 @@ async def test_events_travel_with_what_follows_them() -> None:
     assert sent == [(first, Stop()), (second, first)]
 
 
+async def test_message_that_cannot_be_sent_ends_the_channel() -> None:
+    """A bug of ours is raised, and the other side sees the end: it waits for nothing, whatever is handed over later."""
+    ours, theirs = socket.socketpair()
+    near = Channel(*await asyncio.open_connection(sock=ours))
+    far = Channel(*await asyncio.open_connection(sock=theirs))
+    bugs: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: bugs.append(context.get("exception")))
+    near.send(Share(lambda: None))
+    async with asyncio.timeout(10):
+        received = [message async for message in far.received()]
+    near.send(Stop())
+    near.close()
+    far.close()
+    await asyncio.gather(near.wait_closed(), far.wait_closed())
+    assert (received, len(bugs)) == ([], 1)
+
+
+async def test_channel_is_closed_whatever_cannot_be_sent() -> None:
+    """What was handed over last is at fault."""
+    ours, theirs = socket.socketpair()
+    near = Channel(*await asyncio.open_connection(sock=ours))
+    far = Channel(*await asyncio.open_connection(sock=theirs))
+    near.send(Share(lambda: None))
+    with pytest.raises((AttributeError, pickle.PicklingError)):
+        near.close()
+    async with asyncio.timeout(10):
+        assert [message async for message in far.received()] == []
+    near.close()
+    far.close()
+    await asyncio.gather(near.wait_closed(), far.wait_closed())
+
+
 async def test_error_passes_a_socket() -> None:
     """With its code, its step, and whether a retry may help."""
     error = HostUnreachableError("connection_lost", "gone", "run again", transient=True)
