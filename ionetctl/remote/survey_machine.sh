@@ -121,7 +121,7 @@ tables_awk='
     # What listens on loopback alone; 4646 is Nomad itself.
     of == "sockets" {
         has_sockets = 1
-        if ($4 == "0A" && ($2 ~ /^......7F:/ || $2 ~ /^00000000000000000000000001000000:/)) {
+        if ($4 == "0A" && ($2 ~ /^(0000000000000000FFFF0000)?......7F:/ || $2 ~ /^00000000000000000000000001000000:/)) {
             port = hexadecimal(substr($2, length($2) - 3))
             if (port != 4646 && !(port in listens) && listening++ < 32) {
                 listens[port]

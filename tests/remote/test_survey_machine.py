@@ -205,14 +205,19 @@ SOCKETS_6 = """\
    0: 00000000000000000000000001000000:1F90 00000000000000000000000000000000:0000 0A
    1: 00000000000000000000000000000000:1F91 00000000000000000000000000000000:0000 0A
    2: 00000000000000000000000001000000:0277 00000000000000000000000000000000:0000 0A
+   3: 0000000000000000FFFF00000100007F:1F92 00000000000000000000000000000000:0000 0A
+   4: 0000000000000000FFFF00000700000A:1F93 00000000000000000000000000000000:0000 0A
 """
 
 
 def test_services_on_loopback_are_told(host: Host) -> None:
-    """Those that listen there and nowhere else, of both families, each port once; Nomad's own is left out."""
+    """Those that listen there and nowhere else, of both families, each port once; Nomad's own is left out.
+
+    A server of Java's listens on ``::ffff:127.0.0.1``.
+    """
     host.write("/proc/net/tcp", SOCKETS)
     host.write("/proc/net/tcp6", SOCKETS_6)
-    assert host.survey().machine.loopback_ports == (53, 631, 8080)
+    assert host.survey().machine.loopback_ports == (53, 631, 8080, 8082)
 
 
 def test_no_service_on_loopback_is_told_as_none(host: Host) -> None:
