@@ -18,9 +18,10 @@ from ionetctl.artifacts.release import NOMAD
 from ionetctl.artifacts.signature import VENDOR_FINGERPRINT
 from ionetctl.checks import ARCHITECTURES
 from ionetctl.core import host_paths
-from ionetctl.core.errors import ConfigurationError, IonetctlError
+from ionetctl.core.errors import IonetctlError
 from ionetctl.core.events import RegionWaited, Warned
 from ionetctl.core.model.inventory import VaultIssuer
+from ionetctl.credentials.certificates import read_ca
 from ionetctl.credentials.pki import check_client_pair, open_issuer
 from ionetctl.credentials.secrets import SecretStore
 from ionetctl.host.dependencies import RegionTools
@@ -79,7 +80,7 @@ class Site:
             opened = NomadRegion.open(settings, self.secrets.reveal, on_wait=partial(self._waited, name))
             api = await stack.enter_async_context(opened)
             watcher = NodeWatcher(api, self.clock)
-            self.regions[name] = RegionTools(settings, api, watcher, issuer, _read_ca(settings))
+            self.regions[name] = RegionTools(settings, api, watcher, issuer, read_ca(settings))
 
     async def _waited(self, name: RegionName, wait: Wait) -> None:
         if self.emit is not None:
@@ -203,11 +204,3 @@ def _secret_refs(inventory: Inventory, hosts: Iterable[Host]) -> Iterator[Secret
             yield region.tls.node.key
     for host in hosts:
         yield from host.ssh.secrets
-
-
-def _read_ca(settings: RegionSettings) -> bytes:
-    try:
-        return Path(settings.tls.ca).read_bytes()
-    except OSError as error:
-        message = f"cannot read the CA of region {settings.name}, {settings.tls.ca}: {error.strerror}"
-        raise ConfigurationError("certificate_unreadable", message, "correct tls.ca of the region") from error

@@ -6,14 +6,14 @@ What only a survey or the region can tell stands as a visible placeholder.
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ionetctl.core import host_paths
-from ionetctl.core.errors import ConfigurationError, UsageError
+from ionetctl.core.errors import UsageError
 from ionetctl.core.model.facts import Facts, NomadState
 from ionetctl.core.model.names import Digest
 from ionetctl.core.model.plan import BundleFile, Kind, Program
+from ionetctl.credentials.certificates import read_ca
 from ionetctl.inventory.load import load_inventory
 from ionetctl.inventory.select import select_hosts
 from ionetctl.placement.region_choice import candidates
@@ -99,16 +99,11 @@ def _shown(file: BundleFile) -> bytes:
 
 def _subject(inventory: Inventory, host: Host) -> Subject:
     region = inventory.regions[host.region]
-    try:
-        ca_pem = Path(region.tls.ca).read_bytes()
-    except OSError as error:
-        message = f"cannot read the CA of region {region.name}, {region.tls.ca}: {error.strerror}"
-        raise ConfigurationError("certificate_unreadable", message, "correct tls.ca of the region") from error
     nomad = _program("nomad", inventory.nomad.version)
     plugin = _program(host_paths.DEVICE_PLUGIN, inventory.nomad.device_plugin_version)
     name = host.name if inventory.naming == "as-written" else f"{host.name}-{SURVEYED}"
     plugin_here = plugin if wants_gpus(host, _FACTS) else None
-    return Subject(host, name, _FACTS, region, ca_pem, nomad, plugin_here, inventory.nomad.drivers)
+    return Subject(host, name, _FACTS, region, read_ca(region), nomad, plugin_here, inventory.nomad.drivers)
 
 
 def _program(name: str, version: str) -> Program:

@@ -6,8 +6,8 @@ part of a key in it.
 
 from __future__ import annotations
 
+import errno
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from cryptography import x509
@@ -16,9 +16,12 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 
 from ionetctl.core.errors import ConfigurationError
+from ionetctl.core.regular_file import open_regular
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+    from ionetctl.core.model.inventory import RegionSettings
 
 Chain = tuple[x509.Certificate, ...]
 """Certificates in the order of a PEM file: the leaf (or the issuing CA) first."""
@@ -31,6 +34,8 @@ CLOCK_TOLERANCE: Final = timedelta(minutes=5)
 CA_MARGIN: Final = timedelta(hours=1)
 """A CA that expires sooner may expire during the rollout."""
 CHAIN_LIMIT: Final = 8
+FILE_LIMIT_BYTES: Final = 1 << 20
+"""Well beyond the CAs of a whole distribution."""
 NAME_LIMIT: Final = 200
 
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
@@ -39,7 +44,7 @@ _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 def read_chain(path: str) -> Chain:
     """The certificates of a PEM file. Raises ``ConfigurationError`` (``certificate_unreadable``)."""
     try:
-        return parse_chain(Path(path).read_bytes())
+        return parse_chain(_content(path))
     except OSError as error:
         why = error.strerror or type(error).__name__
     except ValueError as error:
@@ -47,6 +52,23 @@ def read_chain(path: str) -> Chain:
     raise ConfigurationError(
         "certificate_unreadable", f"cannot read certificates from {path}: {why}", "name a PEM file"
     )
+
+
+def read_ca(region: RegionSettings) -> bytes:
+    """The content of a region's CA file. Raises ``ConfigurationError`` (``certificate_unreadable``)."""
+    try:
+        return _content(region.tls.ca)
+    except OSError as error:
+        message = f"cannot read the CA of region {region.name}, {region.tls.ca}: {error.strerror}"
+        raise ConfigurationError("certificate_unreadable", message, "correct tls.ca of the region") from error
+
+
+def _content(path: str) -> bytes:
+    with open_regular(path) as file:
+        content = file.read(FILE_LIMIT_BYTES + 1)
+    if len(content) > FILE_LIMIT_BYTES:
+        raise OSError(errno.EFBIG, f"it has more than {FILE_LIMIT_BYTES >> 20} MiB")
+    return content
 
 
 def parse_chain(pem: bytes) -> Chain:

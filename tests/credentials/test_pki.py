@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 import subprocess
 import time
 from dataclasses import replace
@@ -21,7 +22,15 @@ from ionetctl.core.model.host import Host
 from ionetctl.core.model.inventory import Issuer, ReadyPair, RegionSettings, RegionTls
 from ionetctl.core.model.names import HostName, RegionName
 from ionetctl.core.model.secret import SecretRef
-from ionetctl.credentials.certificates import NAME_LIMIT, display_name, dns_names, extension, parse_chain
+from ionetctl.credentials.certificates import (
+    FILE_LIMIT_BYTES,
+    NAME_LIMIT,
+    display_name,
+    dns_names,
+    extension,
+    parse_chain,
+    read_ca,
+)
 from ionetctl.credentials.pki import check_client_pair, open_issuer
 from tests.support import pki
 from tests.support.clock import ManualClock
@@ -395,6 +404,28 @@ def test_missing_certificate_file_is_refused(site: Site) -> None:
     with pytest.raises(ConfigurationError, match="No such file") as caught:
         open_issuer(settings, lambda _: "", site.clock, pki.no_vault)
     assert caught.value.code == "certificate_unreadable"
+
+
+@pytest.mark.parametrize("kind", ["device", "fifo", "directory", "large"])
+def test_file_that_does_not_end_or_is_no_file_is_refused(site: Site, kind: str) -> None:
+    """At once, as the issuer's certificate and as the region's CA."""
+    path = site.directory / kind
+    match kind:
+        case "device":
+            path.symlink_to("/dev/zero")
+        case "fifo":
+            os.mkfifo(path)
+        case "directory":
+            path.mkdir()
+        case _:
+            path.write_bytes(b" " * FILE_LIMIT_BYTES + pki.root().pem.encode())
+    expected = "it has more than 1 MiB" if kind == "large" else "not a regular file"
+    settings = site.settings(Issuer(str(path), KEY), (pki.root(),))
+    with pytest.raises(ConfigurationError, match=expected) as as_issuer:
+        open_issuer(settings, lambda _: "", site.clock, pki.no_vault)
+    with pytest.raises(ConfigurationError, match=f"CA of region eu-north, .*: {expected}") as as_ca:
+        read_ca(replace(settings, tls=replace(settings.tls, ca=str(path))))
+    assert (as_issuer.value.code, as_ca.value.code) == ("certificate_unreadable", "certificate_unreadable")
 
 
 def test_issuer_that_the_region_s_ca_does_not_know_is_refused(site: Site) -> None:
