@@ -120,7 +120,7 @@ def restore_miner_script() -> bytes:
 @cache
 def close_ssh_script() -> bytes:
     """What takes a key out of ``authorized_keys``, for the standard input of ``sh -s -- NONCE TASK …``."""
-    return READ_AT_ONCE + _joined("programs", "close_ssh")
+    return READ_AT_ONCE + _joined("programs", "settle", "close_ssh")
 
 
 @cache

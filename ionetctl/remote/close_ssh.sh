@@ -1,6 +1,6 @@
 # Closing a host's SSH to the key that logged in: whether that key can be taken out of the account's authorized_keys, and
 # taking it out. Other lines, owner, mode and context of the file stay as they are; nothing is left where it fails.
-# It travels with the functions of programs.sh before it.
+# It travels with the functions of programs.sh and settle.sh before it.
 # Usage: sh -s -- NONCE account                                       as the account: how it is connected
 #        sh -s -- NONCE look TYPE BLOB ACCOUNT [ADDRESSES]            as root, changes nothing: where the key stands
 #        sh -s -- NONCE remove TYPE BLOB FILE...                      as the owner of the files
@@ -228,21 +228,16 @@ replace() {
     said=$({ cp -a "$1" "$mine" && sed "$numbers" "$1" >"$mine"; } 2>&1) || refuse not_writable "$said"
     if [ "$(rights "$mine")" != "$(rights "$1")" ]; then refuse keys_file "owner, mode or context of $1 cannot be kept"; fi
     if [ "$(stat -c %s "$mine")" != $((size - bytes)) ]; then refuse keys_file "$1 has bytes that cannot be kept"; fi
-    settle "$mine"
+    settle "$mine" 2>/dev/null || refuse not_writable "$unsettled"
     if [ "$(stat -c '%i %s %y %z' "$1")" != "$before" ]; then refuse busy "$1 was changed meanwhile"; fi
     said=$(mv -f "$mine" "$1" 2>&1) || refuse not_writable "$said"
     mine=''
-    settle "${1%/*}"
+    settle "${1%/*}" # where it fails, the script does: something was changed
 }
 
 rights() {
     stat -c '%u %g %a' "$1"
     stat -c %C "$1" 2>/dev/null || : # there is none without SELinux
-}
-
-# settle PATH: on disk. An old sync takes no files and writes everything.
-settle() {
-    sync "$1" 2>/dev/null || sync
 }
 
 set -f

@@ -1,4 +1,4 @@
-# What must be on disk, in an apply, a preparation and restore-miner. Functions only.
+# What must be on disk, in an apply, a preparation, a closing and restore-miner. Functions only.
 # shellcheck shell=sh disable=SC2034,SC2154
 
 # settle FILE...: on disk; else it fails, and says why, also in $unsettled. It is not asked twice for the same file: the

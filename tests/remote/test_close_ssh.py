@@ -327,6 +327,34 @@ def test_full_disk_leaves_everything(keyed: Host) -> None:
     assert unchanged(keyed, remove(keyed)) == "not_writable"
 
 
+def sync_fails(host: Host, pattern: str) -> None:
+    """Once, as the kernel tells of a lost write once."""
+    told = host.path("/standin/told")
+    say = f'>"{told}"; echo "sync: error syncing: Input/output error" >&2; exit 1'
+    told.parent.mkdir(exist_ok=True)
+    shim(host, "sync", f'case $1 in {pattern}) if [ ! -e "{told}" ]; then {say}; fi ;; esac')
+
+
+def test_copy_that_may_not_be_on_disk_is_not_put_in_place(keyed: Host) -> None:
+    """After a power cut it could be empty, and nobody would get in."""
+    sync_fails(keyed, "*.ionet-new")
+    said = remove(keyed)
+    assert (unchanged(keyed, said), said.reason) == (
+        "not_writable",
+        "sync: error syncing: Input/output error",
+    )
+
+
+def test_rename_that_may_not_be_on_disk_is_no_refusal(keyed: Host) -> None:
+    """Something was changed: the answer is not whole, so that a login has to show what."""
+    sync_fails(keyed, "*/.ssh")
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        remove(keyed)
+    assert (caught.value.returncode, b"Input/output error" in caught.value.stderr) == (1, True)
+    assert caught.value.stdout == b"ionet-close\t1\tn0nce\n"
+    assert (keyed.read(KEYS), len(list(keyed.path(KEYS).parent.iterdir()))) == ("", 1)
+
+
 def test_torn_copy_is_not_put_in_place(keyed: Host) -> None:
     """Its size must be the old one less the lines."""
     give(keyed, LINES)
