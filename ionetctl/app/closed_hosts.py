@@ -1,12 +1,12 @@
 """Hosts whose SSH is closed, in a rollout: nobody connects to them, and their regions are asked whether they are as they should be.
 
-A host whose closing was cut off is tried with the key that was to be taken away, and with nothing else.
+A host whose closing was cut off is tried with the key that was to be taken away and the account that had it, and with nothing else.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from ionetctl.app.verify import judge_hosts
@@ -117,8 +117,10 @@ class ClosedHosts:
         if closure is None:
             return False
         key = LoginKey(*closure.key.split(" ", 1))
+        # The account that had the key, whatever the inventory says by now: another one refuses it anyway.
+        before = replace(host, ssh=replace(host.ssh, user=closure.account, become="auto"))
         try:
-            async with connector.try_key(host, key) as session:
+            async with connector.try_key(before, key) as session:
                 is_refused = session is None
         except HostError:
             return False
