@@ -86,16 +86,19 @@ class Pipeline:
         began = self._deps.clock.monotonic()
         progress = _Progress()
         try:
-            surveyed = await self._retried(
+            surveyed, refusal = await self._retried(
                 host, "survey", progress, lambda attempt: self._survey_once(host, attempt)
             )
         except HostError as error:
             return self._timed(outcomes.failed(host, "survey", error), progress, began)
         await self._deps.emit(_surveyed_event(surveyed))
-        if finding := blocking(surveyed.findings):
+        if refusal is not None:
+            blocked = outcomes.failed(host, close_key.STEP, refusal, surveyed.facts)
+        elif finding := blocking(surveyed.findings):
             blocked = outcomes.failed(host, "survey", outcomes.finding_error(finding), surveyed.facts)
-            return Blocked(surveyed, self._timed(blocked, progress, began))
-        return surveyed
+        else:
+            return surveyed
+        return Blocked(surveyed, self._timed(blocked, progress, began))
 
     async def enroll(self, planned: PlannedHost, nonce: str) -> Outcome:
         """The outcome of carrying out the plan. ``nonce`` is the wave's: it proves which apply an agent came up with."""
@@ -124,15 +127,21 @@ class Pipeline:
             return outcomes.left_open(host, outcome, error)
         return replace(outcome, result=Result.ENROLLED)
 
-    async def _survey_once(self, host: Host, attempt: int) -> Surveyed:
+    async def _survey_once(self, host: Host, attempt: int) -> tuple[Surveyed, HostFailedError | None]:
+        """The host as it is, and why it cannot be closed as its inventory asks."""
         async with self._deps.connector.connect(host) as session:
             await self._deps.emit(
                 StepStarted(host=host.name, step="survey", attempt=attempt, detail="script")
             )
             surveyed = await self._surveyor.survey(host, session)
             if host.ssh.close == "key":
-                await close_key.find_key(self._deps, session)
-            return surveyed
+                try:
+                    await close_key.find_key(self._deps, session)
+                except HostFailedError as error:
+                    if error.transient:
+                        raise
+                    return surveyed, error
+            return surveyed, None
 
     async def _release(self, planned: PlannedHost) -> Outcome:
         """Release the host's node, without a connection to the host."""

@@ -11,8 +11,7 @@ from ionetctl.core.errors import HostUnreachableError
 from ionetctl.core.events import HostConfirmed, KeyClosed, KeyClosing, SshOpened, StepRetried
 from ionetctl.core.model.login_key import AccountLogin, LoginMethod
 from ionetctl.core.model.names import RolloutId
-from ionetctl.core.model.outcome import Outcome
-from ionetctl.host.pipeline import Pipeline
+from ionetctl.host.pipeline import Blocked, Pipeline
 from ionetctl.host.planned_host import Mark, PlannedHost
 from ionetctl.host.planner import Planner
 from ionetctl.host.survey import Surveyed
@@ -32,6 +31,8 @@ from tests.support.sample import HOST, bundle, converged, view
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from ionetctl.core.model.outcome import Outcome
 
 CONVERGED = converged(bundle(HOST))
 CLOSING_HOST = replace(HOST, ssh=replace(HOST.ssh, close="key"))
@@ -69,6 +70,15 @@ class Stage:
 
     async def enroll(self) -> Outcome:
         return await self.pipeline.enroll(self.plan(), "bbbbbbbbbbbb")
+
+    async def refused_in_the_survey(self) -> Outcome:
+        """The outcome of a host that was surveyed, and counts in the fleet's checks, but cannot be closed."""
+        found = await self.pipeline.survey(CLOSING_HOST)
+        assert isinstance(found, Blocked)
+        assert found.surveyed.facts.nomad.node_id == CONVERGED.nomad.node_id
+        assert "HostSurveyed" in self.emit.names
+        assert (found.outcome.attempts, found.outcome.node_id) == (1, CONVERGED.nomad.node_id)
+        return found.outcome
 
     @property
     def told(self) -> list[str]:
@@ -136,8 +146,7 @@ async def test_login_without_a_key_is_refused_before_anything_is_changed(
 ) -> None:
     """The survey says so: no host is planned that cannot be closed as asked."""
     stage = Stage(login=login)
-    outcome = await stage.pipeline.survey(CLOSING_HOST)
-    assert isinstance(outcome, Outcome)
+    outcome = await stage.refused_in_the_survey()
     assert ending(outcome) == ("failed", "close_refused", "close")
     assert outcome.problem is not None
     assert reason in outcome.problem.message
@@ -147,8 +156,7 @@ async def test_key_in_no_file_is_refused_in_the_survey() -> None:
     """Whatever lets it in, it is no line that could be taken out."""
     stage = Stage()
     stage.fake.key_lines = {}
-    outcome = await stage.pipeline.survey(CLOSING_HOST)
-    assert isinstance(outcome, Outcome)
+    outcome = await stage.refused_in_the_survey()
     assert ending(outcome) == ("failed", "close_refused", "close")
 
 
@@ -157,8 +165,7 @@ async def test_host_that_says_nothing_is_refused() -> None:
     stage = Stage()
     stage.fake.key_lines = {}
     stage.fake.says_why = False
-    outcome = await stage.pipeline.survey(CLOSING_HOST)
-    assert isinstance(outcome, Outcome)
+    outcome = await stage.refused_in_the_survey()
     assert ending(outcome) == ("failed", "close_refused", "close")
 
 
@@ -175,6 +182,14 @@ async def test_another_run_at_work_on_the_file_is_waited_for() -> None:
     outcome = await stage.enroll()
     assert ending(outcome) == ("enrolled", None, None)
     assert stage.told.count("StepRetried") == 1
+
+
+async def test_another_run_at_work_on_the_file_is_waited_for_in_the_survey_too() -> None:
+    """It says nothing of the host."""
+    stage = Stage()
+    stage.fake.looking = [BUSY]
+    assert isinstance(await stage.pipeline.survey(CLOSING_HOST), Surveyed)
+    assert stage.told == ["StepRetried"]
 
 
 async def test_connection_that_is_lost_after_the_removal_is_no_failure() -> None:

@@ -155,6 +155,8 @@ class FakeHost:
     """How often which file of ``authorized_keys`` has the key that logs in."""
     closing: list[Line] = field(default_factory=list)
     """What the host says in turn when it is to take the key out, or fails with; after that it does so."""
+    looking: list[Line] = field(default_factory=list)
+    """The same when it is asked where the key stands."""
     is_let_in_anyhow: bool = False
     says_why: bool = True
     _surveys: int = 0
@@ -191,17 +193,18 @@ class FakeHost:
         """The records of ``close_ssh.sh``."""
         nonce, task, *arguments = command.argv[3:]
         present = {path: count for path, count in self.key_lines.items() if count}
-        line: Line | None = self.closing.pop(0) if task == "remove" and self.closing else None
+        said = {"remove": self.closing, "look": self.looking}.get(task)
+        line = said.pop(0) if said else None
         if isinstance(line, BaseException):
             raise line
-        if task == "account":
+        if line is not None:
+            lines = [line]
+        elif task == "account":
             lines = ["addresses\t10.0.0.1 50000 10.0.0.2 22"]
         elif task == "look":
             lines = [f"key\taccount\t{count}\t{path}" for path, count in present.items()]
             if self.says_why:
                 lines = lines or ["refused\tkey_not_found\tit stands in none of the files that sshd reads"]
-        elif line is not None:
-            lines = [line]
         else:
             lines = [f"removed\t{self.key_lines[path]}\t{path}" for path in arguments[2:]]
             self.key_lines |= dict.fromkeys(arguments[2:], 0)
