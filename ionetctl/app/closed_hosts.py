@@ -19,6 +19,7 @@ from ionetctl.history.catalog import ClosureState
 from ionetctl.host import outcomes
 from ionetctl.rollout.endings import Endings
 from ionetctl.rollout.options import Goal
+from ionetctl.rollout.phases import RESUME_HINT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -59,27 +60,42 @@ class ClosedHosts:
         """Those that the catalog knows as closed, and that are connected to all the same."""
         return frozenset(host.name for host in hosts if self.options.rebootstrap and self._state(host))
 
-    async def settle(self, hosts: Sequence[Host], connector: Connector) -> tuple[Outcome, ...]:
-        """The outcomes of those that are closed, recorded; the others are left to the rollout."""
+    async def look(self, hosts: Sequence[Host], connector: Connector) -> tuple[tuple[Host, Outcome], ...]:
+        """Those that are closed, each with its outcome, which is not recorded yet; the others are left to the rollout."""
         is_open = {host.name for host in self.reached(hosts)}
         if not self.options.rebootstrap:
             cut_off = [host for host in hosts if self._state(host) is ClosureState.CLOSING]
             refused = await asyncio.gather(*(self._is_refused(host, connector) for host in cut_off))
             is_open -= {host.name for host, is_closed in zip(cut_off, refused, strict=True) if is_closed}
         closed = [host for host in hosts if host.name not in is_open]
-        if not closed:
+        return tuple(zip(closed, await self._outcomes(closed), strict=True)) if closed else ()
+
+    async def settle(self, found: Sequence[tuple[Host, Outcome]]) -> tuple[Outcome, ...]:
+        """The outcomes that ``look`` found, recorded."""
+        if not found:
             return ()
-        found = await self._outcomes(closed)
-        endings = Endings(self.emit)
-        for host, outcome in zip(closed, found, strict=True):
-            await endings.finish(host, outcome)
-        message = f"{counted(len(closed), 'host')} closed to SSH: not connected to"
+        settled = await self._finish(found)
+        message = f"{counted(len(found), 'host')} closed to SSH: not connected to"
         if self.options.goal is not Goal.SURVEY:
             message = (
-                f"{message}, {sum(outcome.problem is None for outcome in found):,} verified by the region"
+                f"{message}, {sum(outcome.problem is None for outcome in settled):,} verified by the region"
             )
         await self.emit(Warned(code=CLOSED, message=message, hint=HINT))
-        return found
+        return settled
+
+    async def skip(self, hosts: Sequence[Host], message: str) -> tuple[Outcome, ...]:
+        """The outcomes of those that are closed where the end came before anybody had looked, recorded."""
+        is_open = {host.name for host in self.reached(hosts)}
+        closed = [host for host in hosts if host.name not in is_open]
+        return await self._finish(
+            [(host, outcomes.skipped(host, "not_begun", message, RESUME_HINT)) for host in closed]
+        )
+
+    async def _finish(self, found: Sequence[tuple[Host, Outcome]]) -> tuple[Outcome, ...]:
+        endings = Endings(self.emit)
+        for host, outcome in found:
+            await endings.finish(host, outcome)
+        return tuple(outcome for _, outcome in found)
 
     async def _outcomes(self, closed: Sequence[Host]) -> tuple[Outcome, ...]:
         if self.options.goal is Goal.SURVEY:

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from ionetctl.app.resume import Past
     from ionetctl.core.model.facts import MachineIdentity
     from ionetctl.core.model.host import Host
+    from ionetctl.core.model.outcome import Outcome
     from ionetctl.core.ports import Clock, Emit, Sink
     from ionetctl.core.settings import Settings
     from ionetctl.distribution.distributor import Distributor
@@ -178,7 +179,7 @@ class _Run:
             await self._regions.leave_all(hosts, {(node.region, node.name) for node in self.nodes})
         async with SshConnector(self._transport, self.site.secrets.reveal, self._key_accepted) as connector:
             await connector.check(hosts)
-            settled = await self.stop.unless_requested(closed.settle(all_hosts, connector)) or ()
+            settled = await self._settled(closed, all_hosts, connector)
             hosts = [host for host in hosts if host.name not in {outcome.host for outcome in settled}]
             slots = Slots(await self._hosts_at_once(len(hosts)), self.clock)
             # Everything loaded so far lives to the end: the collector need not look at it again.
@@ -213,6 +214,15 @@ class _Run:
                     closed.reopened(hosts),
                 )
                 return await phases.run()
+
+    async def _settled(
+        self, closed: ClosedHosts, hosts: Sequence[Host], connector: SshConnector
+    ) -> tuple[Outcome, ...]:
+        """The outcomes of closed hosts. What ends the rollout ends the looking, and leaves each an outcome all the same."""
+        found = await self.stop.unless_requested(closed.look(hosts, connector))
+        if found is None:
+            return await closed.skip(hosts, self.stop.reason.message if self.stop.reason else "")
+        return await closed.settle(found)
 
     async def _prepare(self, hosts: Sequence[Host]) -> None:
         """Whatever has to be known before the first host is touched."""

@@ -22,7 +22,9 @@ from ionetctl.core.errors import (
 from ionetctl.core.events import HostEntry
 from ionetctl.core.model.host import GpuPromise
 from ionetctl.core.model.names import RolloutId
+from ionetctl.core.model.outcome import Result
 from ionetctl.core.settings import Settings
+from ionetctl.history.catalog import Closure, ClosureState
 from ionetctl.nomad import Wait
 from ionetctl.rollout.concurrently import Slots
 from ionetctl.rollout.options import Goal, RolloutOptions
@@ -34,10 +36,11 @@ from tests.support.sample import EU_NORTH, HOST
 from tests.support.sites import site_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from ionetctl.core.model.inventory import Introduction
-    from ionetctl.core.model.node import RegionStatus
+    from ionetctl.core.model.node import NodeView, RegionStatus
 
 FIRST = RolloutId("20261123T010000-aaaaaa")
 OPTIONS = RolloutOptions("site.yaml")
@@ -202,6 +205,20 @@ class Silent(FakeRegion):
         raise AssertionError
 
 
+class SilentOfNodes(FakeRegion):
+    """A region that never says which nodes it has."""
+
+    asked = asyncio.Event()
+
+    async def nodes(
+        self, filter_expression: str | None = None, *, with_devices: bool = False
+    ) -> Sequence[NodeView]:
+        del filter_expression, with_devices
+        self.asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
 async def test_missing_mirror_is_found_before_anything_is_asked(settings: Settings) -> None:
     """It is an error of the input: without it the region is asked next."""
     run = run_of(FakeRegion(errors={"status": [RuntimeError("asked")]}), "auto", Goal.SURVEY, settings)
@@ -222,3 +239,26 @@ async def test_region_is_not_waited_for_once_the_end_is_asked_for(settings: Sett
     assert await running is ExitCode.INTERRUPTED
     names = cast("Emitted", run.emit).names
     assert names == ["RolloutStarted", "RolloutStopped", "HostFinished", "RolloutFinished"]
+
+
+async def test_closed_host_has_its_outcome_where_the_end_is_asked_for_before_it_is_judged(
+    settings: Settings,
+) -> None:
+    """While its region is asked for its node: it is skipped as every other host that the rollout did not come to."""
+    region = SilentOfNodes()
+    closure = Closure(HOST.name, HOST.address, ClosureState.CLOSED, "miner", "SHA256:x")
+    run = replace(run_of(region, "auto", Goal.PLAN, settings), closures=(closure,))
+    running = asyncio.create_task(run.recorded(Past()))
+    async with asyncio.timeout(10):
+        await region.asked.wait()
+    run.stop.request("interrupted", "SIGINT", ExitCode.INTERRUPTED)
+    assert await running is ExitCode.INTERRUPTED
+    (outcome,) = (
+        event.outcome for event in cast("Emitted", run.emit).events if isinstance(event, events.HostFinished)
+    )
+    assert outcome.problem is not None
+    assert (outcome.result, outcome.problem.code, outcome.problem.message) == (
+        Result.SKIPPED,
+        "not_begun",
+        "SIGINT",
+    )
