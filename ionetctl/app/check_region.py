@@ -47,7 +47,7 @@ async def inspect_regions(
     """
     inventory = load_inventory(source)
     names = _chosen(inventory, chosen)
-    secrets, clock = SecretStore(settings.environ), SystemClock()
+    secrets, clock = SecretStore(settings.environ, inventory.secret_variables), SystemClock()
     await asyncio.to_thread(
         secrets.resolve_all, [ref for name in names for ref in inventory.regions[name].secrets]
     )

@@ -16,7 +16,7 @@ from ionetctl.core.model.host import Host
 from ionetctl.core.model.inventory import Inventory, NomadSettings, ReadyPair, RegionSettings, RegionTls
 from ionetctl.core.model.names import Digest
 from ionetctl.core.model.node import NodeView
-from ionetctl.core.model.secret import SecretRef
+from ionetctl.core.model.secret import SecretRef, variables
 from ionetctl.credentials.secrets import SecretStore
 from ionetctl.history.catalog import Catalog
 from ionetctl.history.catalog.leases import rfc3339
@@ -98,9 +98,11 @@ async def _ask_regions(
     tell: Callable[[str], None] | None,
 ) -> dict[RegionName, Answer]:
     """By region its nodes, or why it did not answer."""
-    secrets = SecretStore(settings.environ)
+    known = list(entries)
+    withheld = variables(ref for entry in known for ref in _settings_of(entry).secrets)
+    secrets = SecretStore(settings.environ, withheld)
     wanted = {record.region for record in records}
-    asked = [entry for entry in entries if entry.name in wanted]
+    asked = [entry for entry in known if entry.name in wanted]
     answers = await asyncio.gather(*(_ask_region(entry, secrets, tell) for entry in asked))
     return {entry.name: answer for entry, answer in zip(asked, answers, strict=True)}
 

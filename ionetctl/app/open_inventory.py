@@ -20,7 +20,6 @@ from ionetctl.checks import ARCHITECTURES
 from ionetctl.core import host_paths
 from ionetctl.core.errors import IonetctlError
 from ionetctl.core.events import RegionWaited, Warned
-from ionetctl.core.model.inventory import VaultIssuer
 from ionetctl.credentials.certificates import read_ca
 from ionetctl.credentials.pki import check_client_pair, open_issuer
 from ionetctl.credentials.secrets import SecretStore
@@ -33,15 +32,14 @@ from ionetctl.placement.region_choice import candidates
 from ionetctl.verification.node_watcher import NodeWatcher
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
     from ionetctl.core.model.facts import Facts
     from ionetctl.core.model.host import Host
-    from ionetctl.core.model.inventory import Inventory, NomadSettings, RegionSettings
+    from ionetctl.core.model.inventory import Inventory, NomadSettings
     from ionetctl.core.model.names import RegionName
     from ionetctl.core.model.node import RegionStatus
     from ionetctl.core.model.plan import Form, Program
-    from ionetctl.core.model.secret import SecretRef
     from ionetctl.core.ports import Clock, Emit
     from ionetctl.core.settings import Settings
     from ionetctl.nomad import Wait
@@ -179,8 +177,9 @@ async def open_site(
     """
     inventory = load_inventory(inventory_source)
     hosts = inventory.hosts if limit is None else select_hosts(inventory, limit)
-    secrets = SecretStore(settings.environ)
-    await asyncio.to_thread(secrets.resolve_all, _secret_refs(inventory, hosts))
+    secrets = SecretStore(settings.environ, inventory.secret_variables)
+    # Now, so that a missing one shows before any host is touched.
+    await asyncio.to_thread(secrets.resolve_all, inventory.secrets_of(_regions_of(hosts, inventory), hosts))
     store = open_store(inventory, settings, artifacts_mirror)
     site = Site(inventory, hosts, secrets, store, clock)
     async with AsyncExitStack() as stack:
@@ -192,15 +191,3 @@ def _regions_of(hosts: Iterable[Host], inventory: Inventory) -> tuple[RegionName
     """The regions that any of the hosts may join."""
     wanted = {name for host in hosts for name in candidates(host, inventory.regions)}
     return tuple(name for name in inventory.regions if name in wanted)
-
-
-def _secret_refs(inventory: Inventory, hosts: Iterable[Host]) -> Iterator[SecretRef]:
-    """Every secret that the rollout will need, so that a missing one shows before any host is touched."""
-    regions: Mapping[RegionName, RegionSettings] = inventory.regions
-    for name in _regions_of(hosts, inventory):
-        region = regions[name]
-        yield from region.secrets
-        if not isinstance(region.tls.node, VaultIssuer):
-            yield region.tls.node.key
-    for host in hosts:
-        yield from host.ssh.secrets

@@ -37,7 +37,9 @@ async def scan_keys(
         login_timeout_s=min(home.login_timeout_s, timeout_s),
     )
     seen: dict[HostName, SeenKey] = {}
-    async with SshConnector(transport, SecretStore(settings.environ).reveal) as connector:
+    async with SshConnector(
+        transport, SecretStore(settings.environ, inventory.secret_variables).reveal
+    ) as connector:
         await connector.check(hosts, logs_in=False)
 
         async def scan(host: Host) -> None:

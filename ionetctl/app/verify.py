@@ -83,7 +83,7 @@ async def verify(
         nodes = {(record.region, record.name): record for record in catalog.nodes()}
     finally:
         catalog.close()
-    secrets = SecretStore(settings.environ)
+    secrets = SecretStore(settings.environ, inventory.secret_variables)
     placed = [one for host in inventory.hosts for one in _Known(nodes).placed(host, inventory.regions)]
     names = dict.fromkeys(host.region for host in placed)
     await asyncio.to_thread(

@@ -158,7 +158,7 @@ def _from_command(ref: SecretRef, store: SecretStore) -> str:
             stdin=store.stdin if os.isatty(store.stdin) else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=None if os.isatty(_STDERR) else subprocess.DEVNULL,  # in a log it could show the secret
-            env=store.environ,
+            env=store.for_commands,
         )
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "its arguments cannot be passed on"

@@ -15,7 +15,7 @@ from ionetctl.credentials.secret_sources import PATIENCE_S, SOURCES, read_docume
 from ionetctl.credentials.vault import Vault
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from ionetctl.core.model.secret import SecretRef
 
@@ -57,12 +57,19 @@ class Secret:
 class SecretStore:
     """The secrets of one run, each resolved once, one at a time.
 
-    ``environ`` is the environment as the settings read it, ``stdin`` the descriptor of standard input. What takes longer than
-    ``patience_s`` is given up.
+    ``environ`` is the environment as the settings read it, of which commands do not get the variables ``withheld``; ``stdin`` is
+    the descriptor of standard input. What takes longer than ``patience_s`` is given up.
     """
 
-    def __init__(self, environ: Mapping[str, str], stdin: int = 0, patience_s: float = PATIENCE_S) -> None:
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        withheld: Collection[str] = (),
+        stdin: int = 0,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
         self.environ = environ
+        self.for_commands = {name: value for name, value in environ.items() if name not in withheld}
         self.stdin = stdin
         self.patience_s = patience_s
         self._known: dict[SecretRef, Secret] = {}

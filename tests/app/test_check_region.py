@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -44,6 +46,7 @@ REGION = """\
       client: {{cert: {pki}/cli.pem, key: {{file: {pki}/cli-key.pem}}}}
       {node}: {{cert: {pki}/ca.pem, key: {{file: {pki}/ca-key.pem}}}}
 """
+COMMAND = """{command: [sh, -c, 'test -z "$KEY$OTHER" && echo x']}"""
 NOBODY = "https://127.0.0.1:1"
 SETTINGS = Settings.load({})
 
@@ -182,6 +185,22 @@ async def test_file_that_cannot_be_read_ends_the_check(site: Site, region: Runni
     with pytest.raises(ConfigurationError) as caught:
         await inspect_regions(site.inventory(h1="eu-north"), (), SETTINGS)
     assert caught.value.code == "certificate_unreadable"
+
+
+async def test_command_of_a_secret_gets_no_other_secret(site: Site) -> None:
+    """Not even one that is not asked for here; the next error shows that the command did not fail."""
+    site.describe("eu-north", site.directory / "nowhere", NOBODY, "unused")
+    site.regions = re.sub(r"token: {.*}", f"token: {COMMAND}", site.regions)
+    site.regions = re.sub(r"key: {file: .*/ca-key.pem}", "key: {env: KEY}", site.regions)
+    site.regions = site.regions.replace("client:", "# client:")
+    source = site.inventory(h1="eu-north")
+    for environ, code in (
+        ({"KEY": "k"}, "certificate_unreadable"),
+        ({"OTHER": "k"}, "secret_command_failed"),
+    ):
+        with pytest.raises(ConfigurationError) as caught:
+            await inspect_regions(source, (), Settings.load({"PATH": os.environ["PATH"]} | environ))
+        assert caught.value.code == code
 
 
 @pytest.mark.nomad

@@ -272,7 +272,7 @@ def test_no_shell_reads_a_command() -> None:
 
 
 def test_command_has_the_users_environment_and_nothing_else(tmp_path: Path) -> None:
-    """As he sees it, without another secret of ours, on a standard input that has nothing; arguments as they are written."""
+    """As he sees it, without another secret of ours, in it or on a standard input that has nothing; arguments as they are written."""
     noted = tmp_path / "noted"
     ref = program(
         "import os, sys, json",
@@ -283,7 +283,8 @@ def test_command_has_the_users_environment_and_nothing_else(tmp_path: Path) -> N
     reading, writing = os.pipe()
     os.write(writing, json.dumps({"other": VALUE}).encode())
     os.close(writing)
-    store = SecretStore({"MINE": "1", "PATH": os.environ["PATH"]}, stdin=reading)
+    environ = {"MINE": "1", "OTHERS": VALUE, "PATH": os.environ["PATH"]}
+    store = SecretStore(environ, {"OTHERS", "NOT_THERE"}, stdin=reading)
     assert (store.reveal(SecretRef("stdin", "other")), store.reveal(ref)) == (VALUE, "x")
     os.close(reading)
     environ, argv, stdin, descriptors = json.loads(noted.read_text())

@@ -197,3 +197,18 @@ def test_drivers_that_jobs_may_use(written: str, expected: tuple[str, ...]) -> N
     """Docker alone where nothing is said; the order in which they are written makes no other configuration."""
     text = (_REGION % b"node: {cert: c.pem, key: {file: k}}").replace(b"mirror: ../m", written.encode())
     assert load_text(text, "x", "/d").nomad.drivers == expected
+
+
+@pytest.mark.parametrize(
+    ("node", "expected"),
+    [
+        (b"issuer: {cert: i.pem, key: {env: ISSUER}}", {"CLIENT", "ISSUER", "SUDO"}),
+        (b"node: {cert: i.pem, key: {env: NODE}}", {"CLIENT", "NODE", "SUDO"}),
+        (b"issuer: {vault: {mount: pki, role: nomad}}", {"CLIENT", "SUDO"}),
+    ],
+)
+def test_variables_with_secrets_are_known(node: bytes, expected: set[str]) -> None:
+    """Of regions, issuers and hosts; no variable is named by other sources."""
+    hosts = b"hosts: [{name: a1, region: eu, datacenter: dc, ssh: {become_password: {env: SUDO}}}]"
+    text = (_REGION % node).replace(b"keyring: a/b", b"env: CLIENT").partition(b"hosts:")[0] + hosts
+    assert load_text(text, "x", "/d").secret_variables == expected

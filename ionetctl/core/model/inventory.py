@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Literal
 
 from ionetctl.core.model.host import Host
 from ionetctl.core.model.names import Digest, RegionName
-from ionetctl.core.model.secret import SecretRef
+from ionetctl.core.model.secret import SecretRef, variables
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 
 Introduction = Literal["auto", "required", "off"]
@@ -139,3 +139,18 @@ class Inventory:
     hosts: tuple[Host, ...]
     distribution: Distribution = "push"
     mirror: str | None = None
+
+    def secrets_of(self, regions: Iterable[RegionName], hosts: Iterable[Host]) -> Iterator[SecretRef]:
+        """Every secret that enrolling the hosts into the regions needs."""
+        for name in regions:
+            region = self.regions[name]
+            yield from region.secrets
+            if not isinstance(region.tls.node, VaultIssuer):
+                yield region.tls.node.key
+        for host in hosts:
+            yield from host.ssh.secrets
+
+    @property
+    def secret_variables(self) -> frozenset[str]:
+        """The environment variables that hold secrets."""
+        return variables(self.secrets_of(self.regions, self.hosts))

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 SecretSource = Literal["env", "file", "keyring", "vault", "command", "stdin"]
 
@@ -29,3 +32,8 @@ class SecretRef:
     def __str__(self) -> str:
         """For messages: of a command the program alone, since people may have written anything after it."""
         return f"{self.source}:{self.argv[0] if self.source == 'command' else self.locator}"
+
+
+def variables(refs: Iterable[SecretRef]) -> frozenset[str]:
+    """The environment variables that any of the references names."""
+    return frozenset(ref.locator for ref in refs if ref.source == "env")
