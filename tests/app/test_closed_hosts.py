@@ -56,7 +56,7 @@ async def test_account_that_had_the_key_is_tried(ssh: dict[str, Any], keyed: str
     site = Site(nobody, (host,), nobody, nobody, ManualClock())
     options = RolloutOptions("site.yaml", goal=Goal.SURVEY)
     closed = ClosedHosts(site, emit, options, {}, {(HOST.name, HOST.address): CLOSURE})
-    outcomes = await closed.settle((host,), ways)
+    outcomes = await closed.look((host,), ways)
     assert ways.tried == [("miner", "auto")]
     assert [type(event) for event in emit.events if isinstance(event, KeyClosed | SshOpened)] == told
     assert len(outcomes) == (told == [KeyClosed])
