@@ -38,7 +38,7 @@ async def test_hosts_are_enrolled_with_certificates_of_vault(
     tmp_path: Path,
     key_on_host: bool,  # noqa: FBT001
 ) -> None:
-    """And are as they should be in the next run, which asks for none; a role that refuses changes no host."""
+    """And are as they should be in the next run, which asks for none; a role that refuses, or a token that ends, changes no host."""
     needs("openssl")
     more = ", key_on_host: true" if key_on_host else ""
     with raise_fleet(2) as rehearsal:
@@ -49,12 +49,16 @@ async def test_hosts_are_enrolled_with_certificates_of_vault(
             admin = new_admin(**environ)
             refused = await asyncio.to_thread(admin.enroll, inventory, "--max-failures=100%")
             assert not (rehearsal.tree(rehearsal.hosts[0]) / "etc/nomad.d").exists()
-            vault.role = good()
+            vault.role, vault.instead = good(), [(403, {"errors": ["permission denied"]})] * 2
+            ended = await asyncio.to_thread(admin.enroll, inventory)
+            vault.instead, vault.asked = [], []
             ends = [await asyncio.to_thread(admin.enroll, inventory) for _ in range(2)]
     codes = {host["error"]["code"] for host in refused.document["hosts"]}
     assert (refused.exit_code, codes) == (5, {"issuer_refused"}), refused.stdout
+    lost = {(host["outcome"], host["error"]["code"]) for host in ended.document["hosts"]}
+    assert (ended.exit_code, lost) == (8, {("skipped", "issuer_forbidden")}), ended.stdout
     assert [(end.exit_code, set(end.outcomes().values())) for end in ends] == [
         (0, {"enrolled"}),
         (0, {"unchanged"}),
     ]
-    assert [path for path, _ in vault.asked].count(SIGN) == 4
+    assert [path for path, _ in vault.asked].count(SIGN) == 2
