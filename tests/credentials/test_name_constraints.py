@@ -6,7 +6,7 @@ import asyncio
 import ipaddress
 import re
 import subprocess
-from datetime import timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -32,7 +32,6 @@ CLIENT: Final = x509.DNSName("client.eu-north.nomad")
 LOCALHOST: Final = x509.DNSName("localhost")
 LOOPBACK: Final = x509.IPAddress(ipaddress.ip_network("127.0.0.1/32"))
 SERVER: Final = "server.eu-north.nomad"
-NOW: Final = pki.root().certificate.not_valid_before_utc + timedelta(hours=1)
 
 
 def openssl(directory: Path, command: str) -> subprocess.CompletedProcess[bytes]:
@@ -59,7 +58,7 @@ def written(directory: Path, *pairs: pki.Pair) -> RegionSettings:
 
 def opened(region: RegionSettings) -> Any:
     key = Path(region.tls.ca).with_name("site-key.pem").read_text()
-    return open_issuer(region, lambda _: key, ManualClock(NOW), pki.no_vault)
+    return open_issuer(region, lambda _: key, ManualClock(datetime.now(UTC)), pki.no_vault)
 
 
 def refusal(region: RegionSettings) -> ConfigurationError:
@@ -132,7 +131,7 @@ def test_nodes_certificate_of_the_constrained_issuer_is_valid(followed: Path) ->
     (followed / "node.pem").write_bytes(pair.chain_pem)
     assert pair.chain_pem.count(b"BEGIN CERTIFICATE") == 2
     assert verified(followed, "node.pem", "node.pem") == "node.pem: OK\n"
-    assert issuer.check.explain_unfit(pair.chain_pem.decode(), NOW) is None
+    assert issuer.check.explain_unfit(pair.chain_pem.decode(), datetime.now(UTC)) is None
 
 
 @pytest.mark.parametrize(
