@@ -85,7 +85,7 @@ def spoiled(raise_fleet: RaiseFleet, new_admin: NewAdmin) -> Iterator[Spoiled]:
             (material / f"token-{spoil}").write_text(introduce(rehearsal, name, ttl))
         for spoil, (script, _) in SPOILS.items():
             rehearsal.before_start(host_of[spoil], f'set -e\nS={material}\ncd "$IONET_ROOT"\n{script}\n')
-        ended = admin.enroll(rehearsal.inventory, "--max-failures=100%", "--timeout=15")
+        ended = admin.enroll(rehearsal.inventory, "--max-failures=100%", "--timeout=30")
         for host in rehearsal.hosts:
             rehearsal.remove_script(host)
         again = admin.enroll(rehearsal.inventory)

@@ -100,6 +100,9 @@ class Supervisor:
                 await self._start_agent(self.loaded)
             except AgentStartError as error:
                 return self._fail("exit-code", str(error))
+            if self._stopped.is_set():
+                await self.end_agent()
+                return self._canceled()
             self.active, self.result = "active", "success"
             self._update_process_entry()
             self._log("systemd", f"Started {UNIT} - Nomad.")
@@ -133,7 +136,11 @@ class Supervisor:
         process = await asyncio.create_subprocess_exec(
             path, "version", stdout=-1, stderr=-3, env=dict(self.environment)
         )
-        output, _ = await asyncio.wait_for(process.communicate(), _VERSION_TIMEOUT_S)
+        try:
+            output, _ = await asyncio.wait_for(process.communicate(), _VERSION_TIMEOUT_S)
+        except TimeoutError:
+            process.kill()
+            raise AgentStartError(f"{UNIT}: start operation timed out. Terminating.") from None
         match = re.match(rb"Nomad v(\S+)", output)
         if process.returncode != 0 or match is None:
             raise AgentStartError(f"{UNIT}: Main process exited, code=exited, status={process.returncode}")
@@ -145,6 +152,10 @@ class Supervisor:
             await asyncio.wait_for(self._stopped.wait(), _START_TIMEOUT_S)
         except TimeoutError:
             return self._fail("timeout", f"{UNIT}: start operation timed out. Terminating.")
+        return self._canceled()
+
+    def _canceled(self) -> Reply:
+        """What a start says that a stop has overtaken."""
         self.active = "inactive"
         return Reply(1, err=(f"Job for {UNIT} canceled.",))
 

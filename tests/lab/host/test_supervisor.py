@@ -189,6 +189,34 @@ async def test_a_start_that_hangs_ends_with_a_stop(rig: Rig) -> None:
     )
 
 
+async def test_a_stop_overtakes_a_start_whose_program_is_still_asked(machine: Machine, rig: Rig) -> None:
+    """A loaded machine takes its time to run the program; the agent must not come up behind the stop."""
+    program = rig.tree / "opt/nomad/releases/2.0.5/nomad"
+    program.write_text(
+        f"#!/bin/sh\n: >{rig.tree}/asked\nwhile [ ! -e {rig.tree}/go ]; do sleep 0.05; done\n{PROGRAM}"
+    )
+    starting = asyncio.create_task(machine.ctl("start", "nomad"))
+    while not (rig.tree / "asked").exists():  # noqa: ASYNC110 - a file that another process makes
+        await asyncio.sleep(0.01)
+    await machine.ctl("stop", "nomad")
+    (rig.tree / "go").touch()
+    assert (await starting, await machine.ctl("is-active", "nomad"), machine.supervisor.agent) == (
+        Reply(1, err=("Job for nomad.service canceled.",)),
+        Reply(3, ("inactive",)),
+        None,
+    )
+
+
+async def test_a_program_that_does_not_answer_fails_the_start(
+    machine: Machine, rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is ended, and the unit has failed."""
+    monkeypatch.setattr("ionetctl.lab.host.supervisor._VERSION_TIMEOUT_S", 0.1)
+    (rig.tree / "opt/nomad/releases/2.0.5/nomad").write_text("#!/bin/sh\nexec sleep 60\n")
+    reply = await machine.ctl("start", "nomad")
+    assert (reply.status, await machine.ctl("is-active", "nomad")) == (1, Reply(3, ("failed",)))
+
+
 async def test_an_agent_that_fails_to_start_logs_the_reason(rig: Rig) -> None:
     """The journal has the missing cgroup."""
     machine = Machine(rig, "start-fails")
