@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from ionetctl import gpu
+from ionetctl.app.known_fleet import region_settings, select_nodes, tell_waiting
 from ionetctl.core.clock import SystemClock
-from ionetctl.core.errors import ConfigurationError, RegionError, TrustError, UsageError
-from ionetctl.core.model.host import Host
-from ionetctl.core.model.inventory import Inventory, NomadSettings, ReadyPair, RegionSettings, RegionTls
-from ionetctl.core.model.names import Digest
+from ionetctl.core.errors import ConfigurationError, RegionError, TrustError
 from ionetctl.core.model.node import NodeView
-from ionetctl.core.model.secret import SecretRef, variables
+from ionetctl.core.model.secret import variables
 from ionetctl.credentials.secrets import SecretStore
 from ionetctl.history.catalog import Catalog
 from ionetctl.history.catalog.leases import rfc3339
@@ -28,10 +26,8 @@ if TYPE_CHECKING:
 
     from ionetctl.core.events import RegionEntry
     from ionetctl.core.model.names import NodeId, RegionName
-    from ionetctl.core.model.secret import SecretSource
     from ionetctl.core.settings import Settings
     from ionetctl.history.catalog import NodeRecord
-    from ionetctl.nomad import OnWait, Wait
 
 
 async def read_fleet(
@@ -51,7 +47,7 @@ async def read_fleet(
     settings.prepare_state()
     catalog = Catalog.open(settings.catalog_path, clock, list_journals(settings.rollouts_dir))
     try:
-        records = _nodes(catalog, limit)
+        records = select_nodes(catalog, limit)
         answers = {} if is_offline else await _ask_regions(catalog.regions(), records, settings, tell)
         now = rfc3339(clock.now())
         nodes = tuple(_node_status(record, answers, now) for record in records)
@@ -60,32 +56,6 @@ async def read_fleet(
         catalog.close()
     silent = {name: answer for name, answer in answers.items() if isinstance(answer, str)}
     return StatusReport(nodes, silent)
-
-
-def _nodes(catalog: Catalog, limit: str | None) -> tuple[NodeRecord, ...]:
-    """The catalog's nodes, or those that ``--limit`` selects."""
-    if limit is None:
-        return catalog.nodes()
-    from ionetctl.inventory.select import words_asked_for
-
-    words = words_asked_for(limit)
-    try:
-        return _limited(catalog.nodes(words), limit)
-    except UsageError:
-        # What a limit excludes may be among the others, and so may be what a misspelt word was meant to be.
-        return _limited(catalog.nodes(), limit)
-
-
-def _limited(nodes: Sequence[NodeRecord], limit: str) -> tuple[NodeRecord, ...]:
-    """Those of the nodes that ``--limit`` selects. The catalog has no groups, addresses or tags to select by."""
-    from ionetctl.inventory.select import select_hosts
-
-    hosts = tuple(
-        Host(node.name, node.name, node.region, node.datacenter, node.rack, node.node_pool) for node in nodes
-    )
-    known = Inventory("catalog", "", Digest(""), "as-written", {}, NomadSettings("", ""), hosts)
-    chosen = {(host.region, host.name) for host in select_hosts(known, limit)}
-    return tuple(node for node in nodes if (node.region, node.name) in chosen)
 
 
 Answer = dict["NodeId", NodeView] | str
@@ -99,7 +69,7 @@ async def _ask_regions(
 ) -> dict[RegionName, Answer]:
     """By region its nodes, or why it did not answer."""
     known = list(entries)
-    withheld = variables(ref for entry in known for ref in _settings_of(entry).secrets)
+    withheld = variables(ref for entry in known for ref in region_settings(entry).secrets)
     secrets = SecretStore(settings.environ, withheld)
     wanted = {record.region for record in records}
     asked = [entry for entry in known if entry.name in wanted]
@@ -107,41 +77,17 @@ async def _ask_regions(
     return {entry.name: answer for entry, answer in zip(asked, answers, strict=True)}
 
 
-def tell_waiting(region: str, tell: Callable[[str], None] | None) -> OnWait:
-    """What tells an admin, by ``tell``, that a region is waited for."""
-
-    async def on_wait(wait: Wait) -> None:
-        if tell is not None:
-            tell(
-                f"waiting for region {region} at {wait.address}: attempt {wait.attempt} failed, "
-                f"{wait.waited_s:.0f} s yet: {wait.error.message}"
-            )
-
-    return on_wait
-
-
 async def _ask_region(entry: RegionEntry, secrets: SecretStore, tell: Callable[[str], None] | None) -> Answer:
     from ionetctl.nomad import NomadRegion
 
     on_wait = tell_waiting(entry.name, tell)
-    settings = _settings_of(entry)
+    settings = region_settings(entry)
     try:
         await asyncio.to_thread(secrets.resolve_all, settings.secrets)
         async with NomadRegion.open(settings, secrets.reveal, on_wait=on_wait) as region:
             return {view.id: view for view in await region.nodes(with_devices=True)}
     except (ConfigurationError, RegionError, TrustError) as error:
         return error.message
-
-
-def _settings_of(entry: RegionEntry) -> RegionSettings:
-    """A region as the catalog remembers it: enough to ask it, not to enrol into it."""
-    token = SecretRef(cast("SecretSource", entry.token_source), entry.token_locator)
-    client = None
-    if entry.client_cert and entry.client_key_source and entry.client_key_locator:
-        key = SecretRef(cast("SecretSource", entry.client_key_source), entry.client_key_locator)
-        client = ReadyPair(entry.client_cert, key)
-    tls = RegionTls("", entry.server_name, client, ReadyPair("", token), ca_pem=entry.ca_pem)
-    return RegionSettings(entry.name, entry.api, (), token, tls, entry.introduction, entry.capacity)
 
 
 def _node_status(record: NodeRecord, answers: Mapping[RegionName, Answer], now: str) -> NodeStatus:

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections import defaultdict
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from ionetctl.app.fleet_status import tell_waiting
+from ionetctl.app.known_fleet import KnownNodes, by_name, tell_waiting
 from ionetctl.core import host_paths
 from ionetctl.core.clock import SystemClock
 from ionetctl.core.errors import ExitCode, HostUnverifiedError, IonetctlError, RegionError, TrustError
@@ -22,7 +21,6 @@ from ionetctl.history.journal import list_journals
 from ionetctl.host.release_node import held, release
 from ionetctl.inventory.select import load_selected
 from ionetctl.nomad import NomadRegion
-from ionetctl.placement.region_choice import candidates
 from ionetctl.plan.bundle import SUFFIX_CHARACTERS
 from ionetctl.summary.fleet import READY, Verdict, VerifyReport
 from ionetctl.verification import gpu_evidence
@@ -30,10 +28,10 @@ from ionetctl.verification.expectation import ELIGIBLE, Expectation, check_node
 from ionetctl.verification.stamped_nodes import find_stamped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ionetctl.core.model.host import Host
-    from ionetctl.core.model.inventory import Inventory, Naming
+    from ionetctl.core.model.inventory import Inventory
     from ionetctl.core.model.names import HostName, NodeId, RegionName
     from ionetctl.core.model.node import NodeView
     from ionetctl.core.ports import Region
@@ -43,22 +41,6 @@ if TYPE_CHECKING:
 _WEAKER: Final = "found by name, pool and datacenter: the catalog does not know its id"
 _RELEASED: Final = "released: its region shows all that was promised"
 _UNIQUE: Final = re.compile(rf"(.+)-[0-9a-f]{{{SUFFIX_CHARACTERS}}}")
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """What the catalog remembers of the inventory's hosts, by region and name."""
-
-    records: Mapping[tuple[RegionName, HostName], NodeRecord]
-
-    def of(self, host: Host) -> NodeRecord | None:
-        """The host's record."""
-        return self.records.get((host.region, host.name))
-
-    def placed(self, host: Host, regions: Iterable[RegionName]) -> tuple[Host, ...]:
-        """The host in the region that it joined, or in each that it may have where nobody remembers."""
-        everywhere = tuple(replace(host, region=name) for name in candidates(host, regions))
-        return tuple(one for one in everywhere if self.of(one))[:1] or everywhere
 
 
 async def verify(
@@ -84,7 +66,7 @@ async def verify(
     finally:
         catalog.close()
     secrets = SecretStore(settings.environ, inventory.secret_variables)
-    placed = [one for host in inventory.hosts for one in _Known(nodes).placed(host, inventory.regions)]
+    placed = [one for host in inventory.hosts for one in KnownNodes(nodes).placed(host, inventory.regions)]
     names = dict.fromkeys(host.region for host in placed)
     await asyncio.to_thread(
         secrets.resolve_all, [ref for name in names for ref in inventory.regions[name].secrets]
@@ -110,7 +92,7 @@ async def judge_hosts(
 
     ``nodes`` are the catalog's. See ``verify``.
     """
-    known = _Known(nodes)
+    known = KnownNodes(nodes)
     placed = {host.name: known.placed(host, inventory.regions) for host in hosts}
     asked = [one for places in placed.values() for one in places]
     judged = await asyncio.gather(
@@ -138,7 +120,7 @@ async def _judge_region(
     region: Region | IonetctlError,
     inventory: Inventory,
     hosts: Sequence[Host],
-    known: _Known,
+    known: KnownNodes,
     *,
     releases: bool,
 ) -> list[Verdict]:
@@ -160,30 +142,22 @@ def _unasked(host: Host, record: NodeRecord | None, error: IonetctlError) -> Ver
     return Verdict(host.name, host.region, node_id, error.code, message, error.hint, exit_code=exit_code)
 
 
-async def _find(region: Region, inventory: Inventory, hosts: Sequence[Host], known: _Known) -> list[_Found]:
+async def _find(
+    region: Region, inventory: Inventory, hosts: Sequence[Host], known: KnownNodes
+) -> list[_Found]:
     stamps = {record.node_id: record.stamp for host in hosts if (record := known.of(host)) and record.stamp}
     stamped = await find_stamped(region, stamps, with_devices=True)
     unknown = [host for host in hosts if not (record := known.of(host)) or record.node_id not in stamps]
-    by_name = _by_name(await region.nodes(with_devices=True) if unknown else (), inventory.naming)
+    named = by_name(await region.nodes(with_devices=True) if unknown else (), inventory.naming)
     found = []
     for host in hosts:
         record = known.of(host)
         if record is not None and record.node_id in stamps:
             found.append(_Found(host, stamped.get(record.node_id), record.node_id))
         else:
-            views = by_name.get(host.name, ())
+            views = named.get(host.name, ())
             view = next((view for view in views if view.status == READY), views[0] if views else None)
             found.append(_Found(host, view, view.id if view else None, is_by_name=True))
-    return found
-
-
-def _by_name(views: Iterable[NodeView], naming: Naming) -> Mapping[str, Sequence[NodeView]]:
-    """The nodes that look like a host whose id nobody knows, by its name."""
-    found: dict[str, list[NodeView]] = defaultdict(list)
-    for view in views:
-        found[view.name].append(view)
-        if naming == "unique" and (match := _UNIQUE.fullmatch(view.name)):
-            found[match[1]].append(view)
     return found
 
 

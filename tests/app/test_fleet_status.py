@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ionetctl.app.fleet_status import _settings_of, read_fleet
+from ionetctl.app.fleet_status import read_fleet
+from ionetctl.app.known_fleet import region_settings
+from ionetctl.app.open_fleet import open_fleet
 from ionetctl.app.verify import verify
 from ionetctl.core import events
+from ionetctl.core.clock import SystemClock
 from ionetctl.core.errors import ExitCode, UsageError
 from ionetctl.core.events import Envelope, HostEntry, RegionEntry
 from ionetctl.core.model.inventory import ReadyPair
@@ -285,7 +288,7 @@ def test_region_without_a_client_certificate_is_asked_without(tmp_path: Path) ->
         for stage in (Stage(tmp_path, has_client=False), Stage(tmp_path))
     )
     pair = ReadyPair(str(tmp_path / "cli.pem"), SecretRef("env", "CLI_KEY"))
-    assert (_settings_of(plain).tls.client, _settings_of(with_client).tls.client) == (None, pair)
+    assert (region_settings(plain).tls.client, region_settings(with_client).tls.client) == (None, pair)
 
 
 async def test_empty_catalog_is_an_empty_fleet(tmp_path: Path) -> None:
@@ -514,3 +517,57 @@ async def test_release_that_the_region_refuses_is_the_hosts_verdict(tmp_path: Pa
     async with stage.site.serving(answers) as (url, _):
         await stage.remember(url)
         assert codes(await stage.verdicts()) == [("g1", "region_forbidden", False), ("g2", None, False)]
+
+
+# --- a fleet opened for work -----------------------------------------------------------------------------------------
+
+
+async def found(stage: Stage, source: str | None = None) -> list[tuple[str, str | None, str | None]]:
+    async with open_fleet(stage.settings, source, None, SystemClock()) as fleet:
+        return [
+            (node.host.name, node.view.id if node.view else None, node.problem.code if node.problem else None)
+            for node in await fleet.find()
+        ]
+
+
+async def test_catalogs_nodes_are_asked_for_by_their_ids(tmp_path: Path) -> None:
+    """Two nodes need no list of the whole region."""
+    stage = Stage(tmp_path, answers=[Answer([stub("g2")])])
+    async with stage.serving() as api:
+        nodes = await found(stage)
+    expression = f'ID == "{node_id("g1")}" or ID == "{node_id("g2")}"'
+    assert (nodes, [call.query["filter"] for call in api.seen]) == (
+        [("g1", None, "node_unknown"), ("g2", node_id("g2"), None)],
+        [expression],
+    )
+
+
+async def test_inventorys_hosts_are_found_by_name_where_the_catalog_does_not_know_them(
+    tmp_path: Path,
+) -> None:
+    """The whole list is read then; a name that two nodes bear is nobody's."""
+    stage = Stage(tmp_path, enrolled=["g1"], answers=[Answer([stub("g1"), stub("g2")])])
+    async with stage.serving():
+        one = await found(stage, str(tmp_path / "site.yaml"))
+    (tmp_path / "twice").mkdir()
+    twice = Stage(tmp_path / "twice", enrolled=["g1"])
+    twice.answers = [Answer([stub("g2"), stub("g2", ID=node_id("g9"))])]
+    async with twice.serving():
+        two = await found(twice, str(tmp_path / "twice/site.yaml"))
+    assert (one, two) == (
+        [("g1", node_id("g1"), None), ("g2", node_id("g2"), None)],
+        [("g1", None, "node_unknown"), ("g2", None, "node_unknown")],
+    )
+
+
+async def test_region_that_does_not_answer_is_the_problem_of_its_nodes(tmp_path: Path) -> None:
+    """Each has the region's error, and so has one whose secret is missing."""
+    stage = Stage(tmp_path, answers=[Answer.recorded("nodes: no token")])
+    async with stage.serving():
+        refused = await found(stage)
+        stage.settings = replace(stage.settings, environ={})
+        closed = await found(stage)
+    assert ([code for *_, code in refused], [code for *_, code in closed]) == (
+        ["region_forbidden"] * 2,
+        ["secret_missing"] * 2,
+    )

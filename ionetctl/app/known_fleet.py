@@ -1,0 +1,128 @@
+"""The fleet as the catalog knows it: its nodes, by which hosts are found again, and the way to its regions."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, cast
+
+from ionetctl.core.errors import UsageError
+from ionetctl.core.model.host import GpuPromise, Host
+from ionetctl.core.model.inventory import Inventory, NomadSettings, ReadyPair, RegionSettings, RegionTls
+from ionetctl.core.model.names import Digest
+from ionetctl.core.model.secret import SecretRef
+from ionetctl.placement.region_choice import candidates
+from ionetctl.plan.bundle import SUFFIX_CHARACTERS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from ionetctl.core.events import RegionEntry
+    from ionetctl.core.model.inventory import Naming
+    from ionetctl.core.model.names import HostName, RegionName
+    from ionetctl.core.model.node import NodeView
+    from ionetctl.core.model.secret import SecretSource
+    from ionetctl.history.catalog import Catalog, NodeRecord
+    from ionetctl.nomad import OnWait, Wait
+
+CATALOG: Final = "catalog"
+"""The source of an inventory that was made from the catalog."""
+_UNIQUE: Final = re.compile(rf"(.+)-[0-9a-f]{{{SUFFIX_CHARACTERS}}}")
+
+
+@dataclass(frozen=True, slots=True)
+class KnownNodes:
+    """What the catalog remembers of hosts, by region and name."""
+
+    records: Mapping[tuple[RegionName, HostName], NodeRecord]
+
+    def of(self, host: Host) -> NodeRecord | None:
+        """The host's record."""
+        return self.records.get((host.region, host.name))
+
+    def placed(self, host: Host, regions: Iterable[RegionName]) -> tuple[Host, ...]:
+        """The host in the region that it joined, or in each that it may have where nobody remembers."""
+        everywhere = tuple(replace(host, region=name) for name in candidates(host, regions))
+        return tuple(one for one in everywhere if self.of(one))[:1] or everywhere
+
+
+def by_name(views: Iterable[NodeView], naming: Naming) -> Mapping[str, Sequence[NodeView]]:
+    """The nodes that look like a host whose id nobody knows, by its name."""
+    found: dict[str, list[NodeView]] = defaultdict(list)
+    for view in views:
+        found[view.name].append(view)
+        if naming == "unique" and (match := _UNIQUE.fullmatch(view.name)):
+            found[match[1]].append(view)
+    return found
+
+
+def select_nodes(catalog: Catalog, limit: str | None) -> tuple[NodeRecord, ...]:
+    """The catalog's nodes, or those that ``--limit`` selects. Raises ``UsageError`` for a limit that selects none."""
+    if limit is None:
+        return catalog.nodes()
+    from ionetctl.inventory.select import words_asked_for
+
+    words = words_asked_for(limit)
+    try:
+        return _limited(catalog.nodes(words), limit)
+    except UsageError:
+        # What a limit excludes may be among the others, and so may be what a misspelt word was meant to be.
+        return _limited(catalog.nodes(), limit)
+
+
+def _limited(nodes: Sequence[NodeRecord], limit: str) -> tuple[NodeRecord, ...]:
+    """Those of the nodes that ``--limit`` selects. The catalog has no groups, addresses or tags to select by."""
+    from ionetctl.inventory.select import select_hosts
+
+    known = inventory_of(nodes, ())
+    chosen = {(host.region, host.name) for host in select_hosts(known, limit)}
+    return tuple(node for node in nodes if (node.region, node.name) in chosen)
+
+
+def inventory_of(nodes: Iterable[NodeRecord], regions: Iterable[RegionEntry]) -> Inventory:
+    """The nodes as hosts of an inventory that is enough to ask for them, not to enrol them. It has no groups and no tags."""
+    return Inventory(
+        CATALOG,
+        "",
+        Digest(""),
+        "as-written",
+        {entry.name: region_settings(entry) for entry in regions},
+        NomadSettings("", ""),
+        tuple(
+            Host(
+                node.name,
+                node.address,
+                node.region,
+                node.datacenter,
+                node.rack,
+                node.node_pool,
+                gpus=GpuPromise(node.gpu_model, node.gpus_expected),
+            )
+            for node in nodes
+        ),
+    )
+
+
+def region_settings(entry: RegionEntry) -> RegionSettings:
+    """A region as the catalog remembers it: enough to ask it, not to enrol into it."""
+    token = SecretRef(cast("SecretSource", entry.token_source), entry.token_locator)
+    client = None
+    if entry.client_cert and entry.client_key_source and entry.client_key_locator:
+        key = SecretRef(cast("SecretSource", entry.client_key_source), entry.client_key_locator)
+        client = ReadyPair(entry.client_cert, key)
+    tls = RegionTls("", entry.server_name, client, ReadyPair("", token), ca_pem=entry.ca_pem)
+    return RegionSettings(entry.name, entry.api, (), token, tls, entry.introduction, entry.capacity)
+
+
+def tell_waiting(region: str, tell: Callable[[str], None] | None) -> OnWait:
+    """What tells an admin, by ``tell``, that a region is waited for."""
+
+    async def on_wait(wait: Wait) -> None:
+        if tell is not None:
+            tell(
+                f"waiting for region {region} at {wait.address}: attempt {wait.attempt} failed, "
+                f"{wait.waited_s:.0f} s yet: {wait.error.message}"
+            )
+
+    return on_wait

@@ -1,0 +1,153 @@
+"""A fleet opened for work through Nomad, without SSH: its hosts, where each is in its region's list, and the regions.
+
+The hosts are an inventory's, or else the catalog's: those that were enrolled from here, with the regions as they were then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from ionetctl.app.known_fleet import KnownNodes, by_name, inventory_of, select_nodes, tell_waiting
+from ionetctl.core.errors import ConfigurationError, IonetctlError, RegionError, TrustError
+from ionetctl.credentials.secrets import SecretStore
+from ionetctl.history.catalog import Catalog
+from ionetctl.history.journal import list_journals
+from ionetctl.inventory.select import load_selected
+from ionetctl.nomad import NomadRegion
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+
+    from ionetctl.core.model.host import Host
+    from ionetctl.core.model.inventory import Inventory
+    from ionetctl.core.model.names import NodeId, RegionName
+    from ionetctl.core.model.node import NodeView
+    from ionetctl.core.ports import Clock, Region
+    from ionetctl.core.settings import Settings
+    from ionetctl.history.catalog import NodeRecord
+    from ionetctl.nomad import OnWait
+
+FEW: Final = 50
+"""So many nodes are asked for by their ids; the whole list is read for more."""
+
+
+@dataclass(frozen=True, slots=True)
+class FleetNode:
+    """A host in its region; ``problem`` where the region cannot be asked, or does not know a node for it."""
+
+    host: Host
+    view: NodeView | None
+    problem: IonetctlError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """The hosts chosen, in ``inventory``, and its regions, each open or the error why it is not."""
+
+    inventory: Inventory
+    known: KnownNodes
+    regions: Mapping[RegionName, Region | IonetctlError]
+
+    async def find(self, *, with_devices: bool = False) -> tuple[FleetNode, ...]:
+        """Every host as its region shows it now, by the catalog's node id, or by its name where that has none."""
+        placed = [self.known.placed(host, self.inventory.regions) for host in self.inventory.hosts]
+        asked = [one for places in placed for one in places]
+        names = dict.fromkeys(host.region for host in asked)
+        answers = await asyncio.gather(
+            *(
+                self._ask(name, [host for host in asked if host.region == name], with_devices=with_devices)
+                for name in names
+            )
+        )
+        found = {(node.host.region, node.host.name): node for answer in answers for node in answer}
+        return tuple(
+            min((found[one.region, one.name] for one in places), key=lambda node: node.view is None)
+            for places in placed
+        )
+
+    async def _ask(self, name: RegionName, hosts: Sequence[Host], *, with_devices: bool) -> list[FleetNode]:
+        region = self.regions[name]
+        if isinstance(region, IonetctlError):
+            return [FleetNode(host, None, region) for host in hosts]
+        try:
+            views = await region.nodes(self._expression(hosts), with_devices=with_devices)
+        except (RegionError, TrustError) as error:
+            return [FleetNode(host, None, error) for host in hosts]
+        of_id, of_name = {view.id: view for view in views}, by_name(views, self.inventory.naming)
+        return [_found(host, self.known.of(host), of_id, of_name) for host in hosts]
+
+    def _expression(self, hosts: Sequence[Host]) -> str | None:
+        """The filter for few nodes that are known by their ids."""
+        ids = [record.node_id for host in hosts if (record := self.known.of(host))]
+        if len(ids) < len(hosts) or len(ids) > FEW:
+            return None
+        return " or ".join(f'ID == "{node_id}"' for node_id in ids)
+
+
+def _found(
+    host: Host,
+    record: NodeRecord | None,
+    of_id: Mapping[NodeId, NodeView],
+    of_name: Mapping[str, Sequence[NodeView]],
+) -> FleetNode:
+    views = of_name.get(host.name, ()) if record is None else ()
+    view = of_id.get(record.node_id) if record else next(iter(views), None)
+    if view is None or len(views) > 1:
+        how = f"the node {record.node_id}" if record else "a node of this name"
+        message = (
+            f"{host.region} does not know {how}"
+            if view is None
+            else f"{host.region} has {how} more than once"
+        )
+        return FleetNode(
+            host, None, RegionError("node_unknown", message, "enrol the host, or see nodes list")
+        )
+    return FleetNode(host, view)
+
+
+@asynccontextmanager
+async def open_fleet(
+    settings: Settings,
+    source: str | None,
+    limit: str | None,
+    clock: Clock,
+    tell: Callable[[str], None] | None = None,
+) -> AsyncIterator[Fleet]:
+    """The fleet of an inventory, or of the catalog where there is no ``source``; its regions are closed at the end.
+
+    ``tell`` is called while a region is waited for. Raises ``ConfigurationError`` for inventory and catalog, ``UsageError``
+    for a limit that selects no host; a region whose secrets or keys are wrong has its error instead.
+    """
+    settings.prepare_state()
+    with Catalog.open(settings.catalog_path, clock, list_journals(settings.rollouts_dir)) as catalog:
+        if source is None:
+            nodes = select_nodes(catalog, limit)
+            inventory = inventory_of(nodes, catalog.regions())
+        else:
+            inventory, nodes = load_selected(source, limit), catalog.nodes()
+    known = KnownNodes({(node.region, node.name): node for node in nodes})
+    wanted = {one.region for host in inventory.hosts for one in known.placed(host, inventory.regions)}
+    secrets = SecretStore(settings.environ, inventory.secret_variables)
+    async with AsyncExitStack() as stack:
+        regions: dict[RegionName, Region | IonetctlError] = {}
+        for name in sorted(wanted):
+            regions[name] = await _open_region(inventory, name, secrets, stack, tell_waiting(name, tell))
+        yield Fleet(inventory, known, regions)
+
+
+async def _open_region(
+    inventory: Inventory, name: RegionName, secrets: SecretStore, stack: AsyncExitStack, on_wait: OnWait
+) -> Region | IonetctlError:
+    settings = inventory.regions.get(name)
+    if settings is None:
+        hint = "name the inventory that the hosts were enrolled from"
+        return ConfigurationError("region_unknown", f"the catalog has no access to region {name}", hint)
+    try:
+        await asyncio.to_thread(secrets.resolve_all, settings.secrets)
+        region = NomadRegion.open(settings, secrets.reveal, on_wait=on_wait)
+        return await stack.enter_async_context(region)
+    except (ConfigurationError, TrustError) as error:
+        return error
