@@ -50,17 +50,19 @@ LEAST_HEARTBEATS: Final = 0.001
 """A second; fewer are no setting, and the intervals that follow from them no numbers."""
 
 
-class _Measure(msgspec.Struct, rename="pascal"):
+# A list of nodes is a million records, none of which refers back to what holds it: with ``gc=False`` Python's collector does
+# not follow them.
+class _Measure(msgspec.Struct, rename="pascal", gc=False):
     number: _Number | None = msgspec.field(name="Int", default=None)
     unit: str = ""
 
 
-class _Instance(msgspec.Struct, rename="pascal"):
+class _Instance(msgspec.Struct, rename="pascal", gc=False):
     id: str = msgspec.field(name="ID")
     healthy: bool = False
 
 
-class _DeviceGroup(msgspec.Struct, rename="pascal"):
+class _DeviceGroup(msgspec.Struct, rename="pascal", gc=False):
     vendor: str
     type: str
     name: str
@@ -68,17 +70,17 @@ class _DeviceGroup(msgspec.Struct, rename="pascal"):
     attributes: dict[str, _Measure] | None = None
 
 
-class _Resources(msgspec.Struct, rename="pascal"):
+class _Resources(msgspec.Struct, rename="pascal", gc=False):
     devices: list[_DeviceGroup] | None = None
 
 
-class _Driver(msgspec.Struct, rename="pascal"):
+class _Driver(msgspec.Struct, rename="pascal", gc=False):
     healthy: bool = False
     detected: bool = False
     attributes: dict[str, str] | None = None
 
 
-class NodeStub(msgspec.Struct, rename="pascal"):
+class NodeStub(msgspec.Struct, rename="pascal", gc=False):
     """A row of ``GET /v1/nodes``."""
 
     id: str = msgspec.field(name="ID")
@@ -96,7 +98,7 @@ class NodeStub(msgspec.Struct, rename="pascal"):
     node_resources: _Resources | None = None
 
 
-class WholeNode(NodeStub, rename="pascal"):
+class WholeNode(NodeStub, rename="pascal", gc=False):
     """The part of ``GET /v1/node/:id`` that ionetctl uses; ``meta`` is static and dynamic metadata merged."""
 
     meta: dict[str, str] | None = None

@@ -148,8 +148,9 @@ def unhealthy(cards: Sequence[Device]) -> Iterator[HostUnverifiedError]:
 
 def _unfit(host: Host, view: NodeView, facts: Facts | None, wanted: Severity) -> Iterator[Finding]:
     """What is wrong with Docker on a node that offers GPUs, of severity ``wanted``."""
-    if expected_gpu_count(host, facts):
-        yield from (finding for finding in _of_docker(host, view) if finding.severity is wanted)
+    found = [finding for finding in _of_docker(host, view) if finding.severity is wanted]
+    if found and expected_gpu_count(host, facts):
+        yield from found
 
 
 def _of_docker(host: Host, view: NodeView) -> Iterator[Finding]:

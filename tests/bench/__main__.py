@@ -22,6 +22,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from ionetctl.core.garbage_collection import collect_rarely
 from tests.bench import machine, page, peers, plot, subjects
 from tests.bench.bench import ROOT, Bench
 from tests.bench.records import Figure, LeftOut, Row, Sample
@@ -57,6 +58,7 @@ def main() -> None:
     sections = kept(output) if options.keep else {}
     if not sections:
         (output / plot.PLOT).unlink(missing_ok=True)
+    collect_rarely()  # as every command does: some of what is measured runs in this process
     with tempfile.TemporaryDirectory(prefix="ionetctl-bench-") as scratch:
         build = Path(options.build).resolve()
         bench = Bench(SIZES[options.size], Path(scratch), build, output, options.in_namespace)
