@@ -299,6 +299,11 @@ class _Run:
         if self.lease is not None:
             await self.lease.check()
 
+    async def _require_lease(self) -> None:
+        """As ``_check_lease``; raises ``LockedError`` where it is so."""
+        if self.lease is not None:
+            await self.lease.require()
+
     def _surroundings(self, connector: SshConnector, distributor: Distributor, slots: Slots) -> Surroundings:
         async def pause(seconds: float) -> None:
             await slots.pause(seconds)
@@ -313,6 +318,7 @@ class _Run:
             emit=self.emit,
             clock=self.clock,
             pause=pause,
+            require_lease=self._require_lease,
             is_stopped=lambda: self.stop.is_requested,
             distributor=distributor,
         )

@@ -95,8 +95,9 @@ class EngineNeeds:
                 return self.emit
             case ("reveal",):
                 return self._reveal
-            case ("pause",):
-                return self.dependencies.retry.pause
+            case ("pause" | "require_lease" as function,):
+                own = self.dependencies
+                return own.retry.pause if function == "pause" else own.require_lease
             case ("packer", "is_packed" | "pack" as method):
                 return cast("Callable[..., Awaitable[object]]", getattr(self.site, method))
             case ("distributor", "acquire" | "settle" as method):

@@ -104,6 +104,7 @@ class Surroundings:
     clock: Clock
     pause: Callable[[float], Awaitable[None]]
     """Waits so many seconds between two attempts on a host, which is not under way meanwhile."""
+    require_lease: Callable[[], Awaitable[None]]
     is_stopped: Callable[[], bool]
 
 
@@ -139,6 +140,7 @@ def dependencies(order: WorkOrder, own: Surroundings) -> Dependencies:
         clock=own.clock,
         retry=RetryPolicy(own.pause, RetryBudget(order.retries), is_stopped=own.is_stopped),
         deadlines=order.deadlines,
+        require_lease=own.require_lease,
         naming=order.naming,
         takeover=order.takeover,
         releases=own.subjects.nomad,

@@ -144,6 +144,9 @@ async def open_workplace(order: object, coordinator: Coordinator) -> AsyncIterat
         # A plain number, not tenacity's kind of it, which the coordinator does not take.
         await coordinator.call("pause", arguments=(float(seconds),))
 
+    async def require_lease() -> None:
+        await coordinator.call("require_lease")
+
     async def no_programs(_: Iterable[tuple[Host, Facts]]) -> None:
         raise RuntimeError("the coordinator has the releases")
 
@@ -161,6 +164,7 @@ async def open_workplace(order: object, coordinator: Coordinator) -> AsyncIterat
             emit=coordinator.emit,
             clock=SystemClock(),
             pause=pause,
+            require_lease=require_lease,
             is_stopped=lambda: coordinator.is_stopping,
         )
         steps = HostSteps(dependencies(order.work, own))

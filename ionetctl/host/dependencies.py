@@ -107,6 +107,8 @@ class Dependencies:
     clock: Clock
     retry: RetryPolicy
     deadlines: Deadlines
+    require_lease: Callable[[], Awaitable[None]]
+    """Raises ``LockedError`` (``lease_lost``) where the hosts may be another rollout's by now."""
     naming: Naming = "as-written"
     takeover: bool = False
     lease: str = NO_LEASE

@@ -134,7 +134,8 @@ class Pipeline:
                 StepStarted(host=host.name, step="survey", attempt=attempt, detail="script")
             )
             surveyed = await self._surveyor.survey(host, session)
-            if host.ssh.close == "key":
+            # Where another run is at work, the survey's finding says more than that the key cannot be looked for meanwhile.
+            if host.ssh.close == "key" and not surveyed.facts.lock_owner:
                 try:
                     await close_key.find_key(self._deps, session)
                 except HostFailedError as error:

@@ -33,7 +33,7 @@ _ENDS_UNLESS_SURVEYED: Final = b'status=$?\nif [ "$status" != 0 ]; then exit "$s
 def survey_source() -> bytes:
     """The survey as its parts are written, with their comments."""
     parts = ("machine", "disks", "network", "work", "mining")
-    functions = _joined("programs", "docker", "mining_lines", *(f"survey_{part}" for part in parts))
+    functions = _joined("programs", "lock", "docker", "mining_lines", *(f"survey_{part}" for part in parts))
     table = mining_table({**SYSTEMS, "-": PLAIN})
     return b"\n".join((functions, table.encode(), _text("survey.sh")))
 
@@ -120,7 +120,7 @@ def restore_miner_script() -> bytes:
 @cache
 def close_ssh_script() -> bytes:
     """What takes a key out of ``authorized_keys``, for the standard input of ``sh -s -- NONCE TASK …``."""
-    return READ_AT_ONCE + _joined("programs", "settle", "close_ssh")
+    return READ_AT_ONCE + _joined("programs", "lock", "settle", "close_ssh")
 
 
 @cache

@@ -1,6 +1,6 @@
 # Closing a host's SSH to the key that logged in: whether that key can be taken out of the account's authorized_keys, and
 # taking it out. Other lines, owner, mode and context of the file stay as they are; nothing is left where it fails.
-# It travels with the functions of programs.sh and settle.sh before it.
+# It travels with the functions of programs.sh, lock.sh and settle.sh before it.
 # Usage: sh -s -- NONCE account                                       as the account: how it is connected
 #        sh -s -- NONCE look TYPE BLOB ACCOUNT [ADDRESSES]            as root, changes nothing: where the key stands
 #        sh -s -- NONCE remove TYPE BLOB FILE...                      as the owner of the files
@@ -19,6 +19,12 @@ refuse() {
     if [ -n "$mine" ]; then rm -f "$mine"; fi
     printf 'refused\t%s\t%s\nionet-close-end\t%s\n' "$1" "$(printf '%.900s' "$2" | tr '\n\t' '  ')" "$nonce"
     exit 0
+}
+
+# refuse_held: another run that is at work on the host may connect once more. Who is not root cannot see it.
+refuse_held() {
+    find_holder
+    if [ -n "$holder" ]; then refuse busy "$holder_owner (rollout $holder) is at work on this host"; fi
 }
 
 # --- lines of authorized_keys (sshd(8), "AUTHORIZED_KEYS FILE FORMAT") ---
@@ -240,10 +246,11 @@ rights() {
     stat -c %C "$1" 2>/dev/null || : # there is none without SELinux
 }
 
-set -f
 nonce=$1 task=$2
 shift 2
 printf 'ionet-close\t1\t%s\n' "$nonce"
+if [ "$task" != account ]; then refuse_held; fi
+set -f
 case $task in
 account) printf 'addresses\t%s\n' "${SSH_CONNECTION:-}" ;;
 *)

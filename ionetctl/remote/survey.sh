@@ -50,12 +50,6 @@ known() {
     if [ -n "$2" ]; then fact "$1" "$2"; fi
 }
 
-# first_line FILE: $got becomes its first line; empty where there is none.
-first_line() {
-    got=
-    { IFS= read -r got <"$1" || :; } 2>/dev/null
-}
-
 # ask SECONDS COMMAND...: $said becomes what the program prints, whole or not at all: nothing where it is ended before it has
 # said all. The status is as of within, which would be a process more for each.
 # shellcheck disable=SC2329 # the parts call it
@@ -98,30 +92,10 @@ tools() {
     done
 }
 
-# ticks PID: $got becomes when that process started, in clock ticks since boot; empty when there is none.
-ticks() {
-    first_line "/proc/$1/stat"
-    # shellcheck disable=SC2086 # the numbers after the command's name
-    set -- ${got##*\)}
-    got=${20:-}
-}
-
-holder() {
-    if [ ! -L "$root$our_dir/lock" ] || ! held=$(readlink "$root$our_dir/lock" 2>/dev/null); then return; fi
-    IFS=$tab
-    set -f
-    # shellcheck disable=SC2086 # the lock's fields
-    set -- $held
-    set +f
-    unset IFS
-    if [ "${6:-}" != "$boot" ] || [ -z "${4:-}" ]; then return; fi
-    ticks "$4"
-    if [ "${5:-}" = "$got" ]; then fact lock "$1" "$2" "$3"; fi
-}
-
 ours() {
     if [ -e "$root$our_dir/pending" ]; then fact interrupted 1; fi
-    holder
+    find_holder
+    if [ -n "$holder" ]; then fact lock "$holder" "$holder_owner" "$holder_start"; fi
     case $fence in '' | 0* | *[!0-9]* | ????????????????*) ;; *) fact fence "$fence" ;; esac
     if [ -r "$root$our_dir/manifest" ]; then fact ours 1; fi
     if [ -f "$root$config_dir/tls/client.pem" ] && has base64; then

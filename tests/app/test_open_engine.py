@@ -13,6 +13,7 @@ import pytest
 
 from ionetctl.app.open_engine import COMMAND, EngineNeeds, worker_count
 from ionetctl.app.work_order import WorkersOrder, WorkOrder, divided
+from ionetctl.core.errors import LockedError
 from ionetctl.core.events import Warned
 from ionetctl.core.garbage_collection import THRESHOLD
 from ionetctl.core.model.host import SshSettings
@@ -91,6 +92,11 @@ def test_rate_without_a_limit_has_none() -> None:
     assert order.transport.bytes_per_s is None
 
 
+async def lose() -> None:
+    """``Dependencies.require_lease`` of a rollout whose lease was lost."""
+    raise LockedError("lease_lost", "another one has the hosts")
+
+
 def needs(emit: Emitted | None = None, pause: object = None) -> EngineNeeds:
     """What is behind the answers: one region, one host with a passphrase."""
     nobody = cast("Any", None)
@@ -98,7 +104,10 @@ def needs(emit: Emitted | None = None, pause: object = None) -> EngineNeeds:
     secrets = cast("Any", SimpleNamespace(reveal=lambda reference: f"secret of {reference}"))
     site = replace(site_of(FakeRegion(), "auto"), hosts=(host,), secrets=secrets)
     dependencies = cast(
-        "Any", SimpleNamespace(distributor=EVERYTHING_PUSHED, retry=SimpleNamespace(pause=pause))
+        "Any",
+        SimpleNamespace(
+            distributor=EVERYTHING_PUSHED, retry=SimpleNamespace(pause=pause), require_lease=lose
+        ),
     )
     return EngineNeeds(site, WORK, TransportSettings(), dependencies, emit or Emitted(), nobody)
 
@@ -127,6 +136,12 @@ async def test_worker_is_told_where_a_host_gets_its_files() -> None:
     assert await needs().answer(Call(1, ("distributor", "acquire"), (request,))) == PUSH
     settled = Call(2, ("distributor", "settle"), (HOST.name, Obtained(is_whole=True)))
     assert await needs().answer(settled) is None
+
+
+async def test_worker_hears_that_the_lease_was_lost() -> None:
+    """The coordinator has it."""
+    with pytest.raises(LockedError):
+        await needs().answer(Call(1, ("require_lease",)))
 
 
 async def test_host_of_a_worker_pauses_without_its_slot() -> None:

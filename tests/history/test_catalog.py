@@ -1193,11 +1193,14 @@ async def test_lost_lease_is_told_when_it_is_looked_at(path: Path) -> None:
     catalog = Catalog.open(path, clock)
     async with catalog.lease([host("rig-001")], FIRST, "ada@ops", lost.append) as lease:
         assert lease.number.partition(".")[2].isdigit()
-        await lease.check()
+        await lease.require()
         await asyncio.to_thread(taken_over, catalog, path, clock)
         assert lost == []
         await lease.check()
         await lease.check()
+        with pytest.raises(LockedError, match="of bob@ops") as caught:
+            await lease.require()
+        assert caught.value.code == "lease_lost"
     assert [error.message.split(",")[0] for error in lost] == [f"rollout {SECOND} of bob@ops"]
     with pytest.raises(LockedError, match="of bob@ops"):
         catalog.claim([host("rig-001")], RolloutId("third"), "eve@ops", at(10))

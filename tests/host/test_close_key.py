@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ionetctl.core.errors import HostUnreachableError
+from ionetctl.core.errors import HostUnreachableError, LockedError
 from ionetctl.core.events import HostConfirmed, KeyClosed, KeyClosing, SshOpened, StepRetried
 from ionetctl.core.model.login_key import AccountLogin, LoginMethod
 from ionetctl.core.model.names import RolloutId
@@ -190,6 +190,30 @@ async def test_another_run_at_work_on_the_file_is_waited_for_in_the_survey_too()
     stage.fake.looking = [BUSY]
     assert isinstance(await stage.pipeline.survey(CLOSING_HOST), Surveyed)
     assert stage.told == ["StepRetried"]
+
+
+async def test_run_whose_lease_was_lost_meanwhile_removes_nothing() -> None:
+    """Another one has the host by then, and would not get in any more: the catalog is asked after the apply."""
+    stage = Stage()
+
+    async def lost() -> None:
+        raise LockedError("lease_lost", "rollout x has taken over rig-001")
+
+    stage.pipeline = Pipeline(replace(stage.deps, require_lease=lost))
+    outcome = await stage.enroll()
+    assert ending(outcome) == ("failed", "lease_lost", "close")
+    assert (outcome.node_id, outcome.problem and outcome.problem.exit_code) == (view().id, 7)
+    assert stage.fake.key_lines == {KEYS_FILE: 1}
+    assert (stage.told, stage.connector.trials) == (["HostConfirmed"], [])
+
+
+async def test_host_on_which_another_run_is_at_work_is_not_asked_for_its_key() -> None:
+    """The survey names that run; a retry would only say that the key cannot be looked for."""
+    stage = Stage()
+    stage.fake.facts = [replace(CONVERGED, lock_owner="bob@ops (rollout x)")]
+    stage.fake.looking = [BUSY] * 9
+    outcome = await stage.refused_in_the_survey()
+    assert ending(outcome) == ("failed", "host_locked", "survey")
 
 
 async def test_connection_that_is_lost_after_the_removal_is_no_failure() -> None:

@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ionetctl.facts.close_output import CloseOutput, KeyFile, parse_close
+from ionetctl.facts.report_lines import AwaitToken
 from ionetctl.remote import close_ssh_script
-from tests.remote.rehearsal import Host, shim
+from tests.remote.rehearsal import ROLLOUT, Host, first_payload, shim
 from tests.support.programs import needs
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from ionetctl.facts.report_lines import Report
 
 ACCOUNT = getpass.getuser()
 KEY = "AAAAC3NzaC1lZDI1NTE5AAAAIKEY"
@@ -377,6 +380,23 @@ def test_run_beside_another_is_refused(keyed: Host) -> None:
     finally:
         os.close(folder)
     assert remove(keyed).removed == 1
+
+
+def test_host_on_which_another_run_is_at_work_is_refused(keyed: Host, tmp_path: Path) -> None:
+    """It may have to connect again. The control: once it has ended, its lock holds nothing."""
+    seen: list[tuple[CloseOutput, CloseOutput]] = []
+
+    def intrude(report: Report, _process: object) -> None:
+        if isinstance(report, AwaitToken):
+            seen.append((look(keyed), remove(keyed)))
+
+    keyed.apply(first_payload(tmp_path), on_report=intrude)
+    reason = f"ada@ops (rollout {ROLLOUT}) is at work on this host"
+    busy = CloseOutput(refused="busy", reason=reason)
+    assert seen == [(busy, busy)]
+    assert keyed.read(KEYS) == LINES
+    keyed.path("/var/lib/ionet/lock").symlink_to("gone\tada@ops\tthen\t999999999\t1\tboot")
+    assert (look(keyed).refused, remove(keyed).removed) == ("", 1)
 
 
 def test_rest_of_a_run_that_was_killed_is_removed(keyed: Host) -> None:

@@ -487,6 +487,10 @@ class FakePacker:
         return replace(program, form=form)
 
 
+async def _held() -> None:
+    """The lease is not lost."""
+
+
 async def _already_there(_: Iterable[tuple[Host, Facts]]) -> None:
     """All releases are in the cache."""
 
@@ -530,4 +534,5 @@ def dependencies(
         clock=region.clock,
         retry=RetryPolicy(region.clock.sleep, RetryBudget(10)),
         deadlines=Deadlines(),
+        require_lease=_held,
     )

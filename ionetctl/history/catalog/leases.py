@@ -252,7 +252,7 @@ class Lease:
         self._on_lost = on_lost
         self._grant: Grant | None = None
         self._seen_at = self._renewed_at = clock.now()
-        self._is_lost = False
+        self._loss: LockedError | None = None
         self._looking = asyncio.Lock()
         self._renewal: asyncio.Task[None] | None = None
 
@@ -283,8 +283,14 @@ class Lease:
             if abs(self._clock.now() - self._seen_at) >= timedelta(seconds=LOOK_S):
                 await self._ask(self._catalog.loss)
 
+    async def require(self) -> None:
+        """As ``check``; raises ``LockedError`` (``lease_lost``) where the lease is lost."""
+        await self.check()
+        if self._loss is not None:
+            raise LockedError(self._loss.code, self._loss.message, self._loss.hint)
+
     async def _keep_renewing(self) -> None:
-        while not self._is_lost:
+        while self._loss is None:
             await self._clock.sleep(RENEW_S)
             async with self._looking:
                 if await self._ask(self._catalog.renew):
@@ -292,7 +298,7 @@ class Lease:
 
     async def _ask(self, question: Callable[[Sequence[Host], Grant], LockedError | None]) -> bool:
         """Whether the catalog says that the lease holds. One that does not answer is believed as long as the lease lasts."""
-        if self._grant is None or self._is_lost:
+        if self._grant is None or self._loss is not None:
             return False
         asked_at = self._seen_at = self._clock.now()
         try:
@@ -302,6 +308,6 @@ class Lease:
                 return False
             loss = _lost(f"the lease on these hosts ran out, as it could not be renewed: {error.message}")
         if loss is not None:
-            self._is_lost = True
+            self._loss = loss
             self._on_lost(loss)
         return loss is None

@@ -91,7 +91,8 @@ class KeyRemoval:
     async def attempt(self) -> None:
         """Take the key out and prove it; what an attempt that broke off may have done is looked at first.
 
-        Raises ``HostFailedError``: ``close_refused``; ``still_open`` where the key logs in all the same. Also what sessions raise.
+        Raises ``HostFailedError``: ``close_refused``; ``still_open`` where the key logs in all the same. ``LockedError``, before
+        anything is changed, where the lease was lost. Also what sessions raise.
         """
         begun = self._begun
         if begun is None or await self._way_in(begun):
@@ -104,6 +105,8 @@ class KeyRemoval:
     async def _remove(self) -> _Begun:
         async with self.deps.connector.connect(self.host) as session:
             key, files = await find_key(self.deps, session)
+            # The apply may have been long ago: this machine may have slept since.
+            await self.deps.require_lease()
             begun = _Begun(session.login.account, key, tuple(harmless(file.path) for file in files))
             event = KeyClosing(
                 host=self.host.name, account=begun.account, key=f"{key.type} {key.blob}", files=begun.files
