@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Final
 
 from ionetctl.app.verify import judge_hosts
 from ionetctl.core.errors import HostError
-from ionetctl.core.events import KeyClosed, SshOpened, Warned
+from ionetctl.core.events import HostJudged, KeyClosed, SshOpened, Warned
 from ionetctl.core.model.login_key import LoginKey
-from ionetctl.core.model.outcome import Outcome, Problem, Result
+from ionetctl.core.model.outcome import Finding, Outcome, Problem, Result, Severity
 from ionetctl.core.plural import counted
+from ionetctl.core.versions import precedence_of_agent
 from ionetctl.history.catalog import ClosureState
 from ionetctl.host import outcomes
 from ionetctl.rollout.endings import Endings
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from ionetctl.summary.fleet import Verdict
 
 CLOSED: Final = "ssh_closed"
+OUTDATED: Final = "closed_outdated"
 HINT: Final = (
     "SSH was for the bootstrap only; to use it once more, have the key put back at the console, then enroll with "
     "--rebootstrap"
@@ -103,7 +105,20 @@ class ClosedHosts:
         apis = {name: tools.trouble or tools.api for name, tools in self.site.regions.items()}
         releases = self.options.changes_hosts
         verdicts = await judge_hosts(closed, apis, self.site.inventory, self.nodes, releases=releases)
-        return tuple(self._outcome(host, verdict) for host, verdict in zip(closed, verdicts, strict=True))
+        found = tuple(zip(closed, verdicts, strict=True))
+        for host, verdict in found:
+            await self._report_outdated(host, verdict.version)
+        return tuple(self._outcome(host, verdict) for host, verdict in found)
+
+    async def _report_outdated(self, host: Host, version: str) -> None:
+        """Record where the node runs another Nomad than the inventory names: the rest of its bundle takes a survey to know."""
+        wanted = self.site.inventory.nomad.version
+        if version and precedence_of_agent(version) != precedence_of_agent(wanted):
+            message = (
+                f"it is closed to SSH, and its node stays at Nomad {version}; the inventory names {wanted}"
+            )
+            finding = Finding(OUTDATED, Severity.WARN, message, HINT)
+            await self.emit(HostJudged(host=host.name, findings=(finding,)))
 
     def _outcome(self, host: Host, verdict: Verdict) -> Outcome:
         """What the catalog knows of the node stays known: nobody has looked at the host."""

@@ -174,10 +174,12 @@ class _Found:
         """The verdict, for a reason or none; ``note`` is told of a host that is as it should be."""
         host, by_name = self.host, self.is_by_name
         if reason is None:
-            return Verdict(host.name, host.region, self.node_id, None, note, "", by_name)
-        return Verdict(
-            host.name, host.region, self.node_id, reason.code, reason.message, reason.hint, by_name
-        )
+            verdict = Verdict(host.name, host.region, self.node_id, None, note, "", by_name)
+        else:
+            verdict = Verdict(
+                host.name, host.region, self.node_id, reason.code, reason.message, reason.hint, by_name
+            )
+        return replace(verdict, version=self.view.version if self.view else "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,6 +116,8 @@ class Verdict:
     is_by_name: bool = False
     exit_code: ExitCode = ExitCode.UNVERIFIED
     """What the host counts as where there is a ``code``; 6 where its region is not trusted."""
+    version: str = ""
+    """The Nomad that the node runs; empty where the region does not show it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,13 @@ import pytest
 
 from ionetctl.app.closed_hosts import ClosedHosts
 from ionetctl.app.open_inventory import Site
-from ionetctl.core.events import KeyClosed, SshOpened
+from ionetctl.core.events import HostJudged, KeyClosed, SshOpened
 from ionetctl.history.catalog import Closure, ClosureState
 from ionetctl.rollout.options import Goal, RolloutOptions
 from tests.support.clock import ManualClock
 from tests.support.fakes import LOGIN, Emitted, FakeConnector, FakeHost, FakeRegion
-from tests.support.sample import HOST
+from tests.support.sample import HOST, view
+from tests.support.sites import site_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -60,3 +61,30 @@ async def test_account_that_had_the_key_is_tried(ssh: dict[str, Any], keyed: str
     assert ways.tried == [("miner", "auto")]
     assert [type(event) for event in emit.events if isinstance(event, KeyClosed | SshOpened)] == told
     assert len(outcomes) == (told == [KeyClosed])
+
+
+@pytest.mark.parametrize("goal", [Goal.PLAN, Goal.ENROLL])
+@pytest.mark.parametrize(
+    ("runs", "said"),
+    [
+        ("2.0.5", []),
+        ("2.0.4", ["it is closed to SSH, and its node stays at Nomad 2.0.4; the inventory names 2.0.5"]),
+    ],
+)
+async def test_closed_host_with_another_nomad_is_said_to_be_outdated(
+    goal: Goal, runs: str, said: list[str]
+) -> None:
+    """It is unchanged, as nobody may connect to it: what the inventory asks for by now would else stay undone in silence."""
+    region, emit = FakeRegion(), Emitted()
+    region.show(replace(view(), version=runs), "digest-nonce")
+    options = RolloutOptions("site.yaml", goal=goal)
+    closure = replace(CLOSURE, state=ClosureState.CLOSED)
+    site = site_of(region, "auto")
+    closed = ClosedHosts(site, emit, options, {}, {(HOST.name, HOST.address): closure})
+    ((_, outcome),) = await closed.look((HOST,), FakeConnector({}))
+    judged = [event for event in emit.events if isinstance(event, HostJudged)]
+    assert (outcome.result.value, outcome.problem) == ("unchanged", None)
+    assert [finding.message for event in judged for finding in event.findings] == said
+    assert {(event.host, finding.code) for event in judged for finding in event.findings} <= {
+        (HOST.name, "closed_outdated")
+    }
