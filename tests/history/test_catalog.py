@@ -8,6 +8,7 @@ import resource
 import sqlite3
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -44,6 +45,10 @@ from tests.support.clock import ManualClock
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Iterator, Sequence
+
+    from sqlalchemy import ClauseElement
+
+    from ionetctl.history.catalog.leases import Grant
 
 ROOT = Path(__file__).parents[2]
 EU = RegionName("eu-north")
@@ -1263,6 +1268,34 @@ def test_two_processes_claim_the_same_hosts(path: Path, clock: ManualClock) -> N
     with Catalog.open(path, clock) as catalog:
         catalog.claim([host("rig-001")], FIRST, "ada@ops", at(0))
     assert sorted(answers) == ["held\n", "locked\n", "locked\n"]
+
+
+def test_claims_at_once_have_numbers_of_their_own(path: Path, clock: ManualClock) -> None:
+    """Of other hosts, too: where one has hosts of another's expired lease, the lower number must be refused."""
+    Catalog.open(path, clock).close()
+
+    def claim(number: int) -> Grant:
+        with Catalog.open(path, clock) as catalog:
+            return catalog.claim([host(f"rig-{number:03d}")], RolloutId(f"r{number}"), "ada@ops", at(0))
+
+    with ThreadPoolExecutor(8) as rivals:
+        grants = list(rivals.map(claim, range(24)))
+    assert len({grant.number for grant in grants}) == len(grants)
+    assert len({grant.catalog for grant in grants}) == 1
+
+
+def test_claim_is_the_only_one_where_writers_are_concurrent(catalog: Catalog) -> None:
+    """SQLite has one writer; on PostgreSQL a claim locks a row before it reads anything, so that the next reads what it wrote."""
+    said: list[str] = []
+    dialect = sqlalchemy.make_url("postgresql://").get_dialect()()
+
+    def note(_connection: object, statement: ClauseElement, *_: object) -> None:
+        said.append(" ".join(str(statement.compile(dialect=dialect)).split()))
+
+    sqlalchemy.event.listen(catalog._engine, "before_execute", note)
+    catalog.claim([host("rig-001")], FIRST, "ada@ops", at(0))
+    assert said[0] == "SELECT schema_version.version FROM schema_version FOR UPDATE"
+    assert any(statement.startswith("SELECT fencing") for statement in said[1:])
 
 
 def test_process_tells_itself_from_others() -> None:

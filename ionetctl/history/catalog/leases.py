@@ -18,7 +18,7 @@ from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from ionetctl.core.errors import ConfigurationError, LockedError
 from ionetctl.history.catalog.process import ProcessIdentity
-from ionetctl.history.catalog.schema import fencing, leases, rollouts
+from ionetctl.history.catalog.schema import fencing, leases, rollouts, schema_version
 from ionetctl.history.catalog.schema import hosts as begun_with
 
 if TYPE_CHECKING:
@@ -75,6 +75,8 @@ def claim_hosts(connection: Connection, hosts: Sequence[Host], claim: Claim, now
 
     Raises ``LockedError`` (``hosts_locked``), which names the other rollout, its owner and its start.
     """
+    # Where writers are concurrent, one claims at a time: each that read the last number before the other wrote would have the same.
+    connection.execute(select(schema_version).with_for_update())
     here, present = ProcessIdentity.current(), _present(connection, hosts)
     foreign = [row for row in present if (row["rollout"], _holder(row)) != (claim.rollout, here)]
     # Asked once of each process: one that was killed may have left the leases of 10,000 hosts.
