@@ -21,6 +21,7 @@ from ionetctl.core.model.outcome import REGION_STEP, Outcome, Problem, Result
 from ionetctl.plan.bundle import ignored_gpus, offered_gpus
 
 if TYPE_CHECKING:
+    from ionetctl.core.events import HostConfirmed
     from ionetctl.core.model.facts import Facts
     from ionetctl.core.model.host import Host
     from ionetctl.core.model.names import NodeId
@@ -126,6 +127,12 @@ def finding_error(finding: Finding) -> HostError:
 def confirmed(host: Host, result: Result, view: NodeView, facts: Facts, stamp: str) -> Outcome:
     """The outcome of a host that its region shows as it should be."""
     return replace(_outcome(host, result, facts, view=view), stamp=stamp)
+
+
+def recorded(host: Host, confirmed: HostConfirmed, facts: Facts) -> Outcome:
+    """The outcome of a host whose confirmation another process has recorded, with the ``facts`` of before it."""
+    outcome = _outcome(host, Result.ENROLLED, facts)
+    return replace(outcome, node_id=confirmed.node_id, stamp=confirmed.stamp, gpus_seen=confirmed.gpus_seen)
 
 
 def left_open(host: Host, enrolled: Outcome, error: IonetctlError) -> Outcome:

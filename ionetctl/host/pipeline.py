@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from ionetctl.core.model.node import NodeView
     from ionetctl.core.model.plan import Form
     from ionetctl.core.ports import Session
+    from ionetctl.host.access.close_key import BegunClosing
     from ionetctl.host.dependencies import Dependencies
     from ionetctl.host.outcomes import StartedNode
     from ionetctl.plan.payload import Payload
@@ -100,9 +101,18 @@ class Pipeline:
             return surveyed
         return Blocked(surveyed, self._timed(blocked, progress, began))
 
-    async def enroll(self, planned: PlannedHost, nonce: str) -> Outcome:
-        """The outcome of carrying out the plan. ``nonce`` is the wave's: it proves which apply an agent came up with."""
+    async def enroll(self, planned: PlannedHost, nonce: str, begun: BegunClosing | None = None) -> Outcome:
+        """The outcome of carrying out the plan. ``nonce`` is the wave's: it proves which apply an agent came up with.
+
+        Where a closing was ``begun``, nothing is left but its end.
+        """
         host, began, progress = planned.host, self._deps.clock.monotonic(), _Progress()
+        if begun is not None:
+            removal = KeyRemoval.after(self._deps, host, begun.closing)
+            outcome = await self._close(
+                host, outcomes.recorded(host, begun.confirmed, planned.facts), removal, progress
+            )
+            return self._timed(outcome, progress, began)
 
         async def once(attempt: int) -> Outcome:
             if planned.is_agent_left:
@@ -115,14 +125,13 @@ class Pipeline:
             outcome = outcomes.failed(host, "apply", error, planned.facts, progress.started)
         else:
             if planned.closes:
-                outcome = await self._close(host, outcome)
+                outcome = await self._close(host, outcome, KeyRemoval(self._deps, host), _Progress())
         return self._timed(outcome, progress, began)
 
-    async def _close(self, host: Host, outcome: Outcome) -> Outcome:
+    async def _close(self, host: Host, outcome: Outcome, removal: KeyRemoval, progress: _Progress) -> Outcome:
         """The outcome of a confirmed host once its key is refused; that of the removal where it is not."""
-        removal = KeyRemoval(self._deps, host)
         try:
-            await self._retried(host, close_key.STEP, _Progress(), lambda _: removal.attempt())
+            await self._retried(host, close_key.STEP, progress, lambda _: removal.attempt())
         except IonetctlError as error:
             return outcomes.left_open(host, outcome, error)
         return replace(outcome, result=Result.ENROLLED)

@@ -11,6 +11,7 @@ from ionetctl.core.errors import HostUnreachableError, LockedError
 from ionetctl.core.events import HostConfirmed, KeyClosed, KeyClosing, SshOpened, StepRetried
 from ionetctl.core.model.login_key import AccountLogin, LoginMethod
 from ionetctl.core.model.names import RolloutId
+from ionetctl.host.access.close_key import BegunClosing
 from ionetctl.host.pipeline import Blocked, Pipeline
 from ionetctl.host.planned_host import Mark, PlannedHost
 from ionetctl.host.planner import Planner
@@ -223,6 +224,27 @@ async def test_connection_that_is_lost_after_the_removal_is_no_failure() -> None
     assert ending(outcome) == ("enrolled", None, None)
     assert stage.told == ["HostConfirmed", "KeyClosing", "StepRetried", "KeyClosed"]
     assert len(stage.connector.connections) == 1
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"), [(0, ["KeyClosed"]), (1, ["KeyClosing", "KeyClosed"])], ids=["gone", "there"]
+)
+async def test_closing_that_another_process_had_begun_is_ended(lines: int, told: list[str]) -> None:
+    """Where that had taken the key out, nobody can log in to survey the host: the refused login proves it all the same."""
+    stage = Stage()
+    stage.fake.key_lines = {KEYS_FILE: lines}
+    assert LOGIN.key is not None
+    key = f"{LOGIN.key.type} {LOGIN.key.blob}"
+    begun = BegunClosing(
+        HostConfirmed(host=HOST.name, node_id=view().id, stamp="digest-aaaaaaaaaaaa", gpus_seen=8),
+        KeyClosing(host=HOST.name, account="miner", key=key, files=(KEYS_FILE,)),
+    )
+    outcome = await stage.pipeline.enroll(stage.plan(), "bbbbbbbbbbbb", begun)
+    assert ending(outcome) == ("enrolled", None, None)
+    assert (outcome.node_id, outcome.stamp, outcome.gpus_seen) == (view().id, "digest-aaaaaaaaaaaa", 8)
+    assert stage.told == told
+    assert stage.fake.key_lines == {KEYS_FILE: 0}
+    assert KeyClosed(host=HOST.name, account="miner", fingerprint=FINGERPRINT) in stage.emit.events
 
 
 async def test_connection_that_is_lost_before_the_removal_is_tried_again() -> None:

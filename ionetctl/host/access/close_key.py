@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 from ionetctl.core.errors import HostFailedError
 from ionetctl.core.events import KeyClosed, KeyClosing, SshOpened
-from ionetctl.core.model.login_key import LoginMethod
+from ionetctl.core.model.login_key import LoginKey, LoginMethod
 from ionetctl.core.ports import Command
 from ionetctl.core.sanitize import harmless
 from ionetctl.facts.close_output import BUSY, CLOSE_LIMIT_BYTES, parse_close
 from ionetctl.host.dependencies import NONCE_BYTES
 
 if TYPE_CHECKING:
+    from ionetctl.core.events import HostConfirmed
     from ionetctl.core.model.host import Host
-    from ionetctl.core.model.login_key import LoginKey
     from ionetctl.core.ports import Session
     from ionetctl.facts.close_output import CloseOutput, KeyFile
     from ionetctl.host.dependencies import Dependencies
@@ -80,6 +80,14 @@ class _Begun:
     files: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class BegunClosing:
+    """How far a process that is gone had come with a host, by what it recorded."""
+
+    confirmed: HostConfirmed
+    closing: KeyClosing
+
+
 @dataclass(slots=True)
 class KeyRemoval:
     """The removal of one host's key, over as many attempts as it takes."""
@@ -87,6 +95,12 @@ class KeyRemoval:
     deps: Dependencies
     host: Host
     _begun: _Begun | None = None
+
+    @classmethod
+    def after(cls, deps: Dependencies, host: Host, closing: KeyClosing) -> Self:
+        """That of another process, which may have come to its end."""
+        key = LoginKey(*closing.key.split(" ", 1))
+        return cls(deps, host, _Begun(closing.account, key, closing.files))
 
     async def attempt(self) -> None:
         """Take the key out and prove it; what an attempt that broke off may have done is looked at first.

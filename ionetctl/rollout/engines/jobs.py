@@ -6,17 +6,22 @@ goes through ``Dependencies``, which another process has proxies for.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
+from ionetctl.core.events import HostConfirmed, KeyClosing
 from ionetctl.core.model.outcome import Outcome
 from ionetctl.host import outcomes
+from ionetctl.host.access.close_key import BegunClosing
 from ionetctl.host.pipeline import Blocked, Pipeline
 from ionetctl.host.planner import Planner
 from ionetctl.host.survey import Surveyed
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ionetctl.core.errors import HostError
+    from ionetctl.core.events import AnyEvent
     from ionetctl.core.model.host import Host
     from ionetctl.host.dependencies import Dependencies
     from ionetctl.host.planned_host import PlannedHost
@@ -45,6 +50,10 @@ class Job(Generic[Result]):
     async def run(self, steps: HostSteps) -> Result:
         """Carry it out. A host's failure is a value; what is raised is a bug, or the end of the records."""
         raise NotImplementedError
+
+    def again(self, told: Sequence[AnyEvent]) -> Job[Result]:  # noqa: ARG002  (most look at the host for what was done)
+        """The job after whoever carried it out is gone, who had ``told`` of the host's confirmation or closing."""
+        return self
 
     def lost(self, error: HostError) -> Result:
         """The result where whoever carried it out is gone, and nobody can say how far it came."""
@@ -97,6 +106,8 @@ class EnrollJob(Job[Outcome]):
 
     planned: PlannedHost
     nonce: str
+    begun: BegunClosing | None = None
+    """What a worker that is gone had begun: the host cannot be surveyed any more where its key is gone."""
 
     @property
     def host(self) -> Host:
@@ -105,7 +116,14 @@ class EnrollJob(Job[Outcome]):
 
     async def run(self, steps: HostSteps) -> Outcome:
         """The host's outcome."""
-        return await steps.pipeline.enroll(self.planned, self.nonce)
+        return await steps.pipeline.enroll(self.planned, self.nonce, self.begun)
+
+    def again(self, told: Sequence[AnyEvent]) -> EnrollJob:
+        """The closing alone, where the host was confirmed, and its key about to be taken out."""
+        match told:
+            case [*_, HostConfirmed() as confirmed, KeyClosing() as closing]:
+                return replace(self, begun=BegunClosing(confirmed, closing))
+        return self
 
     def lost(self, error: HostError) -> Outcome:
         """What was done on the host is not known."""

@@ -17,13 +17,15 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from ionetctl.core.errors import HostUnreachableError, IonetctlError, UnwritableError
-from ionetctl.core.events import Warned
+from ionetctl.core.events import HostConfirmed, KeyClosing, Warned
 from ionetctl.rollout.engines.messages import Answer, Begin, Call, Channel, Do, Done, Share, Stop, Tell
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 
+    from ionetctl.core.events import AnyEvent
     from ionetctl.core.model.host import Host
+    from ionetctl.core.model.names import HostName
     from ionetctl.core.ports import Emit
     from ionetctl.rollout.engines.jobs import Job, Result
     from ionetctl.rollout.engines.messages import Message
@@ -100,6 +102,8 @@ class ProcessEngine:
         self._is_closing = False
         self._listening: set[asyncio.Task[None]] = set()
         self._replying: set[asyncio.Task[None]] = set()
+        self._told: dict[HostName, list[AnyEvent]] = {}
+        """What a job that is begun again has to know of, by host."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -121,7 +125,9 @@ class ProcessEngine:
             try:
                 result: Result = await self._do_once(job)
             except WorkerLostError:
+                job = job.again(self._told.pop(job.host.name, ()))
                 continue
+            self._told.pop(job.host.name, None)
             return result
         message = "the worker process that was at this host ended, twice"
         return job.lost(HostUnreachableError("worker_lost", message, "run the same command again"))
@@ -210,12 +216,19 @@ class ProcessEngine:
             case Done(number=number):
                 _settle(running.jobs.get(number), message)
             case Tell(event=event):
+                self._note(event)
                 with suppress(UnwritableError):  # whoever waits for the record hears of it
                     await self._emit(event)
-            case Call():
+            case Call(path=path, arguments=arguments):
+                if path == ("emit",):
+                    self._note(*arguments)
                 _keep(self._reply(running, message), self._replying)
             case _:
                 raise pickle.UnpicklingError(f"not for the coordinator: {type(message).__name__}")
+
+    def _note(self, event: object) -> None:
+        if isinstance(event, HostConfirmed | KeyClosing) and event.host is not None:
+            self._told.setdefault(event.host, []).append(event)
 
     async def _reply(self, running: _Process, call: Call) -> None:
         try:

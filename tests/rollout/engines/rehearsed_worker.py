@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from ionetctl.core.errors import HostFailedError
-from ionetctl.core.events import StepStarted, Warned
+from ionetctl.core.events import HostConfirmed, KeyClosing, StepStarted, Warned
+from ionetctl.core.model.names import NodeId
 from ionetctl.core.model.outcome import Outcome, Result
 from ionetctl.host import outcomes
 from ionetctl.rollout.engines.messages import Channel
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from ionetctl.core.model.host import Host
+    from ionetctl.host.access.close_key import BegunClosing
+    from ionetctl.host.planned_host import PlannedHost
     from ionetctl.rollout.engines.jobs import HostSteps
 
 
@@ -40,6 +43,19 @@ class RehearsedPipeline:
         if said is not None:
             return outcomes.failed(host, "survey", HostFailedError("said", str(said)))
         return Outcome(host.name, host.address, host.region, host.datacenter, Result.UNCHANGED)
+
+    async def enroll(self, planned: PlannedHost, _: str, begun: BegunClosing | None) -> Outcome:
+        host = planned.host
+        if begun is None:
+            confirmed = HostConfirmed(host=host.name, node_id=NodeId("n"), stamp="s", gpus_seen=8)
+            await self.coordinator.emit(confirmed)
+            files = ("/keys",)
+            closing = KeyClosing(host=host.name, account="miner", key="ssh-ed25519 AAAA", files=files)
+            await self.coordinator.emit(closing)
+            await self.dies(host)
+            raise AssertionError
+        message = f"{begun.confirmed.node_id} {begun.closing.account} {begun.closing.key}"
+        return outcomes.failed(host, "close", HostFailedError("said", message))
 
     async def tells(self, host: Host) -> None:
         await self.coordinator.emit(Warned(host=host.name, code="noted", message=str(os.getpid())))

@@ -8,7 +8,7 @@ import sys
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,11 +16,12 @@ from ionetctl.core.errors import HostFailedError, RegionError, UnwritableError
 from ionetctl.core.events import StepStarted, Warned
 from ionetctl.core.model.names import HostName
 from ionetctl.core.model.outcome import Outcome, Result
-from ionetctl.rollout.engines.jobs import SurveyJob
+from ionetctl.host.survey import Surveyed
+from ionetctl.rollout.engines.jobs import EnrollJob, SurveyJob
 from ionetctl.rollout.engines.worker_processes import REPLACEMENTS, Launch, ProcessEngine
 from tests.rollout.engines import rehearsed_worker
 from tests.support.fakes import Emitted
-from tests.support.sample import HOST
+from tests.support.sample import BARE, HOST
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -158,6 +159,14 @@ async def test_worker_that_dies_loses_nothing(site: Site) -> None:
         if isinstance(event, Warned) and event.code == "worker_lost"
     ]
     assert said == ["worker process 1 ended with signal 9; what it was at is begun again"]
+
+
+async def test_closing_that_a_dead_worker_had_begun_is_what_the_next_is_told_of(site: Site) -> None:
+    """Its key may be gone, so that no login would show how far the host is: by what was recorded it is confirmed."""
+    planned: Any = Surveyed(replace(HOST, name=HostName("closes-1")), "closes-1", BARE, ())
+    async with site.engine(1) as engine:
+        ended = await engine.do(EnrollJob(planned, "aaaaaaaaaaaa"))
+    assert reason(ended) == "said: n miner ssh-ed25519 AAAA"
 
 
 async def test_host_that_ends_workers_is_given_up(site: Site) -> None:
