@@ -277,6 +277,8 @@ def duplicates(fleet: Fleet) -> Iterator[Findings]:
 
     Those that the catalog knows and this run did not look at count as it knows them. A card may have been moved meanwhile.
     """
+    absent = {host.name.casefold() for host in fleet.listed}.difference(*map(_names, fleet.hosts))
+    noted = [one for one in fleet.known if one.name.casefold() in absent]
     for trait in TRAITS:
         reported: set[HostName] = set()
         for value, sharing in _sharing(fleet.hosts, trait).items():
@@ -285,23 +287,21 @@ def duplicates(fleet: Fleet) -> Iterator[Findings]:
             yield from ((name, found(trait.code, message)) for name in names if name not in reported)
             reported.update(names)
         severity = Severity.WARN if trait.code is GPU_DOUBLED else trait.code.severity
-        for member, value, other in _noted_of_another(fleet, trait):
+        for member, value, other in _noted_of_another(fleet.hosts, trait, noted):
             if member.host.name not in reported:
                 message = f"the same {trait.what} ({value}) as {other.name} had when it was last looked at"
                 yield member.host.name, found(trait.code, message, severity=severity)
                 reported.add(member.host.name)
 
 
-def _noted_of_another(fleet: Fleet, trait: Trait) -> Iterator[tuple[FleetHost, str, KnownMachine]]:
-    """What hosts share with those of the inventory that this run did not look at; one machine-id is ``known_as_another``'s."""
-    absent = {host.name.casefold() for host in fleet.listed}.difference(*map(_names, fleet.hosts))
+def _noted_of_another(
+    hosts: Iterable[FleetHost], trait: Trait, known: Iterable[KnownMachine]
+) -> Iterator[tuple[FleetHost, str, KnownMachine]]:
+    """What hosts share with those that are ``known``; one machine-id is ``known_as_another``'s."""
     holders = {
-        value: one
-        for one in fleet.known
-        if trait.noted and one.identity and one.name.casefold() in absent
-        for value in trait.noted(one.identity)
+        value: one for one in known if trait.noted and one.identity for value in trait.noted(one.identity)
     }
-    for member in fleet.hosts:
+    for member in hosts:
         for value in trait.values(member):
             other = holders.get(value) if value else None
             if value and other and other.machine_id != member.facts.machine_id:

@@ -7,12 +7,14 @@ import inspect
 import pkgutil
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
 from ionetctl import checks
 from ionetctl.checks import CHECKS, CODES, FLEET_CHECKS, Fleet, blocking, check_fleet, check_host
+from ionetctl.checks.fleet import duplicates
+from ionetctl.core.model.host import Host
 from ionetctl.core.model.names import HostName
 from ionetctl.core.model.outcome import Finding, Severity
 from ionetctl.core.observed import Rig
@@ -24,6 +26,8 @@ from tests.checks.host_case import SEEN
 from tests.support.sample import BARE, HOST
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.checks.fleet_cases import FleetCase
     from tests.checks.host_case import Case
 
@@ -114,6 +118,23 @@ def test_finding_in_a_fleet_of_clones_stays_short() -> None:
     reported = check_fleet(Fleet(tuple(fleet_host(f"h{number}", machine_id="m") for number in range(2000))))
     messages = {findings[0].message for findings in reported.values()}
     assert messages == {"the same machine-id (m) on h0, h1, h2, h3, h4, h5 and 1,994 more"}
+
+
+class Counted(tuple[Host, ...]):
+    """Hosts that count how often they are gone through."""
+
+    __slots__ = ()
+    times: ClassVar[int] = 0
+
+    def __iter__(self) -> Iterator[Host]:
+        Counted.times += 1
+        return super().__iter__()
+
+
+def test_inventory_is_gone_through_once_for_all_traits() -> None:
+    """A run over one rack of a large fleet compares it with all other hosts that are known."""
+    fleet = Fleet((fleet_host("rig-001"),), listed=Counted((HOST,)))
+    assert (list(duplicates(fleet)), Counted.times) == ([], 1)
 
 
 def test_rigs_of_one_system_are_one_group() -> None:
