@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 
 from ionetctl.core.garbage_collection import collect_rarely
 from tests.bench import machine, page, peers, plot, subjects
-from tests.bench.bench import ROOT, Bench
+from tests.bench.bench import ROOT, Bench, end_by_exception
 from tests.bench.records import Figure, LeftOut, Row, Sample
 from tests.bench.sizes import SIZES
 from tests.bench.tables import Section, document, markdown
@@ -47,6 +47,7 @@ SHAPE: Final = [
 def main() -> None:
     """Run the chosen subjects and write their tables; ends with 1 where one failed."""
     options = _options()
+    end_by_exception()
     if not options.in_namespace and _can_unshare():
         set_up = f'ip link set lo up && exec "$@" {ALONE}'
         command = [sys.executable, "-m", "tests.bench", *sys.argv[1:]]

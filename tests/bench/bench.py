@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -36,6 +37,12 @@ class Measured:
 
 class BenchError(RuntimeError):
     """A measured command failed: its figures would mean nothing."""
+
+
+def end_by_exception() -> None:
+    """Have SIGTERM, as SIGINT, end this process by an exception: what it has started is ended on the way."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,19 +96,20 @@ def test_command_that_takes_too_long_is_cut(tmp_path: Path) -> None:
     assert bench(tmp_path).run("sleep", "60", timeout_s=1).sample.is_cut
 
 
-def test_bench_that_is_interrupted_leaves_nothing_behind(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_bench_that_is_ended_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
     """Its command, a session of its own, ends with it."""
     os.mkfifo(tmp_path / "pid")
     program = (
-        "import signal, sys; from pathlib import Path; from tests.bench.test_bench import bench\n"
-        # A shell starts what runs in the background without it.
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "import sys; from pathlib import Path; from tests.bench.bench import end_by_exception\n"
+        "from tests.bench.test_bench import bench\n"
+        "end_by_exception()\n"
         "bench(Path(sys.argv[1])).run('sh', '-c', f'echo $$ >{sys.argv[1]}/pid; exec sleep 600')"
     )
     running = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], cwd=ROOT)
     pid = (tmp_path / "pid").read_text().strip()
     assert Path(f"/proc/{pid}").exists()
-    running.send_signal(signal.SIGINT)
+    running.send_signal(number)
     running.wait()
     assert not Path(f"/proc/{pid}").exists()
 

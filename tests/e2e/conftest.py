@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +18,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HOSTS = 6
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM ends the run as SIGINT does, by an exception: the guests and regions that fixtures have are taken down."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture(scope="session")

@@ -206,3 +206,29 @@ def test_killed_run_is_swept_up(debian: Path, tmp_path: Path) -> None:
     leftovers.sweep()
     assert not (Path("/run/netns") / tag).exists()
     assert tag not in Path("/proc/self/mounts").read_text()
+
+
+SLOW = """
+import os, signal, sys
+from pathlib import Path
+import pytest
+from tests.e2e.conftest import ended_by_sigterm
+
+@pytest.fixture
+def guest():
+    yield
+    Path(__file__).with_name("down").touch()
+
+def test_it(guest):
+    os.kill(os.getpid(), signal.SIGTERM)
+    signal.pause()
+"""
+
+
+def test_run_that_is_ended_by_sigterm_takes_its_guests_down(tmp_path: Path) -> None:
+    """As one that is interrupted: the fixtures' ends are run."""
+    (tmp_path / "test_slow.py").write_text(SLOW)
+    argv = [sys.executable, "-m", "pytest", "-q", "-c", os.devnull, "-p", "no:cacheprovider", str(tmp_path)]
+    environ = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    ended = subprocess.run(argv, capture_output=True, text=True, env=environ, timeout=120, check=False)
+    assert (ended.returncode, (tmp_path / "down").exists()) == (2, True), ended.stdout + ended.stderr
