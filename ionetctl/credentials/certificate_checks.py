@@ -33,51 +33,14 @@ NOT_THE_HOSTS_KEY: Final = "is not of a private key that the host has made"
 
 
 @dataclass(frozen=True, slots=True)
-class IssuedByRegion:
-    """``ports.CertificateCheck`` for certificates that the region's CA issues; ``chain_pem`` is the CA's own, the issuer first.
+class _Issued:
+    """``ports.CertificateCheck`` for certificates that are issued for each node; ``ca_pem`` is what they must lead to.
 
     ``key_on_host``: they are of keys that hosts have made.
     """
 
     role: str
-    chain_pem: bytes
-    key_on_host: bool = False
-
-    def explain_unfit(
-        self, chain_pem: str | None, now: datetime, public_key: str | None = None
-    ) -> str | None:
-        """Why a host's certificate must be replaced (issuer, name, chain, key, less than a third of its validity left), or ``None``."""
-        chain = _parsed(chain_pem)
-        if isinstance(chain, str):
-            return chain
-        return (
-            self._issuer_mismatch(chain)
-            or self._key_mismatch(chain, public_key)
-            or _expiry_problem(chain[0], now)
-        )
-
-    def _key_mismatch(self, chain: Chain, public_key: str | None) -> str | None:
-        if self.key_on_host and public_key != _public_key_text(chain[0]):
-            return NOT_THE_HOSTS_KEY
-        return None
-
-    def _issuer_mismatch(self, chain: Chain) -> str | None:
-        issuers = known_chain(self.chain_pem)
-        if not is_issued_by(chain[0], issuers[0]):
-            return f"is issued by {display_name(chain[0].issuer)}, not by {display_name(issuers[0].subject)}"
-        if self.role not in dns_names(chain[0]):
-            return f"does not bear the name {self.role}"
-        if chain[1:] != without_roots(issuers):
-            return "does not lead to the region's CA: its intermediates differ"
-        return None
-
-
-@dataclass(frozen=True, slots=True)
-class IssuedUnderCa:
-    """``ports.CertificateCheck`` for certificates that others issue: whichever issuer it was, they lead to the region's own CAs in ``anchors_pem``."""
-
-    role: str
-    anchors_pem: bytes
+    ca_pem: bytes
     key_on_host: bool = False
 
     def explain_unfit(
@@ -87,13 +50,37 @@ class IssuedUnderCa:
         chain = _parsed(chain_pem)
         if isinstance(chain, str):
             return chain
-        if not leads_to(chain, known_chain(self.anchors_pem)):
-            return "does not lead to the region's CA"
+        if problem := self._ca_mismatch(chain):
+            return problem
         if self.role not in dns_names(chain[0]):
             return f"does not bear the name {self.role}"
         if self.key_on_host and public_key != _public_key_text(chain[0]):
             return NOT_THE_HOSTS_KEY
         return _expiry_problem(chain[0], now)
+
+    def _ca_mismatch(self, chain: Chain) -> str | None:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedByRegion(_Issued):
+    """For certificates that the region's CA issues; ``ca_pem`` is the CA's own chain, the issuer first."""
+
+    def _ca_mismatch(self, chain: Chain) -> str | None:
+        issuers = known_chain(self.ca_pem)
+        if not is_issued_by(chain[0], issuers[0]):
+            return f"is issued by {display_name(chain[0].issuer)}, not by {display_name(issuers[0].subject)}"
+        if chain[1:] != without_roots(issuers):
+            return "does not lead to the region's CA: its intermediates differ"
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedUnderCa(_Issued):
+    """For certificates that others issue: whichever issuer it was, they lead to the region's own CAs in ``ca_pem``."""
+
+    def _ca_mismatch(self, chain: Chain) -> str | None:
+        return None if leads_to(chain, known_chain(self.ca_pem)) else "does not lead to the region's CA"
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,7 +152,7 @@ class VaultPki:
         leaf = chain[0]
         if leaf.public_key() != key:
             return "it is of another key"
-        if not leads_to(chain, known_chain(self.check.anchors_pem)):
+        if not leads_to(chain, known_chain(self.check.ca_pem)):
             return "it does not lead to the CA in tls.ca of the region"
         return self._name_problem(leaf) or _use_problem(leaf) or self._time_problem(chain)
 
