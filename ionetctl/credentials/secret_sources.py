@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 LIMIT_BYTES: Final = 64 * 1024
 PATIENCE_S: Final = 120.0
 """For a command, and for standard input: somebody may have to type a passphrase."""
-_NOT_THERE: Final = {403, 404}
-"""What a mount of KV version 1 answers to a request of version 2, depending on the token's policies."""
 _OTHERS: Final = 0o077
 _STDERR: Final = 2
 
@@ -108,43 +106,47 @@ def _from_keyring(ref: SecretRef, _store: SecretStore) -> str:
 
 def _from_vault(ref: SecretRef, store: SecretStore) -> str:
     path, _, name = ref.locator.partition("#")
-    mount, _, path = path.partition("/")
     vault = store.vault()
     try:
-        fields = _read_kv(vault, mount, path)
+        fields = _read_kv(vault, path)
     except VaultRefusedError as refusal:
-        raise _refused_by_vault(refusal, vault, mount, path) from None
+        raise _refused_by_vault(refusal, vault, path) from None
     if not isinstance(fields, dict):
-        raise did_not_answer(vault.address, f"{mount}/{path} has no fields")
+        raise did_not_answer(vault.address, f"{path} has no fields")
     value = fields.get(name)
     if not isinstance(value, str):
-        hint = f"vault kv get {mount}/{path} shows the fields that are there"
-        raise ConfigurationError("secret_missing", f"{mount}/{path} in Vault has no text field {name}", hint)
+        hint = f"vault kv get {path} shows the fields that are there"
+        raise ConfigurationError("secret_missing", f"{path} in Vault has no text field {name}", hint)
     return value
 
 
-def _read_kv(vault: Vault, mount: str, path: str) -> object:
-    """The fields of a secret, as KV version 2 keeps it or else version 1.
+def _read_kv(vault: Vault, path: str) -> object:
+    """The fields of a secret. Where its engine is mounted, and of which version that is, is asked first, as ``vault kv get`` does.
 
-    Source: https://developer.hashicorp.com/vault/api-docs/secret/kv
+    Any token may ask that of a mount in which it may do something. Source: https://developer.hashicorp.com/vault/api-docs/secret/kv
+    and kvPreflightVersionRequest in command/kv_helpers.go of both servers.
     """
-    try:
-        entry = vault.ask("GET", f"{mount}/data/{path}").get("data")
-    except VaultRefusedError as refusal:
-        if refusal.status not in _NOT_THERE:
-            raise
-        return vault.ask("GET", f"{mount}/{path}").get("data")
-    return entry.get("data") if isinstance(entry, dict) else entry
+    match vault.ask("GET", f"sys/internal/ui/mounts/{path}").get("data"):
+        case {"path": str(mount), "options": {"version": "2"}} if path.startswith(mount):
+            entry = vault.ask("GET", f"{mount}data/{path.removeprefix(mount)}").get("data")
+            return entry.get("data") if isinstance(entry, dict) else entry
+    return vault.ask("GET", path).get("data")
 
 
-def _refused_by_vault(refusal: VaultRefusedError, vault: Vault, mount: str, path: str) -> ConfigurationError:
+def _refused_by_vault(refusal: VaultRefusedError, vault: Vault, path: str) -> ConfigurationError:
     match refusal.status:
         case 404:
+            where = f" in the namespace {harmless(vault.namespace)}" if vault.namespace else ""
             hint = "the reference is mount/path#field, without the API's data/"
-            return ConfigurationError("secret_missing", f"Vault has no {mount}/{path}", hint)
+            return ConfigurationError("secret_missing", f"Vault has no {path}{where}", hint)
         case 403:
-            hint = f"its policy must allow read on {mount}/data/{path} (KV version 1: {mount}/{path})"
-            return ConfigurationError("secret_unreadable", f"Vault's token may not read {mount}/{path}", hint)
+            mount, _, rest = path.partition("/")
+            hint = (
+                f"its policy must allow read on {mount}/data/{rest} (KV version 1: {path}); vault token lookup "
+                "says whether it has ended"
+            )
+            message = f"Vault's token may not read {path}, or has ended"
+            return ConfigurationError("secret_unreadable", message, hint)
         case status:
             return did_not_answer(vault.address, f"it answered {status}")
 

@@ -30,6 +30,8 @@ LIMIT_BYTES: Final = 4 << 20
 """Well beyond the largest secret: Vault stores entries of at most 1 MiB, unless it is told otherwise."""
 _REASON_CHARS: Final = 300
 _PREFIXES: Final = ("BAO_", "VAULT_")
+_TOKEN_REFUSED: Final = frozenset({400, 403})
+"""What a wrapping token that is not there any more is answered with; 404 is an unknown namespace."""
 
 
 class VaultRefusedError(Exception):
@@ -112,7 +114,9 @@ class Vault:
         """
         try:
             answer = self.ask("POST", "sys/wrapping/unwrap")
-        except VaultRefusedError:
+        except VaultRefusedError as refusal:
+            if refusal.status not in _TOKEN_REFUSED:
+                raise did_not_answer(self.address, f"it answered {refusal.status}") from None
             raise _used(f"the wrapped token for {self.address} was used before, or has expired") from None
         login = answer.get("auth")
         token = login.get("client_token") if isinstance(login, dict) else None
@@ -183,7 +187,9 @@ class VaultSession:
 def did_not_answer(address: str, why: str) -> ConfigurationError:
     """The error for what answers at ``address``, or does not."""
     message = f"{address} did not answer as Vault does: {why}"
-    return ConfigurationError("vault_unavailable", message, "look at VAULT_ADDR, and at vault status")
+    return ConfigurationError(
+        "vault_unavailable", message, "look at VAULT_ADDR and VAULT_NAMESPACE, and at vault status"
+    )
 
 
 def _variables(environ: Mapping[str, str]) -> Mapping[str, str]:

@@ -90,8 +90,10 @@ class VaultPki:
         """
         try:
             answer = self._vault.ask("POST", "sys/capabilities-self", {"paths": [self._path]})
-        except VaultRefusedError:
-            return
+        except VaultRefusedError as refusal:
+            if refusal.status == _FORBIDDEN:
+                return
+            raise self._refused(refusal) from None
         rights = answer.get(self._path)
         if not isinstance(rights, list) or _MAY_SIGN.isdisjoint(map(str, rights)):
             raise self._forbidden()
@@ -191,7 +193,8 @@ class VaultPki:
         return (
             f"vault write {mount}/roles/{self._role.role} key_type=ec key_bits=256 allowed_domains={self.check.role} "
             "allow_bare_domains=true allow_subdomains=false use_csr_common_name=false use_csr_sans=false "
-            f"not_before_duration=5m max_ttl={hours}h; and vault secrets tune -max-lease-ttl={hours}h {mount}"
+            f"not_before_duration=5m max_ttl={hours}h; and vault secrets tune -max-lease-ttl={hours}h {mount}; where "
+            f"certificates are to end with their CA: vault patch {mount}/issuer/default leaf_not_after_behavior=truncate"
         )
 
 

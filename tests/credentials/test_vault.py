@@ -1,6 +1,6 @@
 """Vault and OpenBao: secrets of their KV engine, wrapped tokens, and what a server may do to whoever asks it.
 
-The stand-in answers as the documentation of the API has it, and for wrapping tokens OpenBao's own tests (http/logical_test.go).
+The stand-in gives answers of OpenBao 2.4.4 (test_vault_contract.py), and what a server of another mind could say.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from ionetctl.core.model.secret import SecretRef
 from ionetctl.credentials.secrets import SecretStore
 from ionetctl.credentials.vault import LIMIT_BYTES, Vault, VaultRefusedError
 from ionetctl.lab.certificates import issue, new_authority
+from tests.support.openbao_recordings import recorded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -32,18 +33,23 @@ VALUE = "5f1c-hunter2-9aa0"
 TOKEN = "hvs.token-of-the-login"
 WRAPPED = "hvs.wrapping-token"
 REF = SecretRef("vault", "secret/ionet/eu-north#token")
-KV2 = {"data": {"data": {"token": VALUE, "port": 5}, "metadata": {}}}
-KV1 = {"data": {"token": VALUE}}
-LOGIN = {"auth": {"client_token": TOKEN, "accessor": "an accessor"}, "data": None, "wrap_info": None}
-USED = {"errors": ["wrapping token is not valid or does not exist"]}
+KV2 = recorded("version 2: secret")[1]
+KV1 = recorded("version 1: secret")[1]
+LOGIN = recorded("unwrap: first use")[1]
+LOGIN["auth"]["client_token"] = TOKEN
+ENGINE = "/v1/sys/internal/ui/mounts/"
 UNWRAP = "/v1/sys/wrapping/unwrap"
 
 
 @dataclass
 class StandIn:
-    """A server that has what ``answers`` says by path, for the right token, and whose wrapping token works once."""
+    """A server that has what ``answers`` says by path, for the right token, and whose wrapping token works once.
+
+    It has KV engines of ``version`` alone, in whose other paths the token may do nothing.
+    """
 
     answers: Mapping[str, tuple[int, object]]
+    version: str = "2"
     wrapped: object = field(default_factory=lambda: LOGIN)
     asked: list[str] = field(default_factory=list)
     is_used: bool = False
@@ -54,10 +60,16 @@ class StandIn:
         if request.path == UNWRAP:
             is_good = token == WRAPPED and not self.is_used
             self.is_used = True
-            return web.json_response(self.wrapped if is_good else USED, status=200 if is_good else 400)
+            used, refusal = recorded("unwrap: second use")
+            return web.json_response(self.wrapped if is_good else refusal, status=200 if is_good else used)
         if token != TOKEN:
-            return web.json_response({"errors": ["permission denied"]}, status=403)
-        status, body = self.answers.get(request.path, (404, {"errors": []}))
+            status, body = recorded("unknown token: engine")
+        elif request.path.startswith(ENGINE):
+            status, body = recorded(f"version {self.version}: engine")
+            mount = request.path.removeprefix(ENGINE).partition("/")[0]
+            body = body | {"data": body["data"] | {"path": f"{mount}/"}}
+        else:
+            status, body = self.answers.get(request.path, (404, {"errors": []}))
         return web.json_response(body, status=status)
 
 
@@ -90,20 +102,30 @@ async def ask(handler: Callable[[web.Request], Any], ref: SecretRef = REF, **var
 
 
 @pytest.mark.parametrize(
-    "answers",
-    [
-        {"/v1/secret/data/ionet/eu-north": (200, KV2)},
-        {"/v1/secret/ionet/eu-north": (200, KV1)},
-        {
-            "/v1/secret/data/ionet/eu-north": (403, {"errors": ["no"]}),
-            "/v1/secret/ionet/eu-north": (200, KV1),
-        },
-    ],
-    ids=["version 2", "version 1", "version 1, policy for it alone"],
+    ("version", "path"), [("2", "secret/data/ionet/eu-north"), ("1", "secret/ionet/eu-north")]
 )
-async def test_both_versions_are_read(answers: dict[str, tuple[int, object]]) -> None:
-    """KV version 2 is asked first, then version 1."""
-    assert await ask(StandIn(answers).answer) == VALUE
+async def test_both_versions_are_read(version: str, path: str) -> None:
+    """The server is asked which it is, then for the secret, and for nothing else."""
+    server = StandIn({f"/v1/{path}": (200, KV2 if version == "2" else KV1)}, version)
+    assert await ask(server.answer) == VALUE
+    assert server.asked == [f"GET {ENGINE}secret/ionet/eu-north", f"GET /v1/{path}"]
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [None, [], {"path": "other/", "options": {"version": "2"}}, {"path": 5, "options": {"version": "2"}}],
+    ids=["none", "list", "another's", "number"],
+)
+async def test_engine_that_makes_no_sense_is_taken_for_version_1(engine: object) -> None:
+    """Then the path of the reference is asked for, and no path of the server's choice."""
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.json_response({"data": engine} if request.path.startswith(ENGINE) else KV1)
+
+    assert await ask(answer) == VALUE
+    assert asked == [f"{ENGINE}secret/ionet/eu-north", "/v1/secret/ionet/eu-north"]
 
 
 async def test_secret_is_read_where_the_event_loop_runs() -> None:
@@ -197,7 +219,7 @@ async def test_used_wrapped_token_is_an_error_of_its_own() -> None:
 )
 async def test_wrapped_value_that_is_no_login_is_refused(wrapped: object) -> None:
     """Whoever opened it can wrap any data again, but no login that is not one."""
-    server = StandIn({}, wrapped)
+    server = StandIn({}, wrapped=wrapped)
     assert await ask(server.answer, VAULT_TOKEN="", VAULT_WRAPPED_TOKEN=WRAPPED) == "vault_token_used"
 
 
@@ -272,11 +294,11 @@ async def test_namespace_is_sent() -> None:
 
     async def answer(request: web.Request) -> web.Response:
         seen.append(request.headers.get("X-Vault-Namespace"))
-        return web.json_response(KV2)
+        return web.json_response(KV1)
 
     assert await ask(answer, VAULT_NAMESPACE="team") == VALUE
     assert await ask(answer) == VALUE
-    assert seen == ["team", None]
+    assert seen == ["team", "team", None, None]
 
 
 # --- servers that do harm --------------------------------------------------------------------------------------------
@@ -292,13 +314,13 @@ def one_answer(body: bytes, **headers: str) -> Callable[[web.Request], Any]:
 @pytest.mark.parametrize("length", [1 << 20, LIMIT_BYTES])
 async def test_answer_has_its_limit(length: int) -> None:
     """Beyond it nothing is read; a secret of any length that Vault stores is within."""
-    body = json.dumps({"data": {"data": {"token": VALUE, "more": "x" * length}}}).encode()
+    body = json.dumps({"data": {"token": VALUE, "more": "x" * length}}).encode()
     assert await ask(one_answer(body)) == (VALUE if length < LIMIT_BYTES else "vault_unavailable")
 
 
 async def test_answer_is_not_decompressed() -> None:
     """It was not asked to be compressed: a few kilobytes may stand for gigabytes."""
-    body = gzip.compress(json.dumps(KV2).encode())
+    body = gzip.compress(json.dumps(KV1).encode())
     assert await ask(one_answer(body, **{"Content-Encoding": "gzip"})) == "vault_unavailable"
 
 
@@ -390,7 +412,7 @@ async def test_server_is_known_by_its_certificate(tmp_path: Path, *, trusts: boo
     assert (found == VALUE, "certificate verify failed" in found, len(server.asked)) == (
         trusts,
         not trusts,
-        int(trusts),
+        2 * trusts,
     )
 
 

@@ -27,7 +27,7 @@ from ionetctl.credentials.secrets import SecretStore
 from ionetctl.credentials.signing_request import node_names
 from tests.support import pki
 from tests.support.clock import ManualClock
-from tests.support.vault_pki import MOUNT, ROLE, SIGN, TOKEN, Role, StandIn, good, serving
+from tests.support.vault_pki import DENIED, ENDED, MOUNT, ROLE, SIGN, TOKEN, Role, StandIn, good, serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -201,7 +201,11 @@ async def test_role_that_takes_names_from_requests_is_fine_for_ours(site: Site) 
     [
         (Role(), "role requires keys of type rsa"),
         (good(allow_bare_domains=False), f"common name {CLIENT} not allowed by this role"),
-        (good(allow_localhost=False), "common name localhost not allowed by this role"),
+        (good(allow_localhost=False), "subject alternate name localhost not allowed by this role"),
+        (
+            good(allow_ip_sans=False),
+            "IP Subject Alternative Names are not allowed in this role, but was provided [127.0.0.1]",
+        ),
     ],
 )
 async def test_role_that_refuses_is_quoted_with_what_it_must_be(site: Site, role: Role, reason: str) -> None:
@@ -217,7 +221,7 @@ async def test_token_that_may_not_sign_is_found_before_any_host_is_touched(
     site: Site, rights: object
 ) -> None:
     """With the rule that its policy lacks."""
-    site.vault.rights = (200, {f"{MOUNT}/sign/{ROLE}": rights})
+    site.vault.rights = (200, rights)
     error = await site.refusal("issuer_forbidden")
     assert error.hint == f'its policy must have: path "{MOUNT}/sign/{ROLE}" {{ capabilities = ["update"] }}'
     assert [path for path, _ in site.vault.asked] == ["/v1/sys/capabilities-self"]
@@ -225,13 +229,13 @@ async def test_token_that_may_not_sign_is_found_before_any_host_is_touched(
 
 async def test_token_that_may_not_ask_for_its_rights_is_tried(site: Site) -> None:
     """A policy without the default one is no obstacle."""
-    site.vault.rights = (403, {"errors": ["permission denied"]})
+    site.vault.rights = (403, DENIED)
     assert (await site.issued()).chain_pem
 
 
 async def test_token_that_lost_its_rights_is_told(site: Site) -> None:
     """In the middle of a rollout."""
-    site.vault.instead = [(403, {"errors": ["permission denied"]})]
+    site.vault.instead = [(403, ENDED)]
     assert "its policy must have" in (await site.refusal("issuer_forbidden")).hint
 
 
@@ -253,7 +257,6 @@ async def test_vault_that_stays_away_is_an_error(site: Site) -> None:
     ("role", "expected"),
     [
         (good(max_ttl=timedelta(hours=768)), "it ends on "),
-        (good(not_before=timedelta(seconds=-90)), "it is valid from "),
         (good(client_flag=False), "it is not for servers and clients alike"),
     ],
 )
@@ -261,6 +264,12 @@ async def test_role_that_alters_what_was_asked_for_is_an_error(site: Site, role:
     """A node would be refused at once, or after a month."""
     site.vault.role = role
     assert (await site.unfit()).startswith(expected)
+
+
+async def test_certificate_that_is_not_valid_yet_is_refused(site: Site) -> None:
+    """Vault's clock is ahead by more than a role goes back."""
+    site.vault.ahead = timedelta(minutes=10)
+    assert (await site.unfit()).startswith("it is valid from ")
 
 
 @pytest.mark.parametrize(
@@ -280,10 +289,21 @@ async def test_certificate_that_could_be_more_than_a_nodes_is_refused(
 
 
 async def test_certificate_may_end_with_its_ca(site: Site) -> None:
-    """A role may cut it there, and so does ionetctl's own issuer."""
+    """Vault may be told to cut it there, as ionetctl's own issuer does; by itself it refuses, and the hint has the command."""
     short = ROOT.sign("short", is_authority=True, lasts=timedelta(days=90))
-    site.vault = StandIn(short, (ROOT,), good(max_ttl=timedelta(days=90) - timedelta(hours=1)))
+    site.vault = StandIn(short, (ROOT,))
+    error = await site.refusal("issuer_refused")
+    assert "beyond the expiration of the CA certificate" in error.message
+    assert f"vault patch {MOUNT}/issuer/default leaf_not_after_behavior=truncate" in error.hint
+    site.vault.ends_with_issuer = True
     assert (await site.issued()).chain_pem
+
+
+async def test_unknown_namespace_is_found_before_any_host_is_touched(site: Site) -> None:
+    """Nothing is there to be signed with, so it is not tried."""
+    site.vault.rights = (404, {"errors": ["namespace not found"]})
+    assert "namespace not found" in (await site.refusal("issuer_refused")).message
+    assert [path for path, _ in site.vault.asked] == ["/v1/sys/capabilities-self"]
 
 
 async def test_certificate_under_another_ca_is_refused(site: Site) -> None:
