@@ -23,11 +23,13 @@ from ionetctl.credentials.certificates import (
     CHAIN_LIMIT,
     NAME_LIMIT,
     extension,
+    is_issued_by,
     leads_to,
     may_sign,
     parse_chain,
     read_chain,
 )
+from ionetctl.credentials.name_constraints import forbidden_names, has_unusable_constraints
 from ionetctl.credentials.signing_request import bare_key, client_role, new_key, node_names, request_for
 from ionetctl.credentials.vault import VaultRefusedError, did_not_answer
 
@@ -154,8 +156,16 @@ class VaultPki:
         leaf = chain[0]
         if leaf.public_key() != key:
             return "it is of another key"
-        if not leads_to(chain, known_chain(self.check.ca_pem)):
+        anchors = known_chain(self.check.ca_pem)
+        if not leads_to(chain, anchors):
             return "it does not lead to the CA in tls.ca of the region"
+        above = [*chain[1:], *(ca for ca in anchors if any(is_issued_by(each, ca) for each in chain))]
+        if forbidden := forbidden_names(tuple(above), node_names(self.check.role)):
+            return f"its CA or one above it permits no certificate for {' and '.join(forbidden)}"
+        if has_unusable_constraints(tuple(above)):
+            return (
+                "its CA or one above it has name constraints of a kind that Nomad does not know, and refuses"
+            )
         return self._name_problem(leaf) or _use_problem(leaf) or self._time_problem(chain)
 
     def _name_problem(self, leaf: x509.Certificate) -> str | None:

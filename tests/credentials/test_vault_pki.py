@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import json
 import ssl
 from contextlib import asynccontextmanager
@@ -41,6 +42,11 @@ CLIENT = "client.eu-north.nomad"
 HOST = Host(HostName("rig-001"), "10.0.0.1", EU, "rey1")
 ROOT = pki.root(lasts=timedelta(days=7300))
 SITE = ROOT.sign("site CA", is_authority=True, lasts=timedelta(days=3650))
+
+
+def network(addresses: str) -> x509.IPAddress:
+    """A constraint to these."""
+    return x509.IPAddress(ipaddress.ip_network(addresses))
 
 
 def request(key: ec.EllipticCurvePrivateKey, *names: str) -> bytes:
@@ -310,6 +316,40 @@ async def test_certificate_under_another_ca_is_refused(site: Site) -> None:
     """The servers would not know it."""
     site.anchor = pki.root()
     assert await site.unfit() == "it does not lead to the CA in tls.ca of the region"
+
+
+@pytest.mark.parametrize(
+    ("permitted", "expected"),
+    [
+        ([x509.DNSName(CLIENT), x509.DNSName("localhost"), network("127.0.0.1/32")], None),
+        (
+            [x509.DNSName("client.eu-west.nomad"), network("127.0.0.1/32")],
+            f"its CA or one above it permits no certificate for {CLIENT} and localhost",
+        ),
+        (
+            [x509.DNSName(CLIENT), x509.DNSName("localhost"), x509.DirectoryName(ROOT.certificate.subject)],
+            "its CA or one above it has name constraints of a kind that Nomad does not know, and refuses",
+        ),
+    ],
+    ids=["client", "another region", "kind"],
+)
+@pytest.mark.parametrize("above", [False, True], ids=["issuer", "root"])
+async def test_certificate_that_its_ca_does_not_permit_is_refused(
+    site: Site, permitted: list[x509.GeneralName], expected: str | None, *, above: bool
+) -> None:
+    """Vault's engine signs it all the same; Nomad's servers would refuse the node."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    unsigned = pki.builder("constrained", None if above else ROOT, key, is_authority=True)
+    unsigned = unsigned.add_extension(x509.NameConstraints(permitted, None), critical=True)
+    constrained = pki.signed(unsigned, None if above else ROOT, key)
+    if above:
+        site.anchor, site.vault = constrained, StandIn(constrained.sign("site", is_authority=True))
+    else:
+        site.vault = StandIn(constrained, (ROOT,))
+    if expected is None:
+        assert (await site.issued()).chain_pem
+    else:
+        assert await site.unfit() == expected
 
 
 async def test_certificate_of_another_key_is_refused(site: Site) -> None:
