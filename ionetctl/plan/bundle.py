@@ -67,7 +67,7 @@ class TextFile:
     belongs: Callable[[Subject], bool] = lambda _: True
 
 
-SHARED: Final = 1024
+SHARED: Final = 128
 """How many files are kept that hosts have in common: most of a host's bundle is that of 10,000 others, and stored once."""
 
 TEXT_FILES: Final[tuple[TextFile, ...]] = (

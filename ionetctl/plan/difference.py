@@ -138,7 +138,7 @@ def new_digests(bundle: Bundle, plan: Plan) -> dict[str, Digest]:
     """
     changed = {change.path for change in plan.changes if change.action in {Action.CREATE, Action.UPDATE}}
     return {
-        file.path: file.digest if file.kind is Kind.PROGRAM else sha256(file.content)
+        file.path: file.digest
         for file in bundle.files
         if file.path in changed and file.kind in {Kind.FILE, Kind.PROGRAM} and not _is_unknown(file)
     }

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ionetctl.checks import Fleet, FleetHost, blocking, check_fleet
 from ionetctl.core.errors import ExitCode, IonetctlError
 from ionetctl.core.events import HostJudged, PlanConfirmed, SshOpened, Warned
 from ionetctl.core.model.outcome import SURVEYED, Outcome, Result
+from ionetctl.core.model.shared_values import SharedValues
 from ionetctl.core.plural import counted
 from ionetctl.host import outcomes
 from ionetctl.host.dependencies import NONCE_BYTES
@@ -55,6 +56,12 @@ if TYPE_CHECKING:
 _Item = TypeVar("_Item")
 
 RESUME_HINT: Final = "run the same command with --resume"
+
+
+def _as_held(planned: PlannedHost, shared: SharedValues) -> PlannedHost:
+    """A plan as it is held until the host's wave, beside those of thousands: a second survey makes the files again then."""
+    bundle = planned.bundle.without_contents()
+    return replace(planned, bundle=shared.of(bundle), plan=shared.of(planned.plan))
 
 
 async def _always_held() -> None:
@@ -120,6 +127,11 @@ class Phases:
     async def _survey_all(self) -> list[Surveyed]:
         """The hosts that can be worked with; the others have their outcome."""
         surveyed: list[Surveyed] = []
+        shared = SharedValues()
+
+        def kept(host: Host, found: Surveyed) -> Surveyed:
+            """As it is held until its wave: what is the same on other hosts is held once."""
+            return replace(found, host=host, facts=shared.of(found.facts), findings=shared.of(found.findings))
 
         async def work(host: Host) -> None:
             found = await self.engine.do(SurveyJob(host))
@@ -127,9 +139,9 @@ class Phases:
                 message = "a key was put back: SSH was used again (--rebootstrap)"
                 await self.deps.emit(SshOpened(host=host.name, cause="rebootstrap", message=message))
             if isinstance(found, Surveyed):
-                surveyed.append(found)
+                surveyed.append(kept(host, found))
             elif isinstance(found, Blocked):
-                self._blocked.append(found.surveyed)
+                self._blocked.append(kept(host, found.surveyed))
                 await self._endings.finish(host, found.outcome)
             else:
                 await self._endings.finish(host, found)
@@ -185,7 +197,8 @@ class Phases:
         differing += await unchanged.settle([each for each in planned if each.plan.is_empty])
         differing = [each.with_closing() for each in differing]
         await self._announce(differing)
-        return [each for each in differing if each.host.name not in self._endings.outcomes]
+        shared = SharedValues()
+        return [_as_held(each, shared) for each in differing if each.host.name not in self._endings.outcomes]
 
     async def _plan_sound(self, sound: Sequence[Surveyed], placed: Placed, nodes: Nodes) -> list[PlannedHost]:
         """The plans of the hosts whose regions answer."""
@@ -250,14 +263,15 @@ class Phases:
         return answering
 
     async def _plan(self, surveyed: Sequence[Surveyed], known: Marks) -> list[PlannedHost]:
-        planner, nonce = Planner(self.deps), secrets.token_hex(NONCE_BYTES)
+        planner, nonce, shared = Planner(self.deps), secrets.token_hex(NONCE_BYTES), SharedValues()
         planned = []
         for each in surveyed:
             node_id = each.facts.nomad.node_id
             mark = known.get((each.host.region, node_id), Mark.NEW) if node_id else Mark.NEW
             # Signals, leases and the screen have their turn between thousands of plans.
             await asyncio.sleep(0)
-            planned.append(planner.plan_host(each, nonce, mark))
+            made = planner.plan_host(each, nonce, mark)
+            planned.append(made if self.options.with_diffs else _as_held(made, shared))
         return planned
 
     async def _announce(self, differing: Sequence[PlannedHost]) -> None:

@@ -31,6 +31,7 @@ from ionetctl.core.events import (
     Warned,
 )
 from ionetctl.core.model.outcome import Finding, Outcome, Problem, Result
+from ionetctl.core.model.shared_values import SharedValues
 from ionetctl.summary.exit_code import decide_exit_code
 from ionetctl.summary.grouping import group_findings, shape
 from ionetctl.summary.rollout_summary import (
@@ -225,14 +226,25 @@ class _Surveys:
     """What the latest survey and the fleet checks found on each host."""
 
     def __init__(self) -> None:
-        self._surveyed: dict[HostName, HostSurveyed] = {}
+        self._surveyed: dict[HostName, SurveySummary] = {}
         self._judged: dict[HostName, tuple[Finding, ...]] = {}
+        self._shared = SharedValues()
 
     def put(self, event: HostSurveyed | HostJudged) -> None:
         if event.host is None:
             return
         if isinstance(event, HostSurveyed):
-            self._surveyed[event.host] = event
+            self._surveyed[event.host] = self._shared.of(
+                SurveySummary(
+                    event.rack,
+                    event.findings,
+                    event.os,
+                    event.architecture,
+                    event.gpus,
+                    event.driver_version,
+                    event.gpus_seen,
+                )
+            )
         else:
             self._judged[event.host] = event.findings
 
@@ -244,15 +256,7 @@ class _Surveys:
         judged, seen = self._judged.get(name, ()), self._surveyed.get(name)
         if seen is None:
             return SurveySummary(entry.rack if entry else None, judged)
-        return SurveySummary(
-            entry.rack if entry else seen.rack,
-            (*seen.findings, *judged),
-            seen.os,
-            seen.architecture,
-            seen.gpus,
-            seen.driver_version,
-            seen.gpus_seen,
-        )
+        return replace(seen, rack=entry.rack if entry else seen.rack, findings=(*seen.findings, *judged))
 
 
 _PlanKey = tuple[tuple[str, str, str], ...]
@@ -271,6 +275,7 @@ class _Plans:
     def __init__(self) -> None:
         self._placed: dict[HostName, HostPlaced] = {}
         self._keys: dict[HostName, _PlanKey] = {}
+        self._known_keys: dict[_PlanKey, _PlanKey] = {}
         self._changes: dict[_PlanKey, tuple[Change, ...]] = {}
         self._diffs: dict[_PlanKey, tuple[FileDiff, ...]] = {}
         self._allocations: dict[HostName, tuple[str, ...]] = {}
@@ -288,7 +293,7 @@ class _Plans:
             for change in plan.changes
         )
         key = tuple((change.action.value, change.path, reason) for change, reason in changes)
-        self._keys[host] = key
+        key = self._keys[host] = self._known_keys.setdefault(key, key)
         self._allocations[host] = plan.allocations
         self._diffs.setdefault(key, plan.diffs)
         known = self._changes.setdefault(key, plan.changes)

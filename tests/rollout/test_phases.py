@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import pickle
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
@@ -41,7 +42,7 @@ from ionetctl.host.dependencies import RegionTools
 from ionetctl.host.planned_host import PlannedHost
 from ionetctl.rollout.concurrently import Slots
 from ionetctl.rollout.engines.inline import InlineEngine
-from ionetctl.rollout.engines.jobs import HostSteps, SurveyJob
+from ionetctl.rollout.engines.jobs import EnrollJob, HostSteps, SurveyJob
 from ionetctl.rollout.options import Goal, RolloutOptions, Size, Strategy
 from ionetctl.rollout.phases import Phases, PlanOverview
 from ionetctl.rollout.stop import Stop
@@ -119,6 +120,20 @@ class LosingEngine:
 
 
 @dataclass
+class CopyingEngine:
+    """An engine like one of other processes: what it returns is copies. ``waited`` are the hosts as they waited for their wave."""
+
+    inner: Engine
+    waited: list[PlannedHost] = field(default_factory=list)
+
+    async def do(self, job: Job[ResultOfJob]) -> ResultOfJob:
+        if isinstance(job, EnrollJob):
+            self.waited.append(job.planned)
+        result: ResultOfJob = pickle.loads(pickle.dumps(await self.inner.do(job)))  # noqa: S301  (dumped here)
+        return result
+
+
+@dataclass
 class Stage:
     """A rollout over hosts that are ``drifted``, unless ``converged``, ``bare``, ``broken`` (in their apply) or ``off``.
 
@@ -140,6 +155,8 @@ class Stage:
     failed_before: frozenset[HostName] = frozenset()
     left_out: tuple[Outcome, ...] = ()
     is_unanswered: bool = False
+    copies: list[CopyingEngine] | None = None
+    """Where the engine is kept whose results are copies, if it is to be one."""
     losing: frozenset[HostName] = frozenset()
     holds: int = 1000
     """How many hosts are begun before the lease is lost."""
@@ -216,6 +233,9 @@ class Stage:
             "site.yaml", goal=self.goal, with_diffs=self.with_diffs, strategy=self.strategy
         )
         engine: Engine = InlineEngine(HostSteps(self.dependencies))
+        if self.copies is not None:
+            engine = CopyingEngine(engine)
+            self.copies.append(engine)
         if self.losing:
             engine = LosingEngine(engine, self.losing)
         return await Phases(
@@ -284,6 +304,22 @@ async def test_converged_hosts_are_unchanged_and_not_sent_anything() -> None:
     )
     assert stage.asked == [PlanOverview(changing=1, unchanged=3, failed=0)]
     assert stage.told(PlanConfirmed) == [PlanConfirmed(waited_s=30.0)]
+
+
+@pytest.mark.parametrize("with_diffs", [False, True], ids=["without-diffs", "with-diffs"])
+async def test_hosts_that_wait_hold_once_what_they_have_in_common(with_diffs: bool) -> None:  # noqa: FBT001
+    """A host of the inventory, changes and files are not copied, and no file's content is kept: it is made again."""
+    copies: list[CopyingEngine] = []
+    stage = Stage(count=2, with_diffs=with_diffs, copies=copies)
+    assert await stage.run() is ExitCode.OK
+    first, second = sorted(copies[0].waited, key=lambda planned: planned.host.name)
+    assert first.facts.nomad.config_files is second.facts.nomad.config_files
+    assert [
+        file.content for planned in (first, second) for file in planned.bundle.files if file.content
+    ] == []
+    assert first.bundle.files[0].path is second.bundle.files[0].path
+    shared = [one is other for one, other in zip(first.plan.changes, second.plan.changes, strict=True)]
+    assert shared == [True] * len(first.plan.changes)
 
 
 async def test_lost_lease_begins_no_further_host() -> None:

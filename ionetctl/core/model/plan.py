@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from ionetctl.core.model.names import Architecture, Digest, HostName
@@ -90,6 +90,12 @@ class Bundle:
     def key_on_host(self) -> bool:
         """Whether the host makes its private key itself."""
         return any(file.kind is Kind.OWN_KEY for file in self.files)
+
+    def without_contents(self) -> Bundle:
+        """The same with what is known of its files, and not what is in them: enough to tell what a plan will bring."""
+        return replace(
+            self, files=tuple(replace(file, content=b"") if file.content else file for file in self.files)
+        )
 
 
 class Action(StrEnum):
