@@ -56,7 +56,8 @@ class Publisher:
         if not is_signature_packet(signature):
             raise _invalid(origin, f"is no detached OpenPGP signature in binary form by {self._name}")
         try:
-            pysequoia.verify(sums, lambda _: [key], signature=pysequoia.Sig.from_bytes(signature))
+            exact = pysequoia.Sig.from_bytes(with_exact_length(signature))
+            pysequoia.verify(sums, lambda _: [key], signature=exact)
         except RuntimeError as error:
             reason = str(error).partition("\n")[0]
             raise _invalid(origin, f"is no signature of it by {self._name}: {reason}") from error
@@ -87,6 +88,9 @@ _EXTENDED: Final = (
 )
 _TAG_OLD_1, _TAG_OLD_2, _TAG_NEW = 0x88, 0x89, 0xC2
 _LEAST_BYTES, _NEW_TWO_BYTES = 3, 192
+_RSA_V4: Final = {b"\4\1", b"\4\3"}
+"""Version of the packet and algorithm (RFC 9580, sections 5.2.3 and 9.1)."""
+_LONG_HEADER: Final = b"\xc2\xff"
 
 
 def is_signature_packet(content: bytes) -> bool:
@@ -104,6 +108,27 @@ def is_signature_packet(content: bytes) -> bool:
         _TAG_NEW: 2 + first if is_short else 3 + ((first - _NEW_TWO_BYTES) << 8) + second + _NEW_TWO_BYTES,
     }
     return lengths.get(tag) == len(content)
+
+
+def with_exact_length(packet: bytes) -> bytes:
+    """The same signature packet, where its RSA number says how many bits it has (RFC 9580, section 3.2).
+
+    Some of the vendor's signatures of 2021 give the bits of the field instead, as Go's x/crypto/openpgp wrote them: GnuPG
+    takes them, pysequoia does not. The length is not signed.
+    """
+    is_long = packet[0] == _TAG_OLD_2 or (packet[0] == _TAG_NEW and packet[1] >= _NEW_TWO_BYTES)
+    body = packet[3 if is_long else 2 :]
+    at = 4
+    for _ in range(2):  # the subpackets that are signed, and those that are not
+        at += 2 + int.from_bytes(body[at : at + 2])
+    at += 2  # the digest's first bytes
+    told, number = int.from_bytes(body[at : at + 2]), body[at + 2 :].lstrip(b"\0")
+    is_one_number = len(body) - at - 2 == (told + 7) // 8
+    if body[:1] + body[2:3] not in _RSA_V4 or not is_one_number:
+        return packet
+    bits = int.from_bytes(number).bit_length()
+    exact = body[:at] + bits.to_bytes(2) + number
+    return _LONG_HEADER + len(exact).to_bytes(4) + exact
 
 
 def unsigned(location: str) -> TrustError:

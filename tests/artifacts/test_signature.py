@@ -1,7 +1,8 @@
 """Whose signature over checksums counts, and what becomes of one that does not.
 
 Most keys are made here. Those in ``keys/`` were made by GnuPG: a key before and after its owner extended it, where the later state
-no longer says that the key was good when ``sums.sig`` was made, as the vendor's does since 2026.
+no longer says that the key was good when ``sums.sig`` was made, as the vendor's does since 2026. The sums of the vendor's releases
+there, and their signatures, are as the vendor published them.
 """
 
 # ruff: noqa: ASYNC240  the tests' own small files on a local disk keep no loop waiting
@@ -19,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ionetctl.artifacts import ArtifactStore, Publisher
-from ionetctl.artifacts.signature import is_signature_packet
+from ionetctl.artifacts.signature import is_signature_packet, with_exact_length
 from ionetctl.core.errors import IonetctlError
 from tests.artifacts.test_artifacts import AMD64, Site, archive, pins
 
@@ -152,6 +153,28 @@ def test_vendors_key() -> None:
     packets = pysequoia.packet.PacketPile.from_bytes(bytes(vendor._key()))
     signed_at = {p.signature_created.year for p in packets if p.tag == pysequoia.packet.Tag.Signature}
     assert signed_at == {2021, 2026}
+
+
+@pytest.mark.parametrize("release", ["terraform_1.0.0", "terraform_1.14.9", "terraform-provider-null_3.1.0"])
+def test_vendors_own_signatures(release: str) -> None:
+    """Real ones, of 2023 and of 2026, and one of 2021 that gives a false length for its number; a byte of the sums makes each false."""
+    sums, signature = ((KEYS / f"{release}_SHA256SUMS{end}").read_bytes() for end in ("", ".sig"))
+    now, tampered = datetime(2026, 11, 1, tzinfo=UTC), sums.replace(b"a", b"b", 1)
+    Publisher().check(sums, signature, "x", now)
+    assert code_of(lambda: Publisher().check(tampered, signature, "x", now)) == INVALID
+
+
+@pytest.mark.parametrize("bits", range(1, 40))
+def test_number_of_any_length(bits: int) -> None:
+    """The field may begin with whole bytes of zeros; what is right already keeps its number."""
+    number = (1 << bits) - 1
+    body = bytes((4, 0, 1, 8)) + bytes((0, 1, 7)) + bytes((0, 2, 8, 9)) + b"ab"
+    false = body + (40).to_bytes(2) + number.to_bytes(5)
+    exact = body + bits.to_bytes(2) + number.to_bytes((bits + 7) // 8)
+    for written in (false, exact):
+        packet = b"\xc2" + bytes((len(written),)) + written
+        assert is_signature_packet(packet)
+        assert with_exact_length(packet) == b"\xc2\xff" + len(exact).to_bytes(4) + exact
 
 
 def test_vendors_key_does_not_sign_for_others(key: pysequoia.Tsk) -> None:
