@@ -137,6 +137,8 @@ class Machine:
         # As root of a network of its own, as far as its namespace reaches.
         argv += [f"--network-namespace-path=/run/netns/{self.namespace}", "--capability=CAP_NET_ADMIN"]
         argv += [f"--machine={self.namespace}", f"--hostname={self.name}"]
+        # What Nomad's exec driver asks of the kernel, beyond what containers may usually.
+        argv += ["--system-call-filter=@keyring", "--system-call-filter=bpf"]
         with (self.directory / "console.log").open("ab") as log:
             # A session of its own: a signal meant for the test run must not switch hosts off.
             self._process = subprocess.Popen(

@@ -69,12 +69,17 @@ class Finished:
 
 @dataclass(slots=True)
 class Site:
-    """Real hosts and their region; ``gpus`` is what the inventory promises of every host."""
+    """Real hosts and their region; ``gpus`` is what the inventory promises of every host.
+
+    ``nomad`` and ``issuer`` are added to those sections of the inventory.
+    """
 
     fleet: Fleet
     region: RealRegion | StandInRegion
     directory: Path
     gpus: Mapping[str, Any] = field(default_factory=lambda: {"count": 0})
+    nomad: Mapping[str, Any] = field(default_factory=dict)
+    issuer: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def inventory(self) -> Path:
@@ -95,7 +100,11 @@ class Site:
                     "tls": {
                         "ca": str(pki / "ca.pem"),
                         "client": {"cert": str(pki / "cli.pem"), "key": {"file": str(pki / "cli-key.pem")}},
-                        "issuer": {"cert": str(pki / "ca.pem"), "key": {"file": str(pki / "ca-key.pem")}},
+                        "issuer": {
+                            "cert": str(pki / "ca.pem"),
+                            "key": {"file": str(pki / "ca-key.pem")},
+                            **self.issuer,
+                        },
                     },
                 }
             },
@@ -104,6 +113,7 @@ class Site:
                 "device_plugin_version": PLUGIN_VERSION,
                 "mirror": str(self.directory / "mirror"),
                 "own_builds": True,
+                **self.nomad,
             },
             "defaults": {
                 "region": self.region.name,
