@@ -65,7 +65,8 @@ EXEC_ALLOWED: Final = Code(
     looks_at="Whether nomad.drivers of the inventory has exec.",
     matters=(
         "Tasks have a root of a few copied tools, no capability, and no user of the host's. It cannot be closed whole: the script that a "
-        "template runs on a change is root's, and with the job's own pid_mode = host it may signal every process of the host. "
+        "template runs on a change is root's, and with the job's own pid_mode = host it may signal every process of the host. Before "
+        "Linux 5.10 a task may put a link in place of its next log file, and the agent, as root, writes to the file that it names. "
         "They inherit the agent's environment but for names that are known to be secret: keep secrets out of /etc/nomad.d/nomad.env."
     ),
     remedy="leave exec out of nomad.drivers, or refuse it to tenants by their namespaces (capabilities.enabled_task_drivers)",
