@@ -6,9 +6,8 @@ Opens catalog and regions; what is shown of the answers stands in ``summary.flee
 from __future__ import annotations
 
 import asyncio
-import re
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from ionetctl.app.known_fleet import KnownNodes, by_name, tell_waiting
@@ -21,7 +20,6 @@ from ionetctl.history.journal import list_journals
 from ionetctl.host.release_node import held, release
 from ionetctl.inventory.select import load_selected
 from ionetctl.nomad import NomadRegion
-from ionetctl.plan.bundle import SUFFIX_CHARACTERS
 from ionetctl.summary.fleet import READY, Verdict, VerifyReport
 from ionetctl.verification import gpu_evidence
 from ionetctl.verification.expectation import ELIGIBLE, Expectation, check_node
@@ -40,7 +38,6 @@ if TYPE_CHECKING:
 
 _WEAKER: Final = "found by name, pool and datacenter: the catalog does not know its id"
 _RELEASED: Final = "released: its region shows all that was promised"
-_UNIQUE: Final = re.compile(rf"(.+)-[0-9a-f]{{{SUFFIX_CHARACTERS}}}")
 
 
 async def verify(
