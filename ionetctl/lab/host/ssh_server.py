@@ -33,7 +33,8 @@ USER: Final = "miner"
 NOISE: Final = "\x1b[2J\x1b[31m[bold]Welcome[/bold]\x1b]0;title\x07 \u202e::error::not an error\r\n"
 BYTES_PER_S: Final = {"slow": 1 << 16, "trickle": 1}
 _OUTPUT_PAUSE_S: Final = 0.01
-DROP_AFTER_BYTES: Final = 1 << 16
+DROP_AFTER_BYTES: Final = 96 << 10
+"""More than a survey with its probe, less than an apply."""
 _LISTEN_BACKLOG: Final = 128
 _PYTHON: Final = str(Path(sys.executable).resolve())
 """The interpreter without its virtual environment, which would make every start slower."""
