@@ -52,6 +52,8 @@ SHARED_STEMS: Final[dict[str, str]] = {
     "key_scan": "report summary ui",
     "machine": "checks lab/host",
     "mirror": "artifacts cli/commands",
+    "node_list": "app summary ui/nodes",
+    "nodes": "cli/commands history/catalog",
     "options": "cli rollout",
     "preflight": "cli/commands report",
     "probe": "cli/commands report ui",

@@ -58,6 +58,17 @@ Inventory = Annotated[
     str, typer.Argument(metavar="INVENTORY", help="The site's inventory file; - reads standard input.")
 ]
 
+InventoryFile = Annotated[
+    str | None,
+    typer.Option(
+        "--inventory",
+        "-i",
+        metavar="FILE",
+        envvar="IONETCTL_INVENTORY",
+        help="Take the hosts and regions of this inventory; otherwise those that were enrolled from here.",
+    ),
+]
+
 Output = Annotated[
     OutputFormat,
     typer.Option(

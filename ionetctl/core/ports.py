@@ -21,7 +21,9 @@ if TYPE_CHECKING:
         IntroductionToken,
         NodeCertificate,
         NodeDetail,
+        NodeUse,
         NodeView,
+        PlacedAllocation,
         RegionStatus,
         RunningAllocation,
     )
@@ -155,6 +157,14 @@ class Region(Protocol):
 
     async def allocations(self, node: NodeId) -> Sequence[RunningAllocation]:
         """The allocations that run on a node now."""
+        ...
+
+    async def all_allocations(self) -> Sequence[PlacedAllocation]:
+        """The allocations that run in the region now, of all namespaces that our token may read."""
+        ...
+
+    async def use(self, node: NodeId) -> NodeUse:
+        """What a node uses now, asked of its agent by way of the servers; an agent that does not answer is a ``RegionError``."""
         ...
 
 

@@ -33,6 +33,12 @@ from ionetctl.nomad.responses import (
     printable,
 )
 from ionetctl.nomad.tls import client_context, expiry
+from ionetctl.nomad.work_responses import (
+    AllocationStub,
+    ClientStatistics,
+    node_use,
+    placed_allocation,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -40,16 +46,26 @@ if TYPE_CHECKING:
 
     from ionetctl.core.model.inventory import RegionSettings
     from ionetctl.core.model.names import NodeId, RegionName
-    from ionetctl.core.model.node import IntroductionToken, NodeDetail, NodeView
+    from ionetctl.core.model.node import (
+        IntroductionToken,
+        NodeDetail,
+        NodeUse,
+        NodeView,
+        PlacedAllocation,
+    )
     from ionetctl.core.model.secret import SecretRef
     from ionetctl.nomad.http import OnWait
 
 PAGE_SIZE: Final = 1000
 PAGE_LIMIT: Final = 100
 """A region has up to 10,000 nodes; a list without end is not Nomad's."""
+ALLOCATIONS_PAGE_LIMIT: Final = 1000
+_RUNNING: Final = 'ClientStatus == "running" or ClientStatus == "pending"'
 LIST_LIMIT_BYTES: Final = 512 << 20
 """All pages together; 10,000 nodes with their devices are about 200 MB."""
 RUNNING: Final = frozenset({"pending", "running"})
+USE_TIMEOUT_S: Final = 10.0
+"""How long an agent is waited for that does not tell what its node uses."""
 STALE_LIMIT_MS: Final = 5_000
 """A server that heard of its leader longer ago than this may answer from an old log."""
 _FORBIDDEN: Final = "region_forbidden"
@@ -198,10 +214,55 @@ class NomadRegion:
         body = await node_allocations(self._http, self._name, node)
         found = decoded(list[Allocation], body, "the list of allocations")
         return [
-            RunningAllocation(printable(allocation.name), allocation.drivers)
+            RunningAllocation(
+                printable(allocation.name),
+                allocation.drivers,
+                printable(allocation.job_id),
+                printable(allocation.namespace),
+                printable(allocation.job.type) if allocation.job else "",
+            )
             for allocation in found
             if allocation.client_status in RUNNING
         ]
+
+    async def all_allocations(self) -> Sequence[PlacedAllocation]:
+        """The running and pending allocations of all namespaces that the token may read (read-job).
+
+        Raises ``RegionError`` and ``TrustError``.
+        """
+        from ionetctl.nomad.python_nomad import allocations_page
+
+        found: list[PlacedAllocation] = []
+        what, following, seen = "the list of allocations", None, set[str]()
+        for _ in range(ALLOCATIONS_PAGE_LIMIT):
+            reply = await allocations_page(self._http, self._name, _RUNNING, PAGE_SIZE, following)
+            rows = decoded(list[AllocationStub], reply.body, what)
+            found += map(placed_allocation, rows)
+            following = reply.headers.get("X-Nomad-NextToken")
+            if not following:
+                return found
+            if following in seen:
+                raise malformed(what, "a page leads to an earlier one")
+            seen.add(following)
+        raise malformed(what, f"it has more than {ALLOCATIONS_PAGE_LIMIT} pages")
+
+    async def use(self, node: NodeId) -> NodeUse:
+        """What a node uses now. Needs node:read and a connected node, which is waited for ``USE_TIMEOUT_S``.
+
+        Raises ``RegionError`` (``node_disconnected``, ``node_silent``) and ``TrustError``.
+        """
+        try:
+            async with asyncio.timeout(USE_TIMEOUT_S):
+                reply = await self._get("/v1/client/stats", "node:read", {"node_id": node})
+        except RegionError as error:
+            if error.code != "region_not_found":
+                raise
+            message = f"{self._name} has no way to the node {node} now"
+            raise RegionError("node_disconnected", message, "is its Nomad running?") from error
+        except TimeoutError:
+            message = f"the node {node} did not tell what it uses within {USE_TIMEOUT_S:g} s"
+            raise RegionError("node_silent", message, "look at the node's Nomad, and at its driver") from None
+        return node_use(decoded(ClientStatistics, reply.body, "/v1/client/stats"))
 
     async def _node_pages(self, params: dict[str, str]) -> AsyncIterator[list[NodeStub]]:
         """The pages of a list, each node once. Raises ``RegionError`` (``region_nonsense``) for a list without end."""

@@ -11,6 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
+from nomad.api.allocations import Allocations
 from nomad.api.node import Node
 from requests import PreparedRequest, Response, Session
 from requests.adapters import BaseAdapter
@@ -18,8 +19,10 @@ from requests.adapters import BaseAdapter
 from ionetctl.nomad.http import Call
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ionetctl.core.model.names import NodeId, RegionName
-    from ionetctl.nomad.http import RegionHttp
+    from ionetctl.nomad.http import RegionHttp, Reply
 
 _PLACEHOLDER: Final = "https://region.invalid"
 """python-nomad requires an address; ``RegionHttp`` chooses the server."""
@@ -27,19 +30,47 @@ _PLACEHOLDER: Final = "https://region.invalid"
 
 async def node_allocations(http: RegionHttp, region: RegionName, node: NodeId) -> bytes:
     """The JSON of ``GET /v1/node/:id/allocations``. Raises as ``RegionHttp.send`` does."""
-    loop = asyncio.get_running_loop()
-    return await asyncio.to_thread(
-        _request_allocations, _RegionAdapter(http, loop, "node:read"), region, node
-    )
 
-
-def _request_allocations(adapter: _RegionAdapter, region: RegionName, node: NodeId) -> bytes:
-    with Session() as session:
-        session.trust_env = False
-        session.mount("https://", adapter)
+    def request(session: Session) -> None:
         nodes = Node(address=_PLACEHOLDER, verify=True, region=region, session=session)
-        content: bytes = nodes.request(node, "allocations", method="get").content
-        return content
+        nodes.request(node, "allocations", method="get")
+
+    return (await _carry(http, "node:read", request)).body
+
+
+async def allocations_page(
+    http: RegionHttp, region: RegionName, expression: str, size: int, following: str | None
+) -> Reply:
+    """A page of ``GET /v1/allocations`` of all namespaces, with what the allocations take. Raises as ``RegionHttp.send`` does."""
+    params = {
+        "namespace": "*",
+        "filter": expression,
+        "per_page": str(size),
+        "resources": "true",
+        "task_states": "false",
+        **({"next_token": following} if following else {}),
+    }
+
+    def request(session: Session) -> None:
+        allocations = Allocations(address=_PLACEHOLDER, verify=True, region=region, session=session)
+        # Its ``get_allocations`` would parse what is parsed here, and hides the header that names the next page.
+        allocations.request(method="get", params=params)
+
+    return await _carry(http, "read-job", request)
+
+
+async def _carry(http: RegionHttp, right: str, request: Callable[[Session], None]) -> Reply:
+    """The region's reply to the one request that ``request`` makes."""
+    adapter = _RegionAdapter(http, asyncio.get_running_loop(), right)
+
+    def send() -> None:
+        with Session() as session:
+            session.trust_env = False
+            session.mount("https://", adapter)
+            request(session)
+
+    await asyncio.to_thread(send)
+    return adapter.replies[-1]
 
 
 class _RegionAdapter(BaseAdapter):
@@ -50,11 +81,13 @@ class _RegionAdapter(BaseAdapter):
         self._http = http
         self._loop = loop
         self._right = right
+        self.replies: list[Reply] = []
 
     def send(self, request: PreparedRequest, *_args: Any, **_kwargs: Any) -> Response:  # noqa: ANN401  (requests' signature)
         url = urlsplit(request.url or "")
         call = Call(str(request.method), url.path, self._right, dict(parse_qsl(url.query)))
         reply = asyncio.run_coroutine_threadsafe(self._http.send(call), self._loop).result()
+        self.replies.append(reply)
         response = Response()
         response.status_code = 200
         response.url = str(request.url)

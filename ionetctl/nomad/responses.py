@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Annotated, Final, TypeVar
@@ -17,10 +18,12 @@ import msgspec
 from ionetctl.core.errors import RegionError
 from ionetctl.core.model.names import NodeId
 from ionetctl.core.model.node import (
+    Amounts,
     Device,
     Heartbeats,
     IntroductionToken,
     NodeDetail,
+    NodeResources,
     NodeView,
     RegionServer,
 )
@@ -43,7 +46,7 @@ _JWT: Final = re.compile(r"[A-Za-z0-9_-]+\.([A-Za-z0-9_-]+)\.[A-Za-z0-9_-]+")
 _Document = TypeVar("_Document")
 
 
-_Number = Annotated[int, msgspec.Meta(ge=-(1 << 53), le=1 << 53)]
+Number = Annotated[int, msgspec.Meta(ge=-(1 << 53), le=1 << 53)]
 """More than any number of Nomad's that ionetctl calculates with, durations in nanoseconds aside."""
 _Nanoseconds = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 LEAST_HEARTBEATS: Final = 0.001
@@ -53,7 +56,7 @@ LEAST_HEARTBEATS: Final = 0.001
 # A list of nodes is a million records, none of which refers back to what holds it: with ``gc=False`` Python's collector does
 # not follow them.
 class _Measure(msgspec.Struct, rename="pascal", gc=False):
-    number: _Number | None = msgspec.field(name="Int", default=None)
+    number: Number | None = msgspec.field(name="Int", default=None)
     unit: str = ""
 
 
@@ -70,8 +73,38 @@ class _DeviceGroup(msgspec.Struct, rename="pascal", gc=False):
     attributes: dict[str, _Measure] | None = None
 
 
+class _Cpu(msgspec.Struct, rename="pascal", gc=False):
+    cpu_shares: Number = 0
+    """MHz of all cores together."""
+    total_cpu_cores: Number = 0
+    reserved_cpu_cores: list[Number] | None = None
+
+
+class Memory(msgspec.Struct, gc=False):
+    """Memory in MiB, which Nomad calls MB."""
+
+    mib: Number = msgspec.field(name="MemoryMB", default=0)
+
+
+class Disk(msgspec.Struct, gc=False):
+    """Disk in MiB, likewise."""
+
+    mib: Number = msgspec.field(name="DiskMB", default=0)
+
+
 class _Resources(msgspec.Struct, rename="pascal", gc=False):
     devices: list[_DeviceGroup] | None = None
+    cpu: _Cpu | None = None
+    memory: Memory | None = None
+    disk: Disk | None = None
+
+    @property
+    def amounts(self) -> Amounts:
+        return Amounts(
+            self.cpu.cpu_shares if self.cpu else 0,
+            self.memory.mib if self.memory else 0,
+            self.disk.mib if self.disk else 0,
+        )
 
 
 class _Driver(msgspec.Struct, rename="pascal", gc=False):
@@ -94,8 +127,10 @@ class NodeStub(msgspec.Struct, rename="pascal", gc=False):
     """Absent before Nomad 1.6."""
     node_class: str = ""
     version: str = ""
+    drain: bool = False
     drivers: dict[str, _Driver] | None = None
     node_resources: _Resources | None = None
+    reserved_resources: _Resources | None = None
 
 
 class WholeNode(NodeStub, rename="pascal", gc=False):
@@ -134,7 +169,7 @@ class _ServerConfig(msgspec.Struct, rename="pascal"):
 
 
 class _Limits(msgspec.Struct):
-    rpc_max_conns_per_client: _Number | None = msgspec.field(name="RPCMaxConnsPerClient", default=None)
+    rpc_max_conns_per_client: Number | None = msgspec.field(name="RPCMaxConnsPerClient", default=None)
 
 
 class _AgentConfig(msgspec.Struct, rename="pascal"):
@@ -227,6 +262,7 @@ class _TaskGroup(msgspec.Struct, rename="pascal"):
 
 class _Job(msgspec.Struct, rename="pascal"):
     task_groups: list[_TaskGroup] | None = None
+    type: str = ""
 
 
 class Allocation(msgspec.Struct, rename="pascal"):
@@ -234,6 +270,8 @@ class Allocation(msgspec.Struct, rename="pascal"):
 
     name: str
     client_status: str
+    job_id: str = msgspec.field(name="JobID", default="")
+    namespace: str = ""
     task_group: str = ""
     job: _Job | None = None
 
@@ -283,7 +321,21 @@ def node_view(stub: NodeStub, *, with_devices: bool) -> NodeView:
         ),
         devices=_devices(stub.node_resources) if with_devices else None,
         docker_runtimes=_docker_runtimes(stub.drivers or {}),
+        is_draining=stub.drain,
+        resources=_node_resources(stub) if with_devices else None,
     )
+
+
+def _node_resources(stub: NodeStub) -> NodeResources | None:
+    """What a node has. Whole cores that it holds back are counted by the time that they have: their MHz stand nowhere else."""
+    found, reserved = stub.node_resources, stub.reserved_resources
+    if found is None or found.cpu is None:
+        return None
+    held, cores = reserved.amounts if reserved else Amounts(), found.cpu.total_cpu_cores
+    if reserved and reserved.cpu and reserved.cpu.reserved_cpu_cores and cores > 0:
+        of_cores = found.cpu.cpu_shares * len(reserved.cpu.reserved_cpu_cores) // cores
+        held = replace(held, cpu_mhz=max(held.cpu_mhz, of_cores))
+    return NodeResources(cores, found.amounts, held)
 
 
 def node_detail(node: WholeNode) -> NodeDetail:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from ionetctl import gpu
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ionetctl.core.model.facts import Facts
     from ionetctl.core.model.host import Host
@@ -59,12 +59,6 @@ def meta_of(host: Host, facts: Facts, offered: Sequence[SeenGpu]) -> dict[str, s
     """
     machine, driver = facts.machine, facts.machine.driver
     found: dict[str, str | int | None] = {
-        "ionet_rack": host.rack,
-        "ionet_country": host.location.country,
-        "ionet_city": host.location.city,
-        "ionet_network_mbps": host.network.mbps,
-        "ionet_network_class": network_class(host.network.mbps),
-        "ionet_tags": ",".join(host.tags) or None,
         "ionet_os": _os(facts),
         "ionet_arch": _ARCHITECTURES.get(facts.architecture, facts.architecture) or None,
         "ionet_cpu": _one_line(machine.cpu_model),
@@ -78,7 +72,25 @@ def meta_of(host: Host, facts: Facts, offered: Sequence[SeenGpu]) -> dict[str, s
         "ionet_power_w": power_w(offered),
         **(_rig(machine.rig) if host.rig.meta and machine.rig else {}),
     }
-    return {key: str(value) for key, value in found.items() if value is not None}
+    return promised_meta(host) | _known(found)
+
+
+def promised_meta(host: Host) -> dict[str, str]:
+    """The ``ionet_`` keys whose values stand in the inventory, whatever a survey finds."""
+    return _known(
+        {
+            "ionet_rack": host.rack,
+            "ionet_country": host.location.country,
+            "ionet_city": host.location.city,
+            "ionet_network_mbps": host.network.mbps,
+            "ionet_network_class": network_class(host.network.mbps),
+            "ionet_tags": ",".join(host.tags) or None,
+        }
+    )
+
+
+def _known(values: Mapping[str, str | int | None]) -> dict[str, str]:
+    return {key: str(value) for key, value in values.items() if value is not None}
 
 
 def node_class_of(host: Host, facts: Facts, offered: Sequence[SeenGpu]) -> str | None:

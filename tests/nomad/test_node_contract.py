@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ionetctl.core.errors import RegionError
 from ionetctl.host.planned_host import Mark
 from ionetctl.host.release_node import held, marks, release
 from ionetctl.lab.certificates import issue, new_authority
 from tests.e2e.real_node import RealNode
 from tests.e2e.real_region import Address, nomad_binary
-from tests.lab.running import RunningRegion, new_rig, running_region
+from tests.lab.running import RIGHTS, RunningRegion, new_rig, running_region
 from tests.nomad.test_region_contract import NO_NODE, LoopbackRegion, Place, free_ports
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ async def lab_with_a_node(directory: Path) -> AsyncIterator[Place]:
         rig.introduce(await lab.introduce("rig-1"))
         tasks = [asyncio.create_task(rig.agent().run()), asyncio.create_task(keep_time(lab))]
         try:
-            yield Place(lab.pki, lab.api_url, lab.token)
+            yield Place(lab.pki, lab.api_url, lab.token, lab.state.add_token("all", (*RIGHTS, "read-job")))
         finally:
             for task in tasks:
                 task.cancel()
@@ -79,7 +80,7 @@ async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     with RegionWithClients(program, tmp_path / "region", Address("127.0.0.1", http, rpc, serf)) as real:
         (tmp_path / "client").mkdir()
         with RealNode(program, real, tmp_path / "client", client_http):
-            yield Place(real.directory, real.api, real.token)
+            yield Place(real.directory, real.api, real.token, real.management_token)
 
 
 async def until(told: Callable[[], Awaitable[bool]], what: str) -> None:
@@ -148,3 +149,26 @@ async def test_node_is_held_marked_and_released_alike(place: Place) -> None:
 async def is_unmarked(region: NomadRegion, node: NodeId) -> bool:
     """Null takes away what the configuration says, too."""
     return "ionet_admission" not in (await detail_of(region, node)).meta
+
+
+async def test_what_a_node_does_is_told_alike(place: Place) -> None:
+    """What it has, and uses by way of the servers; of an unknown node nothing. Jobs are told to who may read them."""
+    async with place.open() as region:
+        node = await only_node(region)
+        use = await region.use(node)
+        [view] = await region.nodes(with_devices=True)
+        assert view.resources is not None
+        has = view.resources.total
+        assert min(view.resources.cpu_cores, has.cpu_mhz, has.disk_mib, has.memory_mib) > 0
+        assert (use.memory_used_mib < use.memory_mib, use.disk_used_mib < use.disk_mib) == (True, True)
+        assert (abs(has.memory_mib - use.memory_mib) <= 1, view.is_draining) == (True, False)
+        excluded = await region.nodes('Meta["unique.ionet_excluded_by"] matches ".+"')
+        assert (list(excluded), list(await region.allocations(node))) == ([], [])
+        with pytest.raises(RegionError) as unknown:
+            await region.use(NO_NODE)
+        with pytest.raises(RegionError) as untold:
+            await region.all_allocations()
+    assert (unknown.value.code, untold.value.code) == ("node_disconnected", "region_forbidden")
+    place.token = place.every_right
+    async with place.open() as region:
+        assert list(await region.all_allocations()) == []

@@ -52,10 +52,12 @@ def settings(pki: Path, api: str) -> RegionSettings:
 class Place:
     """A region to ask, as an inventory would describe it."""
 
-    def __init__(self, pki: Path, api: str, token: str) -> None:
+    def __init__(self, pki: Path, api: str, token: str, every_right: str = "") -> None:
         self.pki = pki
         self.settings = settings(pki, api)
         self.token = token
+        self.every_right = every_right
+        """A token that may read jobs too."""
 
     def open(self, change: Callable[[RegionSettings], RegionSettings] = lambda same: same) -> NomadRegion:
         return NomadRegion.open(change(self.settings), self._reveal)

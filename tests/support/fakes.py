@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ionetctl.core.model.facts import Facts
     from ionetctl.core.model.host import Host
     from ionetctl.core.model.names import HostName, NodeId, RolloutId
-    from ionetctl.core.model.node import NodeView, RunningAllocation
+    from ionetctl.core.model.node import NodeUse, NodeView, PlacedAllocation, RunningAllocation
     from ionetctl.core.model.plan import Program
     from ionetctl.core.observed import SeenGpu
     from ionetctl.core.ports import Command, Connector, Emit
@@ -419,6 +419,12 @@ class FakeRegion:
     async def allocations(self, node: NodeId) -> Sequence[RunningAllocation]:
         self._fail("allocations")
         return self.jobs.get(node, ())
+
+    async def all_allocations(self) -> Sequence[PlacedAllocation]:
+        raise NotImplementedError
+
+    async def use(self, node: NodeId) -> NodeUse:
+        raise NotImplementedError(node)
 
     def _fail(self, method: str) -> None:
         if errors := self.errors.get(method):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from ionetctl.core.errors import RegionError, TrustError
-    from ionetctl.core.model.node import RunningAllocation
+    from ionetctl.core.model.node import NodeUse, PlacedAllocation, RunningAllocation
 
 NONCE = "0a1b2c3d4e5f"
 STAMP = f"0123456789abcdef-{NONCE}"
@@ -84,4 +84,10 @@ class StampedRegion:
         raise NotImplementedError(node, meta)
 
     async def allocations(self, node: NodeId) -> Sequence[RunningAllocation]:
+        raise NotImplementedError
+
+    async def all_allocations(self) -> Sequence[PlacedAllocation]:
+        raise NotImplementedError
+
+    async def use(self, node: NodeId) -> NodeUse:
         raise NotImplementedError

@@ -25,8 +25,26 @@ class Device:
 
 
 @dataclass(frozen=True, slots=True)
+class Amounts:
+    """CPU time as the scheduler counts it, memory and disk."""
+
+    cpu_mhz: int = 0
+    memory_mib: int = 0
+    disk_mib: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NodeResources:
+    """What a node has, and what of it its configuration holds back from jobs."""
+
+    cpu_cores: int
+    total: Amounts
+    reserved: Amounts
+
+
+@dataclass(frozen=True, slots=True)
 class NodeView:
-    """A node as the region lists it (``GET /v1/nodes``); ``devices`` only where resources were asked for."""
+    """A node as the region lists it (``GET /v1/nodes``); ``devices`` and ``resources`` only where resources were asked for."""
 
     id: NodeId
     name: str
@@ -41,6 +59,8 @@ class NodeView:
     devices: tuple[Device, ...] | None = None
     docker_runtimes: tuple[str, ...] | None = None
     """Docker's runtimes as the node reports them; ``None`` where Docker is not detected."""
+    is_draining: bool = False
+    resources: NodeResources | None = None
 
     @property
     def gpu_count(self) -> int | None:
@@ -120,3 +140,50 @@ class RunningAllocation:
 
     name: str
     drivers: frozenset[str] = frozenset()
+    job: str = ""
+    namespace: str = ""
+    job_type: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedAllocation:
+    """An allocation that runs on ``node`` or is about to, and what it takes there; ``gpus`` are numbers by the name of the device."""
+
+    name: str
+    job: str
+    namespace: str
+    node: NodeId
+    takes: Amounts
+    gpus: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GpuUse:
+    """What one GPU does now; ``None`` where its plugin does not tell."""
+
+    id: str
+    name: str
+    utilization_percent: int | None
+    memory_used_mib: int | None
+    memory_mib: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeUse:
+    """What a node uses now (``GET /v1/client/stats``). The disk is that of the allocations' directory."""
+
+    cpu_percent: float
+    memory_used_mib: int
+    memory_mib: int
+    disk_used_mib: int
+    disk_mib: int
+    gpus: tuple[GpuUse, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One thing in which a node is not as its inventory has it; ``found`` is ``None`` where it is not there."""
+
+    what: str
+    expected: str
+    found: str | None

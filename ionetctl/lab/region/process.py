@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from ionetctl.lab.json_object import JsonObject
 
-ADMIN_RIGHTS: Final[tuple[Right, ...]] = ("node:write", "agent:read", "node_pool:read")
+ADMIN_RIGHTS: Final[tuple[Right, ...]] = ("node:write", "agent:read", "node_pool:read", "read-job")
 _LOOPBACK: Final = "127.0.0.1"
 _POLL_INTERVAL_S: Final = 0.5
 _HTTP_KEEPALIVE_S: Final = 75.0

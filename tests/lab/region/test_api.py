@@ -13,6 +13,7 @@ import pytest
 from ionetctl.lab.region.api.application import FAILURE_MODES
 from ionetctl.lab.region.api.http_responses import go_json_error
 from ionetctl.lab.region.process import ControlFile, apply_control
+from ionetctl.lab.region.state.allocation_records import Work
 from ionetctl.lab.region.state.region_state import METADATA_DELAY_S, RegistrationError
 from tests.lab.running import RunningRegion, new_rig
 
@@ -82,9 +83,46 @@ async def test_eligibility_has_two_values(region: RunningRegion) -> None:
 
 
 async def test_allocations_of_a_node(region: RunningRegion) -> None:
-    """There are none."""
-    answer = await region.call("GET", f"/v1/node/{node_id(region)}/allocations")
-    assert await answer.json() == []
+    """Those of the node, each with its job; the region's list has them by pages, of one namespace or of all."""
+    found = node_id(region)
+    works = (Work("ray", namespace="blue"), Work("door", "exec", "ops", status="complete"))
+    first, second = (region.state.allocate(found, work, time.time()) for work in works)
+    region.token = region.state.add_token("jobs", ["node:read", "read-job"])
+    of_node = await (await region.call("GET", f"/v1/node/{found}/allocations")).json()
+    assert {each["ID"]: each["Job"]["TaskGroups"][0]["Tasks"][0]["Driver"] for each in of_node} == {
+        first: "docker",
+        second: "exec",
+    }
+    blue = await (await region.call("GET", "/v1/allocations", params={"namespace": "blue"})).json()
+    assert [(each["ID"], each["AllocatedResources"]) for each in blue] == [(first, None)]
+    everywhere = {"namespace": "*", "per_page": "1"}
+    page = await region.call("GET", "/v1/allocations", params=everywhere)
+    following = {**everywhere, "next_token": page.headers["X-Nomad-Nexttoken"]}
+    last = await region.call("GET", "/v1/allocations", params=following)
+    assert (
+        {each["ID"] for each in (*await page.json(), *await last.json())},
+        last.headers.get("X-Nomad-Nexttoken"),
+    ) == (
+        {first, second},
+        None,
+    )
+    running = await region.call(
+        "GET", "/v1/allocations", params={"namespace": "*", "filter": 'ClientStatus == "running"'}
+    )
+    assert [each["ID"] for each in await running.json()] == [first]
+    region.token = region.state.add_token("nodes", ["node:read"])
+    untold = await region.call("GET", f"/v1/node/{found}/allocations")
+    refused = await region.call("GET", "/v1/allocations", params={"namespace": "*"})
+    assert (await untold.json(), refused.status) == ([], 403)
+
+
+async def test_use_of_a_client_that_is_down(region: RunningRegion) -> None:
+    """No server has a connection to it; the control is one that is up."""
+    found = node_id(region)
+    up = await region.call("GET", "/v1/client/stats", params={"node_id": found})
+    region.state.nodes[found]["Status"] = "down"
+    down = await region.call("GET", "/v1/client/stats", params={"node_id": found})
+    assert (up.status, down.status, await down.text()) == (200, 404, "No path to node")
 
 
 async def metadata(region: RunningRegion, node: str, meta: object = None) -> tuple[int, Any]:

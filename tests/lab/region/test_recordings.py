@@ -8,6 +8,7 @@ import contextlib
 import json
 import random
 import re
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ import pytest
 from yarl import URL
 
 from ionetctl.lab.host.nvidia_driver import GPU_MODELS, make_gpus
+from ionetctl.lab.region.state.allocation_records import Work
 from ionetctl.lab.region.state.region_state import RegionState
 from tests.lab.running import RunningRegion, client_context, new_rig, running_region
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 RECORDINGS = json.loads((Path(__file__).parents[2] / "data/nomad/recordings.json").read_text())["calls"]
 WITH_TOKEN = "token with node:write, agent:read, node_pool:read"
+WITH_JOBS = "token with node:read, read-job"
 NOMAD_HEADERS = (
     "content-type",
     "vary",
@@ -33,7 +36,7 @@ NOMAD_HEADERS = (
 )
 CUT = ("agent self", "node: detail while drained")
 """Recordings that were shortened: they may lack keys that the stand-in has."""
-FREE = {"Attributes", "Meta", "Drivers"}
+FREE = {"Attributes", "Meta", "Drivers", "InstanceStats"}
 """Mappings whose keys belong to hosts and sites, not to Nomad's schema."""
 
 
@@ -71,6 +74,10 @@ async def populate(region: RunningRegion, folder: Path, seed: int) -> None:
         rig.configure(meta='ionet_rollout = "r-1"')
         rig.introduce(await region.introduce(name))
         await rig.run_until("node registration complete")
+        if name == "gpu3":
+            [node_id] = region.state.nodes
+            cards = {"NVIDIA GeForce RTX 4090": ["GPU-1"]}
+            region.state.allocate(node_id, Work("sleepy", "raw_exec", gpus=cards), time.time())
 
 
 async def replay(region: RunningRegion, call: dict[str, Any]) -> aiohttp.ClientResponse:
@@ -85,7 +92,12 @@ async def replay(region: RunningRegion, call: dict[str, Any]) -> aiohttp.ClientR
     ):
         text = text.replace(recorded, ours)
     path, params, body = json.loads(text)
-    tokens = {WITH_TOKEN: region.token, "unknown token": "11111111-1111-1111-1111-111111111111", "none": ""}
+    tokens = {
+        WITH_TOKEN: region.token,
+        WITH_JOBS: region.state.add_token("jobs", ("node:read", "read-job")),
+        "unknown token": "11111111-1111-1111-1111-111111111111",
+        "none": "",
+    }
     headers = {"X-Nomad-Token": tokens[request["auth"]]} if tokens[request["auth"]] else {}
     data = body if isinstance(body, str) else None if body is None else json.dumps(body)
     response = await region.session.request(

@@ -41,7 +41,11 @@ class Regions:
         if not region.has_leader:
             is_stale = "stale" in request.query
             refuse(*((403, "Permission denied") if is_stale else (500, "No cluster leader")))
-        token = self.local.tokens.get(request.headers.get(TOKEN_HEADER, ""))
-        if token is None or right not in token.rights:
+        if not self.has_right(request, right):
             refuse(403, "Permission denied")
         return region
+
+    def has_right(self, request: web.Request, right: Right) -> bool:
+        """Whether the request's token has a right."""
+        token = self.local.tokens.get(request.headers.get(TOKEN_HEADER, ""))
+        return token is not None and right in token.rights

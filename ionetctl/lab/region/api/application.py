@@ -18,6 +18,7 @@ from ionetctl.lab.region.api.metadata_handlers import MetadataHandlers
 from ionetctl.lab.region.api.node_handlers import NodeHandlers
 from ionetctl.lab.region.api.server_handlers import ServerHandlers
 from ionetctl.lab.region.api.token_handlers import TokenHandlers
+from ionetctl.lab.region.api.work_handlers import WorkHandlers
 
 if TYPE_CHECKING:
     from ionetctl.lab.region.api.access import Regions
@@ -60,6 +61,7 @@ class Api:
             [
                 *NodeHandlers(self.regions).routes(),
                 *MetadataHandlers(self.regions).routes(),
+                *WorkHandlers(self.regions).routes(),
                 *TokenHandlers(self.regions).routes(),
                 *ServerHandlers(self.regions, self.server_address).routes(),
             ]

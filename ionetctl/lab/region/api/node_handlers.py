@@ -1,4 +1,4 @@
-"""Nodes: ``/v1/nodes`` and ``/v1/node/{id}``, with eligibility, drain, purge and allocations (of which there are none)."""
+"""Nodes: ``/v1/nodes`` and ``/v1/node/{id}``, with eligibility, drain and purge."""
 
 from __future__ import annotations
 
@@ -37,7 +37,6 @@ class NodeHandlers:
         return [
             web.get("/v1/nodes", self._list),
             web.get("/v1/node/{id}", self._read),
-            web.get("/v1/node/{id}/allocations", self._allocations),
             *(
                 web.route(verb, f"/v1/node/{{id}}/{what}", handler)
                 for verb in ("POST", "PUT")
@@ -75,10 +74,6 @@ class NodeHandlers:
     async def _read(self, request: web.Request) -> web.Response:
         _, node = self._find(request, "node:read")
         return json_response(node, read_headers(node["ModifyIndex"]))
-
-    async def _allocations(self, request: web.Request) -> web.Response:
-        region = self.regions.authorized(request, "node:read")
-        return json_response([], read_headers(region.nodes_index()))
 
     async def _set_eligibility(self, request: web.Request) -> web.Response:
         region = self.regions.authorized(request, "node:write")

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Literal
 
+from ionetctl.lab.region.state.allocation_records import allocation_document
 from ionetctl.lab.region.state.introduction import Enforcement, Signer, TokenVerdict, is_allowed, new_signer
 from ionetctl.lab.region.state.node_records import new_node_fields, node_event, node_pool_document, timestamp
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ionetctl.lab.json_object import JsonObject
+    from ionetctl.lab.region.state.allocation_records import Work
 
 BUILT_IN_POOLS: Final = {"all": "Node pool with all nodes in the cluster.", "default": "Default node pool."}
 HEARTBEAT_GRACE_S: Final = 10.0
@@ -29,7 +31,7 @@ _EVENTS_KEPT: Final = 10
 METADATA_DELAY_S: Final = 5.0
 """How long it takes at least until the servers learn of a change of an agent's dynamic metadata."""
 
-Right = Literal["node:read", "node:write", "agent:read", "node_pool:read"]
+Right = Literal["node:read", "node:write", "agent:read", "node_pool:read", "read-job"]
 
 
 class RegistrationError(Exception):
@@ -81,6 +83,8 @@ class RegionState:
     tokens: dict[str, AclToken] = field(default_factory=dict, repr=False)
     nodes: dict[str, JsonObject] = field(default_factory=dict)
     pools: dict[str, JsonObject] = field(default_factory=dict)
+    allocations: dict[str, JsonObject] = field(default_factory=dict)
+    """What runs on the nodes, by id."""
     server_log: list[str] = field(default_factory=list)
     """Why nodes were refused: Nomad writes that to the servers' log and does not tell the client."""
     signer: Signer = field(init=False)
@@ -271,6 +275,12 @@ class RegionState:
         node["ModifyIndex"] = self.next_index()
         self._append_event(node, "Node drain complete", "Drain", now)
         return written
+
+    def allocate(self, node_id: str, work: Work, now: float) -> str:
+        """Have a node run some work; returns the allocation's id. Raises ``KeyError``."""
+        document = allocation_document(self.nodes[node_id], work, self.next_index(), now)
+        self.allocations[document["ID"]] = document
+        return str(document["ID"])
 
     def purge(self, node_id: str) -> int:
         """Remove a node; returns the index of the write. A running agent registers it again, by its identity."""

@@ -1,0 +1,1 @@
+"""What people see of nodes, looked at through their regions."""
