@@ -43,7 +43,9 @@ class KnownNodes:
 
     def placed(self, host: Host, regions: Iterable[RegionName]) -> tuple[Host, ...]:
         """The host in the region that it joined, or in each that it may have where nobody remembers."""
-        everywhere = tuple(replace(host, region=name) for name in candidates(host, regions))
+        everywhere = tuple(
+            host if name == host.region else replace(host, region=name) for name in candidates(host, regions)
+        )
         return tuple(one for one in everywhere if self.of(one))[:1] or everywhere
 
 

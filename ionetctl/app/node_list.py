@@ -1,6 +1,6 @@
 """What the regions say of nodes, without SSH: what ``nodes list`` and ``nodes show`` ask of them.
 
-What is shown of the answers stands in ``summary.node_list``.
+What is shown of the answers stands in ``summary.node_list``. Imports what only some calls need where they do.
 """
 
 from __future__ import annotations
@@ -16,11 +16,9 @@ from ionetctl.core.clock import SystemClock
 from ionetctl.core.errors import IonetctlError, RegionError, TrustError
 from ionetctl.core.model.host import AUTO_REGION
 from ionetctl.core.model.node import Difference
-from ionetctl.host.release_node import held
 from ionetctl.summary.fleet import ELIGIBLE, READY
 from ionetctl.summary.node_list import Hold, Holder, ListedNode, NodeReport, holds_of, jobs_of
 from ionetctl.summary.rollout_summary import Failure
-from ionetctl.verification.differences import differences
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -33,7 +31,7 @@ if TYPE_CHECKING:
 
 _Answer = TypeVar("_Answer")
 
-WHOLE: Final = 200
+WHOLE: Final = 100
 """Of so many ineligible nodes of a region the metadata is read, which says why; of more only who holds them."""
 AT_ONCE: Final = 4
 """Questions to a region at the same time: as many as there are connections to it."""
@@ -98,6 +96,8 @@ async def _ask(
         if not isinstance(detail, IonetctlError | None):
             told.metas[node_id] = detail.meta
     if any(node_id not in told.metas for node_id in closed):
+        from ionetctl.host.release_node import held
+
         try:
             told.held = await held(region)
             told.excluded = frozenset(view.id for view in await region.nodes(_EXCLUDED))
@@ -182,6 +182,8 @@ def _marked(view: NodeView, told: _Told) -> tuple[Hold, ...]:
 
 def _compared(node: ListedNode, nomad_version: str, region: RegionName | None) -> ListedNode:
     """The node with what differs from the inventory; ``region`` is where the catalog knows it."""
+    from ionetctl.verification.differences import differences
+
     host, view = node.host, node.view
     if view is not None:
         return replace(node, differences=tuple(differences(host, nomad_version, view, node.meta)))

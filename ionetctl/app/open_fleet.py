@@ -15,7 +15,6 @@ from ionetctl.core.errors import ConfigurationError, IonetctlError, RegionError,
 from ionetctl.credentials.secrets import SecretStore
 from ionetctl.history.catalog import Catalog
 from ionetctl.history.journal import list_journals
-from ionetctl.inventory.select import load_selected
 from ionetctl.nomad import NomadRegion
 
 if TYPE_CHECKING:
@@ -127,6 +126,8 @@ async def open_fleet(
             nodes = select_nodes(catalog, limit)
             inventory = inventory_of(nodes, catalog.regions())
         else:
+            from ionetctl.inventory.select import load_selected
+
             inventory, nodes = load_selected(source, limit), catalog.nodes()
     known = KnownNodes({(node.region, node.name): node for node in nodes})
     wanted = {one.region for host in inventory.hosts for one in known.placed(host, inventory.regions)}

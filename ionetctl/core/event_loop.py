@@ -53,6 +53,16 @@ class EventLoop(asyncio.SelectorEventLoop):
 
 
 def run(main: Coroutine[Any, Any, _Result]) -> _Result:
-    """What ``main`` returns, in such a loop; see ``asyncio.run``."""
+    """What ``main`` returns, in such a loop; see ``asyncio.run``.
+
+    The task itself has no result: when it ends, asyncio asks who handles SIGINT, and ``signal`` makes a text of the task, of
+    thousands of hosts too.
+    """
+    results: list[_Result] = []
+
+    async def keep() -> None:
+        results.append(await main)
+
     with asyncio.Runner(loop_factory=EventLoop) as runner:
-        return runner.run(main)
+        runner.run(keep())
+    return results[0]

@@ -310,14 +310,14 @@ def node_view(stub: NodeStub, *, with_devices: bool) -> NodeView:
         id=NodeId(printable(stub.id)),
         name=printable(stub.name),
         address=printable(stub.address),
-        datacenter=_common(stub.datacenter),
-        node_pool=_common(stub.node_pool),
-        node_class=_common(stub.node_class),
-        status=_common(stub.status),
-        eligibility=_common(stub.scheduling_eligibility),
-        version=_common(stub.version),
+        datacenter=common(stub.datacenter),
+        node_pool=common(stub.node_pool),
+        node_class=common(stub.node_class),
+        status=common(stub.status),
+        eligibility=common(stub.scheduling_eligibility),
+        version=common(stub.version),
         drivers_healthy=tuple(
-            sorted([_common(name) for name, driver in (stub.drivers or {}).items() if driver.healthy])
+            sorted([common(name) for name, driver in (stub.drivers or {}).items() if driver.healthy])
         ),
         devices=_devices(stub.node_resources) if with_devices else None,
         docker_runtimes=_docker_runtimes(stub.drivers or {}),
@@ -355,7 +355,7 @@ def _docker_runtimes(drivers: dict[str, _Driver]) -> tuple[str, ...] | None:
     if docker is None or not docker.detected:
         return None
     listed = (docker.attributes or {}).get(_RUNTIMES, "")
-    return tuple(sorted([_common(name) for name in listed.split(",") if name]))
+    return tuple(sorted([common(name) for name in listed.split(",") if name]))
 
 
 def _devices(resources: _Resources | None) -> tuple[Device, ...]:
@@ -365,9 +365,9 @@ def _devices(resources: _Resources | None) -> tuple[Device, ...]:
 def _device(group: _DeviceGroup) -> Device:
     instances = group.instances or []
     return Device(
-        vendor=_common(group.vendor),
-        type=_common(group.type),
-        name=_common(group.name),
+        vendor=common(group.vendor),
+        type=common(group.type),
+        name=common(group.name),
         ids=tuple([printable(instance.id) for instance in instances]),
         healthy=sum([instance.healthy for instance in instances]),
         memory_mib=_mib((group.attributes or {}).get("memory")),
@@ -422,7 +422,7 @@ def printable(text: str) -> str:
     return harmless(text, TEXT_LIMIT)
 
 
-def _common(text: str) -> str:
+def common(text: str) -> str:
     """As ``printable``, for what many nodes have in common: looked at once, and one text in memory for all of them."""
     return _printable_once(text) if len(text) <= TEXT_LIMIT else printable(text)
 

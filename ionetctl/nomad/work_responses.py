@@ -12,7 +12,7 @@ import msgspec
 
 from ionetctl.core.model.names import NodeId
 from ionetctl.core.model.node import Amounts, GpuUse, NodeUse, PlacedAllocation
-from ionetctl.nomad.responses import Disk, Memory, Number, printable
+from ionetctl.nomad.responses import Disk, Memory, Number, common, printable
 
 _GPU: Final = "gpu"
 _MEMORY: Final = "Memory state"
@@ -106,11 +106,11 @@ def placed_allocation(row: AllocationStub) -> PlacedAllocation:
     for task in tasks:
         for device in task.devices or ():
             if device.type == _GPU:
-                gpus[printable(device.name)] += len(device.ids or ())
+                gpus[common(device.name)] += len(device.ids or ())
     return PlacedAllocation(
         name=printable(row.name),
-        job=printable(row.job_id),
-        namespace=printable(row.namespace),
+        job=common(row.job_id),
+        namespace=common(row.namespace),
         node=NodeId(printable(row.node_id)),
         takes=Amounts(
             sum([task.cpu.cpu_shares for task in tasks if task.cpu]),

@@ -56,12 +56,11 @@ def capacity(
     state_dir: options.StateDir = None,
 ) -> CommandResult:
     """Sum the fleet's GPUs by standard name."""
-    import asyncio
-
     from ionetctl.app.fleet_status import read_fleet
+    from ionetctl.core import event_loop
     from ionetctl.summary.capacity import capacity_of
 
-    report = asyncio.run(read_fleet(load_settings(state_dir), limit, is_offline=offline))
+    report = event_loop.run(read_fleet(load_settings(state_dir), limit, is_offline=offline))
     found = capacity_of(report, is_offline=offline)
     _report_omissions(display, report, found)
     return _result(found, format_)

@@ -82,12 +82,11 @@ def _read(
     display: Display, inventory: str | None, limit: str | None, state_dir: str | None, *, with_use: bool
 ) -> NodeReport:
     """What the regions say; on standard error what they do not say."""
-    import asyncio
-
     from ionetctl.app.node_list import read_nodes
+    from ionetctl.core import event_loop
 
     settings = load_settings(state_dir)
-    report = asyncio.run(read_nodes(settings, inventory, limit, with_use=with_use, tell=display.info))
+    report = event_loop.run(read_nodes(settings, inventory, limit, with_use=with_use, tell=display.info))
     for region, reason in report.untold.items():
         display.warn(f"region {region} does not tell the jobs of its nodes: {reason}")
     return report

@@ -62,15 +62,14 @@ def status(
     state_dir: options.StateDir = None,
 ) -> CommandResult:
     """Show the fleet: GPU totals by datacenter and rack, then nodes that stand alike together."""
-    import asyncio
-
     from ionetctl.app.fleet_status import read_fleet
+    from ionetctl.core import event_loop
 
     settings = load_settings(state_dir)
 
     def look() -> StatusReport:
         tell = None if watch else display.info
-        report = asyncio.run(read_fleet(settings, limit, is_offline=offline, tell=tell))
+        report = event_loop.run(read_fleet(settings, limit, is_offline=offline, tell=tell))
         if not not_ready:
             return report
         return replace(report, nodes=tuple(node for node in report.nodes if not node.takes_jobs))
