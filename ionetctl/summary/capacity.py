@@ -1,4 +1,4 @@
-"""The fleet's GPUs, summed by standard name: as a document, as lines, and as a virtual node's resources. Pure."""
+"""The fleet's GPUs, summed by standard name, and its CPU, memory and disk: as a document, as lines, and as a virtual node's resources. Pure."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from ionetctl import gpu
+from ionetctl.core.model.node import Amounts
 from ionetctl.summary.fleet import READY, UNKNOWN, unanswered_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from collections.abc import Set as AbstractSet
 
     from ionetctl.core.model.names import RegionName
@@ -48,11 +49,41 @@ class Standing(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Shares:
+    """CPU, memory and disk of nodes. Thousandths of a core, since allocations take MHz, of which each node's cores have their own number."""
+
+    cpu_millicores: int = 0
+    cpu_mhz: int = 0
+    memory_mib: int = 0
+    disk_mib: int = 0
+
+    def __add__(self, other: Shares) -> Shares:
+        return Shares(
+            self.cpu_millicores + other.cpu_millicores,
+            self.cpu_mhz + other.cpu_mhz,
+            self.memory_mib + other.memory_mib,
+            self.disk_mib + other.disk_mib,
+        )
+
+
+NONE: Final = Shares()
+
+
+@dataclass(frozen=True, slots=True)
 class Tally:
-    """A number of nodes, and their healthy GPUs."""
+    """A number of nodes, and their healthy GPUs; what else they have, hold back from jobs and have given to them.
+
+    ``free`` is what is left for jobs, nothing where none can be placed; so are ``gpus_free``.
+    """
 
     nodes: int
     gpus: Gpus
+    has: Shares = NONE
+    reserved: Shares = NONE
+    in_use: Shares = NONE
+    free: Shares = NONE
+    gpus_in_use: Gpus = field(default_factory=dict)
+    gpus_free: Gpus = field(default_factory=dict)
 
 
 Tallies = Mapping[Standing, Tally]
@@ -67,6 +98,8 @@ class Capacity:
     is_offline: bool
     unanswered: Mapping[str, Any] = field(default_factory=dict)
     """What the document says of regions that were asked in vain."""
+    untold: Mapping[RegionName, str] = field(default_factory=dict)
+    """Regions that do not tell what jobs take, with the reason: all of that counts as free."""
 
     @property
     def available(self) -> Gpus:
@@ -77,6 +110,11 @@ class Capacity:
     def all_gpus(self) -> Gpus:
         """Every GPU, whatever its node's standing."""
         return _sum(tally.gpus for tally in self.total.values())
+
+    @property
+    def has(self) -> Shares:
+        """CPU, memory and disk of all nodes, whatever their standing."""
+        return _add(tally.has for tally in self.total.values())
 
     @property
     def unknown_products(self) -> tuple[str, ...]:
@@ -96,6 +134,7 @@ def capacity_of(report: StatusReport, *, is_offline: bool) -> Capacity:
         },
         is_offline=is_offline,
         unanswered=unanswered_keys(report),
+        untold=report.untold,
     )
 
 
@@ -107,6 +146,7 @@ def capacity_document(capacity: Capacity) -> dict[str, Any]:
         "regions": {name: _tallies_document(tallies) for name, tallies in capacity.regions.items()},
         "unknown_products": list(capacity.unknown_products),
         **capacity.unanswered,
+        "untold": [{"region": name, "message": reason} for name, reason in capacity.untold.items()],
     }
 
 
@@ -129,9 +169,14 @@ def virtual_node(capacity: Capacity) -> dict[str, dict[str, str]]:
     """``capacity`` and ``allocatable`` of one virtual node for the whole fleet, in the form of a Kubernetes node's status.
 
     Amounts of extended resources are whole numbers written as text
-    (kubernetes.io/docs/concepts/configuration/manage-resources-containers, "Extended resources").
+    (kubernetes.io/docs/concepts/configuration/manage-resources-containers, "Extended resources"). CPU, memory and disk are
+    those of the nodes; in ``allocatable`` without what is held back, excluded, or taken by jobs.
     """
-    return {"capacity": _resources(capacity.all_gpus), "allocatable": _resources(capacity.available)}
+    free = capacity.total[Standing.SCHEDULABLE].free
+    return {
+        "capacity": _resources(capacity.all_gpus) | _native_resources(capacity.has, capacity.has),
+        "allocatable": _resources(capacity.available) | _native_resources(free, capacity.has),
+    }
 
 
 def virtual_node_lines(capacity: Capacity) -> list[str]:
@@ -159,6 +204,18 @@ def _resources(gpus: Gpus) -> dict[str, str]:
     return {name: str(count) for name, count in sorted(amounts.items())}
 
 
+def _native_resources(amount: Shares, has: Shares) -> dict[str, str]:
+    """CPU, memory and disk as Kubernetes calls them; none where no region has told any."""
+    if has == NONE:
+        return {}
+    return {
+        "cpu": f"{amount.cpu_millicores}m",
+        "ephemeral-storage": f"{amount.disk_mib}Mi",
+        f"{RESOURCE_PREFIX}cpu-mhz": str(amount.cpu_mhz),
+        "memory": f"{amount.memory_mib}Mi",
+    }
+
+
 def _nvidia_resource(standard: str) -> str:
     """``gpu``, or ``mig-1g.5gb`` for MIG devices, as NVIDIA's device plugin names them in its mixed strategy."""
     sliced = re.search(r"\.mig\.(.+)$", standard)
@@ -169,10 +226,58 @@ def _tallies(nodes: Iterable[NodeStatus], unanswered: AbstractSet[RegionName]) -
     groups: dict[Standing, list[NodeStatus]] = {standing: [] for standing in Standing}
     for node in nodes:
         groups[_standing(node, unanswered)].append(node)
-    return {
-        standing: Tally(len(group), _sum(_gpus(node, standing) for node in group))
-        for standing, group in groups.items()
-    }
+    return {standing: _tally(standing, group) for standing, group in groups.items()}
+
+
+def _tally(standing: Standing, nodes: Sequence[NodeStatus]) -> Tally:
+    parts = [_parts(node) for node in nodes]
+    is_open = standing is Standing.SCHEDULABLE
+    return Tally(
+        len(nodes),
+        _sum(_gpus(node, standing) for node in nodes),
+        has=_add(part.has for part in parts),
+        reserved=_add(part.reserved for part in parts),
+        in_use=_add(part.in_use for part in parts),
+        free=_add(part.free for part in parts) if is_open else NONE,
+        gpus_in_use=_sum(node.gpus_taken for node in nodes),
+        gpus_free=_sum(map(_gpus_free, nodes)) if is_open else {},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What a node has, holds back, has given to jobs, and has left."""
+
+    has: Shares = NONE
+    reserved: Shares = NONE
+    in_use: Shares = NONE
+    free: Shares = NONE
+
+
+def _parts(node: NodeStatus) -> _Parts:
+    if node.resources is None:
+        return _Parts()
+    cores, total = node.resources.cpu_cores, node.resources.total
+
+    def shares(amounts: Amounts) -> Shares:
+        millicores = 1000 * cores * amounts.cpu_mhz // total.cpu_mhz if total.cpu_mhz else 0
+        return Shares(millicores, amounts.cpu_mhz, amounts.memory_mib, amounts.disk_mib)
+
+    reserved, taken = node.resources.reserved, node.takes or Amounts()
+    left = Amounts(
+        max(0, total.cpu_mhz - reserved.cpu_mhz - taken.cpu_mhz),
+        max(0, total.memory_mib - reserved.memory_mib - taken.memory_mib),
+        max(0, total.disk_mib - reserved.disk_mib - taken.disk_mib),
+    )
+    return _Parts(shares(total), shares(reserved), shares(taken), shares(left))
+
+
+def _gpus_free(node: NodeStatus) -> Gpus:
+    return {name: max(0, count - node.gpus_taken.get(name, 0)) for name, count in node.gpus.items()}
+
+
+def _add(parts: Iterable[Shares]) -> Shares:
+    return sum(parts, NONE)
 
 
 def _standing(node: NodeStatus, unanswered: AbstractSet[RegionName]) -> Standing:
@@ -198,4 +303,23 @@ def _sum(parts: Iterable[Gpus]) -> Gpus:
 
 
 def _tallies_document(tallies: Tallies) -> dict[str, Any]:
-    return {standing: {"nodes": tally.nodes, "gpus": dict(tally.gpus)} for standing, tally in tallies.items()}
+    return {
+        standing: {
+            "nodes": tally.nodes,
+            "gpus": dict(tally.gpus),
+            "capacity": _shares_document(tally.has),
+            "reserved": _shares_document(tally.reserved),
+            "in_use": {**_shares_document(tally.in_use), "gpus": dict(tally.gpus_in_use)},
+            "free": {**_shares_document(tally.free), "gpus": dict(tally.gpus_free)},
+        }
+        for standing, tally in tallies.items()
+    }
+
+
+def _shares_document(shares: Shares) -> dict[str, Any]:
+    return {
+        "cpu_cores": shares.cpu_millicores / 1000,
+        "cpu_mhz": shares.cpu_mhz,
+        "memory_mib": shares.memory_mib,
+        "disk_mib": shares.disk_mib,
+    }

@@ -6,7 +6,7 @@ Must not know where nodes are read from or how they are shown.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from ionetctl.core.errors import ExitCode, worst
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from ionetctl.core.model.names import HostName, NodeId, RegionName
+    from ionetctl.core.model.node import Amounts, NodeResources
 
 READY: Final = "ready"
 ELIGIBLE: Final = "eligible"
@@ -47,6 +48,10 @@ class NodeStatus:
     """As the inventory has it."""
     gpus_probed: int | None = None
     """How many the latest rollout found on the host itself; ``gpus_seen`` is what the region shows."""
+    resources: NodeResources | None = None
+    takes: Amounts | None = None
+    """What the allocations on it take, where that was asked for; ``gpus_taken`` are the GPUs by standard name."""
+    gpus_taken: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def has_its_gpus(self) -> bool:
@@ -70,10 +75,14 @@ class NodeGroup:
 
 @dataclass(frozen=True, slots=True)
 class StatusReport:
-    """The fleet. ``silent`` are regions that did not answer, with the reason: their nodes are as last recorded."""
+    """The fleet. ``silent`` are regions that did not answer, with the reason: their nodes are as last recorded.
+
+    ``untold`` are regions that do not tell their allocations, where these were asked for.
+    """
 
     nodes: tuple[NodeStatus, ...]
     silent: Mapping[RegionName, str]
+    untold: Mapping[RegionName, str] = field(default_factory=dict)
 
     @property
     def ready(self) -> int:

@@ -19,6 +19,7 @@ from ionetctl.core.errors import ExitCode, UsageError
 from ionetctl.core.events import Envelope, HostEntry, RegionEntry
 from ionetctl.core.model.inventory import ReadyPair
 from ionetctl.core.model.names import HostName, NodeId, RolloutId
+from ionetctl.core.model.node import Amounts, NodeResources
 from ionetctl.core.model.outcome import Outcome, Result
 from ionetctl.core.model.secret import SecretRef
 from ionetctl.core.settings import Settings
@@ -294,6 +295,56 @@ def test_region_without_a_client_certificate_is_asked_without(tmp_path: Path) ->
 async def test_empty_catalog_is_an_empty_fleet(tmp_path: Path) -> None:
     """Before the first rollout there is nothing to ask."""
     assert await Stage(tmp_path).status() == ([], {})
+
+
+async def test_what_jobs_take_is_asked_for_capacity(tmp_path: Path) -> None:
+    """By node, GPUs by standard name; a region that does not tell is named, and the control asks nobody for it."""
+    placed = {
+        "ID": "a1",
+        "Name": "ray.g[0]",
+        "ClientStatus": "running",
+        "NodeID": node_id("g1"),
+        "AllocatedResources": {
+            "Tasks": {
+                name: {
+                    "Cpu": {"CpuShares": 100},
+                    "Memory": {"MemoryMB": 32},
+                    "Devices": [{"Type": "gpu", "Name": "NVIDIA GeForce RTX 4090", "DeviceIDs": ["GPU-0"]}],
+                }
+                for name in ("t", "u")
+            },
+            "Shared": {"DiskMB": 150},
+        },
+    }
+    resources = {
+        "Cpu": {"CpuShares": 4000, "TotalCpuCores": 4},
+        "Memory": {"MemoryMB": 64},
+        "Disk": {"DiskMB": 9},
+    }
+    reserved = {"Cpu": {"ReservedCpuCores": [0]}, "Memory": {"MemoryMB": 1}, "Disk": {"DiskMB": 2}}
+    rows = [stub("g1", NodeResources=resources, ReservedResources=reserved), stub("g2")]
+    told, untold = Answer([placed, {**placed, "ID": "a2"}]), Answer(b"Permission denied", 403)
+    stage = Stage(tmp_path)
+    answers = {NODES: [Answer(rows)], "/v1/allocations": [told, untold]}
+    async with stage.site.serving(answers) as (url, api):
+        await stage.remember(url)
+        first, second = [
+            await read_fleet(stage.settings, None, is_offline=False, with_takes=True) for _ in "ab"
+        ]
+        await stage.status()
+    one, other = first.nodes
+    assert (one.takes, one.gpus_taken, other.takes) == (
+        Amounts(400, 128, 300),
+        {"nvidia.rtx.4090.24gb": 4},
+        None,
+    )
+    assert one.resources == NodeResources(4, Amounts(4000, 64, 9), Amounts(1000, 1, 2))
+    assert (first.untold, [node.takes for node in second.nodes], list(second.untold)) == (
+        {},
+        [None, None],
+        [EU],
+    )
+    assert sum(seen.path == "/v1/allocations" for seen in api.seen) == 2
 
 
 # --- verify ----------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from ionetctl.core.model.names import RegionName
+from ionetctl.core.model.node import Amounts, NodeResources
 from ionetctl.summary.capacity import (
     Capacity,
     Standing,
@@ -74,26 +75,41 @@ def test_only_ready_and_eligible_nodes_count() -> None:
     }
 
 
+NO_SHARES: Final = {"cpu_cores": 0.0, "cpu_mhz": 0, "memory_mib": 0, "disk_mib": 0}
+
+
+def tally(nodes: int, gpus: Mapping[str, int], *, is_open: bool = False) -> dict[str, object]:
+    """What a document says of nodes whose CPU, memory and disk nobody has told."""
+    return {
+        "nodes": nodes,
+        "gpus": gpus,
+        "capacity": NO_SHARES,
+        "reserved": NO_SHARES,
+        "in_use": {**NO_SHARES, "gpus": {}},
+        "free": {**NO_SHARES, "gpus": gpus if is_open else {}},
+    }
+
+
 def test_document_has_total_and_regions() -> None:
     """Each standing has its nodes and GPUs, in all and by region."""
-    nothing = {"nodes": 0, "gpus": {}}
+    nothing = tally(0, {})
     assert capacity_document(online(node(0), HELD, having(node(3), {NEW: 1}, WEST))) == {
         "schema": "ionetctl.capacity/1",
         "total": {
-            "schedulable": {"nodes": 2, "gpus": {NEW: 1, RTX: 8}},
-            "unschedulable": {"nodes": 1, "gpus": {RTX: 8}},
+            "schedulable": tally(2, {NEW: 1, RTX: 8}, is_open=True),
+            "unschedulable": tally(1, {RTX: 8}),
             "unknown": nothing,
             "recorded": nothing,
         },
         "regions": {
             "eu-north": {
-                "schedulable": {"nodes": 1, "gpus": {RTX: 8}},
-                "unschedulable": {"nodes": 1, "gpus": {RTX: 8}},
+                "schedulable": tally(1, {RTX: 8}, is_open=True),
+                "unschedulable": tally(1, {RTX: 8}),
                 "unknown": nothing,
                 "recorded": nothing,
             },
             "us-west": {
-                "schedulable": {"nodes": 1, "gpus": {NEW: 1}},
+                "schedulable": tally(1, {NEW: 1}, is_open=True),
                 "unschedulable": nothing,
                 "unknown": nothing,
                 "recorded": nothing,
@@ -102,7 +118,41 @@ def test_document_has_total_and_regions() -> None:
         "unknown_products": [NEW],
         "unanswered": [],
         "error": None,
+        "untold": [],
     }
+
+
+def test_what_jobs_may_get_is_less_than_there_is() -> None:
+    """Of CPU, memory, disk and GPUs: without what is held back, excluded, or in use; of a virtual node too."""
+    resources = NodeResources(16, Amounts(32_000, 64_000, 100_000), Amounts(2_000, 1_000, 500))
+    busy = replace(node(0), resources=resources, takes=Amounts(10_000, 60_000, 99_900), gpus_taken={RTX: 3})
+    capacity = online(busy, replace(HELD, resources=resources, takes=Amounts(0, 1, 0)))
+    document = capacity_document(capacity)["total"]
+    assert document["schedulable"] == {
+        "nodes": 1,
+        "gpus": {RTX: 8},
+        "capacity": {"cpu_cores": 16.0, "cpu_mhz": 32_000, "memory_mib": 64_000, "disk_mib": 100_000},
+        "reserved": {"cpu_cores": 1.0, "cpu_mhz": 2_000, "memory_mib": 1_000, "disk_mib": 500},
+        "in_use": {
+            "cpu_cores": 5.0, "cpu_mhz": 10_000, "memory_mib": 60_000, "disk_mib": 99_900, "gpus": {RTX: 3},
+        },
+        "free": {
+            "cpu_cores": 10.0, "cpu_mhz": 20_000, "memory_mib": 3_000, "disk_mib": 0, "gpus": {RTX: 5},
+        },
+    }  # fmt: skip
+    held = document["unschedulable"]
+    assert (held["capacity"]["cpu_mhz"], held["free"]) == (32_000, {**NO_SHARES, "gpus": {}})
+    gpus = {"ionet.io/nvidia.rtx.4090.24gb": "8", "nvidia.com/gpu": "8"}
+    assert virtual_node(capacity)["allocatable"] == gpus | {
+        "cpu": "10000m", "ephemeral-storage": "0Mi", "ionet.io/cpu-mhz": "20000", "memory": "3000Mi",
+    }  # fmt: skip
+    assert virtual_node(capacity)["capacity"]["cpu"] == "32000m"
+
+
+def test_node_without_mhz_has_no_cores_to_give() -> None:
+    """A region that tells no CPU time leaves nothing to divide by."""
+    odd = replace(node(0), resources=NodeResources(16, Amounts(0, 1, 1), Amounts()))
+    assert online(odd).has.cpu_millicores == 0
 
 
 def test_node_that_its_region_does_not_list_is_unknown() -> None:

@@ -55,12 +55,12 @@ def capacity(
     limit: options.Limit = None,
     state_dir: options.StateDir = None,
 ) -> CommandResult:
-    """Sum the fleet's GPUs by standard name."""
+    """Sum the fleet's GPUs by standard name; with -o json and for Kubernetes CPU, memory and disk too."""
     from ionetctl.app.fleet_status import read_fleet
     from ionetctl.core import event_loop
     from ionetctl.summary.capacity import capacity_of
 
-    report = event_loop.run(read_fleet(load_settings(state_dir), limit, is_offline=offline))
+    report = event_loop.run(read_fleet(load_settings(state_dir), limit, is_offline=offline, with_takes=True))
     found = capacity_of(report, is_offline=offline)
     _report_omissions(display, report, found)
     return _result(found, format_)
@@ -72,6 +72,8 @@ def _report_omissions(display: Display, report: StatusReport, found: Capacity) -
 
     for region, reason in report.silent.items():
         display.warn(f"region {region} does not answer, its GPUs are left out: {reason}")
+    for region, reason in report.untold.items():
+        display.warn(f"region {region} does not tell its jobs, what they take counts as free: {reason}")
     if report.error:
         display.warn("no region could be asked: --offline sums what was last recorded")
     for name in found.unknown_products:
