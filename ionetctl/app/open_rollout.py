@@ -70,7 +70,7 @@ class Records:
                         lease = catalog.lease(hosts, rollout, settings.owner, self._stop)
                         await held.enter_async_context(lease)
                     kept = _kept(catalog, rollout) if options.resume else NOTHING_KEPT
-                    journal, past = open_journal(settings, rollout, is_resumed=options.resume, kept=kept)
+                    journal, past = open_journal(settings, rollout, is_resumed=options.resume, kept=kept, action=options.action)
                     catalog.catch_up([JournalFile(rollout, journal.path)])
                     for sink in sinks:
                         await sink.take(past.envelopes)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from ionetctl.core.errors import UsageError
 from ionetctl.core.events import HostFinished, RolloutStarted
-from ionetctl.core.model.outcome import Result
+from ionetctl.core.model.outcome import ENROLL, Result
 from ionetctl.core.sanitize import harmless
 from ionetctl.history.journal import (
     NOTHING_KEPT,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ionetctl.history.journal import Kept
     from ionetctl.rollout.options import RolloutOptions
 
-DONE: Final = frozenset({Result.ENROLLED, Result.UNCHANGED})
+DONE: Final = frozenset({Result.ENROLLED, Result.DONE, Result.UNCHANGED})
 FAILED: Final = frozenset({Result.FAILED, Result.UNREACHABLE, Result.UNVERIFIED})
 
 
@@ -51,12 +51,12 @@ class Past:
 
     @property
     def done(self) -> frozenset[HostName]:
-        """The hosts that are enrolled."""
+        """The hosts that are enrolled, or whose change is done."""
         return frozenset(outcome.host for outcome in self.outcomes if outcome.result in DONE)
 
     @property
     def failed(self) -> frozenset[HostName]:
-        """The hosts that were tried, and are not enrolled."""
+        """The hosts that were tried, and are not done."""
         return frozenset(outcome.host for outcome in self.outcomes if outcome.result in FAILED)
 
     def remaining(self, hosts: Sequence[Host], choice: RetryFailed) -> tuple[Host, ...]:
@@ -100,36 +100,43 @@ def find_rollout(options: RolloutOptions, settings: Settings, clock: Clock) -> R
         return find_journal(settings.rollouts_dir, options.rollout).rollout
     for journal in reversed(list_journals(settings.rollouts_dir)):
         first = next(iter(journal.envelopes()), None)
-        if first is not None and _is_of(first, options.inventory):
+        if first is not None and _is_of(first, options):
             return journal.rollout
     hint = "start one: leave out --resume"
     raise UsageError("nothing_to_resume", f"there is no rollout of {options.inventory} to go on with", hint)
 
 
-def _is_of(first: Envelope, inventory: str) -> bool:
+def _is_of(first: Envelope, options: RolloutOptions) -> bool:
     event = first.event
-    return isinstance(event, RolloutStarted) and event.inventory == inventory and not event.is_check
+    if not isinstance(event, RolloutStarted) or event.is_check:
+        return False
+    return (event.inventory, event.action) == (options.inventory, options.action)
 
 
 def open_journal(
-    settings: Settings, rollout: RolloutId, *, is_resumed: bool, kept: Kept = NOTHING_KEPT
+    settings: Settings,
+    rollout: RolloutId,
+    *,
+    is_resumed: bool,
+    kept: Kept = NOTHING_KEPT,
+    action: str = ENROLL,
 ) -> tuple[Journal, Past]:
     """The rollout's journal, locked, and what it had recorded by then; ``kept`` is what the catalog knows of one that is resumed.
 
     It is read only once it is locked: until then another process may still have written to it. Raises ``UsageError``
-    (``rollout_empty``, ``rollout_was_check``), and what ``Journal`` and ``read_journal`` raise.
+    (``rollout_empty``, ``rollout_was_check``, ``rollout_of_other_action``), and what ``Journal`` and ``read_journal`` raise.
     """
     if not is_resumed:
         return Journal.create(settings.rollouts_dir, rollout), Past()
     journal = Journal.resume(settings.rollouts_dir, rollout, kept)
     try:
-        return journal, _past(tuple(read_journal(journal.path)), rollout, journal.path)
+        return journal, _past(tuple(read_journal(journal.path)), rollout, journal.path, action)
     except BaseException:
         journal.close_now()
         raise
 
 
-def _past(envelopes: tuple[Envelope, ...], rollout: RolloutId, path: Path) -> Past:
+def _past(envelopes: tuple[Envelope, ...], rollout: RolloutId, path: Path, action: str) -> Past:
     if not envelopes or not isinstance(started := envelopes[0].event, RolloutStarted):
         message = f"the journal of {rollout} holds no rollout"
         raise UsageError("rollout_empty", message, "start a new one: leave out --resume")
@@ -138,6 +145,9 @@ def _past(envelopes: tuple[Envelope, ...], rollout: RolloutId, path: Path) -> Pa
     if started.is_check:
         message = f"rollout {rollout} only looked, there is nothing to go on with"
         raise UsageError("rollout_was_check", message, "start a new one: leave out --resume")
+    if started.action != action:
+        message = f"rollout {rollout} is one of {harmless(started.action)}, not of {action}"
+        raise UsageError("rollout_of_other_action", message, "go on with it by the command that began it")
     outcomes = {e.event.outcome.host: e.event.outcome for e in envelopes if isinstance(e.event, HostFinished)}
     members = frozenset(entry.name for entry in started.hosts)
     return Past(envelopes, tuple(outcomes.values()), members)

@@ -15,7 +15,7 @@ import msgspec
 from ionetctl.core.model.facts import MachineIdentity
 from ionetctl.core.model.inventory import Introduction
 from ionetctl.core.model.names import Digest, HostName, NodeId, RegionName, RolloutId
-from ionetctl.core.model.outcome import Finding, Outcome
+from ionetctl.core.model.outcome import ENROLL, Finding, Outcome
 from ionetctl.core.model.plan import Change, FileDiff
 from ionetctl.core.sanitize import harmless
 
@@ -75,6 +75,8 @@ class RolloutStarted(Event, tag="rollout_started", frozen=True, kw_only=True):
     max_failures: str = "5%"
     concurrency: int = 0
     command: tuple[str, ...] = ()
+    action: str = ENROLL
+    """What is done with the hosts: ``enroll``, or what ``ionetctl nodes`` does with nodes."""
 
 
 class RolloutResumed(Event, tag="rollout_resumed", frozen=True, kw_only=True):
@@ -281,6 +283,13 @@ class HostFinished(Event, tag="host_finished", frozen=True, kw_only=True):
     stamp: str = ""
 
 
+class NodeProgressed(Event, tag="node_progressed", frozen=True, kw_only=True):
+    """What a change of a node still waits for, as text; ``left`` counts it (allocations, where a node is drained)."""
+
+    waits_for: str
+    left: int | None = None
+
+
 class PlanConfirmed(Event, tag="plan_confirmed", frozen=True, kw_only=True):
     """The plan may be carried out, by ``--yes`` or by a person, who took ``waited_s`` seconds to answer."""
 
@@ -348,6 +357,7 @@ AnyEvent = (
     | KeyClosing
     | KeyClosed
     | SshOpened
+    | NodeProgressed
     | HostFinished
     | PlanConfirmed
     | WaveStarted

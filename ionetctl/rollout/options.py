@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Literal
 
 from ionetctl.core.errors import UsageError
+from ionetctl.core.model.outcome import ENROLL
 
 if TYPE_CHECKING:
     from ionetctl.core.model.inventory import Distribution
@@ -80,6 +81,7 @@ class Goal(StrEnum):
     """How far a rollout goes."""
 
     ENROLL = "enroll"
+    """To its end: hosts are enrolled, or changed as its action says."""
     PLAN = "plan"
     """Up to the plan (``enroll --check``): nothing is changed."""
     SURVEY = "survey"
@@ -125,6 +127,8 @@ class RolloutOptions:
     artifacts: str | None = None
     distribution: Distribution | None = None
     """Instead of the inventory's."""
+    action: str = ENROLL
+    """What is done with the hosts."""
     command: tuple[str, ...] = ()
 
     @property

@@ -311,7 +311,7 @@ class Phases:
         )
         await rollout.run(self._waves(planned))
 
-    def _waves(self, planned: list[PlannedHost]) -> tuple[Wave, ...]:
+    def _waves(self, planned: list[PlannedHost]) -> tuple[Wave[PlannedHost], ...]:
         """The hosts in waves, and ``planned`` empty: what is known of a host is let go with its wave."""
         cut = waves(planned, self.options.strategy, self.failed_before)
         planned.clear()

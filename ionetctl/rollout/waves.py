@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from ionetctl.core.errors import ExitCode
 from ionetctl.core.events import WaveFinished, WaveStarted
@@ -22,25 +22,36 @@ if TYPE_CHECKING:
     from ionetctl.core.model.host import Host
     from ionetctl.core.model.names import HostName
     from ionetctl.core.ports import Emit
-    from ionetctl.host.planned_host import PlannedHost
     from ionetctl.rollout.concurrently import Slots
     from ionetctl.rollout.options import Strategy
     from ionetctl.rollout.stop import FailureBudget, Stop
 
 
+class Planned(Protocol):
+    """A host with what is to be done there."""
+
+    @property
+    def host(self) -> Host:
+        """The host, as the inventory describes it."""
+        ...
+
+
+_Planned = TypeVar("_Planned", bound=Planned)
+
+
 @dataclass(frozen=True, slots=True)
-class Wave:
+class Wave(Generic[_Planned]):
     """Hosts that go together; ``index`` counts from 1."""
 
     index: int
     of: int
-    hosts: tuple[PlannedHost, ...]
+    hosts: tuple[_Planned, ...]
     is_canary: bool
 
 
 def waves(
-    hosts: Sequence[PlannedHost], strategy: Strategy, failed_before: Collection[HostName] = ()
-) -> tuple[Wave, ...]:
+    hosts: Sequence[_Planned], strategy: Strategy, failed_before: Collection[HostName] = ()
+) -> tuple[Wave[_Planned], ...]:
     """The hosts in order, cut into a canary and batches; the batch size is taken of all of them.
 
     A host that failed before would stop the rollout as its canary, and so is none.
@@ -49,8 +60,8 @@ def waves(
 
 
 def _cut(
-    hosts: Sequence[PlannedHost], canary: int, size: int, failed_before: Collection[HostName], before: int = 0
-) -> tuple[Wave, ...]:
+    hosts: Sequence[_Planned], canary: int, size: int, failed_before: Collection[HostName], before: int = 0
+) -> tuple[Wave[_Planned], ...]:
     """A canary of so many hosts and batches of ``size``, after the waves that went ``before``."""
     first = tuple(each for each in hosts if each.host.name not in failed_before)[:canary]
     names = {each.host.name for each in first}
@@ -64,27 +75,27 @@ def _cut(
 
 
 @dataclass(frozen=True, slots=True)
-class Rollout:
+class Rollout(Generic[_Planned]):
     """The waves of one rollout.
 
-    ``enroll`` takes one host and the wave's nonce and returns the host's outcome; ``finish`` records it. There is one
+    ``work`` takes one host and the wave's nonce and returns the host's outcome; ``finish`` records it. There is one
     nonce a wave, so that the region is asked for a wave's nodes at once and not for all so far.
     """
 
     emit: Emit
     slots: Slots
-    enroll: Callable[[PlannedHost, str], Awaitable[Outcome]]
+    work: Callable[[_Planned, str], Awaitable[Outcome]]
     finish: Callable[[Host, Outcome], Awaitable[None]]
     budget: FailureBudget
     stop: Stop
     failed_before: Collection[HostName] = ()
 
-    async def run(self, rest: tuple[Wave, ...]) -> tuple[PlannedHost, ...]:
+    async def run(self, rest: tuple[Wave[_Planned], ...]) -> tuple[_Planned, ...]:
         """Go through the waves; returns the hosts that were not begun because the rollout was stopped.
 
         A wave that is through is let go.
         """
-        left: list[PlannedHost] = []
+        left: list[_Planned] = []
         while rest:
             wave, rest = rest[0], rest[1:]
             self.budget.judge(self.stop)
@@ -99,21 +110,21 @@ class Rollout:
         await self.stop.record(self.emit)
         return tuple(left)
 
-    async def _run_wave(self, wave: Wave) -> tuple[list[Outcome], tuple[PlannedHost, ...]]:
+    async def _run_wave(self, wave: Wave[_Planned]) -> tuple[list[Outcome], tuple[_Planned, ...]]:
         """The outcomes of a wave's hosts, and those that were not begun."""
         names = tuple(planned.host.name for planned in wave.hosts)
         await self.emit(WaveStarted(index=wave.index, of=wave.of, hosts=names, is_canary=wave.is_canary))
         nonce = secrets.token_hex(NONCE_BYTES)
         outcomes: list[Outcome] = []
 
-        async def work(planned: PlannedHost) -> None:
-            outcome = await self.enroll(planned, nonce)
+        async def one(planned: _Planned) -> None:
+            outcome = await self.work(planned, nonce)
             outcomes.append(outcome)
             self.budget.count(outcome)
             self.budget.judge(self.stop)
             await self.finish(planned.host, outcome)
 
-        not_begun = await concurrently(wave.hosts, work, self.slots, lambda: self.stop.is_requested)
+        not_begun = await concurrently(wave.hosts, one, self.slots, lambda: self.stop.is_requested)
         failures = sum(o.problem is not None and not o.is_regions_fault for o in outcomes)
         await self.emit(WaveFinished(index=wave.index, of=wave.of, failed=failures))
         return outcomes, not_begun
@@ -132,8 +143,11 @@ class Rollout:
 
 
 def _with_next_canary(
-    canary: Wave, outcomes: Sequence[Outcome], rest: tuple[Wave, ...], failed_before: Collection[HostName]
-) -> tuple[Wave, ...]:
+    canary: Wave[_Planned],
+    outcomes: Sequence[Outcome],
+    rest: tuple[Wave[_Planned], ...],
+    failed_before: Collection[HostName],
+) -> tuple[Wave[_Planned], ...]:
     """The waves that follow a canary: as many of its hosts as proved nothing are replaced by the next ones.
 
     A host that could not be reached, that another rollout has, or whose region was lost, says nothing about the plan.

@@ -16,6 +16,7 @@ from ionetctl.core.events import (
     HostFinished,
     HostPlanned,
     HostSurveyed,
+    NodeProgressed,
     PlanConfirmed,
     RolloutFinished,
     RolloutResumed,
@@ -27,7 +28,7 @@ from ionetctl.core.events import (
     WaveFinished,
     WaveStarted,
 )
-from ionetctl.core.model.outcome import Result
+from ionetctl.core.model.outcome import ENROLL, Result, results_of
 from ionetctl.summary.rate import STALLED_AFTER_S, RecentRate
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ _STAGES: Final[dict[str, Stage]] = {
     "close": Stage.CONFIRM,
 }
 """The stage by step, or by the part of an apply that the host reports: ``finish`` follows the confirmation by the region."""
-_DONE: Final = frozenset({Result.ENROLLED, Result.UNCHANGED})
+_DONE: Final = frozenset({Result.ENROLLED, Result.DONE, Result.UNCHANGED})
 """The results with which a host is not worked on again when a rollout is resumed."""
 _FAILURES: Final = frozenset({Result.FAILED, Result.UNREACHABLE, Result.UNVERIFIED})
 _STAGES_AFTER: Final[dict[str, Stage]] = {"survey": Stage.PLANNED, "plan": Stage.PLANNED}
@@ -116,6 +117,7 @@ class Progress:
     """
 
     rollout: RolloutId | None
+    action: str
     phase: Phase
     total: int
     done: int
@@ -144,6 +146,7 @@ class ProgressFold:
 
     def __init__(self) -> None:
         self._rollout: RolloutId | None = None
+        self._action = ENROLL
         self._began: datetime | None = None
         self._now: datetime | None = None
         self._phase = Phase.SURVEY
@@ -177,7 +180,11 @@ class ProgressFold:
             case HostSurveyed(host=str() as host):
                 self._survey(host, now)
             case HostPlanned(host=str() as host):
+                # A node's state is looked at and not recorded.
+                self._survey(host, now)
                 self._move(host, Stage.PLANNED)
+            case NodeProgressed(host=str() as host) as event if host in self._active:
+                self._active[host] = replace(self._active[host], detail=event.waits_for)
             case HostFinished() as event:
                 self._finish(event.outcome.host, event.outcome.result, now)
             case PlanConfirmed() as event:
@@ -201,12 +208,13 @@ class ProgressFold:
         has_queue = total - done > len(self._active)
         return Progress(
             rollout=self._rollout,
+            action=self._action,
             phase=self._phase,
             total=total,
             done=done,
             finished=len(self._results),
             stages={stage: self._stage_counts[stage] for stage in Stage},
-            results={result: self._result_counts[result] for result in Result},
+            results={result: self._result_counts[result] for result in results_of(self._action)},
             waves=tuple(self._waves),
             elapsed_s=(moment - self._began).total_seconds() if moment and self._began else 0.0,
             per_minute=None if rate is None else rate * 60,
@@ -219,6 +227,7 @@ class ProgressFold:
 
     def _begin(self, event: RolloutStarted, now: datetime) -> None:
         self._rollout = event.rollout
+        self._action = event.action
         self._began = now
         self._rate.begin(now)
         for entry in event.hosts:

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ionetctl.core.model.outcome import Finding, Outcome, Result
+from ionetctl.core.model.outcome import ENROLL, Finding, Outcome, Result, results_of
 from ionetctl.summary.grouping import FindingGroup, group_problems
 
 if TYPE_CHECKING:
@@ -110,6 +110,7 @@ class Summary:
     inventory: str = ""
     command: tuple[str, ...] = ()
     owner: str = ""
+    action: str = ENROLL
     is_check: bool = False
     is_finished: bool = False
     started_at: str | None = None
@@ -131,11 +132,11 @@ class Summary:
 
     @property
     def counts(self) -> Mapping[Result, int]:
-        """The number of hosts for every result, 0 included."""
+        """The number of hosts for every result that the action can have, 0 included."""
         seen = Counter(outcome.result for outcome in self.outcomes)
-        return {result: seen[result] for result in Result}
+        return {result: seen[result] for result in results_of(self.action)}
 
     @property
     def causes(self) -> tuple[Cause, ...]:
-        """Why hosts were not enrolled: trust first, then the most frequent cause."""
+        """Why hosts are not done: trust first, then the most frequent cause."""
         return group_problems(self.outcomes)

@@ -30,7 +30,7 @@ from ionetctl.core.events import (
     StepStarted,
     Warned,
 )
-from ionetctl.core.model.outcome import Finding, Outcome, Problem, Result
+from ionetctl.core.model.outcome import ENROLL, Finding, Outcome, Problem, Result
 from ionetctl.core.model.shared_values import SharedValues
 from ionetctl.summary.exit_code import decide_exit_code
 from ionetctl.summary.grouping import group_findings, shape
@@ -151,6 +151,7 @@ class SummaryFold:
             inventory=started.inventory if started else "",
             command=self._command,
             owner=started.owner if started else "",
+            action=started.action if started else ENROLL,
             is_check=bool(started and started.is_check),
             is_finished=self._finished is not None,
             started_at=self._first_time,

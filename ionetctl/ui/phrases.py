@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from ionetctl.core.model.outcome import ENROLL
 from ionetctl.core.plural import counted
 from ionetctl.core.sanitize import break_ci_commands, harmless
 from ionetctl.inventory.ranges import fold
@@ -87,6 +88,22 @@ def shortened(text: str, limit: int) -> str:
 def results(counts: Mapping[Result, int]) -> str:
     """``37 enrolled, 1 failed``: the results that occurred, in the order of ``Result``."""
     return ", ".join(f"{count:,} {result.value}" for result, count in counts.items() if count) or "none yet"
+
+
+def doing(action: str) -> str:
+    """What a rollout of this action is at: ``enrolling``, ``exclude of`` and the like, before a number of hosts."""
+    return _DOING.get(action, f"{plain(action)} of")
+
+
+_DOING: Final = {
+    ENROLL: "enrolling",
+    "exclude": "excluding",
+    "include": "including",
+    "drain": "draining",
+    "cancel-drain": "ending the drain of",
+    "set-meta": "setting metadata of",
+    "unset-meta": "removing metadata of",
+}
 
 
 def rate(per_minute: float) -> str:

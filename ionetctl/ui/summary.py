@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from rich.text import Text
 
 from ionetctl.core.errors import ExitCode
-from ionetctl.core.model.outcome import Result, Severity
+from ionetctl.core.model.outcome import ENROLL, Result, Severity
 from ionetctl.core.model.plan import Action
 from ionetctl.core.plural import counted
 from ionetctl.ui import phrases
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 STYLES: Final[dict[Result, str]] = {
     Result.ENROLLED: "green",
+    Result.DONE: "green",
     Result.UNCHANGED: "green",
     Result.FAILED: "bold red",
     Result.UNREACHABLE: "yellow",
@@ -61,6 +62,11 @@ _SIGNS: Final[dict[Action, tuple[str, str]]] = {
     Action.RELEASE: ("*", "cyan"),
     Action.CLOSE: ("-", "red"),
     Action.PREPARE: ("*", "magenta"),
+    Action.EXCLUDE: ("-", "yellow"),
+    Action.INCLUDE: ("+", "green"),
+    Action.DRAIN: ("-", "red"),
+    Action.CANCEL_DRAIN: ("*", "cyan"),
+    Action.ANNOTATE: ("~", "yellow"),
 }
 _RESUMABLE: Final = frozenset(
     {ExitCode.STOPPED, ExitCode.INTERRUPTED, ExitCode.TERMINATED, ExitCode.HANGUP, ExitCode.UNREACHABLE}
@@ -160,9 +166,11 @@ def overview_lines(summary: Summary, changing: int, width: int) -> Iterator[Text
     """What is about to happen to how many hosts, and why others are left out."""
     counts = summary.counts
     left_out = sum(outcome.problem is not None for outcome in summary.outcomes)
-    parts = [f"{changing:,} to enrol", f"{counts[Result.UNCHANGED]:,} unchanged", f"{left_out:,} left out"]
-    if counts[Result.ENROLLED]:
-        parts.append(f"{counts[Result.ENROLLED]:,} enrolled before")
+    enrols = summary.action == ENROLL
+    aim, done = ("to enrol", Result.ENROLLED) if enrols else ("to change", Result.DONE)
+    parts = [f"{changing:,} {aim}", f"{counts[Result.UNCHANGED]:,} unchanged", f"{left_out:,} left out"]
+    if counts[done]:
+        parts.append(f"{counts[done]:,} {done.value} before")
     yield Text(", ".join(parts), style="bold")
     causes = summary.causes
     for cause in causes[:MAX_LEFT_OUT]:
@@ -272,7 +280,8 @@ def _total(summary: Summary) -> Text:
     counts = {**summary.counts}
     if summary.is_check and would:
         counts[Result.SKIPPED] -= would
-        line.append(f"{would:,} would be enrolled", style="cyan")
+        what = "enrolled" if summary.action == ENROLL else "changed"
+        line.append(f"{would:,} would be {what}", style="cyan")
     for result, count in counts.items():
         if count:
             line.append("" if line.plain.endswith(": ") else ", ")

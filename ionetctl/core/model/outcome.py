@@ -41,11 +41,23 @@ class Result(StrEnum):
     """The outcomes that the contract names."""
 
     ENROLLED = "enrolled"
+    DONE = "done"
+    """As ``ENROLLED``, of a change of a node that is no enrolment."""
     UNCHANGED = "unchanged"
     FAILED = "failed"
     UNREACHABLE = "unreachable"
     UNVERIFIED = "unverified"
     SKIPPED = "skipped"
+
+
+ENROLL: Final = "enroll"
+"""The action of a rollout that enrols hosts; others change nodes through Nomad."""
+
+
+def results_of(action: str) -> tuple[Result, ...]:
+    """The results that a host of such a rollout can have, in the contract's order."""
+    other = Result.DONE if action == ENROLL else Result.ENROLLED
+    return tuple(result for result in Result if result is not other)
 
 
 REGION_STEP: Final = "region"

@@ -22,7 +22,7 @@ from ionetctl.core.events import (
     RolloutStarted,
     RolloutStopped,
 )
-from ionetctl.core.model.outcome import Result
+from ionetctl.core.model.outcome import ENROLL, Result
 from ionetctl.history.catalog.closures import fold_closures
 from ionetctl.history.catalog.nodes import NodeOutcome, update_nodes
 from ionetctl.history.catalog.queries import count_results
@@ -155,6 +155,7 @@ def _start(connection: Connection, event: RolloutStarted, envelope: Envelope) ->
             version=event.version,
             command=msgspec.json.encode(event.command).decode(),
             is_check=event.is_check,
+            action=event.action,
             started_at=envelope.time,
             last_seq=envelope.seq,
         )
@@ -230,7 +231,8 @@ def _fold_outcomes(connection: Connection, rollout: RolloutId, envelopes: Sequen
     if not names:
         return
     host_columns = _host_columns(connection, rollout, names)
-    is_check = connection.execute(select(rollouts.c.is_check).where(rollouts.c.id == rollout)).scalar_one()
+    statement = select(rollouts.c.is_check, rollouts.c.action).where(rollouts.c.id == rollout)
+    is_check, action = connection.execute(statement).one()
     rows: list[dict[str, Any]] = []
     for envelope in envelopes:
         match envelope.event:
@@ -247,8 +249,8 @@ def _fold_outcomes(connection: Connection, rollout: RolloutId, envelopes: Sequen
             case _:
                 continue
     connection.execute(insert(outcomes), rows)
-    # A check changes nothing and has no confirmation by the region, so nodes do not follow from it.
-    if not is_check:
+    # A check changes nothing and has no confirmation by the region, and what is done with a node makes none: nodes do not follow.
+    if not is_check and action == ENROLL:
         update_nodes(connection, [_node_outcome(row) for row in rows if row["node_id"] is not None])
 
 

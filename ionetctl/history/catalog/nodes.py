@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sqlalchemy import bindparam, delete, insert, or_, select
 
-from ionetctl.core.model.outcome import Result
+from ionetctl.core.model.outcome import ENROLL, Result
 from ionetctl.history.catalog.records import NodeRecord
-from ionetctl.history.catalog.schema import nodes, outcomes
+from ionetctl.history.catalog.schema import nodes, outcomes, rollouts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -224,7 +224,9 @@ def _known(
 
 def _node_outcomes(connection: Connection, which: ColumnElement[bool]) -> list[NodeOutcome]:
     columns = [outcomes.c[name] for name in NodeOutcome._fields]
-    statement = select(*columns).where(which, outcomes.c.node_id.is_not(None), outcomes.c.is_check.is_(False))
+    enrolments = select(rollouts.c.id).where(rollouts.c.action == ENROLL)
+    makes_node = outcomes.c.node_id.is_not(None) & outcomes.c.is_check.is_(False)
+    statement = select(*columns).where(which, makes_node, outcomes.c.rollout.in_(enrolments))
     return [NodeOutcome(*row)._replace(result=Result(row.result)) for row in connection.execute(statement)]
 
 

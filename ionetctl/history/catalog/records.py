@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from ionetctl.core.model.outcome import ENROLL
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -86,6 +88,8 @@ class RolloutRecord:
     results: Mapping[Result | None, int]
     journal_digest: Digest | None
     is_survey: bool
+    action: str = ENROLL
+    """What was done with the hosts."""
 
     @property
     def host_count(self) -> int:

@@ -9,7 +9,9 @@ from typing import Final
 
 from sqlalchemy import BigInteger, Boolean, Column, Float, Integer, MetaData, String, Table, Text
 
-VERSION: Final = 5
+from ionetctl.core.model.outcome import ENROLL
+
+VERSION: Final = 6
 WITH_RESULTS: Final = 3
 """The version that has ``rollouts.results``."""
 CHANGES: Final = {
@@ -35,6 +37,7 @@ CHANGES: Final = {
             rollout VARCHAR(64) NOT NULL, seq INTEGER NOT NULL, host VARCHAR(255) NOT NULL, at VARCHAR(32) NOT NULL,
             state VARCHAR(16) NOT NULL, account TEXT NOT NULL, "key" TEXT NOT NULL, PRIMARY KEY (rollout, seq))""",
     ),
+    6: ("ALTER TABLE rollouts ADD COLUMN action VARCHAR(32) NOT NULL DEFAULT 'enroll'",),
 }
 """By version the statements that make the tables of the version before into its own."""
 SINCE: Final = {"closures": 5, "fencing": 5, "machines": 5}
@@ -62,12 +65,13 @@ rollouts: Final = Table(
     Column("last_seq", Integer, nullable=False),
     Column("results", Text),
     Column("journal_digest", String(64)),
+    Column("action", String(32), nullable=False, default=ENROLL),
 )
 
 """``results`` counts the hosts of a rollout that has ended by their results; ``NULL`` while it runs.
 
 ``journal_digest`` is the last of the journal's chain when its process ended. It is not folded: no journal can say of itself where
-it ended.
+it ended. Only where ``action`` is ``enroll`` do nodes follow from the outcomes.
 """
 
 hosts: Final = Table(

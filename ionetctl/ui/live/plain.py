@@ -9,6 +9,7 @@ from ionetctl.core.events import (
     Envelope,
     HostFinished,
     HostKeyAccepted,
+    NodeProgressed,
     RegionChecked,
     RegionWaited,
     RolloutResumed,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from ionetctl.summary.live_progress import Progress
 
 EVERY: Final = timedelta(seconds=15)
-_GOOD: Final = frozenset({Result.ENROLLED, Result.UNCHANGED, Result.SKIPPED})
+_GOOD: Final = frozenset({Result.ENROLLED, Result.DONE, Result.UNCHANGED, Result.SKIPPED})
 
 
 class PlainLines:
@@ -126,7 +127,7 @@ def _describe_problem(event: AnyEvent) -> str | None:
 def _describe_progress(event: AnyEvent) -> str | None:
     match event:
         case RolloutStarted():
-            verb = "checking" if event.is_check else "enrolling"
+            verb = "checking" if event.is_check else phrases.doing(event.action)
             return f"rollout {phrases.plain(event.rollout)}: {verb} {phrases.hosts(len(event.hosts))}"
         case RolloutResumed():
             return f"resumed; {phrases.hosts(event.done)} done before"
@@ -159,6 +160,8 @@ def _describe_detail(event: AnyEvent, verbosity: Verbosity) -> str | None:
             return f"retry {phrases.plain(host)} {event.step}: {phrases.plain(event.message)}; {again}"
         case StepStarted(host=str() as host) if verbosity >= Verbosity.DEBUG:
             return f"{phrases.plain(host)} {event.step} {phrases.plain(event.detail)}".rstrip()
+        case NodeProgressed(host=str() as host) if verbosity >= Verbosity.VERBOSE:
+            return f"{phrases.plain(host)}: {phrases.plain(event.waits_for)}"
         case StepFinished(host=str() as host) if verbosity >= Verbosity.DEBUG:
             return f"{phrases.plain(host)} {event.step} done in {phrases.duration(event.duration_s)}"
         case _:

@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.text import Text
 
 from ionetctl.core.events import HostFinished, RolloutResumed
+from ionetctl.core.model.outcome import ENROLL
 from ionetctl.summary.grouping import Causes
 from ionetctl.summary.live_progress import Phase, ProgressFold, Stage
 from ionetctl.ui import phrases
@@ -198,7 +199,8 @@ def _fitting(width: int, *forms: Text) -> Text:
 
 
 def _head_line(progress: Progress, width: int) -> Text:
-    what = "surveying" if progress.phase is Phase.SURVEY else "enrolling"
+    looking = "surveying" if progress.action == ENROLL else "looking at"
+    what = looking if progress.phase is Phase.SURVEY else phrases.doing(progress.action)
     line = Text.assemble((f"{what} {phrases.hosts(progress.total)}", "bold"))
     line.append(f"  {phrases.duration(progress.elapsed_s)}", style="dim")
     name = phrases.plain(progress.rollout or "")
