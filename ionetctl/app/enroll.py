@@ -7,33 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from ionetctl import __version__
 from ionetctl.app.ask_regions import RegionsAsked
 from ionetctl.app.closed_hosts import ClosedHosts
 from ionetctl.app.open_distributor import open_distributor
 from ionetctl.app.open_engine import EngineNeeds, open_engine, worker_count
 from ionetctl.app.open_inventory import Site, open_site
-from ionetctl.app.open_rollout import Records
+from ionetctl.app.open_rollout import Records, beginning, recorded
 from ionetctl.app.work_order import Surroundings, WorkOrder, dependencies
 from ionetctl.checks import KnownMachine
 from ionetctl.core.clock import SystemClock
-from ionetctl.core.errors import (
-    ConfigurationError,
-    ExitCode,
-    IonetctlError,
-    UnwritableError,
-    most_serious,
-)
 from ionetctl.core.events import (
-    HostEntry,
     HostKeyAccepted,
-    RolloutFinished,
-    RolloutResumed,
-    RolloutStarted,
     Warned,
 )
 from ionetctl.core.model.names import HostName, RolloutId
@@ -43,7 +30,7 @@ from ionetctl.plan.packages import check_packages
 from ionetctl.plan.prepare_steps import surveyed_paths
 from ionetctl.rollout.concurrently import Slots
 from ionetctl.rollout.options import Goal
-from ionetctl.rollout.phases import Phases, PlanOverview
+from ionetctl.rollout.phases import Phases
 from ionetctl.rollout.signals import StoppingSignals
 from ionetctl.rollout.stop import Stop
 from ionetctl.ssh import SshConnector, TransportSettings
@@ -53,6 +40,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from ionetctl.app.resume import Past
+    from ionetctl.core.errors import (
+        ExitCode,
+    )
     from ionetctl.core.model.facts import MachineIdentity
     from ionetctl.core.model.host import Host
     from ionetctl.core.model.outcome import Outcome
@@ -60,6 +50,7 @@ if TYPE_CHECKING:
     from ionetctl.core.settings import Settings
     from ionetctl.distribution.distributor import Distributor
     from ionetctl.history.catalog import Closure, Lease, NodeRecord
+    from ionetctl.rollout.endings import PlanOverview
     from ionetctl.rollout.options import RolloutOptions
 
 LEAST_RETRIES: Final = 20
@@ -106,13 +97,6 @@ async def enroll(
                 return stop.exit_code
 
 
-def _exit_code_of(error: BaseException) -> ExitCode:
-    cause = most_serious(error)
-    if isinstance(cause, (asyncio.CancelledError, KeyboardInterrupt)):
-        return ExitCode.INTERRUPTED
-    return cause.exit_code if isinstance(cause, IonetctlError) else ExitCode.BUG
-
-
 @dataclass(frozen=True, slots=True)
 class _Run:
     """One process's part in a rollout."""
@@ -135,38 +119,11 @@ class _Run:
 
     async def recorded(self, past: Past) -> ExitCode:
         """The exit code, with beginning and end in the journal whatever happens between."""
-        try:
-            hosts = past.remaining(self.site.hosts, self.options.retry_failed)
-            await self._begin(past, hosts)
-            exit_code = await self._until_stopped(hosts, past)
-        except BaseException as error:
-            # Where the journal is what failed, it cannot have its end.
-            with suppress(UnwritableError):
-                await self.emit(RolloutFinished(exit_code=int(_exit_code_of(error))))
-            raise
-        await self.emit(RolloutFinished(exit_code=int(exit_code)))
-        return exit_code
-
-    async def _begin(self, past: Past, hosts: Sequence[Host]) -> None:
-        """Record the beginning. Where not even that can be written, no host was touched: ``ConfigurationError``."""
-        try:
-            await self.emit(self._beginning(past, hosts))
-        except UnwritableError as error:
-            raise ConfigurationError(error.code, error.message, error.hint) from error
-
-    async def _until_stopped(self, hosts: Sequence[Host], past: Past) -> ExitCode:
-        # So that whoever pressed Ctrl-C sees at once that it was received.
-        recording = asyncio.create_task(self.stop.record_when_requested(self.emit), name="stop")
-        try:
-            return await self._work(hosts, past)
-        except asyncio.CancelledError:
-            if not self.signals.is_repeated:
-                raise
-            return self.stop.exit_code
-        finally:
-            self.signals.nothing_left()
-            recording.cancel()
-            await asyncio.gather(recording, return_exceptions=True)
+        hosts = past.remaining(self.site.hosts, self.options.retry_failed)
+        first = beginning(
+            self.options, self.settings, self.site.inventory, hosts, rollout=self.rollout, past=past
+        )
+        return await recorded(self.emit, self.signals, first, self._work(hosts, past))
 
     async def _work(self, hosts: Sequence[Host], past: Past) -> ExitCode:
         inventory, asked_for = self.site.inventory, self.options.distribution
@@ -322,41 +279,3 @@ class _Run:
             is_stopped=lambda: self.stop.is_requested,
             distributor=distributor,
         )
-
-    def _beginning(self, past: Past, hosts: Sequence[Host]) -> RolloutStarted | RolloutResumed:
-        if past.envelopes:
-            return RolloutResumed(
-                owner=self.settings.owner,
-                done=len(past.done),
-                command=self.options.command,
-                version=__version__,
-                inventory_digest=self.site.inventory.digest,
-            )
-        options = self.options
-        return RolloutStarted(
-            rollout=self.rollout,
-            inventory=self.site.inventory.source,
-            inventory_digest=self.site.inventory.digest,
-            owner=self.settings.owner,
-            version=__version__,
-            hosts=tuple(_host_entry(host) for host in hosts),
-            is_check=not options.changes_hosts,
-            canary=options.strategy.canary,
-            batch_size=str(options.strategy.batch_size),
-            max_failures=str(options.strategy.max_failures),
-            concurrency=options.concurrency,
-            command=options.command,
-        )
-
-
-def _host_entry(host: Host) -> HostEntry:
-    return HostEntry(
-        host.name,
-        host.address,
-        host.region,
-        host.datacenter,
-        host.rack,
-        host.node_pool,
-        host.gpus.count,
-        host.gpus.model,
-    )

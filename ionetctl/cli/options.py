@@ -154,6 +154,94 @@ Distribution = Annotated[
         rich_help_panel=ROLLOUT,
     ),
 ]
+Check = Annotated[
+    bool,
+    typer.Option(
+        "--check",
+        envvar="IONETCTL_CHECK",
+        help="Stop after the plan and change nothing; 9 if there are changes.",
+    ),
+]
+Yes = Annotated[
+    bool, typer.Option("--yes", "-y", envvar="IONETCTL_YES", help="Do not ask before hosts change.")
+]
+Canary = Annotated[
+    int,
+    typer.Option(
+        "--canary",
+        metavar="N",
+        min=0,
+        envvar="IONETCTL_CANARY",
+        help="Hosts that go first, alone.",
+        rich_help_panel=ROLLOUT,
+    ),
+]
+BatchSize = Annotated[
+    str,
+    typer.Option(
+        "--batch-size",
+        metavar="N|N%",
+        envvar="IONETCTL_BATCH_SIZE",
+        help="Hosts per wave after the canary.",
+        rich_help_panel=ROLLOUT,
+    ),
+]
+MaxFailures = Annotated[
+    str,
+    typer.Option(
+        "--max-failures",
+        metavar="N|N%",
+        envvar="IONETCTL_MAX_FAILURES",
+        help="Stop when more hosts than this have failed; unreachable ones are not counted.",
+        rich_help_panel=ROLLOUT,
+    ),
+]
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        envvar="IONETCTL_RESUME",
+        help="Go on with the last rollout of this inventory; hosts that are done are left alone.",
+        rich_help_panel=ROLLOUT,
+    ),
+]
+RolloutId = Annotated[
+    str | None,
+    typer.Option(
+        "--rollout",
+        metavar="ID",
+        envvar="IONETCTL_ROLLOUT",
+        help="With --resume: this rollout instead of the last; the beginning of its id will do.",
+        rich_help_panel=ROLLOUT,
+    ),
+]
+RetryFailed = Annotated[
+    bool,
+    typer.Option(
+        "--retry-failed",
+        envvar="IONETCTL_RETRY_FAILED",
+        help="With --resume: only the hosts that failed. Otherwise they go last, and never as the canary.",
+        rich_help_panel=ROLLOUT,
+    ),
+]
+SkipFailed = Annotated[
+    bool,
+    typer.Option(
+        "--skip-failed",
+        envvar="IONETCTL_SKIP_FAILED",
+        help="With --resume: leave out the hosts that failed.",
+        rich_help_panel=ROLLOUT,
+    ),
+]
+Reports = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--report",
+        metavar="FORMAT=FILE",
+        envvar="IONETCTL_REPORT",
+        help="Also write a report: junit=FILE or csv=FILE. May be given several times.",
+    ),
+]
 Concurrency = Annotated[
     int,
     typer.Option(

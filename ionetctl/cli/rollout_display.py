@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from ionetctl.core.events import Envelope
     from ionetctl.core.ports import Sink
     from ionetctl.core.settings import Settings
-    from ionetctl.rollout.phases import PlanOverview
+    from ionetctl.rollout.endings import PlanOverview
     from ionetctl.summary.rollout_summary import Summary
 
 
@@ -61,11 +61,16 @@ def check_consent(common: CommonOptions, settings: Settings, inventory: str, lim
         site = load_inventory(inventory)
         if limit is not None:
             select_hosts(site, limit)
-        raise UsageError(
-            "consent_needed",
-            "this changes hosts, and nobody can be asked here",
-            "add --yes to go ahead, or --check to see the plan alone",
-        )
+        raise consent_needed()
+
+
+def consent_needed() -> UsageError:
+    """The error of a command that changes hosts where nobody can be asked."""
+    return UsageError(
+        "consent_needed",
+        "this changes hosts, and nobody can be asked here",
+        "add --yes to go ahead, or --check to see the plan alone",
+    )
 
 
 class SummarySink:

@@ -105,7 +105,7 @@ def _below_root(context: typer.Context) -> list[typer.Context]:
 
 def _words_of(parameter: Any, value: Any) -> list[str]:  # noqa: ANN401  (Typer's own, and what it has read)
     if parameter.param_type_name == "argument":
-        return [str(value)]
+        return [str(each) for each in (value if isinstance(value, (list, tuple)) else [value])]
     name = next(name for name in parameter.opts if name.startswith("--"))
     if parameter.count:
         return [name] * value

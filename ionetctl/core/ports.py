@@ -18,14 +18,17 @@ if TYPE_CHECKING:
     from ionetctl.core.model.login_key import AccountLogin, LoginKey
     from ionetctl.core.model.names import NodeId
     from ionetctl.core.model.node import (
+        DrainSpec,
         IntroductionToken,
         NodeCertificate,
         NodeDetail,
+        NodeMeta,
         NodeUse,
         NodeView,
         PlacedAllocation,
         RegionStatus,
         RunningAllocation,
+        SystemJob,
     )
     from ionetctl.core.model.plan import Form, Program
 
@@ -165,6 +168,24 @@ class Region(Protocol):
 
     async def use(self, node: NodeId) -> NodeUse:
         """What a node uses now, asked of its agent by way of the servers; an agent that does not answer is a ``RegionError``."""
+        ...
+
+    async def metadata(self, node: NodeId) -> NodeMeta:
+        """A node's metadata, asked of its agent by way of the servers. The node must be connected to them."""
+        ...
+
+    async def drain(
+        self, node: NodeId, spec: DrainSpec | None, meta: Mapping[str, str], *, mark_eligible: bool = False
+    ) -> None:
+        """Have a node's jobs moved away; ``None`` ends that, and ``mark_eligible`` lets it have new ones then."""
+        ...
+
+    async def evaluate(self, node: NodeId) -> None:
+        """Have the region schedule anew what runs on a node, and its system jobs."""
+        ...
+
+    async def system_jobs(self) -> Sequence[SystemJob]:
+        """The region's system jobs that are not stopped, of all namespaces that our token may list."""
         ...
 
 

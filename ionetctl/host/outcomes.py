@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ionetctl.core.model.node import NodeView
     from ionetctl.core.model.outcome import Finding
 
-OF_ONE_CALL: Final = frozenset({"node_disconnected", "region_not_found", "region_refused"})
+OF_ONE_CALL: Final = frozenset({"node_disconnected", "node_unknown", "region_not_found", "region_refused"})
 """Errors of a region that concern one request or node: with others the region cannot be worked with at all."""
 OF_ITS_ISSUER: Final = frozenset({"vault_unavailable", "issuer_forbidden"})
 """Errors of a region's issuer that every host would meet, whatever it asks for."""
@@ -133,6 +133,11 @@ def recorded(host: Host, confirmed: HostConfirmed, facts: Facts) -> Outcome:
     """The outcome of a host whose confirmation another process has recorded, with the ``facts`` of before it."""
     outcome = _outcome(host, Result.ENROLLED, facts)
     return replace(outcome, node_id=confirmed.node_id, stamp=confirmed.stamp, gpus_seen=confirmed.gpus_seen)
+
+
+def of_node(host: Host, result: Result, view: NodeView) -> Outcome:
+    """The outcome of a host whose node was looked at or changed through its region alone."""
+    return _outcome(host, result, None, view=view)
 
 
 def left_open(host: Host, enrolled: Outcome, error: IonetctlError) -> Outcome:

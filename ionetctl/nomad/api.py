@@ -20,6 +20,8 @@ from ionetctl.nomad.http import Call, CallLimits, Endpoint, RegionHttp, Reply
 from ionetctl.nomad.responses import (
     AgentSelf,
     Allocation,
+    ClientMetadata,
+    JobStub,
     Members,
     MintedToken,
     NodeStub,
@@ -29,8 +31,10 @@ from ionetctl.nomad.responses import (
     introduction_token,
     malformed,
     node_detail,
+    node_meta,
     node_view,
     printable,
+    system_job,
 )
 from ionetctl.nomad.tls import client_context, expiry
 from ionetctl.nomad.work_responses import (
@@ -47,11 +51,14 @@ if TYPE_CHECKING:
     from ionetctl.core.model.inventory import RegionSettings
     from ionetctl.core.model.names import NodeId, RegionName
     from ionetctl.core.model.node import (
+        DrainSpec,
         IntroductionToken,
         NodeDetail,
+        NodeMeta,
         NodeUse,
         NodeView,
         PlacedAllocation,
+        SystemJob,
     )
     from ionetctl.core.model.secret import SecretRef
     from ionetctl.nomad.http import OnWait
@@ -68,6 +75,9 @@ USE_TIMEOUT_S: Final = 10.0
 """How long an agent is waited for that does not tell what its node uses."""
 STALE_LIMIT_MS: Final = 5_000
 """A server that heard of its leader longer ago than this may answer from an old log."""
+_METADATA: Final = "/v1/client/metadata"
+_OF_SYSTEM: Final = 'Type == "system"'
+_NS_PER_S: Final = 1_000_000_000
 _FORBIDDEN: Final = "region_forbidden"
 _NUMBER: Final = re.compile(r"[0-9]{1,19}")
 
@@ -195,14 +205,7 @@ class NomadRegion:
         Raises ``RegionError`` (``node_disconnected`` where no server is connected to it) and ``TrustError``.
         """
         body = msgspec.json.encode({"NodeID": node, "Meta": dict(meta)})
-        call = self._call("POST", "/v1/client/metadata", "node:write", {"node_id": node}, body)
-        try:
-            await self._http.send(call)
-        except RegionError as error:
-            if error.code != "region_not_found":
-                raise
-            message = f"{self._name} has no way to the node {node} now, so its metadata stays as it is"
-            raise RegionError("node_disconnected", message, "is its Nomad running? Then run again") from error
+        await self._asked_of_agent(node, self._call("POST", _METADATA, "node:write", {"node_id": node}, body))
 
     async def allocations(self, node: NodeId) -> Sequence[RunningAllocation]:
         """A node's running and pending allocations. Needs read-job in their namespaces.
@@ -263,6 +266,67 @@ class NomadRegion:
             message = f"the node {node} did not tell what it uses within {USE_TIMEOUT_S:g} s"
             raise RegionError("node_silent", message, "look at the node's Nomad, and at its driver") from None
         return node_use(decoded(ClientStatistics, reply.body, "/v1/client/stats"))
+
+    async def metadata(self, node: NodeId) -> NodeMeta:
+        """A node's metadata, as its agent has it at once. Needs node:read and a connected node.
+
+        Raises ``RegionError`` (``node_disconnected``) and ``TrustError``.
+        """
+        params = {"node_id": node}
+        reply = await self._asked_of_agent(node, self._call("GET", _METADATA, "node:read", params))
+        return node_meta(decoded(ClientMetadata, reply.body, _METADATA))
+
+    async def drain(
+        self, node: NodeId, spec: DrainSpec | None, meta: Mapping[str, str], *, mark_eligible: bool = False
+    ) -> None:
+        """Begin a node's drain, or end it; ``meta`` stands in the node's last drain. Needs node:write.
+
+        python-nomad's call has no room for ``meta``. Raises ``RegionError`` and ``TrustError``.
+        """
+        wanted = spec and {
+            "Deadline": round(spec.deadline_s * _NS_PER_S),
+            "IgnoreSystemJobs": spec.ignores_system_jobs,
+        }
+        body = {"NodeID": node, "DrainSpec": wanted, "MarkEligible": mark_eligible, "Meta": dict(meta)}
+        await self._http.send(
+            self._call("POST", f"/v1/node/{node}/drain", "node:write", body=msgspec.json.encode(body))
+        )
+
+    async def evaluate(self, node: NodeId) -> None:
+        """Have the node's jobs and all system jobs of its place evaluated anew. Needs node:write.
+
+        Raises ``RegionError`` and ``TrustError``.
+        """
+        await self._http.send(self._call("POST", f"/v1/node/{node}/evaluate", "node:write"))
+
+    async def system_jobs(self) -> Sequence[SystemJob]:
+        """The system jobs that are not stopped, of all namespaces. Needs list-jobs in each that is to be seen.
+
+        Raises ``RegionError`` and ``TrustError``.
+        """
+        what, params = (
+            "the list of jobs",
+            {"namespace": "*", "filter": _OF_SYSTEM, "per_page": str(PAGE_SIZE)},
+        )
+        found: list[SystemJob] = []
+        for _ in range(PAGE_LIMIT):
+            reply = await self._get("/v1/jobs", "list-jobs", params)
+            found += [system_job(job) for job in decoded(list[JobStub], reply.body, what) if not job.stop]
+            following = reply.headers.get("X-Nomad-NextToken")
+            if not following:
+                return found
+            params = {**params, "next_token": following}
+        raise malformed(what, f"it has more than {PAGE_LIMIT} pages")
+
+    async def _asked_of_agent(self, node: NodeId, call: Call) -> Reply:
+        """The reply of a node's agent. Raises ``RegionError`` (``node_disconnected``) where no server is connected to it."""
+        try:
+            return await self._http.send(call)
+        except RegionError as error:
+            if error.code != "region_not_found":
+                raise
+            message = f"{self._name} has no way to the node {node} now, so its metadata stays as it is"
+            raise RegionError("node_disconnected", message, "is its Nomad running? Then run again") from error
 
     async def _node_pages(self, params: dict[str, str]) -> AsyncIterator[list[NodeStub]]:
         """The pages of a list, each node once. Raises ``RegionError`` (``region_nonsense``) for a list without end."""

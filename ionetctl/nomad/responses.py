@@ -20,12 +20,16 @@ from ionetctl.core.model.names import NodeId
 from ionetctl.core.model.node import (
     Amounts,
     Device,
+    DrainSpec,
     Heartbeats,
     IntroductionToken,
+    LastDrain,
     NodeDetail,
+    NodeMeta,
     NodeResources,
     NodeView,
     RegionServer,
+    SystemJob,
 )
 from ionetctl.core.sanitize import harmless
 
@@ -36,6 +40,8 @@ LEAST_TOKEN_CHARS: Final = 16
 _JWT_LIMIT: Final = 16_384
 _NS_PER_S: Final = 1_000_000_000
 _MIB_PER: Final[dict[str, int]] = {"MiB": 1, "GiB": 1024}
+_DRAIN: Final = "Drain"
+"""The subsystem of a node's events that are about drains."""
 _RUNTIMES: Final = "driver.docker.runtimes"
 DEFAULT_HEARTBEATS: Final = Heartbeats(
     min_ttl_s=10.0, max_per_second=50.0, failover_ttl_s=300.0, grace_s=10.0
@@ -133,11 +139,50 @@ class NodeStub(msgspec.Struct, rename="pascal", gc=False):
     reserved_resources: _Resources | None = None
 
 
+class _DrainStrategy(msgspec.Struct, rename="pascal"):
+    deadline_ns: Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)] = msgspec.field(
+        name="Deadline", default=0
+    )
+    ignore_system_jobs: bool = False
+
+
+class _LastDrain(msgspec.Struct, rename="pascal"):
+    status: str = ""
+    started_at: str = ""
+    meta: dict[str, str] | None = None
+
+
+class _NodeEvent(msgspec.Struct, rename="pascal"):
+    subsystem: str = ""
+    message: str = ""
+    details: dict[str, str] | None = None
+
+
 class WholeNode(NodeStub, rename="pascal", gc=False):
     """The part of ``GET /v1/node/:id`` that ionetctl uses; ``meta`` is static and dynamic metadata merged."""
 
     meta: dict[str, str] | None = None
     attributes: dict[str, str] | None = None
+    drain_strategy: _DrainStrategy | None = None
+    last_drain: _LastDrain | None = None
+    events: list[_NodeEvent] | None = None
+
+
+class ClientMetadata(msgspec.Struct, rename="pascal"):
+    """The answer of ``GET /v1/client/metadata``."""
+
+    static: dict[str, str] | None = None
+    dynamic: dict[str, str | None] | None = None
+
+
+class JobStub(msgspec.Struct, rename="pascal"):
+    """A row of ``GET /v1/jobs``."""
+
+    id: str = msgspec.field(name="ID")
+    namespace: str = "default"
+    datacenters: list[str] | None = None
+    node_pool: str = "default"
+    stop: bool = False
 
 
 class Pool(msgspec.Struct, rename="pascal"):
@@ -341,7 +386,41 @@ def _node_resources(stub: NodeStub) -> NodeResources | None:
 def node_detail(node: WholeNode) -> NodeDetail:
     """A whole node as a record of the model."""
     return NodeDetail(
-        node_view(node, with_devices=True), _printable_map(node.meta), _printable_map(node.attributes)
+        node_view(node, with_devices=True),
+        _printable_map(node.meta),
+        _printable_map(node.attributes),
+        _last_drain(node),
+    )
+
+
+def node_meta(found: ClientMetadata) -> NodeMeta:
+    """A node's metadata as its agent has it."""
+    dynamic = {
+        printable(key): None if value is None else printable(value)
+        for key, value in (found.dynamic or {}).items()
+    }
+    return NodeMeta(_printable_map(found.static), dynamic)
+
+
+def system_job(job: JobStub) -> SystemJob:
+    """A row of the list of jobs."""
+    datacenters = tuple(printable(each) for each in job.datacenters or ())
+    return SystemJob(printable(job.id), printable(job.namespace), datacenters, printable(job.node_pool))
+
+
+def _last_drain(node: WholeNode) -> LastDrain | None:
+    last, strategy = node.last_drain, node.drain_strategy
+    if last is None:
+        return None
+    spec = DrainSpec(strategy.deadline_ns / _NS_PER_S, strategy.ignore_system_jobs) if strategy else None
+    of_drain = [event for event in node.events or () if event.subsystem == _DRAIN]
+    details = (of_drain[-1].details or {}) if of_drain else {}
+    return LastDrain(
+        printable(last.status),
+        printable(last.started_at),
+        _printable_map(last.meta),
+        spec,
+        deadline_passed=details.get("deadline_reached") == "true",
     )
 
 

@@ -1,4 +1,4 @@
-"""The ``enroll -o json`` document and its error object. Pure.
+"""The ``enroll -o json`` document, that of a change of nodes, and their error object. Pure.
 
 Users' scripts read these keys: none may be removed or renamed.
 """
@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from ionetctl.core.model.outcome import Result
+from ionetctl.core.model.outcome import ENROLL
 
 if TYPE_CHECKING:
     from ionetctl.core.model.outcome import Outcome, Problem
     from ionetctl.summary.rollout_summary import Failure, Summary
 
 SCHEMA: Final = "ionetctl.enroll/1"
+NODES_SCHEMA: Final = "ionetctl.nodes/1"
 
 
 def render(summary: Summary) -> bytes:
@@ -31,12 +32,15 @@ def encode(value: object) -> bytes:
 
 def document(summary: Summary) -> dict[str, Any]:
     """The document as plain data; ``hosts`` is empty where a command failed before it knew any."""
+    named = {"schema": SCHEMA}
+    if summary.action != ENROLL:
+        named = {"schema": NODES_SCHEMA, "action": summary.action}
     return {
-        "schema": SCHEMA,
+        **named,
         "rollout": summary.rollout,
         "exit_code": int(summary.exit_code),
         "summary": {"hosts": len(summary.outcomes)}
-        | {result.value: summary.counts[result] for result in _COUNTED},
+        | {result.value: count for result, count in summary.counts.items()},
         "hosts": [host(outcome) for outcome in summary.outcomes],
         "error": failure(summary.error or summary.stopped),
         **_traffic(summary),
@@ -58,16 +62,6 @@ def accepted_keys(summary: Summary) -> dict[str, Any]:
 def _closed_keys(summary: Summary) -> dict[str, Any]:
     """The key ``closed_keys``, where hosts were closed to the key that logged in."""
     return {"closed_keys": [asdict(key) for key in summary.closed_keys]} if summary.closed_keys else {}
-
-
-_COUNTED: Final = (
-    Result.ENROLLED,
-    Result.UNCHANGED,
-    Result.FAILED,
-    Result.UNREACHABLE,
-    Result.UNVERIFIED,
-    Result.SKIPPED,
-)
 
 
 def host(outcome: Outcome) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final
 from xml.etree import ElementTree as ET
 
-from ionetctl.core.model.outcome import Result
+from ionetctl.core.model.outcome import ENROLL, Result
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,7 +22,7 @@ _BROKEN: Final = frozenset({Result.UNREACHABLE, Result.UNVERIFIED})
 
 def render(summary: Summary) -> bytes:
     """The document. A command that failed as a whole is a case of its own, so that CI shows a failure."""
-    root = ET.Element("testsuites", name="ionetctl enroll")
+    root = ET.Element("testsuites", name=f"ionetctl {_command(summary)}")
     for datacenter in dict.fromkeys(outcome.datacenter for outcome in summary.outcomes):
         members = [outcome for outcome in summary.outcomes if outcome.datacenter == datacenter]
         _add_suite(root, datacenter, summary, members)
@@ -32,6 +32,10 @@ def render(summary: Summary) -> bytes:
     ET.indent(root)
     text = ET.tostring(root, encoding="unicode")
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}\n'.encode()
+
+
+def _command(summary: Summary) -> str:
+    return summary.action if summary.action == ENROLL else f"nodes {summary.action}"
 
 
 def _add_suite(root: ET.Element, name: str, summary: Summary, outcomes: Iterable[Outcome]) -> None:

@@ -98,6 +98,21 @@ class RetryFailed(StrEnum):
     NEVER = "never"
     """They are left out (``--skip-failed``)."""
 
+    @classmethod
+    def parse(cls, *, resume: bool, only: bool, never: bool) -> RetryFailed:
+        """What a command line asks for. Raises ``UsageError`` (``options_exclusive``, ``failed_without_resume``)."""
+        if only and never:
+            message = "--retry-failed and --skip-failed exclude each other"
+            raise UsageError(
+                "options_exclusive", message, "give one of them, or none to try those hosts last"
+            )
+        if (only or never) and not resume:
+            message = "--retry-failed and --skip-failed are about the hosts of an earlier run"
+            raise UsageError("failed_without_resume", message, "add --resume")
+        if only:
+            return cls.ONLY
+        return cls.NEVER if never else cls.LAST
+
 
 @dataclass(frozen=True, slots=True)
 class RolloutOptions:

@@ -12,11 +12,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ionetctl.checks import Fleet, FleetHost, blocking, check_fleet
-from ionetctl.core.errors import ExitCode, IonetctlError
-from ionetctl.core.events import HostJudged, PlanConfirmed, SshOpened, Warned
-from ionetctl.core.model.outcome import SURVEYED, Outcome, Result
+from ionetctl.core.events import HostJudged, SshOpened, Warned
+from ionetctl.core.model.outcome import SURVEYED, Outcome
 from ionetctl.core.model.shared_values import SharedValues
-from ionetctl.core.plural import counted
 from ionetctl.host import outcomes
 from ionetctl.host.dependencies import NONCE_BYTES
 from ionetctl.host.pipeline import Blocked
@@ -34,18 +32,19 @@ from ionetctl.rollout.options import Goal
 from ionetctl.rollout.settle_unchanged import UnchangedHosts
 from ionetctl.rollout.stop import FailureBudget, Stop
 from ionetctl.rollout.waves import Rollout, waves
-from ionetctl.summary.exit_code import decide_exit_code
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 
     from ionetctl.checks import KnownMachine
+    from ionetctl.core.errors import ExitCode, IonetctlError
     from ionetctl.core.model.host import Host
     from ionetctl.core.model.names import HostName, NodeId, RegionName
     from ionetctl.core.model.node import NodeView
     from ionetctl.host.dependencies import Dependencies
     from ionetctl.rollout.assign_regions import Placed
     from ionetctl.rollout.concurrently import Slots
+    from ionetctl.rollout.endings import PlanOverview
     from ionetctl.rollout.engines.jobs import Engine
     from ionetctl.rollout.options import RolloutOptions
     from ionetctl.rollout.waves import Wave
@@ -66,15 +65,6 @@ def _as_held(planned: PlannedHost, shared: SharedValues) -> PlannedHost:
 
 async def _always_held() -> None:
     """There is no lease that could be lost."""
-
-
-@dataclass(frozen=True, slots=True)
-class PlanOverview:
-    """What a person is asked to agree to."""
-
-    changing: int
-    unchanged: int
-    failed: int
 
 
 @dataclass(slots=True)
@@ -294,12 +284,11 @@ class Phases:
     # --- roll out ----------------------------------------------------------------------------------------------------
 
     async def _roll_out(self, planned: list[PlannedHost]) -> None:
-        budget = FailureBudget(self.options.strategy.max_failures.of(len(self.hosts)))
-        for outcome in self._endings.outcomes.values():
-            budget.count(outcome)
-        budget.judge(self.stop)
+        allowed = self.options.strategy.max_failures.of(len(self.hosts))
+        budget = FailureBudget.judged(allowed, self._endings.outcomes.values(), self.stop)
         if planned and not self.stop.is_requested:
-            await self._ask(planned)
+            asking = self.confirm(self._endings.overview(len(planned)))
+            await self.stop.unless_agreed(asking, self.deps.emit, self.deps.clock)
         rollout = Rollout(
             self.deps.emit,
             self.slots,
@@ -329,43 +318,22 @@ class Phases:
         await self._lost.note(outcome)
         return outcome
 
-    async def _ask(self, planned: Sequence[PlannedHost]) -> None:
-        """Ask for the end where the plan is not agreed to; the reason of an end that was asked for meanwhile stays."""
-        asked_at = self.deps.clock.monotonic()
-        if await self.stop.unless_requested(self.confirm(self._overview(planned))):
-            waited_s = round(self.deps.clock.monotonic() - asked_at, 3)
-            await self.deps.emit(PlanConfirmed(waited_s=waited_s))
-        else:
-            message = "the plan was not agreed to, so nothing was changed"
-            self.stop.request("declined", message, ExitCode.USAGE)
-
-    def _overview(self, planned: Sequence[PlannedHost]) -> PlanOverview:
-        unchanged = sum(outcome.result is Result.UNCHANGED for outcome in self._endings.outcomes.values())
-        return PlanOverview(len(planned), unchanged, len(self._endings.outcomes) - unchanged)
-
     # --- end ---------------------------------------------------------------------------------------------------------
 
     async def _finish_check(self, planned: Sequence[PlannedHost]) -> ExitCode:
         for each in planned:
-            count = len(each.plan.changes)
-            outcome = outcomes.skipped(
-                each.host, "check", f"{counted(count, 'change')} planned, nothing changed", ""
-            )
-            await self._endings.finish(each.host, outcome)
+            await self._endings.finish_planned(each.host, len(each.plan.changes))
         await self._skip_rest("not_begun", "the check ended before it", "")
         return await self._exit_code(has_planned_changes=bool(planned))
 
     async def _skip_rest(self, code: str, message: str, hint: str) -> None:
         """Every host has an outcome, those too that the rollout did not come to."""
-        for host in self.hosts:
-            if host.name not in self._endings.outcomes:
-                await self._endings.finish(host, outcomes.skipped(host, code, message, hint))
+        await self._endings.skip_rest(self.hosts, code, message, hint)
 
     async def _warn(self, error: IonetctlError) -> None:
         await self.deps.emit(Warned(code=error.code, message=error.message, hint=error.hint))
 
     async def _exit_code(self, *, has_planned_changes: bool) -> ExitCode:
-        await self.stop.record(self.deps.emit)
-        stop_code = self.stop.reason.code if self.stop.reason else None
-        outcomes = (*self._endings.outcomes.values(), *self.left_out)
-        return decide_exit_code(outcomes, stop_code, has_planned_changes=has_planned_changes)
+        return await self._endings.exit_code(
+            self.stop, self.left_out, has_planned_changes=has_planned_changes
+        )

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from ionetctl.core.errors import ExitCode
-from ionetctl.core.events import RolloutStopped
+from ionetctl.core.events import PlanConfirmed, RolloutStopped
 from ionetctl.core.model.outcome import Outcome, Result
 from ionetctl.core.plural import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Iterable
 
-    from ionetctl.core.ports import Emit
+    from ionetctl.core.ports import Clock, Emit
 
 _Result = TypeVar("_Result")
 
@@ -52,6 +52,15 @@ class Stop:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
+    async def unless_agreed(self, asking: Coroutine[Any, Any, bool], emit: Emit, clock: Clock) -> None:
+        """Ask for the end where the plan is not agreed to, by ``asking``; the reason of an end that was asked for before stays."""
+        asked_at = clock.monotonic()
+        if await self.unless_requested(asking):
+            await emit(PlanConfirmed(waited_s=round(clock.monotonic() - asked_at, 3)))
+        else:
+            message = "the plan was not agreed to, so nothing was changed"
+            self.request("declined", message, ExitCode.USAGE)
+
     async def when_requested(self) -> None:
         """Return as soon as the end is asked for."""
         await self._requested.wait()
@@ -79,6 +88,15 @@ class FailureBudget:
     allowed: int
     failed: int = 0
     unverified: int = 0
+
+    @classmethod
+    def judged(cls, allowed: int, outcomes: Iterable[Outcome], stop: Stop) -> Self:
+        """The budget after the outcomes that are known before the first wave."""
+        budget = cls(allowed)
+        for outcome in outcomes:
+            budget.count(outcome)
+        budget.judge(stop)
+        return budget
 
     def count(self, outcome: Outcome) -> None:
         """Take note of an outcome."""

@@ -25,7 +25,7 @@ from ionetctl.core.events import (
     StepStarted,
     TokenMinted,
 )
-from ionetctl.core.model.outcome import Result
+from ionetctl.core.model.outcome import ENROLL, Result
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -183,7 +183,7 @@ class _Fold:
         if name is None:
             return
         host = self._hosts.setdefault(name, ChangedHost(name))
-        trace = self._traces.setdefault(name, _Trace())
+        trace = self._traces.setdefault(name, _Trace(self._started is None or self._started.action == ENROLL))
         trace.take(envelope.event)
         if trace.is_open:
             host.began_at = host.began_at or envelope.time
@@ -238,9 +238,11 @@ class _Trace:
     """What one host has reported of its applies and preparations.
 
     One is open from when the host has what it needs until its end is known; what was left open when another attempt began is
-    ``lost``. A host that awaits its token changes nothing until it has one.
+    ``lost``. A host that awaits its token changes nothing until it has one. Where nothing is enrolled, a node is changed by a call or
+    two of its region's API as soon as the apply begins.
     """
 
+    enrols: bool
     is_open: bool = False
     is_changing: bool = False
     was_changed: bool = False
@@ -253,6 +255,7 @@ class _Trace:
         match event:
             case StepStarted(step="apply", detail=""):
                 self._close(is_lost=self.is_open)
+                self.is_open = self.is_changing = not self.enrols
             case StepStarted(step="apply", detail="compress"):
                 pass
             case StepStarted(step="apply", detail="receive"):
@@ -285,7 +288,9 @@ class _Trace:
 
     def _end(self, outcome: Outcome) -> None:
         code = outcome.problem.code if outcome.problem else ""
-        if outcome.result is Result.ENROLLED:
+        if outcome.result is Result.DONE:
+            self.was_changed = True
+        elif outcome.result is Result.ENROLLED:
             self.was_changed = self.was_changed or self.is_open or self.is_lost
         elif outcome.result is Result.UNVERIFIED and self.is_changing:
             self.was_changed = True

@@ -15,7 +15,7 @@ from ionetctl.core.plural import counted
 from ionetctl.ui import phrases
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from ionetctl.core.model.outcome import Outcome
     from ionetctl.core.model.plan import Change, FileDiff
@@ -229,7 +229,7 @@ def plan_lines(plans: Sequence[PlanGroup]) -> Iterator[Text]:
         yield Text(f"{phrases.hosts(len(group.hosts))}: {phrases.folded(group.hosts)}", style="bold")
         yield from (_change_line(change) for change in group.changes)
         if group.allocations:
-            yield _allocations_line(group.allocations)
+            yield _allocations_line(group.allocations, {change.action for change in group.changes})
         yield from (line for diff in group.diffs for line in _diff_lines(diff))
         yield Text("")
 
@@ -238,12 +238,16 @@ ALLOCATIONS_NAMED: Final = 5
 """The most allocations that a plan names."""
 
 
-def _allocations_line(names: Sequence[str]) -> Text:
-    """The jobs that run on hosts whose agent will be restarted: Nomad's restart leaves them running."""
+def _allocations_line(names: Sequence[str], actions: Collection[Action]) -> Text:
+    """The jobs that run there, and what becomes of them: a drain moves them, Nomad's restart leaves them running."""
     named = ", ".join(phrases.plain(name) for name in names[:ALLOCATIONS_NAMED])
     more = f" and {len(names) - ALLOCATIONS_NAMED:,} more" if len(names) > ALLOCATIONS_NAMED else ""
     count = "1 allocation runs" if len(names) == 1 else f"{len(names):,} allocations run"
-    return Text(f"    {count} there and will go on through the restart: {named}{more}", style="yellow")
+    if Action.DRAIN in actions:
+        fate = "will be moved away or stopped"
+    else:
+        fate = "will go on" if Action.EXCLUDE in actions else "will go on through the restart"
+    return Text(f"    {count} there and {fate}: {named}{more}", style="yellow")
 
 
 _DIFF_STYLES: Final = {"+": "green", "-": "red", "@": "cyan"}

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from ionetctl.app.enroll import _host_entry, _Run
+from ionetctl.app.enroll import _Run
 from ionetctl.app.open_inventory import Site
+from ionetctl.app.open_rollout import _host_entry
 from ionetctl.app.resume import Past
 from ionetctl.core import events
 from ionetctl.core.errors import (

@@ -27,7 +27,7 @@ from ionetctl.rollout.concurrently import Slots
 from ionetctl.rollout.engines.inline import InlineEngine
 from ionetctl.rollout.engines.jobs import HostSteps
 from ionetctl.rollout.options import Goal, RolloutOptions, Size, Strategy
-from ionetctl.rollout.phases import Phases, PlanOverview
+from ionetctl.rollout.phases import Phases
 from ionetctl.rollout.stop import Stop
 from tests.support.fakes import (
     RECEIVE,
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from ionetctl.core.model.facts import Facts
     from ionetctl.core.model.names import NodeId
     from ionetctl.core.model.node import NodeView
+    from ionetctl.rollout.endings import PlanOverview
 
 HELD = view(eligibility="ineligible")
 NEW = replace(drifted(bundle()), nomad=BARE.nomad)

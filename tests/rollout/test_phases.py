@@ -41,10 +41,11 @@ from ionetctl.core.model.plan import Action
 from ionetctl.host.dependencies import RegionTools
 from ionetctl.host.planned_host import PlannedHost
 from ionetctl.rollout.concurrently import Slots
+from ionetctl.rollout.endings import PlanOverview
 from ionetctl.rollout.engines.inline import InlineEngine
 from ionetctl.rollout.engines.jobs import EnrollJob, HostSteps, SurveyJob
 from ionetctl.rollout.options import Goal, RolloutOptions, Size, Strategy
-from ionetctl.rollout.phases import Phases, PlanOverview
+from ionetctl.rollout.phases import Phases
 from ionetctl.rollout.stop import Stop
 from ionetctl.verification.node_watcher import NodeWatcher
 from tests.support.fakes import (

@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING, Final
 
 from ionetctl.core import host_paths
 from ionetctl.core.model.login_key import AccountLogin, LoginKey, LoginMethod
-from ionetctl.core.model.node import IntroductionToken, NodeCertificate, NodeDetail, RegionStatus
+from ionetctl.core.model.node import (
+    IntroductionToken,
+    LastDrain,
+    NodeCertificate,
+    NodeDetail,
+    NodeMeta,
+    RegionStatus,
+)
 from ionetctl.core.model.plan import Form
 from ionetctl.core.ports import Completed
 from ionetctl.host.dependencies import Deadlines, Dependencies, RegionTools, Scripts
@@ -35,7 +42,14 @@ if TYPE_CHECKING:
     from ionetctl.core.model.facts import Facts
     from ionetctl.core.model.host import Host
     from ionetctl.core.model.names import HostName, NodeId, RolloutId
-    from ionetctl.core.model.node import NodeUse, NodeView, PlacedAllocation, RunningAllocation
+    from ionetctl.core.model.node import (
+        DrainSpec,
+        NodeUse,
+        NodeView,
+        PlacedAllocation,
+        RunningAllocation,
+        SystemJob,
+    )
     from ionetctl.core.model.plan import Program
     from ionetctl.core.observed import SeenGpu
     from ionetctl.core.ports import Command, Connector, Emit
@@ -360,6 +374,11 @@ class FakeRegion:
     is_hidden: bool = False
     meta: dict[NodeId, dict[str, str]] = field(default_factory=dict)
     jobs: dict[NodeId, Sequence[RunningAllocation]] = field(default_factory=dict)
+    static: dict[NodeId, dict[str, str]] = field(default_factory=dict)
+    """The metadata of each node's configuration; ``meta`` has what was set since."""
+    drains: dict[NodeId, LastDrain] = field(default_factory=dict)
+    of_system: Sequence[SystemJob] = ()
+    evaluated: list[NodeId] = field(default_factory=list)
     state: RegionStatus = STRICT
 
     def show(self, node: NodeView, stamp: str) -> None:
@@ -404,7 +423,8 @@ class FakeRegion:
         self._fail("node")
         if node not in self.shown:
             return None
-        return NodeDetail(self.shown[node][0], self.meta.get(node, {}), {})
+        meta = {**self.static.get(node, {}), **self.meta.get(node, {})}
+        return NodeDetail(self.shown[node][0], meta, {}, self.drains.get(node))
 
     async def set_eligibility(self, node: NodeId, *, is_eligible: bool) -> None:
         self._fail("set_eligibility")
@@ -425,6 +445,29 @@ class FakeRegion:
 
     async def use(self, node: NodeId) -> NodeUse:
         raise NotImplementedError(node)
+
+    async def metadata(self, node: NodeId) -> NodeMeta:
+        self._fail("metadata")
+        return NodeMeta(self.static.get(node, {}), {**self.meta.get(node, {})})
+
+    async def drain(
+        self, node: NodeId, spec: DrainSpec | None, meta: Mapping[str, str], *, mark_eligible: bool = False
+    ) -> None:
+        self._fail("drain")
+        view, stamp = self.shown[node]
+        eligibility = "eligible" if spec is None and mark_eligible else "ineligible"
+        self.shown[node] = (replace(view, eligibility=eligibility, is_draining=spec is not None), stamp)
+        before = self.drains.get(node)
+        said = dict(meta) if spec else dict(before.meta if before else {})
+        self.drains[node] = LastDrain("draining" if spec else "canceled", "2026-11-23T01:12:26Z", said, spec)
+
+    async def evaluate(self, node: NodeId) -> None:
+        self._fail("evaluate")
+        self.evaluated.append(node)
+
+    async def system_jobs(self) -> Sequence[SystemJob]:
+        self._fail("system_jobs")
+        return self.of_system
 
     def _fail(self, method: str) -> None:
         if errors := self.errors.get(method):

@@ -14,7 +14,7 @@ from ionetctl.cli.streams import tolerant_streams
 from ionetctl.core.errors import ExitCode, RegionError
 from ionetctl.core.events import WaveStarted
 from ionetctl.core.settings import Settings
-from ionetctl.rollout.phases import PlanOverview
+from ionetctl.rollout.endings import PlanOverview
 from tests.support.streams import GPU_MISSING, TIMEOUT, Rollout
 
 if TYPE_CHECKING:

@@ -15,7 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from ionetctl.core.errors import RegionError, TrustError
-    from ionetctl.core.model.node import NodeUse, PlacedAllocation, RunningAllocation
+    from ionetctl.core.model.node import (
+        DrainSpec,
+        NodeMeta,
+        NodeUse,
+        PlacedAllocation,
+        RunningAllocation,
+        SystemJob,
+    )
 
 NONCE = "0a1b2c3d4e5f"
 STAMP = f"0123456789abcdef-{NONCE}"
@@ -82,6 +89,20 @@ class StampedRegion:
 
     async def annotate(self, node: NodeId, meta: Mapping[str, str | None]) -> None:
         raise NotImplementedError(node, meta)
+
+    async def metadata(self, node: NodeId) -> NodeMeta:
+        raise NotImplementedError(node)
+
+    async def drain(
+        self, node: NodeId, spec: DrainSpec | None, meta: Mapping[str, str], *, mark_eligible: bool = False
+    ) -> None:
+        raise NotImplementedError(node, spec, meta, mark_eligible)
+
+    async def evaluate(self, node: NodeId) -> None:
+        raise NotImplementedError(node)
+
+    async def system_jobs(self) -> Sequence[SystemJob]:
+        raise NotImplementedError
 
     async def allocations(self, node: NodeId) -> Sequence[RunningAllocation]:
         raise NotImplementedError

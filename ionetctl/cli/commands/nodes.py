@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ionetctl.cli import options
+from ionetctl.cli.commands import node_changes
 from ionetctl.cli.options import OutputFormat
 from ionetctl.cli.output import CommandResult, Display
 from ionetctl.cli.run import Commands, command, load_settings
@@ -14,7 +15,10 @@ from ionetctl.cli.run import Commands, command, load_settings
 if TYPE_CHECKING:
     from ionetctl.summary.node_list import NodeReport
 
-app = Commands(no_args_is_help=True, help="The nodes through Nomad's API, without SSH: list and show them.")
+app = Commands(
+    no_args_is_help=True,
+    help="The nodes through Nomad's API, without SSH: list, show, exclude, include, drain, metadata.",
+)
 
 
 @app.command("list")
@@ -90,3 +94,6 @@ def _read(
     for region, reason in report.untold.items():
         display.warn(f"region {region} does not tell the jobs of its nodes: {reason}")
     return report
+
+
+node_changes.register(app)

@@ -10,6 +10,7 @@ from ionetctl.cli import options
 from ionetctl.cli.output import CommandResult, Display, failure_of
 from ionetctl.cli.run import Commands, command, load_settings
 from ionetctl.core.errors import ConfigurationError, ExitCode, UsageError
+from ionetctl.core.model.outcome import ENROLL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -261,6 +262,8 @@ def _catalog_result(
 
 
 def _kind(record: RolloutRecord) -> str:
+    if record.action != ENROLL:
+        return record.action
     if record.is_survey:
         return "preflight"
     return "check" if record.is_check else "enroll"

@@ -71,12 +71,59 @@ class NodeView:
 
 
 @dataclass(frozen=True, slots=True)
+class DrainSpec:
+    """How a node is drained: after ``deadline_s`` what is left is stopped (0: it never is, below 0: at once)."""
+
+    deadline_s: float
+    ignores_system_jobs: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LastDrain:
+    """The drain that a node is in, or was in last; ``status`` is ``draining``, ``complete`` or ``canceled``.
+
+    ``meta`` is what was said with it. ``spec`` is ``None`` once it has ended; ``deadline_passed`` says that what was left was stopped then.
+    """
+
+    status: str
+    started_at: str
+    meta: Mapping[str, str]
+    spec: DrainSpec | None = None
+    deadline_passed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class NodeDetail:
     """One node in full (``GET /v1/node/:id``); ``meta`` is static and dynamic metadata merged."""
 
     view: NodeView
     meta: Mapping[str, str]
     attributes: Mapping[str, str]
+    drain: LastDrain | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeMeta:
+    """A node's metadata as its agent has it: that of its configuration, and what was set since, ``None`` hiding a key."""
+
+    static: Mapping[str, str]
+    dynamic: Mapping[str, str | None]
+
+    @property
+    def merged(self) -> dict[str, str]:
+        """The metadata in effect."""
+        both: dict[str, str | None] = {**self.static, **self.dynamic}
+        return {key: value for key, value in both.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class SystemJob:
+    """A system job of a region that is not stopped; ``datacenters`` may have wildcards."""
+
+    id: str
+    namespace: str
+    datacenters: tuple[str, ...]
+    node_pool: str
 
 
 @dataclass(frozen=True, slots=True)

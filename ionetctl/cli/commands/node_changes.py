@@ -1,0 +1,166 @@
+"""``ionetctl nodes exclude``, ``include``, ``drain``, ``meta``: changes of nodes through their regions, as rollouts."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from ionetctl.cli import options
+from ionetctl.cli.output import CommandResult, Display
+from ionetctl.cli.run import Commands, command, given_words, load_settings
+from ionetctl.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from ionetctl.core.errors import ExitCode
+    from ionetctl.core.settings import Settings
+    from ionetctl.maintenance.node_actions import NodeAction
+    from ionetctl.summary.rollout_summary import Failure
+
+    Act = Callable[[Settings], NodeAction]
+    """Makes the action that a command asks for."""
+else:
+    # Read with the signatures, for which nothing of this need be loaded.
+    Act = object
+
+Reason = Annotated[
+    str,
+    typer.Option(
+        "--reason",
+        metavar="TEXT",
+        envvar="IONETCTL_REASON",
+        help="Why; recorded with the node, with who and when.",
+    ),
+]
+Pairs = Annotated[list[str], typer.Argument(metavar="KEY=VALUE…", help="What to set.", show_default=False)]
+Keys = Annotated[list[str], typer.Argument(metavar="KEY…", help="What to remove.", show_default=False)]
+
+
+def exclude(*, reason: Reason = "") -> Act:
+    """Keep new jobs from nodes; what runs there goes on.
+
+    Who, when and why stand in the node's metadata. `enroll` never undoes it.
+    """
+
+    def act(settings: Settings) -> NodeAction:
+        from ionetctl.core.clock import SystemClock
+        from ionetctl.maintenance.node_actions import Exclude
+
+        at = SystemClock().now().isoformat(timespec="seconds").replace("+00:00", "Z")
+        return Exclude(settings.owner, at, reason)
+
+    return act
+
+
+def include(
+    *,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force", envvar="IONETCTL_FORCE", help="Also nodes that have not proved their GPUs to ionetctl."
+        ),
+    ] = False,
+) -> Act:
+    """Let nodes have jobs again, and see that their system jobs come back."""
+
+    def act(_: Settings) -> NodeAction:
+        from ionetctl.maintenance.node_actions import Include
+
+        return Include(force=force)
+
+    return act
+
+
+def _rollout(
+    act: Act,
+    display: Display,
+    context: typer.Context,
+    *,
+    inventory: options.InventoryFile = None,
+    every: Annotated[
+        bool, typer.Option("--all", envvar="IONETCTL_ALL", help="All nodes, where there is no --limit.")
+    ] = False,
+    check: options.Check = False,
+    yes: options.Yes = False,
+    canary: options.Canary = 1,
+    batch_size: options.BatchSize = "10%",
+    max_failures: options.MaxFailures = "5%",
+    concurrency: options.Concurrency = 100,
+    timeout: options.Timeout = 60.0,
+    resume: options.Resume = False,
+    rollout: options.RolloutId = None,
+    retry_failed: options.RetryFailed = False,
+    skip_failed: options.SkipFailed = False,
+    report: options.Reports = None,
+    limit: options.Limit = None,
+    state_dir: options.StateDir = None,
+) -> CommandResult:
+    from ionetctl.app.change_nodes import change_nodes
+    from ionetctl.app.known_fleet import CATALOG
+    from ionetctl.cli.reports import parse_reports, report_rollout
+    from ionetctl.cli.rollout_display import RolloutDisplay, can_ask, consent_needed
+    from ionetctl.rollout.options import Goal, RetryFailed, RolloutOptions, Strategy
+
+    settings = load_settings(state_dir)
+    reports = parse_reports(report or [])
+    change = act(settings)
+    if limit is None and not every:
+        raise UsageError("nodes_unchosen", "no nodes are chosen", "name them with --limit, or say --all")
+    if rollout is not None and not resume:
+        raise UsageError("rollout_without_resume", "--rollout names what to resume", "add --resume")
+    wanted = RolloutOptions(
+        inventory=inventory or CATALOG,
+        limit=limit,
+        goal=Goal.PLAN if check else Goal.ENROLL,
+        strategy=Strategy.parse(canary, batch_size, max_failures),
+        concurrency=concurrency,
+        timeout_s=timeout,
+        resume=resume,
+        rollout=rollout,
+        retry_failed=RetryFailed.parse(resume=resume, only=retry_failed, never=skip_failed),
+        action=change.name,
+        command=given_words(context, without={"resume", "rollout"}),
+    )
+    if not (yes or check or (inventory != "-" and can_ask(display.common, settings))):
+        raise consent_needed()
+    shown = RolloutDisplay(display, settings, asks=not yes, has_past=resume)
+    summary = shown.run(change_nodes(change, wanted, settings, shown.sinks, shown.confirm))
+    return shown.result(report_rollout(reports, summary))
+
+
+_GIVEN: Final = 3
+"""The parameters of ``_rollout`` that are no options."""
+
+
+def _command(action: str, choose: Callable[..., Act]) -> Callable[..., NoReturn]:
+    """The Typer command of an action: the parameters of ``choose``, then those of every rollout over nodes."""
+    own = [*inspect.signature(choose, eval_str=True).parameters.values()]
+    shared = [*inspect.signature(_rollout, eval_str=True).parameters.values()][_GIVEN:]
+
+    def failed(failure: Failure, exit_code: ExitCode) -> object:
+        from ionetctl.report.json import document
+        from ionetctl.summary.rollout_summary import Summary
+
+        return document(Summary(exit_code=exit_code, error=failure, action=action))
+
+    def body(display: Display, context: typer.Context, **given: Any) -> CommandResult:  # noqa: ANN401  (what Typer parsed)
+        act = choose(**{each.name: given.pop(each.name) for each in own})
+        return _rollout(act, display, context, **given)
+
+    first = [
+        inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=kind)
+        for name, kind in (("display", Display), ("context", typer.Context))
+    ]
+    body.__name__, body.__doc__ = choose.__name__, choose.__doc__
+    body.__signature__ = inspect.Signature([*first, *own, *shared])  # type: ignore[attr-defined]
+    return command(failed)(body)
+
+
+def register(app: Commands) -> None:
+    """Add the commands of this module to the group ``nodes``."""
+    app.command("exclude")(_command("exclude", exclude))
+    app.command("include")(_command("include", include))
