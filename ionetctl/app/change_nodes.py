@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ionetctl.app.open_fleet import Fleet
     from ionetctl.app.open_rollout import Record
     from ionetctl.core.errors import ExitCode
+    from ionetctl.core.model.names import HostName
     from ionetctl.core.ports import Sink
     from ionetctl.core.settings import Settings
     from ionetctl.maintenance.node_actions import NodeAction
@@ -85,10 +86,10 @@ class _Run:
         first = beginning(
             self.options, self.settings, inventory, hosts, rollout=record.rollout, past=record.past
         )
-        work = self._work({host.name for host in hosts})
-        return await recorded(record.emit, self.signals, first, work)
+        names = {host.name for host in hosts}
+        return await recorded(record.emit, self.signals, first, lambda: self._work(names))
 
-    async def _work(self, names: set[str]) -> ExitCode:
+    async def _work(self, names: set[HostName]) -> ExitCode:
         stop, past, lease = self.signals.stop, self.record.past, self.record.lease
         found = await stop.unless_requested(self.fleet.find()) or ()
         clock = SystemClock()

@@ -123,7 +123,7 @@ class _Run:
         first = beginning(
             self.options, self.settings, self.site.inventory, hosts, rollout=self.rollout, past=past
         )
-        return await recorded(self.emit, self.signals, first, self._work(hosts, past))
+        return await recorded(self.emit, self.signals, first, lambda: self._work(hosts, past))
 
     async def _work(self, hosts: Sequence[Host], past: Past) -> ExitCode:
         inventory, asked_for = self.site.inventory, self.options.distribution

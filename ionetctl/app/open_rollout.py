@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ionetctl import __version__
 from ionetctl.app.resume import find_rollout, open_journal
@@ -23,7 +23,7 @@ from ionetctl.history.journal import NOTHING_KEPT, JournalFile, Kept, list_journ
 from ionetctl.rollout.recorder import Recorder
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
     from ionetctl.app.resume import Past
     from ionetctl.core.errors import LockedError
@@ -164,7 +164,7 @@ async def recorded(
     emit: Emit,
     signals: StoppingSignals,
     first: RolloutStarted | RolloutResumed,
-    work: Coroutine[Any, Any, ExitCode],
+    work: Callable[[], Awaitable[ExitCode]],
 ) -> ExitCode:
     """The exit code of ``work``, with beginning and end in the journal whatever happens between.
 
@@ -174,7 +174,6 @@ async def recorded(
         try:
             await emit(first)
         except UnwritableError as error:
-            work.close()
             raise ConfigurationError(error.code, error.message, error.hint) from error
         exit_code = await _until_stopped(emit, signals, work)
     except BaseException as error:
@@ -187,12 +186,12 @@ async def recorded(
 
 
 async def _until_stopped(
-    emit: Emit, signals: StoppingSignals, work: Coroutine[Any, Any, ExitCode]
+    emit: Emit, signals: StoppingSignals, work: Callable[[], Awaitable[ExitCode]]
 ) -> ExitCode:
     # So that whoever pressed Ctrl-C sees at once that it was received.
     recording = asyncio.create_task(signals.stop.record_when_requested(emit), name="stop")
     try:
-        return await work
+        return await work()
     except asyncio.CancelledError:
         if not signals.is_repeated:
             raise

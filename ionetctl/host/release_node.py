@@ -64,11 +64,17 @@ def keeps_held(planned: PlannedHost, view: NodeView) -> bool:
 
 
 async def release(region: Region, node: NodeId) -> None:
-    """Let a held node have jobs. Raises what the region raises; what was begun is then completed by the next run."""
-    await region.set_eligibility(node, is_eligible=True)
+    """Let a held node have jobs, unless an admin has excluded it. Raises what the region raises; what was begun is then completed by the next run."""
+    if not await is_excluded(region, node):
+        await region.set_eligibility(node, is_eligible=True)
     await region.annotate(
         node, {host_paths.ADMISSION_KEY: host_paths.RELEASED, host_paths.ADMISSION_REASON_KEY: None}
     )
+
+
+async def is_excluded(region: Region, node: NodeId) -> bool:
+    """Whether ``nodes exclude`` keeps jobs from the node, as its agent says: the servers have that some seconds later."""
+    return host_paths.EXCLUDED_BY_KEY in (await region.metadata(node)).merged
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +146,11 @@ class Admission:
         await self._annotate(host, view, host_paths.RELEASED, None)
 
     async def _release(self, host: Host, view: NodeView) -> NodeView:
+        """Let the node have jobs. Raises ``HostUnverifiedError`` where an admin has excluded it; ionetctl does not hold it then either."""
         was_held = view.eligibility != ELIGIBLE
+        if was_held and await is_excluded(self.tools.api, view.id):
+            await self.mark_released(host, view)
+            raise ineligible(view)
         if was_held:
             await self.tools.api.set_eligibility(view.id, is_eligible=True)
         await self.mark_released(host, view)

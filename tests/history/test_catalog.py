@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 import sqlalchemy
 from hypothesis import given, settings
@@ -421,6 +422,7 @@ def test_older_catalog_is_upgraded(tmp_path: Path) -> None:
     execute(path, "ALTER TABLE nodes DROP COLUMN computed_until")
     execute(path, "ALTER TABLE rollouts DROP COLUMN results")
     execute(path, "ALTER TABLE rollouts DROP COLUMN journal_digest")
+    execute(path, "ALTER TABLE rollouts DROP COLUMN action")
     execute(path, "DROP TABLE machines")
     execute(path, "ALTER TABLE leases DROP COLUMN number")
     execute(path, "DROP TABLE fencing")
@@ -439,6 +441,23 @@ def test_older_catalog_is_upgraded(tmp_path: Path) -> None:
         assert list(catalog.identities()) == [("rig-001", "m-1")]
     counts = execute(path, "SELECT results FROM rollouts ORDER BY id")
     assert counts == [('{"":1,"enrolled":1}',), (None,), (None,)]
+
+
+def test_change_of_a_node_makes_none(catalog: Catalog) -> None:
+    """What enrolment found of a node stays, whatever became of a change of it through its region; the rollout is listed as what it was."""
+    catalog.record(FIRST, numbered(started(), surveyed("rig-001"), finished(entry("rig-001"))))
+    before = catalog.nodes()
+    change = msgspec.structs.replace(started(SECOND), action="exclude")
+    ended = [
+        finished(entry("rig-001"), result, stamp="")
+        for result in (Result.DONE, Result.UNCHANGED, Result.UNVERIFIED)
+    ]
+    catalog.record(SECOND, numbered(change, *ended, minute=5))
+    assert catalog.nodes() == before
+    later = numbered(started(THIRD), surveyed("rig-001"), finished(entry("rig-001")), minute=10)
+    catalog.record(THIRD, later)
+    assert [node.rollout for node in catalog.nodes()] == [THIRD]
+    assert [record.action for record in catalog.rollouts()] == ["enroll", "exclude", "enroll"]
 
 
 def test_machines_are_kept_as_last_surveyed(catalog: Catalog) -> None:

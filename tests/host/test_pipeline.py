@@ -29,7 +29,7 @@ from ionetctl.core.events import (
 from ionetctl.core.model.facts import MachineIdentity
 from ionetctl.core.model.host import GpuPromise, Host, Prepare
 from ionetctl.core.model.names import Digest, RolloutId
-from ionetctl.core.model.outcome import Outcome, Result
+from ionetctl.core.model.outcome import Outcome, Result, results_of
 from ionetctl.core.model.plan import Action, Form
 from ionetctl.core.observed import Docker, Driver, MachineFacts
 from ionetctl.host.dependencies import Deadlines
@@ -678,12 +678,15 @@ def test_results_are_those_of_the_contract() -> None:
     """The words that ``ending`` compares are the contract's."""
     assert {result.value for result in Result} == {
         "enrolled",
+        "done",
         "unchanged",
         "failed",
         "unreachable",
         "unverified",
         "skipped",
     }
+    assert Result.DONE not in results_of("enroll")
+    assert Result.ENROLLED not in results_of("exclude")
 
 
 # --- preparations ----------------------------------------------------------------------------------------------------

@@ -120,6 +120,19 @@ def proved(mark: Mark) -> Stage:
     return stage
 
 
+async def test_proved_node_that_an_admin_excluded_is_not_released() -> None:
+    """Ionetctl holds it no longer, and it stays ineligible: who wants that says so in the same metadata."""
+    stage, excluded = proved(Mark.HELD), {host_paths.EXCLUDED_BY_KEY: "ops@ctl"}
+    stage.region.meta[NODE_ID] |= excluded
+    assert (await stage.refusal()).code == "node_ineligible"
+    assert stage.standing == ("ineligible", marked("released") | excluded)
+    await release(stage.region, NODE_ID)
+    assert stage.standing[0] == "ineligible"
+    del stage.region.meta[NODE_ID][host_paths.EXCLUDED_BY_KEY]
+    await release(stage.region, NODE_ID)
+    assert stage.standing == ("eligible", marked("released"))
+
+
 @pytest.mark.parametrize("mark", [Mark.NEW, Mark.HELD])
 async def test_proved_node_is_released(mark: Mark) -> None:
     """It is eligible and marked as released."""

@@ -36,8 +36,8 @@ Reason = Annotated[
         help="Why; recorded with the node, with who and when.",
     ),
 ]
-Pairs = Annotated[list[str], typer.Argument(metavar="KEY=VALUE…", help="What to set.", show_default=False)]
-Keys = Annotated[list[str], typer.Argument(metavar="KEY…", help="What to remove.", show_default=False)]
+Pairs = Annotated[list[str], typer.Argument(metavar="KEY=VALUE", help="What to set.", show_default=False)]
+Keys = Annotated[list[str], typer.Argument(metavar="KEY", help="What to remove.", show_default=False)]
 
 
 def exclude(*, reason: Reason = "") -> Act:
@@ -71,6 +71,84 @@ def include(
         from ionetctl.maintenance.node_actions import Include
 
         return Include(force=force)
+
+    return act
+
+
+def drain(
+    *,
+    deadline: Annotated[
+        str,
+        typer.Option(
+            "--deadline",
+            metavar="TIME|none|now",
+            envvar="IONETCTL_DEADLINE",
+            help="When what is left is stopped: 1h, 90m, 45s; none: never, now: at once.",
+        ),
+    ] = "1h",
+    wait: Annotated[
+        bool,
+        typer.Option(
+            "--wait/--no-wait", envvar="IONETCTL_WAIT", help="Whether the end of each drain is waited for."
+        ),
+    ] = True,
+    ignore_system: Annotated[
+        bool,
+        typer.Option(
+            "--ignore-system", envvar="IONETCTL_IGNORE_SYSTEM", help="Leave system jobs running there."
+        ),
+    ] = False,
+    cancel: Annotated[
+        bool,
+        typer.Option(
+            "--cancel",
+            envvar="IONETCTL_CANCEL",
+            help="End the drains instead; nodes are eligible again if they were before.",
+        ),
+    ] = False,
+    reason: Reason = "",
+) -> Act:
+    """Move the jobs of nodes away, and keep new ones from them.
+
+    The region moves them; what is left of them is shown until each node is drained.
+    """
+
+    def act(settings: Settings) -> NodeAction:
+        from ionetctl.core.model.node import DrainSpec
+        from ionetctl.maintenance.drains import CancelDrain, Drain, parse_deadline
+
+        if cancel:
+            return CancelDrain()
+        spec = DrainSpec(parse_deadline(deadline), ignore_system)
+        return Drain(settings.owner, reason, spec, wait)
+
+    return act
+
+
+def set_meta(*, pairs: Pairs) -> Act:
+    """Set keys of nodes' dynamic metadata, until their clients lose their state.
+
+    The plan says which keys the client's configuration has too: its values are what comes back then.
+    """
+
+    def act(_: Settings) -> NodeAction:
+        from ionetctl.maintenance.meta_changes import SetMeta, parse_pairs
+
+        return SetMeta(parse_pairs(pairs))
+
+    return act
+
+
+def unset_meta(*, keys: Keys) -> Act:
+    """Remove keys from nodes' metadata, those of the client's configuration too.
+
+    The plan says which keys the configuration has: they come back when a client loses its state.
+    """
+
+    def act(_: Settings) -> NodeAction:
+        from ionetctl.maintenance.meta_changes import UnsetMeta, checked_key
+
+        return UnsetMeta(tuple(checked_key(key) for key in keys))
 
     return act
 
@@ -164,3 +242,8 @@ def register(app: Commands) -> None:
     """Add the commands of this module to the group ``nodes``."""
     app.command("exclude")(_command("exclude", exclude))
     app.command("include")(_command("include", include))
+    app.command("drain")(_command("drain", drain))
+    meta = Commands(no_args_is_help=True, help="Dynamic metadata of nodes: set and unset keys.")
+    meta.command("set")(_command("set-meta", set_meta))
+    meta.command("unset")(_command("unset-meta", unset_meta))
+    app.add_typer(meta, name="meta")
