@@ -8,11 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import asyncssh
 
-from ionetctl.core.errors import ConfigurationError, HostError, HostFailedError, HostTrustError
+from ionetctl.core.errors import (
+    ConfigurationError,
+    HostError,
+    HostFailedError,
+    HostTrustError,
+    UnwritableError,
+)
 from ionetctl.core.model.host_key import HostKey, SeenKey, Standing
 from ionetctl.core.sanitize import harmless
 from ionetctl.ssh.error_translation import AUTH, LOST, PROTOCOL, TIMED_OUT, fault_of, host_error, tunnel_error
@@ -26,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ionetctl.core.model.names import HostName
+    from ionetctl.core.model.secret import SecretRef
     from ionetctl.ssh.config.endpoint import Endpoint
     from ionetctl.ssh.identities import Identities, Offer
     from ionetctl.ssh.limits.handshakes import Turn
@@ -230,18 +238,24 @@ class Dialer:
         return first or error
 
     async def _accept(self, request: DialRequest, check: HostKeyCheck) -> None:
-        """Record a key that was accepted on first use, then report it."""
+        """Report a key that was accepted on first use, then record it.
+
+        In this order: who breaks off between both does it again with the next connection, whereas the key of a host on
+        record is not new any more.
+        """
         if not check.is_new or check.presented is None:
             return
+        if self._on_key_accepted is not None:
+            name = known_as(check.host, check.port)
+            await self._on_key_accepted(request.name, check.presented.get_fingerprint(), name)
         known_hosts = self.known_hosts(request.endpoint)
         try:
-            known_as = await asyncio.to_thread(known_hosts.record, check.host, check.port, check.presented)
+            await asyncio.to_thread(known_hosts.record, check.host, check.port, check.presented)
         except OSError as error:
             path = harmless(str(known_hosts.record_in))
             message = f"the new key of {check.host} cannot be recorded in {path}: {error.strerror}"
             raise HostFailedError("known_hosts_unwritable", message, "make the file writable") from error
-        if self._on_key_accepted is not None:
-            await self._on_key_accepted(request.name, check.presented.get_fingerprint(), known_as)
+        check.is_new = False
 
     async def _attempt(
         self, request: DialRequest, check: HostKeyCheck, turn: Turn
@@ -271,6 +285,9 @@ class Dialer:
         except KeyProved:
             raise
         except Exception as error:
+            if isinstance(progress.failure, HostFailedError | UnwritableError):
+                # Of a new key that could not be recorded or reported.
+                raise progress.failure from None
             if request.trial is not None and isinstance(error, asyncssh.PermissionDenied):
                 request.trial.is_refused = bool(progress.offered) and progress.accepted is None
             failure = self._failure(request, check, progress, error)
@@ -297,9 +314,14 @@ class Dialer:
         async def offers() -> list[Offer]:
             return [trial.offer] if trial else await self._identities.offers(request.endpoint)
 
+        async def secret(reference: SecretRef) -> Callable[[], str]:
+            # A new key is on record before the password is sent to whoever has it.
+            await self._accept(request, check)
+            return await self._identities.secret(reference)
+
         trial = request.trial
         reference = None if trial else request.endpoint.password
-        password = None if reference is None else (lambda: self._identities.secret(reference))
+        password = None if reference is None else partial(secret, reference)
         login = KeyScanLogin if isinstance(check, KeyScanCheck) else Login
         return login(check, progress, offers, password, on_connected)
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ionetctl.core.errors import ConfigurationError, HostError, HostTrustError
-from tests.ssh.servers import Behaviour, Server, connector, known_line, public, serve
+from ionetctl.core.errors import ConfigurationError, HostError, HostTrustError, UnwritableError
+from tests.ssh.servers import PASSWORD, SECRETS, Behaviour, Server, connector, known_line, public, serve
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -496,6 +496,56 @@ async def test_accept_new_takes_no_changed_key(
     (tmp_path / "known_hosts").write_text(known_line(other_key, f"[127.0.0.1]:{server.port}"))
     error = await refusal(replace(settings, accept_new=True), server.host(host_keys=()))
     assert error.code == "host_key_changed"
+
+
+@pytest.mark.parametrize("method", ["password", "keyboard"])
+async def test_accept_new_is_reported_before_a_password_is_sent(
+    host_key: asyncssh.SSHKey, settings: TransportSettings, tmp_path: Path, method: str
+) -> None:
+    """Whoever got it is on record, and told once."""
+    behaviour = Behaviour()
+    setattr(behaviour, method, SECRETS["PASSWORD"])
+    told: list[list[str]] = []
+
+    async def on_key_accepted(*_: str) -> None:
+        told.append([*behaviour.passwords_seen])
+
+    async with serve(behaviour, host_key) as server:
+        host = server.host(password=PASSWORD, host_keys=())
+        accepting = replace(settings, accept_new=True)
+        assert await presented(accepting, host, on_key_accepted=on_key_accepted) == host_key.get_fingerprint()
+        assert (tmp_path / "known_hosts").read_text() == server.line()
+    assert (told, behaviour.passwords_seen) == ([[]], [SECRETS["PASSWORD"]])
+
+
+async def test_accept_new_that_cannot_be_reported_sends_no_password(
+    host_key: asyncssh.SSHKey, settings: TransportSettings, tmp_path: Path
+) -> None:
+    """The error is that of the records, and the key is as new as before."""
+    behaviour = Behaviour(password=SECRETS["PASSWORD"])
+
+    async def on_key_accepted(*_: str) -> None:
+        raise UnwritableError("journal_unwritable", "the disk is full")
+
+    async with serve(behaviour, host_key) as server:
+        host = server.host(password=PASSWORD, host_keys=())
+        accepting = replace(settings, accept_new=True)
+        with pytest.raises(UnwritableError) as caught:
+            await presented(accepting, host, on_key_accepted=on_key_accepted)
+    assert caught.value.code == "journal_unwritable"
+    assert (behaviour.passwords_seen, (tmp_path / "known_hosts").exists()) == ([], False)
+
+
+async def test_accept_new_that_cannot_be_recorded_sends_no_password(
+    host_key: asyncssh.SSHKey, settings: TransportSettings, tmp_path: Path
+) -> None:
+    """The error says so, and not that the login was refused."""
+    behaviour = Behaviour(password=SECRETS["PASSWORD"])
+    (tmp_path / "file").write_text("")
+    accepting = replace(settings, accept_new=True, known_hosts=(tmp_path / "file" / "known_hosts",))
+    async with serve(behaviour, host_key) as server:
+        error = await refusal(accepting, server.host(password=PASSWORD, host_keys=()))
+    assert (error.code, behaviour.passwords_seen) == ("known_hosts_unwritable", [])
 
 
 async def test_accept_new_that_cannot_be_recorded(
