@@ -14,8 +14,9 @@ CLOSE_LIMIT_BYTES: Final = 64 * 1024
 BUSY: Final = "busy"
 """Why it was refused: somebody else is at work on the file. It may be tried again."""
 _PATH: Final = re.compile(r"/[^\x00-\x1f\x7f\ufffd]{1,512}")
-_MOST_FILES: Final = 8
-"""The paths are arguments of the command that takes the key out: what a hostile host names must fit into it."""
+_MOST_FILES: Final = 6
+"""The paths are arguments of the command that takes the key out: what a hostile host names must fit into it. The script
+has as many descriptors for their directories."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class CloseOutput:
     addresses: str = ""
     """``SSH_CONNECTION``, as sshd sets it."""
     files: tuple[KeyFile, ...] = ()
+    """Each once, although sshd may be told of it twice."""
     removed: int = 0
     refused: str = ""
     reason: str = ""
@@ -56,7 +58,9 @@ def parse_close(output: bytes, nonce: str) -> CloseOutput:
             case ["key", "account" | "root" as owner, count, path] if (
                 _is_count(count) and _PATH.fullmatch(path) and len(files) < _MOST_FILES
             ):
-                files.append(KeyFile(path, owner == "account", int(count)))
+                file = KeyFile(path, owner == "account", int(count))
+                if file not in files:
+                    files.append(file)
             case ["removed", count, _] if _is_count(count):
                 removed += int(count)
             case ["refused", code, text]:

@@ -1,5 +1,5 @@
 # Closing a host's SSH to the key that logged in: whether that key can be taken out of the account's authorized_keys, and
-# taking it out. Other lines, owner, mode and context of the file stay as they are; nothing is left where it fails.
+# taking it out, of all files or of none. Other lines, owner, mode and context stay as they are; nothing is left where it fails.
 # It travels with the functions of programs.sh, lock.sh and settle.sh before it.
 # Usage: sh -s -- NONCE account                                       as the account: how it is connected
 #        sh -s -- NONCE look TYPE BLOB ACCOUNT [ADDRESSES]            as root, changes nothing: where the key stands
@@ -11,12 +11,14 @@ export LC_ALL=C
 PATH=${PATH:+$PATH:}/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 root=${IONET_ROOT:-}
 blank=$(printf ' \t') ends=$(printf ' \t\r')
+newline='
+'
 grace_s=5
-mine=''
+copies=''
 
 # refuse CODE TEXT: it cannot be done here, and nothing was changed.
 refuse() {
-    if [ -n "$mine" ]; then rm -f "$mine"; fi
+    printf '%s' "$copies" | while IFS= read -r copy; do rm -f "$copy"; done
     printf 'refused\t%s\t%s\nionet-close-end\t%s\n' "$1" "$(printf '%.900s' "$2" | tr '\n\t' '  ')" "$nonce"
     exit 0
 }
@@ -216,29 +218,90 @@ name_owner() {
 
 # --- taking it out ---
 
-# take_out FILE: under a lock on its directory, which ends with this run; what is read is what is changed.
+# take_out FILE...: of all or of none. Every copy is whole before the first is put in place: little can fail from there on.
 take_out() {
-    exec 9<"${1%/*}"
-    if ! flock -n 9; then refuse busy "another run is at work on $1"; fi
-    if [ -L "$1" ]; then refuse keys_file "$1 is a symbolic link by now"; fi
-    before=$(stat -c '%i %s %y %z' "$1") size=$(stat -c %s "$1")
-    find_key "$1"
-    if [ "$count" != 0 ]; then replace "$1"; fi
-    printf 'removed\t%s\t%s\n' "$count" "$1"
+    removed='' locked=$newline lock=3 left=$#
+    while [ "$left" != 0 ]; do
+        lock_folder "${1%/*}"
+        copy_without "$1"
+        removed="${removed}removed	$count	$1$newline"
+        if [ "$count" != 0 ]; then set -- "$@" "$1" "$before"; fi
+        shift
+        left=$((left - 1))
+    done
+    refused='' why=''
+    put_in_place "$@"
+    if [ -n "$refused" ]; then refuse "$refused" "$why"; fi
+    while [ $# != 0 ]; do
+        settle "${1%/*}" # where it fails, the script does: something was changed
+        shift 2
+    done
+    printf '%s' "$removed"
 }
 
-# replace FILE: by one without the lines. What a run that was killed has left beside it goes.
-replace() {
-    said=$({ rm -f "$1.ionet-new" && set -C && : >"$1.ionet-new"; } 2>&1) || refuse not_writable "$said"
-    mine=$1.ionet-new
-    said=$({ cp -a "$1" "$mine" && sed "$numbers" "$1" >"$mine"; } 2>&1) || refuse not_writable "$said"
-    if [ "$(rights "$mine")" != "$(rights "$1")" ]; then refuse keys_file "owner, mode or context of $1 cannot be kept"; fi
-    if [ "$(stat -c %s "$mine")" != $((size - bytes)) ]; then refuse keys_file "$1 has bytes that cannot be kept"; fi
-    settle "$mine" 2>/dev/null || refuse not_writable "$unsettled"
-    if [ "$(stat -c '%i %s %y %z' "$1")" != "$before" ]; then refuse busy "$1 was changed meanwhile"; fi
-    said=$(mv -f "$mine" "$1" 2>&1) || refuse not_writable "$said"
-    mine=''
-    settle "${1%/*}" # where it fails, the script does: something was changed
+# lock_folder FOLDER: until the end of this run, once, by a descriptor from 3 on.
+lock_folder() {
+    case $locked in *"$newline$1$newline"*) return ;; esac
+    eval "exec $lock<\"\$1\""
+    if ! flock -n "$lock"; then refuse busy "another run is at work in $1"; fi
+    locked=$locked$1$newline lock=$((lock + 1))
+}
+
+# copy_without FILE: its copy without the lines, beside it; $before is the state of what was read. No line, no copy.
+# What a run that was killed has left goes.
+copy_without() {
+    if [ -L "$1" ]; then refuse keys_file "$1 is a symbolic link by now"; fi
+    before=$(state "$1") size=$(stat -c %s "$1")
+    find_key "$1"
+    if [ "$count" = 0 ]; then return; fi
+    copies=$copies$1.ionet-new$newline
+    said=$({ start_copy "$1" && sed "$numbers" "$1" >"$1.ionet-new"; } 2>&1) || refuse not_writable "$said"
+    if [ "$(rights "$1.ionet-new")" != "$(rights "$1")" ]; then
+        refuse keys_file "owner, mode or context of $1 cannot be kept"
+    fi
+    if [ "$(stat -c %s "$1.ionet-new")" != $((size - bytes)) ]; then refuse keys_file "$1 has bytes that cannot be kept"; fi
+    settle "$1.ionet-new" 2>/dev/null || refuse not_writable "$unsettled"
+}
+
+start_copy() {
+    rm -f "$1.ionet-new" && (set -C && : >"$1.ionet-new") && cp -a "$1" "$1.ionet-new"
+}
+
+# put_in_place FILE STATE...: the copies of files that are still in that state; else $refused and $why say why not. What is
+# replaced stays open until all are, to be put back: on the disk nothing is left of it, not even by a run that is killed.
+put_in_place() {
+    if [ $# = 0 ]; then return; fi
+    # shellcheck disable=SC2094 # what is open is the file that the copy replaces
+    {
+        if [ "$(state "$1")" != "$2" ]; then
+            refused=busy why="$1 was changed meanwhile"
+        elif ! why=$(mv -f "$1.ionet-new" "$1" 2>&1); then
+            refused=not_writable
+        else
+            set -- "$1" "$(state "$1")" "$@"
+            put_others "$@"
+            if [ -n "$refused" ]; then put_back "$1" "$2"; fi
+        fi
+    } 9<"$1"
+}
+
+put_others() {
+    shift 4
+    put_in_place "$@"
+}
+
+# put_back FILE STATE: what it held before, where nobody else has changed it since; else $why says so too.
+put_back() {
+    if said=$({
+        start_copy "$1" && cat <&9 >"$1.ionet-new" && settle "$1.ionet-new" &&
+            if [ "$(state "$1")" != "$2" ]; then echo 'it was changed meanwhile' && false; fi &&
+            mv -f "$1.ionet-new" "$1" && settle "${1%/*}"
+    } 2>&1); then return; fi
+    why="$why; it is out of $1 by now, and cannot be put back: $said"
+}
+
+state() {
+    stat -c '%i %s %y %z' "$1"
 }
 
 rights() {
@@ -258,7 +321,7 @@ account) printf 'addresses\t%s\n' "${SSH_CONNECTION:-}" ;;
     shift 2
     case $task in
     look) look "$@" ;;
-    remove) for file in "$@"; do take_out "$file"; done ;;
+    remove) take_out "$@" ;;
     esac
     ;;
 esac

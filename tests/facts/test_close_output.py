@@ -28,8 +28,17 @@ def said(*records: str) -> bytes:
             ),
         ),
         (
-            ("key\troot\t1\t/" + "\u00e4 '" * 170,) * 8,
-            CloseOutput(files=(KeyFile("/" + "\u00e4 '" * 170, is_accounts=False, lines=1),) * 8),
+            tuple(f"key\troot\t1\t/{number}" + "\u00e4 '" * 170 for number in range(6)),
+            CloseOutput(
+                files=tuple(
+                    KeyFile(f"/{number}" + "\u00e4 '" * 170, is_accounts=False, lines=1)
+                    for number in range(6)
+                )
+            ),
+        ),
+        (
+            ("key\troot\t1\t/etc/k",) * 9,
+            CloseOutput(files=(KeyFile("/etc/k", is_accounts=False, lines=1),)),
         ),
         (("removed\t1\t/h/a", "removed\t2\t/etc/k"), CloseOutput(removed=3)),
         (
@@ -55,7 +64,7 @@ def test_records_are_read(records: tuple[str, ...], expected: CloseOutput) -> No
         (said("key\troot\t1\t/a\x7f"), "close_malformed"),
         (said("key\troot\t1\t/\ufffd"), "close_malformed"),
         (said("key\troot\t1\t/" + "a" * 513), "close_malformed"),
-        (said(*["key\troot\t1\t/a"] * 9), "close_malformed"),
+        (said(*(f"key\troot\t1\t/{number}" for number in range(7))), "close_malformed"),
         (said("removed\tmany\t/a"), "close_malformed"),
         (said("removed\t99999\t/a"), "close_malformed"),
         (said("closed"), "close_malformed"),

@@ -39,6 +39,7 @@ CONVERGED = converged(bundle(HOST))
 CLOSING_HOST = replace(HOST, ssh=replace(HOST.ssh, close="key"))
 LOST = HostUnreachableError("connection_lost", "the connection was lost", transient=True)
 BUSY = "refused\tbusy\tanother run is at work on it"
+ROOTS_FILE = "/etc/ssh/keys/miner"
 assert LOGIN.key is not None
 FINGERPRINT = LOGIN.key.fingerprint
 
@@ -47,7 +48,7 @@ FINGERPRINT = LOGIN.key.fingerprint
 class Stage:
     """A host whose agent is as planned already, and that is to be closed."""
 
-    closing: Sequence[Line] = ()
+    closing: Sequence[Line | None] = ()
     trial_refusals: Sequence[BaseException] = ()
     login: AccountLogin = LOGIN
     is_let_in_anyhow: bool = False
@@ -175,6 +176,33 @@ async def test_survey_of_a_host_that_can_be_closed_goes_on() -> None:
     stage = Stage()
     assert isinstance(await stage.pipeline.survey(CLOSING_HOST), Surveyed)
     assert stage.fake.key_lines == {KEYS_FILE: 1}
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [("refused\tkeys_file\tit is immutable", "close_refused"), ("removed\tmany\tx", "close_malformed")],
+    ids=["refused", "malformed"],
+)
+async def test_files_that_were_changed_before_roots_is_refused_are_named(said: str, code: str) -> None:
+    """Each owner's are changed with that owner's rights, so that they cannot be changed together."""
+    stage = Stage(closing=[None, BUSY, said])
+    stage.fake.key_lines[ROOTS_FILE] = 1
+    outcome = await stage.enroll()
+    assert ending(outcome) == ("failed", code, "close")
+    assert outcome.problem is not None
+    assert f"; it is out of {KEYS_FILE} by now" in outcome.problem.message
+    assert stage.fake.key_lines == {KEYS_FILE: 0, ROOTS_FILE: 1}
+
+
+async def test_refusal_of_the_first_files_names_none() -> None:
+    """The control: nothing was changed."""
+    stage = Stage(closing=["refused\tkeys_file\tit is immutable"])
+    stage.fake.key_lines[ROOTS_FILE] = 1
+    outcome = await stage.enroll()
+    assert outcome.problem is not None
+    assert "it is immutable" in outcome.problem.message
+    assert "by now" not in outcome.problem.message
+    assert stage.fake.key_lines == {KEYS_FILE: 1, ROOTS_FILE: 1}
 
 
 async def test_another_run_at_work_on_the_file_is_waited_for() -> None:

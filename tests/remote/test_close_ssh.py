@@ -382,6 +382,103 @@ def test_run_beside_another_is_refused(keyed: Host) -> None:
     assert remove(keyed).removed == 1
 
 
+# --- of all files or of none ---
+
+ELSEWHERE = f"/etc/ssh/keys/{ACCOUNT}"
+IN_TURN = [pytest.param(SECOND, id="same-directory"), pytest.param(ELSEWHERE, id="another-directory")]
+
+
+def states(host: Host, *places: str) -> list[tuple[str, list[str]]]:
+    """What files hold, and what stands beside them."""
+    paths = [host.path(place) for place in places]
+    return [(path.read_text(), sorted(entry.name for entry in path.parent.iterdir())) for path in paths]
+
+
+@pytest.fixture(params=IN_TURN)
+def second(keyed: Host, request: pytest.FixtureRequest) -> str:
+    """Another file with the key, of the same host."""
+    give(keyed, f"# own\n{LINES}", request.param)
+    return str(request.param)
+
+
+def mv_to(host: Host, place: str, instead: str) -> None:
+    """What happens instead of a rename to that place."""
+    real = shutil.which("mv")
+    shim(host, "mv", f'if [ "$3" = "{host.path(place)}" ]; then {instead}; fi; exec {real} "$@"')
+
+
+def test_several_files_are_changed_together(keyed: Host, second: str) -> None:
+    """And nothing is left beside them."""
+    names = [sorted({"authorized_keys", *names}) for _, names in states(keyed, KEYS)]
+    assert remove(keyed, KEYS, second).removed == 2
+    assert states(keyed, KEYS)[0] == ("", names[0])
+    assert keyed.read(second) == "# own\n"
+
+
+def test_second_file_that_cannot_be_copied_leaves_the_first_untouched(keyed: Host, second: str) -> None:
+    """Not even replaced by one with the same bytes."""
+    before, inode = states(keyed, KEYS, second), keyed.path(KEYS).stat().st_ino
+    real = shutil.which("sed")
+    full = "echo 'sed: No space left on device' >&2; exit 4"
+    shim(keyed, "sed", f'if [ "$2" = "{keyed.path(second)}" ]; then {full}; fi; exec {real} "$@"')
+    assert remove(keyed, KEYS, second) == CloseOutput(
+        refused="not_writable", reason="sed: No space left on device"
+    )
+    assert (states(keyed, KEYS, second), keyed.path(KEYS).stat().st_ino) == (before, inode)
+
+
+def test_second_file_that_cannot_be_replaced_has_the_first_put_back(keyed: Host, second: str) -> None:
+    """With its bytes, owner and mode."""
+    keyed.path(KEYS).write_bytes(b"# r\xe9sum\xe9\r\n" + LINES.encode())
+    keyed.path(KEYS).chmod(0o640)
+    before, mode = keyed.path(KEYS).read_bytes(), keyed.path(KEYS).stat().st_mode
+    mv_to(keyed, second, "echo 'mv: Operation not permitted' >&2; exit 1")
+    said = remove(keyed, KEYS, second)
+    kept = keyed.path(KEYS)
+    assert (kept.read_bytes(), kept.stat().st_mode, keyed.read(second)) == (before, mode, f"# own\n{LINES}")
+    assert list(keyed.root.rglob("*.ionet-new")) == []
+    assert said == CloseOutput(refused="not_writable", reason="mv: Operation not permitted")
+
+
+def test_first_file_that_cannot_be_put_back_is_named(keyed: Host, second: str) -> None:
+    """Nobody is told that nothing was changed, and what another wrote meanwhile stays."""
+    mv_to(keyed, second, f'echo "# new" >>"{keyed.path(KEYS)}"; echo "mv: Not permitted" >&2; exit 1')
+    said = remove(keyed, KEYS, second)
+    assert said.reason == (
+        f"mv: Not permitted; it is out of {keyed.path(KEYS)} by now, and cannot be put back: it was changed meanwhile"
+    )
+    assert (keyed.read(KEYS), keyed.read(second)) == ("# new\n", f"# own\n{LINES}")
+    assert list(keyed.root.rglob("*.ionet-new")) == []
+
+
+def test_file_that_is_changed_before_it_is_its_turn_has_the_first_put_back(keyed: Host, second: str) -> None:
+    """It is tried again."""
+    real = shutil.which("mv")
+    told = keyed.path("/standin/told")
+    change = f'if [ ! -e "{told}" ]; then : >"{told}"; echo "# new" >>"{keyed.path(second)}"; fi'
+    told.parent.mkdir(exist_ok=True)
+    shim(keyed, "mv", f'{change}; exec {real} "$@"')
+    assert remove(keyed, KEYS, second).refused == "busy"
+    assert (keyed.read(KEYS), keyed.read(second)) == (LINES, f"# own\n{LINES}# new\n")
+    assert remove(keyed, KEYS, second).removed == 2
+
+
+def test_every_directory_is_locked_before_anything_is_changed(keyed: Host) -> None:
+    """Each once, and until the end: the second stays locked while the first file is put in place."""
+    give(keyed, LINES, ELSEWHERE)
+    seen = keyed.path("/standin/seen")
+    seen.parent.mkdir(exist_ok=True)
+    folders = f'"{keyed.path(KEYS).parent}" "{keyed.path(ELSEWHERE).parent}"'
+    shim(
+        keyed,
+        "mv",
+        f'for folder in {folders}; do flock -n "$folder" true || echo held >>"{seen}"; done; '
+        f'exec {shutil.which("mv")} "$@"',
+    )
+    assert remove(keyed, KEYS, ELSEWHERE).removed == 2
+    assert seen.read_text() == "held\n" * 4
+
+
 def test_host_on_which_another_run_is_at_work_is_refused(keyed: Host, tmp_path: Path) -> None:
     """It may have to connect again. The control: once it has ended, its lock holds nothing."""
     seen: list[tuple[CloseOutput, CloseOutput]] = []

@@ -142,6 +142,10 @@ def _nvml(gpus: Sequence[SeenGpu]) -> dict[str, object]:
     return {"took_ms": 1, "devices_on_bus": len(gpus), "gpus": cards}
 
 
+def _owner(path: str) -> str:
+    return "root" if path.startswith("/etc/") else "account"
+
+
 @dataclass
 class FakeHost:
     """A ``ports.Session`` and its host: surveyed in turn as ``facts`` say, each apply as ``applies`` say (the last for ever).
@@ -167,9 +171,9 @@ class FakeHost:
     login: AccountLogin = LOGIN
     key_lines: dict[str, int] = field(default_factory=lambda: {KEYS_FILE: 1})
     """How often which file of ``authorized_keys`` has the key that logs in."""
-    closing: list[Line] = field(default_factory=list)
-    """What the host says in turn when it is to take the key out, or fails with; after that it does so."""
-    looking: list[Line] = field(default_factory=list)
+    closing: list[Line | None] = field(default_factory=list)
+    """What the host says in turn when it is to take the key out, or fails with; with ``None``, and after that, it does so."""
+    looking: list[Line | None] = field(default_factory=list)
     """The same when it is asked where the key stands."""
     is_let_in_anyhow: bool = False
     says_why: bool = True
@@ -207,8 +211,8 @@ class FakeHost:
         """The records of ``close_ssh.sh``."""
         nonce, task, *arguments = command.argv[3:]
         present = {path: count for path, count in self.key_lines.items() if count}
-        said = {"remove": self.closing, "look": self.looking}.get(task)
-        line = said.pop(0) if said else None
+        said: dict[str, list[Line | None]] = {"remove": self.closing, "look": self.looking}
+        line = said[task].pop(0) if said.get(task) else None
         if isinstance(line, BaseException):
             raise line
         if line is not None:
@@ -216,7 +220,7 @@ class FakeHost:
         elif task == "account":
             lines = ["addresses\t10.0.0.1 50000 10.0.0.2 22"]
         elif task == "look":
-            lines = [f"key\taccount\t{count}\t{path}" for path, count in present.items()]
+            lines = [f"key\t{_owner(path)}\t{count}\t{path}" for path, count in present.items()]
             if self.says_why:
                 lines = lines or ["refused\tkey_not_found\tit stands in none of the files that sshd reads"]
         else:

@@ -7,7 +7,7 @@ reported, not guessed.
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Self
 
 from ionetctl.core.errors import HostFailedError
@@ -66,7 +66,11 @@ async def _ask(deps: Dependencies, session: Session, *arguments: str, as_root: b
 
 def _refused(reason: str, *, is_transient: bool = False) -> HostFailedError:
     message = f"the key that logs in cannot be taken away: {reason}"
-    error = HostFailedError("close_refused", message, _HINT, transient=is_transient)
+    return _failure("close_refused", message, _HINT, is_transient=is_transient)
+
+
+def _failure(code: str, message: str, hint: str, *, is_transient: bool = False) -> HostFailedError:
+    error = HostFailedError(code, message, hint, transient=is_transient)
     error.step = STEP
     return error
 
@@ -95,6 +99,8 @@ class KeyRemoval:
     deps: Dependencies
     host: Host
     _begun: _Begun | None = None
+    _taken_out_of: list[str] = field(default_factory=list)
+    """Files without the key by now: root's can be refused after the account's were changed."""
 
     @classmethod
     def after(cls, deps: Dependencies, host: Host, closing: KeyClosing) -> Self:
@@ -130,9 +136,18 @@ class KeyRemoval:
             for is_accounts in (True, False):
                 paths = [file.path for file in files if file.is_accounts is is_accounts]
                 if paths:
-                    arguments = ("remove", key.type, key.blob, *paths)
-                    await _ask(self.deps, session, *arguments, as_root=not is_accounts)
+                    await self._take_out(session, key, paths, as_root=not is_accounts)
         return begun
+
+    async def _take_out(self, session: Session, key: LoginKey, paths: list[str], *, as_root: bool) -> None:
+        try:
+            await _ask(self.deps, session, "remove", key.type, key.blob, *paths, as_root=as_root)
+        except HostFailedError as error:
+            if not self._taken_out_of:
+                raise
+            message = f"{error.message}; it is out of {', '.join(self._taken_out_of)} by now"
+            raise _failure(error.code, message, error.hint, is_transient=error.transient) from error
+        self._taken_out_of += map(harmless, paths)
 
     async def _way_in(self, begun: _Begun) -> str:
         """What lets the key in, as far as that shows; empty where it is refused."""
@@ -151,6 +166,4 @@ class KeyRemoval:
             f"{', '.join(begun.files)}: {way_in}"
         )
         await self.deps.emit(SshOpened(host=self.host.name, cause=STILL_OPEN, message=message))
-        error = HostFailedError(STILL_OPEN, message, _OPEN_HINT)
-        error.step = STEP
-        return error
+        return _failure(STILL_OPEN, message, _OPEN_HINT)
