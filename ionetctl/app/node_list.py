@@ -95,6 +95,11 @@ async def _ask(
     for node_id, detail in (await _of_each(read, region.node)).items():
         if not isinstance(detail, IonetctlError | None):
             told.metas[node_id] = detail.meta
+    # Their agents have at once what was written into it, and the servers up to ten seconds later.
+    own = await _of_each([node_id for node_id in closed if node_id in told.metas], region.metadata)
+    for node_id, meta in own.items():
+        if not isinstance(meta, IonetctlError):
+            told.metas[node_id] = meta.merged
     if any(node_id not in told.metas for node_id in closed):
         from ionetctl.host.release_node import held
 

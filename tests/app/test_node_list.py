@@ -186,6 +186,21 @@ async def test_region_that_does_not_tell_jobs_is_named(tmp_path: Any) -> None:
     assert list(report.untold) == ["eu-north"]
 
 
+async def test_exclusion_is_told_before_the_servers_have_it(tmp_path: Any) -> None:
+    """A node's agent has at once what was written into its metadata; a node that takes jobs is not asked."""
+    own = {"Dynamic": {host_paths.EXCLUDED_BY_KEY: "ann@ops"}, "Static": {}}
+    stage = Nodes(
+        tmp_path,
+        stubs={"g1": {"SchedulingEligibility": "ineligible"}},
+        more={"/v1/client/metadata": [Answer(own)]},
+    )
+    report = await stage.report()
+    assert [[(h.holder, h.who) for h in node.holds] for node in report.nodes] == [
+        [(Holder.ADMIN, "ann@ops")],
+        [],
+    ]
+
+
 async def test_many_nodes_are_listed_by_few_calls(tmp_path: Any) -> None:
     """One list of what runs in the region, of all namespaces; who holds nodes is asked by their marks."""
     names = tuple(f"g{number:03}" for number in range(1, WHOLE + 3))
