@@ -1,4 +1,4 @@
-"""A real Nomad client on loopback, for a region there: enough to be a node, with nothing to run."""
+"""A real Nomad client on loopback, for a region there: enough to be a node, and to run programs of this machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,19 @@ if TYPE_CHECKING:
 
     from tests.e2e.real_region import RealRegion
 
-DENYLIST: Final = "env_aws,env_gce,env_azure,env_digitalocean,consul,cni,bridge,network"
+DENYLIST: Final = "env_aws,env_gce,env_azure,env_digitalocean,consul,cni,bridge"
+
+APART: Final = (
+    "unshare",
+    "--mount",
+    "--propagation",
+    "private",
+    "--pid",
+    "--fork",
+    "--kill-child",
+    "--mount-proc",
+)
+"""In namespaces of its own, with which its tasks and their mounts end."""
 
 
 class RealNode:
@@ -34,7 +46,7 @@ class RealNode:
         config.write_text(json.dumps(self._config()))
         with (self._directory / "client.log").open("wb") as log:
             self._process = subprocess.Popen(
-                [*ending_with_us(), self._program, "agent", "-config", str(config)],
+                [*ending_with_us(), *APART, self._program, "agent", "-config", str(config)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -44,7 +56,7 @@ class RealNode:
 
     def __exit__(self, *_: object) -> None:
         if self._process is not None:
-            self._process.terminate()
+            self._process.kill()
             self._process.wait(timeout=30)
 
     def _config(self) -> dict[str, Any]:
@@ -60,11 +72,13 @@ class RealNode:
             "disable_update_check": True,
             "server": {"enabled": False},
             "acl": {"enabled": True},
+            "plugin": [{"raw_exec": [{"config": [{"enabled": True}]}]}],
             "consul": {"client_auto_join": False, "auto_advertise": False},
             "client": {
                 "enabled": True,
                 "default_ineligible": True,
                 "servers": [self._region.rpc],
+                "network_interface": "lo",
                 "node_pool": "gpu",
                 "meta": {"ionet_admission": "held"},
                 "options": {"fingerprint.denylist": DENYLIST},

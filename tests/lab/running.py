@@ -26,7 +26,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DEADLINE_S = 10.0
-RIGHTS: tuple[Right, ...] = ("node:write", "agent:read", "node_pool:read")
+RIGHTS: tuple[Right, ...] = (
+    "node:write",
+    "agent:read",
+    "node_pool:read",
+    "list-jobs",
+    "read-job",
+    "submit-job",
+)
 
 
 @dataclass

@@ -28,7 +28,14 @@ if TYPE_CHECKING:
 
     from ionetctl.lab.json_object import JsonObject
 
-ADMIN_RIGHTS: Final[tuple[Right, ...]] = ("node:write", "agent:read", "node_pool:read", "read-job")
+ADMIN_RIGHTS: Final[tuple[Right, ...]] = (
+    "node:write",
+    "agent:read",
+    "node_pool:read",
+    "list-jobs",
+    "read-job",
+    "submit-job",
+)
 _LOOPBACK: Final = "127.0.0.1"
 _POLL_INTERVAL_S: Final = 0.5
 _HTTP_KEEPALIVE_S: Final = 75.0
@@ -108,10 +115,11 @@ async def _apply_changes(control: ControlFile, api: Api, rpc: RpcServer, stop: a
 
 
 def apply_control(settings: JsonObject, api: Api, rpc: RpcServer) -> None:
-    """Apply a control file: ``has_leader``, ``old_log``, ``enforcement``, ``api`` (a key of ``FAILURE_MODES``), ``deaf``."""
+    """Apply a control file: ``has_leader``, ``old_log``, ``enforcement``, ``api`` (a key of ``FAILURE_MODES``), ``deaf``, ``forgets_system_jobs``."""
     api.regions.local.has_old_log = bool(settings.get("old_log", False))
     api.regions.local.has_leader = bool(settings.get("has_leader", True))
     api.regions.local.enforcement = settings.get("enforcement", api.regions.local.enforcement)
+    api.regions.local.workload.forgets_system_jobs = bool(settings.get("forgets_system_jobs", False))
     api.failure_mode = settings.get("api")
     rpc.drops_connections = bool(settings.get("deaf", False))
 

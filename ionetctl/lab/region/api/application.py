@@ -14,6 +14,7 @@ from aiohttp import web
 
 from ionetctl.lab.region.api.filter_language import FilterError
 from ionetctl.lab.region.api.http_responses import RefusalError, text_response
+from ionetctl.lab.region.api.job_handlers import JobHandlers
 from ionetctl.lab.region.api.metadata_handlers import MetadataHandlers
 from ionetctl.lab.region.api.node_handlers import NodeHandlers
 from ionetctl.lab.region.api.server_handlers import ServerHandlers
@@ -60,6 +61,7 @@ class Api:
         app.add_routes(
             [
                 *NodeHandlers(self.regions).routes(),
+                *JobHandlers(self.regions).routes(),
                 *MetadataHandlers(self.regions).routes(),
                 *WorkHandlers(self.regions).routes(),
                 *TokenHandlers(self.regions).routes(),

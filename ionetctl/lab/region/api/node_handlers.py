@@ -83,9 +83,12 @@ class NodeHandlers:
         wanted = (await json_body(request)).get("Eligibility")
         if wanted not in ("eligible", "ineligible"):
             refuse(500, f'invalid scheduling eligibility "{wanted}"')
-        index = region.set_eligibility(node["ID"], str(wanted), time.time())
+        if node["Drain"] and wanted == "eligible":
+            refuse(500, "can not set node's scheduling eligibility to eligible while it is draining")
+        evaluations, index = region.set_eligibility(node["ID"], str(wanted), time.time())
         return write_response(
-            {"EvalCreateIndex": 0, "EvalIDs": None, "Index": index, "NodeModifyIndex": 0}, index
+            {"EvalCreateIndex": 0, "EvalIDs": evaluations or None, "Index": index, "NodeModifyIndex": 0},
+            index,
         )
 
     async def _drain(self, request: web.Request) -> web.Response:

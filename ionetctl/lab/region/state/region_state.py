@@ -13,25 +13,30 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Literal
 
-from ionetctl.lab.region.state.allocation_records import allocation_document
+from ionetctl.lab.region.state.allocation_records import Work, allocation_document
 from ionetctl.lab.region.state.introduction import Enforcement, Signer, TokenVerdict, is_allowed, new_signer
 from ionetctl.lab.region.state.node_records import new_node_fields, node_event, node_pool_document, timestamp
+from ionetctl.lab.region.state.workload import Workload
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ionetctl.lab.json_object import JsonObject
-    from ionetctl.lab.region.state.allocation_records import Work
 
 BUILT_IN_POOLS: Final = {"all": "Node pool with all nodes in the cluster.", "default": "Default node pool."}
 HEARTBEAT_GRACE_S: Final = 10.0
 _MIN_HEARTBEAT_TTL_S: Final = 10.0
 _MAX_HEARTBEATS_PER_S: Final = 50.0
 _EVENTS_KEPT: Final = 10
+_NANOSECONDS: Final = 1_000_000_000
+_NO_NODE: Final[JsonObject] = {"ID": "", "Name": ""}
+_NEVER: Final = "0001-01-01T00:00:00Z"
 METADATA_DELAY_S: Final = 5.0
 """How long it takes at least until the servers learn of a change of an agent's dynamic metadata."""
 
-Right = Literal["node:read", "node:write", "agent:read", "node_pool:read", "read-job"]
+Right = Literal[
+    "node:read", "node:write", "agent:read", "node_pool:read", "list-jobs", "read-job", "submit-job"
+]
 
 
 class RegistrationError(Exception):
@@ -88,12 +93,14 @@ class RegionState:
     server_log: list[str] = field(default_factory=list)
     """Why nodes were refused: Nomad writes that to the servers' log and does not tell the client."""
     signer: Signer = field(init=False)
+    workload: Workload = field(init=False)
     _metadata: dict[str, Metadata] = field(default_factory=dict)
     _secrets: dict[str, str] = field(default_factory=dict, repr=False)
     _deadlines: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.signer = new_signer(self.name)
+        self.workload = Workload(self.nodes, self.next_index)
         for name, description in BUILT_IN_POOLS.items():
             self.pools[name] = node_pool_document(name, description, 1)
 
@@ -197,6 +204,7 @@ class RegionState:
             if node["Status"] == "down":
                 self._append_event(node, "Node reregistered by heartbeat", "Cluster", now)
             self._set_status(node, "ready", now)
+            self.workload.place()
         return {
             "heartbeat_ttl_s": ttl_s,
             "identity": credential,
@@ -227,12 +235,16 @@ class RegionState:
     def update(self, now: float) -> None:
         """Apply what is due: nodes without a heartbeat are marked as down, changed metadata becomes visible."""
         self._update_metadata(now)
+        self.workload.update(now)
+        for node in [node for node in self.nodes.values() if node["Drain"]]:
+            self._drain_on(node, now)
         for node_id, deadline in list(self._deadlines.items()):
             if now > deadline:
                 del self._deadlines[node_id]
                 node = self.nodes[node_id]
                 node["LastMissedHeartbeatIndex"] = self._set_status(node, "down", now)
                 self._append_event(node, "Node heartbeat missed", "Cluster", now)
+                self.workload.lose(node_id)
 
     def _set_status(self, node: JsonObject, status: str, now: float) -> int:
         node["Status"] = status
@@ -240,47 +252,91 @@ class RegionState:
         node["ModifyIndex"] = self.next_index()
         return self.index
 
-    def set_eligibility(self, node_id: str, eligibility: str, now: float) -> int:
-        """Set a node's eligibility; returns the index of the write, 0 when nothing changed. Raises ``KeyError``."""
+    def set_eligibility(self, node_id: str, eligibility: str, now: float) -> tuple[list[str], int]:
+        """Set a node's eligibility; returns what was evaluated and the index of the write, 0 when nothing changed. Raises ``KeyError``."""
         node = self.nodes[node_id]
         if node["SchedulingEligibility"] == eligibility:
-            return 0
+            return [], 0
         node["SchedulingEligibility"] = eligibility
         node["ModifyIndex"] = self.next_index()
         self._append_event(node, f"Node marked as {eligibility} for scheduling", "Cluster", now)
-        return self.index
+        index = self.index
+        if eligibility != "eligible":
+            return [], index
+        return self.workload.place(system_jobs=not self.workload.forgets_system_jobs), index
 
     def drain(self, node_id: str, spec: JsonObject, now: float) -> int:
-        """Start a drain, which completes at once since there are no allocations; without ``DrainSpec``, cancel it.
-
-        Returns the index of the write.
-        """
+        """Start a drain, or cancel it where there is no ``DrainSpec``; returns the index of the write."""
         node = self.nodes[node_id]
-        node["ModifyIndex"] = self.next_index()
-        if spec.get("DrainSpec") is None:
-            node["SchedulingEligibility"] = (
-                "eligible" if spec.get("MarkEligible") else node["SchedulingEligibility"]
-            )
-            return self.index
-        written = self.index
-        node["SchedulingEligibility"] = "ineligible"
+        wanted = spec.get("DrainSpec")
+        node["ModifyIndex"] = written = self.next_index()
+        if wanted is None:
+            if node["Drain"]:
+                node["LastDrain"] = {
+                    **node["LastDrain"],
+                    "Status": "canceled",
+                    "UpdatedAt": timestamp(now, whole=True),
+                }
+            node["Drain"], node["DrainStrategy"] = False, None
+            self._append_event(node, "Node drain disabled", "Drain", now)
+            if spec.get("MarkEligible"):
+                node["SchedulingEligibility"] = "eligible"
+                self.workload.place()
+            return written
+        deadline_s = int(wanted.get("Deadline") or 0) / _NANOSECONDS
+        node["SchedulingEligibility"], node["Drain"] = "ineligible", True
+        node["DrainStrategy"] = {
+            "Deadline": int(wanted.get("Deadline") or 0),
+            "ForceDeadline": timestamp(now + deadline_s) if deadline_s > 0 else _NEVER,
+            "IgnoreSystemJobs": bool(wanted.get("IgnoreSystemJobs")),
+            "StartedAt": timestamp(now),
+        }
         self._append_event(node, "Node drain strategy set", "Drain", now)
         node["LastDrain"] = {
             "AccessorID": f"token:{spec.get('accessor', '')}",
             "Meta": spec.get("Meta"),
             "StartedAt": timestamp(now, whole=True),
+            "Status": "draining",
+            "UpdatedAt": timestamp(now, whole=True),
+        }
+        self._drain_on(node, now)
+        return written
+
+    def _drain_on(self, node: JsonObject, now: float) -> None:
+        """Go on with a node's drain, and end it where nothing is left to be moved, or its deadline has passed."""
+        strategy = node["DrainStrategy"]
+        deadline = strategy["Deadline"]
+        is_due = deadline < 0 or (deadline > 0 and timestamp(now) >= strategy["ForceDeadline"])
+        ignores = bool(strategy["IgnoreSystemJobs"])
+        if not self.workload.drain_step(str(node["ID"]), ignores_system_jobs=ignores, is_due=is_due, now=now):
+            return
+        node["Drain"], node["DrainStrategy"] = False, None
+        node["LastDrain"] = {
+            **node["LastDrain"],
             "Status": "complete",
             "UpdatedAt": timestamp(now, whole=True),
         }
         node["ModifyIndex"] = self.next_index()
         self._append_event(node, "Node drain complete", "Drain", now)
-        return written
+        if is_due:
+            node["Events"][-1]["Details"] = {"deadline_reached": "true"}
 
     def allocate(self, node_id: str, work: Work, now: float) -> str:
         """Have a node run some work; returns the allocation's id. Raises ``KeyError``."""
         document = allocation_document(self.nodes[node_id], work, self.next_index(), now)
         self.allocations[document["ID"]] = document
         return str(document["ID"])
+
+    def allocations_now(self, node_id: str | None = None) -> list[JsonObject]:
+        """The allocations of jobs, and those that were made one by one, each with its job; of one node, or of all."""
+        of_jobs = [
+            allocation_document(self.nodes.get(str(one["NodeID"]), _NO_NODE), Work(str(one["JobID"])), 0, 0.0)
+            | {"JobType": one["Job"]["Type"]}
+            | one
+            for one in self.workload.documents(node_id)
+        ]
+        made = [one for one in self.allocations.values() if node_id in (None, one["NodeID"])]
+        return [*made, *of_jobs]
 
     def purge(self, node_id: str) -> int:
         """Remove a node; returns the index of the write. A running agent registers it again, by its identity."""
