@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from ionetctl.core.errors import HostFailedError, HostUnreachableError, HostUnverifiedError, UsageError
+from ionetctl.core.events import Warned
 from ionetctl.core.model.plan import Action, Change
 from ionetctl.core.plural import counted
-from ionetctl.maintenance.node_actions import ELIGIBILITY
+from ionetctl.maintenance.node_actions import ELIGIBILITY, RUN_AGAIN
 from ionetctl.maintenance.node_state import DOWN, ELIGIBLE
 
 if TYPE_CHECKING:
@@ -67,8 +68,9 @@ class Drain:
 
     def plan(self, state: NodeState) -> tuple[Change, ...]:
         """One change, unless nothing is left there that is to be moved. A drain that is on its way already is waited for."""
-        left = self._moved(state.allocations)
-        if not state.view.is_draining and not state.is_eligible and not left:
+        left, last = self._moved(state.allocations), state.detail.drain
+        # A token that may not read jobs sees none: only a drain that was through says that there are none.
+        if not state.is_eligible and not left and last is not None and last.status == "complete":
             return ()
         if state.drain is not None and state.drain.spec == self.spec:
             if not self.waits:
@@ -122,7 +124,8 @@ class Drain:
             raise HostFailedError("drain_cancelled", message, "ask who, and run again")
         if last is not None and last.deadline_passed and self.spec.deadline_s > 0:
             message = "the deadline passed before all jobs had been moved; what was left was stopped"
-            await work.warn("drain_deadline_passed", message, "see nomad job status of its jobs")
+            hint = "see nomad job status of its jobs"
+            await work.emit(Warned(host=work.name, code="drain_deadline_passed", message=message, hint=hint))
 
     def _moved(self, allocations: Sequence[RunningAllocation]) -> list[RunningAllocation]:
         """Those that the drain ends."""
@@ -154,8 +157,8 @@ class CancelDrain:
         """One call of the region, which shows it at once."""
         is_eligible = _was_eligible(work.state)
         await work.region.drain(work.state.view.id, None, {}, mark_eligible=is_eligible)
-        message = "the region still drains the node"
-        await work.until(lambda node: not node.view.is_draining, "node_draining", message)
+        error = HostUnverifiedError("node_draining", "the region still drains the node", RUN_AGAIN)
+        await work.until(lambda node: not node.view.is_draining, error)
         if is_eligible:
             await work.system_jobs.bring_back(work)
 

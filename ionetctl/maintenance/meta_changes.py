@@ -6,9 +6,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from ionetctl.core.errors import HostUnreachableError, UsageError
+from ionetctl.core.errors import HostUnreachableError, HostUnverifiedError, UsageError
 from ionetctl.core.model.plan import Action, Change
 from ionetctl.core.sanitize import harmless
+from ionetctl.maintenance.node_actions import RUN_AGAIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -112,4 +113,5 @@ async def _annotate(work: NodeWork, meta: dict[str, str | None]) -> None:
         )
 
     await work.progress("the region's servers to have it")
-    await work.until(shows, "meta_not_shown", "the node has it, and the region's servers do not show it yet")
+    message = "the node has it, and the region's servers do not show it yet"
+    await work.until(shows, HostUnverifiedError("meta_not_shown", message, RUN_AGAIN))

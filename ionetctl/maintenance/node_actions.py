@@ -18,6 +18,7 @@ from ionetctl.maintenance.node_state import DISCONNECTED, ELIGIBLE, NOT_EXCLUDED
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ionetctl.core.model.names import HostName
     from ionetctl.core.model.node import NodeDetail
     from ionetctl.core.ports import Clock, Emit, Region
     from ionetctl.maintenance.node_state import NodeState
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 ELIGIBILITY: Final = "eligibility"
 EXCLUSION: Final = "exclusion"
+RUN_AGAIN: Final = "look at the node, and run again"
 FIRST_POLL_S: Final = 0.5
 POLL_S: Final = 2.0
 
@@ -63,22 +65,24 @@ class NodeWork:
             if error.code != DISCONNECTED:
                 raise
             hint = "run again once it is back"
-            await self.warn("mark_unwritten", f"{error.message}: it does not say what was done and why", hint)
+            message = f"{error.message}: it does not say what was done and why"
+            await self.emit(Warned(host=self.name, code="mark_unwritten", message=message, hint=hint))
 
-    async def warn(self, code: str, message: str, hint: str) -> None:
-        """Warn of something about the node."""
-        await self.emit(Warned(host=self.state.host.name, code=code, message=message, hint=hint))
+    @property
+    def name(self) -> HostName:
+        """The host's name."""
+        return self.state.host.name
 
     async def progress(self, waits_for: str, left: int | None = None) -> None:
         """Say what is still waited for."""
-        await self.emit(NodeProgressed(host=self.state.host.name, waits_for=waits_for, left=left))
+        await self.emit(NodeProgressed(host=self.name, waits_for=waits_for, left=left))
 
-    async def until(self, is_so: Callable[[NodeDetail], bool], code: str, message: str) -> None:
-        """Return once the region shows it. Raises ``HostUnverifiedError`` when ``timeout_s`` is over."""
+    async def until(self, is_so: Callable[[NodeDetail], bool], error: HostUnverifiedError) -> None:
+        """Return once the region shows it. Raises ``error`` when ``timeout_s`` is over."""
         ends_at_s, delay_s = self.clock.monotonic() + self.timeout_s, FIRST_POLL_S
         while not is_so(await self.detail()):
             if self.clock.monotonic() >= ends_at_s:
-                raise HostUnverifiedError(code, message, "look at the node, and run again")
+                raise error
             await self.clock.sleep(delay_s)
             delay_s = min(2 * delay_s, POLL_S)
 
@@ -128,8 +132,8 @@ class Exclude:
             await work.region.set_eligibility(state.view.id, is_eligible=False)
         if state.exclusion is None or self.reason not in ("", state.exclusion.reason):
             await work.annotate(Exclusion(self.by, self.at, self.reason).meta)
-        message = "the region still lets the node have jobs"
-        await work.until(lambda node: node.view.eligibility != ELIGIBLE, "node_eligible", message)
+        error = HostUnverifiedError("node_eligible", "the region still lets the node have jobs", RUN_AGAIN)
+        await work.until(lambda node: node.view.eligibility != ELIGIBLE, error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +152,7 @@ class Include:
         if state.hold is not None and not self.force:
             message = f"ionetctl holds the node: {state.hold}"
             hint = "mend that and enrol the host again, which lets it have jobs; --force includes it as it is"
-            raise HostFailedError("node_held", message, hint)
+            raise HostFailedError("node_unproved", message, hint)
         changes = []
         if not state.is_eligible:
             changes.append(Change(Action.INCLUDE, ELIGIBILITY, _why_ineligible(state)))
@@ -166,8 +170,8 @@ class Include:
             marks |= {host_paths.ADMISSION_KEY: host_paths.RELEASED, host_paths.ADMISSION_REASON_KEY: None}
         if marks:
             await work.annotate(marks)
-        message = "the region still keeps jobs from the node"
-        await work.until(lambda node: node.view.eligibility == ELIGIBLE, "node_ineligible", message)
+        error = HostUnverifiedError("node_ineligible", "the region still keeps jobs from the node", RUN_AGAIN)
+        await work.until(lambda node: node.view.eligibility == ELIGIBLE, error)
         await work.system_jobs.bring_back(work)
 
 

@@ -55,7 +55,7 @@ class SystemJobs:
             names = ", ".join(f"{job.id} ({job.namespace})" for job in missing)
             message = f"system jobs of its datacenter and pool do not run there: {names}"
             hint = "by their constraints perhaps; nomad job eval JOB says why one is not placed"
-            await work.warn("system_jobs_missing", message, hint)
+            await work.emit(Warned(host=work.name, code="system_jobs_missing", message=message, hint=hint))
 
     async def _missing(self, work: NodeWork, wanted: Sequence[SystemJob]) -> list[SystemJob]:
         """The jobs that have no allocation on the node after ``PATIENCE_S``."""

@@ -175,7 +175,7 @@ async def test_node_that_ionetctl_holds_is_included_by_force_alone() -> None:
     with pytest.raises(HostFailedError) as caught:
         await node.planned(Include())
     assert (caught.value.code, caught.value.message) == (
-        "node_held",
+        "node_unproved",
         "ionetctl holds the node: GPU 2 is lost",
     )
     force = Include(force=True)

@@ -86,12 +86,14 @@ def drain(
             help="When what is left is stopped: 1h, 90m, 45s; none: never, now: at once.",
         ),
     ] = "1h",
-    wait: Annotated[
+    no_wait: Annotated[
         bool,
         typer.Option(
-            "--wait/--no-wait", envvar="IONETCTL_WAIT", help="Whether the end of each drain is waited for."
+            "--no-wait",
+            envvar="IONETCTL_NO_WAIT",
+            help="Begin the drains alone; the region goes on by itself.",
         ),
-    ] = True,
+    ] = False,
     ignore_system: Annotated[
         bool,
         typer.Option(
@@ -120,7 +122,7 @@ def drain(
         if cancel:
             return CancelDrain()
         spec = DrainSpec(parse_deadline(deadline), ignore_system)
-        return Drain(settings.owner, reason, spec, wait)
+        return Drain(settings.owner, reason, spec, waits=not no_wait)
 
     return act
 
