@@ -9,7 +9,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ionetctl.app.known_fleet import CATALOG
+from ionetctl.app.known_fleet import CATALOG, waited
 from ionetctl.app.open_fleet import open_fleet
 from ionetctl.app.open_rollout import Records, beginning, recorded
 from ionetctl.core.clock import SystemClock
@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     from ionetctl.app.open_fleet import Fleet
     from ionetctl.app.open_rollout import Record
     from ionetctl.core.errors import ExitCode
-    from ionetctl.core.model.names import HostName
-    from ionetctl.core.ports import Sink
+    from ionetctl.core.model.names import HostName, RegionName
+    from ionetctl.core.ports import Emit, Sink
     from ionetctl.core.settings import Settings
     from ionetctl.maintenance.node_actions import NodeAction
+    from ionetctl.nomad import OnWait, Wait
     from ionetctl.rollout.endings import PlanOverview
     from ionetctl.rollout.options import RolloutOptions
 
@@ -47,17 +48,35 @@ async def change_nodes(
     """
     clock, stop = SystemClock(), Stop()
     source = None if options.inventory == CATALOG else options.inventory
+    waits = _Waits()
     with StoppingSignals(stop) as signals:
         try:
-            async with open_fleet(settings, source, options.limit, clock) as fleet:
+            async with open_fleet(settings, source, options.limit, clock, on_wait=waits.of) as fleet:
                 _check_open(fleet)
                 records = Records(settings, clock, signals)
                 async with records.open(options, fleet.inventory.hosts, sinks) as record:
+                    waits.emit = record.emit
                     return await _Run(action, options, settings, fleet, record, confirm, signals).recorded()
         except asyncio.CancelledError:
             if not signals.is_repeated:
                 raise
             return stop.exit_code
+
+
+@dataclass(slots=True)
+class _Waits:
+    """Records that regions are waited for, as soon as there is a record."""
+
+    emit: Emit | None = None
+
+    def of(self, region: RegionName) -> OnWait:
+        """What is told of one region."""
+
+        async def on_wait(wait: Wait) -> None:
+            if self.emit is not None:
+                await self.emit(waited(region, wait))
+
+        return on_wait
 
 
 def _check_open(fleet: Fleet) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, cast
 
 from ionetctl.core.errors import UsageError
+from ionetctl.core.events import RegionWaited
 from ionetctl.core.model.host import GpuPromise, Host
 from ionetctl.core.model.inventory import Inventory, NomadSettings, ReadyPair, RegionSettings, RegionTls
 from ionetctl.core.model.names import Digest
@@ -115,6 +116,18 @@ def region_settings(entry: RegionEntry) -> RegionSettings:
         client = ReadyPair(entry.client_cert, key)
     tls = RegionTls("", entry.server_name, client, ReadyPair("", token), ca_pem=entry.ca_pem)
     return RegionSettings(entry.name, entry.api, (), token, tls, entry.introduction, entry.capacity)
+
+
+def waited(region: RegionName, wait: Wait) -> RegionWaited:
+    """The event of a region that is waited for."""
+    return RegionWaited(
+        region=region,
+        address=wait.address,
+        attempt=wait.attempt,
+        waited_s=round(wait.waited_s, 1),
+        code=wait.error.code,
+        message=wait.error.message,
+    )
 
 
 def tell_waiting(region: str, tell: Callable[[str], None] | None) -> OnWait:

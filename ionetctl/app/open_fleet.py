@@ -114,10 +114,12 @@ async def open_fleet(
     limit: str | None,
     clock: Clock,
     tell: Callable[[str], None] | None = None,
+    *,
+    on_wait: Callable[[RegionName], OnWait] | None = None,
 ) -> AsyncIterator[Fleet]:
     """The fleet of an inventory, or of the catalog where there is no ``source``; its regions are closed at the end.
 
-    ``tell`` is called while a region is waited for. Raises ``ConfigurationError`` for inventory and catalog, ``UsageError``
+    ``tell`` is called while a region is waited for, or what ``on_wait`` gives for its name. Raises ``ConfigurationError`` for inventory and catalog, ``UsageError``
     for a limit that selects no host; a region whose secrets or keys are wrong has its error instead.
     """
     settings.prepare_state()
@@ -135,7 +137,8 @@ async def open_fleet(
     async with AsyncExitStack() as stack:
         regions: dict[RegionName, Region | IonetctlError] = {}
         for name in sorted(wanted):
-            regions[name] = await _open_region(inventory, name, secrets, stack, tell_waiting(name, tell))
+            waiting = on_wait(name) if on_wait else tell_waiting(name, tell)
+            regions[name] = await _open_region(inventory, name, secrets, stack, waiting)
         yield Fleet(inventory, known, regions)
 
 
