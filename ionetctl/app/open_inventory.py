@@ -19,7 +19,7 @@ from ionetctl.artifacts.signature import VENDOR_FINGERPRINT
 from ionetctl.checks import ARCHITECTURES
 from ionetctl.core import host_paths
 from ionetctl.core.errors import IonetctlError
-from ionetctl.core.events import RegionWaited, Warned
+from ionetctl.core.events import Warned
 from ionetctl.credentials.certificates import read_ca
 from ionetctl.credentials.pki import check_client_pair, open_issuer
 from ionetctl.credentials.secrets import SecretStore
@@ -82,15 +82,7 @@ class Site:
 
     async def _waited(self, name: RegionName, wait: Wait) -> None:
         if self.emit is not None:
-            event = RegionWaited(
-                region=name,
-                address=wait.address,
-                attempt=wait.attempt,
-                waited_s=round(wait.waited_s, 1),
-                code=wait.error.code,
-                message=wait.error.message,
-            )
-            await self.emit(event)
+            await self.emit(waited(name, wait))
 
     async def check_region(self, name: RegionName) -> RegionStatus:
         """What a region says of itself, held against what the inventory asks of it."""

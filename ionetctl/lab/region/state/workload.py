@@ -6,16 +6,19 @@ Every task runs as soon as it is placed, and until it is stopped. One that ignor
 from __future__ import annotations
 
 import uuid
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from ionetctl.lab.json_object import JsonObject
 
 IGNORES_SIGNALS: Final = "rehearsal_ignores_signals"
+_Group = tuple[str, str, str]
+"""Namespace, job and task group."""
 PER_NODE: Final = frozenset({"system", "sysbatch"})
 _DEFAULT_KILL_NS: Final = 5_000_000_000
 _NS: Final = 1_000_000_000
@@ -48,6 +51,10 @@ class Workload:
     jobs: dict[tuple[str, str], JsonObject] = field(default_factory=dict)
     allocations: dict[str, JsonObject] = field(default_factory=dict)
     _stops_at: dict[str, float] = field(default_factory=dict)
+    _of_group: defaultdict[_Group, list[JsonObject]] = field(default_factory=lambda: defaultdict(list))
+    _of_node: defaultdict[str, list[JsonObject]] = field(default_factory=lambda: defaultdict(list))
+    _loads: Counter[str] = field(default_factory=Counter)
+    """By node, how many allocations are to run there."""
 
     def register(self, job: JsonObject) -> str:
         """Add or replace a job, and place it; returns the evaluation's id."""
@@ -82,7 +89,7 @@ class Workload:
 
     def documents(self, node_id: str | None) -> list[JsonObject]:
         """The allocations of a node, or of all, those that have ended too, each with its job."""
-        found = [one for one in self.allocations.values() if node_id in (None, one["NodeID"])]
+        found = list(self.allocations.values()) if node_id is None else self._of_node[node_id]
         return [one | {"Job": self.jobs[str(one["Namespace"]), str(one["JobID"])]} for one in found]
 
     def place(self, *, system_jobs: bool = True) -> list[str]:
@@ -112,25 +119,17 @@ class Workload:
         used = {one["Name"] for one in wanted}
         for number in range(int(group.get("Count") or 1)):
             if f"{job['ID']}.{group['Name']}[{number}]" not in used and able:
-                self._add(job, group, min(able, key=self._load), number)
+                self._add(job, group, min(able, key=lambda node: self._loads[str(node["ID"])]), number)
 
     def _of(self, job: JsonObject, group: JsonObject) -> list[JsonObject]:
-        key = (job["Namespace"], job["ID"], group["Name"])
-        return [
-            one
-            for one in self.allocations.values()
-            if (one["Namespace"], one["JobID"], one["TaskGroup"]) == key
-        ]
+        return self._of_group[str(job["Namespace"]), str(job["ID"]), str(group["Name"])]
 
-    def _load(self, node: JsonObject) -> int:
-        return sum(one["NodeID"] == node["ID"] for one in self._running())
-
-    def _running(self) -> Iterable[JsonObject]:
-        return [one for one in self.allocations.values() if one["ClientStatus"] == "running"]
+    def _running(self, node_id: str) -> list[JsonObject]:
+        return [one for one in self._of_node[node_id] if one["ClientStatus"] == "running"]
 
     def _add(self, job: JsonObject, group: JsonObject, node: JsonObject, number: int) -> None:
         index, new = self.next_index(), str(uuid.uuid4())
-        self.allocations[new] = {
+        self.allocations[new] = placed = {
             "ID": new,
             "EvalID": str(uuid.uuid4()),
             "Name": f"{job['ID']}.{group['Name']}[{number}]",
@@ -145,6 +144,9 @@ class Workload:
             "CreateIndex": index,
             "ModifyIndex": index,
         }
+        self._of_group[str(job["Namespace"]), str(job["ID"]), str(group["Name"])].append(placed)
+        self._of_node[str(node["ID"])].append(placed)
+        self._loads[str(node["ID"])] += 1
 
     def stop(self, allocation: JsonObject, now: float) -> None:
         """Have an allocation end: at once, or after the kill timeout of a task that ignores signals."""
@@ -159,6 +161,7 @@ class Workload:
             default=0.0,
         )
         allocation["DesiredStatus"] = "stop"
+        self._loads[str(allocation["NodeID"])] -= 1
         allocation["ModifyIndex"] = self.next_index()
         self._stops_at.setdefault(str(allocation["ID"]), now + slowest)
         self.update(now)
@@ -172,9 +175,9 @@ class Workload:
 
     def lose(self, node_id: str) -> None:
         """Replace what ran on a node that is down."""
-        for one in self._running():
-            if one["NodeID"] == node_id:
-                one["DesiredStatus"], one["ClientStatus"] = "stop", "lost"
+        for one in self._running(node_id):
+            one["DesiredStatus"], one["ClientStatus"] = "stop", "lost"
+        del self._loads[node_id]
         self.place()
 
     def drain_step(self, node_id: str, *, ignores_system_jobs: bool, is_due: bool, now: float) -> bool:
@@ -182,7 +185,7 @@ class Workload:
 
         Services go one of a group at a time, once there is room elsewhere; batch jobs may end by themselves; system jobs go last.
         """
-        here = [one for one in self._running() if one["NodeID"] == node_id and one["DesiredStatus"] == "run"]
+        here = [one for one in self._running(node_id) if one["DesiredStatus"] == "run"]
         kinds = {one["ID"]: self.jobs[str(one["Namespace"]), str(one["JobID"])]["Type"] for one in here}
         system = [one for one in here if kinds[one["ID"]] == "system"]
         others = [one for one in here if kinds[one["ID"]] != "system"]
