@@ -242,6 +242,7 @@ class _Run:
             lease=self.lease.number if self.lease is not None else NO_LEASE,
             naming=self.site.inventory.naming,
             takeover=self.options.takeover,
+            lose_jobs=self.options.lose_jobs,
             deadlines=Deadlines(step_s=self.options.timeout_s),
             retries=max(LEAST_RETRIES, hosts // 5),
             cache_dir=self.settings.prepare_cache(),

@@ -60,6 +60,7 @@ class WorkOrder:
     lease: str
     naming: Naming
     takeover: bool
+    lose_jobs: bool
     deadlines: Deadlines
     retries: int
     cache_dir: Path
@@ -143,6 +144,7 @@ def dependencies(order: WorkOrder, own: Surroundings) -> Dependencies:
         require_lease=own.require_lease,
         naming=order.naming,
         takeover=order.takeover,
+        lose_jobs=order.lose_jobs,
         releases=own.subjects.nomad,
     )
 

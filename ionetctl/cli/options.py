@@ -309,6 +309,14 @@ Takeover = Annotated[
         help="Replace a Nomad client that ionetctl did not install.",
     ),
 ]
+LoseJobs = Annotated[
+    bool,
+    typer.Option(
+        "--lose-jobs",
+        envvar="IONETCTL_LOSE_JOBS",
+        help="Also change hosts whose jobs are lost by it; the plan names them.",
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True)

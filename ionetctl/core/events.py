@@ -16,7 +16,7 @@ from ionetctl.core.model.facts import MachineIdentity
 from ionetctl.core.model.inventory import Introduction
 from ionetctl.core.model.names import Digest, HostName, NodeId, RegionName, RolloutId
 from ionetctl.core.model.outcome import ENROLL, Finding, Outcome
-from ionetctl.core.model.plan import Change, FileDiff
+from ionetctl.core.model.plan import Change, FileDiff, PlannedJob
 from ionetctl.core.sanitize import harmless
 
 SCHEMA: Final = "ionetctl.event/1"
@@ -232,6 +232,8 @@ class HostPlanned(Event, tag="host_planned", frozen=True, kw_only=True):
     """The jobs' allocations that run on the node whose agent will be restarted; they live through it."""
     digests: dict[str, Digest] = {}
     """What created and updated files will have, by path; see ``plan.difference.new_digests``."""
+    jobs: tuple[PlannedJob, ...] = ()
+    """All allocations that run on the node, with what becomes of each."""
 
 
 class TokenMinted(Event, tag="token_minted", frozen=True, kw_only=True):

@@ -111,6 +111,8 @@ class Dependencies:
     """Raises ``LockedError`` (``lease_lost``) where the hosts may be another rollout's by now."""
     naming: Naming = "as-written"
     takeover: bool = False
+    lose_jobs: bool = False
+    """Whether hosts may be changed whose jobs are lost by it."""
     lease: str = NO_LEASE
     distributor: Distributor = EVERYTHING_PUSHED
     releases: NomadSettings | None = None

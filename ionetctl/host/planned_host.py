@@ -82,6 +82,11 @@ class PlannedHost:
         has_jobs = nomad.node_id is not None and nomad.allocations > 0
         return has_jobs and any(change.action is Action.RESTART for change in self.plan.changes)
 
+    @property
+    def acts_under_jobs(self) -> bool:
+        """Whether something is done to a host that has had allocations."""
+        return self.facts.nomad.allocations > 0 and not self.is_agent_left
+
     def to_release(self) -> PlannedHost:
         """The same host with the release of its node as its only change."""
         reason = "the region sees all that was promised, and the node is held"

@@ -6,26 +6,34 @@ import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from ionetctl.core.errors import HostError, RegionError, TrustError
+from ionetctl.core.errors import HostError, HostFailedError, RegionError, TrustError
 from ionetctl.core.events import HostPlanned, Warned
+from ionetctl.core.model.plan import Fate
+from ionetctl.core.plural import counted
 from ionetctl.core.ports import Command
 from ionetctl.facts.survey_output import SURVEY_LIMIT_BYTES
 from ionetctl.facts.text_output import parse_texts
+from ionetctl.host import outcomes
 from ionetctl.host.dependencies import NONCE_BYTES
 from ionetctl.host.planned_host import Mark, PlannedHost
 from ionetctl.plan.bundle import build_bundle
 from ionetctl.plan.difference import PlanContext, drivers_lost, make_plan, new_digests
+from ionetctl.plan.job_fates import job_fates
 from ionetctl.plan.prepare_steps import needed_preparations
 from ionetctl.plan.text_diff import compared_paths, file_diffs
 
 if TYPE_CHECKING:
     from ionetctl.core.model.host import Host
-    from ionetctl.core.model.plan import FileDiff
+    from ionetctl.core.model.outcome import Outcome
+    from ionetctl.core.model.plan import FileDiff, PlannedJob
     from ionetctl.host.dependencies import Dependencies
     from ionetctl.host.survey import Surveyed
 
 
 KEEP_DRIVER: Final = "stop these jobs first, or keep their driver by nomad.drivers"
+JOBS_NAMED: Final = 3
+"""The most jobs that a refusal names; the plan has all."""
+LOSE_JOBS: Final = "drain the node first, or allow it with --lose-jobs"
 
 
 class Planner:
@@ -51,37 +59,47 @@ class Planner:
         plan = replace(plan, changes=(*needed_preparations(host, facts), *plan.changes))
         return PlannedHost(surveyed, bundle, plan, mark, unconfirmed, lost)
 
-    async def announce(self, planned: PlannedHost) -> None:
-        """Record the plan that will be carried out or shown."""
-        await self._announce(planned, ())
+    async def announce(self, planned: PlannedHost) -> Outcome | None:
+        """Record the plan that will be carried out or shown; the host's outcome where it would lose jobs and may not."""
+        return await self._announce(planned, ())
 
-    async def announce_with_diffs(self, planned: PlannedHost) -> None:
+    async def announce_with_diffs(self, planned: PlannedHost) -> Outcome | None:
         """The same with what changes in text files; a host that will not show them is announced without."""
         paths = compared_paths(planned.bundle, planned.plan)
         try:
             present = await self._read(planned.host, paths) if paths else {}
         except HostError as error:
             await self._deps.emit(Warned(host=planned.host.name, code=error.code, message=error.message))
-            await self._announce(planned, ())
-        else:
-            await self._announce(planned, file_diffs(planned.bundle, planned.plan, present))
+            return await self._announce(planned, ())
+        return await self._announce(planned, file_diffs(planned.bundle, planned.plan, present))
 
-    async def _announce(self, planned: PlannedHost, diffs: tuple[FileDiff, ...]) -> None:
+    async def _announce(self, planned: PlannedHost, diffs: tuple[FileDiff, ...]) -> Outcome | None:
         plan = planned.plan
+        jobs = await self._jobs(planned)
+        surviving = (job.allocation for job in jobs if job.fate is Fate.SURVIVES)
         event = HostPlanned(
             host=planned.host.name,
             changes=plan.changes,
             stamp=plan.stamp,
             diffs=diffs,
-            allocations=await self._running_jobs(planned),
+            allocations=tuple(surviving) if planned.restarts_under_jobs else (),
             digests=new_digests(planned.bundle, plan),
+            jobs=jobs,
         )
         await self._deps.emit(event)
+        lost = [job for job in jobs if job.fate is Fate.LOST]
+        if not lost or self._deps.lose_jobs:
+            return None
+        message = "; ".join(f"{job.allocation}: {job.reason}" for job in lost[:JOBS_NAMED])
+        if len(lost) > JOBS_NAMED:
+            message += f"; and {counted(len(lost) - JOBS_NAMED, 'more allocation')}"
+        error = HostFailedError("jobs_would_be_lost", f"the plan would lose {message}", LOSE_JOBS)
+        return outcomes.failed(planned.host, "plan", error, planned.facts)
 
-    async def _running_jobs(self, planned: PlannedHost) -> tuple[str, ...]:
-        """The allocations that live through the restart of the agent; those that do not, and a region that does not tell, are warnings."""
+    async def _jobs(self, planned: PlannedHost) -> tuple[PlannedJob, ...]:
+        """What runs on the node and what becomes of it; the loss of a driver, and a region that does not tell, are warnings."""
         node_id = planned.facts.nomad.node_id
-        if node_id is None or not planned.restarts_under_jobs:
+        if node_id is None or not planned.acts_under_jobs:
             return ()
         name = planned.host.name
         try:
@@ -89,13 +107,20 @@ class Planner:
         except (RegionError, TrustError) as error:
             await self._deps.emit(Warned(host=name, code=error.code, message=error.message, hint=error.hint))
             return ()
-        ending = [each.name for each in running if each.drivers.intersection(planned.drivers_lost)]
+        jobs = job_fates(running, planned.host, planned.plan.changes, planned.drivers_lost)
+        ending = [
+            job.allocation
+            for job in jobs
+            if job.fate is Fate.LOST
+            and planned.restarts_under_jobs
+            and {*job.drivers} & {*planned.drivers_lost}
+        ]
         if ending:
             message = f"{', '.join(ending)}: the driver is taken away, the allocation fails, and its processes stay behind"
             await self._deps.emit(
                 Warned(host=name, code="driver_taken_away", message=message, hint=KEEP_DRIVER)
             )
-        return tuple(each.name for each in running if each.name not in ending)
+        return jobs
 
     async def _read(self, host: Host, paths: tuple[str, ...]) -> dict[str, str]:
         nonce = secrets.token_hex(NONCE_BYTES)

@@ -136,6 +136,8 @@ class RolloutOptions:
     rollout: str | None = None
     retry_failed: RetryFailed = RetryFailed.LAST
     takeover: bool = False
+    lose_jobs: bool = False
+    """Whether hosts are changed whose jobs are lost by it."""
     accept_new: bool = False
     rebootstrap: bool = False
     """Whether hosts whose SSH was closed are connected to."""

@@ -266,14 +266,17 @@ class Phases:
 
     async def _announce(self, differing: Sequence[PlannedHost]) -> None:
         """Record what is to be done on each host, before anything is; a host that this cannot be done for has its outcome."""
+        planner = Planner(self.deps)
 
-        async def with_diffs(planned: PlannedHost) -> None:
-            if outcome := await self.engine.do(AnnounceJob(planned)):
+        async def announce(planned: PlannedHost) -> None:
+            if self.options.with_diffs:
+                outcome = await self.engine.do(AnnounceJob(planned))
+            else:
+                outcome = await planner.announce(planned)
+            if outcome:
                 await self._endings.finish(planned.host, outcome)
 
-        await self._concurrently(
-            differing, with_diffs if self.options.with_diffs else Planner(self.deps).announce
-        )
+        await self._concurrently(differing, announce)
 
     async def _concurrently(
         self, items: Sequence[_Item], work: Callable[[_Item], Awaitable[None]]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ionetctl.core.errors import ExitCode
     from ionetctl.core.events import Warned
     from ionetctl.core.model.names import HostName, RegionName, RolloutId
-    from ionetctl.core.model.plan import Change, FileDiff
+    from ionetctl.core.model.plan import Change, FileDiff, PlannedJob
     from ionetctl.summary.grouping import Cause
 
 
@@ -42,6 +42,8 @@ class PlanGroup:
     hosts: tuple[HostName, ...]
     diffs: tuple[FileDiff, ...] = ()
     allocations: tuple[str, ...] = ()
+    jobs: tuple[PlannedJob, ...] = ()
+    """All that runs on these hosts, with what becomes of each."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from ionetctl.core.model.names import HostName, RegionName
-    from ionetctl.core.model.plan import Change, FileDiff
+    from ionetctl.core.model.plan import Change, FileDiff, PlannedJob
 
 MAX_WARNINGS: Final = 100
 """The most distinct warnings that are kept; a host can cause any number of them."""
@@ -279,7 +279,7 @@ class _Plans:
         self._known_keys: dict[_PlanKey, _PlanKey] = {}
         self._changes: dict[_PlanKey, tuple[Change, ...]] = {}
         self._diffs: dict[_PlanKey, tuple[FileDiff, ...]] = {}
-        self._allocations: dict[HostName, tuple[str, ...]] = {}
+        self._running: dict[HostName, tuple[tuple[str, ...], tuple[PlannedJob, ...]]] = {}
 
     @property
     def has_changes(self) -> bool:
@@ -295,7 +295,7 @@ class _Plans:
         )
         key = tuple((change.action.value, change.path, reason) for change, reason in changes)
         key = self._keys[host] = self._known_keys.setdefault(key, key)
-        self._allocations[host] = plan.allocations
+        self._running[host] = plan.allocations, plan.jobs
         self._diffs.setdefault(key, plan.diffs)
         known = self._changes.setdefault(key, plan.changes)
         if plan.changes != known:
@@ -318,12 +318,15 @@ class _Plans:
         for host, key in self._keys.items():
             hosts.setdefault(key, []).append(host)
         return tuple(
-            PlanGroup(self._changes[key], tuple(names), self._diffs[key], self._running_on(names))
+            PlanGroup(
+                self._changes[key],
+                tuple(names),
+                self._diffs[key],
+                tuple(name for host in names for name in self._running[host][0]),
+                tuple(job for host in names for job in self._running[host][1]),
+            )
             for key, names in hosts.items()
         )
-
-    def _running_on(self, hosts: Iterable[HostName]) -> tuple[str, ...]:
-        return tuple(name for host in hosts for name in self._allocations[host])
 
 
 def _seconds(earlier: str | None, later: str | None) -> float:

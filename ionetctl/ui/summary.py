@@ -10,7 +10,7 @@ from rich.text import Text
 
 from ionetctl.core.errors import ExitCode
 from ionetctl.core.model.outcome import ENROLL, Result, Severity
-from ionetctl.core.model.plan import Action
+from ionetctl.core.model.plan import Action, Fate
 from ionetctl.core.plural import counted
 from ionetctl.ui import phrases
 
@@ -230,6 +230,7 @@ def plan_lines(plans: Sequence[PlanGroup]) -> Iterator[Text]:
         yield from (_change_line(change) for change in group.changes)
         if group.allocations:
             yield _allocations_line(group.allocations, {change.action for change in group.changes})
+        yield from _job_lines(group)
         yield from (line for diff in group.diffs for line in _diff_lines(diff))
         yield Text("")
 
@@ -250,6 +251,25 @@ def _allocations_line(names: Sequence[str], actions: Collection[Action]) -> Text
     return Text(f"    {count} there and {fate}: {named}{more}", style="yellow")
 
 
+def _job_lines(group: PlanGroup) -> Iterator[Text]:
+    """The jobs that are lost or may be, by the reason; and those that run on where no agent is restarted."""
+    lines: dict[tuple[Fate, str], list[str]] = {}
+    for job in group.jobs:
+        if job.fate is not Fate.SURVIVES or not group.allocations:
+            name = f"{job.allocation} ({', '.join(job.drivers)})" if job.drivers else job.allocation
+            lines.setdefault((job.fate, job.reason), []).append(name)
+    for (fate, reason), names in lines.items():
+        named = ", ".join(phrases.plain(name) for name in names[:ALLOCATIONS_NAMED])
+        more = f" and {len(names) - ALLOCATIONS_NAMED:,} more" if len(names) > ALLOCATIONS_NAMED else ""
+        what = f"{counted(len(names), 'allocation')} {_FATES[fate][len(names) > 1]}: {named}{more}: {phrases.plain(reason)}"
+        yield Text(f"    {what}", style="bold red" if fate is Fate.LOST else "yellow")
+
+
+_FATES: Final = {
+    Fate.SURVIVES: ("that runs there goes on", "that run there go on"),
+    Fate.UNTRIED: ("that runs there may end", "that run there may end"),
+    Fate.LOST: ("would be lost", "would be lost"),
+}
 _DIFF_STYLES: Final = {"+": "green", "-": "red", "@": "cyan"}
 
 

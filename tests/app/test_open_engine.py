@@ -38,7 +38,9 @@ if TYPE_CHECKING:
 
 OPTIONS = RolloutOptions("site.yaml")
 PASSPHRASE = SecretRef("env", "PASSPHRASE")
-WORK = WorkOrder(RolloutId("r"), "me", "now", "-", "as-written", False, Deadlines(), 21, Path("/c"), ())
+WORK = WorkOrder(
+    RolloutId("r"), "me", "now", "-", "as-written", False, False, Deadlines(), 21, Path("/c"), ()
+)
 
 
 @pytest.mark.parametrize(

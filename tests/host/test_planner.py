@@ -12,6 +12,7 @@ from ionetctl.core.errors import HostUnreachableError, RegionError
 from ionetctl.core.events import HostPlanned, Warned
 from ionetctl.core.model.names import RolloutId
 from ionetctl.core.model.node import RunningAllocation
+from ionetctl.core.model.plan import Fate
 from ionetctl.host.planned_host import Mark, PlannedHost
 from ionetctl.host.planner import Planner
 from ionetctl.host.survey import Surveyed
@@ -41,15 +42,15 @@ class Stage:
 
     refusals: Sequence[BaseException] = ()
     issuer: FakeIssuer = field(default_factory=FakeIssuer)
+    lose_jobs: bool = False
 
     def __post_init__(self) -> None:
         self.emit = Emitted()
         self.region = FakeRegion(jobs={NODE_ID: RUNNING})
         self.fake = FakeHost((DRIFTED,), ())
         self.connector = FakeConnector({HOST.name: self.fake}, {HOST.name: list(self.refusals)})
-        self.planner = Planner(
-            dependencies(RolloutId("r-1"), self.connector, self.region, self.issuer, self.emit)
-        )
+        shared = dependencies(RolloutId("r-1"), self.connector, self.region, self.issuer, self.emit)
+        self.planner = Planner(replace(shared, lose_jobs=self.lose_jobs))
 
     def plan(self, facts: Facts = DRIFTED) -> PlannedHost:
         return self.planner.plan_host(Surveyed(HOST, HOST.name, facts, ()), NONCE, Mark.RELEASED)
@@ -114,6 +115,46 @@ async def test_jobs_of_a_driver_that_is_taken_away_are_named() -> None:
     assert isinstance(planned, HostPlanned)
     assert (warned.code, warned.message.partition(":")[0]) == ("driver_taken_away", JOBS[1])
     assert planned.allocations == JOBS[:1]
+
+
+@pytest.mark.parametrize(
+    ("lose_jobs", "drivers", "code"),
+    [
+        (False, ("docker", "exec"), "jobs_would_be_lost"),
+        (True, ("docker", "exec"), None),
+        (False, ("docker", "raw_exec"), None),
+    ],
+    ids=["nobody agreed", "agreed", "no job is lost"],
+)
+async def test_loss_of_jobs_asks_for_a_word_of_its_own(
+    *, lose_jobs: bool, drivers: tuple[str, ...], code: str | None
+) -> None:
+    """Without it the host has its outcome, and its plan is told all the same, with what becomes of each job."""
+    stage = Stage(lose_jobs=lose_jobs)
+    machine = replace(DRIFTED.machine, nomad_drivers=drivers)
+    outcome = await stage.planner.announce(stage.plan(with_jobs(replace(DRIFTED, machine=machine))))
+    problem = outcome.problem if outcome else None
+    assert (problem and problem.code, bool(problem and JOBS[1] in problem.message)) == (code, bool(code))
+    [planned] = [event for event in stage.emit.events if isinstance(event, HostPlanned)]
+    fates = [Fate.SURVIVES, Fate.LOST if "exec" in drivers else Fate.SURVIVES]
+    assert [(job.allocation, job.fate) for job in planned.jobs] == list(zip(JOBS, fates, strict=True))
+
+
+async def test_refusal_names_the_first_of_many_jobs() -> None:
+    """The plan has them all."""
+    stage = Stage()
+    stage.region.jobs = {
+        NODE_ID: tuple(RunningAllocation(f"old[{n}]", frozenset({"exec"})) for n in range(5))
+    }
+    machine = replace(DRIFTED.machine, nomad_drivers=("docker", "exec"))
+    outcome = await stage.planner.announce(stage.plan(with_jobs(replace(DRIFTED, machine=machine))))
+    assert outcome is not None
+    assert outcome.problem is not None
+    said = outcome.problem.message
+    assert ([f"old[{n}]" in said for n in range(5)], said.endswith("; and 2 more allocations")) == (
+        [True, True, True, False, False],
+        True,
+    )
 
 
 async def test_loss_of_a_driver_that_no_job_uses_is_no_warning() -> None:

@@ -558,6 +558,22 @@ async def test_plan_tells_of_jobs_on_many_hosts() -> None:
     assert planned == {"h0": (), "h1": ("web.cache[0]",)}
 
 
+@pytest.mark.parametrize("with_diffs", [False, True], ids=["planner", "job"])
+async def test_host_whose_jobs_would_be_lost_is_left_alone(*, with_diffs: bool) -> None:
+    """Its plan is told, nothing is done to it, and the others go on."""
+    stage = Stage(count=2, with_diffs=with_diffs)
+    facts = stage.hosts[HostName("h1")].facts[0]
+    assert not isinstance(facts, BaseException)
+    machine = replace(facts.machine, nomad_drivers=("docker", "exec"))
+    stage.hosts[HostName("h1")].facts = [
+        replace(facts, nomad=replace(facts.nomad, allocations=1), machine=machine)
+    ]
+    stage.region.jobs = {node_id(1): (RunningAllocation("web.cache[0]", frozenset({"exec"})),)}
+    assert await stage.run() is ExitCode.FAILED
+    assert stage.endings == endings(2, "enrolled", h1="failed jobs_would_be_lost")
+    assert (stage.touched, [one.failed for one in stage.asked]) == (["h0"], [1])
+
+
 async def test_check_without_changes_ends_with_zero() -> None:
     """A converged fleet is what a check wants to see."""
     assert await Stage(count=2, converged=frozenset({0, 1}), goal=Goal.PLAN).run() is ExitCode.OK

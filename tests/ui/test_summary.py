@@ -13,7 +13,7 @@ from ionetctl.core import events
 from ionetctl.core.errors import ExitCode
 from ionetctl.core.model.names import HostName, RegionName
 from ionetctl.core.model.outcome import Finding, Problem, Result, Severity
-from ionetctl.core.model.plan import Action, Change
+from ionetctl.core.model.plan import Action, Change, Fate, PlannedJob
 from ionetctl.summary.grouping import Cause
 from ionetctl.summary.rollout_summary import AcceptedKey, ClosedKey, Failure, Summary, Traffic
 from ionetctl.summary.summary_fold import summarize
@@ -164,6 +164,40 @@ def test_plan_names_the_jobs_that_run(count: int, line: str) -> None:
     event = events.HostPlanned(host=streams.host_name(0), changes=(change,), stamp="", allocations=names)
     stream = [*Rollout(hosts=1, is_check=True).play()[:1], Stream().say(event)]
     assert line in shown(lines(summarize(stream)), 200)
+
+
+def test_plan_says_what_becomes_of_jobs() -> None:
+    """Those that are lost and those that nobody has tried, by the reason; of many the first."""
+    change = Change(Action.RESTART, "nomad.service", "its configuration changes")
+    jobs = (
+        PlannedJob("web[0]", "web", "default", ("docker",), Fate.SURVIVES, "it lives on"),
+        *(
+            PlannedJob(f"old[{n}]", "old", "default", ("exec",), Fate.LOST, "exec is taken away")
+            for n in range(6)
+        ),
+        PlannedJob("vm[0]", "vm", "default", (), Fate.UNTRIED, "nobody has tried"),
+    )
+
+    def told(*, restarts: bool) -> list[str]:
+        names = ("web[0]",) if restarts else ()
+        event = events.HostPlanned(
+            host=streams.host_name(0), changes=(change,), stamp="", allocations=names, jobs=jobs
+        )
+        stream = [*Rollout(hosts=1, is_check=True).play()[:1], Stream().say(event)]
+        return [line for line in shown(lines(summarize(stream)), 200) if "allocation" in line]
+
+    lost = [
+        "    6 allocations would be lost: "
+        + ", ".join(f"old[{n}] (exec)" for n in range(5))
+        + " and 1 more: exec is taken away",
+        "    1 allocation that runs there may end: vm[0]: nobody has tried",
+    ]
+    on = "    1 allocation runs there and will go on through the restart: web[0]"
+    assert told(restarts=True) == [on, *lost]
+    assert told(restarts=False) == [
+        "    1 allocation that runs there goes on: web[0] (docker): it lives on",
+        *lost,
+    ]
 
 
 def test_stopped_rollout_says_why_and_how_to_go_on() -> None:

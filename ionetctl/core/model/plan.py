@@ -139,6 +139,27 @@ class Change:
     is_secret: bool = False
 
 
+class Fate(StrEnum):
+    """What a plan does to an allocation that runs on the host."""
+
+    SURVIVES = "survives"
+    UNTRIED = "untried"
+    """Its agent is restarted, and nobody has tried what becomes of allocations of its driver."""
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedJob:
+    """An allocation that runs on the host, and what the plan does to it; ``reason`` is text to be shown."""
+
+    allocation: str
+    job: str
+    namespace: str
+    drivers: tuple[str, ...]
+    fate: Fate
+    reason: str
+
+
 @dataclass(frozen=True, slots=True)
 class FileDiff:
     """What changes in one text file, as the lines of a unified diff without line breaks."""

@@ -91,9 +91,9 @@ class AnnounceJob(Job[Outcome | None]):
         """The host."""
         return self.planned.host
 
-    async def run(self, steps: HostSteps) -> None:
-        """Record it."""
-        await steps.planner.announce_with_diffs(self.planned)
+    async def run(self, steps: HostSteps) -> Outcome | None:
+        """Record it; the host's outcome where it may not be carried out."""
+        return await steps.planner.announce_with_diffs(self.planned)
 
     def lost(self, error: HostError) -> Outcome:
         """A plan that nobody recorded must not be carried out: the host's outcome, which there is none of otherwise."""
