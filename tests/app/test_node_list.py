@@ -21,6 +21,7 @@ from tests.support.region_server import Answer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from tests.support.region_server import ScriptedApi
 
@@ -88,7 +89,7 @@ class Nodes(Stage):
             return await read_nodes(self.settings, source, limit, with_use=with_use)
 
 
-async def test_nodes_are_as_their_region_shows_them(tmp_path: Any) -> None:
+async def test_nodes_are_as_their_region_shows_them(tmp_path: Path) -> None:
     """Status, jobs that run, GPUs by standard name with their health; nobody is asked what nodes use."""
     stage = Nodes(tmp_path, stubs={"g1": {"healthy": 1, "Version": "2.0.5"}})
     report = await stage.report()
@@ -108,7 +109,7 @@ async def test_nodes_are_as_their_region_shows_them(tmp_path: Any) -> None:
     assert second.gpus[0].healthy == 2
 
 
-async def test_holder_and_reason_are_told(tmp_path: Any) -> None:
+async def test_holder_and_reason_are_told(tmp_path: Path) -> None:
     """By the marks in the metadata: ionetctl's own, an admin's with who and when, a drain, or nobody that is known."""
     closed: dict[str, Any] = {"SchedulingEligibility": "ineligible"}
     stage = Nodes(
@@ -143,7 +144,7 @@ async def test_holder_and_reason_are_told(tmp_path: Any) -> None:
     assert (summary["held"], summary["excluded"], summary["draining"], summary["take_jobs"]) == (2, 1, 1, 1)
 
 
-async def test_use_is_asked_of_ready_nodes_alone(tmp_path: Any) -> None:
+async def test_use_is_asked_of_ready_nodes_alone(tmp_path: Path) -> None:
     """In percent and MiB, the GPUs one by one; a node that is down is not asked, and that is said."""
     stage = Nodes(tmp_path, stubs={"g2": {"Status": "down"}})
     async with stage.serving() as api:
@@ -169,7 +170,7 @@ async def test_use_is_asked_of_ready_nodes_alone(tmp_path: Any) -> None:
     }
 
 
-async def test_node_that_does_not_answer_is_named(tmp_path: Any) -> None:
+async def test_node_that_does_not_answer_is_named(tmp_path: Path) -> None:
     """Its agent has no connection to the servers: what it uses is unknown, all else stands."""
     stage = Nodes(tmp_path, more={"/v1/client/stats": [Answer(b"No path to node", 404)]})
     report = await stage.report("g1", with_use=True)
@@ -178,7 +179,7 @@ async def test_node_that_does_not_answer_is_named(tmp_path: Any) -> None:
     assert node.jobs == (JobOnNode("ray", "default", 2),)
 
 
-async def test_region_that_does_not_tell_jobs_is_named(tmp_path: Any) -> None:
+async def test_region_that_does_not_tell_jobs_is_named(tmp_path: Path) -> None:
     """The token lacks read-job: the jobs are unknown, not none."""
     path = f"/v1/node/{node_id('g1')}/allocations"
     report = await Nodes(tmp_path, more={path: [Answer(b"Permission denied", 403)]}).report()
@@ -186,7 +187,7 @@ async def test_region_that_does_not_tell_jobs_is_named(tmp_path: Any) -> None:
     assert list(report.untold) == ["eu-north"]
 
 
-async def test_exclusion_is_told_before_the_servers_have_it(tmp_path: Any) -> None:
+async def test_exclusion_is_told_before_the_servers_have_it(tmp_path: Path) -> None:
     """A node's agent has at once what was written into its metadata; a node that takes jobs is not asked."""
     own = {"Dynamic": {host_paths.EXCLUDED_BY_KEY: "ann@ops"}, "Static": {}}
     stage = Nodes(
@@ -201,7 +202,7 @@ async def test_exclusion_is_told_before_the_servers_have_it(tmp_path: Any) -> No
     ]
 
 
-async def test_many_nodes_are_listed_by_few_calls(tmp_path: Any) -> None:
+async def test_many_nodes_are_listed_by_few_calls(tmp_path: Path) -> None:
     """One list of what runs in the region, of all namespaces; who holds nodes is asked by their marks."""
     names = tuple(f"g{number:03}" for number in range(1, WHOLE + 3))
     closed: dict[str, Any] = {"SchedulingEligibility": "ineligible"}
@@ -250,7 +251,7 @@ async def test_many_nodes_are_listed_by_few_calls(tmp_path: Any) -> None:
 # --- differences ------------------------------------------------------------------------------------------------------
 
 
-async def test_differences_from_the_inventory_are_told(tmp_path: Any) -> None:
+async def test_differences_from_the_inventory_are_told(tmp_path: Path) -> None:
     """Pool, datacenter, version, number of GPUs; and nothing where all is as it should be."""
     changed: dict[str, Any] = {
         "NodePool": "cpu",
@@ -269,10 +270,52 @@ async def test_differences_from_the_inventory_are_told(tmp_path: Any) -> None:
     assert second.differences == ()
 
 
-async def test_node_that_is_unknown_is_told_with_its_error(tmp_path: Any) -> None:
+async def test_node_that_is_unknown_is_told_with_its_error(tmp_path: Path) -> None:
     """The region lists no such node: an error of that node, and no exit code of the list's."""
     stage = Nodes(tmp_path, more={NODES: [Answer([stub("g2")])]})
     first, _ = (await stage.report()).nodes
     document = node_document(first)
     assert (first.status, document["error"]["code"], document["exit_code"]) == ("unknown", "node_unknown", 8)
     assert (document["node_id"], document["drivers"], document["meta"]) == (node_id("g1"), None, None)
+
+
+async def test_host_that_moved_in_the_inventory_is_told(tmp_path: Path) -> None:
+    """The catalog knows it in another region than the inventory has it in, which lists no such node."""
+    stage = Nodes(tmp_path)
+    async with stage.serving():
+        site = tmp_path / "site.yaml"
+        moved = site.read_text().replace("eu-north", "us-west")
+        site.write_text(moved)
+        first, _ = (await read_nodes(stage.settings, str(site), None)).nodes
+    assert [(each.what, each.expected, each.found) for each in first.differences or ()] == [
+        ("region", "us-west", "eu-north")
+    ]
+
+
+async def test_region_that_does_not_answer_is_its_nodes_problem(tmp_path: Path) -> None:
+    """Each node has the error, and the region is named once."""
+    report = await Nodes(tmp_path, more={NODES: [Answer(b"Permission denied", 403)]}).report()
+    assert [node.problem and node.problem.code for node in report.nodes] == ["region_forbidden"] * 2
+    assert (list(report.unanswered), list_document(report)["unanswered"][0]["region"]) == (
+        ["eu-north"],
+        "eu-north",
+    )
+
+
+async def test_many_nodes_are_listed_without_what_is_not_told(tmp_path: Path) -> None:
+    """Neither the jobs of the region nor who holds its nodes: both are unknown, and the nodes stand."""
+    names = tuple(f"g{number:03}" for number in range(1, WHOLE + 2))
+    closed: dict[str, Any] = {"SchedulingEligibility": "ineligible", "Drain": True}
+    rows = [{**stub("g1"), "ID": node_id(name), "Name": name, **closed} for name in names]
+    refused = Answer(b"Permission denied", 403)
+    stage = Nodes(
+        tmp_path,
+        enrolled=names,
+        more={NODES: [Answer(rows), refused], "/v1/allocations": [refused]},
+    )
+    report = await stage.report()
+    assert ([node.jobs for node in report.nodes] == [None] * len(names), list(report.untold)) == (
+        True,
+        ["eu-north"],
+    )
+    assert [hold.holder for hold in report.nodes[-1].holds] == [Holder.DRAIN]

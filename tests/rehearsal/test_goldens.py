@@ -29,6 +29,8 @@ STEPS: Final = {
     "status": ("status", "-o", "json"),
     "status-offline": ("status", "--offline", "-o", "json"),
     "verify": ("verify", "INVENTORY", "-o", "json"),
+    "nodes-list": ("nodes", "list", "--inventory=INVENTORY", "-o", "json"),
+    "node": ("nodes", "show", "--inventory=INVENTORY", LAST, "-o", "json"),
     "capacity": ("capacity", "-o", "json"),
     "capacity-offline": ("capacity", "--offline", "-o", "json"),
     "capacity-k8s": ("capacity", "--format", "k8s", "-o", "json"),
@@ -45,7 +47,7 @@ def ended(raise_fleet: RaiseFleet, new_admin: NewAdmin) -> dict[str, CommandResu
 
 def run(admin: Admin, rehearsal: Rehearsal, arguments: tuple[str, ...]) -> CommandResult:
     inventory = str(rehearsal.inventory)
-    return admin.run(*(inventory if word == "INVENTORY" else word for word in arguments))
+    return admin.run(*(word.replace("INVENTORY", inventory) for word in arguments))
 
 
 @pytest.mark.parametrize("name", [name for name in STEPS if name != "events"])
