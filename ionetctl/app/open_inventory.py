@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from ionetctl.app.known_fleet import waited
 from ionetctl.app.subjects import Subjects
 from ionetctl.artifacts import ArtifactKey, ArtifactStore, Publisher
 from ionetctl.artifacts.release import NOMAD
