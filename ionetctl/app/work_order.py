@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 
 REGION_CALLS: Final[Mapping[str, frozenset[str]]] = {
-    "api": frozenset({"introduce", "node", "set_eligibility", "annotate", "allocations"}),
+    "api": frozenset({"introduce", "node", "set_eligibility", "annotate", "allocations", "metadata"}),
     "watcher": frozenset({"confirm"}),
     "issuer": frozenset({"issue"}),
 }

@@ -63,6 +63,14 @@ def keeps_held(planned: PlannedHost, view: NodeView) -> bool:
     return planned.mark.is_ours and view.eligibility != ELIGIBLE
 
 
+async def is_released(region: Region, node: NodeId) -> bool:
+    """Whether ionetctl has released a node that the region still shows as held: its agent has the mark at once.
+
+    Where such a node is ineligible, somebody made it so since then. Raises what the region raises.
+    """
+    return (await region.metadata(node)).merged.get(host_paths.ADMISSION_KEY) == host_paths.RELEASED
+
+
 async def release(region: Region, node: NodeId) -> None:
     """Let a held node have jobs, unless an admin has excluded it. Raises what the region raises; what was begun is then completed by the next run."""
     if not await is_excluded(region, node):
@@ -96,6 +104,8 @@ class Admission:
         if view.eligibility != ELIGIBLE and not mark.is_ours:
             if mark is Mark.NONE:
                 await self.mark_released(host, view)
+            raise ineligible(view)
+        if view.eligibility != ELIGIBLE and mark is Mark.HELD and await is_released(self.tools.api, view.id):
             raise ineligible(view)
         return view
 

@@ -9,7 +9,7 @@ from ionetctl.core.errors import HostUnverifiedError
 from ionetctl.core.events import StepStarted
 from ionetctl.core.model.names import NodeId
 from ionetctl.host.planned_host import Mark
-from ionetctl.host.release_node import Admission, keeps_held
+from ionetctl.host.release_node import Admission, is_released, keeps_held
 from ionetctl.verification import gpu_evidence
 from ionetctl.verification.expectation import ELIGIBLE, check_node, expected_node
 from ionetctl.verification.stamped_nodes import find_stamped
@@ -101,7 +101,8 @@ async def complete_release(deps: Dependencies, verified: Verified) -> None:
 async def note_refusal(deps: Dependencies, unfit: Unfit) -> None:
     """Note in the region why a node that is held there is not released. Raises what the region raises."""
     planned = unfit.planned
-    if keeps_held(planned, unfit.view):
+    api = deps.regions[planned.host.region].api
+    if keeps_held(planned, unfit.view) and not await is_released(api, unfit.view.id):
         await _announce(deps, planned)
         admission = Admission(deps.regions[planned.host.region], deps.emit)
         await admission.refuse(planned, unfit.view, unfit.error)

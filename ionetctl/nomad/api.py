@@ -75,10 +75,10 @@ USE_TIMEOUT_S: Final = 10.0
 """How long an agent is waited for that does not tell what its node uses."""
 STALE_LIMIT_MS: Final = 5_000
 """A server that heard of its leader longer ago than this may answer from an old log."""
-_METADATA: Final = "/v1/client/metadata"
 _OF_SYSTEM: Final = 'Type == "system"'
 _NS_PER_S: Final = 1_000_000_000
 _FORBIDDEN: Final = "region_forbidden"
+_METADATA: Final = "/v1/client/metadata"
 _NUMBER: Final = re.compile(r"[0-9]{1,19}")
 
 

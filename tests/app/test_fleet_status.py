@@ -513,10 +513,12 @@ def held_answers(node: dict[str, Any], *, is_held: bool, is_clearable: bool) -> 
     return [Answer([node, WELL]), *(Answer([node] if yes else []) for yes in (is_held, is_clearable))]
 
 
-async def verified(stage: Stage, *, releases: bool = True) -> tuple[list[Verdict], list[tuple[str, str]]]:
+async def verified(
+    stage: Stage, *, releases: bool = True, agent: Sequence[Answer] = (Answer({}),)
+) -> tuple[list[Verdict], list[tuple[str, str]]]:
     """The verdicts, and what was changed in the region."""
     path = f"/v1/node/{node_id('g1')}/eligibility"
-    answers = {NODES: stage.answers, path: [Answer({})], "/v1/client/metadata": [Answer({})]}
+    answers = {NODES: stage.answers, path: [Answer({})], "/v1/client/metadata": [*agent]}
     async with stage.site.serving(answers) as (url, api):
         await stage.remember(url)
         report = await verify(str(stage.directory / "site.yaml"), None, stage.settings, releases=releases)
@@ -539,6 +541,13 @@ async def test_held_node_that_its_region_clears_is_released(tmp_path: Path) -> N
         (f"/v1/node/{node_id('g1')}/eligibility", "eligible"),
         ("/v1/client/metadata", ""),
     ]
+
+
+async def test_node_that_was_made_ineligible_since_its_release_stays_so(tmp_path: Path) -> None:
+    """The region shows the mark some seconds late; the node's agent has it."""
+    stage = Stage(tmp_path, answers=held_answers(HELD, is_held=True, is_clearable=True))
+    verdicts, written = await verified(stage, agent=[Answer({"Dynamic": {"ionet_admission": "released"}})])
+    assert (codes(verdicts)[0], written) == (("g1", "node_ineligible", False), [])
 
 
 @pytest.mark.parametrize(
@@ -564,7 +573,8 @@ async def test_release_that_the_region_refuses_is_the_hosts_verdict(tmp_path: Pa
     """The other hosts are judged all the same."""
     stage = Stage(tmp_path, answers=held_answers(HELD, is_held=True, is_clearable=True))
     path = f"/v1/node/{node_id('g1')}/eligibility"
-    answers = {NODES: stage.answers, path: [Answer(b"Permission denied", 403)]}
+    refusal = [Answer(b"Permission denied", 403)]
+    answers = {NODES: stage.answers, path: refusal, "/v1/client/metadata": [Answer({})]}
     async with stage.site.serving(answers) as (url, _):
         await stage.remember(url)
         assert codes(await stage.verdicts()) == [("g1", "region_forbidden", False), ("g2", None, False)]

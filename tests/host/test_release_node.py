@@ -110,6 +110,16 @@ async def test_what_somebody_else_made_ineligible_bears_the_mark(mark: Mark, met
     assert stage.standing == ("ineligible", meta)
 
 
+async def test_node_whose_release_does_not_show_yet_is_somebody_elses() -> None:
+    """The region shows a mark seconds late; the agent has it, so that an admin's will in between is not undone."""
+    stage = Stage(HELD, Mark.HELD)
+    stage.region.meta[NODE_ID] = marked("released")
+    with pytest.raises(HostUnverifiedError) as caught:
+        await stage.hold()
+    assert caught.value.code == "node_ineligible"
+    assert stage.standing == ("ineligible", marked("released"))
+
+
 # --- the proof -------------------------------------------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
+from ionetctl.core import host_paths
 from ionetctl.core.errors import HostUnverifiedError
 from ionetctl.core.model.host import GpuPromise, Host
 from ionetctl.core.model.names import RolloutId
@@ -13,7 +14,15 @@ from ionetctl.core.model.node import Device, NodeView
 from ionetctl.host.planned_host import Mark, PlannedHost
 from ionetctl.host.planner import Planner
 from ionetctl.host.survey import Surveyed
-from ionetctl.host.unchanged_hosts import Converged, Held, Unconfirmed, Unfit, Verified, judge_converged
+from ionetctl.host.unchanged_hosts import (
+    Converged,
+    Held,
+    Unconfirmed,
+    Unfit,
+    Verified,
+    judge_converged,
+    note_refusal,
+)
 from tests.support.fakes import Emitted, FakeConnector, FakeIssuer, FakeRegion, dependencies
 from tests.support.sample import EU_NORTH, HOST, NONCE, bundle, converged, view
 
@@ -76,3 +85,17 @@ async def test_node_that_is_not_as_it_should_be(
     assert isinstance(case, kind)
     assert isinstance(case.error, HostUnverifiedError)
     assert (case.error.code, stage.region.queries[0][1]) == (code, True)
+
+
+@pytest.mark.parametrize(
+    ("by_agent", "noted"),
+    [("held", "short: docker_unhealthy"), ("released", "released")],
+    ids=["held", "released"],
+)
+async def test_refusal_is_noted_only_at_a_node_that_its_agent_has_as_held(by_agent: str, noted: str) -> None:
+    """The region shows a release seconds late: who made the node ineligible since then keeps the say over it."""
+    stage, shown = Stage(mark=Mark.HELD), view(eligibility="ineligible")
+    stage.region.meta[shown.id] = {host_paths.ADMISSION_KEY: by_agent}
+    error = HostUnverifiedError("docker_unhealthy", "Docker is not healthy")
+    await note_refusal(stage.deps, Unfit(stage.planned, shown, error))
+    assert stage.region.meta[shown.id][host_paths.ADMISSION_KEY] == noted

@@ -12,7 +12,7 @@ import pytest
 
 from ionetctl.core.errors import RegionError
 from ionetctl.host.planned_host import Mark
-from ionetctl.host.release_node import held, marks, release
+from ionetctl.host.release_node import held, is_released, marks, release
 from ionetctl.lab.certificates import issue, new_authority
 from tests.e2e.real_node import RealNode
 from tests.e2e.real_region import Address, nomad_binary
@@ -134,7 +134,9 @@ async def test_node_is_held_marked_and_released_alike(place: Place) -> None:
         await admission_shows(region, node, "flawed: gpu_lost")
         assert (await held(region), await held(region, by_region=True)) == (frozenset({node}), frozenset())
 
+        assert not await is_released(region, node)
         await release(region, node)
+        assert await is_released(region, node)
         assert (await detail_of(region, node)).view.eligibility == "eligible"
         await admission_shows(region, node, "released")
         assert "ionet_admission_reason" not in (await detail_of(region, node)).meta
