@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
-from ionetctl.app.work_order import REGION_CALLS, WorkersOrder, divided, workers_region
+from ionetctl.app.work_order import REGION_CALLS, RevealedSecret, WorkersOrder, divided, workers_region
 from ionetctl.core.model.names import RegionName
 from ionetctl.core.settings import passed_on
 from ionetctl.rollout.engines.inline import InlineEngine
@@ -109,11 +109,11 @@ class EngineNeeds:
                 return cast("Callable[..., Awaitable[object]]", getattr(target, method))
         raise PermissionError(f"a worker asked for {'.'.join(path)}")
 
-    async def _reveal(self, reference: SecretRef) -> str:
+    async def _reveal(self, reference: SecretRef) -> RevealedSecret:
         """A secret of a host's connection; no worker gets those of regions."""
         if not any(reference in host.ssh.secrets for host in self.site.hosts):
             raise PermissionError(f"a worker asked for {reference}")
-        return await asyncio.to_thread(self.site.secrets.reveal, reference)
+        return RevealedSecret(await asyncio.to_thread(self.site.secrets.reveal, reference))
 
 
 async def _tell_stop(stop: Stop, engine: ProcessEngine) -> None:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from ionetctl.distribution.obtain_files import ObtainScripts
@@ -76,6 +76,13 @@ class WorkersRegion:
     check: CertificateCheck
     status: RegionStatus | None
     trouble: IonetctlError | None
+
+
+@dataclass(frozen=True, slots=True)
+class RevealedSecret:
+    """A secret on its way to a worker: asyncio's debug mode logs what futures and tasks have as their results."""
+
+    text: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from ionetctl.app.subjects import Subjects
-from ionetctl.app.work_order import Surroundings, WorkersOrder, dependencies
+from ionetctl.app.work_order import RevealedSecret, Surroundings, WorkersOrder, dependencies
 from ionetctl.core import event_loop
 from ionetctl.core.clock import SystemClock
 from ionetctl.core.events import HostKeyAccepted
@@ -133,7 +133,7 @@ async def open_workplace(order: object, coordinator: Coordinator) -> AsyncIterat
     def reveal(reference: SecretRef) -> str:
         """Runs in a thread, as the port has it."""
         asked = coordinator.call("reveal", arguments=(reference,))
-        return cast("str", asyncio.run_coroutine_threadsafe(asked, loop).result())
+        return cast("RevealedSecret", asyncio.run_coroutine_threadsafe(asked, loop).result()).text
 
     async def key_accepted(host: str, fingerprint: str, known_as: str) -> None:
         await coordinator.emit(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import subprocess
 from dataclasses import replace
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from ionetctl.app.open_engine import COMMAND, EngineNeeds, worker_count
-from ionetctl.app.work_order import WorkersOrder, WorkOrder, divided
+from ionetctl.app.work_order import RevealedSecret, WorkersOrder, WorkOrder, divided
 from ionetctl.core.errors import LockedError
 from ionetctl.core.events import Warned
 from ionetctl.core.garbage_collection import THRESHOLD
@@ -25,7 +26,8 @@ from ionetctl.distribution.exchange import Obtained, Request
 from ionetctl.distribution.scheduler import PUSH
 from ionetctl.host.dependencies import Deadlines
 from ionetctl.rollout.concurrently import Slots
-from ionetctl.rollout.engines.messages import Call
+from ionetctl.rollout.engines.messages import Answer, Call
+from ionetctl.rollout.engines.serve import Coordinator
 from ionetctl.rollout.options import RolloutOptions
 from ionetctl.ssh import TransportSettings
 from tests.support.clock import ManualClock
@@ -129,7 +131,32 @@ async def test_worker_records_an_event() -> None:
 
 async def test_worker_is_told_the_secrets_of_hosts() -> None:
     """Those that its connections need."""
-    assert await needs().answer(Call(1, ("reveal",), (PASSPHRASE,))) == "secret of env:PASSPHRASE"
+    assert await needs().answer(Call(1, ("reveal",), (PASSPHRASE,))) == RevealedSecret(
+        "secret of env:PASSPHRASE"
+    )
+
+
+async def test_no_log_of_asyncio_has_a_secret_of_a_worker(caplog: pytest.LogCaptureFixture) -> None:
+    """Its debug mode logs futures and tasks with their results: that of a call has a mask. The control: a plain text shows."""
+    loop, sent = asyncio.get_running_loop(), list[Call]()
+    coordinator = Coordinator(cast("Any", SimpleNamespace(send=sent.append)))
+    loop.set_debug(enabled=True)
+    loop.slow_callback_duration = 0
+
+    async def logged(answer: object) -> str:
+        """What is logged while a worker gets this answer, to a call that is a task as where a thread makes it."""
+        caplog.clear()
+        asked = asyncio.create_task(coordinator.call("reveal", arguments=(PASSPHRASE,)))
+        await asyncio.sleep(0)
+        coordinator.take(Answer(sent[-1].number, answer))
+        assert await asked == answer
+        await asyncio.sleep(0)
+        return caplog.text
+
+    masked, plain = await logged(RevealedSecret("hunter2")), await logged("hunter2")
+    loop.set_debug(enabled=False)
+    assert "finished" in masked
+    assert ("hunter2" in masked, "hunter2" in plain) == (False, True)
 
 
 async def test_worker_is_told_where_a_host_gets_its_files() -> None:
