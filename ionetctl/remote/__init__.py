@@ -118,6 +118,16 @@ def restore_miner_script() -> bytes:
 
 
 @cache
+def maintenance_script() -> bytes:
+    """The host's side of the maintenance door; it stays on the host, and carries out words by the dialogue of ``receive.sh``."""
+    parts = ("apply_files", "apply_backup", "apply_service", "maintenance_word", "maintenance_apply")
+    receive = f"receive={shlex.quote(receive_script())}\n".encode()
+    return b"#!/bin/sh\n" + b"\n".join(
+        (_joined("programs", "settle", "report", *parts), receive, _text("maintenance.sh"))
+    )
+
+
+@cache
 def close_ssh_script() -> bytes:
     """What takes a key out of ``authorized_keys``, for the standard input of ``sh -s -- NONCE TASK …``."""
     return READ_AT_ONCE + _joined("programs", "lock", "settle", "close_ssh")
