@@ -159,19 +159,21 @@ recover() {
     serial='' owner=''
     read -r serial <"$room/applying" || :
     { read -r owner <"$our/pending" || :; } 2>/dev/null
-    if [ "$owner" = "word-$serial" ] && [ -e "$backup/index" ]; then
+    said='it was cut off, before or after all changes'
+    if [ "$owner" = "word-$serial" ]; then
         touched=$1
         mkdir -p "$run"
-        if ! roll_back; then
-            answer "$serial" failed interrupted 'it was cut off, and putting the old files back failed: enroll this host again'
-            return
+        if [ -e "$backup/index" ]; then
+            if ! roll_back; then
+                answer "$serial" failed interrupted 'it was cut off, and putting the old files back failed: enroll this host again'
+                return 0
+            fi
+            said='it was cut off; the host was put back as it was'
         fi
-        answer "$serial" failed interrupted 'it was cut off; the host was put back as it was'
         clean forget
         rm -rf "$our/staging"
-    else
-        answer "$serial" failed interrupted 'it was cut off, before or after all changes'
     fi
+    answer "$serial" failed interrupted "$said"
     rm -f "$room/applying"
 }
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,9 +15,9 @@ import pytest
 from ionetctl.core import host_paths
 from ionetctl.core.model.names import NodeId, RolloutId
 from ionetctl.core.model.plan import BundleFile, Kind
+from ionetctl.lab.certificates import write_private
 from ionetctl.plan.bundle import sha256
 from ionetctl.plan.payload import Payload
-from ionetctl.plan.templates import render
 from ionetctl.plan.word import Word, signed_word, word_text
 from ionetctl.remote import apply_script
 from tests.e2e.base_root import why_unavailable
@@ -39,6 +42,16 @@ EXEC: Final = ("--system-call-filter=@keyring", "--system-call-filter=bpf")
 DOOR_POLICY: Final = (
     'namespace "ionet-maintenance" { variables { path "ionet/maintenance/*" { capabilities = ["read"] } } }'
 )
+TOOL_POLICY: Final = """
+namespace "*" { capabilities = ["list-jobs"] }
+namespace "ionet-maintenance" {
+  capabilities = ["submit-job", "read-job", "read-logs"]
+  variables { path "ionet/maintenance/*" { capabilities = ["read", "write", "list", "destroy"] } }
+}
+host_volume "ionet-drop" { policy = "write" }
+host_volume "ionet-answers" { policy = "read" }
+"""
+"""What the controller's token needs beside the rights that an enrolment needs; docs/explanation/maintenance.md has the same."""
 TIMEOUT_S: Final = 120.0
 
 
@@ -79,9 +92,8 @@ class Door:
             validate_with=host_paths.NOMAD_LINK,
         )
 
-    def word(
-        self, power: str, *, key: Path | None = None, payload: Payload | None = None, **fields: Any
-    ) -> bytes:
+    def text(self, power: str, payload: Payload | None = None, **fields: Any) -> tuple[Word, bytes]:
+        """A word for this host, of the next serial, and what is to be signed of it."""
         self.serial += 1
         given: dict[str, Any] = {
             "node": self.node,
@@ -90,10 +102,23 @@ class Door:
             "stamp": self.detail["Meta"]["unique.ionet_bundle"],
             **fields,
         }
-        text = word_text(Word(**given), payload or self.payload(power))
+        word = Word(**given)
+        return word, word_text(word, payload or self.payload(power))
+
+    def word(self, power: str, *, key: Path | None = None, **fields: Any) -> bytes:
+        """The same, signed."""
+        text = self.text(power, **fields)[1]
         argv = ("ssh-keygen", "-q", "-Y", "sign", "-f", str(key or self.key), "-n", "ionet-maintenance")
         signature = subprocess.run(argv, input=text, capture_output=True, check=True).stdout
         return signed_word(text, signature)
+
+    def change(self, power: str, **fields: Any) -> dict[str, Any]:
+        """As the controller changes a host: signed, sent, answered; its answer."""
+        word, text = self.text(power, **fields)
+        answer: dict[str, Any] = control(
+            self.site, "send", str(self.key), WORD=json.dumps(asdict(word)), stdin=text
+        )
+        return answer
 
     @property
     def _variable(self) -> str:
@@ -151,17 +176,45 @@ def door(tmp_path_factory: pytest.TempPathFactory, nomad_program: str) -> Iterat
 
 
 def fence(region: RealRegion) -> None:
-    """The region's part: the namespace with its fence, the job's right to its variables, and the job."""
-    default = {"Name": "default", "Capabilities": {"EnabledTaskDrivers": ["docker"]}}
-    own = {"Name": "ionet-maintenance", "Capabilities": {"EnabledTaskDrivers": ["exec"]}}
-    for namespace in (default, own):
-        region.call("PUT", f"/v1/namespace/{namespace['Name']}", namespace)
+    """What an operator of the region does once: the fences, the job's right to its variables, and the tool's rights."""
+    for name, driver in (("default", "docker"), ("ionet-maintenance", "exec")):
+        namespace = {"Name": name, "Capabilities": {"EnabledTaskDrivers": [driver]}}
+        region.call("PUT", f"/v1/namespace/{name}", namespace)
     policy = {"Name": "ionet-door", "Rules": DOOR_POLICY}
     job = {"Namespace": "ionet-maintenance", "JobID": "ionet-door"}
     region.call("PUT", "/v1/acl/policy/ionet-door", {**policy, "JobACL": job})
-    text = render("door.nomad.j2", {}).decode()
-    parsed = region.call("POST", "/v1/jobs/parse", {"JobHCL": text, "Canonicalize": True})
-    region.call("PUT", "/v1/jobs?namespace=ionet-maintenance", {"Job": parsed})
+    region.call("PUT", "/v1/acl/policy/tool", {"Name": "tool", "Rules": TOOL_POLICY})
+    write_private(region.directory / "token", region.new_token("ionetctl", "tool").encode())
+
+
+def control(site: Site, *arguments: str, stdin: bytes = b"", **environment: str) -> Any:
+    """What the controller's program printed, run where the region is."""
+    argv = site.fleet.controller_argv([sys.executable, "-m", "tests.e2e.door_controller", *arguments])
+    given = {**site.environment(), "INVENTORY": str(site.inventory), **environment}
+    done = subprocess.run(
+        argv, input=stdin, env=given, capture_output=True, check=False, timeout=TIMEOUT_S * 3
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    return json.loads(done.stdout)
+
+
+def test_the_regions_side_is_set_up_and_checked(door: Door) -> None:
+    """The job is registered once; the fences are seen, and a namespace without one is named by the check."""
+    done = control(door.site, "setup")
+    assert done == {
+        "changes": ["added", "unchanged"],
+        "namespaces": {"default": False, "ionet-maintenance": True},
+    }
+    fenced = door.site.run("region", "check", str(door.site.inventory), "-o", "json")
+    door.region.call("PUT", "/v1/namespace/new", {"Name": "new"})
+    opened = door.site.run("region", "check", str(door.site.inventory), "-o", "json")
+    door.region.call("DELETE", "/v1/namespace/new")
+    found = [
+        {finding["code"] for finding in ended.document["regions"][0]["findings"]}
+        for ended in (fenced, opened)
+    ]
+    assert found[1] - found[0] == {"namespace_unfenced"}, (found, fenced.stderr)
+    assert (fenced.exit_code, opened.exit_code) == (0, 8)
 
 
 def test_a_signed_word_changes_a_host_through_its_region(door: Door) -> None:
@@ -172,8 +225,9 @@ def test_a_signed_word_changes_a_host_through_its_region(door: Door) -> None:
     )
     started = door.machine.run("systemctl show -p ExecMainStartTimestampMonotonic nomad.service").stdout
     task = door.allocation()
-    answer = door.send(door.word("two", when="ineligible"))
-    assert answer[1:3] == [str(door.serial), "applied"], answer
+    answer = door.change("two", when="ineligible")
+    assert (answer["serial"], answer["outcome"]) == (door.serial, "applied"), answer
+    assert door.region.call("GET", "/v1/vars?namespace=ionet-maintenance") == []
     assert door.detail["Meta"]["power"] == "two"
     assert (
         door.machine.run("systemctl show -p ExecMainStartTimestampMonotonic nomad.service").stdout != started
