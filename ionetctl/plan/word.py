@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from ionetctl.core.errors import ConfigurationError
 from ionetctl.core.model.names import RolloutId
 from ionetctl.plan.bundle import sha256
+from ionetctl.plan.payload import program_of
 
 if TYPE_CHECKING:
     from ionetctl.core.model.names import NodeId
@@ -35,7 +36,8 @@ class Word:
 
     ``serial`` must be above that of every word that the node has had; ``expires_at`` is in seconds since the epoch. ``stamp`` is that of
     the configuration that the payload was made for, ``None`` for a host without any. ``confirm_s`` is how long the region may take to show the
-    node ready with the new one before the host puts back what it had; 0 does not ask it.
+    node ready with the new one before the host puts back what it had; 0 does not ask it. ``source`` is the URL below
+    which the host finds packed programs by their SHA-256.
     """
 
     node: NodeId
@@ -44,21 +46,25 @@ class Word:
     stamp: str | None
     confirm_s: int = 180
     when: Condition = "any"
+    source: str | None = None
 
 
 def word_text(word: Word, payload: Payload) -> bytes:
     """What is to be signed.
 
-    Raises ``ConfigurationError``: ``word_needs_dialogue`` for a payload that needs a token, a certificate or a program, which no word
-    carries; ``word_too_large``.
+    Raises ``ConfigurationError`` (``word_needs_dialogue``) for a payload that needs a token or a private key, or a program without ``source``.
     """
-    if payload.needs_token or payload.own_pair or payload.programs or any(f.is_secret for f in payload.files):
-        message = "an introduction, a private key or a program cannot be carried through the region"
+    if payload.needs_token or payload.own_pair or any(file.is_secret for file in payload.files):
+        message = "an introduction or a private key cannot be carried through the region"
         raise ConfigurationError("word_needs_dialogue", message, "enroll the host over SSH")
+    if payload.programs and word.source is None:
+        message = "a program is larger than what a region carries, and there is no URL from which hosts fetch"
+        raise ConfigurationError("word_needs_dialogue", message, "mirror: http://… in the inventory")
     # By this name the host knows its own changes again after it was cut off.
     named = replace(payload, rollout=RolloutId(f"word-{word.serial}"))
-    packed = gzip.compress(b"".join(named.blocks({})), mtime=0)
-    header = {
+    programs = {each.packed_digest: each.packed_bytes for each in map(program_of, payload.programs)}
+    packed = gzip.compress(b"".join(named.blocks(programs)), mtime=0)
+    header: dict[str, object] = {
         NAMESPACE: 1,
         "node": word.node,
         "serial": word.serial,
@@ -68,6 +74,9 @@ def word_text(word: Word, payload: Payload) -> bytes:
         "confirm": word.confirm_s,
         "payload": sha256(packed),
     }
+    if programs:
+        listed = ",".join(f"{digest}:{size_bytes}" for digest, size_bytes in programs.items())
+        header |= {"programs": listed, "source": word.source}
     lines = "".join(f"{key} {value}\n" for key, value in header.items())
     return lines.encode() + b"\n" + base64.encodebytes(packed)
 

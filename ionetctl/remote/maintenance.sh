@@ -5,7 +5,7 @@
 #   maintenance.sh recover    puts back what a killed run left half done, with a restart of the agent (after ionet-maintenance.service)
 #
 # Whatever lies in the drop may have been written by anybody. It is moved out of reach, its size is bounded, and nothing of it is
-# read before ssh-keygen has found it signed. It is joined with the functions of report.sh, of the apply and of the other maintenance_*.sh,
+# read before ssh-keygen has found it signed. It is joined with the functions of report.sh, of the apply of obtain_fetch.sh and of the other maintenance_*.sh,
 # and with the text of receive.sh in $receive.
 # shellcheck disable=SC2034,SC2154,SC2329 # variables and functions of the parts, called by name
 set -euCf
@@ -28,6 +28,7 @@ room=$our/maintenance
 backup=$our/rollback
 run=$root$run_dir
 stage=$run
+store=$our/artifacts
 answers=$root$answers_dir/log
 agent=127.0.0.1:4646
 tab='	'
@@ -55,7 +56,7 @@ main() {
     take)
         if ! alone; then exit 0; fi
         recover yes
-        take
+        take_words
         ;;
     prepare)
         prepare

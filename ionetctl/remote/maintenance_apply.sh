@@ -26,6 +26,8 @@ carry_out() {
         refuse "$serial" node_not_ready "$wrong"
     elif [ "$from" != "$(stamp)" ]; then
         refuse "$serial" host_changed "the host is not at $from but at $(stamp)"
+    elif ! obtain_programs; then
+        refuse "$serial" programs_not_fetched "$wrong"
     else
         apply
     fi
@@ -38,6 +40,28 @@ is_payload_whole() {
     [ "${digest%% *}" = "$payload" ] || return 1
     gzip -dc <"$run/payload.gz" 2>/dev/null | head -c $((unpacked_bytes + 1)) >|"$run/payload.tar"
     [ "$(wc -c <"$run/payload.tar")" -le "$unpacked_bytes" ]
+}
+
+# obtain_programs: those that the word names lie where an apply finds them, each under its digest; $digests has these.
+obtain_programs() {
+    digests='' wrong='its programs cannot be stored'
+    if [ -z "$programs" ]; then return 0; fi
+    mkdir -p "$store" || return 1
+    choose_tool
+    IFS=,
+    # shellcheck disable=SC2086 # a program each
+    set -- $programs
+    unset IFS
+    for program in "$@"; do
+        wrong="it names a program as $program"
+        case ${program%%:*} in '' | *[!0-9a-f]*) return 1 ;; esac
+        is_number "${program#*:}" || return 1
+        new=$store/.${program%%:*}.$$
+        wrong=$(set +C && fetch_file "${program%%:*}" "${program#*:}" "$source")
+        rm -f "$new" "$new.why"
+        case $wrong in "got$tab"*) ;; *) return 1 ;; esac
+        digests="$digests ${program%%:*}"
+    done
 }
 
 # stamp: that of the configuration, as the region shows it once the agent has come up with it.
@@ -106,7 +130,8 @@ apply() {
     rm -f "$run/to" "$run/from"
     mkfifo "$run/to" "$run/from"
     # What is not confirmed is put back, also when this run ends.
-    IONET_UNANSWERED=restore sh -c "$receive" sh door "word-$serial" "$signer" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$fence" - \
+    # shellcheck disable=SC2086 # a digest each
+    IONET_UNANSWERED=restore sh -c "$receive" sh door "word-$serial" "$signer" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$fence" - $digests \
         <"$run/to" >|"$run/from" 2>&1 &
     exec 5>|"$run/to" 6<"$run/from"
     trap '' PIPE

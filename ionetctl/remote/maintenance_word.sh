@@ -26,8 +26,8 @@ refuse() {
     has_refused=yes
 }
 
-# take: all words that lie in the drop now are checked, then carried out by their serials. Those beyond some wait for the next run.
-take() {
+# take_words: all words that lie in the drop now are checked, then carried out by their serials. Those beyond some wait for the next run.
+take_words() {
     rm -rf "$run"
     mkdir -p "$run"
     taken=0 words='' has_refused=no
@@ -89,7 +89,7 @@ node_id() {
 
 # read_header: of $run/signed: lines of a key, a space and a value, each key once, up to an empty line. What is not known is refused.
 read_header() {
-    format='' node='' serial='' expires='' when='' from='' confirm='' payload='' wrong=''
+    format='' node='' serial='' expires='' when='' from='' confirm='' payload='' programs='' source='' wrong=''
     each_line "$(sed '/^$/,$d' <"$run/signed")" read_field || return 1
     for field in "$format" "$node" "$serial" "$expires" "$when" "$from" "$confirm" "$payload"; do
         if [ -z "$field" ]; then
@@ -111,9 +111,11 @@ read_field() {
     from) before=$from from=$value ;;
     confirm) before=$confirm confirm=$value && is_number "$value" || return 1 ;;
     payload) before=$payload payload=$value ;;
+    programs) before=$programs programs=$value ;;
+    source) before=$source source=$value ;;
     *) return 1 ;;
     esac
-    case $value in '' | *[!A-Za-z0-9.-]*) return 1 ;; esac
+    case $value in '' | *[!A-Za-z0-9.,:/_~%-]*) return 1 ;; esac
     [ -z "$before" ]
 }
 

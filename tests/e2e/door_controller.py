@@ -19,7 +19,7 @@ from ionetctl.credentials.word_signing import sign
 from ionetctl.inventory.load import load_inventory
 from ionetctl.maintenance.send_word import send_word
 from ionetctl.nomad import NomadRegion
-from ionetctl.plan.templates import render
+from ionetctl.plan.templates import static
 from ionetctl.plan.word import NAMESPACE, Word, signed_word
 
 
@@ -30,7 +30,7 @@ async def main(action: str, *arguments: str) -> Any:
     secrets.resolve_all(settings.secrets)
     async with NomadRegion.open(settings, secrets.reveal) as region:
         if action == "setup":
-            job = render("door.nomad.j2", {}).decode()
+            job = static("door.nomad.hcl")
             changes = [await region.door.set_up_job(job), await region.door.set_up_job(job)]
             namespaces = await region.door.namespaces()
             return {"changes": changes, "namespaces": {one.name: one.lets_run("exec") for one in namespaces}}

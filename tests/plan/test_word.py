@@ -22,6 +22,7 @@ FILE = BundleFile(
     "/etc/nomad.d/nomad.hcl", Kind.FILE, 0o640, restarts=True, content=b"text", digest=Digest("aa" * 32)
 )
 PAYLOAD = Payload(RolloutId("20260301T120000Z-7f3a"), b"apply", (FILE,), start="restart")
+WITH_PROGRAM = replace(PAYLOAD, programs=(replace(FILE, kind=Kind.PROGRAM, program=NOMAD),))
 WORD = Word(NODE_ID, 17, 1_800_000_000, "0123456789abcdef-one", 60, "drained")
 
 
@@ -62,7 +63,7 @@ def test_the_same_word_is_the_same_text() -> None:
         replace(PAYLOAD, needs_token=True),
         replace(PAYLOAD, own_pair=(FILE, FILE)),
         replace(PAYLOAD, files=(replace(FILE, is_secret=True),)),
-        replace(PAYLOAD, programs=(replace(FILE, kind=Kind.PROGRAM, program=NOMAD),)),
+        WITH_PROGRAM,
     ],
     ids=["introduction", "own-key", "secret", "program"],
 )
@@ -71,6 +72,18 @@ def test_what_is_secret_or_large_does_not_go_through_a_region(payload: Payload) 
     with pytest.raises(ConfigurationError) as caught:
         word_text(WORD, payload)
     assert caught.value.code == "word_needs_dialogue"
+
+
+def test_programs_are_named_and_fetched_by_the_host() -> None:
+    """By digest and size, from the URL that the word names; nothing of them is in it."""
+    text = word_text(replace(WORD, source="http://mirror.example/packed"), WITH_PROGRAM).decode()
+    header, _, body = text.partition("\n\n")
+    assert header.splitlines()[-2:] == [
+        f"programs {NOMAD.packed_digest}:{NOMAD.packed_bytes}",
+        "source http://mirror.example/packed",
+    ]
+    with tarfile.open(fileobj=io.BytesIO(gzip.decompress(base64.b64decode(body)))) as archive:
+        assert archive.getnames() == ["apply.sh", "steps", "f/1"]
 
 
 def test_the_signature_follows() -> None:

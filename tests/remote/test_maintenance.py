@@ -6,8 +6,11 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from dataclasses import dataclass, replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,16 +28,19 @@ from tests.remote.rehearsal import (
     STANDINS,
     Host,
     config,
+    file,
     first_payload,
     kill_after,
+    link,
     manifest,
+    program,
     shim,
     tls_files,
 )
 from tests.support.programs import needs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 SECRET_ID = "0c4b5e9e-2d51-4b0e-8a2e-5f6f0d7a9b11"
 BEFORE = "0123456789abcdef-one"
@@ -225,6 +231,59 @@ def test_the_nodes_secret_is_in_no_command_line(door: Door) -> None:
     assert SECRET_ID not in door.host.read("/standin/argv")
 
 
+# --- programs, which are too large for a word ---
+
+
+@pytest.fixture
+def mirror(tmp_path: Path) -> Iterator[str]:
+    """The URL of a folder that a web server offers, ``tmp_path / "mirror"``."""
+    (tmp_path / "mirror").mkdir()
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "mirror"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+def upgrade(tmp_path: Path) -> Payload:
+    """Another Nomad beside the one that is there, with a new stamp."""
+    new = program(tmp_path, path=host_paths.nomad_program("2.0.6"))
+    return new_config(
+        programs=(new,), links=(link(host_paths.NOMAD_LINK, host_paths.nomad_program("2.0.6")),)
+    )
+
+
+def test_programs_come_from_where_the_word_says(one_door: Door, tmp_path: Path, mirror: str) -> None:
+    """Fetched by digest, installed by the apply, which leaves nothing of what came."""
+    payload = upgrade(tmp_path)
+    (packed,) = payload.packed_digests
+    shutil.copy(tmp_path / "nomad.gzip", tmp_path / "mirror" / packed)
+    one_door.drop(one_door.word(payload, source=mirror))
+    said = one_door.run()
+    assert one_door.answers == [(str(SERIAL), "applied", "0123456789abcdef-two")], said
+    assert one_door.host.path(host_paths.NOMAD_LINK).readlink() == one_door.host.path(
+        host_paths.nomad_program("2.0.6")
+    )
+    assert not one_door.host.path(host_paths.ARTIFACTS_DIR).exists()
+
+
+@pytest.mark.parametrize("content", [b"another program", None], ids=["another", "missing"])
+def test_programs_that_are_not_what_was_signed_are_refused(
+    one_door: Door, tmp_path: Path, mirror: str, content: bytes | None
+) -> None:
+    """The mirror may offer what it likes."""
+    payload = upgrade(tmp_path)
+    if content:
+        (tmp_path / "mirror" / payload.packed_digests[0]).write_bytes(content)
+    one_door.drop(one_door.word(payload, source=mirror))
+    one_door.run()
+    assert one_door.answers == [(str(SERIAL), "refused", "programs_not_fetched")]
+    assert one_door.stamp == "one"
+    assert list(one_door.host.path(host_paths.ARTIFACTS_DIR).iterdir()) == []
+
+
 # --- who may sign ---
 
 
@@ -248,6 +307,26 @@ def test_a_revoked_signer_is_an_unknown_one(one_door: Door) -> None:
     one_door.trust("grace")
     one_door.drop(one_door.word(by="ada"))
     refused(one_door, "-", "word_unsigned")
+
+
+def test_a_signer_is_revoked_by_a_word_of_another(one_door: Door) -> None:
+    """A change of one file, without a restart; then the revoked one signs in vain, and the other still in force."""
+    one_door.trust("ada", "grace")
+    old = one_door.host.read(host_paths.ALLOWED_SIGNERS)
+    left = "".join(old.splitlines(keepends=True)[1:])
+    revocation = Payload(ROLLOUT, apply_script(), (file(host_paths.ALLOWED_SIGNERS, left),))
+    starts = one_door.host.read("/standin/starts")
+    one_door.drop(one_door.word(revocation, by="grace"))
+    one_door.run()
+    one_door.drop(one_door.word(by="ada", serial=SERIAL + 1), "1.word")
+    one_door.drop(one_door.word(by="grace", serial=SERIAL + 2), "2.word")
+    one_door.run()
+    assert [answer[0::2] for answer in one_door.answers] == [
+        (str(SERIAL), BEFORE),
+        ("-", "word_unsigned"),
+        (str(SERIAL + 2), "0123456789abcdef-two"),
+    ]
+    assert one_door.host.read("/standin/starts").startswith(starts)
 
 
 def test_a_signature_for_another_purpose_is_none(door: Door) -> None:

@@ -1,4 +1,4 @@
-# Written by ionetctl. Carries words for a node from its region to the drop on the host, and what became of them back to its log. It is
+# Part of ionetctl. Carries words for a node from its region to the drop on the host, and what became of them back to its log. It is
 # nobody there: what nobody has signed counts for nothing. It stays on nodes that are ineligible, drained or away from their servers, but
 # never register it changed while some are: they would lose it.
 job "ionet-door" {
@@ -69,12 +69,10 @@ job "ionet-door" {
           min = "1s"
           max = "2s"
         }
-{% raw %}
         data = <<-END
           {{- $path := printf "ionet/maintenance/%s" (env "node.unique.id") -}}
           {{- if nomadVarExists $path -}}{{- with nomadVar $path -}}{{ .word }}{{- end -}}{{- end -}}
         END
-{% endraw %}
       }
 
       logs {
