@@ -182,6 +182,15 @@ def test_a_door_has_its_volumes_and_its_units() -> None:
     )
 
 
+def test_a_hosts_owner_is_told_of_its_door() -> None:
+    """Whose words it heeds, where they are logged, and what closes it."""
+    howto = {file.path: file.content.decode() for file in bundle(facts=VERIFYING, signers=SIGNERS).files}[
+        host_paths.HOWTO
+    ]
+    assert f"one of the keys in `{host_paths.ALLOWED_SIGNERS}`" in howto
+    assert "maintenance" not in content(host_paths.HOWTO).decode()
+
+
 def test_a_new_signer_restarts_no_agent() -> None:
     """Rotation and revocation are a change of one file."""
     digests = [bundle(facts=VERIFYING, signers=signers).digest for signers in (SIGNERS, SIGNERS[:1])]
