@@ -10,7 +10,7 @@ import pytest
 from ionetctl.core import host_paths
 from ionetctl.core.errors import HostFailedError, HostUnverifiedError, RegionError
 from ionetctl.core.events import Warned
-from ionetctl.core.model.node import NodeView, RunningAllocation, SystemJob
+from ionetctl.core.model.node import LastDrain, NodeView, RunningAllocation, SystemJob
 from ionetctl.maintenance.node_actions import Exclude, Include, NodeWork
 from ionetctl.maintenance.node_state import look
 from ionetctl.maintenance.system_jobs import SystemJobs
@@ -265,3 +265,23 @@ async def test_token_that_may_not_list_jobs_is_said_once() -> None:
     await Include().carry_out(work)
     await Include().carry_out(work)
     assert (node.now.eligibility, node.warnings) == ("eligible", ["system_jobs_unknown"])
+
+
+async def test_inclusion_that_was_cut_off_is_completed() -> None:
+    """Or undone: the mark that it left is no second exclusion."""
+    node = Node()
+    node.region.meta[node.view.id] = dict(MARK)
+    assert [path for _, path, _ in await node.planned(Include())] == ["exclusion"]
+    assert [path for _, path, _ in await node.planned(BY)] == ["eligibility"]
+    await node.carry_out(BY)
+    assert (node.now.eligibility, node.meta) == ("ineligible", MARK)
+    await node.region.set_eligibility(node.view.id, is_eligible=True)
+    await node.carry_out(Include())
+    assert (node.now.eligibility, node.meta) == ("eligible", {})
+
+
+async def test_drained_node_is_included_with_the_time_of_its_drain() -> None:
+    """Where nobody has excluded it."""
+    node = Node(replace(view(), eligibility="ineligible"))
+    node.region.drains[node.view.id] = LastDrain("complete", "2026-11-27T12:00:00Z", {})
+    assert await node.planned(Include()) == [("include", "eligibility", "drained at 2026-11-27T12:00:00Z")]
