@@ -218,9 +218,8 @@ async def _verdict(region: Region, found: _Found, holding: _Holding, *, releases
 
 
 async def _released(region: Region, found: _Found, view: NodeView) -> Verdict:
-    if await is_released(region, view.id):
+    if await is_released(region, view.id) or not await release(region, view.id):
         return found.verdict(ineligible(view))
-    await release(region, view.id)
     return found.verdict(note=_RELEASED)
 
 

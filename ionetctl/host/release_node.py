@@ -71,13 +71,18 @@ async def is_released(region: Region, node: NodeId) -> bool:
     return (await region.metadata(node)).merged.get(host_paths.ADMISSION_KEY) == host_paths.RELEASED
 
 
-async def release(region: Region, node: NodeId) -> None:
-    """Let a held node have jobs, unless an admin has excluded it. Raises what the region raises; what was begun is then completed by the next run."""
-    if not await is_excluded(region, node):
+async def release(region: Region, node: NodeId) -> bool:
+    """Let a held node have jobs; false where an admin has excluded it, and ionetctl alone holds it no longer.
+
+    Raises what the region raises; what was begun is then completed by the next run.
+    """
+    excluded = await is_excluded(region, node)
+    if not excluded:
         await region.set_eligibility(node, is_eligible=True)
     await region.annotate(
         node, {host_paths.ADMISSION_KEY: host_paths.RELEASED, host_paths.ADMISSION_REASON_KEY: None}
     )
+    return not excluded
 
 
 async def is_excluded(region: Region, node: NodeId) -> bool:

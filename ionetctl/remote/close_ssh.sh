@@ -218,7 +218,7 @@ name_owner() {
 
 # --- taking it out ---
 
-# take_out FILE...: of all or of none. Every copy is whole before the first is put in place: little can fail from there on.
+# take_out FILE...: of all or of none. Every copy is whole before the first is put in place: little can go wrong from there on.
 take_out() {
     removed='' locked=$newline lock=3 left=$#
     while [ "$left" != 0 ]; do

@@ -136,10 +136,14 @@ async def test_proved_node_that_an_admin_excluded_is_not_released() -> None:
     stage.region.meta[NODE_ID] |= excluded
     assert (await stage.refusal()).code == "node_ineligible"
     assert stage.standing == ("ineligible", marked("released") | excluded)
-    await release(stage.region, NODE_ID)
+    assert await release(stage.region, NODE_ID) is (
+        host_paths.EXCLUDED_BY_KEY not in stage.region.meta[NODE_ID]
+    )
     assert stage.standing[0] == "ineligible"
     del stage.region.meta[NODE_ID][host_paths.EXCLUDED_BY_KEY]
-    await release(stage.region, NODE_ID)
+    assert await release(stage.region, NODE_ID) is (
+        host_paths.EXCLUDED_BY_KEY not in stage.region.meta[NODE_ID]
+    )
     assert stage.standing == ("eligible", marked("released"))
 
 
@@ -348,5 +352,7 @@ async def test_marks_are_read_by_two_queries() -> None:
 async def test_release_by_hand() -> None:
     """What ``verify`` does for a node that its region clears."""
     stage = Stage()
-    await release(stage.region, NODE_ID)
+    assert await release(stage.region, NODE_ID) is (
+        host_paths.EXCLUDED_BY_KEY not in stage.region.meta[NODE_ID]
+    )
     assert stage.standing == ("eligible", marked("released"))
