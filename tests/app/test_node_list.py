@@ -74,10 +74,9 @@ class Nodes(Stage):
             node = whole(name, meta=self.metas.get(name), **self.stubs.get(name, {}))
             answers[f"/v1/node/{node_id(name)}"] = [Answer(node)]
             answers[f"/v1/node/{node_id(name)}/allocations"] = [Answer(RUNNING if name == "g1" else [])]
-        async with self.site.serving({**answers, "/v1/client/stats": [Answer(STATS)], **self.more}) as (
-            url,
-            api,
-        ):
+        answers["/v1/client/stats"] = [Answer(STATS)]
+        answers["/v1/client/metadata"] = [Answer(b"No path to node", 404)]
+        async with self.site.serving(answers | self.more) as (url, api):
             await self.remember(url)
             yield api
 
