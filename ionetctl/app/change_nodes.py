@@ -9,7 +9,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ionetctl.app.known_fleet import CATALOG, waited
+from ionetctl.app.known_fleet import CATALOG, check_names, waited
 from ionetctl.app.open_fleet import open_fleet
 from ionetctl.app.open_rollout import Records, beginning, recorded
 from ionetctl.core.clock import SystemClock
@@ -80,7 +80,8 @@ class _Waits:
 
 
 def _check_open(fleet: Fleet) -> None:
-    """Raise what is wrong with the settings or secrets of a region: then no node is touched."""
+    """Raise what is wrong with the settings or secrets of a region, or with names: then no node is touched."""
+    check_names(fleet.inventory.hosts)
     for region in fleet.regions.values():
         if isinstance(region, ConfigurationError):
             raise region

@@ -60,6 +60,17 @@ def by_name(views: Iterable[NodeView], naming: Naming) -> Mapping[str, Sequence[
     return found
 
 
+def check_names(hosts: Iterable[Host]) -> None:
+    """Raise ``UsageError`` (``node_name_doubled``) for a name that nodes of several regions bear: each is a host of its own."""
+    regions: dict[HostName, list[RegionName]] = defaultdict(list)
+    for host in hosts:
+        regions[host.name].append(host.region)
+    for name, of_name in regions.items():
+        if len(of_name) > 1:
+            hint = f"name an inventory with -i, or one region: --limit '{name},!region:{of_name[0]}'"
+            raise UsageError("node_name_doubled", f"{name} is a node of {' and of '.join(of_name)}", hint)
+
+
 def select_nodes(catalog: Catalog, limit: str | None) -> tuple[NodeRecord, ...]:
     """The catalog's nodes, or those that ``--limit`` selects. Raises ``UsageError`` for a limit that selects none."""
     if limit is None:

@@ -62,10 +62,7 @@ class Fleet:
             )
         )
         found = {(node.host.region, node.host.name): node for answer in answers for node in answer}
-        return tuple(
-            min((found[one.region, one.name] for one in places), key=lambda node: node.view is None)
-            for places in placed
-        )
+        return tuple(_clearest([found[one.region, one.name] for one in places]) for places in placed)
 
     async def _ask(self, name: RegionName, hosts: Sequence[Host], *, with_devices: bool) -> list[FleetNode]:
         region = self.regions[name]
@@ -84,6 +81,19 @@ class Fleet:
         if len(ids) < len(hosts) or len(ids) > FEW:
             return None
         return " or ".join(f'ID == "{node_id}"' for node_id in ids)
+
+
+def _clearest(answers: Sequence[FleetNode]) -> FleetNode:
+    """Of what several regions say of one host the word of the one that knows it; nobody's where two do."""
+    first, *others = sorted(answers, key=lambda node: (node.view is None, _is_unknown(node)))
+    if others and others[0].view is not None:
+        message = f"{first.host.region} and {others[0].host.region} both have a node {first.host.name}"
+        return FleetNode(first.host, None, RegionError("node_unknown", message, "give the host its region"))
+    return first
+
+
+def _is_unknown(node: FleetNode) -> bool:
+    return node.problem is not None and node.problem.code == "node_unknown"
 
 
 def _found(

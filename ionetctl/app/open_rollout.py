@@ -73,7 +73,7 @@ class Records:
         catalog knows: the digest of the one that it knows stays there.
         """
         settings, clock, recorder, journal, lease = self.settings, self.clock, None, None, None
-        rollout = find_rollout(options, settings, clock)
+        rollout = find_rollout(options, settings, clock, hosts)
         with Catalog.open(settings.catalog_path, clock, list_journals(settings.rollouts_dir)) as catalog:
             try:
                 async with AsyncExitStack() as held:

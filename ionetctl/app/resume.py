@@ -89,7 +89,9 @@ class Past:
         return self.envelopes[-1].seq + 1 if self.envelopes else 1
 
 
-def find_rollout(options: RolloutOptions, settings: Settings, clock: Clock) -> RolloutId:
+def find_rollout(
+    options: RolloutOptions, settings: Settings, clock: Clock, hosts: Sequence[Host] = ()
+) -> RolloutId:
     """The id of a new rollout, or of the one to go on with.
 
     Raises ``UsageError`` (``rollout_unknown``, ``rollout_ambiguous``, ``nothing_to_resume``).
@@ -100,15 +102,18 @@ def find_rollout(options: RolloutOptions, settings: Settings, clock: Clock) -> R
         return find_journal(settings.rollouts_dir, options.rollout).rollout
     for journal in reversed(list_journals(settings.rollouts_dir)):
         first = next(iter(journal.envelopes()), None)
-        if first is not None and _is_of(first, options):
+        if first is not None and _is_of(first, options, {host.name for host in hosts}):
             return journal.rollout
     hint = "start one: leave out --resume"
     raise UsageError("nothing_to_resume", f"there is no rollout of {options.inventory} to go on with", hint)
 
 
-def _is_of(first: Envelope, options: RolloutOptions) -> bool:
+def _is_of(first: Envelope, options: RolloutOptions, names: set[HostName]) -> bool:
+    """Whether it is a rollout of this inventory; one of nodes has any of the chosen, too."""
     event = first.event
     if not isinstance(event, RolloutStarted) or event.is_check:
+        return False
+    if options.action != ENROLL and names.isdisjoint(host.name for host in event.hosts):
         return False
     return (event.inventory, event.action) == (options.inventory, options.action)
 

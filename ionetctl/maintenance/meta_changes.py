@@ -46,6 +46,11 @@ def parse_pairs(words: Iterable[str]) -> dict[str, str]:
             raise UsageError(
                 "meta_pair_invalid", f"{word!r} has no value", "write KEY=VALUE; meta unset removes"
             )
+        if harmless(value, SHOWN_CHARACTERS) != value:
+            hint = f"use up to {SHOWN_CHARACTERS} characters without line breaks, and single spaces"
+            raise UsageError(
+                "meta_pair_invalid", f"the value of {key} is none that nodes show as it is", hint
+            )
         pairs[checked_key(key)] = value
     return pairs
 

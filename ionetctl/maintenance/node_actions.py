@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 from ionetctl.core import host_paths
-from ionetctl.core.errors import HostFailedError, HostUnverifiedError, RegionError
+from ionetctl.core.errors import HostFailedError, HostUnreachableError, HostUnverifiedError, RegionError
 from ionetctl.core.events import NodeProgressed, Warned
 from ionetctl.core.model.plan import Action, Change
 from ionetctl.core.plural import counted
@@ -115,6 +115,9 @@ class Exclude:
     def plan(self, state: NodeState) -> tuple[Change, ...]:
         """Its eligibility, and who wants that and why."""
         known, changes = state.exclusion, list[Change]()
+        if known is None and not (state.is_eligible or state.reachable):
+            message = "the node is not connected, so that it is excluded cannot be noted: who else holds it may release it"
+            raise HostUnreachableError("node_disconnected", message, "run again once it is back")
         if state.is_eligible:
             stay = (
                 f"; {counted(len(state.allocations), 'allocation')} go on there" if state.allocations else ""
@@ -132,6 +135,8 @@ class Exclude:
             await work.region.set_eligibility(state.view.id, is_eligible=False)
         if state.exclusion is None or self.reason not in ("", state.exclusion.reason):
             await work.annotate(Exclusion(self.by, self.at, self.reason).meta)
+            # Whoever released the node meanwhile has not seen the mark.
+            await work.region.set_eligibility(state.view.id, is_eligible=False)
         error = HostUnverifiedError("node_eligible", "the region still lets the node have jobs", RUN_AGAIN)
         await work.until(lambda node: node.view.eligibility != ELIGIBLE, error)
 

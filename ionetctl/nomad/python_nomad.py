@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
@@ -19,7 +20,7 @@ from nomad.api.node import Node
 from requests import PreparedRequest, Response, Session
 from requests.adapters import BaseAdapter
 
-from ionetctl.nomad.http import Call
+from ionetctl.nomad.http import CONNECTIONS, Call
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 _PLACEHOLDER: Final = "https://region.invalid"
 """python-nomad requires an address; ``RegionHttp`` chooses the server."""
+_threads: Final = ThreadPoolExecutor(CONNECTIONS, "python-nomad")
+"""Of its own: journal and leases never wait for a region that does not answer."""
 
 
 async def node_allocations(http: RegionHttp, region: RegionName, node: NodeId) -> bytes:
@@ -107,7 +110,7 @@ async def _carry(http: RegionHttp, right: str, request: Callable[[Session], None
             session.mount("https://", adapter)
             request(session)
 
-    await asyncio.to_thread(send)
+    await asyncio.get_running_loop().run_in_executor(_threads, send)
     return adapter.replies[-1]
 
 

@@ -325,7 +325,7 @@ class Allocation(msgspec.Struct, rename="pascal"):
         """The drivers of its tasks."""
         groups = (self.job.task_groups if self.job else None) or ()
         tasks = (task for group in groups if group.name == self.task_group for task in group.tasks or ())
-        return frozenset(task.driver for task in tasks)
+        return frozenset(common(task.driver) for task in tasks)
 
 
 class _Claims(msgspec.Struct):

@@ -37,15 +37,15 @@ def job_fates(
     def fate_of(drivers: frozenset[str]) -> tuple[Fate, str]:
         if may_reboot:
             return Fate.LOST, "the host may reboot for what is installed (prepare.reboot)"
-        if DOCKER in prepared and "docker" in drivers:
+        if DOCKER in prepared and ("docker" in drivers or not drivers):
             return Fate.LOST, "Docker is installed anew, and its containers end"
         if restarts and (gone := sorted(drivers.intersection(drivers_lost))):
             return (
                 Fate.LOST,
                 f"{', '.join(gone)} is taken away: it fails at the restart, and its processes stay behind",
             )
-        if restarts and not drivers <= RESTARTED:
-            return Fate.UNTRIED, "the agent is restarted; nobody has tried that with this driver"
+        if restarts and not (drivers and drivers <= RESTARTED):
+            return Fate.UNTRIED, "the agent is restarted; nobody has tried that with its driver"
         return (
             Fate.SURVIVES,
             "it lives through the agent's restart" if restarts else "nothing of it is touched",

@@ -81,7 +81,7 @@ def _state_error(view: NodeView, expected: Expectation) -> HostUnverifiedError |
 
 def ineligible(view: NodeView) -> HostUnverifiedError:
     """The error for a node that gets no new allocations, and not because ionetctl holds it."""
-    hint = f"nomad node eligibility -enable {view.id}, once it may have jobs again"
+    hint = f"ionetctl nodes show {view.name} says who keeps jobs from it, and nodes include takes that back"
     return HostUnverifiedError("node_ineligible", "the node is not eligible for jobs", hint)
 
 

@@ -48,10 +48,12 @@ def exclude(*, reason: Reason = "") -> Act:
 
     def act(settings: Settings) -> NodeAction:
         from ionetctl.core.clock import SystemClock
+        from ionetctl.core.sanitize import harmless
         from ionetctl.maintenance.node_actions import Exclude
+        from ionetctl.maintenance.node_state import REASON_CHARACTERS
 
         at = SystemClock().now().isoformat(timespec="seconds").replace("+00:00", "Z")
-        return Exclude(settings.owner, at, reason)
+        return Exclude(settings.owner, at, harmless(reason, REASON_CHARACTERS))
 
     return act
 

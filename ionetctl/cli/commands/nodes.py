@@ -63,6 +63,7 @@ def show(
 
     With an inventory it says what differs from that.
     """
+    from ionetctl.app.known_fleet import check_names
     from ionetctl.core.errors import UsageError
     from ionetctl.summary.node_list import exit_code_of, node_document
     from ionetctl.ui.nodes.node_list import node_view
@@ -71,6 +72,7 @@ def show(
         message = f"{node!r} is not the name of one host"
         raise UsageError("node_name_invalid", message, "nodes list --limit takes an expression")
     report = _read(display, inventory, node, state_dir, with_use=True)
+    check_names(each.host for each in report.nodes)
     [found] = report.nodes
     return CommandResult(
         lambda: node_document(found),

@@ -146,6 +146,8 @@ def _set_rollout(connection: Connection, rollout: RolloutId, **values: object) -
 
 
 def _start(connection: Connection, event: RolloutStarted, envelope: Envelope) -> None:
+    if len({host.name for host in event.hosts}) < len(event.hosts):
+        raise _malformed(event.rollout, "lists a host twice")
     connection.execute(
         insert(rollouts).values(
             id=event.rollout,
