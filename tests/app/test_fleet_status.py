@@ -10,27 +10,28 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ionetctl.app.fleet_status import read_fleet
-from ionetctl.app.known_fleet import region_settings
-from ionetctl.app.open_fleet import open_fleet
+from ionetctl.app.known_fleet import check_names, region_settings
+from ionetctl.app.open_fleet import FleetNode, _clearest, open_fleet
 from ionetctl.app.verify import verify
 from ionetctl.core import events
 from ionetctl.core.clock import SystemClock
-from ionetctl.core.errors import ExitCode, UsageError
+from ionetctl.core.errors import ExitCode, RegionError, UsageError
 from ionetctl.core.events import Envelope, HostEntry, RegionEntry
+from ionetctl.core.model.host import Host
 from ionetctl.core.model.inventory import ReadyPair
-from ionetctl.core.model.names import HostName, NodeId, RolloutId
+from ionetctl.core.model.names import HostName, NodeId, RegionName, RolloutId
 from ionetctl.core.model.node import Amounts, NodeResources
 from ionetctl.core.model.outcome import Outcome, Result
 from ionetctl.core.model.secret import SecretRef
 from ionetctl.core.settings import Settings
 from ionetctl.history.journal import Journal
 from tests.support.region_server import EU, SERVER_NAME, TOKEN, Answer, RegionSite, ScriptedApi
+from tests.support.sample import view
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
-    from ionetctl.core.model.names import RegionName
     from ionetctl.summary.fleet import NodeStatus, Verdict
 
 NODES = "/v1/nodes"
@@ -632,3 +633,27 @@ async def test_region_that_does_not_answer_is_the_problem_of_its_nodes(tmp_path:
         ["region_forbidden"] * 2,
         ["secret_missing"] * 2,
     )
+
+
+def test_name_that_two_regions_know_is_refused() -> None:
+    """Each node is a host of its own; a rollout has every name once."""
+    one = Host(HostName("g1"), "10.0.0.1", EU, "rey1")
+    check_names([one, replace(one, name=HostName("g2"))])
+    with pytest.raises(UsageError, match="g1 is a node of eu-north and of us-west"):
+        check_names([one, replace(one, region=RegionName("us-west"))])
+
+
+def test_host_of_no_region_is_where_it_is_known() -> None:
+    """A region that does not answer weighs more than one that does not know it; two that know it are one too many."""
+    host = Host(HostName("g1"), "10.0.0.1", EU, "rey1")
+    unknown = FleetNode(host, None, RegionError("node_unknown", "it is not there"))
+    silent = FleetNode(host, None, RegionError("region_unreachable", "it is silent"))
+    here = FleetNode(host, view())
+    codes = [
+        _clearest(answers).problem for answers in ([unknown, silent], [unknown, here], [here, unknown, here])
+    ]
+    assert [problem.code if problem else None for problem in codes] == [
+        "region_unreachable",
+        None,
+        "node_unknown",
+    ]

@@ -716,7 +716,13 @@ def test_gap_is_refused(catalog: Catalog) -> None:
 
 
 @pytest.mark.parametrize(
-    "first", [events.Warned(code="x", message="y"), started(SECOND)], ids=["no-start", "another-rollout"]
+    "first",
+    [
+        events.Warned(code="x", message="y"),
+        started(SECOND),
+        msgspec.structs.replace(started(FIRST), hosts=2 * (entry("rig-001"),)),
+    ],
+    ids=["no-start", "another-rollout", "host-twice"],
 )
 def test_rollout_without_beginning(catalog: Catalog, first: AnyEvent) -> None:
     """A rollout's record begins with its own start."""
@@ -727,10 +733,11 @@ def test_rollout_without_beginning(catalog: Catalog, first: AnyEvent) -> None:
 
 def test_batch_is_all_or_nothing(catalog: Catalog) -> None:
     """A batch that cannot be folded leaves nothing of itself behind."""
-    twins = started(hosts=[entry("rig-001"), entry("rig-001")])
+    ended = finished(entry("rig-001"))
+    endless = msgspec.structs.replace(ended, outcome=replace(ended.outcome, gpus_seen=1 << 70))
     with pytest.raises(ConfigurationError) as caught:
-        catalog.record(FIRST, numbered(twins))
-    assert (caught.value.code, catalog.rollouts()) == ("catalog_corrupt", ())
+        catalog.record(FIRST, numbered(started(FIRST), endless))
+    assert (caught.value.code, catalog.rollouts()) == ("rollout_malformed", ())
 
 
 # --- opening, catching up, rebuilding --------------------------------------------------------------------------------

@@ -21,6 +21,8 @@ def test_pairs_are_read() -> None:
     ("word", "code"),
     [
         ("colour", "meta_pair_invalid"),
+        ("colour=a\tb", "meta_pair_invalid"),
+        ("colour=" + 257 * "a", "meta_pair_invalid"),
         ("1st=a", "meta_key_invalid"),
         ("a b=c", "meta_key_invalid"),
         ("=c", "meta_key_invalid"),

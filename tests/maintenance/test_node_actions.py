@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ionetctl.core import host_paths
-from ionetctl.core.errors import HostFailedError, HostUnverifiedError, RegionError
+from ionetctl.core.errors import HostFailedError, HostUnreachableError, HostUnverifiedError, RegionError
 from ionetctl.core.events import Warned
 from ionetctl.core.model.node import LastDrain, NodeView, RunningAllocation, SystemJob
 from ionetctl.maintenance.node_actions import Exclude, Include, NodeWork
@@ -112,15 +112,23 @@ async def test_exclusion_that_was_cut_off_is_completed() -> None:
     assert await node.planned(replace(BY, reason="")) == [("annotate", "exclusion", "no reason given")]
 
 
+async def test_ineligible_node_that_cannot_be_asked_is_not_taken_for_excluded() -> None:
+    """Whoever keeps jobs from it may let it have them again, since nothing says that it is excluded."""
+    node = Node(replace(view(), eligibility="ineligible", status="down"))
+    with pytest.raises(HostUnreachableError, match="is not connected"):
+        await node.planned(BY)
+
+
 async def test_mark_of_a_node_that_cannot_be_asked_is_a_warning() -> None:
-    """Jobs are kept away all the same; while it is away, the plan does not ask for the mark again."""
+    """Jobs are kept away all the same; while it is away, the next run says that the mark is missing."""
     node = Node()
     gone = RegionError("node_disconnected", "no way to the node")
     node.region.errors["annotate"] = [gone]
     await node.carry_out(BY)
     assert (node.now.eligibility, node.warnings) == ("ineligible", ["mark_unwritten"])
     node.region.errors["metadata"] = [gone]
-    assert await node.planned(BY) == []
+    with pytest.raises(HostUnreachableError):
+        await node.planned(BY)
 
 
 async def test_metadata_of_a_node_that_is_down_is_the_servers_own() -> None:

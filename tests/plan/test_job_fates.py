@@ -38,13 +38,13 @@ def prepared(*names: str) -> list[Change]:
     ("changes", "lost_drivers", "expected"),
     [
         ([], (), [KEPT, KEPT, KEPT, KEPT]),
-        ([RESTART], (), [KEPT, KEPT, UNTRIED, KEPT]),
-        ([RESTART], ("exec", "java"), [KEPT, LOST, LOST, KEPT]),
+        ([RESTART], (), [KEPT, KEPT, UNTRIED, UNTRIED]),
+        ([RESTART], ("exec", "java"), [KEPT, LOST, LOST, UNTRIED]),
         ([], ("exec",), [KEPT, KEPT, KEPT, KEPT]),
         (prepared(PERSISTENCE), ("exec",), [KEPT, KEPT, KEPT, KEPT]),
-        (prepared(CNI), ("exec",), [KEPT, LOST, UNTRIED, KEPT]),
-        (prepared(CONTAINER_TOOLKIT, DRIVER), (), [KEPT, KEPT, UNTRIED, KEPT]),
-        (prepared(DOCKER), (), [LOST, KEPT, LOST, KEPT]),
+        (prepared(CNI), ("exec",), [KEPT, LOST, UNTRIED, UNTRIED]),
+        (prepared(CONTAINER_TOOLKIT, DRIVER), (), [KEPT, KEPT, UNTRIED, UNTRIED]),
+        (prepared(DOCKER), (), [LOST, KEPT, LOST, LOST]),
     ],
     ids=[
         "nothing restarts",
@@ -60,7 +60,7 @@ def prepared(*names: str) -> list[Change]:
 def test_fate_follows_from_what_is_restarted(
     changes: Sequence[Change], lost_drivers: Sequence[str], expected: list[Fate]
 ) -> None:
-    """By the drivers of each allocation's tasks."""
+    """By the drivers of each allocation's tasks; where the region does not tell them, it is not guessed."""
     found = job_fates(RUNNING, HOST, changes, lost_drivers)
     assert ([job.fate for job in found], [job.allocation for job in found]) == (
         expected,
