@@ -552,7 +552,7 @@ async def test_plan_tells_of_jobs_on_many_hosts() -> None:
     facts = stage.hosts[HostName("h1")].facts[0]
     assert not isinstance(facts, BaseException)
     stage.hosts[HostName("h1")].facts = [replace(facts, nomad=replace(facts.nomad, allocations=1))]
-    stage.region.jobs = {node_id(1): (RunningAllocation("web.cache[0]"),)}
+    stage.region.jobs = {node_id(1): (RunningAllocation("web.cache[0]", frozenset({"docker"})),)}
     await stage.run()
     planned = {e.host: e.allocations for e in stage.told(HostPlanned) if isinstance(e, HostPlanned)}
     assert planned == {"h0": (), "h1": ("web.cache[0]",)}
