@@ -235,6 +235,7 @@ PREPARED = events.HostPrepared(host=FIRST, preparation="docker")
         pytest.param([*step(FIRST, ""), ended(Result.FAILED, "host_changed")], None, id="left-to-another"),
         pytest.param([*step(FIRST, ""), ATTEMPT_ENDED, ended(Result.UNCHANGED)], None, id="right-by-itself"),
         pytest.param([*step(FIRST, ""), ATTEMPT_ENDED, ended(Result.ENROLLED)], None, id="only-released"),
+        pytest.param([ended(Result.DONE)], Extent.CHANGED, id="node-changed"),
         pytest.param(
             [*step(FIRST, *INSTALLED), ATTEMPT_ENDED, ended(Result.ENROLLED)], Extent.CHANGED, id="enrolled"
         ),

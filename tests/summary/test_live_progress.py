@@ -319,3 +319,13 @@ def test_host_that_ends_unsurveyed_in_its_wave_is_done() -> None:
     ended = events.HostFinished(host=HOST, outcome=streams.outcome(streams.entry(0)))
     progress = snapshot(one_host(started, ended))
     assert (progress.done, [wave.finished for wave in progress.waves]) == (1, [1])
+
+
+def test_node_says_what_is_waited_for() -> None:
+    """A host that is at work has it as its detail, until it is slow enough to be named with it."""
+    stream = one_host(
+        events.StepStarted(host=HOST, step="change", attempt=1),
+        events.NodeProgressed(host=HOST, waits_for="2 allocations to end", left=2),
+    )
+    (slow,) = folded(stream).snapshot(START + timedelta(seconds=300)).stalled
+    assert (slow.host, slow.detail) == (HOST, "2 allocations to end")
