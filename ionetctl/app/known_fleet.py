@@ -1,10 +1,8 @@
-"""The fleet as the catalog knows it: its nodes, by which hosts are found again, and the way to its regions."""
+"""The fleet as the catalog knows it: its nodes as hosts, and the way to its regions. ``status`` starts with it: nothing here needs a template or a client."""
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, cast
 
 from ionetctl.core.errors import UsageError
@@ -13,51 +11,18 @@ from ionetctl.core.model.host import GpuPromise, Host
 from ionetctl.core.model.inventory import Inventory, NomadSettings, ReadyPair, RegionSettings, RegionTls
 from ionetctl.core.model.names import Digest
 from ionetctl.core.model.secret import SecretRef
-from ionetctl.placement.region_choice import candidates
-from ionetctl.plan.bundle import SUFFIX_CHARACTERS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from ionetctl.core.events import RegionEntry
-    from ionetctl.core.model.inventory import Naming
     from ionetctl.core.model.names import HostName, RegionName
-    from ionetctl.core.model.node import NodeView
     from ionetctl.core.model.secret import SecretSource
     from ionetctl.history.catalog import Catalog, NodeRecord
     from ionetctl.nomad import OnWait, Wait
 
 CATALOG: Final = "catalog"
 """The source of an inventory that was made from the catalog."""
-_UNIQUE: Final = re.compile(rf"(.+)-[0-9a-f]{{{SUFFIX_CHARACTERS}}}")
-
-
-@dataclass(frozen=True, slots=True)
-class KnownNodes:
-    """What the catalog remembers of hosts, by region and name."""
-
-    records: Mapping[tuple[RegionName, HostName], NodeRecord]
-
-    def of(self, host: Host) -> NodeRecord | None:
-        """The host's record."""
-        return self.records.get((host.region, host.name))
-
-    def placed(self, host: Host, regions: Iterable[RegionName]) -> tuple[Host, ...]:
-        """The host in the region that it joined, or in each that it may have where nobody remembers."""
-        everywhere = tuple(
-            host if name == host.region else replace(host, region=name) for name in candidates(host, regions)
-        )
-        return tuple(one for one in everywhere if self.of(one))[:1] or everywhere
-
-
-def by_name(views: Iterable[NodeView], naming: Naming) -> Mapping[str, Sequence[NodeView]]:
-    """The nodes that look like a host whose id nobody knows, by its name."""
-    found: dict[str, list[NodeView]] = defaultdict(list)
-    for view in views:
-        found[view.name].append(view)
-        if naming == "unique" and (match := _UNIQUE.fullmatch(view.name)):
-            found[match[1]].append(view)
-    return found
 
 
 def check_names(hosts: Iterable[Host]) -> None:

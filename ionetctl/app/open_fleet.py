@@ -6,23 +6,27 @@ The hosts are an inventory's, or else the catalog's: those that were enrolled fr
 from __future__ import annotations
 
 import asyncio
+import re
+from collections import defaultdict
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from ionetctl.app.known_fleet import KnownNodes, by_name, inventory_of, select_nodes, tell_waiting
+from ionetctl.app.known_fleet import inventory_of, select_nodes, tell_waiting
 from ionetctl.core.errors import ConfigurationError, IonetctlError, RegionError, TrustError
 from ionetctl.credentials.secrets import SecretStore
 from ionetctl.history.catalog import Catalog
 from ionetctl.history.journal import list_journals
 from ionetctl.nomad import NomadRegion
+from ionetctl.placement.region_choice import candidates
+from ionetctl.plan.bundle import SUFFIX_CHARACTERS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
     from ionetctl.core.model.host import Host
-    from ionetctl.core.model.inventory import Inventory
-    from ionetctl.core.model.names import NodeId, RegionName
+    from ionetctl.core.model.inventory import Inventory, Naming
+    from ionetctl.core.model.names import HostName, NodeId, RegionName
     from ionetctl.core.model.node import NodeView
     from ionetctl.core.ports import Clock, Region
     from ionetctl.core.settings import Settings
@@ -31,6 +35,35 @@ if TYPE_CHECKING:
 
 FEW: Final = 50
 """So many nodes are asked for by their ids; the whole list is read for more."""
+_UNIQUE: Final = re.compile(rf"(.+)-[0-9a-f]{{{SUFFIX_CHARACTERS}}}")
+
+
+@dataclass(frozen=True, slots=True)
+class KnownNodes:
+    """What the catalog remembers of hosts, by region and name."""
+
+    records: Mapping[tuple[RegionName, HostName], NodeRecord]
+
+    def of(self, host: Host) -> NodeRecord | None:
+        """The host's record."""
+        return self.records.get((host.region, host.name))
+
+    def placed(self, host: Host, regions: Iterable[RegionName]) -> tuple[Host, ...]:
+        """The host in the region that it joined, or in each that it may have where nobody remembers."""
+        everywhere = tuple(
+            host if name == host.region else replace(host, region=name) for name in candidates(host, regions)
+        )
+        return tuple(one for one in everywhere if self.of(one))[:1] or everywhere
+
+
+def by_name(views: Iterable[NodeView], naming: Naming) -> Mapping[str, Sequence[NodeView]]:
+    """The nodes that look like a host whose id nobody knows, by its name."""
+    found: dict[str, list[NodeView]] = defaultdict(list)
+    for view in views:
+        found[view.name].append(view)
+        if naming == "unique" and (match := _UNIQUE.fullmatch(view.name)):
+            found[match[1]].append(view)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

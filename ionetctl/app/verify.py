@@ -10,7 +10,8 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from ionetctl.app.known_fleet import KnownNodes, by_name, tell_waiting
+from ionetctl.app.known_fleet import tell_waiting
+from ionetctl.app.open_fleet import KnownNodes, by_name
 from ionetctl.core import host_paths
 from ionetctl.core.clock import SystemClock
 from ionetctl.core.errors import ExitCode, HostUnverifiedError, IonetctlError, RegionError, TrustError
