@@ -46,6 +46,7 @@ async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     """A region with one node that came up ineligible, and a token that may submit jobs too."""
     if request.param == "lab":
         async with lab_with_a_node(tmp_path) as lab:
+            lab.token = lab.every_right
             yield lab
         return
     program = nomad_binary()

@@ -59,7 +59,10 @@ async def lab_with_a_node(directory: Path) -> AsyncIterator[Place]:
         rig.introduce(await lab.introduce("rig-1"))
         tasks = [asyncio.create_task(rig.agent().run()), asyncio.create_task(keep_time(lab))]
         try:
-            yield Place(lab.pki, lab.api_url, lab.token, lab.state.add_token("all", (*RIGHTS, "read-job")))
+            nodes_alone = lab.state.add_token(
+                "nodes", [right for right in RIGHTS if not right.endswith("-job")]
+            )
+            yield Place(lab.pki, lab.api_url, nodes_alone, lab.token)
         finally:
             for task in tasks:
                 task.cancel()
