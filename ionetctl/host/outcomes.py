@@ -28,7 +28,11 @@ if TYPE_CHECKING:
     from ionetctl.core.model.node import NodeView
     from ionetctl.core.model.outcome import Finding
 
-OF_ONE_CALL: Final = frozenset({"node_disconnected", "node_unknown", "region_not_found", "region_refused"})
+OF_AGENT: Final = frozenset({"node_disconnected", "node_failing", "node_silent"})
+"""Errors of a region that has asked a node's agent in vain."""
+OF_NODE: Final = OF_AGENT | {"node_draining", "node_unknown"}
+"""Errors of a region that concern one node."""
+OF_ONE_CALL: Final = OF_NODE | {"region_not_found", "region_refused"}
 """Errors of a region that concern one request or node: with others the region cannot be worked with at all."""
 OF_ITS_ISSUER: Final = frozenset({"vault_unavailable", "issuer_forbidden"})
 """Errors of a region's issuer that every host would meet, whatever it asks for."""

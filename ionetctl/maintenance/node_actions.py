@@ -13,7 +13,8 @@ from ionetctl.core.errors import HostFailedError, HostUnreachableError, HostUnve
 from ionetctl.core.events import NodeProgressed, Warned
 from ionetctl.core.model.plan import Action, Change
 from ionetctl.core.plural import counted
-from ionetctl.maintenance.node_state import DISCONNECTED, ELIGIBLE, NOT_EXCLUDED, Exclusion, look
+from ionetctl.host.outcomes import OF_AGENT
+from ionetctl.maintenance.node_state import ELIGIBLE, NOT_EXCLUDED, Exclusion, look
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,7 +63,7 @@ class NodeWork:
         try:
             await self.region.annotate(self.state.view.id, meta)
         except RegionError as error:
-            if error.code != DISCONNECTED:
+            if error.code not in OF_AGENT:
                 raise
             hint = "run again once it is back"
             message = f"{error.message}: it does not say what was done and why"
@@ -116,7 +117,7 @@ class Exclude:
         """Its eligibility, and who wants that and why."""
         known, changes = state.exclusion, list[Change]()
         if known is None and not (state.is_eligible or state.reachable):
-            message = "the node is not connected, so that it is excluded cannot be noted: who else holds it may release it"
+            message = "the node cannot be asked, so that it is excluded cannot be noted: who else holds it may release it"
             raise HostUnreachableError("node_disconnected", message, "run again once it is back")
         if state.is_eligible:
             stay = (

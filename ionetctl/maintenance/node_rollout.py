@@ -9,7 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from ionetctl.core.errors import HostError, HostFailedError, IonetctlError, RegionError, TrustError
+from ionetctl.core.errors import (
+    HostError,
+    HostFailedError,
+    HostUnreachableError,
+    IonetctlError,
+    RegionError,
+    TrustError,
+)
 from ionetctl.core.events import HostPlanned, StepFinished, StepStarted
 from ionetctl.core.model.outcome import Outcome, Result
 from ionetctl.host import outcomes
@@ -41,6 +48,7 @@ if TYPE_CHECKING:
     from ionetctl.rollout.stop import Stop
 
 RESUME_HINT: Final = "run the same command with --resume"
+_AWAY: Final = frozenset({"node_disconnected", "node_silent"})
 
 
 class LocatedNode(Protocol):
@@ -145,7 +153,7 @@ class NodeRollout:
             state = await look(self.regions[host.region], host, view.id, at_jobs=self.action.at_jobs)
             changes = self.action.plan(state)
         except (HostError, RegionError, TrustError) as error:
-            return replace(outcomes.failed(host, "survey", error), node_id=view.id)
+            return replace(outcomes.failed(host, "survey", _as_nodes_own(error)), node_id=view.id)
         if not changes:
             return outcomes.of_node(host, Result.UNCHANGED, state.view)
         return PlannedNode(state, changes)
@@ -205,7 +213,9 @@ class NodeRollout:
             await self.emit(StepFinished(host=host.name, step="apply", attempt=1, duration_s=took_s))
         except (HostError, RegionError, TrustError) as error:
             step = "apply" if started else "survey"
-            return replace(outcomes.failed(host, step, error, started=started), node_id=node_id)
+            return replace(
+                outcomes.failed(host, step, _as_nodes_own(error), started=started), node_id=node_id
+            )
         return outcomes.of_node(host, Result.DONE, state.view)
 
     # --- end ---------------------------------------------------------------------------------------------------------
@@ -223,6 +233,12 @@ class NodeRollout:
 def _not_found(host: Host, problem: IonetctlError | None) -> Outcome:
     """The outcome of a host that its region was asked for in vain: its own failure, or the region's."""
     error = problem or RegionError("node_unknown", f"{host.region} does not know the host")
-    if outcomes.is_regions_fault(error):
-        return outcomes.failed(host, "survey", error)
-    return outcomes.failed(host, "survey", HostFailedError(error.code, error.message, error.hint))
+    return outcomes.failed(host, "survey", _as_nodes_own(error))
+
+
+def _as_nodes_own(error: IonetctlError) -> IonetctlError:
+    """What the region says of one node as that node's failure; any other error as it is."""
+    if not isinstance(error, RegionError) or outcomes.is_regions_fault(error):
+        return error
+    kind = HostUnreachableError if error.code in _AWAY else HostFailedError
+    return kind(error.code, error.message, error.hint)

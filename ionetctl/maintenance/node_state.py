@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from ionetctl.core import host_paths
 from ionetctl.core.errors import HostFailedError, RegionError
 from ionetctl.core.model.node import NodeMeta
+from ionetctl.host.outcomes import OF_AGENT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 ELIGIBLE: Final = "eligible"
 DOWN: Final = "down"
-DISCONNECTED: Final = "node_disconnected"
 REASON_CHARACTERS: Final = 200
 """The most that is kept of a reason in a node's metadata."""
 
@@ -112,7 +112,7 @@ async def look(region: Region, host: Host, node: NodeId, *, at_jobs: bool) -> No
             )
         meta = await region.metadata(node)
     except RegionError as error:
-        if error.code != DISCONNECTED:
+        if error.code not in OF_AGENT:
             raise
         return NodeState(host, detail, NodeMeta(detail.meta, {}), reachable=False, allocations=allocations)
     return NodeState(host, detail, meta, reachable=True, allocations=allocations)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import TYPE_CHECKING, Final, Self
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 import msgspec
 
@@ -63,6 +64,8 @@ if TYPE_CHECKING:
     from ionetctl.core.model.secret import SecretRef
     from ionetctl.nomad.http import OnWait
 
+_Answer = TypeVar("_Answer")
+
 PAGE_SIZE: Final = 1000
 PAGE_LIMIT: Final = 100
 """A region has up to 10,000 nodes; a list without end is not Nomad's."""
@@ -71,12 +74,13 @@ _RUNNING: Final = 'ClientStatus == "running" or ClientStatus == "pending"'
 LIST_LIMIT_BYTES: Final = 512 << 20
 """All pages together; 10,000 nodes with their devices are about 200 MB."""
 RUNNING: Final = frozenset({"pending", "running"})
-USE_TIMEOUT_S: Final = 10.0
-"""How long an agent is waited for that does not tell what its node uses."""
 STALE_LIMIT_MS: Final = 5_000
 """A server that heard of its leader longer ago than this may answer from an old log."""
 _OF_SYSTEM: Final = 'Type == "system"'
 _NS_PER_S: Final = 1_000_000_000
+_OF_NODE_PERHAPS: Final = frozenset({"node_silent", "region_unreachable", "region_failing"})
+"""Failures of a call about a node that are the region's where it does not answer otherwise."""
+_SICK_HINT: Final = "look at the node's Nomad: journalctl -u nomad.service"
 _FORBIDDEN: Final = "region_forbidden"
 _METADATA: Final = "/v1/client/metadata"
 _NUMBER: Final = re.compile(r"[0-9]{1,19}")
@@ -182,7 +186,7 @@ class NomadRegion:
         Dynamic metadata shows here some seconds after it was set. Raises ``RegionError`` and ``TrustError``.
         """
         try:
-            reply = await self._get(f"/v1/node/{node}", "node:read")
+            reply = await self._about(node, self._get(f"/v1/node/{node}", "node:read"))
         except RegionError as error:
             if error.code != "region_not_found":
                 raise
@@ -196,16 +200,17 @@ class NomadRegion:
         """
         body = {"NodeID": node, "Eligibility": "eligible" if is_eligible else "ineligible"}
         path = f"/v1/node/{node}/eligibility"
-        await self._http.send(self._call("POST", path, "node:write", body=msgspec.json.encode(body)))
+        call = self._call("POST", path, "node:write", body=msgspec.json.encode(body))
+        await self._about(node, self._http.send(call))
 
     async def annotate(self, node: NodeId, meta: Mapping[str, str | None]) -> None:
         """Change a node's dynamic metadata, by way of its servers. Needs node:write and a connected node.
 
         Its agent has it at once and keeps it across restarts; the servers have it up to ten seconds later.
-        Raises ``RegionError`` (``node_disconnected`` where no server is connected to it) and ``TrustError``.
+        Raises ``RegionError`` (of the node alone: ``node_disconnected``, ``node_silent``, ``node_failing``) and ``TrustError``.
         """
         body = msgspec.json.encode({"NodeID": node, "Meta": dict(meta)})
-        await self._asked_of_agent(node, self._call("POST", _METADATA, "node:write", {"node_id": node}, body))
+        await self._asked_of_agent(node, "POST", _METADATA, "node:write", body)
 
     async def allocations(self, node: NodeId) -> Sequence[RunningAllocation]:
         """A node's running and pending allocations. Needs read-job in their namespaces.
@@ -214,7 +219,7 @@ class NomadRegion:
         """
         from ionetctl.nomad.python_nomad import node_allocations
 
-        body = await node_allocations(self._http, self._name, node)
+        body = await self._about(node, node_allocations(self._http, self._name, node))
         found = decoded(list[Allocation], body, "the list of allocations")
         return [
             RunningAllocation(
@@ -250,30 +255,19 @@ class NomadRegion:
         raise malformed(what, f"it has more than {ALLOCATIONS_PAGE_LIMIT} pages")
 
     async def use(self, node: NodeId) -> NodeUse:
-        """What a node uses now. Needs node:read and a connected node, which is waited for ``USE_TIMEOUT_S``.
+        """What a node uses now. Needs node:read and a connected node.
 
-        Raises ``RegionError`` (``node_disconnected``, ``node_silent``) and ``TrustError``.
+        Raises ``RegionError`` (of the node alone: ``node_disconnected``, ``node_silent``, ``node_failing``) and ``TrustError``.
         """
-        try:
-            async with asyncio.timeout(USE_TIMEOUT_S):
-                reply = await self._get("/v1/client/stats", "node:read", {"node_id": node})
-        except RegionError as error:
-            if error.code != "region_not_found":
-                raise
-            message = f"{self._name} has no way to the node {node} now"
-            raise RegionError("node_disconnected", message, "is its Nomad running?") from error
-        except TimeoutError:
-            message = f"the node {node} did not tell what it uses within {USE_TIMEOUT_S:g} s"
-            raise RegionError("node_silent", message, "look at the node's Nomad, and at its driver") from None
+        reply = await self._asked_of_agent(node, "GET", "/v1/client/stats", "node:read")
         return node_use(decoded(ClientStatistics, reply.body, "/v1/client/stats"))
 
     async def metadata(self, node: NodeId) -> NodeMeta:
         """A node's metadata, as its agent has it at once. Needs node:read and a connected node.
 
-        Raises ``RegionError`` (``node_disconnected``) and ``TrustError``.
+        Raises ``RegionError`` (of the node alone: ``node_disconnected``, ``node_silent``, ``node_failing``) and ``TrustError``.
         """
-        params = {"node_id": node}
-        reply = await self._asked_of_agent(node, self._call("GET", _METADATA, "node:read", params))
+        reply = await self._asked_of_agent(node, "GET", _METADATA, "node:read")
         return node_meta(decoded(ClientMetadata, reply.body, _METADATA))
 
     async def drain(
@@ -288,16 +282,16 @@ class NomadRegion:
             "IgnoreSystemJobs": spec.ignores_system_jobs,
         }
         body = {"NodeID": node, "DrainSpec": wanted, "MarkEligible": mark_eligible, "Meta": dict(meta)}
-        await self._http.send(
-            self._call("POST", f"/v1/node/{node}/drain", "node:write", body=msgspec.json.encode(body))
-        )
+        call = self._call("POST", f"/v1/node/{node}/drain", "node:write", body=msgspec.json.encode(body))
+        await self._about(node, self._http.send(call))
 
     async def evaluate(self, node: NodeId) -> None:
         """Have the node's jobs and all system jobs of its place evaluated anew. Needs node:write.
 
         Raises ``RegionError`` and ``TrustError``.
         """
-        await self._http.send(self._call("POST", f"/v1/node/{node}/evaluate", "node:write"))
+        call = self._call("POST", f"/v1/node/{node}/evaluate", "node:write")
+        await self._about(node, self._http.send(call))
 
     async def system_jobs(self) -> Sequence[SystemJob]:
         """The system jobs that are not stopped, of all namespaces. Needs list-jobs in each that is to be seen.
@@ -318,14 +312,34 @@ class NomadRegion:
             params = {**params, "next_token": following}
         raise malformed(what, f"it has more than {PAGE_LIMIT} pages")
 
-    async def _asked_of_agent(self, node: NodeId, call: Call) -> Reply:
-        """The reply of a node's agent. Raises ``RegionError`` (``node_disconnected``) where no server is connected to it."""
+    async def _about(self, node: NodeId, answer: Awaitable[_Answer]) -> _Answer:
+        """The answer to a call about one node.
+
+        Where it fails and the region answers otherwise, the node alone is at fault: ``RegionError`` (``node_failing``, ``node_silent``).
+        """
         try:
-            return await self._http.send(call)
+            return await answer
+        except RegionError as error:
+            failure = error
+        if failure.code not in _OF_NODE_PERHAPS:
+            raise failure
+        await self._nodes_page({"per_page": "1"})
+        message = f"{self._name} answers, and not about the node {node}: {failure.message}"
+        if failure.code == "region_failing":
+            raise RegionError("node_failing", message, _SICK_HINT) from failure
+        raise RegionError("node_silent", message, _SICK_HINT) from failure
+
+    async def _asked_of_agent(
+        self, node: NodeId, method: str, path: str, right: str, body: bytes = b""
+    ) -> Reply:
+        """The reply of a node's agent. Raises ``RegionError`` (``node_disconnected`` where no server is connected to it)."""
+        try:
+            call = self._call(method, path, right, {"node_id": node}, body)
+            return await self._about(node, self._http.send(replace(call, is_relayed=True)))
         except RegionError as error:
             if error.code != "region_not_found":
                 raise
-            message = f"{self._name} has no way to the node {node} now, so its metadata stays as it is"
+            message = f"{self._name} has no way to the node {node} now"
             raise RegionError("node_disconnected", message, "is its Nomad running? Then run again") from error
 
     async def _node_pages(self, params: dict[str, str]) -> AsyncIterator[list[NodeStub]]:

@@ -13,12 +13,13 @@ import ssl
 import time
 import zlib
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import aiohttp
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 from tenacity.wait import wait_random_exponential
 
 from ionetctl import __version__
@@ -50,18 +51,24 @@ class CallLimits:
     """For the first try of each address where there are several: one that swallows packets costs seconds."""
     connect_s: float = 10.0
     silence_s: float = 30.0
+    relayed_s: float = 10.0
+    """Instead of ``silence_s`` where a server has to ask a node's agent: one that hangs must not keep others waiting."""
     deadline_s: float = 90.0
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request. ``right`` is the ACL capability that the token needs for it, for example ``node:read``."""
+    """One request. ``right`` is the ACL capability that the token needs for it, for example ``node:read``.
+
+    ``is_relayed``: a node's agent answers it, by way of the servers.
+    """
 
     method: str
     path: str
     right: str
     params: Mapping[str, str]
     body: bytes = b""
+    is_relayed: bool = False
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -130,6 +137,7 @@ class RegionHttp:
         """The certificate (DER) that the API presented last."""
         self._preferred = 0
         self._slots = asyncio.Semaphore(CONNECTIONS)
+        self._relays = asyncio.Semaphore(CONNECTIONS - 1)
         self._context = self._reporting(endpoint.context)
         self._session: aiohttp.ClientSession | None = None
 
@@ -142,10 +150,16 @@ class RegionHttp:
         """The region's response, from any of its addresses.
 
         Raises ``TrustError`` (``region_untrusted``) at the first certificate that is not valid, and ``RegionError``:
-        at once for ``client_certificate_refused``, ``region_forbidden``, ``region_not_found``, ``region_refused``; after the retries for
-        ``region_unreachable``, ``region_no_leader``, ``region_no_path``, ``region_rate_limited``, ``region_failing``
-        and ``region_nonsense``.
+        at once for ``client_certificate_refused``, ``region_forbidden``, ``region_not_found``, ``region_refused`` and what concerns
+        one node (``node_unknown``, ``node_draining``); after the retries for ``region_unreachable``, ``region_no_leader``,
+        ``region_no_path``, ``region_rate_limited``, ``region_failing`` and ``region_nonsense``; for a call that is relayed ``node_silent``
+        after two servers, or the only one, have been waited for in vain.
         """
+        # Nodes whose agents hang leave one connection to the calls that the servers answer by themselves.
+        async with self._relays if call.is_relayed else nullcontext():
+            return await self._send_in_time(call)
+
+    async def _send_in_time(self, call: Call) -> Reply:
         failures: list[RegionError] = []
         try:
             async with asyncio.timeout(self._limits.deadline_s):
@@ -164,8 +178,12 @@ class RegionHttp:
                 waited_s = time.monotonic() - began
                 await self._on_wait(Wait(failure.address, state.attempt_number, waited_s, failure.error))
 
+        def is_enough(state: RetryCallState) -> bool:
+            silent = sum(each.code == _SILENT for each in failures)
+            return state.attempt_number >= self._limits.attempts or silent >= min(2, len(self._addresses))
+
         retrying = AsyncRetrying(
-            stop=stop_after_attempt(self._limits.attempts),
+            stop=is_enough,
             wait=self._wait_s,
             retry=retry_if_exception_type(_TransientError),
             before_sleep=report,
@@ -210,16 +228,29 @@ class RegionHttp:
                 data=call.body or None,
                 # On each request, so that no list of the session shows it.
                 headers={"X-Nomad-Token": self._token},
-                timeout=aiohttp.ClientTimeout(sock_connect=connect_s, sock_read=self._limits.silence_s),
+                timeout=aiohttp.ClientTimeout(sock_connect=connect_s, sock_read=self._silence_s(call)),
                 server_hostname=self._server_name,
                 allow_redirects=False,
             ) as response:
                 return await self._read(address, call, response)
+        except aiohttp.SocketTimeoutError as error:
+            if call.is_relayed:
+                message = (
+                    f"{call} at {address}: the node's agent did not answer within {self._silence_s(call):g} s"
+                )
+                raise _TransientError(RegionError(_SILENT, message, _AGENT_HINT)) from error
+            raise self._translated(error, address) from error
         except (
             aiohttp.ClientError,
             OSError,
         ) as error:  # an alert while reading comes through as plain ssl.SSLError
             raise self._translated(error, address) from error
+
+    def _silence_s(self, call: Call) -> float:
+        """How long a server may say nothing."""
+        return (
+            min(self._limits.relayed_s, self._limits.silence_s) if call.is_relayed else self._limits.silence_s
+        )
 
     async def _read(self, address: str, call: Call, response: aiohttp.ClientResponse) -> Reply:
         if response.status // 100 != 2:  # noqa: PLR2004  (the class of successes)
@@ -256,6 +287,8 @@ class RegionHttp:
 
 
 _NETWORK_HINT: Final = "check the network from here to the API's port (4646): routes, firewall, load balancer"
+_AGENT_HINT: Final = "look at the node's Nomad, and at its driver: journalctl -u nomad.service"
+_SILENT: Final = "node_silent"
 _LEADER_HINT: Final = "its servers are electing a leader, or have lost their quorum: nomad server members"
 
 
@@ -279,12 +312,21 @@ def _refusal(address: str, call: Call, status: int, text: str) -> Exception:
             hint = "too many connections come from this address: run fewer rollouts at once"
             return _TransientError(RegionError("region_rate_limited", message, hint))
         case _ if status >= 500:  # noqa: PLR2004  (the class of server errors)
-            return _TransientError(_server_error(message, text))
+            return _server_error(message, text)
         case _:
             return RegionError("region_refused", message, "this should not happen: please report it")
 
 
-def _server_error(message: str, text: str) -> RegionError:
+def _server_error(message: str, text: str) -> Exception:
+    """The error for a status from 500 on, by which Nomad also refuses what one node alone is at fault for (``nomad/node_endpoint.go``)."""
+    if "while it is draining" in text:
+        return RegionError("node_draining", message, "end that first: ionetctl nodes drain --cancel")
+    if "node not found" in text or "Unknown node" in text:
+        return RegionError("node_unknown", message, "was it purged? enrol the host again")
+    return _TransientError(_failure(message, text))
+
+
+def _failure(message: str, text: str) -> RegionError:
     if "No cluster leader" in text:
         return RegionError("region_no_leader", message, _LEADER_HINT)
     if "No path to region" in text:

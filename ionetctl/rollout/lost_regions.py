@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from ionetctl.core.errors import ExitCode, RegionError, TrustError
 from ionetctl.core.events import Warned
-from ionetctl.host.outcomes import left_for_region, region_problem
+from ionetctl.host.outcomes import OF_NODE, left_for_region, region_problem
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping
@@ -43,11 +43,14 @@ class LostRegions:
         )
 
     async def ask(self, name: RegionName, call: Awaitable[_Answer]) -> _Answer | None:
-        """The answer of a call to the region, or ``None`` where it has none: then the region is lost."""
+        """The answer of a call to the region, or ``None`` where it has none: then the region is lost, unless one node alone is at fault."""
         try:
             return await call
         except (RegionError, TrustError) as error:
-            await self._lose(name, region_problem(name, error))
+            if error.code in OF_NODE:
+                await self.emit(Warned(code=error.code, message=error.message, hint=error.hint))
+            else:
+                await self._lose(name, region_problem(name, error))
             return None
 
     async def note(self, outcome: Outcome) -> None:

@@ -115,14 +115,15 @@ async def test_exclusion_that_was_cut_off_is_completed() -> None:
 async def test_ineligible_node_that_cannot_be_asked_is_not_taken_for_excluded() -> None:
     """Whoever keeps jobs from it may let it have them again, since nothing says that it is excluded."""
     node = Node(replace(view(), eligibility="ineligible", status="down"))
-    with pytest.raises(HostUnreachableError, match="is not connected"):
+    with pytest.raises(HostUnreachableError, match="cannot be asked"):
         await node.planned(BY)
 
 
-async def test_mark_of_a_node_that_cannot_be_asked_is_a_warning() -> None:
+@pytest.mark.parametrize("code", ["node_disconnected", "node_silent", "node_failing"])
+async def test_mark_of_a_node_that_cannot_be_asked_is_a_warning(code: str) -> None:
     """Jobs are kept away all the same; while it is away, the next run says that the mark is missing."""
     node = Node()
-    gone = RegionError("node_disconnected", "no way to the node")
+    gone = RegionError(code, "no way to the node")
     node.region.errors["annotate"] = [gone]
     await node.carry_out(BY)
     assert (node.now.eligibility, node.warnings) == ("ineligible", ["mark_unwritten"])

@@ -149,6 +149,16 @@ async def test_node_is_held_marked_and_released_alike(place: Place) -> None:
         await until(lambda: is_unmarked(region, node), "a mark that was taken away is gone")
         assert await marks(region) == {node: Mark.NONE}
         assert await region.node(NO_NODE) is None
+        for change in (
+            region.set_eligibility(NO_NODE, is_eligible=True),
+            region.drain(NO_NODE, None, {}),
+            region.evaluate(NO_NODE),
+            region.metadata(NO_NODE),
+            region.annotate(NO_NODE, {"ionet_admission": "held"}),
+        ):
+            with pytest.raises(RegionError) as unknown:
+                await change
+            assert unknown.value.code == "node_unknown"
 
 
 async def is_unmarked(region: NomadRegion, node: NodeId) -> bool:

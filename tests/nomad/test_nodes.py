@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -10,28 +11,32 @@ import pytest
 
 from ionetctl.core.errors import RegionError
 from ionetctl.core.model.names import NodeId
-from ionetctl.nomad import NomadRegion
+from ionetctl.nomad import CallLimits, NomadRegion
+from ionetctl.nomad.http import CONNECTIONS
 from tests.support.clock import ManualClock
 from tests.support.region_server import EU, TOKEN, Answer, RegionSite, ScriptedApi, recording
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
     from pathlib import Path
 
 GPU3 = NodeId("bfbc1015-4058-f3b4-baef-e92ffc4ecb53")
 NODE = f"/v1/node/{GPU3}"
 METADATA = "/v1/client/metadata"
+NODES = "/v1/nodes"
+WELL = Answer([])
+DOWN = Answer(b"rpc error: EOF", 500)
 
 
 @asynccontextmanager
 async def asking(
-    directory: Path, answers: Mapping[str, Sequence[Answer]]
+    directory: Path, answers: Mapping[str, Sequence[Answer]], limits: CallLimits | None = None
 ) -> AsyncIterator[tuple[NomadRegion, ScriptedApi]]:
     """A region that answers so, and what it saw."""
     site = RegionSite(directory)
     async with (
         site.serving(answers) as (url, api),
-        NomadRegion.open(site.settings(url), site.reveal, sleep=ManualClock().sleep) as region,
+        NomadRegion.open(site.settings(url), site.reveal, limits, ManualClock().sleep) as region,
     ):
         yield region, api
 
@@ -116,3 +121,71 @@ async def test_node_that_may_not_be_looked_at_is_an_error(tmp_path: Path) -> Non
         with pytest.raises(RegionError) as caught:
             await region.node(GPU3)
     assert caught.value.code == "region_forbidden"
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        (b"can not set node's scheduling eligibility to eligible while it is draining", "node_draining"),
+        (b"rpc error: node not found", "node_unknown"),
+    ],
+    ids=["draining", "purged"],
+)
+async def test_refusal_for_the_sake_of_one_node_is_not_repeated(
+    tmp_path: Path, text: bytes, code: str
+) -> None:
+    """Nomad answers such with the status of a failure; the region is well."""
+    async with asking(tmp_path, {f"{NODE}/eligibility": [Answer(text, 500)]}) as (region, api):
+        with pytest.raises(RegionError) as caught:
+            await region.set_eligibility(GPU3, is_eligible=True)
+    assert (caught.value.code, len(api.seen)) == (code, 1)
+
+
+@pytest.mark.parametrize(
+    ("about_node", "of_region", "code"),
+    [
+        (DOWN, WELL, "node_failing"),
+        (DOWN, DOWN, "region_failing"),
+        (Answer(status=0), WELL, "node_silent"),
+        (Answer(status=0), DOWN, "region_failing"),
+    ],
+    ids=["failing node", "failing region", "silent node", "silent node of a failing region"],
+)
+async def test_region_is_at_fault_only_where_it_does_not_answer_otherwise(
+    tmp_path: Path, about_node: Answer, of_region: Answer, code: str
+) -> None:
+    """One sick node costs itself alone."""
+    limits = CallLimits(attempts=3, relayed_s=0.2)
+    async with asking(tmp_path, {METADATA: [about_node], NODES: [of_region]}, limits) as (region, api):
+        with pytest.raises(RegionError) as caught:
+            await region.metadata(GPU3)
+    tries = sum(seen.path == METADATA for seen in api.seen)
+    assert (caught.value.code, tries) == (code, 3 if about_node is DOWN else 1)
+
+
+@pytest.mark.parametrize("what", ["drain", "evaluate", "eligibility", "allocations", ""])
+async def test_every_call_about_a_node_tells_its_fault_from_the_regions(tmp_path: Path, what: str) -> None:
+    """Those that the servers answer by themselves, too."""
+    path = f"{NODE}/{what}".rstrip("/")
+    calls: dict[str, Callable[[NomadRegion], Awaitable[object]]] = {
+        "drain": lambda region: region.drain(GPU3, None, {}),
+        "evaluate": lambda region: region.evaluate(GPU3),
+        "eligibility": lambda region: region.set_eligibility(GPU3, is_eligible=False),
+        "allocations": lambda region: region.allocations(GPU3),
+        "": lambda region: region.node(GPU3),
+    }
+    async with asking(tmp_path, {path: [DOWN], NODES: [WELL]}, CallLimits(attempts=2)) as (region, _):
+        with pytest.raises(RegionError) as caught:
+            await calls[what](region)
+    assert caught.value.code == "node_failing"
+
+
+async def test_agents_that_hang_leave_a_connection_to_other_calls(tmp_path: Path) -> None:
+    """However many of them are waited for."""
+    answers = {METADATA: [Answer(status=0)], NODES: [WELL]}
+    async with asking(tmp_path, answers, CallLimits(relayed_s=600.0)) as (region, _):
+        hanging = [asyncio.create_task(region.metadata(GPU3)) for _ in range(CONNECTIONS + 1)]
+        assert await region.nodes() == []
+        for each in hanging:
+            each.cancel()
+        await asyncio.gather(*hanging, return_exceptions=True)

@@ -23,7 +23,7 @@ from ionetctl.lab.region.state.node_records import node_stub
 if TYPE_CHECKING:
     from ionetctl.lab.json_object import JsonObject
     from ionetctl.lab.region.api.access import Regions
-    from ionetctl.lab.region.state.region_state import RegionState, Right
+    from ionetctl.lab.region.state.region_state import RegionState
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +72,14 @@ class NodeHandlers:
         return json_response(page, headers | ({"X-Nomad-Nexttoken": next_token} if next_token else {}))
 
     async def _read(self, request: web.Request) -> web.Response:
-        _, node = self._find(request, "node:read")
+        region = self.regions.authorized(request, "node:read")
+        node = region.nodes.get(request.match_info["id"])
+        if node is None:
+            refuse(404, "node not found", read_headers(region.nodes_index()))
         return json_response(node, read_headers(node["ModifyIndex"]))
 
     async def _set_eligibility(self, request: web.Request) -> web.Response:
-        region = self.regions.authorized(request, "node:write")
-        node = region.nodes.get(request.match_info["id"])
-        if node is None:
-            refuse(500, "node not found")
+        region, node = self._changed(request)
         wanted = (await json_body(request)).get("Eligibility")
         if wanted not in ("eligible", "ineligible"):
             refuse(500, f'invalid scheduling eligibility "{wanted}"')
@@ -92,7 +92,7 @@ class NodeHandlers:
         )
 
     async def _drain(self, request: web.Request) -> web.Response:
-        region, node = self._find(request, "node:write")
+        region, node = self._changed(request)
         accessor = self.regions.local.tokens[request.headers[TOKEN_HEADER]].accessor_id
         spec = {**await json_body(request), "accessor": accessor}
         index = region.drain(node["ID"], spec, time.time())
@@ -101,16 +101,16 @@ class NodeHandlers:
         )
 
     async def _purge(self, request: web.Request) -> web.Response:
-        region, node = self._find(request, "node:write")
+        region, node = self._changed(request)
         index = region.purge(node["ID"])
         return write_response({"EvalCreateIndex": 0, "EvalIDs": None, "NodeModifyIndex": index}, index)
 
-    def _find(self, request: web.Request, right: Right) -> tuple[RegionState, JsonObject]:
-        """The region and the node that the path names; refuses an unknown one with status 404."""
-        region = self.regions.authorized(request, right)
+    def _changed(self, request: web.Request) -> tuple[RegionState, JsonObject]:
+        """The region and the node that is to be changed; refuses an unknown one with status 500, as Nomad does."""
+        region = self.regions.authorized(request, "node:write")
         node = region.nodes.get(request.match_info["id"])
         if node is None:
-            refuse(404, "node not found", read_headers(region.nodes_index()))
+            refuse(500, "node not found")
         return region, node
 
 
