@@ -18,12 +18,12 @@ from ionetctl.core.errors import ExitCode, HostUnverifiedError, IonetctlError, R
 from ionetctl.credentials.secrets import SecretStore
 from ionetctl.history.catalog import Catalog
 from ionetctl.history.journal import list_journals
-from ionetctl.host.release_node import held, is_released, release
+from ionetctl.host.release_node import held, release
 from ionetctl.inventory.select import load_selected
 from ionetctl.nomad import NomadRegion
 from ionetctl.summary.fleet import READY, Verdict, VerifyReport
 from ionetctl.verification import gpu_evidence
-from ionetctl.verification.expectation import ELIGIBLE, Expectation, check_node, ineligible
+from ionetctl.verification.expectation import ELIGIBLE, Expectation, check_node
 from ionetctl.verification.stamped_nodes import find_stamped
 
 if TYPE_CHECKING:
@@ -213,15 +213,9 @@ async def _verdict(region: Region, found: _Found, holding: _Holding, *, releases
     if not releases or word.id not in holding.clearable or host.gpus.count is None:
         return found.verdict(_held_still(word, holding))
     try:
-        return await _released(region, found, word)
+        return found.verdict(await release(region, word), _RELEASED)
     except RegionError as error:
         return found.verdict(HostUnverifiedError(error.code, error.message, error.hint))
-
-
-async def _released(region: Region, found: _Found, view: NodeView) -> Verdict:
-    if await is_released(region, view.id) or not await release(region, view.id):
-        return found.verdict(ineligible(view))
-    return found.verdict(note=_RELEASED)
 
 
 def _held_still(view: NodeView, holding: _Holding) -> HostUnverifiedError:

@@ -154,8 +154,8 @@ class Region(Protocol):
         """Let a node have new allocations, or keep them from it; those that run are left alone."""
         ...
 
-    async def annotate(self, node: NodeId, meta: Mapping[str, str | None]) -> None:
-        """Change a node's dynamic metadata; ``None`` removes a key. The node must be connected to its servers."""
+    async def annotate(self, node: NodeId, meta: Mapping[str, str | None]) -> NodeMeta:
+        """Change a node's dynamic metadata, and what it is then; ``None`` removes a key. The node must be connected to its servers."""
         ...
 
     async def allocations(self, node: NodeId) -> Sequence[RunningAllocation]:

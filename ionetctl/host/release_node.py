@@ -8,6 +8,7 @@ was cut off has left is still ionetctl's, and the next run completes it.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from ionetctl.checks import blocking
@@ -20,11 +21,11 @@ from ionetctl.verification import gpu_evidence
 from ionetctl.verification.expectation import ELIGIBLE, expected_node, ineligible
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from ionetctl.core.model.host import Host
     from ionetctl.core.model.names import NodeId
-    from ionetctl.core.model.node import NodeView
+    from ionetctl.core.model.node import NodeDetail, NodeMeta, NodeView
     from ionetctl.core.ports import Emit, Region
     from ionetctl.host.dependencies import RegionTools
     from ionetctl.host.planned_host import PlannedHost
@@ -36,6 +37,13 @@ FLAWED: Final = "flawed"
 REASON_CHARACTERS: Final = 200
 _BY_REGION: Final = f"{host_paths.HELD}|{SHORT}: [a-z_]+"
 _BY_ANYTHING: Final = f"{_BY_REGION}|{FLAWED}: [a-z_]+"
+_MARK_OF_RELEASED: Final[Mapping[str, str | None]] = {
+    host_paths.ADMISSION_KEY: host_paths.RELEASED,
+    host_paths.ADMISSION_REASON_KEY: None,
+}
+DRAINING: Final = "node_draining"
+_DRAINS: Final = frozenset({"draining", "complete"})
+"""Of the last drain: a node stays ineligible after one that was through."""
 _UNMARKED_FILTER: Final = f"Meta.{host_paths.ADMISSION_KEY} is empty"
 
 
@@ -71,23 +79,47 @@ async def is_released(region: Region, node: NodeId) -> bool:
     return (await region.metadata(node)).merged.get(host_paths.ADMISSION_KEY) == host_paths.RELEASED
 
 
-async def release(region: Region, node: NodeId) -> bool:
-    """Let a held node have jobs; false where an admin has excluded it, and ionetctl alone holds it no longer.
+async def release(region: Region, view: NodeView) -> HostUnverifiedError | None:
+    """Let a node that ionetctl holds have jobs; or why not, where somebody else keeps them from it.
 
     Raises what the region raises; what was begun is then completed by the next run.
     """
-    excluded = await is_excluded(region, node)
-    if not excluded:
-        await region.set_eligibility(node, is_eligible=True)
-    await region.annotate(
-        node, {host_paths.ADMISSION_KEY: host_paths.RELEASED, host_paths.ADMISSION_REASON_KEY: None}
-    )
-    return not excluded
+    meta = await region.metadata(view.id)
+    if meta.merged.get(host_paths.ADMISSION_KEY) == host_paths.RELEASED:
+        return ineligible(view)
+    return await _let_go(region, view, meta, lambda: region.annotate(view.id, _MARK_OF_RELEASED))
 
 
-async def is_excluded(region: Region, node: NodeId) -> bool:
-    """Whether ``nodes exclude`` keeps jobs from the node, as its agent says: the servers have that some seconds later."""
-    return host_paths.EXCLUDED_BY_KEY in (await region.metadata(node)).merged
+async def _let_go(
+    region: Region, view: NodeView, meta: NodeMeta, mark: Callable[[], Awaitable[NodeMeta | None]]
+) -> HostUnverifiedError | None:
+    """Make a held node eligible, and ``mark`` that ionetctl holds it no longer; or why not, where an admin keeps jobs from it.
+
+    The node is looked at again afterwards: an exclusion or a drain that came in between has the last word. Of a node that is being
+    drained nothing is changed.
+    """
+    reason = _kept_by_admin(view, meta, await region.node(view.id))
+    if reason is not None and reason.code == DRAINING:
+        return reason
+    if reason is None:
+        await region.set_eligibility(view.id, is_eligible=True)
+    meta = await mark() or meta
+    if reason is None and (reason := _kept_by_admin(view, meta, await region.node(view.id))):
+        await region.set_eligibility(view.id, is_eligible=False)
+    return reason
+
+
+def _kept_by_admin(view: NodeView, meta: NodeMeta, detail: NodeDetail | None) -> HostUnverifiedError | None:
+    """Why a node may have no jobs whatever it proves: an admin excluded it, as its agent says at once, or drains it or has drained it."""
+    if host_paths.EXCLUDED_BY_KEY in meta.merged:
+        return ineligible(view, "an admin has excluded it")
+    last = detail.drain if detail else None
+    if last is None or last.status not in _DRAINS:
+        return None
+    if last.status == "complete":
+        return ineligible(view, f"it was drained at {last.started_at}")
+    hint = "wait for its end, or end it: ionetctl nodes drain --cancel"
+    return HostUnverifiedError(DRAINING, "the node is being drained", hint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,30 +185,31 @@ class Admission:
             return
         kind = SHORT if isinstance(error, HostUnverifiedError) else FLAWED
         name = planned.host.name
-        await self._annotate(planned.host, view, f"{kind}: {error.code}", error.message[:REASON_CHARACTERS])
+        reason = error.message[:REASON_CHARACTERS]
+        meta = {host_paths.ADMISSION_KEY: f"{kind}: {error.code}", host_paths.ADMISSION_REASON_KEY: reason}
+        await self._annotate(planned.host, view, meta)
         await self.emit(NodeHeld(host=name, node_id=view.id, code=error.code, message=error.message))
 
-    async def mark_released(self, host: Host, view: NodeView) -> None:
-        """Note that ionetctl no longer holds an eligible node."""
-        await self._annotate(host, view, host_paths.RELEASED, None)
+    async def mark_released(self, host: Host, view: NodeView) -> NodeMeta | None:
+        """Note that ionetctl no longer holds a node; its metadata then, where that could be noted."""
+        return await self._annotate(host, view, _MARK_OF_RELEASED)
 
     async def _release(self, host: Host, view: NodeView) -> NodeView:
-        """Let the node have jobs. Raises ``HostUnverifiedError`` where an admin has excluded it; ionetctl does not hold it then either."""
-        was_held = view.eligibility != ELIGIBLE
-        if was_held and await is_excluded(self.tools.api, view.id):
+        """Let the node have jobs. Raises ``HostUnverifiedError`` where an admin keeps them from it."""
+        if view.eligibility == ELIGIBLE:
             await self.mark_released(host, view)
-            raise ineligible(view)
-        if was_held:
-            await self.tools.api.set_eligibility(view.id, is_eligible=True)
-        await self.mark_released(host, view)
-        if was_held:
-            await self.emit(NodeReleased(host=host.name, node_id=view.id))
+            return view
+        api = self.tools.api
+        mark = partial(self.mark_released, host, view)
+        if reason := await _let_go(api, view, await api.metadata(view.id), mark):
+            raise reason
+        await self.emit(NodeReleased(host=host.name, node_id=view.id))
         return replace(view, eligibility=ELIGIBLE)
 
-    async def _annotate(self, host: Host, view: NodeView, admission: str, reason: str | None) -> None:
+    async def _annotate(self, host: Host, view: NodeView, meta: Mapping[str, str | None]) -> NodeMeta | None:
         """Write the node's mark. A failure is reported, and changes nothing of what was decided."""
-        meta = {host_paths.ADMISSION_KEY: admission, host_paths.ADMISSION_REASON_KEY: reason}
         try:
-            await self.tools.api.annotate(view.id, meta)
+            return await self.tools.api.annotate(view.id, meta)
         except RegionError as error:
             await self.emit(Warned(host=host.name, code=error.code, message=error.message, hint=error.hint))
+            return None

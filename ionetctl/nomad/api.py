@@ -203,14 +203,15 @@ class NomadRegion:
         call = self._call("POST", path, "node:write", body=msgspec.json.encode(body))
         await self._about(node, self._http.send(call))
 
-    async def annotate(self, node: NodeId, meta: Mapping[str, str | None]) -> None:
-        """Change a node's dynamic metadata, by way of its servers. Needs node:write and a connected node.
+    async def annotate(self, node: NodeId, meta: Mapping[str, str | None]) -> NodeMeta:
+        """The node's metadata after a change of the dynamic one, by way of its servers. Needs node:write and a connected node.
 
         Its agent has it at once and keeps it across restarts; the servers have it up to ten seconds later.
         Raises ``RegionError`` (of the node alone: ``node_disconnected``, ``node_silent``, ``node_failing``) and ``TrustError``.
         """
         body = msgspec.json.encode({"NodeID": node, "Meta": dict(meta)})
-        await self._asked_of_agent(node, "POST", _METADATA, "node:write", body)
+        reply = await self._asked_of_agent(node, "POST", _METADATA, "node:write", body)
+        return node_meta(decoded(ClientMetadata, reply.body, _METADATA))
 
     async def allocations(self, node: NodeId) -> Sequence[RunningAllocation]:
         """A node's running and pending allocations. Needs read-job in their namespaces.

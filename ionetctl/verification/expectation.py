@@ -79,10 +79,11 @@ def _state_error(view: NodeView, expected: Expectation) -> HostUnverifiedError |
     return None
 
 
-def ineligible(view: NodeView) -> HostUnverifiedError:
-    """The error for a node that gets no new allocations, and not because ionetctl holds it."""
+def ineligible(view: NodeView, why: str = "") -> HostUnverifiedError:
+    """The error for a node that gets no new allocations, and not because ionetctl holds it; ``why`` is empty where that is not known."""
     hint = f"ionetctl nodes show {view.name} says who keeps jobs from it, and nodes include takes that back"
-    return HostUnverifiedError("node_ineligible", "the node is not eligible for jobs", hint)
+    message = "the node is not eligible for jobs"
+    return HostUnverifiedError("node_ineligible", f"{message}: {why}" if why else message, hint)
 
 
 _STATE_HINTS: Final = {

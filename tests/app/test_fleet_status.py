@@ -515,11 +515,20 @@ def held_answers(node: dict[str, Any], *, is_held: bool, is_clearable: bool) -> 
 
 
 async def verified(
-    stage: Stage, *, releases: bool = True, agent: Sequence[Answer] = (Answer({}),)
+    stage: Stage,
+    *,
+    releases: bool = True,
+    agent: Sequence[Answer] = (Answer({}),),
+    node: dict[str, Any] = HELD,
 ) -> tuple[list[Verdict], list[tuple[str, str]]]:
     """The verdicts, and what was changed in the region."""
-    path = f"/v1/node/{node_id('g1')}/eligibility"
-    answers = {NODES: stage.answers, path: [Answer({})], "/v1/client/metadata": [*agent]}
+    path = f"/v1/node/{node_id('g1')}"
+    answers = {
+        NODES: stage.answers,
+        path: [Answer(node)],
+        f"{path}/eligibility": [Answer({})],
+        "/v1/client/metadata": [*agent],
+    }
     async with stage.site.serving(answers) as (url, api):
         await stage.remember(url)
         report = await verify(str(stage.directory / "site.yaml"), None, stage.settings, releases=releases)
@@ -551,6 +560,18 @@ async def test_node_that_was_made_ineligible_since_its_release_stays_so(tmp_path
     assert (codes(verdicts)[0], written) == (("g1", "node_ineligible", False), [])
 
 
+async def test_node_that_an_admin_drained_is_not_released(tmp_path: Path) -> None:
+    """The verdict says so, and that ionetctl holds it no longer is noted."""
+    stage = Stage(tmp_path, answers=held_answers(HELD, is_held=True, is_clearable=True))
+    drained = HELD | {"LastDrain": {"Status": "complete", "StartedAt": "2026-11-27T12:00:00Z"}}
+    verdicts, written = await verified(stage, node=drained)
+    assert (codes(verdicts)[0], verdicts[0].message, written) == (
+        ("g1", "node_ineligible", False),
+        "the node is not eligible for jobs: it was drained at 2026-11-27T12:00:00Z",
+        [("/v1/client/metadata", "")],
+    )
+
+
 @pytest.mark.parametrize(
     ("node", "is_held", "is_clearable", "releases", "code"),
     [
@@ -573,9 +594,14 @@ async def test_other_ineligible_nodes_are_told_and_not_touched(
 async def test_release_that_the_region_refuses_is_the_hosts_verdict(tmp_path: Path) -> None:
     """The other hosts are judged all the same."""
     stage = Stage(tmp_path, answers=held_answers(HELD, is_held=True, is_clearable=True))
-    path = f"/v1/node/{node_id('g1')}/eligibility"
+    path = f"/v1/node/{node_id('g1')}"
     refusal = [Answer(b"Permission denied", 403)]
-    answers = {NODES: stage.answers, path: refusal, "/v1/client/metadata": [Answer({})]}
+    answers = {
+        NODES: stage.answers,
+        path: [Answer(HELD)],
+        f"{path}/eligibility": refusal,
+        "/v1/client/metadata": [Answer({})],
+    }
     async with stage.site.serving(answers) as (url, _):
         await stage.remember(url)
         assert codes(await stage.verdicts()) == [("g1", "region_forbidden", False), ("g2", None, False)]

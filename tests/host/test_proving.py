@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from ionetctl.core.events import AnyEvent
     from ionetctl.core.model.facts import Facts
     from ionetctl.core.model.names import NodeId
-    from ionetctl.core.model.node import NodeView
+    from ionetctl.core.model.node import NodeMeta, NodeView
     from ionetctl.rollout.endings import PlanOverview
 
 HELD = view(eligibility="ineligible")
@@ -368,9 +368,9 @@ async def test_mark_is_announced_before_it_is_written(shown: NodeView, *, is_che
     annotate = stage.region.annotate
     announced: list[list[AnyEvent]] = []
 
-    async def watched(node: NodeId, meta: Mapping[str, str | None]) -> None:
+    async def watched(node: NodeId, meta: Mapping[str, str | None]) -> NodeMeta:
         announced.append([event for event in stage.emit.events if announces_change(event)])
-        await annotate(node, meta)
+        return await annotate(node, meta)
 
     stage.region.annotate = watched  # type: ignore[method-assign]  # what was recorded when it is called
     await stage.run()

@@ -12,6 +12,7 @@ from ionetctl.core.errors import HostError, HostFailedError, HostUnverifiedError
 from ionetctl.core.events import NodeHeld, NodeReleased, Warned
 from ionetctl.core.model.host import GpuPromise
 from ionetctl.core.model.names import NodeId, RolloutId
+from ionetctl.core.model.node import LastDrain
 from ionetctl.core.model.outcome import Finding, Severity
 from ionetctl.core.model.plan import Plan
 from ionetctl.host.planned_host import Mark, PlannedHost
@@ -21,6 +22,8 @@ from tests.support.fakes import Emitted, FakeConnector, FakeIssuer, FakeRegion, 
 from tests.support.sample import BARE, EU_NORTH, HOST, NODE_ID, bundle, view
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from ionetctl.core.model.node import NodeView
 
 PROMISED = replace(HOST, gpus=GpuPromise("rtx-4090", 2))
@@ -136,15 +139,72 @@ async def test_proved_node_that_an_admin_excluded_is_not_released() -> None:
     stage.region.meta[NODE_ID] |= excluded
     assert (await stage.refusal()).code == "node_ineligible"
     assert stage.standing == ("ineligible", marked("released") | excluded)
-    assert await release(stage.region, NODE_ID) is (
-        host_paths.EXCLUDED_BY_KEY not in stage.region.meta[NODE_ID]
+
+
+DRAINED = LastDrain("complete", "2026-11-27T12:00:00Z", {})
+
+
+async def test_proved_node_that_an_admin_drained_is_not_released() -> None:
+    """Ionetctl holds it no longer, so that `nodes include` lets it have jobs; the error says what keeps them from it."""
+    stage = proved(Mark.HELD)
+    stage.region.drains[NODE_ID] = DRAINED
+    error = await stage.refusal()
+    assert (error.code, error.message) == (
+        "node_ineligible",
+        "the node is not eligible for jobs: it was drained at 2026-11-27T12:00:00Z",
     )
-    assert stage.standing[0] == "ineligible"
-    del stage.region.meta[NODE_ID][host_paths.EXCLUDED_BY_KEY]
-    assert await release(stage.region, NODE_ID) is (
-        host_paths.EXCLUDED_BY_KEY not in stage.region.meta[NODE_ID]
-    )
+    assert stage.standing == ("ineligible", marked("released"))
+
+
+async def test_proved_node_that_is_being_drained_is_left_as_it_is() -> None:
+    """Once the drain has ended otherwise, the next run releases it."""
+    stage = proved(Mark.HELD)
+    before = stage.standing
+    stage.region.drains[NODE_ID] = replace(DRAINED, status="draining")
+    assert (await stage.refusal()).code == "node_draining"
+    assert (stage.standing, stage.emit.events) == (before, [])
+    stage.region.drains[NODE_ID] = replace(DRAINED, status="canceled")
+    await stage.admit()
     assert stage.standing == ("eligible", marked("released"))
+
+
+@dataclass
+class Hasty(FakeRegion):
+    """A region in which an admin is quicker: ``at_release`` runs before the node is made eligible."""
+
+    at_release: Callable[[], Awaitable[None]] | None = None
+
+    async def set_eligibility(self, node: NodeId, *, is_eligible: bool) -> None:
+        if is_eligible and self.at_release is not None:
+            await self.at_release()
+        await super().set_eligibility(node, is_eligible=is_eligible)
+
+
+@pytest.mark.parametrize("what", ["excluded", "drained"])
+async def test_admin_who_keeps_jobs_away_meanwhile_has_the_last_word(what: str) -> None:
+    """Release and exclusion race within a second: the node is looked at once more."""
+    stage = Stage()
+    stage.region = region = Hasty(meta=stage.region.meta, shown=stage.region.shown)
+
+    async def keep() -> None:
+        if what == "drained":
+            region.drains[NODE_ID] = DRAINED
+        else:
+            await region.annotate(NODE_ID, {host_paths.EXCLUDED_BY_KEY: "ops@ctl"})
+
+    region.at_release = keep
+    reason = await release(region, HELD)
+    assert reason is not None
+    assert (reason.code, stage.standing[0]) == ("node_ineligible", "ineligible")
+
+
+async def test_node_that_was_released_before_is_somebody_elses() -> None:
+    """The list of the region's nodes is some seconds old, what the agent has is not."""
+    stage = Stage()
+    stage.region.meta[NODE_ID] = marked("released")
+    reason = await release(stage.region, HELD)
+    assert reason is not None
+    assert (reason.code, stage.standing) == ("node_ineligible", ("ineligible", marked("released")))
 
 
 @pytest.mark.parametrize("mark", [Mark.NEW, Mark.HELD])
@@ -352,7 +412,5 @@ async def test_marks_are_read_by_two_queries() -> None:
 async def test_release_by_hand() -> None:
     """What ``verify`` does for a node that its region clears."""
     stage = Stage()
-    assert await release(stage.region, NODE_ID) is (
-        host_paths.EXCLUDED_BY_KEY not in stage.region.meta[NODE_ID]
-    )
+    assert await release(stage.region, HELD) is None
     assert stage.standing == ("eligible", marked("released"))

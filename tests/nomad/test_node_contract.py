@@ -138,7 +138,7 @@ async def test_node_is_held_marked_and_released_alike(place: Place) -> None:
         assert (await held(region), await held(region, by_region=True)) == (frozenset({node}), frozenset())
 
         assert not await is_released(region, node)
-        await release(region, node)
+        assert await release(region, first.view) is None
         assert await is_released(region, node)
         assert (await detail_of(region, node)).view.eligibility == "eligible"
         await admission_shows(region, node, "released")

@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 
     from ionetctl.core.events import AnyEvent
     from ionetctl.core.model.facts import Facts
-    from ionetctl.core.model.node import NodeView
+    from ionetctl.core.model.node import NodeMeta, NodeView
     from ionetctl.rollout.engines.jobs import Engine, Job
 
     ResultOfJob = TypeVar("ResultOfJob")
@@ -741,9 +741,9 @@ async def test_signal_while_marks_are_written_leaves_the_other_hosts() -> None:
     stage.region.meta |= {node_id(number): {host_paths.ADMISSION_KEY: "held"} for number in (0, 1)}
     annotate = stage.region.annotate
 
-    async def interrupted(node: NodeId, meta: Mapping[str, str | None]) -> None:
+    async def interrupted(node: NodeId, meta: Mapping[str, str | None]) -> NodeMeta:
         stage.stop.request("interrupted", "SIGINT", ExitCode.INTERRUPTED)
-        await annotate(node, meta)
+        return await annotate(node, meta)
 
     stage.region.annotate = interrupted  # type: ignore[method-assign]  # in the middle of a call
     assert await stage.run() is ExitCode.INTERRUPTED
@@ -757,10 +757,10 @@ async def test_marks_of_many_nodes_are_written_at_once() -> None:
     stage.region.meta |= {node_id(number): {host_paths.ADMISSION_KEY: "held"} for number in range(3)}
     annotate, all_ask = stage.region.annotate, asyncio.Barrier(3)
 
-    async def together(node: NodeId, meta: Mapping[str, str | None]) -> None:
+    async def together(node: NodeId, meta: Mapping[str, str | None]) -> NodeMeta:
         async with asyncio.timeout(10):
             await all_ask.wait()
-        await annotate(node, meta)
+        return await annotate(node, meta)
 
     stage.region.annotate = together  # type: ignore[method-assign]  # a region that answers late
     assert await stage.run() is ExitCode.OK
@@ -773,7 +773,7 @@ async def test_region_that_is_lost_while_marks_are_written_is_not_asked_again() 
     stage.region.meta |= {node_id(number): {host_paths.ADMISSION_KEY: "held"} for number in range(3)}
     asked = []
 
-    async def silent(node: NodeId, meta: Mapping[str, str | None]) -> None:
+    async def silent(node: NodeId, meta: Mapping[str, str | None]) -> NodeMeta:
         asked.append((node, meta))
         raise UNTRUSTED
 

@@ -435,10 +435,11 @@ class FakeRegion:
         view, stamp = self.shown[node]
         self.shown[node] = (replace(view, eligibility="eligible" if is_eligible else "ineligible"), stamp)
 
-    async def annotate(self, node: NodeId, meta: Mapping[str, str | None]) -> None:
+    async def annotate(self, node: NodeId, meta: Mapping[str, str | None]) -> NodeMeta:
         self._fail("annotate")
         merged = {**self.meta.get(node, {}), **meta}
         self.meta[node] = {key: value for key, value in merged.items() if value is not None}
+        return NodeMeta(self.static.get(node, {}), {**self.meta[node]})
 
     async def allocations(self, node: NodeId) -> Sequence[RunningAllocation]:
         self._fail("allocations")

@@ -87,7 +87,7 @@ class StampedRegion:
     async def set_eligibility(self, node: NodeId, *, is_eligible: bool) -> None:
         raise NotImplementedError(node, is_eligible)
 
-    async def annotate(self, node: NodeId, meta: Mapping[str, str | None]) -> None:
+    async def annotate(self, node: NodeId, meta: Mapping[str, str | None]) -> NodeMeta:
         raise NotImplementedError(node, meta)
 
     async def metadata(self, node: NodeId) -> NodeMeta:
