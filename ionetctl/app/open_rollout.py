@@ -82,7 +82,12 @@ class Records:
                         await held.enter_async_context(lease)
                     kept = _kept(catalog, rollout) if options.resume else NOTHING_KEPT
                     journal, past = open_journal(
-                        settings, rollout, is_resumed=options.resume, kept=kept, action=options.action
+                        settings,
+                        rollout,
+                        is_resumed=options.resume,
+                        kept=kept,
+                        action=options.action,
+                        details=options.details,
                     )
                     catalog.catch_up([JournalFile(rollout, journal.path)])
                     for sink in sinks:
@@ -144,6 +149,7 @@ def beginning(
         concurrency=options.concurrency,
         command=options.command,
         action=options.action,
+        details=options.details,
     )
 
 

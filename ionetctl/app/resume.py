@@ -125,23 +125,30 @@ def open_journal(
     is_resumed: bool,
     kept: Kept = NOTHING_KEPT,
     action: str = ENROLL,
+    details: tuple[str, ...] | None = None,
 ) -> tuple[Journal, Past]:
     """The rollout's journal, locked, and what it had recorded by then; ``kept`` is what the catalog knows of one that is resumed.
 
     It is read only once it is locked: until then another process may still have written to it. Raises ``UsageError``
-    (``rollout_empty``, ``rollout_was_check``, ``rollout_of_other_action``), and what ``Journal`` and ``read_journal`` raise.
+    (``rollout_empty``, ``rollout_was_check``, ``rollout_of_other_action``, ``rollout_of_other_details``), and what ``Journal`` and ``read_journal`` raise.
     """
     if not is_resumed:
         return Journal.create(settings.rollouts_dir, rollout), Past()
     journal = Journal.resume(settings.rollouts_dir, rollout, kept)
     try:
-        return journal, _past(tuple(read_journal(journal.path)), rollout, journal.path, action)
+        return journal, _past(tuple(read_journal(journal.path)), rollout, journal.path, action, details)
     except BaseException:
         journal.close_now()
         raise
 
 
-def _past(envelopes: tuple[Envelope, ...], rollout: RolloutId, path: Path, action: str) -> Past:
+def _past(
+    envelopes: tuple[Envelope, ...],
+    rollout: RolloutId,
+    path: Path,
+    action: str,
+    details: tuple[str, ...] | None,
+) -> Past:
     if not envelopes or not isinstance(started := envelopes[0].event, RolloutStarted):
         message = f"the journal of {rollout} holds no rollout"
         raise UsageError("rollout_empty", message, "start a new one: leave out --resume")
@@ -153,6 +160,13 @@ def _past(envelopes: tuple[Envelope, ...], rollout: RolloutId, path: Path, actio
     if started.action != action:
         message = f"rollout {rollout} is one of {harmless(started.action)}, not of {action}"
         raise UsageError("rollout_of_other_action", message, "go on with it by the command that began it")
+    if None not in (began := started.details, details) and began != details:
+        was, now = (harmless(" ".join(words or ())) or "no more" for words in (began, details))
+        message = f"rollout {rollout} began {action} with {was}, and this is {action} with {now}"
+        hint = (
+            "go on with it by the command that began it, name another with --rollout, or leave out --resume"
+        )
+        raise UsageError("rollout_of_other_details", message, hint)
     outcomes = {e.event.outcome.host: e.event.outcome for e in envelopes if isinstance(e.event, HostFinished)}
     members = frozenset(entry.name for entry in started.hosts)
     return Past(envelopes, tuple(outcomes.values()), members)

@@ -77,6 +77,8 @@ class RolloutStarted(Event, tag="rollout_started", frozen=True, kw_only=True):
     command: tuple[str, ...] = ()
     action: str = ENROLL
     """What is done with the hosts: ``enroll``, or what ``ionetctl nodes`` does with nodes."""
+    details: tuple[str, ...] | None = None
+    """Of a change of nodes what it does, in words that another change of the kind does not have; ``None`` where that was not kept."""
 
 
 class RolloutResumed(Event, tag="rollout_resumed", frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ from ionetctl.core.errors import HostFailedError, HostUnreachableError, HostUnve
 from ionetctl.core.events import Warned
 from ionetctl.core.model.plan import Action, Change
 from ionetctl.core.plural import counted
-from ionetctl.maintenance.node_actions import ELIGIBILITY, RUN_AGAIN
+from ionetctl.maintenance.node_actions import ELIGIBILITY, RUN_AGAIN, words
 from ionetctl.maintenance.node_state import DOWN, ELIGIBLE
 
 if TYPE_CHECKING:
@@ -65,6 +65,13 @@ class Drain:
     reason: str
     spec: DrainSpec
     waits: bool = True
+
+    @property
+    def details(self) -> tuple[str, ...]:
+        """Its deadline in seconds, what it leaves, and why."""
+        spec = self.spec
+        deadline, ignores = f"{spec.deadline_s:g}", spec.ignores_system_jobs
+        return words(deadline=deadline, ignore_system=ignores, no_wait=not self.waits, reason=self.reason)
 
     def plan(self, state: NodeState) -> tuple[Change, ...]:
         """One change, unless nothing is left there that is to be moved. A drain that is on its way already is waited for."""
@@ -143,6 +150,7 @@ class CancelDrain:
 
     name: ClassVar[str] = "cancel-drain"
     at_jobs: ClassVar[bool] = False
+    details: ClassVar[tuple[str, ...]] = ()
 
     def plan(self, state: NodeState) -> tuple[Change, ...]:
         """The end of the drain, and of what it changed."""

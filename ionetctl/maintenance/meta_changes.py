@@ -63,6 +63,11 @@ class SetMeta:
     at_jobs: ClassVar[bool] = False
     pairs: Mapping[str, str]
 
+    @property
+    def details(self) -> tuple[str, ...]:
+        """The pairs, in the order of the keys."""
+        return tuple(f"{key}={value}" for key, value in sorted(self.pairs.items()))
+
     def plan(self, state: NodeState) -> tuple[Change, ...]:
         """The keys that have another value now."""
         merged = state.meta.merged
@@ -84,6 +89,11 @@ class UnsetMeta:
     name: ClassVar[str] = "unset-meta"
     at_jobs: ClassVar[bool] = False
     keys: tuple[str, ...]
+
+    @property
+    def details(self) -> tuple[str, ...]:
+        """The keys, sorted."""
+        return tuple(sorted(self.keys))
 
     def plan(self, state: NodeState) -> tuple[Change, ...]:
         """The keys that it has now."""

@@ -88,11 +88,22 @@ class NodeWork:
             delay_s = min(2 * delay_s, POLL_S)
 
 
+def words(**given: str | bool) -> tuple[str, ...]:
+    """What was given, as ``name=value``, or the name alone of what is so or not."""
+    told = {name.replace("_", "-"): value for name, value in given.items() if value}
+    return tuple(name if value is True else f"{name}={value}" for name, value in told.items())
+
+
 class NodeAction(Protocol):
     """One kind of change; ``name`` is that of the rollout, ``at_jobs`` says that its plan needs to know what runs there."""
 
     name: ClassVar[str]
     at_jobs: ClassVar[bool]
+
+    @property
+    def details(self) -> tuple[str, ...]:
+        """What tells it from others of its name, as words: a rollout is resumed with the same."""
+        ...
 
     def plan(self, state: NodeState) -> tuple[Change, ...]:
         """The changes that the node needs, none where it is as it should be. Raises ``HostFailedError`` where it must not be changed."""
@@ -112,6 +123,11 @@ class Exclude:
     by: str
     at: str
     reason: str = ""
+
+    @property
+    def details(self) -> tuple[str, ...]:
+        """Why; not who and when, which are those of the process."""
+        return words(reason=self.reason)
 
     def plan(self, state: NodeState) -> tuple[Change, ...]:
         """Its eligibility, and who wants that and why."""
@@ -149,6 +165,11 @@ class Include:
     name: ClassVar[str] = "include"
     at_jobs: ClassVar[bool] = False
     force: bool = False
+
+    @property
+    def details(self) -> tuple[str, ...]:
+        """Whether by force."""
+        return words(force=self.force)
 
     def plan(self, state: NodeState) -> tuple[Change, ...]:
         """Its eligibility, and that the exclusion is over."""

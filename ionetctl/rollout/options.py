@@ -146,6 +146,8 @@ class RolloutOptions:
     """Instead of the inventory's."""
     action: str = ENROLL
     """What is done with the hosts."""
+    details: tuple[str, ...] | None = None
+    """Of a change of nodes what it does, as ``RolloutStarted`` has it."""
     command: tuple[str, ...] = ()
 
     @property

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from ionetctl.app.resume import Past, find_rollout, open_journal
@@ -176,6 +177,37 @@ async def test_what_is_no_rollout_is_not_resumed(settings: Settings, event: AnyE
         with pytest.raises(UsageError) as caught:
             open_journal(settings, FIRST, is_resumed=True)
         assert caught.value.code == code
+
+
+OF_META = events.RolloutStarted(
+    rollout=FIRST,
+    inventory="catalog",
+    inventory_digest="",
+    owner="ops@ctl",
+    version="0.1.0",
+    hosts=(),
+    action="set-meta",
+    details=("site_row=7",),
+)
+
+
+async def test_change_of_nodes_is_resumed_as_what_it_was(settings: Settings) -> None:
+    """Half of the nodes would have one value, and half another; the lock is released."""
+    await record(settings, FIRST, OF_META)
+    for details in (("site_row=8",), ()):
+        with pytest.raises(UsageError, match="set-meta with site_row=7") as caught:
+            open_journal(settings, FIRST, is_resumed=True, action="set-meta", details=details)
+        assert caught.value.code == "rollout_of_other_details"
+    journal, past = open_journal(settings, FIRST, is_resumed=True, action="set-meta", details=("site_row=7",))
+    journal.close_now()
+    assert past.first_seq == 2
+
+
+async def test_change_of_nodes_by_an_older_version_is_resumed_unseen(settings: Settings) -> None:
+    """Its journal does not say what it did."""
+    await record(settings, FIRST, msgspec.structs.replace(OF_META, details=None))
+    journal, _ = open_journal(settings, FIRST, is_resumed=True, action="set-meta", details=("site_row=8",))
+    journal.close_now()
 
 
 def test_journal_of_a_new_rollout_is_made(settings: Settings) -> None:

@@ -44,6 +44,7 @@ SAMPLES: tuple[AnyEvent, ...] = (
             ),
         ),
         command=("enroll", "site.yaml"),
+        details=("site_row=7",),
     ),
     events.RolloutResumed(owner="ops@ctl", done=3, version="0.2.0", inventory_digest="cd" * 32),
     events.RegionChecked(region=EU, server_version="2.0.5", enforcement=None),

@@ -83,6 +83,16 @@ def test_other_words_are_no_deadline(text: str) -> None:
         parse_deadline(text)
 
 
+def test_details_of_a_drain_tell_it_from_others() -> None:
+    """Who began it is no part of them."""
+    bare = Drain("ops@ctl", "", DrainSpec(3600.0))
+    assert bare.details == replace(bare, by="eve@ctl").details == ("deadline=3600",)
+    spec = DrainSpec(-1.0, ignores_system_jobs=True)
+    full = replace(HOUR, spec=spec, waits=False)
+    assert full.details == ("deadline=-1", "ignore-system", "no-wait", "reason=new fans")
+    assert CancelDrain().details == ()
+
+
 async def test_drain_is_waited_for_until_what_it_moves_has_ended() -> None:
     """The region says that it is complete before the last task has ended; what is left is counted."""
     node = node_with(((WEB, GATEWAY), "draining"), ((GATEWAY,), "complete"), ((), "complete"))

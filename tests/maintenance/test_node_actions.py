@@ -11,6 +11,7 @@ from ionetctl.core import host_paths
 from ionetctl.core.errors import HostFailedError, HostUnreachableError, HostUnverifiedError, RegionError
 from ionetctl.core.events import Warned
 from ionetctl.core.model.node import LastDrain, NodeView, RunningAllocation, SystemJob
+from ionetctl.maintenance.meta_changes import SetMeta, UnsetMeta
 from ionetctl.maintenance.node_actions import Exclude, Include, NodeWork
 from ionetctl.maintenance.node_state import look
 from ionetctl.maintenance.system_jobs import SystemJobs
@@ -79,6 +80,18 @@ async def test_exclusion_says_what_it_changes_and_what_goes_on() -> None:
         ("exclude", "eligibility", "no new jobs; 2 allocations go on there"),
         ("annotate", "exclusion", "fan noise"),
     ]
+
+
+def test_details_tell_an_action_from_others_of_its_name() -> None:
+    """Who and when are no part of them."""
+    assert BY.details == replace(BY, by="eve@ctl", at="").details == ("reason=fan noise",)
+    assert (replace(BY, reason="").details, Include().details, Include(force=True).details) == (
+        (),
+        (),
+        ("force",),
+    )
+    assert SetMeta({"b": "2", "a": "1"}).details == ("a=1", "b=2")
+    assert UnsetMeta(("b", "a")).details == ("a", "b")
 
 
 async def test_excluded_node_is_ineligible_and_says_by_whom() -> None:

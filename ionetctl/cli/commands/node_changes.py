@@ -205,6 +205,7 @@ def _rollout(
         rollout=rollout,
         retry_failed=RetryFailed.parse(resume=resume, only=retry_failed, never=skip_failed),
         action=change.name,
+        details=change.details,
         command=given_words(context, without={"resume", "rollout"}),
     )
     if not (yes or check or (inventory != "-" and can_ask(display.common, settings))):
