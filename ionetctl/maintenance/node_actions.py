@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 ELIGIBILITY: Final = "eligibility"
 EXCLUSION: Final = "exclusion"
+HOLD: Final = "hold"
 RUN_AGAIN: Final = "look at the node, and run again"
 FIRST_POLL_S: Final = 0.5
 POLL_S: Final = 2.0
@@ -185,6 +186,8 @@ class Include:
             changes.append(Change(Action.INCLUDE, ELIGIBILITY, _why_ineligible(state)))
         if state.exclusion is not None and state.reachable:
             changes.append(Change(Action.ANNOTATE, EXCLUSION, f"taken back: {state.exclusion}"))
+        if self.force and state.mark_of_hold is not None and state.reachable:
+            changes.append(Change(Action.ANNOTATE, HOLD, f"taken back: {state.mark_of_hold}"))
         return tuple(changes)
 
     async def carry_out(self, work: NodeWork) -> None:
@@ -193,7 +196,7 @@ class Include:
         if not state.is_eligible:
             await work.region.set_eligibility(state.view.id, is_eligible=True)
         marks = dict(NOT_EXCLUDED) if state.exclusion is not None else {}
-        if state.hold is not None:
+        if self.force and state.mark_of_hold is not None:
             marks |= {host_paths.ADMISSION_KEY: host_paths.RELEASED, host_paths.ADMISSION_REASON_KEY: None}
         if marks:
             await work.annotate(marks)

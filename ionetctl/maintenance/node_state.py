@@ -87,9 +87,14 @@ class NodeState:
     @property
     def hold(self) -> str | None:
         """Why ionetctl itself keeps jobs from the node: it has not proved what the inventory promises."""
+        return None if self.is_eligible else self.mark_of_hold
+
+    @property
+    def mark_of_hold(self) -> str | None:
+        """The reason that the node's metadata has of a hold; of a node that may have jobs somebody left it there."""
         meta = self.meta.merged
         admission = meta.get(host_paths.ADMISSION_KEY, host_paths.RELEASED)
-        if self.is_eligible or admission == host_paths.RELEASED:
+        if admission == host_paths.RELEASED:
             return None
         return meta.get(host_paths.ADMISSION_REASON_KEY) or admission
 

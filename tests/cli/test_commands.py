@@ -203,6 +203,15 @@ def test_status_document_is_empty_at_first(ionetctl: RunIonetctl) -> None:
     }
 
 
+def test_inventory_may_be_named_like_the_catalog(environment: dict[str, str], tmp_path: Path) -> None:
+    """It is a file, not the nodes that were enrolled from here."""
+    (tmp_path / "catalog").write_text(BAD)
+    words = ("nodes", "exclude", "--all", "-i", "catalog", "--check", "-o", "json")
+    command = [sys.executable, "-m", "ionetctl", *words]
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, check=False, capture_output=True)
+    assert (ended.returncode, json.loads(ended.stdout)["error"]["code"]) == (3, "inventory_invalid")
+
+
 def test_corrupt_catalog_ends_with_three(ionetctl: RunIonetctl, environment: dict[str, str]) -> None:
     """A catalog that is none is said so; rebuild mends it."""
     state = Path(environment["IONETCTL_STATE_DIR"])

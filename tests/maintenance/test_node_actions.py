@@ -201,9 +201,28 @@ async def test_node_that_ionetctl_holds_is_included_by_force_alone() -> None:
         "ionetctl holds the node: GPU 2 is lost",
     )
     force = Include(force=True)
-    assert await node.planned(force) == [("include", "eligibility", "held by ionetctl: GPU 2 is lost")]
+    assert await node.planned(force) == [
+        ("include", "eligibility", "held by ionetctl: GPU 2 is lost"),
+        ("annotate", "hold", "taken back: GPU 2 is lost"),
+    ]
     await node.carry_out(force)
     assert (node.now.eligibility, node.meta) == ("eligible", {host_paths.ADMISSION_KEY: "released"})
+
+
+async def test_mark_of_a_held_node_that_was_included_while_it_was_down_is_taken_back_later() -> None:
+    """By the same command, once its agent can be asked; without force it is ionetctl's to note."""
+    node = Node(replace(view(), eligibility="ineligible", status="down"))
+    node.region.meta[node.view.id] = {host_paths.ADMISSION_KEY: "flawed: gpu_lost"}
+    node.region.errors["annotate"] = [RegionError("node_disconnected", "no way to the node")]
+    force = Include(force=True)
+    await node.carry_out(force)
+    assert (node.now.eligibility, node.warnings) == ("eligible", ["mark_unwritten"])
+    assert await node.planned(force) == []
+    node.region.show(replace(node.now, status="ready"), "stamp")
+    assert await node.planned(Include()) == []
+    assert await node.planned(force) == [("annotate", "hold", "taken back: flawed: gpu_lost")]
+    await node.carry_out(force)
+    assert (node.meta, await node.planned(force)) == ({host_paths.ADMISSION_KEY: "released"}, [])
 
 
 async def test_node_that_is_drained_is_not_included() -> None:
