@@ -56,7 +56,8 @@ def parse_deadline(text: str) -> float:
 class Drain:
     """Move the jobs of a node away, and keep new ones from it; what is left at the deadline is stopped.
 
-    Without ``waits`` the drain is begun, and goes on in the region by itself.
+    Without ``waits`` the drain is begun, and goes on in the region by itself. A node with jobs that the plan did not find on any node that
+    is to be drained is not drained, but with ``loses_jobs``.
     """
 
     name: ClassVar[str] = "drain"
@@ -65,6 +66,7 @@ class Drain:
     reason: str
     spec: DrainSpec
     waits: bool = True
+    loses_jobs: bool = False
 
     @property
     def details(self) -> tuple[str, ...]:
@@ -91,13 +93,27 @@ class Drain:
         """Begin the drain, and wait for its end unless it is not to be waited for.
 
         Raises ``HostUnreachableError`` (``node_down``), ``HostUnverifiedError`` (``drain_unfinished``) where the end of the rollout was
-        asked for before, ``HostFailedError`` (``drain_cancelled``, ``allocation_not_ended``).
+        asked for before, ``HostFailedError`` (``jobs_placed_since``, ``drain_cancelled``, ``allocation_not_ended``).
         """
         state = work.state
         if state.drain is None or state.drain.spec != self.spec:
+            if not self.loses_jobs:
+                self._check_agreed(work)
             await work.region.drain(state.view.id, self.spec, self._meta(state))
         if self.waits:
             await self._finished(work)
+
+    def _check_agreed(self, work: NodeWork) -> None:
+        """Refuse what nobody was asked about: jobs that were placed since the plan was shown. System jobs come back by themselves."""
+        later = [
+            one
+            for one in self._moved(work.state.allocations)
+            if one.job_type != "system" and (one.namespace, one.job) not in work.agreed
+        ]
+        if later:
+            message = f"{_named(later)} placed there since the plan was made"
+            hint = "run again, which plans with them, or allow it with --lose-jobs"
+            raise HostFailedError("jobs_placed_since", message, hint)
 
     async def _finished(self, work: NodeWork) -> None:
         """Return once the drain is complete, and what was moved has ended on the node."""

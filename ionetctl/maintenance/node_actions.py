@@ -17,7 +17,7 @@ from ionetctl.host.outcomes import OF_AGENT
 from ionetctl.maintenance.node_state import ELIGIBLE, NOT_EXCLUDED, Exclusion, look
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from ionetctl.core.model.names import HostName
     from ionetctl.core.model.node import NodeDetail
@@ -37,7 +37,8 @@ POLL_S: Final = 2.0
 class NodeWork:
     """What an action works with on one node; ``timeout_s`` is how long the region may take to show a change.
 
-    ``system_jobs`` are those of the node's region; ``is_stopped`` says that the end of the rollout was asked for.
+    ``system_jobs`` are those of the node's region; ``is_stopped`` says that the end of the rollout was asked for; ``agreed`` are the
+    jobs, by namespace and id, that the plan found on the nodes that it changes.
     """
 
     region: Region
@@ -47,6 +48,7 @@ class NodeWork:
     timeout_s: float
     system_jobs: SystemJobs
     is_stopped: Callable[[], bool]
+    agreed: Collection[tuple[str, str]]
 
     async def look(self, *, at_jobs: bool = False) -> NodeState:
         """The node as it stands by now."""

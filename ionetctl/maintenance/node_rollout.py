@@ -102,6 +102,7 @@ class NodeRollout:
     check_lease: Callable[[], Awaitable[None]]
     failed_before: Collection[HostName] = ()
     left_out: Sequence[Outcome] = ()
+    _agreed: frozenset[tuple[str, str]] = field(init=False, default=frozenset())
     _lost: LostRegions = field(init=False)
     _endings: Endings = field(init=False)
     _system_jobs: Mapping[RegionName, SystemJobs] = field(init=False)
@@ -140,6 +141,8 @@ class NodeRollout:
             )
 
         await concurrently(self.nodes, work, self.slots, lambda: self.stop.is_requested)
+        states = [each.state for each in planned.values()]
+        self._agreed = frozenset((one.namespace, one.job) for state in states for one in state.allocations)
         return [planned[each.host.name] for each in self.nodes if each.host.name in planned]
 
     async def _planned(self, located: LocatedNode) -> PlannedNode | Outcome:
@@ -206,6 +209,7 @@ class NodeRollout:
                 self.options.timeout_s,
                 self._system_jobs[host.region],
                 lambda: self.stop.is_requested,
+                self._agreed,
             )
             began_at_s = self.clock.monotonic()
             await self.action.carry_out(work)

@@ -108,6 +108,27 @@ async def test_drain_is_waited_for_until_what_it_moves_has_ended() -> None:
     assert await node.planned(HOUR) == []
 
 
+async def test_job_that_was_placed_since_the_plan_is_not_ended() -> None:
+    """Nobody was asked about it, and no drain is begun; its allocations elsewhere count as well, and system jobs come back."""
+    node = node_with(((), "complete"))
+    node.region.jobs[node.view.id] = (WEB, replace(WEB, name="train.g[0]", job="train"), GATEWAY)
+    node.agreed = frozenset({("default", "web")})
+    with pytest.raises(HostFailedError, match=r"^train\.g\[0\] was placed there since the plan") as caught:
+        await node.carry_out(HOUR)
+    assert (caught.value.code, node.region.drains) == ("jobs_placed_since", {})
+    await node.carry_out(replace(HOUR, loses_jobs=True))
+    assert node.region.drains[node.view.id].status == "complete"
+
+
+async def test_drain_that_is_on_its_way_is_waited_for_whatever_runs_there() -> None:
+    """Nothing is begun."""
+    node = node_with(((), "complete"))
+    await node.carry_out(replace(HOUR, waits=False))
+    node.agreed = frozenset()
+    await node.carry_out(HOUR)
+    assert node.region.drains[node.view.id].status == "complete"
+
+
 async def test_system_jobs_that_stay_are_not_waited_for() -> None:
     """Nor do they make a drained node one that is to be drained."""
     spares = replace(HOUR, spec=DrainSpec(60.0, ignores_system_jobs=True))

@@ -39,6 +39,7 @@ class Node:
     region: FakeRegion = field(default_factory=FakeRegion)
     emit: Emitted = field(default_factory=Emitted)
     is_stopped: bool = False
+    agreed: frozenset[tuple[str, str]] = frozenset({("default", "web"), ("default", "gateway")})
 
     def __post_init__(self) -> None:
         self.region.show(self.view, "stamp")
@@ -52,8 +53,9 @@ class Node:
     async def work(self) -> NodeWork:
         jobs = SystemJobs(EU_NORTH, self.region, self.emit)
         clock = self.region.clock
+        state = await self.state()
         return NodeWork(
-            self.region, await self.state(), self.emit, clock, 60.0, jobs, lambda: self.is_stopped
+            self.region, state, self.emit, clock, 60.0, jobs, lambda: self.is_stopped, self.agreed
         )
 
     async def carry_out(self, action: NodeAction) -> None:

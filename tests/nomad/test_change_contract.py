@@ -100,8 +100,9 @@ class Stage:
         before = await self.state()
         assert action.plan(before) != ()
         jobs = SystemJobs(EU_NORTH, self.region, self.emit)
+        agreed = {(one.namespace, one.job) for one in before.allocations}
         await action.carry_out(
-            NodeWork(self.region, before, self.emit, SystemClock(), 60.0, jobs, lambda: False)
+            NodeWork(self.region, before, self.emit, SystemClock(), 60.0, jobs, lambda: False, agreed)
         )
         after = await self.state()
         assert action.plan(after) == ()

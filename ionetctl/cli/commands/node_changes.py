@@ -110,6 +110,14 @@ def drain(
             help="End the drains instead; nodes are eligible again if they were before.",
         ),
     ] = False,
+    lose_jobs: Annotated[
+        bool,
+        typer.Option(
+            "--lose-jobs",
+            envvar="IONETCTL_LOSE_JOBS",
+            help="Also nodes that got jobs after the plan was made.",
+        ),
+    ] = False,
     reason: Reason = "",
 ) -> Act:
     """Move the jobs of nodes away, and keep new ones from them.
@@ -124,7 +132,7 @@ def drain(
         if cancel:
             return CancelDrain()
         spec = DrainSpec(parse_deadline(deadline), ignore_system)
-        return Drain(settings.owner, reason, spec, waits=not no_wait)
+        return Drain(settings.owner, reason, spec, waits=not no_wait, loses_jobs=lose_jobs)
 
     return act
 
