@@ -44,6 +44,7 @@ from ionetctl.rollout.concurrently import Slots
 from ionetctl.rollout.endings import PlanOverview
 from ionetctl.rollout.engines.inline import InlineEngine
 from ionetctl.rollout.engines.jobs import EnrollJob, HostSteps, SurveyJob
+from ionetctl.rollout.lost_regions import LostRegions
 from ionetctl.rollout.options import Goal, RolloutOptions, Size, Strategy
 from ionetctl.rollout.phases import Phases
 from ionetctl.rollout.stop import Stop
@@ -990,3 +991,15 @@ async def test_no_host_gets_an_older_nomad_unnoticed(*, allowed: bool, ending: s
     stage.hosts[HostName("h0")].facts = [replace(newer, nomad=nomad)] * 2
     await stage.run()
     assert (stage.endings, "h0" in stage.touched) == (endings(2, "enrolled", h0=ending), allowed)
+
+
+async def test_node_that_cannot_be_asked_does_not_lose_its_region() -> None:
+    """It is told; the other hosts of the region go on."""
+    emit = Emitted()
+    lost = LostRegions(emit)
+
+    async def silent() -> str:
+        raise RegionError("node_silent", "no answer")
+
+    assert await lost.ask(US_EAST, silent()) is None
+    assert (lost.problems, emit.names) == ({}, ["Warned"])
