@@ -13,7 +13,7 @@ from ionetctl.app.known_fleet import CATALOG, check_names, waited
 from ionetctl.app.open_fleet import open_fleet
 from ionetctl.app.open_rollout import Records, beginning, recorded
 from ionetctl.core.clock import SystemClock
-from ionetctl.core.errors import ConfigurationError, IonetctlError
+from ionetctl.core.errors import IonetctlError
 from ionetctl.maintenance.node_rollout import NodeRollout
 from ionetctl.rollout.concurrently import Slots
 from ionetctl.rollout.signals import StoppingSignals
@@ -82,9 +82,7 @@ class _Waits:
 def _check_open(fleet: Fleet) -> None:
     """Raise what is wrong with the settings or secrets of a region, or with names: then no node is touched."""
     check_names(fleet.inventory.hosts)
-    for region in fleet.regions.values():
-        if isinstance(region, ConfigurationError):
-            raise region
+    fleet.check_settings()
 
 
 @dataclass(frozen=True, slots=True)

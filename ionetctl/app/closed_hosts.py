@@ -18,9 +18,8 @@ from ionetctl.core.plural import counted
 from ionetctl.core.versions import precedence_of_agent
 from ionetctl.history.catalog import ClosureState
 from ionetctl.host import outcomes
-from ionetctl.rollout.endings import Endings
+from ionetctl.rollout.endings import RESUME_HINT, Endings
 from ionetctl.rollout.options import Goal
-from ionetctl.rollout.phases import RESUME_HINT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

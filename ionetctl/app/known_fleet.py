@@ -51,7 +51,7 @@ def select_nodes(catalog: Catalog, limit: str | None) -> tuple[NodeRecord, ...]:
 
 
 def _limited(nodes: Sequence[NodeRecord], limit: str) -> tuple[NodeRecord, ...]:
-    """Those of the nodes that ``--limit`` selects. The catalog has no groups, addresses or tags to select by."""
+    """Those of the nodes that ``--limit`` selects. The catalog has no groups or tags to select by."""
     from ionetctl.inventory.select import select_hosts
 
     known = inventory_of(nodes, ())

@@ -15,8 +15,8 @@ from ionetctl.core import host_paths
 from ionetctl.core.clock import SystemClock
 from ionetctl.core.errors import IonetctlError, RegionError, TrustError
 from ionetctl.core.model.host import AUTO_REGION
-from ionetctl.core.model.node import Difference
-from ionetctl.summary.fleet import ELIGIBLE, READY
+from ionetctl.core.model.node import ELIGIBLE, Difference
+from ionetctl.summary.fleet import READY
 from ionetctl.summary.node_list import Hold, Holder, ListedNode, NodeReport, holds_of, jobs_of
 from ionetctl.summary.rollout_summary import Failure
 

@@ -83,6 +83,12 @@ class Fleet:
     known: KnownNodes
     regions: Mapping[RegionName, Region | IonetctlError]
 
+    def check_settings(self) -> None:
+        """Raise ``ConfigurationError`` where the settings or secrets of a region are wrong."""
+        for region in self.regions.values():
+            if isinstance(region, ConfigurationError):
+                raise region
+
     async def find(self, *, with_devices: bool = False) -> tuple[FleetNode, ...]:
         """Every host as its region shows it now, by the catalog's node id, or by its name where that has none."""
         placed = [self.known.placed(host, self.inventory.regions) for host in self.inventory.hosts]
@@ -165,15 +171,18 @@ async def open_fleet(
     ``tell`` is called while a region is waited for, or what ``on_wait`` gives for its name. Raises ``ConfigurationError`` for inventory and catalog, ``UsageError``
     for a limit that selects no host; a region whose secrets or keys are wrong has its error instead.
     """
+    inventory = None
+    if source is not None:
+        from ionetctl.inventory.select import load_selected
+
+        inventory = load_selected(source, limit)
     settings.prepare_state()
     with Catalog.open(settings.catalog_path, clock, list_journals(settings.rollouts_dir)) as catalog:
-        if source is None:
+        if inventory is None:
             nodes = select_nodes(catalog, limit)
             inventory = inventory_of(nodes, catalog.regions())
         else:
-            from ionetctl.inventory.select import load_selected
-
-            inventory, nodes = load_selected(source, limit), catalog.nodes()
+            nodes = catalog.nodes()
     known = KnownNodes({(node.region, node.name): node for node in nodes})
     wanted = {one.region for host in inventory.hosts for one in known.placed(host, inventory.regions)}
     secrets = SecretStore(settings.environ, inventory.secret_variables)

@@ -6,24 +6,18 @@ Opens catalog and regions; what is shown of the answers stands in ``summary.flee
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from ionetctl.app.known_fleet import tell_waiting
-from ionetctl.app.open_fleet import KnownNodes, by_name
+from ionetctl.app.open_fleet import KnownNodes, by_name, open_fleet
 from ionetctl.core import host_paths
 from ionetctl.core.clock import SystemClock
 from ionetctl.core.errors import ExitCode, HostUnverifiedError, IonetctlError, RegionError, TrustError
-from ionetctl.credentials.secrets import SecretStore
-from ionetctl.history.catalog import Catalog
-from ionetctl.history.journal import list_journals
+from ionetctl.core.model.node import ELIGIBLE
 from ionetctl.host.release_node import held, release
-from ionetctl.inventory.select import load_selected
-from ionetctl.nomad import NomadRegion
 from ionetctl.summary.fleet import READY, Verdict, VerifyReport
 from ionetctl.verification import gpu_evidence
-from ionetctl.verification.expectation import ELIGIBLE, Expectation, check_node
+from ionetctl.verification.expectation import Expectation, check_node
 from ionetctl.verification.stamped_nodes import find_stamped
 
 if TYPE_CHECKING:
@@ -56,26 +50,12 @@ async def verify(
 
     Raises ``ConfigurationError`` for inventory, secrets and catalog.
     """
-    inventory = load_selected(source, limit)
-    settings.prepare_state()
-    catalog = Catalog.open(settings.catalog_path, SystemClock(), list_journals(settings.rollouts_dir))
-    try:
-        nodes = {(record.region, record.name): record for record in catalog.nodes()}
-    finally:
-        catalog.close()
-    secrets = SecretStore(settings.environ, inventory.secret_variables)
-    placed = [one for host in inventory.hosts for one in KnownNodes(nodes).placed(host, inventory.regions)]
-    names = dict.fromkeys(host.region for host in placed)
-    await asyncio.to_thread(
-        secrets.resolve_all, [ref for name in names for ref in inventory.regions[name].secrets]
-    )
-    async with AsyncExitStack() as stack:
-        apis: dict[RegionName, Region | IonetctlError] = {}
-        for name in names:
-            on_wait = tell_waiting(name, tell)
-            region = NomadRegion.open(inventory.regions[name], secrets.reveal, on_wait=on_wait)
-            apis[name] = await stack.enter_async_context(region)
-        return VerifyReport(await judge_hosts(inventory.hosts, apis, inventory, nodes, releases=releases))
+    async with open_fleet(settings, source, limit, SystemClock(), tell) as fleet:
+        fleet.check_settings()
+        known, inventory = fleet.known.records, fleet.inventory
+        return VerifyReport(
+            await judge_hosts(inventory.hosts, fleet.regions, inventory, known, releases=releases)
+        )
 
 
 async def judge_hosts(

@@ -15,10 +15,11 @@ from ionetctl.checks import blocking
 from ionetctl.core import host_paths
 from ionetctl.core.errors import HostError, HostUnverifiedError, RegionError
 from ionetctl.core.events import NodeHeld, NodeReleased, Warned
+from ionetctl.core.model.node import ELIGIBLE
 from ionetctl.host.outcomes import finding_error
 from ionetctl.host.planned_host import Mark
 from ionetctl.verification import gpu_evidence
-from ionetctl.verification.expectation import ELIGIBLE, expected_node, ineligible
+from ionetctl.verification.expectation import expected_node, ineligible
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping

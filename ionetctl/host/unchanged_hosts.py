@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Final
 from ionetctl.core.errors import HostUnverifiedError
 from ionetctl.core.events import StepStarted
 from ionetctl.core.model.names import NodeId
+from ionetctl.core.model.node import ELIGIBLE
 from ionetctl.host.planned_host import Mark
 from ionetctl.host.release_node import Admission, is_released, keeps_held
 from ionetctl.verification import gpu_evidence
-from ionetctl.verification.expectation import ELIGIBLE, check_node, expected_node
+from ionetctl.verification.expectation import check_node, expected_node
 from ionetctl.verification.stamped_nodes import find_stamped
 
 if TYPE_CHECKING:

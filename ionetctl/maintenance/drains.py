@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from ionetctl.core.errors import HostFailedError, HostUnreachableError, HostUnverifiedError, UsageError
 from ionetctl.core.events import Warned
+from ionetctl.core.model.node import ELIGIBLE
 from ionetctl.core.model.plan import Action, Change
 from ionetctl.core.plural import counted
 from ionetctl.maintenance.node_actions import ELIGIBILITY, RUN_AGAIN, words
-from ionetctl.maintenance.node_state import DOWN, ELIGIBLE
+from ionetctl.maintenance.node_state import DOWN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 from ionetctl.core import host_paths
 from ionetctl.core.errors import HostFailedError, HostUnreachableError, HostUnverifiedError, RegionError
 from ionetctl.core.events import NodeProgressed, Warned
+from ionetctl.core.model.node import ELIGIBLE
 from ionetctl.core.model.plan import Action, Change
 from ionetctl.core.plural import counted
 from ionetctl.host.outcomes import OF_AGENT
-from ionetctl.maintenance.node_state import ELIGIBLE, NOT_EXCLUDED, Exclusion, look
+from ionetctl.maintenance.node_state import NOT_EXCLUDED, Exclusion, look
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

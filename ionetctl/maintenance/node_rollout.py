@@ -25,7 +25,7 @@ from ionetctl.maintenance.node_actions import NodeWork
 from ionetctl.maintenance.node_state import look
 from ionetctl.maintenance.system_jobs import SystemJobs
 from ionetctl.rollout.concurrently import concurrently
-from ionetctl.rollout.endings import Endings
+from ionetctl.rollout.endings import RESUME_HINT, Endings
 from ionetctl.rollout.lost_regions import LostRegions
 from ionetctl.rollout.options import Goal
 from ionetctl.rollout.stop import FailureBudget
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from ionetctl.rollout.options import RolloutOptions
     from ionetctl.rollout.stop import Stop
 
-RESUME_HINT: Final = "run the same command with --resume"
 _AWAY: Final = frozenset({"node_disconnected", "node_silent"})
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from ionetctl.core import host_paths
 from ionetctl.core.errors import HostFailedError, RegionError
-from ionetctl.core.model.node import NodeMeta
+from ionetctl.core.model.node import ELIGIBLE, NodeMeta
 from ionetctl.host.outcomes import OF_AGENT
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from ionetctl.core.model.node import LastDrain, NodeDetail, NodeView, RunningAllocation
     from ionetctl.core.ports import Region
 
-ELIGIBLE: Final = "eligible"
 DOWN: Final = "down"
 REASON_CHARACTERS: Final = 200
 """The most that is kept of a reason in a node's metadata."""

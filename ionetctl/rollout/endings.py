@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ionetctl.core.events import HostFinished
 from ionetctl.core.model.outcome import Result
@@ -11,6 +11,8 @@ from ionetctl.core.plural import counted
 from ionetctl.host import outcomes
 from ionetctl.rollout.key_holders import KeyHolders
 from ionetctl.summary.exit_code import decide_exit_code
+
+RESUME_HINT: Final = "run the same command with --resume"
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -150,6 +150,11 @@ class RolloutOptions:
     """Of a change of nodes what it does, as ``RolloutStarted`` has it."""
     command: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Raises ``UsageError`` (``rollout_without_resume``)."""
+        if self.rollout is not None and not self.resume:
+            raise UsageError("rollout_without_resume", "--rollout names what to resume", "add --resume")
+
     @property
     def changes_hosts(self) -> bool:
         """Whether hosts may be changed."""

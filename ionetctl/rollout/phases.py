@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ionetctl.checks import Fleet, FleetHost, blocking, check_fleet
 from ionetctl.core.events import HostJudged, SshOpened, Warned
@@ -24,7 +24,7 @@ from ionetctl.host.release_node import marks
 from ionetctl.host.survey import Surveyed
 from ionetctl.rollout.assign_regions import place
 from ionetctl.rollout.concurrently import concurrently
-from ionetctl.rollout.endings import Endings
+from ionetctl.rollout.endings import RESUME_HINT, Endings
 from ionetctl.rollout.engines.jobs import AnnounceJob, EnrollJob, SurveyJob
 from ionetctl.rollout.key_holders import KeyHolders
 from ionetctl.rollout.lost_regions import LostRegions
@@ -53,8 +53,6 @@ if TYPE_CHECKING:
     Marks = Mapping[tuple[RegionName, NodeId], Mark]
 
 _Item = TypeVar("_Item")
-
-RESUME_HINT: Final = "run the same command with --resume"
 
 
 def _as_held(planned: PlannedHost, shared: SharedValues) -> PlannedHost:

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from ionetctl import gpu
-from ionetctl.core.model.node import Amounts
+from ionetctl.core.model.node import ELIGIBLE, Amounts
 from ionetctl.summary.fleet import READY, UNKNOWN, unanswered_keys
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from ionetctl.summary.fleet import NodeStatus, StatusReport
 
 CAPACITY_SCHEMA: Final = "ionetctl.capacity/1"
-ELIGIBLE: Final = "eligible"
 RESOURCE_PREFIX: Final = "ionet.io/"
 NVIDIA_PREFIX: Final = "nvidia.com/"
 """The resource prefix of NVIDIA's device plugin for Kubernetes, so that pods written for it fit."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from ionetctl.core.errors import ExitCode, worst
+from ionetctl.core.model.node import ELIGIBLE
 from ionetctl.summary.rollout_summary import Failure
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from ionetctl.core.model.node import Amounts, NodeResources
 
 READY: Final = "ready"
-ELIGIBLE: Final = "eligible"
 UNKNOWN: Final = "unknown"
 """The status of a node whose region was not asked, or does not list it."""
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 from ionetctl import gpu
 from ionetctl.core import host_paths
 from ionetctl.core.errors import ExitCode
-from ionetctl.summary.fleet import ELIGIBLE, READY
+from ionetctl.core.model.node import ELIGIBLE
+from ionetctl.summary.fleet import READY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Final
 from rich.text import Text
 
 from ionetctl.core.errors import ExitCode
+from ionetctl.core.model.node import ELIGIBLE
 from ionetctl.core.model.outcome import Outcome, Problem, Result
 from ionetctl.core.plural import counted
-from ionetctl.summary.fleet import ELIGIBLE, READY, by_rack, group_alike
+from ionetctl.summary.fleet import READY, by_rack, group_alike
 from ionetctl.summary.grouping import group_problems
 from ionetctl.ui import phrases
 from ionetctl.ui.summary import NAMES_MIN, cause_lines

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from ionetctl.core.errors import HostUnverifiedError
+from ionetctl.core.model.node import ELIGIBLE
 from ionetctl.verification import gpu_evidence
 
 if TYPE_CHECKING:
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from ionetctl.core.model.host import Host
     from ionetctl.core.model.node import NodeView
 
-ELIGIBLE: Final = "eligible"
 _READY: Final = "ready"
 
 

@@ -15,7 +15,7 @@ from ionetctl.app.open_fleet import FleetNode, _clearest, open_fleet
 from ionetctl.app.verify import verify
 from ionetctl.core import events
 from ionetctl.core.clock import SystemClock
-from ionetctl.core.errors import ExitCode, RegionError, UsageError
+from ionetctl.core.errors import ConfigurationError, ExitCode, RegionError, UsageError
 from ionetctl.core.events import Envelope, HostEntry, RegionEntry
 from ionetctl.core.model.host import Host
 from ionetctl.core.model.inventory import ReadyPair
@@ -25,6 +25,7 @@ from ionetctl.core.model.outcome import Outcome, Result
 from ionetctl.core.model.secret import SecretRef
 from ionetctl.core.settings import Settings
 from ionetctl.history.journal import Journal
+from ionetctl.inventory.yaml.problems import InventoryError
 from tests.support.region_server import EU, SERVER_NAME, TOKEN, Answer, RegionSite, ScriptedApi
 from tests.support.sample import view
 
@@ -500,6 +501,26 @@ async def test_verify_goes_on_with_the_regions_that_answer(tmp_path: Path) -> No
         [("g1", None), ("g2", "region_untrusted")],
         ExitCode.TRUST,
     )
+
+
+async def test_secret_that_is_missing_ends_verification(tmp_path: Path) -> None:
+    """It is no verdict on hosts: nothing is asked."""
+    stage = Stage(tmp_path)
+    async with stage.serving() as api:
+        environ = {name: text for name, text in stage.settings.environ.items() if name != "TOKEN"}
+        stage.settings = Settings.load(environ)
+        with pytest.raises(ConfigurationError):
+            await stage.verdicts()
+    assert api.seen == []
+
+
+async def test_inventory_is_read_before_anything_is_made(tmp_path: Path) -> None:
+    """One that is wrong leaves no state directory behind."""
+    (tmp_path / "site.yaml").write_text("version: 1\nhots: []\n")
+    stage = Stage(tmp_path)
+    with pytest.raises(InventoryError):
+        await stage.verdicts()
+    assert not (tmp_path / "state").exists()
 
 
 # --- held nodes ------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from ionetctl.core.errors import UsageError
 from ionetctl.core.model.outcome import Result
 from ionetctl.host import outcomes
 from ionetctl.rollout.engines.jobs import EnrollJob
-from ionetctl.rollout.options import RetryFailed
+from ionetctl.rollout.options import RetryFailed, RolloutOptions
 from tests.support.sample import HOST, view
 
 if TYPE_CHECKING:
@@ -53,3 +53,10 @@ def test_work_that_told_nothing_begins_whole() -> None:
     """A worker that died before the host was confirmed leaves nothing to be concluded."""
     job = EnrollJob(cast("PlannedHost", None), "nonce")
     assert job.again([]) is job
+
+
+def test_rollout_is_named_to_be_resumed() -> None:
+    """Whichever command it is."""
+    with pytest.raises(UsageError) as caught:
+        RolloutOptions("site.yaml", rollout="20261123T011226-k3f9qa")
+    assert caught.value.code == "rollout_without_resume"

@@ -9,7 +9,6 @@ import typer
 from ionetctl.cli import options
 from ionetctl.cli.output import CommandResult, Display
 from ionetctl.cli.run import command, given_words, load_settings
-from ionetctl.core.errors import UsageError
 
 if TYPE_CHECKING:
     from ionetctl.core.errors import ExitCode
@@ -90,8 +89,6 @@ def enroll(
 
     settings = load_settings(state_dir)
     reports = parse_reports(report or [])
-    if rollout is not None and not resume:
-        raise UsageError("rollout_without_resume", "--rollout names what to resume", "add --resume")
     tried_again = RetryFailed.parse(resume=resume, only=retry_failed, never=skip_failed)
     wanted = RolloutOptions(
         inventory=inventory,

@@ -200,8 +200,6 @@ def _rollout(
     change = act(settings)
     if limit is None and not every:
         raise UsageError("nodes_unchosen", "no nodes are chosen", "name them with --limit, or say --all")
-    if rollout is not None and not resume:
-        raise UsageError("rollout_without_resume", "--rollout names what to resume", "add --resume")
     if inventory == CATALOG:
         inventory = f"./{CATALOG}"  # a file of that name
     wanted = RolloutOptions(

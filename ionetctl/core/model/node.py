@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ionetctl.core.model.names import NodeId, RegionName
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
+
+ELIGIBLE: Final = "eligible"
+"""The eligibility of a node that may have new allocations."""
 
 
 @dataclass(frozen=True, slots=True)
