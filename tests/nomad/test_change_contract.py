@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 import httpx
 import pytest
 
+from ionetctl.core import host_paths
 from ionetctl.core.clock import SystemClock
 from ionetctl.core.errors import RegionError
 from ionetctl.core.model.node import DrainSpec, SystemJob
+from ionetctl.host.release_node import release
 from ionetctl.maintenance.drains import CancelDrain, Drain
 from ionetctl.maintenance.meta_changes import SetMeta, UnsetMeta
 from ionetctl.maintenance.node_actions import Exclude, Include, NodeWork
@@ -108,6 +110,13 @@ class Stage:
         assert action.plan(after) == ()
         return after
 
+    async def refusal(self, state: NodeState) -> tuple[str, str]:
+        """Why the node is not released once it is held."""
+        await self.region.annotate(self.node, {host_paths.ADMISSION_KEY: host_paths.HELD})
+        reason = await release(self.region, state.view)
+        assert reason is not None
+        return reason.code, reason.message
+
     async def running(self, *names: str) -> None:
         """Wait until these jobs, and no other, have allocations there."""
 
@@ -149,6 +158,11 @@ async def test_node_with_jobs_is_changed_alike(place: Place) -> None:
         assert last is not None
         assert (last.status, last.meta, last.spec, last.deadline_passed) == ("complete", BEFORE, None, True)
         assert (drained.is_eligible, drained.allocations) == (False, ())
+        assert await stage.refusal(drained) == (
+            "node_ineligible",
+            f"the node is not eligible for jobs: it was drained at {last.started_at}",
+        )
+        assert (await stage.state()).mark_of_hold is None
         await stage.do(Include())
         await stage.running("sys", "svc")
 
@@ -161,6 +175,9 @@ async def test_node_with_jobs_is_changed_alike(place: Place) -> None:
         with pytest.raises(RegionError) as refused:
             await region.set_eligibility(stage.node, is_eligible=True)
         assert refused.value.code == "node_draining"
+        assert await stage.refusal(on_its_way) == ("node_draining", "the node is being drained")
+        assert (await stage.state()).mark_of_hold == "held"
+        await region.annotate(stage.node, {host_paths.ADMISSION_KEY: host_paths.RELEASED})
         let_go = await stage.do(CancelDrain())
         assert (let_go.is_eligible, let_go.drain) == (True, None)
         assert let_go.detail.drain is not None
