@@ -84,6 +84,8 @@ def test_rollout_that_was_killed_is_resumed(site: Site) -> None:
     running = site.admin.start("nodes", "include", "--all", "--yes")
     running.until(type="wave_finished", index=2)
     running.kill()
+    differing = site.change("include", "--all", "--force", "--resume")
+    assert (differing.exit_code, differing.document["error"]["code"]) == (2, "rollout_of_other_details")
     resumed = site.change("include", "--all", "--resume")
     assert (resumed.exit_code, counts(resumed), site.eligible) == (0, {"hosts": HOSTS, "done": HOSTS}, HOSTS)
     [last, *_] = site.admin.run("rollouts", "list", "-o", "json").document["rollouts"]
