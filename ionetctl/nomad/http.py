@@ -151,7 +151,7 @@ class RegionHttp:
 
         Raises ``TrustError`` (``region_untrusted``) at the first certificate that is not valid, and ``RegionError``:
         at once for ``client_certificate_refused``, ``region_forbidden``, ``region_not_found``, ``region_refused`` and what concerns
-        one node (``node_unknown``, ``node_draining``); after the retries for ``region_unreachable``, ``region_no_leader``,
+        one node (``node_unknown`` by its leader, ``node_draining``); after the retries for ``region_unreachable``, ``region_no_leader``,
         ``region_no_path``, ``region_rate_limited``, ``region_failing`` and ``region_nonsense``; for a call that is relayed ``node_silent``
         after two servers, or the only one, have been waited for in vain.
         """
@@ -288,6 +288,7 @@ class RegionHttp:
 
 _NETWORK_HINT: Final = "check the network from here to the API's port (4646): routes, firewall, load balancer"
 _AGENT_HINT: Final = "look at the node's Nomad, and at its driver: journalctl -u nomad.service"
+_PURGED_HINT: Final = "was it purged? enrol the host again"
 _SILENT: Final = "node_silent"
 _LEADER_HINT: Final = "its servers are electing a leader, or have lost their quorum: nomad server members"
 
@@ -321,8 +322,10 @@ def _server_error(message: str, text: str) -> Exception:
     """The error for a status from 500 on, by which Nomad also refuses what one node alone is at fault for (``nomad/node_endpoint.go``)."""
     if "while it is draining" in text:
         return RegionError("node_draining", message, "end that first: ionetctl nodes drain --cancel")
-    if "node not found" in text or "Unknown node" in text:
-        return RegionError("node_unknown", message, "was it purged? enrol the host again")
+    if "node not found" in text:
+        return RegionError("node_unknown", message, _PURGED_HINT)
+    if "Unknown node" in text:  # also said by a follower that has not heard of a new node yet
+        return _TransientError(RegionError("node_unknown", message, _PURGED_HINT))
     return _TransientError(_failure(message, text))
 
 

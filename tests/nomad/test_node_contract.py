@@ -154,7 +154,6 @@ async def test_node_is_held_marked_and_released_alike(place: Place) -> None:
             region.drain(NO_NODE, None, {}),
             region.evaluate(NO_NODE),
             region.metadata(NO_NODE),
-            region.annotate(NO_NODE, {"ionet_admission": "held"}),
         ):
             with pytest.raises(RegionError) as unknown:
                 await change

@@ -141,6 +141,24 @@ async def test_refusal_for_the_sake_of_one_node_is_not_repeated(
     assert (caught.value.code, len(api.seen)) == (code, 1)
 
 
+@pytest.mark.parametrize("knows", [True, False])
+async def test_server_that_has_not_heard_of_a_new_node_yet_is_asked_again(
+    tmp_path: Path, *, knows: bool
+) -> None:
+    """A follower answers what is relayed; where it stays so, the node is unknown."""
+    known = Answer({"Dynamic": {}, "Meta": {}, "Static": {}})
+    unheard = Answer(f"Unknown node {GPU3}".encode(), 500)
+    answers = {METADATA: [unheard, known if knows else unheard]}
+    async with asking(tmp_path, answers, CallLimits(attempts=3)) as (region, api):
+        if knows:
+            await region.metadata(GPU3)
+        else:
+            with pytest.raises(RegionError, match="Unknown node") as caught:
+                await region.metadata(GPU3)
+            assert caught.value.code == "node_unknown"
+    assert len(api.seen) == (2 if knows else 3)
+
+
 @pytest.mark.parametrize(
     ("about_node", "of_region", "code"),
     [
