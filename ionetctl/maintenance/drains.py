@@ -73,7 +73,7 @@ class Drain:
     def details(self) -> tuple[str, ...]:
         """Its deadline in seconds, what it leaves, and why."""
         spec = self.spec
-        deadline, ignores = f"{spec.deadline_s:g}", spec.ignores_system_jobs
+        deadline, ignores = f"{spec.deadline_s:.0f}", spec.ignores_system_jobs
         return words(deadline=deadline, ignore_system=ignores, no_wait=not self.waits, reason=self.reason)
 
     def plan(self, state: NodeState) -> tuple[Change, ...]:

@@ -93,7 +93,7 @@ class NodeWork:
 
 
 def words(**given: str | bool) -> tuple[str, ...]:
-    """What was given, as ``name=value``, or the name alone of what is so or not."""
+    """What was given, as ``name=value``, and by its name alone what is so."""
     told = {name.replace("_", "-"): value for name, value in given.items() if value}
     return tuple(name if value is True else f"{name}={value}" for name, value in told.items())
 
