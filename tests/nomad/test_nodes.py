@@ -13,6 +13,7 @@ from ionetctl.core.errors import RegionError
 from ionetctl.core.model.names import NodeId
 from ionetctl.nomad import CallLimits, NomadRegion
 from ionetctl.nomad.http import CONNECTIONS
+from tests.nomad.test_node_contract import until
 from tests.support.clock import ManualClock
 from tests.support.region_server import EU, TOKEN, Answer, RegionSite, ScriptedApi, recording
 
@@ -201,8 +202,13 @@ async def test_every_call_about_a_node_tells_its_fault_from_the_regions(tmp_path
 async def test_agents_that_hang_leave_a_connection_to_other_calls(tmp_path: Path) -> None:
     """However many of them are waited for."""
     answers = {METADATA: [Answer(status=0)], NODES: [WELL]}
-    async with asking(tmp_path, answers, CallLimits(relayed_s=600.0)) as (region, _):
+    async with asking(tmp_path, answers, CallLimits(relayed_s=600.0, silence_s=600.0)) as (region, api):
         hanging = [asyncio.create_task(region.metadata(GPU3)) for _ in range(CONNECTIONS + 1)]
+
+        async def are_waiting() -> bool:
+            return len(api.seen) >= CONNECTIONS - 1
+
+        await until(are_waiting, "the agents are waited for")
         assert await region.nodes() == []
         for each in hanging:
             each.cancel()
