@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from ionetctl.core.model.host import Host
     from ionetctl.core.model.names import NodeId
-    from ionetctl.core.model.node import NodeDetail, NodeMeta, NodeView
+    from ionetctl.core.model.node import LastDrain, NodeMeta, NodeView
     from ionetctl.core.ports import Emit, Region
     from ionetctl.host.dependencies import RegionTools
     from ionetctl.host.planned_host import PlannedHost
@@ -88,33 +88,38 @@ async def release(region: Region, view: NodeView) -> HostUnverifiedError | None:
     meta = await region.metadata(view.id)
     if meta.merged.get(host_paths.ADMISSION_KEY) == host_paths.RELEASED:
         return ineligible(view)
-    return await _let_go(region, view, meta, lambda: region.annotate(view.id, _MARK_OF_RELEASED))
+    detail = await region.node(view.id)
+    last = detail.drain if detail else None
+    return await _let_go(region, view, meta, last, lambda: region.annotate(view.id, _MARK_OF_RELEASED))
 
 
 async def _let_go(
-    region: Region, view: NodeView, meta: NodeMeta, mark: Callable[[], Awaitable[NodeMeta | None]]
+    region: Region,
+    view: NodeView,
+    meta: NodeMeta,
+    last: LastDrain | None,
+    mark: Callable[[], Awaitable[NodeMeta | None]],
 ) -> HostUnverifiedError | None:
     """Make a held node eligible, and ``mark`` that ionetctl holds it no longer; or why not, where an admin keeps jobs from it.
 
-    The node is looked at again afterwards: an exclusion or a drain that came in between has the last word. Of a node that is being
-    drained nothing is changed.
+    An exclusion that comes in between has the last word: what answers the mark shows it. So has a drain: Nomad makes no node eligible
+    that it drains, and makes one ineligible that it begins to drain. Of a node that is being drained nothing is changed.
     """
-    reason = _kept_by_admin(view, meta, await region.node(view.id))
+    reason = _kept_by_admin(view, meta, last)
     if reason is not None and reason.code == DRAINING:
         return reason
     if reason is None:
         await region.set_eligibility(view.id, is_eligible=True)
     meta = await mark() or meta
-    if reason is None and (reason := _kept_by_admin(view, meta, await region.node(view.id))):
+    if reason is None and (reason := _kept_by_admin(view, meta, None)):
         await region.set_eligibility(view.id, is_eligible=False)
     return reason
 
 
-def _kept_by_admin(view: NodeView, meta: NodeMeta, detail: NodeDetail | None) -> HostUnverifiedError | None:
+def _kept_by_admin(view: NodeView, meta: NodeMeta, last: LastDrain | None) -> HostUnverifiedError | None:
     """Why a node may have no jobs whatever it proves: an admin excluded it, as its agent says at once, or drains it or has drained it."""
     if host_paths.EXCLUDED_BY_KEY in meta.merged:
         return ineligible(view, "an admin has excluded it")
-    last = detail.drain if detail else None
     if last is None or last.status not in _DRAINS:
         return None
     if last.status == "complete":
@@ -166,7 +171,9 @@ class Admission:
             await self.emit(event)
         if planned.mark is Mark.RELEASED:
             return proved
-        return await self._release(planned.host, proved)
+        # A node that has just registered was never drained.
+        detail = None if planned.mark is Mark.NEW else await self.tools.api.node(view.id)
+        return await self._release(planned.host, proved, detail.drain if detail else None)
 
     async def _proved(self, planned: PlannedHost, view: NodeView, timeout_s: float) -> NodeView:
         if finding := blocking(planned.surveyed.findings):
@@ -195,14 +202,14 @@ class Admission:
         """Note that ionetctl no longer holds a node; its metadata then, where that could be noted."""
         return await self._annotate(host, view, _MARK_OF_RELEASED)
 
-    async def _release(self, host: Host, view: NodeView) -> NodeView:
+    async def _release(self, host: Host, view: NodeView, last: LastDrain | None) -> NodeView:
         """Let the node have jobs. Raises ``HostUnverifiedError`` where an admin keeps them from it."""
         if view.eligibility == ELIGIBLE:
             await self.mark_released(host, view)
             return view
         api = self.tools.api
         mark = partial(self.mark_released, host, view)
-        if reason := await _let_go(api, view, await api.metadata(view.id), mark):
+        if reason := await _let_go(api, view, await api.metadata(view.id), last, mark):
             raise reason
         await self.emit(NodeReleased(host=host.name, node_id=view.id))
         return replace(view, eligibility=ELIGIBLE)

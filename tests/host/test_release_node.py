@@ -180,22 +180,33 @@ class Hasty(FakeRegion):
         await super().set_eligibility(node, is_eligible=is_eligible)
 
 
-@pytest.mark.parametrize("what", ["excluded", "drained"])
-async def test_admin_who_keeps_jobs_away_meanwhile_has_the_last_word(what: str) -> None:
-    """Release and exclusion race within a second: the node is looked at once more."""
+async def test_admin_who_excludes_meanwhile_has_the_last_word() -> None:
+    """Release and exclusion race within a second: the answer to the mark shows it."""
     stage = Stage()
     stage.region = region = Hasty(meta=stage.region.meta, shown=stage.region.shown)
 
-    async def keep() -> None:
-        if what == "drained":
-            region.drains[NODE_ID] = DRAINED
-        else:
-            await region.annotate(NODE_ID, {host_paths.EXCLUDED_BY_KEY: "ops@ctl"})
+    async def exclude() -> None:
+        await region.annotate(NODE_ID, {host_paths.EXCLUDED_BY_KEY: "ops@ctl"})
 
-    region.at_release = keep
+    region.at_release = exclude
     reason = await release(region, HELD)
     assert reason is not None
     assert (reason.code, stage.standing[0]) == ("node_ineligible", "ineligible")
+
+
+async def test_drain_that_begins_meanwhile_has_the_last_word() -> None:
+    """Nomad refuses to make its node eligible, and ionetctl holds it as before."""
+    stage = Stage()
+    stage.region = region = Hasty(meta=stage.region.meta, shown=stage.region.shown)
+    before = stage.standing
+
+    async def drain() -> None:
+        raise RegionError("node_draining", "can not set it while it is draining")
+
+    region.at_release = drain
+    with pytest.raises(RegionError, match="draining"):
+        await release(region, HELD)
+    assert stage.standing == before
 
 
 async def test_node_that_was_released_before_is_somebody_elses() -> None:
