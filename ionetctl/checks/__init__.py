@@ -126,6 +126,7 @@ CHECKS: Final[tuple[Callable[[Host, Facts], Iterator[Finding]], ...]] = (
     runtimes.networks,
     tenants.docker_users,
     tenants.landlock,
+    tenants.links,
     tenants.loopback,
     workloads.interrupted_enrolment,
 )

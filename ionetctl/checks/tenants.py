@@ -38,12 +38,25 @@ LANDLOCK_OFF: Final = Code(
     "landlock_off",
     Severity.WARN,
     "the kernel does not fence downloads of jobs",
-    looks_at="Whether landlock is among the kernel's security modules (/sys/kernel/security/lsm).",
+    looks_at="Whether landlock is among the kernel's security modules (/sys/kernel/security/lsm), and where there is python3, whether the kernel grants it.",
     matters=(
         "Nomad downloads a job's artifacts in a process that Landlock keeps to the job's own directory, and without it "
         "as root with every file in reach: an artifact git::file:///… delivers a repository that root alone may read. Nomad does not say so."
     ),
-    remedy="Linux 5.13 or later, with landlock in the kernel's parameter lsm=",
+    remedy="Linux 5.13 or later, with landlock in the kernel's parameter lsm=; in a container, its system calls in the container's filter",
+)
+
+LINKS_FOLLOWED: Final = Code(
+    "links_followed",
+    Severity.WARN,
+    "the agent writes where a job's symbolic links lead",
+    looks_at="Whether a mount can be told to follow no symbolic link (nosymfollow), tried in a mount namespace of its own.",
+    matters=(
+        "The agent writes the logs of jobs as root, and a container may bind its allocation's directory, replace its next log file by a link and print "
+        "more than one file may hold: that makes or changes the file of the host that the link names, with users of their own too. Whoever "
+        "may submit jobs is root of the host. Where it can, the agent runs in a mount namespace that follows no link there; containers do."
+    ),
+    remedy="Linux 5.10 or later, and util-linux 2.37 or python3 to ask it for this; else accept only jobs of your own",
 )
 
 LOOPBACK_SERVICES: Final = Code(
@@ -65,9 +78,8 @@ EXEC_ALLOWED: Final = Code(
     looks_at="Whether nomad.drivers of the inventory has exec.",
     matters=(
         "Tasks have a root of a few copied tools, no capability, and no user of the host's. It cannot be closed whole: the script that a "
-        "template runs on a change is root's, and with the job's own pid_mode = host it may signal every process of the host. Before "
-        "Linux 5.10 a task may put a link in place of its next log file, and the agent, as root, writes to the file that it names. "
-        "They inherit the agent's environment but for names that are known to be secret: keep secrets out of /etc/nomad.d/nomad.env."
+        "template runs on a change is root's, and with the job's own pid_mode = host it may signal every process of the host. "
+        "Tasks inherit the agent's environment but for names that are known to be secret: keep secrets out of /etc/nomad.d/nomad.env."
     ),
     remedy="leave exec out of nomad.drivers, or refuse it to tenants by their namespaces (capabilities.enabled_task_drivers)",
 )
@@ -99,6 +111,12 @@ def landlock(_host: Host, facts: Facts) -> Iterator[Finding]:
         yield found(
             LANDLOCK_OFF, "Landlock is off: artifacts are downloaded with all of root's files in reach"
         )
+
+
+def links(_host: Host, facts: Facts) -> Iterator[Finding]:
+    """Whether the agent can be kept from following what a job has put in place of its logs."""
+    if facts.machine.can_refuse_links is False:
+        yield found(LINKS_FOLLOWED, "the agent follows symbolic links that jobs put in place of their logs")
 
 
 def loopback(_host: Host, facts: Facts) -> Iterator[Finding]:

@@ -267,7 +267,9 @@ class MachineFacts:
     is_docker_remapped: bool | None = None
     """Whether Docker gives its containers users of their own: their root is none of the host's then."""
     has_landlock: bool | None = None
-    """Whether the kernel's Landlock is switched on."""
+    """Whether processes can fence themselves with the kernel's Landlock."""
+    can_refuse_links: bool | None = None
+    """Whether a mount can be told to follow no symbolic link (``nosymfollow``)."""
     toolkit_version: str | None = None
     """NVIDIA container toolkit (``nvidia-ctk --version``); ``None`` where it is not installed."""
     cni_plugins: tuple[str, ...] | None = None

@@ -53,6 +53,7 @@ def machine_facts(draft: Draft) -> MachineFacts:
         is_docker_podman=draft.flags.get("podman", False),
         is_docker_remapped=flags.get("docker.userns"),
         has_landlock=flags.get("landlock"),
+        can_refuse_links=flags.get("nosymfollow"),
         loopback_ports=_loopback_ports(draft),
         toolkit_version=texts.get("toolkit"),
         cni_plugins=draft.words.get("cni"),

@@ -91,6 +91,7 @@ TEXT_FILES: Final[tuple[TextFile, ...]] = (
         0o640,
         belongs=lambda subject: subject.device_plugin is not None,
     ),
+    TextFile("start_agent.sh.j2", host_paths.START_SCRIPT, 0o755),
     TextFile("nomad.service.j2", host_paths.UNIT, 0o644),
     TextFile("HOWTO.md.j2", host_paths.HOWTO, 0o644, restarts=False),
 )
@@ -233,6 +234,7 @@ def _context(subject: Subject) -> Mapping[str, object]:
         "chroot_directories": CHROOT_DIRECTORIES,
         "chroot_dir": host_paths.CHROOT_DIR,
         "chroot_script": host_paths.CHROOT_SCRIPT,
+        "start_script": host_paths.START_SCRIPT,
         "program": host_paths.NOMAD_LINK,
         "nomad_link": host_paths.NOMAD_LINK,
         "config_dir": host_paths.CONFIG_DIR,

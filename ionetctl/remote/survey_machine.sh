@@ -22,7 +22,6 @@ machine() {
     product
     packages
     mitigations
-    landlock
     if has python3; then fact python 1; else fact python 0; fi
 }
 
@@ -59,15 +58,34 @@ mitigations() {
     esac
 }
 
-# landlock: whether the kernel has it switched on; it says so nowhere where it tells of no security module.
-landlock() {
+# fences: what the kernel offers to keep jobs from the host's files.
+fences() {
+    # In a mount namespace that ends with the trial. Whoever is not root cannot try.
+    ask 10 unshare --mount --propagation private sh -c "$refuse_links" || :
+    case $said in
+    nosymfollow*) fact nosymfollow 1 ;;
+    *) if [ "$(id -u)" = 0 ]; then fact nosymfollow 0; fi ;;
+    esac
+    # The kernel names Landlock only where it tells of its security modules at all. A container's filter may refuse it nevertheless.
     first_line "$root/sys/kernel/security/lsm"
     case ",$got," in
     ,,) ;;
-    *,landlock,*) fact landlock 1 ;;
+    *,landlock,*) if has python3 && ask 10 python3 -I -S -c "$ask_landlock" && [ "$said" = 0 ]; then fact landlock 0; else fact landlock 1; fi ;;
     *) fact landlock 0 ;;
     esac
 }
+
+# shellcheck disable=SC2016 # for another shell
+# As templates/start_agent.sh.j2 does it with the agent's directory.
+refuse_links='
+refuses() { grep -q " /tmp [^ ]*nosymfollow" /proc/self/mountinfo; }
+mount --bind /tmp /tmp || exit 1
+mount -o remount,bind,nosymfollow /tmp
+refuses || python3 -I -S -c "import ctypes; ctypes.CDLL(None).mount(None, b\"/tmp\", None, 4390, None)"
+if refuses; then echo nosymfollow; fi'
+
+# As Nomad asks for it: landlock_create_ruleset, the same number on every machine, for the version that the kernel offers.
+ask_landlock='import ctypes; print(int(ctypes.CDLL(None).syscall(444, None, ctypes.c_size_t(0), 1) > 0))'
 
 # tables: one look at all tables of the kernel, since each program that is started costs more than what it reads; and at our
 # manifest. Some are long on a machine of many cores, mounts or processes, and slow to make: each is read once. $table is df's.

@@ -95,7 +95,12 @@ nomad_program() {
     for file in "$root/etc/systemd/system/$unit" "$root/usr/lib/systemd/system/$unit" "$root/lib/systemd/system/$unit"; do
         if [ -n "$program" ] || [ ! -r "$file" ]; then continue; fi
         while IFS='=' read -r key value || [ -n "$key" ]; do
-            if [ "$key" = ExecStart ]; then program=${value%% *}; fi
+            if [ "$key" != ExecStart ]; then continue; fi
+            # Ours has a script before it.
+            case $value in
+            */start_agent.sh\ *) value=${value#*/start_agent.sh } ;;
+            esac
+            program=${value%% *}
         done <"$file"
     done
     while :; do

@@ -50,6 +50,7 @@ SEEN: Final = MachineFacts(
     docker=DOCKER,
     is_docker_remapped=True,
     has_landlock=True,
+    can_refuse_links=True,
     loopback_ports=(),
     toolkit_version="1.17.0",
     cni_plugins=CNI,

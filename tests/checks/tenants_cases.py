@@ -15,6 +15,8 @@ CASES: Final = (
     Case(machine={"is_docker_remapped": None}),
     Case(("landlock_off warn",), machine={"has_landlock": False}),
     Case(machine={"has_landlock": None}),
+    Case(("links_followed warn",), machine={"can_refuse_links": False}),
+    Case(machine={"can_refuse_links": None}),
     Case(
         ("loopback_services info",),
         machine={"loopback_ports": (631,)},

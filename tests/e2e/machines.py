@@ -28,6 +28,14 @@ __all__ = ["GATEWAY", "PASSWORD", "PASSWORD_USER", "USER", "Fleet", "Machine", "
 GATEWAY: Final = "10.77.0.1"
 BOOT_TIMEOUT_S: Final = 60.0
 DISK_MIB: Final = 20_480
+DOCKER_SETTINGS: Final = {
+    "storage-driver": "vfs",
+    "iptables": False,
+    "ip6tables": False,
+    "bridge": "none",
+    "ip-forward": False,
+}
+"""Docker's configuration without what the kernel of all hosts cannot do for one of them: overlays inside an overlay, and rules of iptables."""
 
 _MIB: Final = 1 << 20
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -16,7 +16,7 @@ from ionetctl.lab.host.nvidia_driver import GPU_MODELS, make_gpus
 from tests.e2e import debs
 from tests.e2e.base_root import base_root, why_unavailable
 from tests.e2e.cards import CARD_FILE, card_text
-from tests.e2e.machines import Fleet
+from tests.e2e.machines import DOCKER_SETTINGS, Fleet
 from tests.e2e.site import Finished, Site, site_of
 from tests.nvml.library import NVIDIA_SMI
 
@@ -34,15 +34,6 @@ pytestmark = [
 
 DRIVER_VERSION = "550.90.07"
 REBOOT_TIMEOUT_S = 120.0
-
-# What the kernel of all hosts cannot do for one of them: overlays inside an overlay, and rules of iptables.
-DAEMON = {
-    "storage-driver": "vfs",
-    "iptables": False,
-    "ip6tables": False,
-    "bridge": "none",
-    "ip-forward": False,
-}
 
 TOOLKIT = """\
 #!/usr/bin/python3
@@ -167,7 +158,7 @@ def test_bare_host_is_prepared_and_enrolled(site: Site, packages: Path) -> None:
     machine = site.fleet.machines[0]
     stub_kernel(machine)
     (machine.root / "etc/docker").mkdir()
-    (machine.root / "etc/docker/daemon.json").write_text(json.dumps(DAEMON))
+    (machine.root / "etc/docker/daemon.json").write_text(json.dumps(DOCKER_SETTINGS))
     asked = {
         "prepare": {
             "docker": True,
@@ -213,7 +204,10 @@ def test_toolkit_is_entered_into_a_docker_that_runs(site: Site, packages: Path) 
         ["container_toolkit", "restarted docker.service"],
     ]
     written = json.loads(machine.run("cat /etc/docker/daemon.json").stdout)
-    assert ({key: written[key] for key in DAEMON}, "nvidia" in written["runtimes"]) == (DAEMON, True)
+    assert ({key: written[key] for key in DOCKER_SETTINGS}, "nvidia" in written["runtimes"]) == (
+        DOCKER_SETTINGS,
+        True,
+    )
     assert "nvidia" in machine.run("docker info --format '{{json .Runtimes}}'").stdout
     assert rested.exit_code == 0, rested.stdout
 

@@ -6,20 +6,21 @@ defaults have it. What stays open on the fenced one must be what findings and ``
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from ionetctl.checks.tenants import EXEC_ALLOWED, LANDLOCK_OFF, LOOPBACK_SERVICES
+from ionetctl.checks.tenants import EXEC_ALLOWED, LANDLOCK_OFF, LINKS_FOLLOWED, LOOPBACK_SERVICES
 from ionetctl.core import host_paths
 from tests.e2e import debs
 from tests.e2e.base_root import PASSWORD_USER, base_root, why_unavailable
-from tests.e2e.machines import Fleet
+from tests.e2e.machines import DOCKER_SETTINGS, Fleet
 from tests.e2e.real_region import RealRegion
 from tests.e2e.site import Site, site_of
-from tests.e2e.tenant_jobs import DEADLINE_S, Tenant, has_changed, says
+from tests.e2e.tenant_jobs import DEADLINE_S, SECOND_NS, Tenant, has_changed, says
 from tests.e2e.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -45,6 +46,14 @@ ln -s /etc/cron.d/tenant /alloc/logs/t.stdout.1
 head -c 1300000 /dev/zero | tr '\\0' '#' | sed 's/.\\{64\\}/&\\n/g'
 """
 """Prints more than a log file may hold; the next one is a link."""
+TOKEN_LINK: Final = """\
+for place in local secrets; do
+    rm /$place/nomad_x.jwt
+    ln -s /etc/token-of-$place /$place/nomad_x.jwt
+done
+sleep 30
+"""
+"""Waits until its tokens have been renewed: they are good for 12 s."""
 SETTING: Final = f"""\
 set -e
 mkdir -m 700 /root/private /root/served
@@ -71,7 +80,8 @@ def unfence(machine: Machine) -> None:
     config.write_text(text)
     (machine.root / host_paths.DRIVERS_CONFIG.lstrip("/")).write_text("")
     unit = machine.root / "etc/systemd/system/nomad.service"
-    unit.write_text(re.sub(r"(?m)^ExecStartPre=.*\n", "", unit.read_text()))
+    text = re.sub(r"(?m)^ExecStartPre=.*\n", "", unit.read_text())
+    unit.write_text(text.replace(f"/bin/sh {host_paths.START_SCRIPT} ", ""))
     machine.run(
         "systemctl daemon-reload; systemctl stop nomad; umount -l /opt/nomad/data/alloc /var/lib/ionet/chroot"
     )
@@ -80,6 +90,11 @@ def unfence(machine: Machine) -> None:
 def process_of(machine: Machine, unit: str) -> int:
     """The process id of a service of root's; 0 when it has ended."""
     return int(machine.run(f"systemctl show -P MainPID {unit}").stdout)
+
+
+def token(name: str, **identity: str) -> dict[str, Any]:
+    """A token that is soon renewed, in a file."""
+    return {"Name": name, "Audience": ["x"], "File": True, "TTL": 12 * SECOND_NS, **identity}
 
 
 def jobs(machine: Machine) -> dict[str, dict[str, Any]]:
@@ -98,6 +113,7 @@ def jobs(machine: Machine) -> dict[str, dict[str, Any]]:
         "loopback": says("cat /local/served/secret", Artifacts=[served]),
         "task-signal": {**signal, "Config": {**signal["Config"], "pid_mode": "host"}},
         "log-link": says(LOG_LINK, LogConfig={"MaxFiles": 2, "MaxFileSizeMB": 1}),
+        "token-link": says(TOKEN_LINK, Identities=[token("x"), token("y", Filepath="local/nomad_x.jwt")]),
         "hard-link": has_changed("chmod 4777 /bin/tail", "stat -c 'links: %h' /bin/tail"),
         "setuid": has_changed(
             "cp /bin/id /alloc/data/id && chmod 4755 /alloc/data/id", "echo now $(/alloc/data/id -u)"
@@ -143,6 +159,7 @@ def site(nomad_program: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         site.write(fleet.machines)
         for machine in fleet.machines:
             install(machine, packages)
+            machine.run(SECURITYFS)
         done = site.enroll("--batch-size", "100%")
         assert done.exit_code == 0, (done.stdout, done.stderr)
         yield site
@@ -154,7 +171,7 @@ def install(machine: Machine, packages: Path) -> None:
     place.mkdir()
     for package in packages.glob("*.deb"):
         (place / package.name).write_bytes(package.read_bytes())
-    machine.run(f"dpkg -i /root/packages/*.deb; rm -r /root/packages; {SECURITYFS}", timeout_s=180)
+    machine.run("dpkg -i /root/packages/*.deb; rm -r /root/packages", timeout_s=180)
 
 
 @pytest.fixture(scope="module")
@@ -234,6 +251,98 @@ def test_log_that_is_a_link_leads_nowhere(tried: Tried) -> None:
     assert written == [False, True]
 
 
+def test_token_is_renewed_through_a_link_in_secrets_alone_as_explained(tried: Tried) -> None:
+    """Nomad mounts that directory by itself."""
+    tenants = (tried.fenced, tried.control)
+    for tenant in tenants:
+        tenant.outcome("token-link")
+    written = [
+        [(tenant.machine.root / "etc" / f"token-of-{place}").exists() for place in ("local", "secrets")]
+        for tenant in tenants
+    ]
+    assert written == [[False, True], [True, True]]
+
+
+IMAGE: Final = "tenant:1"
+MAKE_IMAGE: Final = f"""\
+set -e
+systemctl restart docker
+tar -C /var/lib/ionet/chroot -c . | docker import - {IMAGE}
+docker run -d --network none {IMAGE} /bin/sleep 86400
+systemctl restart nomad
+"""
+"""A container keeps Nomad from collecting the image, which nobody could give it again."""
+FROM_CONTAINER: Final = """\
+ln -s /etc/cron.d/container /shared/logs/t.stdout.1
+for second in 1 2 3 4 5 6 7 8 9 10 11 12; do
+    head -c 260000 /dev/zero | tr '\\0' '#' | sed 's/.\\{64\\}/&\\n/g'
+    sleep 1
+done
+"""
+"""Docker's driver shows a container its logs read-only, and lets it bind the directory that they are in. What is printed last is lost."""
+OF_CONTAINERS: Final = (
+    "mkdir /local/blobs && echo weights >/local/blobs/1 && ln -s blobs/1 /local/model && cat /local/model"
+)
+
+
+def contained(script: str, **config: Any) -> dict[str, Any]:
+    """A task in a container that runs a shell script."""
+    own = {"image": IMAGE, "command": "/bin/sh", "args": ["-c", script], "network_mode": "none", **config}
+    return {"Driver": "docker", "Config": own, "LogConfig": {"MaxFiles": 2, "MaxFileSizeMB": 1}}
+
+
+CONTAINED: Final = {
+    "container-log-link": contained(FROM_CONTAINER, volumes=["../alloc:/shared"]),
+    "container-links": contained(OF_CONTAINERS),
+}
+
+
+@pytest.fixture(scope="module")
+def with_docker(tried: Tried, tmp_path_factory: pytest.TempPathFactory) -> Tried:
+    """Both hosts with Docker, and every job submitted that needs it."""
+    packages = tmp_path_factory.mktemp("packages") / "docker"
+    try:
+        debs.download(packages, base_root(), "docker.io")
+    except RuntimeError as error:
+        pytest.skip(f"no package docker.io: {error}")
+    tenants = (tried.fenced, tried.control)
+    for tenant in tenants:
+        daemon = tenant.machine.root / "etc/docker/daemon.json"
+        daemon.parent.mkdir()
+        daemon.write_text(json.dumps(DOCKER_SETTINGS))
+        install(tenant.machine, packages)
+        tenant.machine.run(MAKE_IMAGE, timeout_s=180)
+
+    def is_offered() -> bool:
+        return all(node["Drivers"].get("docker", {}).get("Healthy") for node in tried.fenced.region.nodes())
+
+    wait_until(is_offered, "both nodes have Docker", timeout_s=DEADLINE_S)
+    for tenant in tenants:
+        for name, task in CONTAINED.items():
+            tenant.submit(name, task)
+    return tried
+
+
+def test_log_of_a_container_that_is_a_link_leads_nowhere(with_docker: Tried) -> None:
+    """The agent has tried to follow it; what it wrote on the control, cron would run as root."""
+    tenants = (with_docker.fenced, with_docker.control)
+    for tenant in tenants:
+        tenant.outcome("container-log-link")
+    written = [(tenant.machine.root / "etc/cron.d/container").exists() for tenant in tenants]
+    refused = [
+        "t.stdout.1: too many levels of symbolic links" in tenant.machine.run("journalctl -u nomad").stdout
+        for tenant in tenants
+    ]
+    assert (written, refused) == ([False, True], [True, False])
+    assert LINKS_FOLLOWED.name not in with_docker.found
+
+
+def test_links_of_containers_are_followed_in_them(with_docker: Tried) -> None:
+    """As caches of models and environments of Python have them."""
+    outcomes = [tenant.outcome("container-links") for tenant in (with_docker.fenced, with_docker.control)]
+    assert ["weights\n" in outcome for outcome in outcomes] == [True, True], outcomes
+
+
 def test_task_signals_no_process_of_the_hosts(tried: Tried) -> None:
     """It sees them all by its own wish, and has no right to."""
     assert tried.both("task-signal", "killed") == (False, True)
@@ -261,28 +370,35 @@ def test_loopback_is_fetched_from_as_the_finding_says(tried: Tried) -> None:
     assert str(PORT) in tried.found[LOOPBACK_SERVICES.name]
 
 
-def mounted(machine: Machine) -> dict[str, set[str]]:
-    """Directory → the options with which it is mounted, of the two that fence tasks."""
-    lines = [line.split() for line in machine.run("cat /proc/self/mountinfo").stdout.splitlines()]
-    sought = {"/var/lib/ionet/chroot", "/opt/nomad/data/alloc"}
+def mounted(machine: Machine) -> list[dict[str, set[str]]]:
+    """Directory → the options with which it is mounted, of the two that fence tasks; as the host has them and as the agent has."""
+    agent = process_of(machine, "nomad")
+    return [_mounted(machine, process) for process in ("self", str(agent))]
+
+
+def _mounted(machine: Machine, process: str) -> dict[str, set[str]]:
+    lines = [line.split() for line in machine.run(f"cat /proc/{process}/mountinfo").stdout.splitlines()]
+    sought = {"/var/lib/ionet/chroot", host_paths.ALLOC_DIR}
     return {fields[4]: set(fields[5].split(",")) - {"relatime"} for fields in lines if fields[4] in sought}
 
 
-MOUNTED: Final = {
-    "/var/lib/ionet/chroot": {"ro", "nosuid", "nodev"},
-    "/opt/nomad/data/alloc": {"rw", "nosuid", "nodev", "nosymfollow"},
-}
+CHROOT: Final = {"/var/lib/ionet/chroot": {"ro", "nosuid", "nodev"}}
+MOUNTED: Final = [
+    {**CHROOT, host_paths.ALLOC_DIR: {"rw", "nosuid", "nodev"}},
+    {**CHROOT, host_paths.ALLOC_DIR: {"rw", "nosuid", "nodev", "nosymfollow"}},
+]
 
 
 def test_mounts_are_there_after_a_restart_and_a_reboot(tried: Tried, site: Site) -> None:
     """Made by the unit each time, once; after the reboot a job runs between them, and ionetctl finds nothing to do."""
     fenced = tried.fenced.machine
-    assert (mounted(fenced), mounted(tried.control.machine)) == (MOUNTED, {})
+    assert (mounted(fenced), mounted(tried.control.machine)) == (MOUNTED, [{}, {}])
     fenced.run("systemctl restart nomad")
     assert mounted(fenced) == MOUNTED
     fenced.enter("systemctl reboot", check=False)
     fenced.follow_reboot(REBOOT_TIMEOUT_S)
     fenced.wait_for_ssh()
+    wait_until(lambda: process_of(fenced, "nomad") > 0, "the agent", timeout_s=DEADLINE_S)
     wait_until(lambda: mounted(fenced) == MOUNTED, "the mounts", timeout_s=DEADLINE_S)
     assert fenced.run("touch /var/lib/ionet/chroot/bin/sh", check=False).returncode == 1
     tried.fenced.submit("after", says("cat /etc/shadow; stat -c 'links: %h' /bin/tail"))

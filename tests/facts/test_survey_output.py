@@ -92,6 +92,7 @@ MACHINE = MachineFacts(
     nomad_drivers=("docker", "exec"),
     is_docker_remapped=True,
     has_landlock=False,
+    can_refuse_links=True,
     loopback_ports=(631, 8080),
 )
 

@@ -159,7 +159,7 @@ class Agent:
             )
             files["drivers.hcl"] = UNFENCED
         files["nomad.hcl"] = client
-        wanted = ("nomad.hcl", "docker.hcl", "drivers.hcl", "exec_chroot.sh")
+        wanted = ("nomad.hcl", "docker.hcl", "drivers.hcl", "exec_chroot.sh", "start_agent.sh")
         return {name: self._moved(files[name]) for name in wanted}
 
     def _moved(self, text: str) -> str:
@@ -171,8 +171,9 @@ class Agent:
         )
 
     def _start(self, config: Path) -> None:
-        script = 'sh "$1/exec_chroot.sh"; [ "$2" = 1 ] || umount "$3/data/alloc" "$3/ionet/chroot"; exec "$4" agent -config "$1"'
+        script = 'sh "$1/exec_chroot.sh"; [ "$2" = 1 ] || umount "$3/data/alloc" "$3/ionet/chroot"; exec ${5:+sh "$5"} "$4" agent -config "$1"'
         arguments = [str(config), str(int(self.is_fenced)), str(self.directory), self.program]
+        arguments += [str(config / "start_agent.sh")] * self.is_fenced
         own = ["unshare", "--mount", "--propagation", "private", "sh", "-euc", script, "sh", *arguments]
         kept = {"PATH": os.environ["PATH"], "AGENT_SECRET": AGENT_SECRET, "HTTPS_PROXY": AGENT_SECRET}
         with (self.directory / "log").open("wb") as log:

@@ -123,6 +123,14 @@ def paths(*drivers: TaskDriver) -> set[str]:
     return {file.path for file in bundle(drivers=drivers).files}
 
 
+def test_agent_is_started_where_it_follows_no_link_of_tasks() -> None:
+    """By a script, which names the directory of allocations; the agent is started anew where it changes."""
+    files = {file.path: file for file in bundle().files}
+    unit, script = files[host_paths.UNIT].content, files[host_paths.START_SCRIPT]
+    assert f"\nExecStart=/bin/sh {host_paths.START_SCRIPT} {host_paths.NOMAD_LINK} agent -c".encode() in unit
+    assert (f"\nalloc={host_paths.ALLOC_DIR}\n".encode() in script.content, script.restarts) == (True, True)
+
+
 def test_exec_tasks_have_a_root_of_their_own() -> None:
     """A script makes it before each start of the agent, and every directory of it is one that Nomad copies from there."""
     files = {file.path: file for file in bundle(drivers=("docker", "exec")).files}

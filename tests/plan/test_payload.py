@@ -146,6 +146,7 @@ def test_what_has_not_drifted_is_kept() -> None:
     facts = drifted(BUNDLE)
     assert set(ship(plan_of(facts), facts).keeps) == {
         host_paths.NVIDIA_CONFIG,
+        host_paths.START_SCRIPT,
         host_paths.UNIT,
         host_paths.HOWTO,
         host_paths.CA_CERT,

@@ -97,6 +97,14 @@ def test_the_agent_is_told(host: Host) -> None:
     )
 
 
+def test_the_program_stands_behind_our_script(host: Host) -> None:
+    """In a unit of ours; a shell alone has no version to tell."""
+    furnish(host)
+    started = f"/bin/sh {host_paths.START_SCRIPT} /opt/foreign/nomad agent -config /etc/nomad.d"
+    host.write(host_paths.UNIT, f"[Service]\nExecStart={started}\n")
+    assert host.survey().nomad.agent_version == "Nomad v2.0.5"
+
+
 def test_files_come_with_digest_and_rights(host: Host) -> None:
     """Managed files and the configuration's files come with digest, mode and owner, each once."""
     furnish(host)

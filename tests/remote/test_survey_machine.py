@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
+from shutil import which
 
 import pytest
 
 from ionetctl.core.observed import Docker, Driver, Xid
 from tests.remote.rehearsal import Host, make_host, shim
 from tests.support.programs import needs
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 DOCKER = "24.0.7|systemd|/srv/docker|nvidia|io.containerd.runc.v2 nvidia runc |name=seccomp,profile=builtin name=userns |2"
 LIBRARY = "/usr/lib/x86_64-linux-gnu/libnvidia-ml.so"
@@ -187,9 +186,61 @@ def test_landlock_is_among_the_modules_of_security(
     expected: bool | None,  # noqa: FBT001
 ) -> None:
     """Where the kernel lists them."""
+    shim(host, "python3", "exit 1")
     if modules is not None:
         host.write("/sys/kernel/security/lsm", modules)
     assert host.survey().machine.has_landlock is expected
+
+
+@pytest.mark.parametrize(("said", "expected"), [("1", True), ("0", False)], ids=["granted", "refused"])
+def test_landlock_is_what_the_kernel_grants(host: Host, said: str, expected: bool) -> None:  # noqa: FBT001
+    """A container's filter may refuse what the kernel lists; that is asked as Nomad asks it."""
+    host.write("/sys/kernel/security/lsm", "capability,landlock\n")
+    shim(host, "python3", f'case "$*" in *444*) echo {said} ;; *) exit 1 ;; esac')
+    assert host.survey().machine.has_landlock is expected
+
+
+def test_landlock_is_asked_for_by_its_system_call(host: Host) -> None:
+    """A Python that is refused every call says so: the number is the call's."""
+    host.write("/sys/kernel/security/lsm", "landlock\n")
+    answers = host.path("/answers")
+    answers.mkdir()
+    refusing = "CDLL = lambda _: type('libc', (), {'syscall': lambda *given: -1})()\nc_size_t = int\n"
+    (answers / "ctypes.py").write_text(refusing)
+    # -I leaves PYTHONPATH out.
+    program = f'import sys; sys.path.insert(0, "{answers}"); exec(sys.argv[1])'
+    shim(host, "python3", f"exec {sys.executable} -c '{program}' \"$4\"")
+    assert host.survey().machine.has_landlock is False
+
+
+@pytest.mark.parametrize(
+    ("script", "number", "expected"),
+    [("echo nosymfollow", 1000, True), ("exit 1", 0, False), ("exit 1", 1000, None), ("true", 0, False)],
+    ids=["refused", "no namespace", "not root", "followed"],
+)
+def test_links_can_be_refused_where_it_was_tried(
+    host: Host,
+    script: str,
+    number: int,
+    expected: bool | None,  # noqa: FBT001
+) -> None:
+    """In a mount namespace; only root may try, so that what fails for others tells nothing."""
+    shim(host, "unshare", script)
+    shim(host, "id", f"echo {number}")
+    assert host.survey().machine.can_refuse_links is expected
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="making a mount namespace takes root")
+@pytest.mark.parametrize("knows", [True, False], ids=["mount knows", "mount passes over"])
+def test_links_are_refused_by_this_kernel(host: Host, knows: bool) -> None:  # noqa: FBT001
+    """By mount, or where it is an old one, by Python; what was tried is gone then."""
+    needs("unshare")
+    shim(host, "python3", f'exec {sys.executable} "$@"')
+    if not knows:
+        shim(host, "mount", f'exec {which("mount")} $(echo "$@" | sed s/,nosymfollow//)')
+    before = Path("/proc/self/mountinfo").read_text()
+    assert host.survey().machine.can_refuse_links is True
+    assert Path("/proc/self/mountinfo").read_text() == before
 
 
 SOCKETS = """\

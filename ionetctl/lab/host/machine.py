@@ -99,6 +99,7 @@ _OUTPUTS: Final[Mapping[str, str]] = {
     "sshd": "authorizedkeyscommand none\nauthorizedkeysfile .ssh/authorized_keys .ssh/authorized_keys2\n",
     "systemd-detect-virt": "none\n",
     "timedatectl": "NTP=yes\nNTPSynchronized=yes\n",
+    "unshare": "nosymfollow\n",
 }
 _TOOLS: Final = frozenset({"usr/bin/docker", "usr/bin/nvidia-smi", "usr/bin/python3"})
 

@@ -109,7 +109,7 @@ class Supervisor:
             return Reply()
 
     async def _start_agent(self, unit: Unit) -> None:
-        version = await self.program_version(unit.exec_start[0])
+        version = await self.program_version(unit.program)
         if "start-fails" in self.faults:
             raise AgentStartError(
                 "==> Error starting agent: client setup failed: failed to create nomad cgroup"

@@ -35,6 +35,12 @@ class Unit:
     text: str
 
     @property
+    def program(self) -> str:
+        """What becomes the agent; the unit may start it by a script."""
+        before, found, _ = " ".join(self.exec_start).partition(" agent ")
+        return before.rpartition(" ")[2] if found else self.exec_start[0]
+
+    @property
     def config_paths(self) -> tuple[str, ...]:
         """The values of every ``-config`` of the command."""
         arguments = self.exec_start

@@ -101,7 +101,7 @@ class ModelledService(Supervisor):
         if unit is None:
             return
         self.write_tree(self.files)
-        version = await self.program_version(unit.exec_start[0])
+        version = await self.program_version(unit.program)
         has_route = "no-route" not in self.faults
         agent = Agent(self.tree, self.address, version, self._agent_log, has_route)
         agent.start(unit.config_paths)

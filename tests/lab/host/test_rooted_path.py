@@ -73,6 +73,23 @@ def test_a_unit_is_read_with_its_drop_ins(tree: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("/bin/nomad agent -config /a", "/bin/nomad"),
+        ("/bin/sh /x.sh /bin/nomad agent -dev", "/bin/nomad"),
+        ("/bin/other", "/bin/other"),
+    ],
+)
+def test_program_of_a_unit_stands_before_its_command(tree: Path, command: str, expected: str) -> None:
+    """Whatever starts it."""
+    (tree / "etc/systemd/system").mkdir(parents=True)
+    (tree / "etc/systemd/system/nomad.service").write_text(f"[Service]\nExecStart={command}\n")
+    unit = load_unit(tree, "nomad.service")
+    assert unit is not None
+    assert unit.program == expected
+
+
 @pytest.mark.parametrize("text", [None, "[Service]\nType=simple\n"])
 def test_without_a_command_there_is_no_unit(tree: Path, text: str | None) -> None:
     """Without a unit file, or without ``ExecStart`` in it."""

@@ -92,6 +92,9 @@ RUNTIMES: Final[Mapping[str, Condition]] = {
         "landlock_off",
         with_file("sys/kernel/security/lsm", "capability,yama,apparmor\n"),
     ),
+    "links-followed": Condition(
+        "has a kernel that cannot refuse symbolic links", "links_followed", with_output("unshare", "")
+    ),
     "loopback-service": Condition(
         "has a service on its loopback",
         "loopback_services",
