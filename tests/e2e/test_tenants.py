@@ -280,9 +280,10 @@ for second in 1 2 3 4 5 6 7 8 9 10 11 12; do
 done
 """
 """Docker's driver shows a container its logs read-only, and lets it bind the directory that they are in. What is printed last is lost."""
-OF_CONTAINERS: Final = (
-    "mkdir /local/blobs && echo weights >/local/blobs/1 && ln -s blobs/1 /local/model && cat /local/model"
-)
+LINKS: Final = """mkdir /local/blobs && echo weights >/local/blobs/1 && ln -s blobs/1 /local/model && [ "$(cat /local/model)" = weights ]"""
+SECRETS: Final = """[ "$(cat /secrets/word)" = "of a template" ]"""
+HELD: Final = "Exit Code: 0"
+"""What a container printed may be lost at its end."""
 
 
 def contained(script: str, **config: Any) -> dict[str, Any]:
@@ -293,7 +294,11 @@ def contained(script: str, **config: Any) -> dict[str, Any]:
 
 CONTAINED: Final = {
     "container-log-link": contained(FROM_CONTAINER, volumes=["../alloc:/shared"]),
-    "container-links": contained(OF_CONTAINERS),
+    "container-links": contained(LINKS),
+    "container-secrets": {
+        **contained(SECRETS),
+        "Templates": [{"EmbeddedTmpl": "of a template", "DestPath": "secrets/word"}],
+    },
 }
 
 
@@ -339,8 +344,12 @@ def test_log_of_a_container_that_is_a_link_leads_nowhere(with_docker: Tried) -> 
 
 def test_links_of_containers_are_followed_in_them(with_docker: Tried) -> None:
     """As caches of models and environments of Python have them."""
-    outcomes = [tenant.outcome("container-links") for tenant in (with_docker.fenced, with_docker.control)]
-    assert ["weights\n" in outcome for outcome in outcomes] == [True, True], outcomes
+    assert with_docker.both("container-links", HELD) == (True, True)
+
+
+def test_what_the_agent_mounts_reaches_containers(with_docker: Tried) -> None:
+    """The secrets of a task are a file system of their own, which the agent mounts in its namespace."""
+    assert with_docker.both("container-secrets", HELD) == (True, True)
 
 
 def test_task_signals_no_process_of_the_hosts(tried: Tried) -> None:
