@@ -53,6 +53,7 @@ def test_every_text_is_rendered(site: Path) -> None:
         host_paths.NODE_KEY,
         host_paths.NODE_CERT,
         host_paths.UNIT,
+        host_paths.START_SCRIPT,
     ]
 
 
