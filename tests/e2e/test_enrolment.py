@@ -71,7 +71,7 @@ def site(
 def wipe(machine: Machine) -> None:
     """Make a host as if nobody had ever enrolled it."""
     machine.run(
-        "systemctl disable --now nomad.service 2>/dev/null; umount -R /opt/nomad/data 2>/dev/null; rm -rf /etc/nomad.d "
+        "systemctl disable --now nomad.service 2>/dev/null; umount -R /opt/nomad/data/alloc 2>/dev/null; rm -rf /etc/nomad.d "
         "/opt/nomad /var/lib/ionet /usr/local/bin/nomad /etc/systemd/system/nomad.service; systemctl daemon-reload"
     )
 
