@@ -38,7 +38,7 @@ TABLES: Final = {
     "ssh.commands.sudo": "_REASONS",
 }
 """Modules that take codes from a table of their own, and its name."""
-FROM_HOSTS: Final = {"facts.report_lines"}
+FROM_HOSTS: Final = {"facts.report_lines", "facts.word_answers"}
 """Modules that read the codes which the scripts on hosts report."""
 ALIKE: Final = {
     ("verification.log_diagnosis", "_symptom"): ExitCode.UNVERIFIED,

@@ -44,7 +44,7 @@ def names_below(folder: str, suffixes: Iterable[str]) -> set[str]:
 
 def test_wheel_carries_the_templates(wheel_names: frozenset[str]) -> None:
     """Every template is in the package."""
-    assert {f"ionetctl/{name}" for name in names_below("templates", [".j2"])} - wheel_names == set()
+    assert {f"ionetctl/{name}" for name in names_below("templates", [".j2", ".hcl"])} - wheel_names == set()
 
 
 def test_wheel_carries_the_scripts_and_stand_ins(wheel_names: frozenset[str]) -> None:

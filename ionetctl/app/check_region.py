@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from ionetctl.core.clock import SystemClock
@@ -71,9 +72,10 @@ async def _inspect(
         async with NomadRegion.open(settings, secrets.reveal, PATIENCE) as region:
             status = await region.status()
             nodes = await region.nodes()
+            namespaces = await region.door.namespaces() if inventory.nomad.signers else None
     except (RegionError, TrustError) as error:
         return UnansweredRegion(settings.name, error.code, error.message, error.hint, error.exit_code)
-    return _inspection(inventory, settings, status, nodes, clock)
+    return replace(_inspection(inventory, settings, status, nodes, clock), namespaces=namespaces)
 
 
 def _inspection(

@@ -13,11 +13,13 @@ from ionetctl.core.errors import UsageError
 from ionetctl.core.model.facts import Facts, NomadState
 from ionetctl.core.model.names import Digest
 from ionetctl.core.model.plan import BundleFile, Kind, Program
+from ionetctl.core.observed import MachineFacts
 from ionetctl.credentials.certificates import read_ca
 from ionetctl.inventory.load import load_inventory
 from ionetctl.inventory.select import select_hosts
 from ionetctl.placement.region_choice import candidates
-from ionetctl.plan.bundle import Subject, build_bundle, wants_gpus
+from ionetctl.plan.bundle import Door, Subject, build_bundle, wants_gpus, with_door
+from ionetctl.remote import maintenance_script
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,6 +64,7 @@ _FACTS: Final = Facts(
     links={},
     manifest={},
     node_certificate=None,
+    machine=MachineFacts(verifies_signatures=True),
 )
 
 
@@ -103,7 +106,9 @@ def _subject(inventory: Inventory, host: Host) -> Subject:
     plugin = _program(host_paths.DEVICE_PLUGIN, inventory.nomad.device_plugin_version)
     name = host.name if inventory.naming == "as-written" else f"{host.name}-{SURVEYED}"
     plugin_here = plugin if wants_gpus(host, _FACTS) else None
-    return Subject(host, name, _FACTS, region, read_ca(region), nomad, plugin_here, inventory.nomad.drivers)
+    drivers = inventory.nomad.drivers
+    subject = Subject(host, name, _FACTS, region, read_ca(region), nomad, plugin_here, drivers)
+    return with_door(subject, Door(inventory.nomad.signers, maintenance_script()))
 
 
 def _program(name: str, version: str) -> Program:

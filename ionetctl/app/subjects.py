@@ -10,7 +10,8 @@ from ionetctl.artifacts.release import NOMAD
 from ionetctl.checks import ARCHITECTURES
 from ionetctl.core import host_paths
 from ionetctl.placement.region_choice import candidates
-from ionetctl.plan.bundle import Subject, wants_gpus
+from ionetctl.plan.bundle import Door, Subject, wants_gpus, with_door
+from ionetctl.remote import maintenance_script
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -45,7 +46,7 @@ class Subjects:
     def subject_of(self, host: Host, node_name: str, facts: Facts) -> Subject:
         """What the host's bundle is made of."""
         region, plugin = self.regions[host.region], self._plugin_key(host, facts)
-        return Subject(
+        subject = Subject(
             host,
             node_name,
             facts,
@@ -55,6 +56,7 @@ class Subjects:
             self.programs[plugin] if plugin else None,
             self.nomad.drivers,
         )
+        return with_door(subject, Door(self.nomad.signers, maintenance_script()))
 
     def _nomad_key(self, facts: Facts) -> ArtifactKey:
         return ArtifactKey(NOMAD, self.nomad.version, ARCHITECTURES[facts.architecture])

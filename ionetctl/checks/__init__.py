@@ -141,6 +141,7 @@ FLEET_CHECKS: Final[tuple[Callable[[Fleet], Iterator[Findings]], ...]] = (
     fleet.clocks,
     fleet.connections,
     tenants.drivers,
+    tenants.doors,
 )
 """Every check of the whole fleet, in the order in which its findings are reported."""
 

@@ -97,6 +97,28 @@ HOST_DRIVERS_ALLOWED: Final = Code(
 )
 
 
+DOOR_OPENS_EXEC: Final = Code(
+    "door_opens_exec",
+    Severity.WARN,
+    "jobs may use exec, for the maintenance door's sake",
+    looks_at="Whether the inventory has maintenance, and the host can have a door.",
+    matters=(
+        "The task that carries signed words to the host runs by exec. So does every job of whoever may submit jobs to a namespace that does not "
+        "refuse exec, and exec cannot be closed whole: the script that a template runs on a change is root's."
+    ),
+    remedy="refuse exec, java and raw_exec in every namespace but ionet-maintenance (ionetctl region check), or leave maintenance out",
+)
+
+DOOR_UNSUPPORTED: Final = Code(
+    "door_unsupported",
+    Severity.WARN,
+    "no maintenance door: the host lacks what it needs",
+    looks_at="Where the inventory has maintenance: whether the host has an ssh-keygen that checks signatures (OpenSSH 8.2), and openssl.",
+    matters="The host is enrolled without a door: later changes of it need SSH, or an enrolment anew.",
+    remedy="install OpenSSH 8.2 or later (the package openssh-client or openssh) and openssl, and enroll again",
+)
+
+
 def docker_users(_host: Host, facts: Facts) -> Iterator[Finding]:
     """Whether root in a container is the host's."""
     if facts.machine.is_docker_remapped is False:
@@ -125,6 +147,20 @@ def loopback(_host: Host, facts: Facts) -> Iterator[Finding]:
         names = [str(port) for port in ports[:PORTS_SHOWN]]
         names += [f"{len(ports) - PORTS_SHOWN} more"] * (len(ports) > PORTS_SHOWN)
         yield found(LOOPBACK_SERVICES, f"on loopback alone something listens: TCP {listed(names)}")
+
+
+def doors(fleet: Fleet) -> Iterator[Findings]:
+    """Which hosts get a maintenance door, and which of them cannot have one."""
+    if fleet.releases is None or not fleet.releases.signers:
+        return
+    for member in fleet.hosts:
+        name, facts = member.host.name, member.facts
+        if not facts.machine.verifies_signatures:
+            yield name, found(DOOR_UNSUPPORTED, "it has no ssh-keygen that checks signatures")
+        elif not facts.has_openssl:
+            yield name, found(DOOR_UNSUPPORTED, "it has no openssl")
+        else:
+            yield name, found(DOOR_OPENS_EXEC, "jobs may use the driver exec: the door's task does")
 
 
 def drivers(fleet: Fleet) -> Iterator[Findings]:

@@ -234,6 +234,8 @@ class MachineFacts:
 
     hostname: str | None = None
     systemd_version: int | None = None
+    verifies_signatures: bool | None = None
+    """Whether its ssh-keygen checks signatures (OpenSSH 8.2 and later); ``None`` where there is none."""
     cgroups: CgroupVersion | None = None
     cgroup_controllers: tuple[str, ...] | None = None
     """Names of the controllers that can be used (``cpu``, ``memory``, ``pids`` …); read-only ones are left out."""

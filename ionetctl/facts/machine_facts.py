@@ -32,6 +32,7 @@ def machine_facts(draft: Draft) -> MachineFacts:
     return MachineFacts(
         hostname=texts.get("hostname"),
         systemd_version=draft.numbers.get("systemd"),
+        verifies_signatures=flags.get("sshsig"),
         cgroups=next((kind for kind in _CGROUPS if kind == texts.get("cgroups")), None),
         cgroup_controllers=draft.words.get("cgroup.controllers"),
         cpu_model=texts.get("cpu.model"),

@@ -286,7 +286,7 @@ _NUMBERS: Final = (
     "uid time cpu.cores memory.kib swap.kib hugepages.kib unpartitioned.kib systemd gpu.bus nomad.process nomad.token "
     "nomad.allocations ours interrupted fence"
 )
-_FLAGS: Final = "time.synchronized time.service python reboot mitigations stick podman docker.userns landlock nosymfollow driver.run-file secure-boot rig.vpn"
+_FLAGS: Final = "time.synchronized time.service python reboot mitigations stick podman docker.userns landlock nosymfollow driver.run-file secure-boot rig.vpn sshsig"
 _WORDS: Final = "cgroup.controllers modules cni driver.held nomad.drivers loopback"
 _LISTS: Final = ("xids", "interfaces", "firewalls", "miners", "mining", "ionet")
 """The values that ``looked`` may have."""

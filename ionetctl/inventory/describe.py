@@ -7,6 +7,7 @@ the sources, never the values.
 from __future__ import annotations
 
 from dataclasses import fields as record_fields
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ionetctl.core.model.inventory import ReadyPair, VaultIssuer
@@ -47,7 +48,8 @@ def describe_inventory(inventory: Inventory) -> Description:
         "version": 1,
         "naming": inventory.naming,
         "regions": {name: _region(region) for name, region in inventory.regions.items()},
-        "nomad": _without_false(_known_fields(inventory.nomad)),
+        "nomad": _without_false(_known_fields(replace(inventory.nomad, signers=()))),
+        **({"maintenance": {"signers": list(inventory.nomad.signers)}} if inventory.nomad.signers else {}),
         **({} if inventory.distribution == "push" else {"distribution": inventory.distribution}),
         **({"mirror": inventory.mirror} if inventory.mirror else {}),
         **({"groups": groups} if groups else {}),

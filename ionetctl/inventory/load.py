@@ -77,7 +77,10 @@ def load_text(text: bytes, source: str, directory: str) -> Inventory:
     if ranges := refuse_ranges(Statement(("regions",), given["regions"]), document):
         raise InventoryError([*problems, *ranges])
     problems += stdin_taken(document) if source == "-" else ()
-    regions, nomad = region_settings(given["regions"]), nomad_settings(given["nomad"])
+    regions, nomad = (
+        region_settings(given["regions"]),
+        nomad_settings(given["nomad"], given.get("maintenance")),
+    )
     hosts, found = merge_hosts(given, document)
     problems += [
         *found,

@@ -62,6 +62,7 @@ if TYPE_CHECKING:
         SystemJob,
     )
     from ionetctl.core.model.secret import SecretRef
+    from ionetctl.nomad.door import RegionDoor
     from ionetctl.nomad.http import OnWait
 
 _Answer = TypeVar("_Answer")
@@ -233,6 +234,13 @@ class NomadRegion:
             for allocation in found
             if allocation.client_status in RUNNING
         ]
+
+    @property
+    def door(self) -> RegionDoor:
+        """The region's side of the maintenance door."""
+        from ionetctl.nomad.door import RegionDoor
+
+        return RegionDoor(self._name, self._http)
 
     async def all_allocations(self) -> Sequence[PlacedAllocation]:
         """The running and pending allocations of all namespaces that the token may read (read-job).

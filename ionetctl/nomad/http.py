@@ -69,6 +69,8 @@ class Call:
     params: Mapping[str, str]
     body: bytes = b""
     is_relayed: bool = False
+    is_text: bool = False
+    """Whether the answer need not be JSON: a log, or nothing."""
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -76,7 +78,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A response of status 2xx whose content is JSON; ``headers`` are found whatever the case of their names."""
+    """A response of status 2xx whose content is JSON, or text where that was asked for; ``headers`` are found whatever the case of their names."""
 
     body: bytes
     headers: Mapping[str, str]
@@ -258,7 +260,8 @@ class RegionHttp:
             if response.status // 100 == _REDIRECTION:
                 body = response.headers.get("Location", "").encode(errors="replace")
             raise _refusal(address, call, response.status, excerpt(body, self._token))
-        if not response.headers.get("Content-Type", "").startswith("application/json"):
+        is_json = response.headers.get("Content-Type", "").startswith("application/json")
+        if not (is_json or call.is_text):
             raise _TransientError(malformed(f"{call} at {address}", "the answer is not JSON"))
         body = await _body(response, BODY_LIMIT_BYTES)
         if is_secret(self._token):  # no answer has it, and what an answer says is shown
@@ -305,10 +308,8 @@ def _refusal(address: str, call: Call, status: int, text: str) -> Exception:
             denied = f"the region's token may not {call} (it needs {call.right})"
             hint = f"give its policy {call.right}, and look whether the token is this region's and has not expired"
             return RegionError("region_forbidden", denied, hint)
-        case 404:
-            return RegionError(
-                "region_not_found", message, "the region's Nomad may be too old to have this endpoint"
-            )
+        case 404 | 409:
+            return _not_there(status, message)
         case 429:
             hint = "too many connections come from this address: run fewer rollouts at once"
             return _TransientError(RegionError("region_rate_limited", message, hint))
@@ -327,6 +328,12 @@ def _server_error(message: str, text: str) -> Exception:
     if "Unknown node" in text:  # also said by a follower that has not heard of a new node yet
         return _TransientError(RegionError("node_unknown", message, _PURGED_HINT))
     return _TransientError(_failure(message, text))
+
+
+def _not_there(status: int, message: str) -> RegionError:
+    if status == 409:  # noqa: PLR2004  (a variable's index has changed)
+        return RegionError("region_conflict", message, "somebody else changed it at the same time: run again")
+    return RegionError("region_not_found", message, "the region's Nomad may be too old to have this endpoint")
 
 
 def _failure(message: str, text: str) -> RegionError:

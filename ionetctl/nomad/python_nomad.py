@@ -8,11 +8,14 @@ the token. It blocks, so it runs in a thread.
 from __future__ import annotations
 
 import asyncio
+import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
 from nomad.api.allocations import Allocations
+from nomad.api.job import Job
+from nomad.api.jobs import Jobs
 from nomad.api.node import Node
 from requests import PreparedRequest, Response, Session
 from requests.adapters import BaseAdapter
@@ -62,6 +65,41 @@ async def allocations_page(
     return await _carry(http, "read-job", request)
 
 
+async def parse_job(http: RegionHttp, region: RegionName, namespace: str, hcl: str) -> dict[str, Any]:
+    """A job of HCL as Nomad's JSON. Raises as ``RegionHttp.send`` does."""
+
+    def request(session: Session) -> None:
+        jobs = Jobs(address=_PLACEHOLDER, verify=True, region=region, namespace=namespace, session=session)
+        jobs.parse(hcl, canonicalize=True)
+
+    job: dict[str, Any] = json.loads((await _carry(http, "namespace:parse-job", request)).body)
+    return job
+
+
+async def plan_job(
+    http: RegionHttp, region: RegionName, namespace: str, name: str, job: dict[str, Any]
+) -> bytes:
+    """The JSON of what registering a job would change. Raises as ``RegionHttp.send`` does."""
+
+    def request(session: Session) -> None:
+        jobs = Job(address=_PLACEHOLDER, verify=True, region=region, namespace=namespace, session=session)
+        jobs.plan_job(name, {"Job": job}, diff=True)
+
+    return (await _carry(http, "namespace:submit-job", request)).body
+
+
+async def register_job(
+    http: RegionHttp, region: RegionName, namespace: str, name: str, job: dict[str, Any]
+) -> None:
+    """Register a job. Raises as ``RegionHttp.send`` does."""
+
+    def request(session: Session) -> None:
+        jobs = Job(address=_PLACEHOLDER, verify=True, region=region, namespace=namespace, session=session)
+        jobs.register_job(name, {"Job": job})
+
+    await _carry(http, "namespace:submit-job", request)
+
+
 async def _carry(http: RegionHttp, right: str, request: Callable[[Session], None]) -> Reply:
     """The region's reply to the one request that ``request`` makes."""
     adapter = _RegionAdapter(http, asyncio.get_running_loop(), right)
@@ -88,7 +126,8 @@ class _RegionAdapter(BaseAdapter):
 
     def send(self, request: PreparedRequest, *_args: Any, **_kwargs: Any) -> Response:  # noqa: ANN401  (requests' signature)
         url = urlsplit(request.url or "")
-        call = Call(str(request.method), url.path, self._right, dict(parse_qsl(url.query)))
+        body = request.body if isinstance(request.body, bytes) else str(request.body or "").encode()
+        call = Call(str(request.method), url.path, self._right, dict(parse_qsl(url.query)), body)
         reply = asyncio.run_coroutine_threadsafe(self._http.send(call), self._loop).result()
         self.replies.append(reply)
         response = Response()

@@ -8,7 +8,7 @@ depend on the stamp; the digest covers every file whose change requires a restar
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
@@ -37,10 +37,18 @@ SUFFIX_CHARACTERS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
+class Door:
+    """A maintenance door: the public keys whose words it heeds, and the program that reads them (``remote.maintenance_script``)."""
+
+    signers: tuple[str, ...]
+    script: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Subject:
     """The input of one host's bundle. ``node_name`` may differ from the host's name (``naming: unique``).
 
-    ``drivers`` are the task drivers that jobs may use.
+    ``drivers`` are the task drivers that jobs may use, ``door`` is the host's maintenance door.
     """
 
     host: Host
@@ -51,6 +59,7 @@ class Subject:
     nomad: Program
     device_plugin: Program | None
     drivers: tuple[TaskDriver, ...] = ("docker",)
+    door: Door | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +102,25 @@ TEXT_FILES: Final[tuple[TextFile, ...]] = (
     ),
     TextFile("start_agent.sh.j2", host_paths.START_SCRIPT, 0o755),
     TextFile("nomad.service.j2", host_paths.UNIT, 0o644),
+    TextFile(
+        "allowed_signers.j2",
+        host_paths.ALLOWED_SIGNERS,
+        0o644,
+        restarts=False,
+        belongs=lambda subject: subject.door is not None,
+    ),
+    TextFile(
+        "ionet-maintenance.path.j2",
+        host_paths.MAINTENANCE_PATH,
+        0o644,
+        belongs=lambda subject: subject.door is not None,
+    ),
+    TextFile(
+        "ionet-maintenance.service.j2",
+        host_paths.MAINTENANCE_SERVICE,
+        0o644,
+        belongs=lambda subject: subject.door is not None,
+    ),
     TextFile("HOWTO.md.j2", host_paths.HOWTO, 0o644, restarts=False),
 )
 
@@ -131,7 +159,7 @@ def managed_paths(nomad_version: str, device_plugin_version: str) -> tuple[str, 
     )
     links = (host_paths.NOMAD_LINK, f"{host_paths.PLUGIN_DIR}/{host_paths.DEVICE_PLUGIN}")
     tls = (host_paths.CA_CERT, host_paths.NODE_CERT, host_paths.NODE_KEY)
-    return (*(row.path for row in TEXT_FILES), *tls, *programs, *links)
+    return (*(row.path for row in TEXT_FILES), host_paths.MAINTENANCE_SCRIPT, *tls, *programs, *links)
 
 
 def node_name(host: Host, facts: Facts, naming: Naming) -> str:
@@ -160,7 +188,7 @@ def build_bundle(subject: Subject) -> Bundle:
 
     Raises ``ConfigurationError`` for a template that cannot be rendered.
     """
-    files = (*_texts(subject), *_programs(subject), *_tls(subject))
+    files = (*_texts(subject), *_door(subject), *_programs(subject), *_tls(subject))
     ordered = tuple(sorted(files, key=lambda file: file.path))
     return Bundle(subject.host.name, _digest_of(ordered), ordered)
 
@@ -173,6 +201,14 @@ def with_stamp(content: bytes, stamp: str) -> bytes:
 def new_stamp(bundle: Bundle, nonce: str) -> str:
     """``<bundle digest>-<nonce>``: which bundle, and which apply of it."""
     return f"{bundle.digest[:DIGEST_CHARACTERS]}-{nonce}"
+
+
+def with_door(subject: Subject, door: Door) -> Subject:
+    """The same host with a maintenance door, whose task's driver jobs may use then; unchanged where nobody may sign, or the host lacks what a door needs."""
+    facts = subject.facts
+    if not (door.signers and facts.machine.verifies_signatures and facts.has_openssl):
+        return subject
+    return replace(subject, door=door, drivers=tuple(sorted({*subject.drivers, "exec"})))
 
 
 def has_own_chroot(drivers: Iterable[TaskDriver]) -> bool:
@@ -232,6 +268,12 @@ def _context(subject: Subject) -> Mapping[str, object]:
         "denies_users": denies_host_users(subject.nomad.version),
         "hidden_variables": HIDDEN_VARIABLES,
         "chroot_directories": CHROOT_DIRECTORIES,
+        "has_door": subject.door is not None,
+        "signers": subject.door.signers if subject.door else (),
+        "allowed_signers": host_paths.ALLOWED_SIGNERS,
+        "maintenance_script": host_paths.MAINTENANCE_SCRIPT,
+        "drop_dir": host_paths.DROP_DIR,
+        "answers_dir": host_paths.ANSWERS_DIR,
         "chroot_dir": host_paths.CHROOT_DIR,
         "chroot_script": host_paths.CHROOT_SCRIPT,
         "start_script": host_paths.START_SCRIPT,
@@ -270,6 +312,15 @@ def _texts(subject: Subject) -> list[BundleFile]:
 @lru_cache(maxsize=SHARED)
 def _text(row: TextFile, content: bytes) -> BundleFile:
     return BundleFile(row.path, Kind.FILE, row.mode, row.restarts, content=content, digest=sha256(content))
+
+
+def _door(subject: Subject) -> list[BundleFile]:
+    return [_script(host_paths.MAINTENANCE_SCRIPT, subject.door.script)] if subject.door else []
+
+
+@lru_cache(maxsize=SHARED)
+def _script(path: str, content: bytes) -> BundleFile:
+    return BundleFile(path, Kind.FILE, 0o700, restarts=False, content=content, digest=sha256(content))
 
 
 def _programs(subject: Subject) -> list[BundleFile]:

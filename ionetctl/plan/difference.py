@@ -59,7 +59,9 @@ def make_plan(bundle: Bundle, facts: Facts, context: PlanContext) -> Plan:
     if stamp[:DIGEST_CHARACTERS] != bundle.digest[:DIGEST_CHARACTERS]:
         stamp = ""
     changes = [change for file in bundle.files for change in _compare(file, bundle, facts, context, stamp)]
-    changes += _foreign_config(bundle, facts) + _overwritten_files(changes, facts)
+    changes += (
+        _foreign_config(bundle, facts) + _closed_door(bundle, facts) + _overwritten_files(changes, facts)
+    )
     changes += _service(bundle, facts, context, changes)
     if not stamp or any(change.action in {Action.RESTART, Action.START} for change in changes):
         stamp = new_stamp(bundle, context.nonce)
@@ -189,6 +191,16 @@ def _foreign_config(bundle: Bundle, facts: Facts) -> list[Change]:
         Change(Action.MOVE_ASIDE, path, reason)
         for path in sorted(facts.nomad.config_files)
         if path not in ours
+    ]
+
+
+def _closed_door(bundle: Bundle, facts: Facts) -> list[Change]:
+    """Moves of the files of a maintenance door that the host is to have no more."""
+    ours = {file.path for file in bundle.files}
+    return [
+        Change(Action.MOVE_ASIDE, path, "is of a maintenance door, which the host is not to have")
+        for path in host_paths.MAINTENANCE_FILES
+        if path in facts.files and path not in ours
     ]
 
 

@@ -102,6 +102,12 @@ def _variables(environment: Environment, name: str) -> tuple[str, ...]:
     return tuple(sorted(find_undeclared_variables(environment.parse(source))))
 
 
+def static(name: str) -> str:
+    """The text of a file beside the templates that has nothing to be filled in."""
+    environment = text_environment()
+    return cast("BaseLoader", environment.loader).get_source(environment, name)[0]
+
+
 _rendered: Final[dict[str, bytes]] = {}
 
 

@@ -118,6 +118,19 @@ def restore_miner_script() -> bytes:
 
 
 @cache
+def maintenance_script() -> bytes:
+    """The host's side of the maintenance door; it stays on the host, and carries out words by the dialogue of ``receive.sh``."""
+    parts = (
+        *("apply_files", "apply_backup", "apply_service", "obtain_fetch"),
+        *("maintenance_word", "maintenance_apply"),
+    )
+    receive = f"receive={shlex.quote(receive_script())}\n".encode()
+    return b"#!/bin/sh\n" + b"\n".join(
+        (_joined("programs", "settle", "report", *parts), receive, _text("maintenance.sh"))
+    )
+
+
+@cache
 def close_ssh_script() -> bytes:
     """What takes a key out of ``authorized_keys``, for the standard input of ``sh -s -- NONCE TASK …``."""
     return READ_AT_ONCE + _joined("programs", "lock", "settle", "close_ssh")
@@ -135,7 +148,7 @@ def obtain_script() -> bytes:
     server = stripped(_text("seed_server.py").decode())
     return b"\n".join(
         (
-            _joined("programs", "obtain_serve"),
+            _joined("programs", "obtain_serve", "obtain_fetch"),
             f"seed_server={shlex.quote(server)}\n".encode(),
             _text("obtain.sh"),
         )

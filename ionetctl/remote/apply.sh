@@ -88,8 +88,9 @@ await_verdict() {
     done
 }
 
-# abandon: the controller gave up, or is gone. The agent is left as it is.
+# abandon: the controller gave up, or is gone. The agent is left as it is, unless only what is confirmed may stay.
 abandon() {
+    if [ "${IONET_UNANSWERED:-}" = restore ]; then fail abandoned 'it was not confirmed; the host was put back as it was'; fi
     finish
     say "error${tab}abandoned${tab}the controller gave up, or is gone; the agent goes on"
     exit 1

@@ -224,7 +224,7 @@ survey() {
     # First of all: whoever takes the lock from now on changes it, and what is read of the host may be from before or after that.
     first_line "$root$our_dir/fence"
     fence=${got%%"$tab"*}
-    beside 20 reaches containers systemd nomad mining firewalls kernel_log driver fences | gather "$@"
+    beside 20 reaches containers systemd signatures nomad mining firewalls kernel_log driver fences | gather "$@"
 }
 
 # All of it is read before any of it runs: it comes on standard input, and a torn script must do nothing.

@@ -220,6 +220,16 @@ modules() {
     fact modules "${found# }"
 }
 
+# Whether ssh-keygen checks signatures. One that does misses its arguments here, an old one does not know the option.
+signatures() {
+    if ! has ssh-keygen; then return; fi
+    said=$(within 5 ssh-keygen -Y verify 2>&1 </dev/null) || :
+    case $said in
+    *option*) fact sshsig 0 ;;
+    *) fact sshsig 1 ;;
+    esac
+}
+
 # What only systemd's own programs report; on other systems they are not there.
 systemd() {
     if has systemctl; then

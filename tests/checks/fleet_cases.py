@@ -150,6 +150,28 @@ CASES: Final = (
         ("a exec_allowed warn", "a host_drivers_allowed warn"),
         releases=replace(RELEASES, drivers=("exec", "raw_exec")),
     ),
+    FleetCase(
+        (
+            fleet_host("a", verifies_signatures=True),
+            fleet_host("b"),
+            fleet_host("c", verifies_signatures=False),
+        ),
+        ("a door_opens_exec warn", "b door_unsupported warn", "c door_unsupported warn"),
+        message="jobs may use the driver exec: the door's task does",
+        releases=replace(RELEASES, signers=("ssh-ed25519 AAAA",)),
+    ),
+    FleetCase(
+        (fleet_host("a", verifies_signatures=True, has_openssl=False),),
+        ("a door_unsupported warn",),
+        message="it has no openssl",
+        releases=replace(RELEASES, signers=("ssh-ed25519 AAAA",)),
+    ),
+    FleetCase(
+        (fleet_host("a"),),
+        ("a door_unsupported warn",),
+        message="it has no ssh-keygen that checks signatures",
+        releases=replace(RELEASES, signers=("ssh-ed25519 AAAA",)),
+    ),
     FleetCase((fleet_host("a", nomad=NEWER),), FROM_2_0_6, message=SAYS_2_0_6, releases=RELEASES),
     FleetCase((fleet_host("a", nomad=NEWER),)),
     FleetCase((fleet_host("a", nomad=INSTALLED),), releases=RELEASES),

@@ -62,6 +62,7 @@ class Machine:
     identity: Path
     disk_mib: int = DISK_MIB
     host_key: str = ""
+    options: tuple[str, ...] = ()
     process_id: int | None = None
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
@@ -144,7 +145,7 @@ class Machine:
         argv += ["--directory", str(self.root), "--register=no", "--keep-unit", "--console=pipe"]
         # As root of a network of its own, as far as its namespace reaches.
         argv += [f"--network-namespace-path=/run/netns/{self.namespace}", "--capability=CAP_NET_ADMIN"]
-        argv += [f"--machine={self.namespace}", f"--hostname={self.name}"]
+        argv += [f"--machine={self.namespace}", f"--hostname={self.name}", *self.options]
         with (self.directory / "console.log").open("ab") as log:
             # A session of its own: a signal meant for the test run must not switch hosts off.
             self._process = subprocess.Popen(
@@ -274,7 +275,8 @@ def _is_gone(process_id: int) -> bool:
 class Fleet:
     """Hosts on a bridge; a context manager. ``run_controller`` runs a command where the hosts can be reached.
 
-    ``furnish`` is given every host before it boots for the first time; ``base`` makes the root that they share.
+    ``furnish`` is given every host before it boots for the first time; ``base`` makes the root that they share, ``options`` are
+    systemd-nspawn's.
     """
 
     def __init__(
@@ -285,6 +287,7 @@ class Fleet:
         disk_mib: int = DISK_MIB,
         furnish: Callable[[Machine], None] = lambda _: None,
         base: Callable[[], Path] = base_root,
+        options: tuple[str, ...] = (),
     ) -> None:
         self.directory = directory
         self.bridge_namespace = leftovers.new_tag()
@@ -294,6 +297,7 @@ class Fleet:
         self._disk_mib = disk_mib
         self._furnish = furnish
         self._base = base
+        self._options = options
 
     def __enter__(self) -> Self:
         leftovers.sweep()
@@ -342,6 +346,7 @@ class Fleet:
             self.bridge_namespace,
             self.identity,
             self._disk_mib,
+            options=self._options,
         )
 
     def _destroy(self) -> None:

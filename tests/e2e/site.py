@@ -130,6 +130,10 @@ class Site:
         }
         self.inventory.write_text(json.dumps(document, indent=1))
 
+    def change(self, **fields: Any) -> None:
+        """Set fields of the inventory as a whole."""
+        self.inventory.write_text(json.dumps({**json.loads(self.inventory.read_text()), **fields}, indent=1))
+
     def environment(self) -> dict[str, str]:
         """A user's environment with state, cache and home of its own."""
         places = {"HOME": "home", "IONETCTL_STATE_DIR": "state", "IONETCTL_CACHE_DIR": "cache"}

@@ -72,7 +72,7 @@ def test_quick_checks_pass(machine: BareMachine) -> None:
     output = succeed(machine, "make quick", as_root=False)
     assert (" passed" in output, untested_for_want_of(output)) == (
         True,
-        {"busybox", "xz", "zstd"},
+        {"busybox", "ssh-keygen", "xz", "zstd"},
     )
 
 

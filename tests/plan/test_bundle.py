@@ -30,9 +30,10 @@ from ionetctl.plan.bundle import (
     wants_gpus,
     with_stamp,
 )
-from tests.support.sample import BARE, HOST, NOMAD, bundle, promised, subject
+from tests.support.sample import BARE, HOST, NOMAD, SIGNERS, VERIFYING, bundle, promised, subject
 
 if TYPE_CHECKING:
+    from ionetctl.core.model.facts import Facts
     from ionetctl.core.model.inventory import TaskDriver
 
 
@@ -48,7 +49,7 @@ def client_config(host: Host) -> Any:
 
 def test_every_path_is_surveyed() -> None:
     """A survey looks at exactly the paths that a bundle may hold."""
-    everything = bundle(drivers=("docker", "exec"))
+    everything = bundle(facts=VERIFYING, drivers=("docker", "exec"), signers=SIGNERS)
     assert sorted(managed_paths("2.0.5", "1.1.0")) == sorted(file.path for file in everything.files)
 
 
@@ -150,6 +151,65 @@ def test_other_tasks_have_none(drivers: tuple[TaskDriver, ...]) -> None:
     assert b"ExecStartPre" not in unit
     assert host_paths.CHROOT_SCRIPT not in paths(*drivers)
     assert "chroot_env" not in configuration(*drivers)["client"]
+
+
+@pytest.mark.parametrize(
+    ("facts", "signers"),
+    [(VERIFYING, ()), (BARE, SIGNERS), (replace(VERIFYING, has_openssl=False), SIGNERS)],
+    ids=["not-asked-for", "no-ssh-keygen", "no-openssl"],
+)
+def test_a_host_without_door_is_as_ever(facts: Facts, signers: tuple[str, ...]) -> None:
+    """Where nobody asks for one, or the host could not check a signature, no byte is another."""
+    assert bundle(facts=facts, signers=signers) == bundle()
+
+
+def test_a_door_heeds_its_signers_and_nobody_else() -> None:
+    """Each stands in the file of ssh-keygen, for this purpose alone."""
+    content = {file.path: file for file in bundle(facts=VERIFYING, signers=SIGNERS).files}
+    lines = content[host_paths.ALLOWED_SIGNERS].content.decode().splitlines()
+    assert lines == [f'operator namespaces="ionet-maintenance" {key}' for key in SIGNERS]
+    assert content[host_paths.MAINTENANCE_SCRIPT].mode == 0o700
+
+
+def test_a_door_has_its_volumes_and_its_units() -> None:
+    """The drop may be written to, the answers are read; the agent's unit starts the path unit and makes the directories."""
+    files = {file.path: file.content.decode() for file in bundle(facts=VERIFYING, signers=SIGNERS).files}
+    client: Any = read(files[host_paths.CLIENT_CONFIG])
+    volumes = client["client"]["host_volume"]
+    assert volumes == {
+        "ionet-drop": {"path": host_paths.DROP_DIR, "read_only": False},
+        "ionet-answers": {"path": host_paths.ANSWERS_DIR, "read_only": True},
+    }
+    assert client["client"]["template"]["nomad_retry"]["attempts"] == 0
+    unit = files[host_paths.UNIT]
+    assert f"ExecStartPre=-/bin/sh {host_paths.MAINTENANCE_SCRIPT} prepare\n" in unit
+    assert "Wants=ionet-maintenance.path\n" in unit
+    assert f"PathExistsGlob={host_paths.DROP_DIR}/*.word\n" in files[host_paths.MAINTENANCE_PATH]
+    assert (
+        f"ExecStart=/bin/sh {host_paths.MAINTENANCE_SCRIPT} take\n" in files[host_paths.MAINTENANCE_SERVICE]
+    )
+
+
+def test_a_hosts_owner_is_told_of_its_door() -> None:
+    """Whose words it heeds, where they are logged, and what closes it."""
+    howto = {file.path: file.content.decode() for file in bundle(facts=VERIFYING, signers=SIGNERS).files}[
+        host_paths.HOWTO
+    ]
+    assert f"one of the keys in `{host_paths.ALLOWED_SIGNERS}`" in howto
+    assert "maintenance" not in content(host_paths.HOWTO).decode()
+
+
+def test_a_new_signer_restarts_no_agent() -> None:
+    """Rotation and revocation are a change of one file."""
+    digests = [bundle(facts=VERIFYING, signers=signers).digest for signers in (SIGNERS, SIGNERS[:1])]
+    assert digests[0] == digests[1]
+
+
+def test_the_doors_task_may_run_where_there_is_a_door() -> None:
+    """Its driver is allowed beside those of the inventory, on hosts with a door alone."""
+    qemu: tuple[TaskDriver, ...] = ("docker", "qemu")
+    assert subject(facts=VERIFYING, drivers=qemu, signers=SIGNERS).drivers == ("docker", "exec", "qemu")
+    assert subject(facts=BARE, drivers=qemu, signers=SIGNERS).drivers == ("docker", "qemu")
 
 
 def test_host_without_gpus_gets_no_plugin() -> None:

@@ -11,7 +11,7 @@ from ionetctl.core import host_paths
 from ionetctl.core.model.plan import Action, Kind, Plan
 from ionetctl.plan.bundle import sha256
 from ionetctl.plan.difference import PlanContext, drivers_lost, make_plan, new_digests
-from tests.support.sample import BARE, HOST, NONCE, OWN_KEYS, bundle, converged
+from tests.support.sample import BARE, HOST, NONCE, OWN_KEYS, SIGNERS, VERIFYING, bundle, converged
 
 if TYPE_CHECKING:
     from ionetctl.core.model.facts import Facts, RemoteFile
@@ -236,6 +236,15 @@ def test_foreign_owner_is_a_difference() -> None:
     found: RemoteFile = CONVERGED.files[host_paths.CLIENT_CONFIG]
     facts = with_file(CONVERGED, host_paths.CLIENT_CONFIG, owner="miner:miner")
     assert actions(plan_of(facts)) == {("chmod", found.path)}
+
+
+def test_a_door_that_is_not_asked_for_any_more_is_closed() -> None:
+    """Its signers, its program and its units are moved aside, and the agent restarts without its volumes."""
+    door = bundle(facts=VERIFYING, drivers=("docker", "exec"), signers=SIGNERS)
+    plan = plan_of(converged(door, VERIFYING))
+    aside = {change.path for change in plan.changes if change.action is Action.MOVE_ASIDE}
+    assert aside == set(host_paths.MAINTENANCE_FILES)
+    assert any(change.action is Action.RESTART for change in plan.changes)
 
 
 def test_takeover_keeps_contents_and_nothing_else_aside() -> None:

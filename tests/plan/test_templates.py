@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ionetctl.core.errors import ConfigurationError
-from ionetctl.plan.templates import RENDERED, hcl_environment, hcl_literal, render, text_environment
+from ionetctl.plan.templates import RENDERED, hcl_environment, hcl_literal, render, static, text_environment
 
 
 @pytest.mark.parametrize(
@@ -73,3 +73,8 @@ def test_no_more_renderings_are_kept_than_that() -> None:
         render("nvidia.hcl.j2", {**given, "ignored_gpus": [f"GPU-{number}"]})
     after = render("nvidia.hcl.j2", given)
     assert (after == before, after is before) == (True, False)
+
+
+def test_what_has_nothing_to_fill_in_stays_as_it_is() -> None:
+    """The braces of the door's job are for Nomad to read."""
+    assert "{{ .word }}" in static("door.nomad.hcl")

@@ -45,6 +45,8 @@ ALSO: Final = {
 }
 """Condition or fault → codes of the findings that it causes besides its own."""
 BY_HAND: Final = {
+    "door_opens_exec",
+    "door_unsupported",
     "driver_held",
     "exec_allowed",
     "host_drivers_allowed",
@@ -280,3 +282,18 @@ def test_drivers_that_jobs_may_use_outside_of_containers(
         asking = ("  own_builds: true\n", "  own_builds: true\n  drivers: [docker, exec, raw_exec]\n")
         found = preflight(new_admin(), rehearsal.edited("drivers", asking))
         assert list(found.values()) == [{"exec_allowed", "host_drivers_allowed"}] * 2
+
+
+def test_a_door_opens_exec_or_is_not_had(raise_fleet: RaiseFleet, new_admin: NewAdmin) -> None:
+    """Each host is told which: by whether its ssh-keygen checks signatures."""
+    with raise_fleet(2) as rehearsal:
+        able, unable = rehearsal.hosts
+        for host, answer in ((able, "Too few arguments for verify"), (unable, "unknown option -- Y")):
+            program = rehearsal.tree(host) / "usr/bin/ssh-keygen"
+            program.parent.mkdir(parents=True, exist_ok=True)
+            program.write_text(f"#!/bin/sh\necho '{answer}' >&2\nexit 255\n")
+            program.chmod(0o755)
+        key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGIn1Jv4Cd9E7zSVOX9zQpKbpNNSUv2fCkVSFnzvBf0z"
+        asking = ("  own_builds: true\n", f"  own_builds: true\nmaintenance:\n  signers: [{key}]\n")
+        found = preflight(new_admin(), rehearsal.edited("door", asking))
+        assert found == {able: {"door_opens_exec"}, unable: {"door_unsupported"}}

@@ -78,3 +78,32 @@ def test_driver_is_taken_away(admin: Admin, rehearsal: Rehearsal, with_exec: Pat
     assert (again.exit_code, list(again.outcomes().values())) == (0, ["unchanged"])
     assert not (tree / DRIVERS).exists()
     assert '"driver.allowlist" = "docker"\n' in (tree / CONFIG).read_text()
+
+
+def test_a_door_is_opened_and_closed_again(admin: Admin, rehearsal: Rehearsal) -> None:
+    """Opened, a second run changes nothing; a new signer restarts no agent; taken out, its files are moved aside and nothing is left to do."""
+    tree = rehearsal.tree(rehearsal.hosts[0])
+    program = tree / "usr/bin/ssh-keygen"
+    program.write_text("#!/bin/sh\necho 'Too few arguments for verify' >&2\nexit 255\n")
+    program.chmod(0o755)
+    keys = [
+        f"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGIn1Jv4Cd9E7zSVOX9zQpKbpNNSUv2fCkVSFnzvBf0{end}"
+        for end in "wx"
+    ]
+    own = "  own_builds: true\n"
+    one = rehearsal.edited("door", (own, f"{own}maintenance:\n  signers: [{keys[0]}]\n"))
+    two = rehearsal.edited("doors", (own, f"{own}maintenance:\n  signers: [{', '.join(keys)}]\n"))
+    codes = [admin.enroll(inventory).exit_code for inventory in (one, one)]
+    files = (
+        "etc/ionet/allowed_signers",
+        "var/lib/ionet/maintenance.sh",
+        "etc/systemd/system/ionet-maintenance.path",
+    )
+    opened = [(tree / file).is_file() for file in files]
+    added = reasons(admin, two)
+    assert admin.enroll(two).exit_code == 0
+    assert admin.enroll(rehearsal.inventory).exit_code == 0
+    again = admin.enroll(rehearsal.inventory)
+    assert (codes, opened, set(added)) == ([0, 0], [True] * 3, {"/etc/ionet/allowed_signers"})
+    assert list(again.outcomes().values()) == ["unchanged"]
+    assert [(tree / file).exists() for file in files] == [False] * 3

@@ -261,6 +261,21 @@ SOCKETS_6 = """\
 """
 
 
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("Too few arguments for verify: missing namespace", True),
+        ("unknown option -- Y", False),
+        ("illegal option", False),
+    ],
+    ids=["new", "old", "old-on-another-libc"],
+)
+def test_whether_signatures_can_be_checked_is_told(one_host: Host, said: str, expected: bool) -> None:  # noqa: FBT001
+    """An old ssh-keygen does not know the option; a new one misses what comes after it."""
+    shim(one_host, "ssh-keygen", f"echo '{said}' >&2; exit 255")
+    assert one_host.survey().machine.verifies_signatures is expected
+
+
 def test_services_on_loopback_are_told(host: Host) -> None:
     """Those that listen there and nowhere else, of both families, each port once; Nomad's own is left out.
 

@@ -14,7 +14,7 @@ from ionetctl.core.model.node import Device, NodeView
 from ionetctl.core.model.plan import Bundle, Kind, Program
 from ionetctl.core.model.secret import SecretRef
 from ionetctl.core.observed import SeenGpu
-from ionetctl.plan.bundle import Subject, build_bundle, new_stamp, sha256, with_stamp
+from ionetctl.plan.bundle import Door, Subject, build_bundle, new_stamp, sha256, with_door, with_stamp
 
 NONCE: Final = "0123456789ab"
 NODE_ID: Final = NodeId("bfbc1015-4058-f3b4-baef-e92ffc4ecb53")
@@ -91,15 +91,22 @@ BARE: Final = Facts(
 DOCKER: Final[tuple[TaskDriver, ...]] = ("docker",)
 
 
+SIGNERS: Final = ("ssh-ed25519 AAAAone", "sk-ssh-ed25519@openssh.com AAAAtwo")
+VERIFYING: Final = replace(BARE, machine=replace(BARE.machine, verifies_signatures=True))
+"""A host that can have a maintenance door."""
+
+
 def subject(
     host: Host = HOST,
     facts: Facts = BARE,
     drivers: tuple[TaskDriver, ...] = DOCKER,
     region: RegionSettings = REGION,
+    signers: tuple[str, ...] = (),
 ) -> Subject:
     """What the host's bundle is made of; with the device plugin where GPUs are wanted."""
     plugin = None if host.gpus.count == 0 else PLUGIN
-    return Subject(host, host.name, facts, region, b"CA PEM\n", NOMAD, plugin, drivers)
+    plain = Subject(host, host.name, facts, region, b"CA PEM\n", NOMAD, plugin, drivers)
+    return with_door(plain, Door(signers, b"#!/bin/sh\n"))
 
 
 def bundle(
@@ -107,9 +114,10 @@ def bundle(
     facts: Facts = BARE,
     drivers: tuple[TaskDriver, ...] = DOCKER,
     region: RegionSettings = REGION,
+    signers: tuple[str, ...] = (),
 ) -> Bundle:
     """The host's bundle."""
-    return build_bundle(subject(host, facts, drivers, region))
+    return build_bundle(subject(host, facts, drivers, region, signers))
 
 
 def converged(wanted: Bundle, facts: Facts = BARE, nonce: str = NONCE) -> Facts:

@@ -108,7 +108,8 @@ class NomadSettings:
     ``own_builds`` says that what lies there is not the vendor's. Checksums are signed by the key ``signing_fingerprint``
     (lower-case hexadecimal digits; ``None`` is the vendor's), which the file ``signing_key`` holds.
     ``allow_downgrade``: hosts with a newer Nomad get this one all the same. ``licence``: which releases the site may use.
-    ``drivers``: the task drivers that jobs may use on the hosts, sorted and each once.
+    ``drivers``: the task drivers that jobs may use on the hosts, sorted and each once. ``signers``: the public keys whose words the hosts'
+    maintenance door heeds; where there is none, hosts have no door.
     """
 
     version: str
@@ -120,6 +121,7 @@ class NomadSettings:
     allow_downgrade: bool = False
     licence: Licence | None = None
     drivers: tuple[TaskDriver, ...] = ("docker",)
+    signers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from ionetctl.core.model.names import NodeId, RegionName
 
@@ -237,3 +237,29 @@ class Difference:
     what: str
     expected: str
     found: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """A namespace of a region: ``enabled`` are the task drivers that its jobs may use (``None``: all but ``disabled``)."""
+
+    name: str
+    enabled: frozenset[str] | None = None
+    disabled: frozenset[str] = frozenset()
+
+    def lets_run(self, driver: str) -> bool:
+        """Whether a job there may use a task driver."""
+        return driver not in self.disabled and (self.enabled is None or driver in self.enabled)
+
+
+WordOutcome = Literal["applied", "refused", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class WordAnswer:
+    """What a host answered to a word for its maintenance door; ``code`` is the stamp that it has now where it was applied."""
+
+    serial: int
+    outcome: WordOutcome
+    code: str
+    text: str

@@ -193,6 +193,20 @@ def public_key(value: object) -> str:
     return key
 
 
+SIGNER_TYPES: Final = ("ssh-ed25519", "sk-ssh-ed25519@openssh.com", "sk-ecdsa-sha2-nistp256@openssh.com")
+
+
+def signer(value: object) -> str:
+    """The public key of who may sign words for the maintenance door (``type base64``, without its comment)."""
+    key = _whole_key(text(value))
+    if key is None or key.split(" ")[0] not in SIGNER_TYPES:
+        raise FieldError(
+            "is no whole public key of Ed25519 or of a security key",
+            "write 'ssh-ed25519 AAAA…' or 'sk-ssh-ed25519@openssh.com AAAA…' as it stands in the .pub file",
+        )
+    return key
+
+
 def _whole_key(written: str) -> str | None:
     """Type and blob of a public key in OpenSSH's form, ``None`` for any other text."""
     kind, _, rest = written.partition(" ")

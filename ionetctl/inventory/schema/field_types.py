@@ -71,6 +71,15 @@ def _not_empty(value: _Sized) -> _Sized:
 
 
 NOT_EMPTY: Final = AfterValidator(_not_empty)
+
+
+def _each_once(values: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(values)) < len(values):
+        raise FieldError("has one of them twice")
+    return values
+
+
+EACH_ONCE: Final = AfterValidator(_each_once)
 Text = Annotated[str, Leaf(field_checks.text)]
 Word = Annotated[str, Leaf(field_checks.word)]
 Datacenter = Annotated[str, Leaf(field_checks.datacenter)]
@@ -79,6 +88,7 @@ HostRegion = Annotated[str, Leaf(field_checks.host_region)]
 Path = Annotated[str, Leaf(endpoints.path, in_directory=True)]
 HostKey = Annotated[str, Leaf(endpoints.host_key)]
 PublicKey = Annotated[str, Leaf(endpoints.public_key)]
+Signer = Annotated[str, Leaf(endpoints.signer)]
 JumpHost = Annotated[Jump, Leaf(endpoints.jump)]
 Server = Annotated[str, Leaf(endpoints.server)]
 ApiUrl = Annotated[str, Leaf(endpoints.api_url, {"type": "string", "pattern": "^https://"})]

@@ -17,14 +17,20 @@ from ionetctl.core.model.names import RegionName
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ionetctl.inventory.schema.structure import NomadFields, RegionFields, TlsFields
+    from ionetctl.inventory.schema.structure import (
+        MaintenanceFields,
+        NomadFields,
+        RegionFields,
+        TlsFields,
+    )
 
 
-def nomad_settings(given: NomadFields) -> NomadSettings:
-    """The Nomad releases that the fleet gets."""
+def nomad_settings(given: NomadFields, maintenance: MaintenanceFields | None = None) -> NomadSettings:
+    """The Nomad releases that the fleet gets, and whose words its maintenance doors heed."""
     others = {key: value for key, value in given.items() if key != "drivers"}
     drivers = tuple(sorted(set(given.get("drivers", ("docker",)))))
-    return NomadSettings(**others, drivers=drivers)  # type: ignore[arg-type]
+    signers = maintenance["signers"] if maintenance else ()
+    return NomadSettings(**others, drivers=drivers, signers=signers)  # type: ignore[arg-type]
 
 
 def region_settings(given: Mapping[str, RegionFields]) -> dict[RegionName, RegionSettings]:

@@ -18,6 +18,7 @@ from ionetctl.core.model.outcome import Severity
 from ionetctl.inventory.schema import endpoints, field_checks
 from ionetctl.inventory.schema.field_checks import FieldError, Folded
 from ionetctl.inventory.schema.field_types import (
+    EACH_ONCE,
     NOT_EMPTY,
     STRICT,
     ApiUrl,
@@ -32,6 +33,7 @@ from ionetctl.inventory.schema.field_types import (
     Region,
     Secret,
     Server,
+    Signer,
     Text,
     Word,
     as_list,
@@ -381,6 +383,30 @@ class NomadFields(TypedDict, total=False):
     """The task drivers that jobs may use; docker alone when left out. Whoever may submit jobs for any other is root on the hosts, or nearly."""
 
 
+def _door_driver(value: object) -> str:
+    """By what the door's task runs in the region."""
+    if value == "raw_exec":
+        raise FieldError("raw_exec is not supported yet", "leave it out: the door's task runs by exec")
+    return field_checks.choice("exec")(value)
+
+
+@with_config(STRICT)
+class MaintenanceFields(TypedDict, total=False):
+    """The maintenance door: what is signed by one of these keys may change hosts through their region, without SSH."""
+
+    signers: Required[
+        Annotated[
+            tuple[Signer, ...],
+            BeforeValidator(as_list, json_schema_input_type=Signer | tuple[Signer, ...]),
+            NOT_EMPTY,
+            EACH_ONCE,
+        ]
+    ]
+    """Public keys (Ed25519, also of security keys) whose words the hosts heed; whoever holds one of the private keys is root on all of them."""
+    via: Annotated[str, Leaf(_door_driver, {"enum": ["exec"]})]
+    """By which task driver the door's task runs; exec when left out."""
+
+
 @with_config(STRICT)
 class InventoryFields(TypedDict, total=False):
     """An inventory of ionetctl: a site's hosts and the Nomad regions that they join."""
@@ -393,6 +419,7 @@ class InventoryFields(TypedDict, total=False):
     """unique appends a short stable suffix, made from the machine-id, to each name."""
     regions: Required[Annotated[dict[Region, RegionFields], NOT_EMPTY]]
     nomad: Required[NomadFields]
+    maintenance: MaintenanceFields
     distribution: Annotated[Distribution, one_of("push", "mirror", "fanout")]
     """How hosts get programs: over SSH, from a mirror, or from each other within a rack; push when left out."""
     mirror: Annotated[str, Leaf(endpoints.hosts_mirror)]

@@ -1,0 +1,54 @@
+"""Carries one signed word to its node through the region, and waits for what the host answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Protocol
+
+from ionetctl.core.errors import RegionError
+from ionetctl.facts.word_answers import answer_to
+
+if TYPE_CHECKING:
+    from ionetctl.core.model.names import NodeId
+    from ionetctl.core.model.node import WordAnswer
+    from ionetctl.core.ports import Clock
+    from ionetctl.plan.word import Word
+
+POLL_S: Final = 2.0
+CARRYING_S: Final = 120.0
+"""How long a word may take to the host, and its answer back: seconds usually."""
+
+
+class Door(Protocol):
+    """The region's side of the door; ``nomad.door.RegionDoor`` is the real one."""
+
+    async def put_word(self, node: NodeId, word: bytes) -> None:
+        """Leave a word for a node."""
+        ...
+
+    async def take_back(self, node: NodeId) -> None:
+        """Remove what was left for it."""
+        ...
+
+    async def answers(self, node: NodeId) -> str:
+        """The end of the log in which the node's answers are."""
+        ...
+
+
+async def send_word(door: Door, word: Word, signed: bytes, clock: Clock) -> WordAnswer:
+    """The host's answer to ``signed``, which is ``word`` as it is dropped. Nothing of it is left in the region afterwards.
+
+    It proves nothing (``facts.word_answers``). Raises ``RegionError``: ``word_unanswered`` where none comes in time, and what the region's
+    calls raise; ``TrustError``.
+    """
+    ends_at = clock.monotonic() + CARRYING_S + word.confirm_s
+    await door.put_word(word.node, signed)
+    try:
+        while (answer := answer_to(word.serial, await door.answers(word.node))) is None:
+            if clock.monotonic() >= ends_at:
+                message = f"the node {word.node} has not answered the word {word.serial}"
+                hint = "does the job ionet-door run there (namespace ionet-maintenance)? A door that was lost comes back once the node is eligible"
+                raise RegionError("word_unanswered", message, hint)
+            await clock.sleep(POLL_S)
+    finally:
+        await door.take_back(word.node)
+    return answer

@@ -1,0 +1,731 @@
+"""The maintenance door's host side, really run under every shell: which words it carries out, which it refuses, what a kill leaves."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from dataclasses import dataclass, replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ionetctl.core import host_paths
+from ionetctl.core.model.names import NodeId
+from ionetctl.plan.payload import Payload
+from ionetctl.plan.word import Word, signed_word, word_text
+from ionetctl.remote import apply_script, maintenance_script
+from tests.remote.rehearsal import (
+    NODE_ID,
+    NOMAD,
+    ROLLOUT,
+    STANDINS,
+    Host,
+    config,
+    file,
+    first_payload,
+    kill_after,
+    link,
+    manifest,
+    program,
+    shim,
+    tls_files,
+)
+from tests.support.programs import needs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+SECRET_ID = "0c4b5e9e-2d51-4b0e-8a2e-5f6f0d7a9b11"
+BEFORE = "0123456789abcdef-one"
+LATER = int(time.time()) + 3600
+SERIAL = 1_700_000_000_000_001
+READY = """
+    cat >"$IONET_ROOT/standin/asked"
+    stamp=$(sed -n 's/.*unique.ionet_bundle" = "\\(.*\\)"/\\1/p' "$IONET_ROOT/standin/started-with")
+    printf 'HTTP/1.0 200 OK\\r\\n\\r\\n{"Meta":{"unique.ionet_bundle":"%s"},%s,"Status":"ready"}' "$stamp" "$(cat "$IONET_ROOT/standin/region")"
+"""
+"""What stands for openssl: the region shows the configuration that the agent was started with."""
+INELIGIBLE = '"SchedulingEligibility":"ineligible","DrainStrategy":null,"LastDrain":null'
+DRAINED = '"SchedulingEligibility":"ineligible","DrainStrategy":null,"LastDrain":{"AccessorID":"","Meta":{},"Status":"complete"}'
+DRAINING = (
+    '"SchedulingEligibility":"ineligible","DrainStrategy":{"Deadline":1},"LastDrain":{"Status":"draining"}'
+)
+ELIGIBLE = '"SchedulingEligibility":"eligible","DrainStrategy":null,"LastDrain":{"Status":"complete"}'
+
+
+@dataclass
+class Door:
+    """An enrolled host with a door, and the key that it heeds."""
+
+    host: Host
+    keys: Path
+
+    def key(self, name: str) -> Path:
+        """A private key; it is made where there is none of that name yet."""
+        path = self.keys / name
+        if not path.exists():
+            made = ("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", str(path))
+            subprocess.run(made, check=True)
+        return path
+
+    def trust(self, *names: str) -> None:
+        """Have the host heed these keys and no others."""
+        keys = [self.key(name).with_suffix(".pub").read_text().strip() for name in names]
+        lines = "".join(f'operator namespaces="ionet-maintenance" {key}\n' for key in keys)
+        self.host.write(host_paths.ALLOWED_SIGNERS, lines)
+
+    def sign(self, text: bytes, name: str = "ada", namespace: str = "ionet-maintenance") -> bytes:
+        argv = ("ssh-keygen", "-q", "-Y", "sign", "-f", str(self.key(name)), "-n", namespace)
+        return subprocess.run(argv, input=text, capture_output=True, check=True).stdout
+
+    def word(self, payload: Payload | None = None, *, by: str = "ada", **fields: Any) -> bytes:
+        given = {"node": NodeId(NODE_ID), "serial": SERIAL, "expires_at": LATER, "stamp": BEFORE, **fields}
+        text = word_text(Word(**given), payload or new_config())
+        return signed_word(text, self.sign(text, by))
+
+    def drop(self, content: bytes, name: str = "1.word") -> None:
+        self.host.write(f"{host_paths.DROP_DIR}/{name}", content)
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        script = str(self.host.path(host_paths.MAINTENANCE_SCRIPT))
+        return subprocess.Popen(
+            self.host.argv(script, *(arguments or ("take",))),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=self.host.environ(),
+            start_new_session=True,
+        )
+
+    def run(self, *arguments: str, ends: int = 0) -> str:
+        """One run of the door; what it said."""
+        process = self.start(*arguments)
+        said = process.communicate(timeout=60)[0].decode()
+        assert process.returncode == ends, said
+        return said
+
+    @property
+    def answers(self) -> list[tuple[str, str, str]]:
+        """Serial, outcome and code of all answers."""
+        path = self.host.path(f"{host_paths.ANSWERS_DIR}/log")
+        rows = [line.split("\t") for line in path.read_text().splitlines()] if path.exists() else []
+        assert all(len(row) == 5 for row in rows)
+        return [(row[1], row[2], row[3]) for row in rows]
+
+    @property
+    def stamp(self) -> str:
+        """The stamp of the configuration that the agent runs with."""
+        return self.host.read("/standin/started-with").split("0123456789abcdef-")[1].split('"')[0]
+
+    def kill(self, process: subprocess.Popen[bytes]) -> None:
+        """A run and all that it has started, as systemd kills a unit; programs with a time limit are groups of their own."""
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        lock = self.host.path("/var/lib/ionet/maintenance/lock")
+        subprocess.run(("flock", str(lock), "true"), check=True, timeout=60)
+
+    def wait_for(self, path: Path) -> None:
+        """Until a file is there."""
+        for _ in range(600):
+            if path.exists():
+                return
+            time.sleep(0.05)
+        raise TimeoutError(path)
+
+
+def new_config(stamp: str = "two", **settings: Any) -> Payload:
+    """The same host with another stamp in its client configuration."""
+    kept = (host_paths.CA_CERT, host_paths.NODE_CERT, host_paths.NODE_KEY, host_paths.UNIT)
+    files = (config(stamp), manifest(config(stamp), *tls_files()))
+    payload = Payload(ROLLOUT, apply_script(), files, keeps=kept, start="restart", validate_with=NOMAD)
+    return replace(payload, **settings)
+
+
+@pytest.fixture
+def door(host: Host, tmp_path: Path) -> Door:
+    """A host as a bootstrap leaves it, whose region shows whatever its agent was started with."""
+    (host.shims / "ssh-keygen").symlink_to(needs("ssh-keygen"))
+    assert host.apply(first_payload(tmp_path)).exit_status == 0
+    host.write(f"{host_paths.STATE_DIR}/secret-id", SECRET_ID, 0o600)
+    host.write("/standin/region", INELIGIBLE)
+    host.write(host_paths.MAINTENANCE_SCRIPT, maintenance_script(), 0o700)
+    shim(host, "openssl", READY)
+    host.environment.update(IONET_POLL_S="1")
+    keys = tmp_path / "keys"
+    keys.mkdir()
+    door = Door(host, keys)
+    door.trust("ada")
+    door.run("prepare")
+    return door
+
+
+@pytest.fixture
+def one_door(one_host: Host, tmp_path: Path) -> Door:
+    """The same under whatever shell is at hand."""
+    make: Callable[[Host, Path], Door] = door.__wrapped__  # type: ignore[attr-defined]
+    return make(one_host, tmp_path)
+
+
+def refused(door: Door, serial: object, code: str) -> None:
+    """The drop's words were refused with that code, and the host is as it was."""
+    before = _others(door)
+    said = door.run()
+    assert door.answers == [(str(serial), "refused", code)], said
+    assert (door.stamp, _others(door)) == ("one", before)
+    assert _lying(door) == []
+
+
+def _others(door: Door) -> dict[str, tuple[object, ...]]:
+    """All of the host but where the door keeps its own things, and words lie before they are taken."""
+    words = [f"var/lib/ionet/drop/{name}.word" for name in "12"]
+    ours = ("run/", *(f"var/lib/ionet/{place}/" for place in ("drop", "answers", "maintenance")))
+    found = door.host.tree(besides=words)
+    return {place: seen for place, seen in found.items() if not f"{place}/".startswith(ours)}
+
+
+def _lying(door: Door) -> list[str]:
+    """What lies in the drop."""
+    return sorted(path.name for path in door.host.path(host_paths.DROP_DIR).iterdir())
+
+
+# --- a word that is carried out ---
+
+
+def test_a_word_is_carried_out(door: Door) -> None:
+    """Signed, for this node, in time: it is applied by the apply's own script, the region confirms, and it is answered."""
+    door.drop(door.word())
+    said = door.run()
+    assert door.answers == [(str(SERIAL), "applied", "0123456789abcdef-two")], said
+    assert (door.stamp, _lying(door)) == ("two", [])
+    assert "step\tfinish" in said
+
+
+def test_nothing_else_is_left(door: Door) -> None:
+    """Staging, backup, lock and the copy of the word are gone; the drop is for others to write to, the answers to read."""
+    door.drop(door.word())
+    door.run()
+    left = {path.name for path in door.host.path(host_paths.OUR_DIR).iterdir()}
+    assert left == {"manifest", "fence", "maintenance", "maintenance.sh", "drop", "answers"}
+    assert not door.host.path("/run/ionet-maintenance").exists()
+    modes = [
+        door.host.path(place).stat().st_mode & 0o7777
+        for place in (host_paths.DROP_DIR, host_paths.ANSWERS_DIR)
+    ]
+    assert modes == [0o733, 0o755]
+    assert door.host.path(f"{host_paths.ANSWERS_DIR}/log").stat().st_mode & 0o777 == 0o644
+
+
+def test_the_nodes_secret_is_in_no_command_line(door: Door) -> None:
+    """The region is asked with the node's own secret, which goes through a pipe."""
+    shim(door.host, "openssl", f'echo "$*" >>"$IONET_ROOT/standin/argv"{READY}')
+    door.drop(door.word(when="ineligible"))
+    door.run()
+    assert f"X-Nomad-Token: {SECRET_ID}" in door.host.read("/standin/asked")
+    assert SECRET_ID not in door.host.read("/standin/argv")
+
+
+# --- programs, which are too large for a word ---
+
+
+@pytest.fixture
+def mirror(tmp_path: Path) -> Iterator[str]:
+    """The URL of a folder that a web server offers, ``tmp_path / "mirror"``."""
+    (tmp_path / "mirror").mkdir()
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "mirror"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+def upgrade(tmp_path: Path) -> Payload:
+    """Another Nomad beside the one that is there, with a new stamp."""
+    new = program(tmp_path, path=host_paths.nomad_program("2.0.6"))
+    return new_config(
+        programs=(new,), links=(link(host_paths.NOMAD_LINK, host_paths.nomad_program("2.0.6")),)
+    )
+
+
+def test_programs_come_from_where_the_word_says(one_door: Door, tmp_path: Path, mirror: str) -> None:
+    """Fetched by digest, installed by the apply, which leaves nothing of what came."""
+    payload = upgrade(tmp_path)
+    (packed,) = payload.packed_digests
+    shutil.copy(tmp_path / "nomad.gzip", tmp_path / "mirror" / packed)
+    one_door.drop(one_door.word(payload, source=mirror))
+    said = one_door.run()
+    assert one_door.answers == [(str(SERIAL), "applied", "0123456789abcdef-two")], said
+    assert one_door.host.path(host_paths.NOMAD_LINK).readlink() == one_door.host.path(
+        host_paths.nomad_program("2.0.6")
+    )
+    assert not one_door.host.path(host_paths.ARTIFACTS_DIR).exists()
+
+
+@pytest.mark.parametrize("content", [b"another program", None], ids=["another", "missing"])
+def test_programs_that_are_not_what_was_signed_are_refused(
+    one_door: Door, tmp_path: Path, mirror: str, content: bytes | None
+) -> None:
+    """The mirror may offer what it likes."""
+    payload = upgrade(tmp_path)
+    if content:
+        (tmp_path / "mirror" / payload.packed_digests[0]).write_bytes(content)
+    one_door.drop(one_door.word(payload, source=mirror))
+    one_door.run()
+    assert one_door.answers == [(str(SERIAL), "refused", "programs_not_fetched")]
+    assert one_door.stamp == "one"
+    assert list(one_door.host.path(host_paths.ARTIFACTS_DIR).iterdir()) == []
+
+
+# --- who may sign ---
+
+
+def test_a_word_of_an_unknown_key_is_refused(door: Door) -> None:
+    """A signature by a key that the host does not heed is none; nothing of the word is believed, its serial neither."""
+    door.drop(door.word(by="mallory"))
+    refused(door, "-", "word_unsigned")
+
+
+def test_any_of_several_signers_may_sign(one_door: Door) -> None:
+    """Each signer's word counts."""
+    one_door.trust("ada", "grace")
+    one_door.drop(one_door.word(by="grace"))
+    one_door.run()
+    assert one_door.answers == [(str(SERIAL), "applied", "0123456789abcdef-two")]
+
+
+def test_a_revoked_signer_is_an_unknown_one(one_door: Door) -> None:
+    """Who was taken off the list signs in vain, from the next word on."""
+    one_door.trust("ada", "grace")
+    one_door.trust("grace")
+    one_door.drop(one_door.word(by="ada"))
+    refused(one_door, "-", "word_unsigned")
+
+
+def test_a_signer_is_revoked_by_a_word_of_another(one_door: Door) -> None:
+    """A change of one file, without a restart; then the revoked one signs in vain, and the other still in force."""
+    one_door.trust("ada", "grace")
+    old = one_door.host.read(host_paths.ALLOWED_SIGNERS)
+    left = "".join(old.splitlines(keepends=True)[1:])
+    revocation = Payload(ROLLOUT, apply_script(), (file(host_paths.ALLOWED_SIGNERS, left),))
+    starts = one_door.host.read("/standin/starts")
+    one_door.drop(one_door.word(revocation, by="grace"))
+    one_door.run()
+    one_door.drop(one_door.word(by="ada", serial=SERIAL + 1), "1.word")
+    one_door.drop(one_door.word(by="grace", serial=SERIAL + 2), "2.word")
+    one_door.run()
+    assert [answer[0::2] for answer in one_door.answers] == [
+        (str(SERIAL), BEFORE),
+        ("-", "word_unsigned"),
+        (str(SERIAL + 2), "0123456789abcdef-two"),
+    ]
+    assert one_door.host.read("/standin/starts").startswith(starts)
+
+
+def test_a_signature_for_another_purpose_is_none(door: Door) -> None:
+    """What the same key has signed for Git or a file is no word."""
+    text = word_text(Word(NodeId(NODE_ID), SERIAL, LATER, BEFORE), new_config())
+    door.drop(text + door.sign(text, namespace="git"))
+    refused(door, "-", "word_unsigned")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda word: word.replace(b"\nwhen any\n", b"\nwhen any \n"),
+        lambda word: word.replace(NODE_ID.encode(), b"8" + NODE_ID.encode()[1:]),
+        lambda word: word[: len(word) // 2],
+        lambda word: word.partition(b"-----BEGIN")[0],
+        lambda word: b"-----BEGIN" + word.partition(b"-----BEGIN")[2],
+        lambda word: b"-----BEGIN SSH SIGNATURE-----\n" + word,
+        lambda word: word.replace(b"\n\n", b"\nwhen any\n\n", 1),
+        lambda _: b"",
+        lambda _: b"\0" * 1000,
+    ],
+    ids=[
+        "header",
+        "node",
+        "torn",
+        "unsigned",
+        "signature-alone",
+        "armour-first",
+        "added-line",
+        "empty",
+        "zeros",
+    ],
+)
+def test_a_forged_or_torn_word_is_refused(one_door: Door, change: Callable[[bytes], bytes]) -> None:
+    """One byte that was not signed, and all of it counts for nothing."""
+    one_door.drop(change(one_door.word()))
+    refused(one_door, "-", "word_unsigned")
+
+
+# --- what was signed, and must not be carried out ---
+
+
+def test_an_old_word_never_comes_again(door: Door) -> None:
+    """After a later serial an older one is refused, by a run that begins anew and reads the serial from the disk."""
+    door.drop(door.word(serial=SERIAL + 5))
+    door.run()
+    door.drop(door.word(serial=SERIAL, stamp="0123456789abcdef-two"))
+    door.run()
+    assert door.answers[1:] == [(str(SERIAL), "refused", "word_old")]
+    assert door.stamp == "two"
+
+
+def test_the_same_word_again_changes_nothing_and_keeps_its_answer(door: Door) -> None:
+    """A door's task that starts anew brings its word again: it has been answered."""
+    door.drop(door.word())
+    door.run()
+    starts = door.host.read("/standin/starts")
+    door.drop(door.word())
+    said = door.run()
+    assert "has been answered" in said
+    assert (len(door.answers), door.host.read("/standin/starts")) == (1, starts)
+
+
+def test_a_serial_that_cannot_be_read_closes_the_door(one_door: Door) -> None:
+    """Where nobody knows which words have come, none is carried out."""
+    one_door.host.write("/var/lib/ionet/maintenance/serial", "\n")
+    one_door.drop(one_door.word())
+    refused(one_door, SERIAL, "word_old")
+
+
+def test_an_expired_word_is_refused(door: Door) -> None:
+    """By the host's own clock."""
+    door.drop(door.word(expires_at=int(time.time()) - 1))
+    refused(door, SERIAL, "word_expired")
+
+
+def test_a_refused_word_is_used_up(door: Door) -> None:
+    """What was refused for a condition cannot be kept and dropped again when the condition holds."""
+    door.drop(door.word(when="drained"))
+    door.run()
+    door.host.write("/standin/region", DRAINED)
+    door.drop(door.word(when="drained"))
+    door.run()
+    assert door.answers == [(str(SERIAL), "refused", "node_not_ready")]
+    assert door.stamp == "one"
+
+
+def test_another_nodes_word_is_refused(door: Door) -> None:
+    """And it does not use up a serial of this node."""
+    door.drop(door.word(node=NodeId("00000000-0000-4000-8000-000000000000"), serial=SERIAL + 9))
+    refused(door, SERIAL + 9, "word_of_other_node")
+    door.drop(door.word())
+    door.run()
+    assert door.answers[-1] == (str(SERIAL), "applied", "0123456789abcdef-two")
+
+
+@pytest.mark.parametrize(
+    ("when", "region", "outcome"),
+    [
+        ("ineligible", ELIGIBLE, "refused"),
+        ("ineligible", INELIGIBLE, "applied"),
+        ("ineligible", DRAINING, "applied"),
+        ("drained", ELIGIBLE, "refused"),
+        ("drained", INELIGIBLE, "refused"),
+        ("drained", DRAINING, "refused"),
+        ("drained", DRAINED, "applied"),
+        ("any", ELIGIBLE, "applied"),
+    ],
+    ids=[
+        *("ineligible-eligible", "ineligible-ineligible", "ineligible-draining"),
+        *("drained-eligible", "drained-ineligible", "drained-draining", "drained-drained", "any-eligible"),
+    ],
+)
+def test_a_condition_is_the_regions_to_meet(one_door: Door, when: str, region: str, outcome: str) -> None:
+    """Drained, not before: by what the region says of the node now."""
+    one_door.host.write("/standin/region", region)
+    one_door.drop(one_door.word(when=when))
+    if outcome == "applied":
+        one_door.run()
+        assert one_door.answers == [(str(SERIAL), "applied", "0123456789abcdef-two")]
+    else:
+        refused(one_door, SERIAL, "node_not_ready")
+
+
+def test_a_condition_is_not_met_by_silence(one_door: Door) -> None:
+    """A region that does not answer has not said that the node is drained."""
+    shim(one_door.host, "openssl", "cat >/dev/null; echo 'connect:errno=111' >&2; exit 1")
+    one_door.drop(one_door.word(when="drained"))
+    refused(one_door, SERIAL, "node_not_ready")
+
+
+def test_a_word_for_another_configuration_is_refused(door: Door) -> None:
+    """It was made for a host that is not as it was thought to be: an enrolment was faster."""
+    door.drop(door.word(stamp="0123456789abcdef-zero"))
+    refused(door, SERIAL, "host_changed")
+
+
+def _signed(door: Door, change: Callable[[bytes], bytes]) -> bytes:
+    """A word that was changed before it was signed."""
+    text = change(word_text(Word(NodeId(NODE_ID), SERIAL, LATER, BEFORE), new_config()))
+    return text + door.sign(text)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace(b"ionet-maintenance 1\n", b"ionet-maintenance 2\n"),
+        lambda text: text.replace(b"\n\n", b"\nreboot yes\n\n", 1),
+        lambda text: text.replace(b"\n\n", b"\nwhen drained\n\n", 1),
+        lambda text: text.replace(b"when any\n", b""),
+        lambda text: text.replace(b"when any\n", b"when ever\n"),
+        lambda text: text.replace(b"confirm 180\n", b"confirm 0180\n"),
+        lambda text: text.replace(b"confirm 180\n", b"confirm $(id)\n"),
+        lambda text: b"\n" + text,
+    ],
+    ids=["version", "unknown-key", "twice", "missing", "unknown-value", "octal", "command", "no-header"],
+)
+def test_a_header_that_is_not_understood_is_refused(one_door: Door, change: Callable[[bytes], bytes]) -> None:
+    """Signed or not: what this host cannot understand to the last word it does not carry out."""
+    one_door.drop(_signed(one_door, change))
+    said = one_door.run()
+    assert [answer[1:] for answer in one_door.answers] == [("refused", "word_malformed")], said
+    assert one_door.stamp == "one"
+
+
+def test_a_payload_of_another_digest_is_refused(one_door: Door) -> None:
+    """The header names what comes with it."""
+    one_door.drop(_signed(one_door, lambda text: text.replace(b"\npayload ", b"\npayload 0")))
+    refused(one_door, SERIAL, "word_corrupt")
+
+
+def test_a_payload_that_grows_without_end_is_refused(one_door: Door) -> None:
+    """A few kilobytes that unpack to more than 4 MB."""
+    bomb = new_config(apply_script=b"\0" * (5 << 20))
+    one_door.drop(one_door.word(bomb))
+    refused(one_door, SERIAL, "word_corrupt")
+
+
+# --- what else lies in the drop ---
+
+
+def test_a_huge_file_is_refused(door: Door) -> None:
+    """No more than 64 KiB of anything is copied, though a file of a terabyte costs its maker nothing."""
+    path = door.host.path(f"{host_paths.DROP_DIR}/1.word")
+    path.touch()
+    os.truncate(path, 1 << 40)
+    refused(door, "-", "word_too_large")
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling", "fifo", "directory", "link-to-word"])
+def test_what_is_no_file_is_removed_unread(door: Door, kind: str) -> None:
+    """A link into the host, a pipe that would hang, a directory: nothing is read through them, and what they lead to stays."""
+    path = door.host.path(f"{host_paths.DROP_DIR}/1.word")
+    elsewhere = door.host.path("/etc/elsewhere")
+    elsewhere.write_bytes(door.word())
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "directory":
+        path.mkdir()
+        (path / "x").symlink_to(elsewhere)
+    else:
+        path.symlink_to({"link": "/etc/shadow", "dangling": "/nowhere"}.get(kind, str(elsewhere)))
+    refused(door, "-", "word_unreadable")
+    assert elsewhere.exists()
+
+
+def test_names_that_are_no_names_do_no_harm(one_door: Door) -> None:
+    """Line breaks, spaces and leading dashes are parts of a name as any other."""
+    for name in ("-rf.word", "a b\nc.word", "$(touch x).word"):
+        one_door.drop(b"junk", name)
+    one_door.run()
+    assert one_door.answers == [("-", "refused", "word_unsigned")] * 3
+    assert _lying(one_door) == []
+
+
+def test_two_words_at_once_are_carried_out_in_their_order(door: Door) -> None:
+    """The lower serial first, whatever their names are."""
+    door.drop(door.word(new_config("three"), serial=SERIAL + 1, stamp="0123456789abcdef-two"), "1.word")
+    door.drop(door.word(), "2.word")
+    door.run()
+    assert door.answers == [
+        (str(SERIAL), "applied", "0123456789abcdef-two"),
+        (str(SERIAL + 1), "applied", "0123456789abcdef-three"),
+    ]
+    assert door.stamp == "three"
+
+
+def test_one_serial_twice_counts_once(one_door: Door) -> None:
+    """Two words that were signed with one serial: the first of them."""
+    one_door.drop(one_door.word(), "1.word")
+    one_door.drop(one_door.word(new_config("three")), "2.word")
+    one_door.run()
+    assert one_door.answers == [
+        (str(SERIAL), "refused", "word_repeated"),
+        (str(SERIAL), "applied", "0123456789abcdef-two"),
+    ]
+
+
+def test_a_flood_is_taken_in_portions(one_door: Door) -> None:
+    """Sixteen a run: the path unit starts the next one."""
+    for number in range(20):
+        one_door.drop(b"junk", f"{number:02}.word")
+    one_door.run()
+    assert len(_lying(one_door)) == 4
+    one_door.run()
+    assert _lying(one_door) == []
+
+
+def test_answers_do_not_grow_for_ever(one_door: Door) -> None:
+    """Beyond 64 KiB the oldest go."""
+    log = one_door.host.path(f"{host_paths.ANSWERS_DIR}/log")
+    log.write_text("1\t1\trefused\tword_old\ttext\n" * 4000)
+    one_door.drop(b"junk")
+    one_door.run()
+    assert len(one_door.answers) == 51
+
+
+def test_unfinished_files_wait(one_door: Door) -> None:
+    """What is being written bears another name, and is left alone."""
+    one_door.drop(b"junk", ".new")
+    one_door.run()
+    assert (_lying(one_door), one_door.answers) == ([".new"], [])
+
+
+# --- when it goes wrong ---
+
+
+def test_an_agent_that_does_not_start_is_put_back(door: Door) -> None:
+    """The apply's own way back, and its code in the answer."""
+    door.host.write("/standin/behaviour", "fail\n")
+    door.drop(door.word())
+    door.run()
+    assert door.answers == [(str(SERIAL), "failed", "start_failed")]
+    assert door.stamp == "one"
+
+
+def test_a_configuration_that_is_invalid_changes_nothing(one_door: Door) -> None:
+    """Nomad judges it first."""
+    broken = config("BROKEN")
+    one_door.drop(one_door.word(new_config(files=(broken, manifest(broken)))))
+    one_door.run()
+    assert one_door.answers == [(str(SERIAL), "failed", "config_invalid")]
+    assert one_door.host.read("/standin/starts").count("\n") == 1
+
+
+def test_what_the_region_does_not_confirm_is_put_back(door: Door) -> None:
+    """An agent that runs, and that its region does not show, would be lost for good: the old configuration comes back."""
+    shim(door.host, "openssl", 'cat >/dev/null; echo \'{"Status":"down"}\'')
+    door.drop(door.word(confirm_s=1))
+    door.run()
+    assert door.answers == [(str(SERIAL), "failed", "not_confirmed")]
+    assert (door.stamp, door.host.read("/standin/active")) == ("one", "active\n")
+
+
+def test_a_word_may_leave_the_region_unasked(one_door: Door) -> None:
+    """With confirm 0 a start is enough."""
+    shim(one_door.host, "openssl", "exit 1")
+    one_door.drop(one_door.word(confirm_s=0))
+    one_door.run()
+    assert one_door.answers == [(str(SERIAL), "applied", "0123456789abcdef-two")]
+
+
+def test_an_enrolment_that_is_under_way_is_not_disturbed(one_door: Door) -> None:
+    """The lock on the host is one for both."""
+    lock = one_door.host.path("/var/lib/ionet/lock")
+    boot = "b0071d00-0000-4000-8000-000000000001"
+    with subprocess.Popen(("sleep", "60")) as process:
+        ticks = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[19]
+        lock.symlink_to(f"{ROLLOUT}\tada@ops\t2026-03-01T12:00:00Z\t{process.pid}\t{ticks}\t{boot}")
+        one_door.drop(one_door.word())
+        one_door.run()
+        process.kill()
+    assert one_door.answers == [(str(SERIAL), "failed", "locked")]
+    assert one_door.stamp == "one"
+
+
+def test_a_run_at_a_time(one_door: Door) -> None:
+    """A second run leaves the drop alone."""
+    wait = one_door.host.path("/standin/waits")
+    shim(one_door.host, "openssl", f": >'{wait}'; cat >/dev/null; echo '{{}}'")
+    one_door.drop(one_door.word(confirm_s=4))
+    first = one_door.start()
+    one_door.wait_for(wait)
+    one_door.drop(one_door.word(serial=SERIAL + 1), "2.word")
+    one_door.run()
+    assert (one_door.answers, _lying(one_door)) == ([], ["2.word"])
+    first.communicate(timeout=60)
+    assert one_door.answers == [(str(SERIAL), "failed", "not_confirmed")]
+
+
+# --- killed ---
+
+
+def test_killed_while_the_region_is_asked_it_is_put_back(door: Door) -> None:
+    """The way of an orderly stop: the service's stop post puts back what nobody confirmed."""
+    wait = door.host.path("/standin/waits")
+    shim(door.host, "openssl", f": >'{wait}'; cat >/dev/null; echo '{{}}'")
+    door.drop(door.word(confirm_s=60))
+    process = door.start()
+    door.wait_for(wait)
+    door.kill(process)
+    assert door.stamp == "two"
+    door.run("recover")
+    assert door.answers == [(str(SERIAL), "failed", "interrupted")]
+    assert (door.stamp, door.host.read("/standin/active")) == ("one", "active\n")
+    assert not door.host.path("/var/lib/ionet/pending").exists()
+
+
+def test_after_a_power_cut_the_old_files_are_there_before_the_agent_starts(door: Door) -> None:
+    """No service is touched: this runs before the agent's own start."""
+    wait = door.host.path("/standin/waits")
+    shim(door.host, "openssl", f": >'{wait}'; cat >/dev/null; echo '{{}}'")
+    door.drop(door.word(confirm_s=60))
+    process = door.start()
+    door.wait_for(wait)
+    door.kill(process)
+    door.host.write("/proc/sys/kernel/random/boot_id", "another\n")
+    verbs = door.host.read("/standin/verbs")
+    door.run("prepare")
+    assert "0123456789abcdef-one" in door.host.read(host_paths.CLIENT_CONFIG)
+    assert door.host.read("/standin/verbs") == verbs
+    assert door.answers == [(str(SERIAL), "failed", "interrupted")]
+
+
+@pytest.mark.parametrize("command", ["mv", "rm", "cp", "sync", "systemctl"])
+def test_killed_at_any_command_it_converges(one_door: Door, command: str, tmp_path: Path) -> None:
+    """Whole or as before, and the next word is carried out; nothing is left half done."""
+    for last in range(1, 40, 4):
+        counter = tmp_path / f"{command}-{last}"
+        kill_after(one_door.host, command, counter)
+        one_door.host.environment["IONET_TEST_LAST"] = str(last)
+        stamp = one_door.stamp
+        one_door.drop(
+            one_door.word(new_config(f"s{last}"), serial=SERIAL + 2 * last, stamp=f"0123456789abcdef-{stamp}")
+        )
+        one_door.start().communicate(timeout=60)
+        (one_door.host.shims / command).unlink(missing_ok=True)
+        shutil.rmtree(one_door.host.shims.parent / "counted", ignore_errors=True)
+        if command == "systemctl":
+            restore_systemctl(one_door.host)
+        one_door.run("recover")
+        assert one_door.stamp in {stamp, f"s{last}"}
+        now = one_door.stamp
+        one_door.drop(
+            one_door.word(
+                new_config(f"t{last}"), serial=SERIAL + 2 * last + 1, stamp=f"0123456789abcdef-{now}"
+            )
+        )
+        one_door.run()
+        assert one_door.stamp == f"t{last}", one_door.answers[-3:]
+        if counter.exists() and len(counter.read_text().split()) < last:
+            break
+    left = {path.name for path in one_door.host.path(host_paths.OUR_DIR).iterdir()}
+    assert left == {"manifest", "fence", "maintenance", "maintenance.sh", "drop", "answers"}
+
+
+def restore_systemctl(host: Host) -> None:
+    """The stand-in again, instead of what killed at it."""
+    path = host.shims / "systemctl"
+    path.unlink(missing_ok=True)
+    path.symlink_to(STANDINS / "systemctl")
