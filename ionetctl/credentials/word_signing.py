@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 
 PATIENCE_S: Final = 120.0
 """Somebody may have to touch a security key, or to type a passphrase."""
+PASSED_ON: Final = frozenset(
+    {
+        *("PATH", "HOME", "SSH_AUTH_SOCK", "SSH_SK_PROVIDER", "SSH_SK_HELPER"),
+        *("SSH_ASKPASS", "SSH_ASKPASS_REQUIRE", "DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY"),
+        *("XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS"),
+    }
+)
+"""The variables that ssh-keygen is started with: its agent, security keys, and what may ask for a passphrase. Tokens are in others."""
 _SAID_CHARACTERS: Final = 300
 _HINT: Final = "name a private key file, or a public one whose private key an agent has; it must be one of maintenance: signers"
 
@@ -27,12 +35,13 @@ async def sign(
 ) -> bytes:
     """The signature over ``text`` in OpenSSH's armour (SSHSIG), for that purpose only.
 
-    ``key`` is a private key file, or a public one for the agent's. Raises ``ConfigurationError`` (``signing_failed``).
+    ``key`` is a private key file, or a public one for the agent's; of ``environ`` ssh-keygen gets ``PASSED_ON``. Raises ``ConfigurationError`` (``signing_failed``).
     """
     argv = ("ssh-keygen", "-q", "-Y", "sign", "-f", key, "-n", purpose)
+    passed_on = {name: value for name, value in environ.items() if name in PASSED_ON}
     try:
         process = await asyncio.create_subprocess_exec(
-            *argv, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=dict(environ)
+            *argv, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=passed_on
         )
     except OSError as error:
         raise _failed(f"ssh-keygen cannot be started: {error.strerror}") from None

@@ -87,6 +87,19 @@ async def test_a_key_that_nobody_has_signs_nothing(lost_key: Path) -> None:
         assert caught.value.code == "signing_failed"
 
 
+async def test_ssh_keygen_gets_no_variable_that_it_does_not_need(tmp_path: Path) -> None:
+    """A token of a region, or of anything else, is in the environment of ionetctl alone."""
+    (tmp_path / "ssh-keygen").write_text("#!/bin/sh\nexec env\n")
+    (tmp_path / "ssh-keygen").chmod(0o755)
+    passed = {"PATH": f"{tmp_path}:/usr/bin:/bin", "HOME": "/home/ada", "SSH_AUTH_SOCK": "/run/agent"}
+    secret = {"IONET_EU_NORTH_TOKEN": "t", "VAULT_TOKEN": "v", "LD_PRELOAD": "", "SSH_TOKEN": "s"}
+    printed = await sign(TEXT, "key", "ionet-maintenance", {**passed, **secret})
+    shown = dict(line.split("=", 1) for line in printed.decode().splitlines())
+    assert {
+        name: value for name, value in shown.items() if name not in {"PWD", "_", "SHLVL", "OLDPWD"}
+    } == passed
+
+
 @pytest.mark.parametrize(
     ("script", "said"),
     [("exec sleep 60", r"did not end within 0.2 s"), (None, r"cannot be started: No such file or directory")],
