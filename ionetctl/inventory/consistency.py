@@ -105,6 +105,15 @@ def licence_problems(
             yield problem_at(document, ("regions", name, "introduction"), message, hint)
 
 
+def door_problems(nomad: NomadSettings, document: Document) -> Iterator[Problem]:
+    """A problem of ``maintenance`` beside drivers that no job may have then, or that leave the door's task no root of its own."""
+    beside = [driver for driver in nomad.drivers if driver not in {"docker", "exec"}]
+    if nomad.signers and beside:
+        message = f"{', '.join(beside)} beside maintenance: a door opens only where the jobs of others may use docker alone"
+        hint = "leave it at docker (and exec), or leave maintenance out"
+        yield problem_at(document, ("nomad", "drivers"), message, hint)
+
+
 def unknown_regions(document: Document) -> Iterator[Problem]:
     """A problem for each region that hosts, groups or defaults name and the inventory does not describe."""
     known = [name for name, _ in _named(document.root.get("regions"))]

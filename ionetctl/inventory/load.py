@@ -16,6 +16,7 @@ from ionetctl.core.model.inventory import Inventory
 from ionetctl.core.model.names import Digest
 from ionetctl.core.regular_file import NotRegularError, open_regular
 from ionetctl.inventory.consistency import (
+    door_problems,
     entries,
     licence_problems,
     overfull_regions,
@@ -86,6 +87,7 @@ def load_text(text: bytes, source: str, directory: str) -> Inventory:
         *found,
         *overfull_regions(hosts, regions, document),
         *licence_problems(nomad, regions, document),
+        *door_problems(nomad, document),
     ]
     if not hosts and not problems:
         problems = [problem_at(document, ("hosts",), "there is no host", "list hosts here or in groups")]

@@ -82,6 +82,19 @@ def test_what_is_no_door_is_refused(maintenance: str, said: str) -> None:
     assert problem_of(maintenance) == said
 
 
+@pytest.mark.parametrize("driver", ["java", "qemu", "raw_exec"])
+def test_no_driver_of_jobs_is_had_beside_a_door(driver: str) -> None:
+    """With java its task would have the host's files in its root, and whom a door is fenced from has docker alone. Exec is the door's own."""
+    nomad = f"  drivers: [docker, exec, {driver}]\nmaintenance: {{signers: {ADA}}}"
+    said = f"{driver} beside maintenance: a door opens only where the jobs of others may use docker alone"
+    assert (
+        problem_of(nomad)
+        == f"nomad.drivers: {said} | leave it at docker (and exec), or leave maintenance out"
+    )
+    load_text(text_of(nomad.replace(f", {driver}", "")), "x.yaml", "/d")
+    load_text(text_of(nomad.partition("\n")[0]), "x.yaml", "/d")
+
+
 @pytest.mark.parametrize(
     "key",
     [key_of("ssh-rsa"), ADA[:20], "SHA256:abc", "ssh-ed25519"],
