@@ -195,7 +195,7 @@ def _foreign_config(bundle: Bundle, facts: Facts) -> list[Change]:
 
 
 def _closed_door(bundle: Bundle, facts: Facts) -> list[Change]:
-    """Moves of the files of a maintenance door that the host is to have no more."""
+    """Moves of the files of a maintenance door that the host is to have no more; with its path unit its drop and answers go."""
     ours = {file.path for file in bundle.files}
     return [
         Change(Action.MOVE_ASIDE, path, "is of a maintenance door, which the host is not to have")

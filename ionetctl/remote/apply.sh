@@ -99,6 +99,7 @@ abandon() {
 finish() {
     trap - EXIT
     token=''
+    each aside end_door
     drop_programs "$root$token_file"
     clean forget
 }

@@ -56,6 +56,14 @@ expect_active() {
     if [ "$state" != active ]; then fail_start start_failed "$unit is ${state:-unknown} after its start"; fi
 }
 
+# end_door PATH: with the path unit of a maintenance door go the directories that it was about. Its serial stays: should the
+# host have a door again, no old word counts.
+end_door() {
+    if [ "$1" != "$unit_dir/ionet-maintenance.path" ]; then return; fi
+    service 30 stop "${1##*/}" || :
+    rm -rf "$our/drop" "$our/answers" || :
+}
+
 # report_node: the node's id, which a new agent generates within 15 s. Where it took some time, the agent is still active.
 report_node() {
     begin node

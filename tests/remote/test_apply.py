@@ -183,6 +183,37 @@ def test_strays_are_moved_aside(host: Host, tmp_path: Path) -> None:
     assert kept[0].parts[-3:] == ("etc", "nomad.d", "zz-foreign.hcl")
 
 
+def test_a_door_that_is_closed_leaves_nothing_that_acts(enrolled: Host, tmp_path: Path) -> None:
+    """With its path unit, which is stopped, its drop and answers go; the serial stays, so that no old word counts if it comes back."""
+    unit = "/etc/systemd/system/ionet-maintenance.path"
+    enrolled.write(unit, "[Path]\n")
+    kept = "/var/lib/ionet/maintenance/serial"
+    for path in ("/var/lib/ionet/drop/1.word", "/var/lib/ionet/answers/log", kept):
+        enrolled.write(path, "17\n")
+    record, real = tmp_path / "called", (enrolled.shims / "systemctl").resolve()
+    shim(enrolled, "systemctl", f'echo "$*" >>"{record}"; exec {real} "$@"')
+    other = only_config("one", files=(), asides=("/etc/systemd/system/other.path",))
+    assert enrolled.apply(other).failure is None
+    assert enrolled.path("/var/lib/ionet/drop/1.word").exists()
+    assert enrolled.apply(only_config("two", asides=(unit,), start="restart")).failure is None
+    left = [enrolled.path(f"/var/lib/ionet/{name}").exists() for name in ("drop", "answers")]
+    assert (left, enrolled.path(kept).read_text()) == ([False, False], "17\n")
+    assert [line for line in record.read_text().splitlines() if "maintenance" in line] == [
+        "stop ionet-maintenance.path"
+    ]
+
+
+def test_a_change_that_is_put_back_keeps_its_door(enrolled: Host) -> None:
+    """Nothing of it has gone before the change was kept."""
+    unit = "/etc/systemd/system/ionet-maintenance.path"
+    enrolled.write(unit, "[Path]\n")
+    enrolled.write("/var/lib/ionet/drop/1.word", "17\n")
+    enrolled.write("/standin/behaviour", "fail")
+    assert enrolled.apply(only_config("two", asides=(unit,), start="restart")).failure is not None
+    assert enrolled.path(unit).exists()
+    assert enrolled.path("/var/lib/ionet/drop/1.word").exists()
+
+
 def test_a_link_to_a_directory_is_replaced(host: Host, tmp_path: Path) -> None:
     """A foreign link in our link's place is replaced even where it leads to a directory."""
     host.path("/usr/local/bin").mkdir(parents=True)
