@@ -72,7 +72,7 @@ async def _inspect(
         async with NomadRegion.open(settings, secrets.reveal, PATIENCE) as region:
             status = await region.status()
             nodes = await region.nodes()
-            namespaces = await region.door.namespaces() if inventory.nomad.signers else None
+            namespaces = await region.namespaces() if inventory.nomad.signers else None
     except (RegionError, TrustError) as error:
         return UnansweredRegion(settings.name, error.code, error.message, error.hint, error.exit_code)
     return replace(_inspection(inventory, settings, status, nodes, clock), namespaces=namespaces)

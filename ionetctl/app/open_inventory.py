@@ -29,6 +29,7 @@ from ionetctl.inventory.load import load_inventory
 from ionetctl.inventory.select import select_hosts
 from ionetctl.nomad import NomadRegion
 from ionetctl.placement.compatibility import check_region
+from ionetctl.placement.fences import check_fences
 from ionetctl.placement.region_choice import candidates
 from ionetctl.verification.node_watcher import NodeWatcher
 
@@ -86,11 +87,16 @@ class Site:
             await self.emit(waited(name, wait))
 
     async def check_region(self, name: RegionName) -> RegionStatus:
-        """What a region says of itself, held against what the inventory asks of it."""
+        """What a region says of itself, held against what the inventory asks of it; with ``maintenance`` its namespaces' fences too.
+
+        Raises ``ConfigurationError`` where it cannot take hosts, and what its calls raise.
+        """
         opened = self.regions[name]
         status = await opened.api.status()
         pools = {host.node_pool for host in self.hosts if host.region == name}
         check_region(status, opened.settings, self.inventory.nomad.version, pools)
+        if self.inventory.nomad.signers:
+            check_fences(name, await opened.api.namespaces())
         return status
 
     async def ensure_programs(self, facts: Iterable[tuple[Host, Facts]] | None = None) -> None:

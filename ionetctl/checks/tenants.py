@@ -106,7 +106,7 @@ DOOR_OPENS_EXEC: Final = Code(
         "The task that carries signed words to the host runs by exec. So does every job of whoever may submit jobs to a namespace that does not "
         "refuse exec, and exec cannot be closed whole: the script that a template runs on a change is root's."
     ),
-    remedy="refuse exec, java and raw_exec in every namespace but ionet-maintenance (ionetctl region check), or leave maintenance out",
+    remedy="allow docker alone in every namespace but ionet-maintenance (ionetctl region check; enroll refuses else), or leave maintenance out",
 )
 
 DOOR_UNSUPPORTED: Final = Code(

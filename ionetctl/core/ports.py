@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         PlacedAllocation,
         RegionStatus,
         RunningAllocation,
+        SeenNamespaces,
         SystemJob,
     )
     from ionetctl.core.model.plan import Form, Program
@@ -186,6 +187,10 @@ class Region(Protocol):
 
     async def system_jobs(self) -> Sequence[SystemJob]:
         """The region's system jobs that are not stopped, of all namespaces that our token may list."""
+        ...
+
+    async def namespaces(self) -> SeenNamespaces:
+        """The region's namespaces, and whether our token sees all of them."""
         ...
 
 

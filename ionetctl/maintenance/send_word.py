@@ -21,12 +21,12 @@ CARRYING_S: Final = 120.0
 class Door(Protocol):
     """The region's side of the door; ``nomad.door.RegionDoor`` is the real one."""
 
-    async def put_word(self, node: NodeId, word: bytes) -> None:
-        """Leave a word for a node."""
+    async def put_word(self, node: NodeId, word: bytes) -> int:
+        """Leave a word for a node; the index by which it can be taken back."""
         ...
 
-    async def take_back(self, node: NodeId) -> None:
-        """Remove what was left for it."""
+    async def take_back(self, node: NodeId, index: int) -> None:
+        """Remove what was left for it under that index, and nothing that others have left since."""
         ...
 
     async def answers(self, node: NodeId) -> str:
@@ -35,13 +35,13 @@ class Door(Protocol):
 
 
 async def send_word(door: Door, word: Word, signed: bytes, clock: Clock) -> WordAnswer:
-    """The host's answer to ``signed``, which is ``word`` as it is dropped. Nothing of it is left in the region afterwards.
+    """The host's answer to ``signed``, which is ``word`` as it is dropped. Nothing of it is left in the region afterwards, and nothing else is taken.
 
     It proves nothing (``facts.word_answers``). Raises ``RegionError``: ``word_unanswered`` where none comes in time, and what the region's
     calls raise; ``TrustError``.
     """
     ends_at = clock.monotonic() + CARRYING_S + word.confirm_s
-    await door.put_word(word.node, signed)
+    index = await door.put_word(word.node, signed)
     try:
         while (answer := answer_to(word.serial, await door.answers(word.node))) is None:
             if clock.monotonic() >= ends_at:
@@ -50,5 +50,5 @@ async def send_word(door: Door, word: Word, signed: bytes, clock: Clock) -> Word
                 raise RegionError("word_unanswered", message, hint)
             await clock.sleep(POLL_S)
     finally:
-        await door.take_back(word.node)
+        await door.take_back(word.node, index)
     return answer

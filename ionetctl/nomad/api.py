@@ -59,6 +59,7 @@ if TYPE_CHECKING:
         NodeUse,
         NodeView,
         PlacedAllocation,
+        SeenNamespaces,
         SystemJob,
     )
     from ionetctl.core.model.secret import SecretRef
@@ -241,6 +242,10 @@ class NomadRegion:
         from ionetctl.nomad.door import RegionDoor
 
         return RegionDoor(self._name, self._http)
+
+    async def namespaces(self) -> SeenNamespaces:
+        """The namespaces that our token sees, and whether its policies say that these are all. Raises ``RegionError`` and ``TrustError``."""
+        return await self.door.namespaces()
 
     async def all_allocations(self) -> Sequence[PlacedAllocation]:
         """The running and pending allocations of all namespaces that the token may read (read-job).

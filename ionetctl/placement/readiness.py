@@ -15,6 +15,7 @@ from ionetctl.core.model.outcome import Finding, Severity
 from ionetctl.core.plural import counted
 from ionetctl.placement import heartbeats
 from ionetctl.placement.compatibility import check_region
+from ionetctl.placement.fences import fence_findings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from ionetctl.core.model.host import Host
     from ionetctl.core.model.inventory import RegionSettings
     from ionetctl.core.model.names import RegionName
-    from ionetctl.core.model.node import Namespace, RegionStatus
+    from ionetctl.core.model.node import RegionStatus, SeenNamespaces
 
 ALIVE: Final = "alive"
 ENDING_DAYS: Final = 30
@@ -32,9 +33,6 @@ NEARLY_FULL: Final = 0.1
 DEFAULT_CONNECTIONS: Final = 100
 """Nomad's default of limits.rpc_max_conns_per_client, used where the token may not read it; 0 means no limit."""
 EXIT: Final = int(ExitCode.UNVERIFIED)
-DOOR_NAMESPACE: Final = "ionet-maintenance"
-HOST_DRIVERS: Final = ("exec", "java", "raw_exec")
-"""Task drivers by which a job is root on its host, or nearly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +77,8 @@ class Inspection:
     at: datetime
     issuer_signs_servers: bool = False
     """Whether whoever has the issuer's key could make a server's certificate."""
-    namespaces: tuple[Namespace, ...] | None = None
-    """Those that our token may see; ``None`` where nobody asked, since the inventory has no maintenance door."""
+    namespaces: SeenNamespaces | None = None
+    """Those that our token sees; ``None`` where nobody asked, since the inventory has no maintenance door."""
 
     @property
     def known(self) -> int:
@@ -148,7 +146,7 @@ def region_findings(inspection: Inspection) -> tuple[Finding, ...]:
         *_certificates(inspection),
         *_issuer(inspection),
         *_beats(inspection),
-        *_fences(inspection),
+        *(fence_findings(inspection.settings.name, inspection.namespaces) if inspection.namespaces else ()),
     )
     return tuple(sorted(found, key=lambda finding: _WORST_FIRST.index(finding.severity)))
 
@@ -253,27 +251,6 @@ def _beats(inspection: Inspection) -> Iterator[Finding]:
         )
         hint = f'set server {{ failover_heartbeat_ttl = "{advice.failover_ttl_s:.0f}s" }} on all servers'
         yield _warn("heartbeats_short", message, hint)
-
-
-def _fences(inspection: Inspection) -> Iterator[Finding]:
-    """Whether tenants are kept from what the maintenance door needs: ``exec`` on every host."""
-    if inspection.namespaces is None:
-        return
-    found = {namespace.name: namespace for namespace in inspection.namespaces}
-    if "default" not in found:
-        message = "our token does not see the region's namespaces, one of which may let tenants use exec"
-        yield _warn(
-            "namespaces_hidden", message, 'add namespace "*" { capabilities = ["list-jobs"] } to its policy'
-        )
-    for name, namespace in sorted(found.items()):
-        open_drivers = [driver for driver in HOST_DRIVERS if namespace.lets_run(driver)]
-        if name != DOOR_NAMESPACE and open_drivers:
-            message = f"whoever may submit jobs to the namespace {name} may use {', '.join(open_drivers)}: nearly root on every host with a door"
-            hint = f'capabilities {{ enabled_task_drivers = ["docker"] }}: nomad namespace apply, for {name}'
-            yield Finding("namespace_unfenced", Severity.BLOCK, message, hint, EXIT)
-    if "default" in found and DOOR_NAMESPACE not in found:
-        message = f"it has no namespace {DOOR_NAMESPACE}: no word reaches a host"
-        yield _warn("door_namespace_missing", message, "make it as docs/explanation/maintenance.md says")
 
 
 def _warn(code: str, message: str, hint: str) -> Finding:

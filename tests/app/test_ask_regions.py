@@ -13,9 +13,10 @@ from ionetctl.core.errors import ConfigurationError, ExitCode, RegionError, Trus
 from ionetctl.core.events import RegionEntry
 from ionetctl.core.model.host import AUTO_REGION
 from ionetctl.core.model.inventory import ReadyPair
+from ionetctl.core.model.node import Namespace, SeenNamespaces
 from ionetctl.core.model.outcome import Result
 from ionetctl.core.model.secret import SecretRef
-from tests.support.fakes import STRICT, Emitted, FakeRegion
+from tests.support.fakes import FENCED, STRICT, Emitted, FakeRegion
 from tests.support.sample import EU_NORTH, HOST, REGION
 from tests.support.sites import opened, site_of
 
@@ -92,6 +93,37 @@ async def test_region_without_the_pool_is_refused_before_it_is_told() -> None:
     with pytest.raises(ConfigurationError, match="node pool gpu"):
         await regions.ask()
     assert cast("Emitted", regions.emit).events == []
+
+
+UNFENCED = SeenNamespaces((*FENCED.namespaces, Namespace("team")), are_all=True)
+HIDDEN = replace(FENCED, are_all=False)
+
+
+@pytest.mark.parametrize(
+    ("seen", "code"),
+    [(UNFENCED, "namespace_unfenced"), (HIDDEN, "namespaces_hidden")],
+    ids=["unfenced", "hidden"],
+)
+async def test_no_door_is_put_where_tenants_would_get_exec(seen: SeenNamespaces, code: str) -> None:
+    """With a door asked for the rollout stops before any host; without one nobody looks, and a survey says it and goes on."""
+    region = FakeRegion(seen=seen)
+    with pytest.raises(ConfigurationError, match=r"^no maintenance door: ") as caught:
+        await RegionsAsked(site_of(region, "auto", "key"), Emitted(), takes_hosts=True).ask()
+    assert (caught.value.code, caught.value.exit_code) == (code, ExitCode.CONFIGURATION)
+    surveyed, plain = Emitted(), Emitted()
+    await RegionsAsked(site_of(region, "auto", "key"), surveyed, takes_hosts=False).ask()
+    await RegionsAsked(site_of(region, "auto"), plain, takes_hosts=True).ask()
+    [warning] = surveyed.events
+    assert isinstance(warning, events.Warned)
+    assert (warning.code, [type(event) for event in plain.events]) == (code, [events.RegionChecked])
+
+
+async def test_fenced_region_takes_doors() -> None:
+    """The namespaces are asked once the region can take hosts."""
+    site, emit = site_of(FakeRegion(), "auto", "key"), Emitted()
+    await RegionsAsked(site, emit, takes_hosts=True).ask()
+    assert site.regions[EU_NORTH].trouble is None
+    assert [type(event) for event in emit.events] == [events.RegionChecked]
 
 
 @pytest.mark.parametrize(

@@ -204,6 +204,7 @@ def test_the_regions_side_is_set_up_and_checked(door: Door) -> None:
     assert done == {
         "changes": ["added", "unchanged"],
         "namespaces": {"default": False, "ionet-maintenance": True},
+        "are_all": True,
     }
     fenced = door.site.run("region", "check", str(door.site.inventory), "-o", "json")
     door.region.call("PUT", "/v1/namespace/new", {"Name": "new"})

@@ -28,11 +28,12 @@ class ScriptedDoor:
     calls: list[str] = field(default_factory=list)
     error: RegionError | None = None
 
-    async def put_word(self, node: NodeId, word: bytes) -> None:
+    async def put_word(self, node: NodeId, word: bytes) -> int:
         self.calls.append(f"put {node} {word.decode()}")
+        return 8
 
-    async def take_back(self, node: NodeId) -> None:
-        self.calls.append(f"take back {node}")
+    async def take_back(self, node: NodeId, index: int) -> None:
+        self.calls.append(f"take back {node} {index}")
 
     async def answers(self, node: NodeId) -> str:
         self.calls.append(f"answers {node}")
@@ -47,7 +48,7 @@ async def test_a_word_is_left_until_it_is_answered() -> None:
     door = ScriptedDoor(["", old, f"{old}2\t17\tapplied\tabc-two\tSHA256:x\n"])
     answer = await send_word(door, WORD, b"signed", ManualClock())
     assert answer == WordAnswer(17, "applied", "abc-two", "SHA256:x")
-    assert door.calls == [f"put {NODE_ID} signed", *[f"answers {NODE_ID}"] * 3, f"take back {NODE_ID}"]
+    assert door.calls == [f"put {NODE_ID} signed", *[f"answers {NODE_ID}"] * 3, f"take back {NODE_ID} 8"]
 
 
 async def test_a_host_that_does_not_answer_is_given_up_in_time() -> None:
@@ -55,7 +56,7 @@ async def test_a_host_that_does_not_answer_is_given_up_in_time() -> None:
     door, clock = ScriptedDoor([""]), ManualClock()
     with pytest.raises(RegionError) as caught:
         await send_word(door, WORD, b"signed", clock)
-    assert (caught.value.code, door.calls[-1]) == ("word_unanswered", f"take back {NODE_ID}")
+    assert (caught.value.code, door.calls[-1]) == ("word_unanswered", f"take back {NODE_ID} 8")
     assert CARRYING_S + 60 <= clock.monotonic() < CARRYING_S + 70
 
 
@@ -64,4 +65,4 @@ async def test_a_region_that_fails_meanwhile_keeps_nothing() -> None:
     door = ScriptedDoor([""], error=RegionError("region_forbidden", "no", "hint"))
     with pytest.raises(RegionError, match="no"):
         await send_word(door, WORD, b"signed", ManualClock())
-    assert door.calls[-1] == f"take back {NODE_ID}"
+    assert door.calls[-1] == f"take back {NODE_ID} 8"

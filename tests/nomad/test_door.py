@@ -10,7 +10,7 @@ import pytest
 
 from ionetctl.core.errors import RegionError
 from ionetctl.core.model.names import NodeId
-from ionetctl.core.model.node import Namespace
+from ionetctl.core.model.node import Namespace, SeenNamespaces
 from ionetctl.nomad import NomadRegion
 from tests.support.clock import ManualClock
 from tests.support.region_server import Answer, RegionSite, ScriptedApi
@@ -44,20 +44,79 @@ async def asking(
         yield region.door, api
 
 
+TOKEN_SELF, POLICIES = "/v1/acl/token/self", "/v1/acl/policies"
+
+
+def policy(*rules: tuple[str, list[str] | None]) -> Answer:
+    """As Nomad shows one: shorthands spelled out, ``None`` for a rule that has none but for variables."""
+    return said({"RulesJSON": {"Namespaces": [{"Name": n, "Capabilities": c} for n, c in rules] or None}})
+
+
 async def test_fences_are_read(tmp_path: Path) -> None:
-    """An empty list of drivers is no limit, as no list is none."""
+    """An empty list of drivers is no limit, as no list is none; a management token sees all."""
     listed = [
         {"Name": "default", "Capabilities": {"EnabledTaskDrivers": ["docker"], "DisabledTaskDrivers": None}},
         {"Name": "open", "Capabilities": None},
         {"Name": "half", "Capabilities": {"EnabledTaskDrivers": [], "DisabledTaskDrivers": ["raw_exec"]}},
     ]
-    async with asking(tmp_path, {"/v1/namespaces": [said(listed)]}) as (door, _):
+    answers = {"/v1/namespaces": [said(listed)], TOKEN_SELF: [said({"Type": "management"})]}
+    async with asking(tmp_path, answers) as (door, api):
         found = await door.namespaces()
-    assert found == (
-        Namespace("default", frozenset({"docker"})),
-        Namespace("open"),
-        Namespace("half", None, frozenset({"raw_exec"})),
+    assert found == SeenNamespaces(
+        (
+            Namespace("default", frozenset({"docker"})),
+            Namespace("open"),
+            Namespace("half", None, frozenset({"raw_exec"})),
+        ),
+        are_all=True,
     )
+    assert ["namespace" in seen.query for seen in api.seen] == [False, False]
+
+
+LIST = ["list-jobs"]
+
+
+@pytest.mark.parametrize(
+    ("policies", "are_all"),
+    [
+        ([policy(("*", LIST))], True),
+        ([policy(("*", LIST), ("ionet-maintenance", ["submit-job"]))], True),
+        ([policy(("team", None)), policy(("*", LIST), ("team", LIST))], True),
+        ([policy(("default", LIST))], False),
+        ([policy(("*", LIST), ("team", ["deny"]))], False),
+        ([policy(("*", LIST)), policy(("team", ["deny", "list-jobs"]))], False),
+        ([policy(("*", LIST), ("team", None))], False),
+        ([policy(("*", None))], False),
+        ([policy()], False),
+        ([], False),
+        ([policy(("*", LIST)), said({"Rules": "…"})], False),
+        ([policy(("*", LIST))] * 65, False),
+    ],
+    ids=["all", "more-in-one", "two-policies", "one", "denied", "denied-by-another", "variables-alone", "all-variables",
+         "nothing", "no-policy", "unknown", "too-many"],
+)  # fmt: skip
+async def test_only_rights_in_all_namespaces_show_all(
+    tmp_path: Path, policies: list[Answer], *, are_all: bool
+) -> None:
+    """What a list lacks says nothing: Nomad leaves out, without a word, what the token may not see."""
+    names = [f"p{number}" for number in range(len(policies))]
+    answers = {
+        "/v1/namespaces": [said([])],
+        TOKEN_SELF: [said({"Type": "client"})],
+        POLICIES: [said([{"Name": name} for name in names])],
+        **{f"/v1/acl/policy/{name}": [answer] for name, answer in zip(names, policies, strict=True)},
+    }
+    async with asking(tmp_path, answers) as (door, _):
+        assert (await door.namespaces()).are_all is are_all
+
+
+@pytest.mark.parametrize("name", ["a b", "$(id)", "", "x" * 129], ids=["space", "shell", "empty", "long"])
+async def test_what_is_no_namespaces_name_is_no_answer(tmp_path: Path, name: str) -> None:
+    """Names stand in commands that an admin is told to run."""
+    async with asking(tmp_path, {"/v1/namespaces": [said([{"Name": name}])]}) as (door, _):
+        with pytest.raises(RegionError) as caught:
+            await door.namespaces()
+    assert caught.value.code == "region_nonsense"
 
 
 @pytest.mark.parametrize(
@@ -69,8 +128,8 @@ async def test_a_word_replaces_what_was_seen_and_nothing_else(
     tmp_path: Path, lies_there: Answer, index: str
 ) -> None:
     """It is written by the index of what lies there."""
-    async with asking(tmp_path, {VARIABLE: [lies_there, said({})]}) as (door, api):
-        await door.put_word(NODE, b"word")
+    async with asking(tmp_path, {VARIABLE: [lies_there, said({"ModifyIndex": 9})]}) as (door, api):
+        assert await door.put_word(NODE, b"word") == 9
     written = api.seen[1]
     assert (written.method, written.query["cas"], written.query["namespace"]) == (
         "PUT",
@@ -82,17 +141,43 @@ async def test_a_word_replaces_what_was_seen_and_nothing_else(
 
 async def test_two_controllers_at_once_are_told_apart(tmp_path: Path) -> None:
     """The second one changes nothing, and hears so."""
-    async with asking(tmp_path, {VARIABLE: [NONE, Answer(b"cas error", 409)]}) as (door, _):
+    others = said({"ModifyIndex": 8, "Items": {"word": "another"}})
+    for afterwards in (others, NONE):
+        answers = {VARIABLE: [NONE, Answer(b"cas error", 409), afterwards]}
+        async with asking(tmp_path, answers) as (door, _):
+            with pytest.raises(RegionError) as caught:
+                await door.put_word(NODE, b"word")
+        assert caught.value.code == "region_conflict"
+
+
+async def test_a_write_whose_answer_was_lost_is_known_again(tmp_path: Path) -> None:
+    """The second attempt meets the word of the first."""
+    mine = said({"ModifyIndex": 8, "Items": {"word": "word"}})
+    answers = {VARIABLE: [NONE, Answer(b"EOF", 500), Answer(b"cas error", 409), mine]}
+    async with asking(tmp_path, answers) as (door, _):
+        assert await door.put_word(NODE, b"word") == 8
+
+
+async def test_what_others_have_left_since_stays(tmp_path: Path) -> None:
+    """It is removed by the index of what was put there, and nothing else is."""
+    async with asking(tmp_path, {VARIABLE: [Answer(b"cas error", 409)]}) as (door, api):
+        await door.take_back(NODE, 8)
+    assert [(seen.method, seen.query["cas"]) for seen in api.seen] == [("DELETE", "8")]
+
+
+async def test_a_token_that_may_not_remove_is_told(tmp_path: Path) -> None:
+    """The word would stay."""
+    async with asking(tmp_path, {VARIABLE: [Answer(b"Permission denied", 403)]}) as (door, _):
         with pytest.raises(RegionError) as caught:
-            await door.put_word(NODE, b"word")
-    assert caught.value.code == "region_conflict"
+            await door.take_back(NODE, 8)
+    assert caught.value.code == "region_forbidden"
 
 
 async def test_a_word_is_taken_back(tmp_path: Path) -> None:
     """Nothing of it stays."""
     nothing = Answer(b"", 200, {"content-type": "text/plain"})
     async with asking(tmp_path, {VARIABLE: [nothing]}) as (door, api):
-        await door.take_back(NODE)
+        await door.take_back(NODE, 8)
     assert [(seen.method, seen.path) for seen in api.seen] == [("DELETE", VARIABLE)]
 
 

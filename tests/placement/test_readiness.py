@@ -10,16 +10,14 @@ import pytest
 
 from ionetctl.core.model.host import AUTO_REGION, Host, Jump, SshSettings
 from ionetctl.core.model.names import HostName, RegionName
-from ionetctl.core.model.node import Heartbeats, Namespace
+from ionetctl.core.model.node import Heartbeats, SeenNamespaces
 from ionetctl.placement.readiness import Certificate, Inspection, RegionHosts, region_findings, region_hosts
 from tests.support.clock import START
+from tests.support.fakes import FENCED
 from tests.support.inspections import SERVERS, SETTINGS, SOUND, inspection, servers
 from tests.support.sample import EU_NORTH, HOST
 
 BEATS = Heartbeats(min_ttl_s=10, max_per_second=50, failover_ttl_s=300, grace_s=10)
-
-FENCED = Namespace("default", frozenset({"docker"}))
-DOOR = Namespace("ionet-maintenance", frozenset({"exec"}))
 
 
 def reported(one: Inspection) -> list[str]:
@@ -57,9 +55,8 @@ def test_nothing_speaks_against_a_sound_region() -> None:
         (inspection(certificates=(Certificate("API", START - timedelta(days=1)),)), "certificate_ending warn"),
         (inspection(status={"heartbeats": BEATS}, nodes=Counter(ready=4_963)), "heartbeats_short warn"),
         (inspection(issuer_signs_servers=True), "issuer_unconstrained info"),
-        (inspection(namespaces=(DOOR,)), "namespaces_hidden warn"),
-        (inspection(namespaces=(FENCED,)), "door_namespace_missing warn"),
-        (inspection(namespaces=(DOOR, FENCED, Namespace("new"))), "namespace_unfenced block"),
+        (inspection(namespaces=SeenNamespaces((), are_all=False)), "namespaces_hidden block"),
+        (inspection(namespaces=SeenNamespaces((), are_all=True)), "door_namespace_missing warn"),
     ],
 )  # fmt: skip
 def test_each_flaw_is_reported_once(one: Inspection, expected: str) -> None:
@@ -70,10 +67,7 @@ def test_each_flaw_is_reported_once(one: Inspection, expected: str) -> None:
 @pytest.mark.parametrize(
     "one",
     [
-        inspection(namespaces=(DOOR, FENCED)),
-        inspection(
-            namespaces=(DOOR, FENCED, Namespace("new", None, frozenset({"exec", "java", "raw_exec"})))
-        ),
+        inspection(namespaces=FENCED),
         inspection(hosts={"sharing_address": 100}),
         inspection(hosts={"sharing_address": 10_000}, status={"connections_per_client": 0}),
         inspection(nodes=Counter(ready=8_962)),
@@ -158,13 +152,3 @@ def test_fullest_site_counts() -> None:
     ]
     found = region_hosts(hosts, EU_NORTH, 0, frozenset())
     assert (found.datacenter, found.sharing_address) == ("rey2", 5)
-
-
-def test_an_open_namespace_is_named_with_what_it_opens() -> None:
-    """Each one, and the drivers by which its jobs would be root."""
-    half = Namespace("half", None, frozenset({"raw_exec"}))
-    found = region_findings(inspection(namespaces=(DOOR, FENCED, half, Namespace("new"))))
-    assert [finding.message.partition(":")[0] for finding in found] == [
-        "whoever may submit jobs to the namespace half may use exec, java",
-        "whoever may submit jobs to the namespace new may use exec, java, raw_exec",
-    ]

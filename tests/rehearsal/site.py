@@ -246,6 +246,13 @@ class Rehearsal:
                 control.unlink()
                 wait_until(lambda: self._is_well(api), "the region is well again")
 
+    def fence_region(self) -> None:
+        """Keep the jobs of all namespaces but the maintenance door's to docker, as an operator does once."""
+        drivers = {"default": ["docker"], "ionet-maintenance": ["exec"]}
+        (self.directory / "run/region-control.json").write_text(json.dumps({"task_drivers": drivers}))
+        with self.api() as api:
+            wait_until(lambda: len(api.get("/v1/namespaces").json()) == len(drivers), "the region is fenced")
+
     @contextlib.contextmanager
     def region_silent(self) -> Iterator[None]:
         """Within the block the region accepts connections and answers nothing."""

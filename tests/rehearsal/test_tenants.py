@@ -81,7 +81,10 @@ def test_driver_is_taken_away(admin: Admin, rehearsal: Rehearsal, with_exec: Pat
 
 
 def test_a_door_is_opened_and_closed_again(admin: Admin, rehearsal: Rehearsal) -> None:
-    """Opened, a second run changes nothing; a new signer restarts no agent; taken out, its files are moved aside and nothing is left to do."""
+    """Refused where tenants would have exec, and no host is touched; opened, and a second run changes nothing.
+
+    A new signer restarts no agent; taken out, its files are moved aside and nothing is left to do.
+    """
     tree = rehearsal.tree(rehearsal.hosts[0])
     program = tree / "usr/bin/ssh-keygen"
     program.write_text("#!/bin/sh\necho 'Too few arguments for verify' >&2\nexit 255\n")
@@ -93,6 +96,13 @@ def test_a_door_is_opened_and_closed_again(admin: Admin, rehearsal: Rehearsal) -
     own = "  own_builds: true\n"
     one = rehearsal.edited("door", (own, f"{own}maintenance:\n  signers: [{keys[0]}]\n"))
     two = rehearsal.edited("doors", (own, f"{own}maintenance:\n  signers: [{', '.join(keys)}]\n"))
+    before = rehearsal.snapshots()
+    refused = admin.enroll(one)
+    checked = admin.run("region", "check", str(one), "-o", "json")
+    assert (refused.exit_code, refused.document["error"]["code"]) == (3, "namespace_unfenced")
+    assert (checked.exit_code, "namespace_unfenced" in checked.stdout) == (8, True)
+    assert rehearsal.snapshots() == before
+    rehearsal.fence_region()
     codes = [admin.enroll(inventory).exit_code for inventory in (one, one)]
     files = (
         "etc/ionet/allowed_signers",

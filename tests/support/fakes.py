@@ -20,10 +20,12 @@ from ionetctl.core.model.login_key import AccountLogin, LoginKey, LoginMethod
 from ionetctl.core.model.node import (
     IntroductionToken,
     LastDrain,
+    Namespace,
     NodeCertificate,
     NodeDetail,
     NodeMeta,
     RegionStatus,
+    SeenNamespaces,
 )
 from ionetctl.core.model.plan import Form
 from ionetctl.core.ports import Completed
@@ -74,6 +76,10 @@ CLOSE: Final = b"# close_ssh.sh\n"
 KEYS_FILE: Final = "/home/miner/.ssh/authorized_keys"
 LOGIN: Final = AccountLogin("miner", LoginMethod.KEY, LoginKey("ssh-ed25519", "AAAAC3NzaC1lZDI1NTE5AAAAIA=="))
 STRICT: Final = RegionStatus(EU_NORTH, "2.0.5", "strict", frozenset({"gpu", "default"}))
+FENCED: Final = SeenNamespaces(
+    (Namespace("default", frozenset({"docker"})), Namespace("ionet-maintenance", frozenset({"exec"}))),
+    are_all=True,
+)
 FINISH: Final = ("step\tfinish", "done")
 DENIED: Final = ('log\terror registering: error="rpc error: Permission denied"',)
 """What a node's log says when the region refuses its registration."""
@@ -382,6 +388,7 @@ class FakeRegion:
     """The metadata of each node's configuration; ``meta`` has what was set since."""
     drains: dict[NodeId, LastDrain] = field(default_factory=dict)
     of_system: Sequence[SystemJob] = ()
+    seen: SeenNamespaces = FENCED
     evaluated: list[NodeId] = field(default_factory=list)
     state: RegionStatus = STRICT
 
@@ -473,6 +480,10 @@ class FakeRegion:
     async def system_jobs(self) -> Sequence[SystemJob]:
         self._fail("system_jobs")
         return self.of_system
+
+    async def namespaces(self) -> SeenNamespaces:
+        self._fail("namespaces")
+        return self.seen
 
     def _fail(self, method: str) -> None:
         if errors := self.errors.get(method):

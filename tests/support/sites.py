@@ -24,15 +24,15 @@ def opened(settings: RegionSettings = REGION, region: FakeRegion | None = None) 
     return RegionTools(settings, api, NodeWatcher(api, api.clock), FakeIssuer(), b"CA PEM\n")
 
 
-def site_of(region: FakeRegion, introduction: Introduction) -> Site:
-    """One host, whose region is ``region``; there is nothing to fetch programs with."""
+def site_of(region: FakeRegion, introduction: Introduction, *signers: str) -> Site:
+    """One host, whose region is ``region``; there is nothing to fetch programs with. ``signers`` have a maintenance door."""
     inventory = Inventory(
         "site.yaml",
         "/",
         Digest("ab" * 32),
         "as-written",
         {EU_NORTH: REGION},
-        NomadSettings("2.0.5", "1.1.0"),
+        NomadSettings("2.0.5", "1.1.0", signers=signers),
         (HOST,),
     )
     site = Site(inventory, (HOST,), SecretStore({}), cast("Any", None), region.clock)

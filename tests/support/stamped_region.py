@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         NodeUse,
         PlacedAllocation,
         RunningAllocation,
+        SeenNamespaces,
         SystemJob,
     )
 
@@ -102,6 +103,9 @@ class StampedRegion:
         raise NotImplementedError(node)
 
     async def system_jobs(self) -> Sequence[SystemJob]:
+        raise NotImplementedError
+
+    async def namespaces(self) -> SeenNamespaces:
         raise NotImplementedError
 
     async def allocations(self, node: NodeId) -> Sequence[RunningAllocation]:

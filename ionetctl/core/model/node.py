@@ -239,6 +239,11 @@ class Difference:
     found: str | None
 
 
+DOOR_NAMESPACE: Final = "ionet-maintenance"
+"""The namespace of the maintenance door's job, the only one whose jobs may use ``exec``."""
+DOOR_JOB: Final = "ionet-door"
+
+
 @dataclass(frozen=True, slots=True)
 class Namespace:
     """A namespace of a region: ``enabled`` are the task drivers that its jobs may use (``None``: all but ``disabled``)."""
@@ -250,6 +255,19 @@ class Namespace:
     def lets_run(self, driver: str) -> bool:
         """Whether a job there may use a task driver."""
         return driver not in self.disabled and (self.enabled is None or driver in self.enabled)
+
+    @property
+    def is_fenced(self) -> bool:
+        """Whether its jobs may use docker alone. A list of what is refused is no fence: Nomad may learn another driver."""
+        return self.enabled is not None and self.enabled - self.disabled <= {"docker"}
+
+
+@dataclass(frozen=True, slots=True)
+class SeenNamespaces:
+    """The namespaces that our token sees; ``are_all``: its rights leave none of the region's out."""
+
+    namespaces: tuple[Namespace, ...]
+    are_all: bool
 
 
 WordOutcome = Literal["applied", "refused", "failed"]

@@ -21,7 +21,7 @@ from ionetctl.lab.processes import stop_on_signals, write_ready
 from ionetctl.lab.region.api.access import Regions
 from ionetctl.lab.region.api.application import Api
 from ionetctl.lab.region.rpc_server import RpcServer, server_context
-from ionetctl.lab.region.state.region_state import RegionState, Right
+from ionetctl.lab.region.state.region_state import OPEN_NAMESPACES, RegionState, Right
 
 if TYPE_CHECKING:
     import ssl
@@ -115,11 +115,15 @@ async def _apply_changes(control: ControlFile, api: Api, rpc: RpcServer, stop: a
 
 
 def apply_control(settings: JsonObject, api: Api, rpc: RpcServer) -> None:
-    """Apply a control file: ``has_leader``, ``old_log``, ``enforcement``, ``api`` (a key of ``FAILURE_MODES``), ``deaf``, ``forgets_system_jobs``."""
+    """Apply a control file: ``has_leader``, ``old_log``, ``enforcement``, ``api`` (a key of ``FAILURE_MODES``), ``deaf`` and more.
+
+    ``forgets_system_jobs`` and ``task_drivers`` are as ``Workload`` and ``RegionState`` have them.
+    """
     api.regions.local.has_old_log = bool(settings.get("old_log", False))
     api.regions.local.has_leader = bool(settings.get("has_leader", True))
     api.regions.local.enforcement = settings.get("enforcement", api.regions.local.enforcement)
     api.regions.local.workload.forgets_system_jobs = bool(settings.get("forgets_system_jobs", False))
+    api.regions.local.task_drivers = settings.get("task_drivers", OPEN_NAMESPACES)
     api.failure_mode = settings.get("api")
     rpc.drops_connections = bool(settings.get("deaf", False))
 

@@ -16,6 +16,7 @@ from ionetctl.lab.region.api.filter_language import FilterError
 from ionetctl.lab.region.api.http_responses import RefusalError, text_response
 from ionetctl.lab.region.api.job_handlers import JobHandlers
 from ionetctl.lab.region.api.metadata_handlers import MetadataHandlers
+from ionetctl.lab.region.api.namespace_handlers import NamespaceHandlers
 from ionetctl.lab.region.api.node_handlers import NodeHandlers
 from ionetctl.lab.region.api.server_handlers import ServerHandlers
 from ionetctl.lab.region.api.token_handlers import TokenHandlers
@@ -65,6 +66,7 @@ class Api:
                 *MetadataHandlers(self.regions).routes(),
                 *WorkHandlers(self.regions).routes(),
                 *TokenHandlers(self.regions).routes(),
+                *NamespaceHandlers(self.regions).routes(),
                 *ServerHandlers(self.regions, self.server_address).routes(),
             ]
         )

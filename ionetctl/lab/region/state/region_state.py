@@ -19,11 +19,13 @@ from ionetctl.lab.region.state.node_records import new_node_fields, node_event, 
 from ionetctl.lab.region.state.workload import Workload
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ionetctl.lab.json_object import JsonObject
 
 BUILT_IN_POOLS: Final = {"all": "Node pool with all nodes in the cluster.", "default": "Default node pool."}
+OPEN_NAMESPACES: Final[Mapping[str, Sequence[str] | None]] = {"default": None}
+"""As a new region has them."""
 HEARTBEAT_GRACE_S: Final = 10.0
 _MIN_HEARTBEAT_TTL_S: Final = 10.0
 _MAX_HEARTBEATS_PER_S: Final = 50.0
@@ -90,6 +92,8 @@ class RegionState:
     pools: dict[str, JsonObject] = field(default_factory=dict)
     allocations: dict[str, JsonObject] = field(default_factory=dict)
     """What runs on the nodes, by id."""
+    task_drivers: Mapping[str, Sequence[str] | None] = field(default_factory=lambda: dict(OPEN_NAMESPACES))
+    """The namespaces, each with the only task drivers that its jobs may use; ``None`` is no limit."""
     server_log: list[str] = field(default_factory=list)
     """Why nodes were refused: Nomad writes that to the servers' log and does not tell the client."""
     signer: Signer = field(init=False)
