@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from ionetctl.core.errors import HostError, HostFailedError, RegionError, TrustError
 from ionetctl.core.events import HostPlanned, Warned
+from ionetctl.core.model.node import DOOR_JOB, DOOR_NAMESPACE
 from ionetctl.core.model.plan import Fate
 from ionetctl.core.plural import counted
 from ionetctl.core.ports import Command
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
 KEEP_DRIVER: Final = "stop these jobs first, or keep their driver by nomad.drivers"
 JOBS_NAMED: Final = 3
 """The most jobs that a refusal names; the plan has all."""
+STOP_DOOR: Final = (
+    "the maintenance door is closed here: stop its job first, so that no process of it stays behind: "
+    f"nomad job stop -namespace {DOOR_NAMESPACE} {DOOR_JOB}; or allow it with --lose-jobs"
+)
 LOSE_JOBS: Final = "drain the node first, or allow it with --lose-jobs"
 
 
@@ -93,7 +98,9 @@ class Planner:
         message = "; ".join(f"{job.allocation}: {job.reason}" for job in lost[:JOBS_NAMED])
         if len(lost) > JOBS_NAMED:
             message += f"; and {counted(len(lost) - JOBS_NAMED, 'more allocation')}"
-        error = HostFailedError("jobs_would_be_lost", f"the plan would lose {message}", LOSE_JOBS)
+        is_door_alone = all((job.namespace, job.job) == (DOOR_NAMESPACE, DOOR_JOB) for job in lost)
+        hint = STOP_DOOR if is_door_alone else LOSE_JOBS
+        error = HostFailedError("jobs_would_be_lost", f"the plan would lose {message}", hint)
         return outcomes.failed(planned.host, "plan", error, planned.facts)
 
     async def _jobs(self, planned: PlannedHost) -> tuple[PlannedJob, ...]:

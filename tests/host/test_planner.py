@@ -140,6 +140,24 @@ async def test_loss_of_jobs_asks_for_a_word_of_its_own(
     assert [(job.allocation, job.fate) for job in planned.jobs] == list(zip(JOBS, fates, strict=True))
 
 
+@pytest.mark.parametrize("others", [(), ("old[0]",)], ids=["the door's alone", "others too"])
+async def test_a_door_is_closed_after_its_job_is_stopped(others: tuple[str, ...]) -> None:
+    """Its driver goes with it: what is to be done first is said, unless jobs of tenants would be lost too."""
+    stage = Stage()
+    exec_jobs = [RunningAllocation(name, frozenset({"exec"})) for name in others]
+    door = RunningAllocation(
+        "ionet-door.door[0]", frozenset({"exec"}), "ionet-door", "ionet-maintenance", "system"
+    )
+    stage.region.jobs = {NODE_ID: (door, *exec_jobs)}
+    machine = replace(DRIFTED.machine, nomad_drivers=("docker", "exec"))
+    outcome = await stage.planner.announce(stage.plan(with_jobs(replace(DRIFTED, machine=machine))))
+    assert outcome is not None
+    assert outcome.problem is not None
+    assert ("nomad job stop -namespace ionet-maintenance ionet-door" in outcome.problem.hint) is not bool(
+        others
+    )
+
+
 async def test_refusal_names_the_first_of_many_jobs() -> None:
     """The plan has them all."""
     stage = Stage()
