@@ -106,18 +106,27 @@ class ClosedHosts:
         verdicts = await judge_hosts(closed, apis, self.site.inventory, self.nodes, releases=releases)
         found = tuple(zip(closed, verdicts, strict=True))
         for host, verdict in found:
-            await self._report_outdated(host, verdict.version)
+            await self._report_outdated(host, verdict)
         return tuple(self._outcome(host, verdict) for host, verdict in found)
 
-    async def _report_outdated(self, host: Host, version: str) -> None:
-        """Record where the node runs another Nomad than the inventory names: the rest of its bundle takes a survey to know."""
-        wanted = self.site.inventory.nomad.version
-        if version and precedence_of_agent(version) != precedence_of_agent(wanted):
-            message = (
-                f"it is closed to SSH, and its node stays at Nomad {version}; the inventory names {wanted}"
-            )
-            finding = Finding(OUTDATED, Severity.WARN, message, HINT)
-            await self.emit(HostJudged(host=host.name, findings=(finding,)))
+    async def _report_outdated(self, host: Host, verdict: Verdict) -> None:
+        """Record where the node runs another Nomad than the inventory names, or still has a maintenance door or drivers that it does not name.
+
+        The rest of its bundle takes a survey to know.
+        """
+        said = []
+        nomad, version = self.site.inventory.nomad, verdict.version
+        if version and precedence_of_agent(version) != precedence_of_agent(nomad.version):
+            said.append(f"its node stays at Nomad {version}; the inventory names {nomad.version}")
+        allowed = {*nomad.drivers, *(("exec",) if nomad.signers else ())}
+        if beyond := sorted({*verdict.drivers} - allowed):
+            of_door = " (a maintenance door needs it, and would stay open)" if "exec" in beyond else ""
+            said.append(f"jobs may still use {', '.join(beyond)} there{of_door}")
+        if said:
+            findings = [
+                Finding(OUTDATED, Severity.WARN, f"it is closed to SSH, and {one}", HINT) for one in said
+            ]
+            await self.emit(HostJudged(host=host.name, findings=tuple(findings)))
 
     def _outcome(self, host: Host, verdict: Verdict) -> Outcome:
         """What the catalog knows of the node stays known: nobody has looked at the host."""

@@ -157,7 +157,9 @@ class _Found:
             verdict = Verdict(
                 host.name, host.region, self.node_id, reason.code, reason.message, reason.hint, by_name
             )
-        return replace(verdict, version=self.view.version if self.view else "")
+        if self.view is None:
+            return verdict
+        return replace(verdict, version=self.view.version, drivers=self.view.drivers_healthy)
 
 
 @dataclass(frozen=True, slots=True)

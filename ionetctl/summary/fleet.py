@@ -127,6 +127,8 @@ class Verdict:
     """What the host counts as where there is a ``code``; 6 where its region is not trusted."""
     version: str = ""
     """The Nomad that the node runs; empty where the region does not show it."""
+    drivers: tuple[str, ...] = ()
+    """The task drivers that its jobs may use now, as the region shows them."""
 
 
 @dataclass(frozen=True, slots=True)

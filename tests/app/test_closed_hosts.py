@@ -63,6 +63,36 @@ async def test_account_that_had_the_key_is_tried(ssh: dict[str, Any], keyed: str
     assert len(outcomes) == (told == [KeyClosed])
 
 
+@pytest.mark.parametrize(
+    ("drivers", "signers", "said"),
+    [
+        (("docker",), (), []),
+        (("docker", "exec"), ("key",), []),
+        (
+            ("docker", "exec"),
+            (),
+            [
+                "it is closed to SSH, and jobs may still use exec there (a maintenance door needs it, and would stay open)"
+            ],
+        ),
+        (("docker", "qemu"), ("key",), ["it is closed to SSH, and jobs may still use qemu there"]),
+    ],
+    ids=["as asked", "door", "door taken out", "driver taken out"],
+)
+async def test_closed_host_that_keeps_its_door_is_named(
+    drivers: tuple[str, ...], signers: tuple[str, ...], said: list[str]
+) -> None:
+    """What the inventory no longer asks for cannot be taken from it; its signers go on to be heeded, and nobody else says so."""
+    region, emit = FakeRegion(), Emitted()
+    region.show(replace(view(), drivers_healthy=drivers), "digest-nonce")
+    closure = replace(CLOSURE, state=ClosureState.CLOSED)
+    site, options = site_of(region, "auto", *signers), RolloutOptions("site.yaml", goal=Goal.ENROLL)
+    closed = ClosedHosts(site, emit, options, {}, {(HOST.name, HOST.address): closure})
+    await closed.look((HOST,), FakeConnector({}))
+    judged = [event for event in emit.events if isinstance(event, HostJudged)]
+    assert [finding.message for event in judged for finding in event.findings] == said
+
+
 @pytest.mark.parametrize("goal", [Goal.PLAN, Goal.ENROLL])
 @pytest.mark.parametrize(
     ("runs", "said"),
