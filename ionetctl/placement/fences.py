@@ -35,6 +35,21 @@ def check_fences(region: RegionName, seen: SeenNamespaces) -> None:
     raise ConfigurationError(first.code, f"no maintenance door: {first.message}{more}", hint)
 
 
+def may_open(seen: SeenNamespaces) -> bool:
+    """Whether a maintenance door may open in a region with these namespaces."""
+    return seen.are_all and all(one.is_fenced for one in tenants_of(seen))
+
+
+def tenants_of(seen: SeenNamespaces) -> list[Namespace]:
+    """The namespaces that are seen, but for the door's own, by name."""
+    return sorted((one for one in seen.namespaces if one.name != DOOR_NAMESPACE), key=lambda one: one.name)
+
+
+def carries_words(seen: SeenNamespaces) -> bool:
+    """Whether the door's own namespace is seen, and lets its job run."""
+    return any(one.name == DOOR_NAMESPACE and one.lets_run("exec") for one in seen.namespaces)
+
+
 def fence_findings(region: RegionName, seen: SeenNamespaces) -> Iterator[Finding]:
     """What speaks against a maintenance door in a region; a ``BLOCK`` keeps it from being opened."""
     if not seen.are_all:
@@ -44,13 +59,11 @@ def fence_findings(region: RegionName, seen: SeenNamespaces) -> Iterator[Finding
             "nothing in it but variables"
         )
         yield Finding("namespaces_hidden", Severity.BLOCK, message, hint, EXIT)
-    others = [one for one in seen.namespaces if one.name != DOOR_NAMESPACE]
-    for namespace in sorted(others, key=lambda one: one.name):
+    for namespace in tenants_of(seen):
         if not namespace.is_fenced:
-            yield Finding("namespace_unfenced", Severity.BLOCK, _unfenced(region, namespace), _fence(namespace.name, "docker"), EXIT)  # fmt: skip
-    if seen.are_all and not any(
-        one.name == DOOR_NAMESPACE and one.lets_run("exec") for one in seen.namespaces
-    ):
+            message, hint = _unfenced(region, namespace), _fence(namespace.name, "docker")
+            yield Finding("namespace_unfenced", Severity.BLOCK, message, hint, EXIT)
+    if seen.are_all and not carries_words(seen):
         message = (
             f"{region} has no namespace {DOOR_NAMESPACE} whose jobs may use exec: no word reaches a host"
         )

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ionetctl.core.errors import ExitCode, worst
 from ionetctl.core.model.outcome import Severity
-from ionetctl.placement import heartbeats
+from ionetctl.placement import fences, heartbeats
 from ionetctl.placement.readiness import Inspection, region_findings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ionetctl.core.model.node import SeenNamespaces
     from ionetctl.placement.readiness import UnansweredRegion
     from ionetctl.summary.rollout_summary import Failure
 
@@ -88,11 +89,21 @@ def region_row(one: Inspection | UnansweredRegion) -> dict[str, Any]:
             {"what": c.what, "expires_at": c.ends_at.isoformat(), "days_left": c.days_left(one.at)}
             for c in one.certificates
         ],
+        "maintenance": _door(one.namespaces) if one.namespaces else None,
         "findings": [
             {"code": f.code, "severity": f.severity.value, "message": f.message, "hint": f.hint}
             for f in findings
         ],
         "error": None,
+    }
+
+
+def _door(seen: SeenNamespaces) -> dict[str, Any]:
+    return {
+        "can_open": fences.may_open(seen),
+        "sees_all_namespaces": seen.are_all,
+        "carries_words": fences.carries_words(seen),
+        "namespaces": [{"name": one.name, "is_fenced": one.is_fenced} for one in fences.tenants_of(seen)],
     }
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from ionetctl.core.model.outcome import Severity
-from ionetctl.placement import heartbeats
+from ionetctl.core.plural import counted
+from ionetctl.placement import fences, heartbeats
 from ionetctl.placement.readiness import Inspection, region_findings
 from ionetctl.ui import phrases
 from ionetctl.ui.tables import table
@@ -15,6 +16,7 @@ from ionetctl.ui.tables import table
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from ionetctl.core.model.node import SeenNamespaces
     from ionetctl.core.model.outcome import Finding
     from ionetctl.placement.readiness import UnansweredRegion
 
@@ -69,7 +71,16 @@ def _facts(region: Inspection) -> dict[str, str]:
         "connections": f"{limit} from one address; most hosts that seem to share one: {hosts.sharing_address:,}",
         "heartbeats": _heartbeats(region),
         "certificates": ", ".join(f"{c.what} until {c.ends_at:%Y-%m-%d}" for c in region.certificates),
+        **({"maintenance": _door(region.namespaces)} if region.namespaces else {}),
     }
+
+
+def _door(seen: SeenNamespaces) -> str:
+    tenants = fences.tenants_of(seen)
+    may = "a door can open" if fences.may_open(seen) else "no door can open"
+    fenced = sum(one.is_fenced for one in tenants)
+    hidden = "" if seen.are_all else ", and there may be more that our token does not see"
+    return f"{may}: {fenced:,} of {counted(len(tenants), 'other namespace')} allow docker alone{hidden}"
 
 
 def _heartbeats(region: Inspection) -> str:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ionetctl.core.errors import ExitCode
+from ionetctl.core.model.node import Namespace, SeenNamespaces
 from ionetctl.report.region import document, exit_code_of, region_row
 from ionetctl.summary.rollout_summary import Failure
+from tests.support.fakes import FENCED
 from tests.support.inspections import SILENT, SOUND, inspection
 
 if TYPE_CHECKING:
@@ -79,9 +81,22 @@ def test_region_is_reported_whole() -> None:
                 "is_short": False,
             },
         },
+        "maintenance": None,
         "findings": [],
         "error": None,
     }
+
+
+def test_each_namespace_says_whether_it_keeps_a_door_closed() -> None:
+    """With the region's answer beside: whether a door may open, and whether words would reach hosts then."""
+    seen = SeenNamespaces((*FENCED.namespaces, Namespace("team")), are_all=True)
+    assert region_row(inspection(namespaces=seen))["maintenance"] == {
+        "can_open": False,
+        "sees_all_namespaces": True,
+        "carries_words": True,
+        "namespaces": [{"name": "default", "is_fenced": True}, {"name": "team", "is_fenced": False}],
+    }
+    assert region_row(inspection(namespaces=FENCED))["maintenance"]["can_open"] is True
 
 
 def test_what_nobody_may_see_is_null() -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
+from ionetctl.core.model.node import Namespace, SeenNamespaces
 from ionetctl.placement.readiness import Inspection, UnansweredRegion
 from ionetctl.ui.region import regions_view
+from tests.support.fakes import FENCED
 from tests.support.inspections import SILENT, SOUND, inspection
 
 WHEN_FULL = "when full every 200 to 400 s, a dead node shows within 410 s; failover_heartbeat_ttl"
@@ -40,6 +44,22 @@ def test_flaws_follow_with_what_to_do() -> None:
         "  block region_overfull: 6,881 hosts would join eu-north, which has 3,120 nodes and carries 10,000",
         "    → purge nodes that are gone, give hosts another region, or raise the region's capacity",
     ]
+
+
+@pytest.mark.parametrize(
+    ("seen", "said"),
+    [
+        (FENCED, "a door can open: 1 of 1 other namespace allow docker alone"),
+        (
+            SeenNamespaces((*FENCED.namespaces, Namespace("team")), are_all=False),
+            "no door can open: 1 of 2 other namespaces allow docker alone, and there may be more that our token does not see",
+        ),
+    ],
+    ids=["fenced", "open"],
+)
+def test_region_says_whether_a_door_can_open(seen: SeenNamespaces, said: str) -> None:
+    """Where the inventory has one."""
+    assert f"  maintenance  {said}" in shown(inspection(namespaces=seen))
 
 
 def test_what_nobody_may_see_is_said_to_be_unknown() -> None:
