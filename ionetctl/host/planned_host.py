@@ -17,10 +17,9 @@ if TYPE_CHECKING:
 
 
 CLOSED_PATH: Final = "authorized_keys"
-CLOSE_REASON: Final = (
-    "the key that logs in is taken out once the region has confirmed the node: then the console is the only way back, "
-    "until a host can be changed through Nomad"
-)
+CLOSE_REASON: Final = "the key that logs in is taken out once the region has confirmed the node: then"
+_WITHOUT_DOOR: Final = "the console is the only way back, as the host has no maintenance door"
+_WITH_DOOR: Final = "its maintenance door and the console are the only ways back"
 
 
 class Mark(StrEnum):
@@ -97,5 +96,7 @@ class PlannedHost:
         """The same host with its closing as the last change, where the inventory asks for it."""
         if not self.closes:
             return self
-        change = Change(Action.CLOSE, CLOSED_PATH, CLOSE_REASON)
+        has_door = any(file.path == host_paths.ALLOWED_SIGNERS for file in self.bundle.files)
+        reason = f"{CLOSE_REASON} {_WITH_DOOR if has_door else _WITHOUT_DOOR}"
+        change = Change(Action.CLOSE, CLOSED_PATH, reason)
         return replace(self, plan=replace(self.plan, changes=(*self.plan.changes, change)))

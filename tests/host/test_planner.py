@@ -18,7 +18,7 @@ from ionetctl.host.planner import Planner
 from ionetctl.host.survey import Surveyed
 from ionetctl.plan.difference import new_digests
 from tests.support.fakes import Emitted, FakeConnector, FakeHost, FakeIssuer, FakeRegion, dependencies
-from tests.support.sample import BARE, HOST, NODE_ID, NONCE, bundle, converged, drifted
+from tests.support.sample import BARE, HOST, NODE_ID, NONCE, VERIFYING, bundle, converged, drifted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -156,6 +156,23 @@ async def test_a_door_is_closed_after_its_job_is_stopped(others: tuple[str, ...]
     assert ("nomad job stop -namespace ionet-maintenance ionet-door" in outcome.problem.hint) is not bool(
         others
     )
+
+
+@pytest.mark.parametrize(
+    ("signers", "ways"),
+    [
+        ((), "the console is the only way back, as the host has no maintenance door"),
+        (("ssh-ed25519 AAAA",), "its maintenance door and the console are the only ways back"),
+    ],
+    ids=["no door", "door"],
+)
+def test_closing_says_what_ways_back_remain(signers: tuple[str, ...], ways: str) -> None:
+    """Whoever agrees to the plan may count on a door only where the host gets one."""
+    planned = Stage().plan()
+    closing = replace(HOST, ssh=replace(HOST.ssh, close="key"))
+    surveyed = replace(planned.surveyed, host=closing)
+    with_close = replace(planned, surveyed=surveyed, bundle=bundle(facts=VERIFYING, signers=signers))
+    assert with_close.with_closing().plan.changes[-1].reason.endswith(f": then {ways}")
 
 
 async def test_refusal_names_the_first_of_many_jobs() -> None:
