@@ -51,6 +51,9 @@ job "ionet-door" {
         data        = <<-END
           set -eu
           if [ ! -s /local/word ]; then exit 0; fi
+          trap 'rm -f "/drop/.$$"' EXIT
+          trap 'exit 1' HUP INT TERM
+          rm -f "/drop/.$$"
           cat /local/word >"/drop/.$$"
           mv -f "/drop/.$$" /drop/region.word
         END

@@ -78,7 +78,7 @@ def read_script() -> bytes:
 def apply_script() -> bytes:
     """What carries out a payload; it travels as the payload's first member."""
     parts = ("dialogue", "certificate", "files", "stage", "backup", "install", "service")
-    return _joined("programs", "settle", "report", *(f"apply_{part}" for part in parts), "apply")
+    return _joined("programs", "settle", "report", "serial", *(f"apply_{part}" for part in parts), "apply")
 
 
 @cache
@@ -121,8 +121,8 @@ def restore_miner_script() -> bytes:
 def maintenance_script() -> bytes:
     """The host's side of the maintenance door; it stays on the host, and carries out words by the dialogue of ``receive.sh``."""
     parts = (
-        *("apply_files", "apply_backup", "apply_service", "obtain_fetch"),
-        *("maintenance_word", "maintenance_apply"),
+        *("lock", "serial", "apply_files", "apply_backup", "apply_service", "obtain_fetch"),
+        *("maintenance_word", "maintenance_node", "maintenance_apply", "maintenance_recover"),
     )
     receive = f"receive={shlex.quote(receive_script())}\n".encode()
     return b"#!/bin/sh\n" + b"\n".join(

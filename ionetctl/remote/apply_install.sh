@@ -10,6 +10,16 @@ install_files() {
     each file put_file
     each chmod note_chmod
     grant_all
+    mend_serial
+}
+
+# mend_serial: a maintenance door that does not know its last serial, or counted it by a clock that was ahead, begins anew with an
+# enrolment: what was signed before that is old.
+mend_serial() {
+    if [ ! -e "$our/maintenance/serial" ] || [ -n "${IONET_UNANSWERED:-}" ]; then return; fi
+    now_s=$(date +%s)
+    if read_serial && [ "$seen" -le $((now_s + ahead_s)) ]; then return; fi
+    ensure write "${now_s}000000$tab$now_s" "$our/maintenance/serial"
 }
 
 put_program() {

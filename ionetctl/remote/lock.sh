@@ -7,11 +7,12 @@ first_line() {
     { IFS= read -r got <"$1" || :; } 2>/dev/null
 }
 
-# ticks PID: $got becomes when that process started, in clock ticks since boot; empty when there is none.
+# ticks PID: $got becomes when that process started, in clock ticks since boot; empty when there is none, or it has ended.
 ticks() {
     first_line "/proc/$1/stat"
     # shellcheck disable=SC2086 # the numbers after the command's name
     set -- ${got##*\)}
+    if [ "${1:-}" = Z ]; then set --; fi
     got=${20:-}
 }
 

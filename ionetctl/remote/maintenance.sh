@@ -1,12 +1,12 @@
 # The host's side of the maintenance door, as docs/explanation/maintenance.md describes it:
 #
-#   maintenance.sh take       carries out the signed words that lie in the drop, the lowest serial first (ionet-maintenance.service)
+#   maintenance.sh take       carries out the signed word that lies in the drop (ionet-maintenance.service)
 #   maintenance.sh prepare    makes the directories of the door, and puts back what a power cut left half done (before the agent starts)
 #   maintenance.sh recover    puts back what a killed run left half done, with a restart of the agent (after ionet-maintenance.service)
 #
 # Whatever lies in the drop may have been written by anybody. It is moved out of reach, its size is bounded, and nothing of it is
-# read before ssh-keygen has found it signed. It is joined with the functions of report.sh, of the apply of obtain_fetch.sh and of the other maintenance_*.sh,
-# and with the text of receive.sh in $receive.
+# read before ssh-keygen has found it signed. It is joined with the functions of report.sh, of the lock, of the apply, of
+# obtain_fetch.sh and of the other maintenance_*.sh, and with the text of receive.sh in $receive.
 # shellcheck disable=SC2034,SC2154,SC2329 # variables and functions of the parts, called by name
 set -euCf
 umask 077
@@ -14,11 +14,12 @@ export LC_ALL=C
 PATH=${PATH:+$PATH:}/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 root=${IONET_ROOT:-}
 config=/etc/nomad.d/nomad.hcl
-authority=/etc/nomad.d/tls/ca.pem
+certificate=/etc/nomad.d/tls/client.pem
 state_dir=/opt/nomad/data/client
 signers=/etc/ionet/allowed_signers
 our_dir=/var/lib/ionet
 drop_dir=/var/lib/ionet/drop
+word_name=region.word
 answers_dir=/var/lib/ionet/answers
 run_dir=/run/ionet-maintenance
 unit=nomad.service
@@ -39,7 +40,7 @@ start_deadline_s=${IONET_START_DEADLINE_S:-90}
 poll_s=${IONET_POLL_S:-2}
 word_bytes=65536
 unpacked_bytes=4194304
-words_at_once=16
+record_bytes=1048576
 answers_bytes=65536
 staged='' aside=''
 signature_begins='-----BEGIN SSH SIGNATURE-----'
@@ -56,7 +57,8 @@ main() {
     take)
         if ! alone; then exit 0; fi
         recover yes
-        take_words
+        # While what is left half done cannot be put back, words wait.
+        if [ -e "$room/applying" ]; then sleep "$poll_s"; else take_word; fi
         ;;
     prepare)
         prepare

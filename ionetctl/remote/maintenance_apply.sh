@@ -1,36 +1,58 @@
-# The maintenance door's part on carrying out a word that is signed and meant for this node, and on putting back what a killed run
-# left. Functions only, called by maintenance.sh.
+# The maintenance door's part on carrying out a word. Functions only, called by maintenance.sh.
 # shellcheck shell=sh disable=SC2034,SC2154
 
-# carry_out SERIAL: once. A serial counts as used before anything else is done, so that no word ever comes again.
+# carry_out: the word in $run/whole, once. Nothing of it is read before its signature holds, and its serial counts as used before
+# anything else is done, so that no word ever comes again. The fence is read first: whatever enrolment takes the lock after that,
+# the apply sees it, and changes nothing.
 carry_out() {
-    cp "$run/$1.word" "$run/signed"
-    read -r signer <"$run/$1.signer"
-    read_header
-    last=0
-    if [ -e "$room/serial" ]; then read -r last <"$room/serial" || last=unknown; fi
-    if ! is_number "$last"; then
+    read_fence
+    if ! is_signed; then
+        refuse - word_unsigned "$wrong"
+    elif ! read_header; then
+        refuse "${serial:--}" word_malformed "its header is not of this version: $wrong"
+    elif [ "$node" != "$(node_id)" ]; then
+        refuse "$serial" word_of_other_node "it is for the node $node"
+    elif ! read_serial; then
+        # No more words. An enrolment sees that this file is missing, puts it there, and mends the serial.
+        rm -f "$root$signers" || :
         refuse "$serial" word_old 'the last serial cannot be read: enroll this host again'
     elif [ "$serial" -eq "$last" ]; then
         # As a door that starts anew brings it again: the answer stands.
         printf 'word %s: has been answered\n' "$serial"
     elif [ "$serial" -lt "$last" ]; then
         refuse "$serial" word_old "a later one has come, $last"
-    elif [ "$expires" -le "$(date +%s)" ]; then
-        refuse "$serial" word_expired 'its time is over, or the clock of this host is wrong'
-    elif ! { write "$serial" "$room/serial" && settle "$room"; }; then
+    elif ! is_in_time; then
+        refuse "$serial" "$code" "$wrong"
+    elif ! keep_serial; then
         refuse "$serial" word_not_kept 'its serial cannot be kept: is the disk full?'
     elif ! is_payload_whole; then
         refuse "$serial" word_corrupt 'its payload has another digest'
-    elif ! is_when "$when"; then
-        refuse "$serial" node_not_ready "$wrong"
-    elif [ "$from" != "$(stamp)" ]; then
-        refuse "$serial" host_changed "the host is not at $from but at $(stamp)"
     elif ! obtain_programs; then
         refuse "$serial" programs_not_fetched "$wrong"
+    elif ! counts; then
+        refuse "$serial" "$code" "$wrong"
     else
         apply
     fi
+    rm -f "$room/applying"
+}
+
+# keep_serial: on disk; and that the word is being carried out, so that it is answered whatever becomes of this run.
+keep_serial() {
+    write "$serial" "$room/applying" && write "$serial$tab$now_s" "$room/serial" && settle "$room"
+}
+
+# counts: the word still does, whatever has happened while its programs were fetched, and the host is as it must be; else $code and
+# $wrong say why not. First comes that no enrolment is at work: one that was before the fence was read could still change the rest.
+counts() {
+    code=locked wrong='an enrolment is at work'
+    is_free || return 1
+    code=word_unsigned
+    is_signed && is_in_time || return 1
+    code=host_changed wrong="the host is not at $from but at $(stamp)"
+    [ "$from" = "$(stamp)" ] || return 1
+    code=node_not_ready
+    is_when "$when"
 }
 
 # is_payload_whole: $run/payload.tar becomes the archive.
@@ -38,7 +60,7 @@ is_payload_whole() {
     sed '1,/^$/d' <"$run/signed" | base64 -d >|"$run/payload.gz" 2>/dev/null || return 1
     digest=$(sha256sum <"$run/payload.gz")
     [ "${digest%% *}" = "$payload" ] || return 1
-    gzip -dc <"$run/payload.gz" 2>/dev/null | head -c $((unpacked_bytes + 1)) >|"$run/payload.tar"
+    gzip -dc <"$run/payload.gz" 2>/dev/null | head -c $((unpacked_bytes + 1)) >|"$run/payload.tar" || return 1
     [ "$(wc -c <"$run/payload.tar")" -le "$unpacked_bytes" ]
 }
 
@@ -70,68 +92,14 @@ stamp() {
     printf '%s' "${found:--}"
 }
 
-# is_when CONDITION: by what the region says of this node now.
-is_when() {
-    if [ "$1" = any ]; then return 0; fi
-    if ! ask_node; then
-        wrong="the region was not heard: $(flat "$said")"
-    elif ! has_field '"SchedulingEligibility":"ineligible"'; then
-        wrong='the node is not ineligible'
-    elif [ "$1" = ineligible ]; then
-        return 0
-    elif ! has_field '"DrainStrategy":null'; then
-        wrong='the node is being drained'
-    elif case $said in *'"LastDrain":{'*'"Status":"complete"'*) false ;; esac then
-        wrong='the node has not been drained'
-    else
-        return 0
-    fi
-    return 1
-}
-
-# has_field TEXT: $said has it. Within a text of JSON its quotation marks would be escaped.
-has_field() {
-    case $said in *"$1"*) return 0 ;; esac
-    return 1
-}
-
-# ask_node: $said becomes the region's record of this node, through the agent; the node's own secret is its right to see it, and
-# goes through a pipe.
-ask_node() {
-    secret=''
-    { read -r secret <"$root$state_dir/secret-id" || :; } 2>/dev/null
-    said=$(printf 'GET /v1/node/%s HTTP/1.0\r\nHost: localhost\r\nX-Nomad-Token: %s\r\n\r\n' "$(node_id)" "$secret" |
-        within 15 openssl s_client -quiet -connect "$agent" -CAfile "$root$authority" -verify_return_error 2>&1) || return 1
-    case $said in *'HTTP/1.'[01]' 200 '*) return 0 ;; esac
-    return 1
-}
-
-# is_confirmed: the region shows the node ready with the configuration that lies here now, within the time that the word gives.
-is_confirmed() {
-    wanted=$(stamp)
-    read_clock
-    give_up=$((now + confirm * 100))
-    while :; do
-        if ask_node && has_field "\"unique.ionet_bundle\":\"$wanted\"" && has_field '"Status":"ready"'; then return 0; fi
-        read_clock
-        if [ "$now" -ge "$give_up" ]; then return 1; fi
-        sleep "$poll_s"
-    done
-}
-
 # apply: the payload by its own apply script, in the dialogue of docs/explanation/host-protocol.md, in which this is the controller.
 apply() {
     outcome=failed became=apply_failed message='it ended unexpectedly' is_region_heard=yes
-    if ! { write "$serial" "$room/applying" && settle "$room"; }; then
-        refuse "$serial" word_not_kept 'that it is being carried out cannot be kept: is the disk full?'
-        return
-    fi
-    read_fence
     rm -f "$run/to" "$run/from"
     mkfifo "$run/to" "$run/from"
     # What is not confirmed is put back, also when this run ends.
     # shellcheck disable=SC2086 # a digest each
-    IONET_UNANSWERED=restore sh -c "$receive" sh door "word-$serial" "$signer" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$fence" - $digests \
+    IONET_UNANSWERED=restore sh -c "$receive" sh door "word-$serial" "$signer" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$fence" "${lease:--}" $digests \
         <"$run/to" >|"$run/from" 2>&1 &
     exec 5>|"$run/to" 6<"$run/from"
     trap '' PIPE
@@ -140,21 +108,14 @@ apply() {
     exec 5>&- 6<&-
     wait
     trap - PIPE
-    rm -f "$room/applying"
     answer "$serial" "$outcome" "$became" "$message"
-}
-
-read_fence() {
-    fence=0
-    { IFS=$tab read -r fence _ <"$our/fence" || :; } 2>/dev/null
-    case $fence in '' | 0* | *[!0-9]* | ????????????????*) fence=0 ;; esac
 }
 
 # take_report LINE
 take_report() {
     case $1 in
     "await${tab}verdict")
-        if [ "$confirm" = 0 ] || is_confirmed; then
+        if keep_signers && { [ "$confirm" = 0 ] || is_confirmed; }; then
             reply confirmed
         else
             is_region_heard=no
@@ -178,38 +139,9 @@ reply() {
     { printf '%s\n' "$1" >&5 || :; } 2>/dev/null
 }
 
-# recover RESTARTS: what a run that was killed had changed is put back, unless it was whole, or an enrolment has taken over.
-recover() {
-    if [ ! -e "$room/applying" ] || is_locked; then return 0; fi
-    serial='' owner=''
-    read -r serial <"$room/applying" || :
-    { read -r owner <"$our/pending" || :; } 2>/dev/null
-    said='it was cut off, before or after all changes'
-    if [ "$owner" = "word-$serial" ]; then
-        touched=$1
-        mkdir -p "$run"
-        if [ -e "$backup/index" ]; then
-            if ! roll_back; then
-                answer "$serial" failed interrupted 'it was cut off, and putting the old files back failed: enroll this host again'
-                return 0
-            fi
-            said='it was cut off; the host was put back as it was'
-        fi
-        clean forget
-        rm -rf "$our/staging"
-    fi
-    answer "$serial" failed interrupted "$said"
-    rm -f "$room/applying"
-}
-
-# is_locked: an apply runs, ours or an enrolment's.
-is_locked() {
-    if [ ! -L "$our/lock" ]; then return 1; fi
-    holder=$(readlink "$our/lock" | cut -f 4,6)
-    boot=''
-    { read -r boot <"$root/proc/sys/kernel/random/boot_id" || :; } 2>/dev/null
-    stat=''
-    { read -r stat <"/proc/${holder%%"$tab"*}/stat" || :; } 2>/dev/null
-    case ${stat##*\) } in '' | Z*) return 1 ;; esac
-    [ "${holder#*"$tab"}" = "$boot" ]
+# keep_signers: who may sign from now on is not for the region to decide: what is put back when it does not confirm is all but that.
+keep_signers() {
+    if ! grep -qxF "$signers" "$backup/index"; then return 0; fi
+    left=$(grep -vxF "$signers" "$backup/index") || [ $? = 1 ] || return 1
+    write "$left" "$backup/index" && settle "$backup"
 }

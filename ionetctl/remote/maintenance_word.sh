@@ -1,9 +1,10 @@
-# The maintenance door's part on words: out of the drop, checked, their header read. Functions only, called by maintenance.sh.
+# The maintenance door's part on the word itself: out of the drop, its signature, its header. Functions only, called by maintenance.sh.
 # shellcheck shell=sh disable=SC2034,SC2154
 
 # prepare: the drop is for tasks that have it mounted, to write to; the answers are for them to read. Nobody else reaches either.
 prepare() {
     mkdir -p "$drop" "${answers%/*}"
+    chmod 0700 "$our"
     chmod 0733 "$drop"
     chmod 0755 "${answers%/*}"
 }
@@ -20,66 +21,56 @@ answer() {
     umask 077
 }
 
-# refuse SERIAL CODE MESSAGE: and no more than a word a second is refused, however many are dropped.
+# refuse SERIAL CODE MESSAGE
 refuse() {
     answer "$1" refused "$2" "$3"
-    has_refused=yes
 }
 
-# take_words: all words that lie in the drop now are checked, then carried out by their serials. Those beyond some wait for the next run.
-take_words() {
+# take_word: by a rename within the file system, so that whoever dropped it can no more replace it; then a copy, which who still has the
+# file open cannot write to. Who holds it or writes beside it holds up nothing for long.
+take_word() {
     rm -rf "$run"
     mkdir -p "$run"
-    taken=0 words='' has_refused=no
-    set +f
-    set -- "$drop"/*.word
-    set -f
-    for dropped in "$@"; do
-        if [ $taken -lt "$words_at_once" ]; then take_one "$dropped"; fi
-    done
-    each_line "$(printf '%s' "$words" | sort -n)" carry_out
-    rm -rf "$run"
-    if [ $has_refused = yes ]; then sleep 1; fi
-}
-
-# take_one PATH: by a rename within the file system, so that whoever dropped it can no more replace it; then a copy, which
-# who still has the file open cannot write to.
-take_one() {
-    if [ ! -e "$1" ] && [ ! -L "$1" ]; then return; fi
-    taken=$((taken + 1))
-    rm -rf "$room/in"
-    if ! mv -f "$1" "$room/in"; then
+    sweep
+    if [ ! -e "$drop/$word_name" ] && [ ! -L "$drop/$word_name" ]; then return; fi
+    in=$(mktemp -d "$room/in.XXXXXX")
+    if ! mv -f "$drop/$word_name" "$in/word"; then
         refuse - word_unreadable 'what lies in the drop cannot be moved'
-    elif [ -L "$room/in" ] || [ ! -f "$room/in" ]; then
+    elif [ -L "$in/word" ] || [ ! -f "$in/word" ]; then
         refuse - word_unreadable 'what lay in the drop is not a file'
-    elif ! head -c $((word_bytes + 1)) <"$room/in" >|"$run/whole"; then
+    elif ! within 5 head -c $((word_bytes + 1)) "$in/word" >|"$run/whole"; then
         refuse - word_unreadable 'it cannot be read'
     elif [ "$(wc -c <"$run/whole")" -gt "$word_bytes" ]; then
         refuse - word_too_large "it has more than $word_bytes bytes"
+    elif ! split_word; then
+        refuse - word_unreadable 'there is no room for it'
     else
-        check_word
+        carry_out
     fi
-    rm -rf "$room/in"
+    sweep
+    rm -rf "$run"
 }
 
-# check_word: $run/whole. Nothing of it is read before its signature holds.
-check_word() {
-    sed "/^$signature_begins\$/,\$d" <"$run/whole" >|"$run/signed"
-    sed -n "/^$signature_begins\$/,\$p" <"$run/whole" >|"$run/signature"
-    if ! said=$(within 20 ssh-keygen -Y verify -f "$root$signers" -I operator -n ionet-maintenance -s "$run/signature" \
+# split_word: $run/whole becomes what was signed, and the signature.
+split_word() {
+    sed "/^$signature_begins\$/,\$d" <"$run/whole" >|"$run/signed" &&
+        sed -n "/^$signature_begins\$/,\$p" <"$run/whole" >|"$run/signature"
+}
+
+# sweep: what was taken from the drop, and what has lain there under other names for a day.
+sweep() {
+    within 20 find "$room" -mindepth 1 -maxdepth 1 -name 'in.*' -exec rm -rf {} + || :
+    within 20 find "$drop" -mindepth 1 -maxdepth 1 ! -name "$word_name" -mtime +0 -exec rm -rf {} + || :
+}
+
+# is_signed: $run/signed, by $run/signature and a key that the host heeds now, which $signer becomes; else $wrong says why not.
+is_signed() {
+    if ! wrong=$(within 20 ssh-keygen -Y verify -f "$root$signers" -I operator -n ionet-maintenance -s "$run/signature" \
         <"$run/signed" 2>&1); then
-        refuse - word_unsigned "${said:-no signature}"
-    elif ! read_header; then
-        refuse "${serial:--}" word_malformed "its header is not of this version: $wrong"
-    elif [ "$node" != "$(node_id)" ]; then
-        refuse "$serial" word_of_other_node "it is for the node $node"
-    elif [ -e "$run/$serial.word" ]; then
-        refuse "$serial" word_repeated 'it lay there twice'
-    else
-        mv -f "$run/signed" "$run/$serial.word"
-        printf '%s\n' "${said##* }" >|"$run/$serial.signer"
-        words=$words$serial$nl
+        wrong=${wrong:-no signature}
+        return 1
     fi
+    signer=${wrong##* }
 }
 
 node_id() {
@@ -119,7 +110,12 @@ read_field() {
     [ -z "$before" ]
 }
 
-# is_number TEXT: of at most 16 digits, which every shell can reckon with.
-is_number() {
-    case $1 in '' | 0?* | *[!0-9]* | ?????????????????*) return 1 ;; esac
+# is_in_time: by the host's clock, which is never before what it was when a word counted last. $code and $wrong say why not.
+is_in_time() {
+    now_s=$(date +%s) || return 1
+    if [ "$now_s" -lt "$seen" ]; then now_s=$seen; fi
+    code=word_expired wrong='its time is over, or the clock of this host is wrong'
+    if [ "$expires" -le "$now_s" ]; then return 1; fi
+    code=word_too_far wrong="it lies more than $ahead_s s ahead of the clock of this host"
+    [ "$expires" -le $((now_s + ahead_s)) ] && [ "$serial" -le $((expires * 1000000)) ]
 }

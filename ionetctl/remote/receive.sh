@@ -30,6 +30,7 @@ ticks() {
     { read -r t <"/proc/$1/stat" || :; } 2>/dev/null
     # shellcheck disable=SC2086
     set -- ${t##*\)}
+    if [ "${1:-}" = Z ]; then set --; fi
     t=${20:-}
 }
 

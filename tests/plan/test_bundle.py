@@ -184,10 +184,18 @@ def test_a_door_has_its_volumes_and_its_units() -> None:
     unit = files[host_paths.UNIT]
     assert f"ExecStartPre=-/bin/sh {host_paths.MAINTENANCE_SCRIPT} prepare\n" in unit
     assert "Wants=ionet-maintenance.path\n" in unit
-    assert f"PathExistsGlob={host_paths.DROP_DIR}/*.word\n" in files[host_paths.MAINTENANCE_PATH]
+    assert f"PathExists={host_paths.DROP_DIR}/region.word\n" in files[host_paths.MAINTENANCE_PATH]
     assert (
         f"ExecStart=/bin/sh {host_paths.MAINTENANCE_SCRIPT} take\n" in files[host_paths.MAINTENANCE_SERVICE]
     )
+
+
+def test_a_door_that_is_knocked_at_all_the_time_stays_a_door() -> None:
+    """Neither the service's nor the path unit's limit closes it for good: a run begins every two seconds at most."""
+    files = {file.path: file.content.decode() for file in bundle(facts=VERIFYING, signers=SIGNERS).files}
+    service = files[host_paths.MAINTENANCE_SERVICE]
+    assert "StartLimitIntervalSec=0\n" in service
+    assert service.index("recover\n") < service.index("ExecStopPost=-/bin/sleep 2\n")
 
 
 def test_a_hosts_owner_is_told_of_its_door() -> None:

@@ -149,6 +149,17 @@ def test_a_dead_apply_holds_nothing(host: Host, tmp_path: Path, what: str) -> No
     assert not path.is_symlink()
 
 
+def test_an_apply_that_ended_and_that_nobody_waited_for_holds_nothing(host: Host, tmp_path: Path) -> None:
+    """Its process is there until its parent asks for its status, which some never do."""
+    path = host.path(LOCK)
+    path.parent.mkdir(parents=True)
+    with subprocess.Popen(("true",)) as ended:
+        os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+        path.symlink_to(_fields(ended.pid, _ticks(ended.pid), BOOT_ID))
+        assert host.survey().lock_owner is None
+        assert host.apply(first_payload(tmp_path)).reports[-1] == Done()
+
+
 @pytest.mark.parametrize("owner", ["bob@ops", "ci@quota-01", "/etc/p*", "No space"])
 def test_a_living_process_is_recognised(host: Host, tmp_path: Path, owner: str) -> None:
     """The control: the same lock of a process that lives is respected, whatever its owner is called; so is what it has staged."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
+import socket
+import ssl
 import subprocess
 import threading
 import time
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -19,6 +23,7 @@ import pytest
 from ionetctl.core import host_paths
 from ionetctl.core.model.names import NodeId
 from ionetctl.plan.payload import Payload
+from ionetctl.plan.templates import static
 from ionetctl.plan.word import Word, signed_word, word_text
 from ionetctl.remote import apply_script, maintenance_script
 from tests.remote.rehearsal import (
@@ -42,14 +47,20 @@ from tests.support.programs import needs
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from ionetctl.core.model.plan import BundleFile
+    from tests.remote.rehearsal import Dialogue
+
 SECRET_ID = "0c4b5e9e-2d51-4b0e-8a2e-5f6f0d7a9b11"
 BEFORE = "0123456789abcdef-one"
 LATER = int(time.time()) + 3600
 SERIAL = 1_700_000_000_000_001
+LAST = "/var/lib/ionet/maintenance/serial"
+LOCK = "/var/lib/ionet/lock"
+BOOT_ID = "b0071d00-0000-4000-8000-000000000001"
 READY = """
     cat >"$IONET_ROOT/standin/asked"
     stamp=$(sed -n 's/.*unique.ionet_bundle" = "\\(.*\\)"/\\1/p' "$IONET_ROOT/standin/started-with")
-    printf 'HTTP/1.0 200 OK\\r\\n\\r\\n{"Meta":{"unique.ionet_bundle":"%s"},%s,"Status":"ready"}' "$stamp" "$(cat "$IONET_ROOT/standin/region")"
+    printf 'HTTP/1.0 200 OK\\r\\n\\r\\n{"ID":"7b0dcd2c-6b2f-4c3c-9f0a-3d1c7f1f2a11","Meta":{"unique.ionet_bundle":"%s"},%s,"Status":"ready"}' "$stamp" "$(cat "$IONET_ROOT/standin/region")"
 """
 """What stands for openssl: the region shows the configuration that the agent was started with."""
 INELIGIBLE = '"SchedulingEligibility":"ineligible","DrainStrategy":null,"LastDrain":null'
@@ -77,9 +88,12 @@ class Door:
 
     def trust(self, *names: str) -> None:
         """Have the host heed these keys and no others."""
+        self.host.write(host_paths.ALLOWED_SIGNERS, self.signers(*names))
+
+    def signers(self, *names: str) -> str:
+        """The list of them as the host has it."""
         keys = [self.key(name).with_suffix(".pub").read_text().strip() for name in names]
-        lines = "".join(f'operator namespaces="ionet-maintenance" {key}\n' for key in keys)
-        self.host.write(host_paths.ALLOWED_SIGNERS, lines)
+        return "".join(f'operator namespaces="ionet-maintenance" {key}\n' for key in keys)
 
     def sign(self, text: bytes, name: str = "ada", namespace: str = "ionet-maintenance") -> bytes:
         argv = ("ssh-keygen", "-q", "-Y", "sign", "-f", str(self.key(name)), "-n", namespace)
@@ -90,7 +104,12 @@ class Door:
         text = word_text(Word(**given), payload or new_config())
         return signed_word(text, self.sign(text, by))
 
-    def drop(self, content: bytes, name: str = "1.word") -> None:
+    def enroll(self, *files: BundleFile, **settings: Any) -> Dialogue:
+        """An enrolment that puts these files there, the list of signers unless others are named, and restarts nothing."""
+        given = files or (file(host_paths.ALLOWED_SIGNERS, self.signers("ada")),)
+        return self.host.apply(Payload(ROLLOUT, apply_script(), given), **settings)
+
+    def drop(self, content: bytes, name: str = "region.word") -> None:
         self.host.write(f"{host_paths.DROP_DIR}/{name}", content)
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
@@ -184,7 +203,7 @@ def refused(door: Door, serial: object, code: str) -> None:
 
 def _others(door: Door) -> dict[str, tuple[object, ...]]:
     """All of the host but where the door keeps its own things, and words lie before they are taken."""
-    words = [f"var/lib/ionet/drop/{name}.word" for name in "12"]
+    words = ["var/lib/ionet/drop/region.word"]
     ours = ("run/", *(f"var/lib/ionet/{place}/" for place in ("drop", "answers", "maintenance")))
     found = door.host.tree(besides=words)
     return {place: seen for place, seen in found.items() if not f"{place}/".startswith(ours)}
@@ -284,6 +303,34 @@ def test_programs_that_are_not_what_was_signed_are_refused(
     assert list(one_door.host.path(host_paths.ARTIFACTS_DIR).iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("meanwhile", "answer"),
+    [
+        (lambda door: door.trust("grace"), ("refused", "word_unsigned")),
+        (lambda door: door.enroll(file(host_paths.DOCKER_CONFIG, "# another\n")), ("failed", "changed")),
+        (lambda door: door.host.write("/standin/region", ELIGIBLE), ("refused", "node_not_ready")),
+    ],
+    ids=["revoked", "enrolled", "enabled"],
+)
+def test_what_happens_while_programs_are_fetched_counts(
+    one_door: Door, tmp_path: Path, mirror: str, meanwhile: Callable[[Door], object], answer: tuple[str, str]
+) -> None:
+    """A fetch may take minutes: signers, enrolments and the region are heeded as they are after it."""
+    payload = upgrade(tmp_path)
+    (packed,) = payload.packed_digests
+    shutil.copy(tmp_path / "nomad.gzip", tmp_path / "mirror" / packed)
+    waits = f'touch "{tmp_path}/waits"; while [ ! -e "{tmp_path}/go" ]; do sleep 0.1; done'
+    shim(one_door.host, "curl", f'{waits}; exec {needs("curl")} "$@"')
+    one_door.drop(one_door.word(payload, source=mirror, when="ineligible"))
+    process = one_door.start()
+    one_door.wait_for(tmp_path / "waits")
+    meanwhile(one_door)
+    (tmp_path / "go").touch()
+    said = process.communicate(timeout=60)[0].decode()
+    assert one_door.answers == [(str(SERIAL), *answer)], said
+    assert one_door.stamp == "one"
+
+
 # --- who may sign ---
 
 
@@ -318,8 +365,9 @@ def test_a_signer_is_revoked_by_a_word_of_another(one_door: Door) -> None:
     starts = one_door.host.read("/standin/starts")
     one_door.drop(one_door.word(revocation, by="grace"))
     one_door.run()
-    one_door.drop(one_door.word(by="ada", serial=SERIAL + 1), "1.word")
-    one_door.drop(one_door.word(by="grace", serial=SERIAL + 2), "2.word")
+    one_door.drop(one_door.word(by="ada", serial=SERIAL + 1))
+    one_door.run()
+    one_door.drop(one_door.word(by="grace", serial=SERIAL + 2))
     one_door.run()
     assert [answer[0::2] for answer in one_door.answers] == [
         (str(SERIAL), BEFORE),
@@ -391,11 +439,70 @@ def test_the_same_word_again_changes_nothing_and_keeps_its_answer(door: Door) ->
     assert (len(door.answers), door.host.read("/standin/starts")) == (1, starts)
 
 
-def test_a_serial_that_cannot_be_read_closes_the_door(one_door: Door) -> None:
-    """Where nobody knows which words have come, none is carried out."""
-    one_door.host.write("/var/lib/ionet/maintenance/serial", "\n")
+@pytest.mark.parametrize(
+    "kept",
+    ["\n", "17\n", "17\tx\n", "17\t1700000000", "9999999999999999\t1700000000\n"],
+    ids=["empty", "no-time", "no-number", "torn", "never-taken"],
+)
+def test_a_serial_that_cannot_be_read_closes_the_door_until_an_enrolment(one_door: Door, kept: str) -> None:
+    """Where nobody knows which words have come none is carried out; an enrolment sees a file missing, and opens the door again."""
+    one_door.host.write(LAST, kept)
     one_door.drop(one_door.word())
-    refused(one_door, SERIAL, "word_old")
+    one_door.run()
+    assert one_door.answers == [(str(SERIAL), "refused", "word_old")]
+    assert not one_door.host.path(host_paths.ALLOWED_SIGNERS).exists()
+    one_door.enroll()
+    one_door.drop(one_door.word())
+    one_door.run()
+    one_door.drop(one_door.word(serial=LATER * 1_000_000))
+    one_door.run()
+    assert one_door.answers[1:] == [
+        (str(SERIAL), "refused", "word_old"),
+        (str(LATER * 1_000_000), "applied", "0123456789abcdef-two"),
+    ]
+
+
+def test_an_enrolment_mends_what_a_wrong_clock_has_left(one_door: Door) -> None:
+    """A word that counted while clocks were years ahead would close the door for years; any other serial stays as it is."""
+    one_door.drop(one_door.word())
+    one_door.run()
+    before = one_door.host.read(LAST)
+    one_door.enroll()
+    assert (before.split("\t")[0], one_door.host.read(LAST)) == (str(SERIAL), before)
+    ahead = LATER + 365 * 86400
+    one_door.host.write(LAST, f"{ahead * 1_000_000}\t{ahead}\n")
+    one_door.enroll()
+    assert int(one_door.host.read(LAST).split("\t")[0]) < LATER * 1_000_000
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"expires_at": LATER + 8 * 86400},
+        {"serial": (LATER + 1) * 1_000_000},
+        {"serial": 9_999_999_999_999_999},
+    ],
+    ids=["expiry", "serial", "highest"],
+)
+def test_no_word_is_for_ever(one_door: Door, fields: dict[str, int]) -> None:
+    """One that would be good for more than a week, or make all later ones old, is refused, and its serial does not count."""
+    one_door.drop(one_door.word(**fields))
+    refused(one_door, fields.get("serial", SERIAL), "word_too_far")
+    one_door.drop(one_door.word())
+    one_door.run()
+    assert one_door.answers[1:] == [(str(SERIAL), "applied", "0123456789abcdef-two")]
+
+
+def test_a_clock_that_goes_back_makes_no_word_young(door: Door) -> None:
+    """It is never before what it was when a word counted last."""
+    door.drop(door.word())
+    door.run()
+    real = shutil.which("date")
+    shim(door.host, "date", f'if [ "$*" = +%s ]; then echo {LATER - 86_400}; else exec {real} "$@"; fi')
+    over = LATER - 43_200
+    door.drop(door.word(serial=SERIAL + 1, expires_at=over, stamp="0123456789abcdef-two"))
+    door.run()
+    assert door.answers[1:] == [(str(SERIAL + 1), "refused", "word_expired")]
 
 
 def test_an_expired_word_is_refused(door: Door) -> None:
@@ -450,6 +557,108 @@ def test_a_condition_is_the_regions_to_meet(one_door: Door, when: str, region: s
         assert one_door.answers == [(str(SERIAL), "applied", "0123456789abcdef-two")]
     else:
         refused(one_door, SERIAL, "node_not_ready")
+
+
+NODE = f'{{"ID":"{NODE_ID}"'
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        f'{NODE},"Meta":{{"SchedulingEligibility":"ineligible"}},{ELIGIBLE}}}',
+        f'{NODE},"Name":"\\",\\"SchedulingEligibility\\":\\"ineligible",{ELIGIBLE}}}',
+        f'{NODE},"Events":[{{"SchedulingEligibility":"ineligible"}}],{ELIGIBLE}}}',
+        f'{NODE},"Meta":{{"a":"}}","SchedulingEligibility":"ineligible"}},{ELIGIBLE}}}',
+        f'{NODE},"Name":"}}\\\\","Meta":{{"SchedulingEligibility":"ineligible"}},{ELIGIBLE}}}',
+        f'{{"ID":"other","Meta":{{"ID":"{NODE_ID}"}},{INELIGIBLE}}}',
+        f"{NODE},{INELIGIBLE}",
+        f'{NODE},{INELIGIBLE},"Long":"{"x" * (1 << 20)}"}}',
+        "",
+    ],
+    ids=["meta", "escaped", "event", "brace", "backslash", "another-node", "cut-off", "endless", "nothing"],
+)
+def test_only_the_nodes_own_field_counts(door: Door, record: str) -> None:
+    """What anybody may write into a node's metadata is not what the region says of it; nor is half an answer."""
+    answer = f"HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n\r\n{record}\n"
+    door.host.write("/standin/record", answer)
+    shim(door.host, "openssl", 'cat >/dev/null; cat "$IONET_ROOT/standin/record"')
+    door.drop(door.word(when="ineligible"))
+    refused(door, SERIAL, "node_not_ready")
+
+
+def test_who_drained_a_node_says_nothing_of_the_drains_end(one_door: Door) -> None:
+    """A drain has metadata of its own."""
+    drain = '{"AccessorID":"","Meta":{"Status":"complete"},"Status":"canceled"}'
+    one_door.host.write("/standin/region", INELIGIBLE.replace('"LastDrain":null', f'"LastDrain":{drain}'))
+    one_door.drop(one_door.word(when="drained"))
+    refused(one_door, SERIAL, "node_not_ready")
+
+
+@pytest.mark.parametrize("serves", ["own", "other"])
+def test_the_nodes_secret_goes_to_its_own_agent_alone(one_door: Door, tmp_path: Path, serves: str) -> None:
+    """Whoever has another certificate of the region's authority, another node's say, and the agent's port, hears nothing."""
+    authority = Issuer(tmp_path)
+    own, other = authority.issue("own"), authority.issue("other")
+    one_door.host.write(host_paths.NODE_CERT, own.with_suffix(".pem").read_text() + authority.pem)
+    one_door.host.write(host_paths.CA_CERT, authority.pem)
+    with listening(own if serves == "own" else other) as (port, heard):
+        there = f"case $a in 127.0.0.1:4646) a=127.0.0.1:{port} ;; esac"
+        again = f'for a; do shift; {there}; set -- "$@" "$a"; done; exec {needs("openssl")} "$@"'
+        shim(one_door.host, "openssl", again)
+        one_door.drop(one_door.word(when="ineligible", confirm_s=0))
+        said = one_door.run()
+    found = (one_door.answers[-1][1], [SECRET_ID in text for text in heard])
+    assert found == (("applied", [True]) if serves == "own" else ("refused", [])), said
+
+
+class Issuer:
+    """A certificate authority, and what it issues: ``NAME.pem`` beside ``NAME.key``."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._new("authority")
+        self.pem = (directory / "authority.pem").read_text()
+
+    def issue(self, name: str) -> Path:
+        """The certificate's path without its ending."""
+        by = self.directory / "authority"
+        return self._new(
+            name, "-CA", f"{by}.pem", "-CAkey", f"{by}.key", "-addext", "basicConstraints=CA:FALSE"
+        )
+
+    def _new(self, name: str, *arguments: str) -> Path:
+        path = self.directory / name
+        what = ("req", "-x509", "-subj", f"/CN={name}", "-days", "2", "-nodes")
+        key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256")
+        files = ("-keyout", f"{path}.key", "-out", f"{path}.pem")
+        subprocess.run((needs("openssl"), *what, *key, *files, *arguments), check=True, capture_output=True)
+        return path
+
+
+@contextmanager
+def listening(certificate: Path) -> Iterator[tuple[int, list[str]]]:
+    """An agent's port with that certificate, and what it was sent; it answers as the region of an ineligible node."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate.with_suffix(".pem"), certificate.with_suffix(".key"))
+    heard: list[str] = []
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                answer(listener.accept()[0])
+
+    def answer(connection: socket.socket) -> None:
+        with connection, suppress(OSError), context.wrap_socket(connection, server_side=True) as secured:
+            if text := secured.recv(4096).decode():
+                heard.append(text)
+                secured.sendall(f"HTTP/1.0 200 OK\r\n\r\n{NODE},{INELIGIBLE}}}\n".encode())
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield listener.getsockname()[1], heard
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
 
 
 def test_a_condition_is_not_met_by_silence(one_door: Door) -> None:
@@ -511,7 +720,7 @@ def test_a_payload_that_grows_without_end_is_refused(one_door: Door) -> None:
 
 def test_a_huge_file_is_refused(door: Door) -> None:
     """No more than 64 KiB of anything is copied, though a file of a terabyte costs its maker nothing."""
-    path = door.host.path(f"{host_paths.DROP_DIR}/1.word")
+    path = door.host.path(f"{host_paths.DROP_DIR}/region.word")
     path.touch()
     os.truncate(path, 1 << 40)
     refused(door, "-", "word_too_large")
@@ -520,7 +729,7 @@ def test_a_huge_file_is_refused(door: Door) -> None:
 @pytest.mark.parametrize("kind", ["link", "dangling", "fifo", "directory", "link-to-word"])
 def test_what_is_no_file_is_removed_unread(door: Door, kind: str) -> None:
     """A link into the host, a pipe that would hang, a directory: nothing is read through them, and what they lead to stays."""
-    path = door.host.path(f"{host_paths.DROP_DIR}/1.word")
+    path = door.host.path(f"{host_paths.DROP_DIR}/region.word")
     elsewhere = door.host.path("/etc/elsewhere")
     elsewhere.write_bytes(door.word())
     if kind == "fifo":
@@ -534,46 +743,53 @@ def test_what_is_no_file_is_removed_unread(door: Door, kind: str) -> None:
     assert elsewhere.exists()
 
 
-def test_names_that_are_no_names_do_no_harm(one_door: Door) -> None:
-    """Line breaks, spaces and leading dashes are parts of a name as any other."""
-    for name in ("-rf.word", "a b\nc.word", "$(touch x).word"):
+def test_no_other_name_is_looked_at(one_door: Door) -> None:
+    """However many files lie there under other names, the region's word is the one that is taken."""
+    for name in ("1.word", "-rf.word", "a b\nc.word", "$(touch x).word", ".new"):
         one_door.drop(b"junk", name)
+    one_door.drop(one_door.word())
     one_door.run()
-    assert one_door.answers == [("-", "refused", "word_unsigned")] * 3
-    assert _lying(one_door) == []
+    assert one_door.answers == [(str(SERIAL), "applied", "0123456789abcdef-two")]
+    assert len(_lying(one_door)) == 5
 
 
-def test_two_words_at_once_are_carried_out_in_their_order(door: Door) -> None:
-    """The lower serial first, whatever their names are."""
-    door.drop(door.word(new_config("three"), serial=SERIAL + 1, stamp="0123456789abcdef-two"), "1.word")
-    door.drop(door.word(), "2.word")
+def test_what_lies_there_for_a_day_is_removed(door: Door) -> None:
+    """What a door's task left that was killed, or somebody put there; what is being written stays."""
+    yesterday = time.time() - 90_000
+    for name in (".17", "-rf"):
+        door.drop(b"junk", name)
+        os.utime(door.host.path(f"{host_paths.DROP_DIR}/{name}"), (yesterday, yesterday))
+    door.drop(b"junk", ".18")
     door.run()
-    assert door.answers == [
-        (str(SERIAL), "applied", "0123456789abcdef-two"),
-        (str(SERIAL + 1), "applied", "0123456789abcdef-three"),
-    ]
-    assert door.stamp == "three"
+    assert (_lying(door), door.answers) == ([".18"], [])
 
 
-def test_one_serial_twice_counts_once(one_door: Door) -> None:
-    """Two words that were signed with one serial: the first of them."""
-    one_door.drop(one_door.word(), "1.word")
-    one_door.drop(one_door.word(new_config("three")), "2.word")
+def test_what_cannot_be_removed_holds_nothing_up(one_door: Door) -> None:
+    """A directory to which its owner goes on writing, say: the next word is taken all the same, and it is tried again."""
+    shim(
+        one_door.host, "rm", f'case "$*" in */maintenance/in*) exit 1 ;; esac; exec {shutil.which("rm")} "$@"'
+    )
+    one_door.host.path(f"{host_paths.DROP_DIR}/region.word").mkdir()
     one_door.run()
-    assert one_door.answers == [
-        (str(SERIAL), "refused", "word_repeated"),
-        (str(SERIAL), "applied", "0123456789abcdef-two"),
-    ]
+    one_door.drop(one_door.word())
+    one_door.run()
+    assert [answer[2] for answer in one_door.answers] == ["word_unreadable", "0123456789abcdef-two"]
+    (one_door.host.shims / "rm").unlink()
+    one_door.run()
+    assert list(one_door.host.path("/var/lib/ionet/maintenance").glob("in*")) == []
 
 
-def test_a_flood_is_taken_in_portions(one_door: Door) -> None:
-    """Sixteen a run: the path unit starts the next one."""
-    for number in range(20):
-        one_door.drop(b"junk", f"{number:02}.word")
-    one_door.run()
-    assert len(_lying(one_door)) == 4
-    one_door.run()
-    assert _lying(one_door) == []
+def test_a_writer_that_holds_its_file_is_not_waited_for(one_door: Door) -> None:
+    """Who has a lease of the file lets whoever opens it wait, for 45 s a file."""
+    one_door.drop(one_door.word())
+    with one_door.host.path(f"{host_paths.DROP_DIR}/region.word").open("r+b") as held:
+        old = signal.signal(signal.SIGIO, signal.SIG_IGN)
+        try:
+            fcntl.fcntl(held, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+            one_door.run()
+        finally:
+            signal.signal(signal.SIGIO, old)
+    assert one_door.answers == [("-", "refused", "word_unreadable")]
 
 
 def test_answers_do_not_grow_for_ever(one_door: Door) -> None:
@@ -585,11 +801,22 @@ def test_answers_do_not_grow_for_ever(one_door: Door) -> None:
     assert len(one_door.answers) == 51
 
 
-def test_unfinished_files_wait(one_door: Door) -> None:
-    """What is being written bears another name, and is left alone."""
-    one_door.drop(b"junk", ".new")
-    one_door.run()
-    assert (_lying(one_door), one_door.answers) == ([".new"], [])
+@pytest.mark.parametrize("fails", [True, False], ids=["fails", "succeeds"])
+def test_the_task_leaves_nothing_but_the_word(host: Host, tmp_path: Path, fails: bool) -> None:  # noqa: FBT001  (a parameter)
+    """What it writes before it is whole is gone, whether or not that came to be the word; what was left before is no hindrance."""
+    script = static("door.nomad.hcl").split("<<-END\n")[1].split("END")[0]
+    local, drop = tmp_path / "local", tmp_path / "drop"
+    local.mkdir()
+    drop.mkdir()
+    (local / "word").write_bytes(b"word")
+    if fails:
+        shim(host, "mv", "exit 1")
+    script = script.replace("/local", str(local)).replace("/drop", str(drop))
+    done = subprocess.run(host.argv("-c", script), env=host.environ(), check=False)
+    assert (done.returncode != 0) == fails
+    assert {path.name: path.read_bytes() for path in drop.iterdir()} == (
+        {} if fails else {"region.word": b"word"}
+    )
 
 
 # --- when it goes wrong ---
@@ -622,6 +849,45 @@ def test_what_the_region_does_not_confirm_is_put_back(door: Door) -> None:
     assert (door.stamp, door.host.read("/standin/active")) == ("one", "active\n")
 
 
+@pytest.mark.parametrize("ends", ["unconfirmed", "killed"])
+def test_no_region_keeps_a_signer_that_was_taken_away(one_door: Door, ends: str) -> None:
+    """What it does not confirm is put back, but for the list of signers."""
+    one_door.trust("ada", "mallory")
+    wait = one_door.host.path("/standin/waits")
+    shim(one_door.host, "openssl", f": >'{wait}'; cat >/dev/null; echo '{{}}'")
+    left = file(host_paths.ALLOWED_SIGNERS, one_door.signers("ada"))
+    payload = new_config(files=(*new_config().files, left))
+    one_door.drop(one_door.word(payload, confirm_s=1 if ends == "unconfirmed" else 60))
+    process = one_door.start()
+    if ends == "killed":
+        one_door.wait_for(wait)
+        one_door.kill(process)
+        one_door.run("recover")
+    process.communicate(timeout=60)
+    code = "not_confirmed" if ends == "unconfirmed" else "interrupted"
+    assert one_door.answers == [(str(SERIAL), "failed", code)]
+    assert one_door.stamp == "one"
+    assert one_door.host.read(host_paths.ALLOWED_SIGNERS) == one_door.signers("ada")
+
+
+def test_a_step_that_fails_is_not_passed_over(one_door: Door) -> None:
+    """The run ends there, and the service's stop post answers for it."""
+    shim(one_door.host, "mkfifo", "exit 1")
+    one_door.drop(one_door.word())
+    one_door.run(ends=1)
+    one_door.run("recover")
+    assert one_door.answers == [(str(SERIAL), "failed", "interrupted")]
+    assert one_door.stamp == "one"
+
+
+def test_nobody_else_reaches_what_is_below(one_door: Door) -> None:
+    """Whoever could open the directory could hold the host's lock, whatever made it."""
+    ours = one_door.host.path(host_paths.OUR_DIR)
+    ours.chmod(0o755)
+    one_door.run("prepare")
+    assert ours.stat().st_mode & 0o7777 == 0o700
+
+
 def test_a_word_may_leave_the_region_unasked(one_door: Door) -> None:
     """With confirm 0 a start is enough."""
     shim(one_door.host, "openssl", "exit 1")
@@ -630,18 +896,56 @@ def test_a_word_may_leave_the_region_unasked(one_door: Door) -> None:
     assert one_door.answers == [(str(SERIAL), "applied", "0123456789abcdef-two")]
 
 
+@contextmanager
+def held_lock(door: Door, ticks: str = "") -> Iterator[Path]:
+    """The host's lock, held by an enrolment; with other ``ticks``, by one that is gone, whose number another process has now."""
+    lock = door.host.path(LOCK)
+    with subprocess.Popen(("sleep", "60")) as process:
+        started = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[19]
+        holder = f"{ROLLOUT}\tada@ops\t2026-03-01T12:00:00Z\t{process.pid}\t{ticks or started}\t{BOOT_ID}"
+        lock.symlink_to(holder)
+        try:
+            yield lock
+        finally:
+            process.kill()
+
+
 def test_an_enrolment_that_is_under_way_is_not_disturbed(one_door: Door) -> None:
     """The lock on the host is one for both."""
-    lock = one_door.host.path("/var/lib/ionet/lock")
-    boot = "b0071d00-0000-4000-8000-000000000001"
-    with subprocess.Popen(("sleep", "60")) as process:
-        ticks = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[19]
-        lock.symlink_to(f"{ROLLOUT}\tada@ops\t2026-03-01T12:00:00Z\t{process.pid}\t{ticks}\t{boot}")
+    with held_lock(one_door):
         one_door.drop(one_door.word())
         one_door.run()
-        process.kill()
-    assert one_door.answers == [(str(SERIAL), "failed", "locked")]
+    assert one_door.answers == [(str(SERIAL), "refused", "locked")]
     assert one_door.stamp == "one"
+
+
+def test_what_an_enrolment_revokes_while_a_word_is_checked_is_revoked(one_door: Door) -> None:
+    """It had taken the lock before the word came, and ends after the signature was found good: nothing but its lock tells of it."""
+    one_door.host.write("/standin/revoked", one_door.signers("grace"))
+    script = f"""
+        echo . >>"$IONET_ROOT/standin/checks"
+        {needs("ssh-keygen")} "$@" || exit
+        if [ "$(wc -l <"$IONET_ROOT/standin/checks")" = 2 ]; then
+            cp "$IONET_ROOT/standin/revoked" "$IONET_ROOT{host_paths.ALLOWED_SIGNERS}"
+            rm -f "$IONET_ROOT{LOCK}"
+        fi
+    """
+    shim(one_door.host, "ssh-keygen", script)
+    with held_lock(one_door):
+        one_door.drop(one_door.word())
+        one_door.run()
+    assert one_door.answers == [(str(SERIAL), "refused", "locked")]
+
+
+def test_a_word_does_not_hide_who_holds_the_later_lease(one_door: Door) -> None:
+    """The lease of the last enrolment stays beside the fence: a controller whose hosts another took over is still refused."""
+    assert one_door.enroll(lease="catalog.7").exit_status == 0
+    one_door.drop(one_door.word())
+    one_door.run()
+    assert one_door.answers == [(str(SERIAL), "applied", "0123456789abcdef-two")]
+    failure = one_door.enroll(lease="catalog.6").failure
+    assert failure is not None
+    assert failure.code == "changed"
 
 
 def test_a_run_at_a_time(one_door: Door) -> None:
@@ -651,9 +955,9 @@ def test_a_run_at_a_time(one_door: Door) -> None:
     one_door.drop(one_door.word(confirm_s=4))
     first = one_door.start()
     one_door.wait_for(wait)
-    one_door.drop(one_door.word(serial=SERIAL + 1), "2.word")
+    one_door.drop(one_door.word(serial=SERIAL + 1))
     one_door.run()
-    assert (one_door.answers, _lying(one_door)) == ([], ["2.word"])
+    assert (one_door.answers, _lying(one_door)) == ([], ["region.word"])
     first.communicate(timeout=60)
     assert one_door.answers == [(str(SERIAL), "failed", "not_confirmed")]
 
@@ -663,12 +967,7 @@ def test_a_run_at_a_time(one_door: Door) -> None:
 
 def test_killed_while_the_region_is_asked_it_is_put_back(door: Door) -> None:
     """The way of an orderly stop: the service's stop post puts back what nobody confirmed."""
-    wait = door.host.path("/standin/waits")
-    shim(door.host, "openssl", f": >'{wait}'; cat >/dev/null; echo '{{}}'")
-    door.drop(door.word(confirm_s=60))
-    process = door.start()
-    door.wait_for(wait)
-    door.kill(process)
+    cut_off(door)
     assert door.stamp == "two"
     door.run("recover")
     assert door.answers == [(str(SERIAL), "failed", "interrupted")]
@@ -678,18 +977,66 @@ def test_killed_while_the_region_is_asked_it_is_put_back(door: Door) -> None:
 
 def test_after_a_power_cut_the_old_files_are_there_before_the_agent_starts(door: Door) -> None:
     """No service is touched: this runs before the agent's own start."""
-    wait = door.host.path("/standin/waits")
-    shim(door.host, "openssl", f": >'{wait}'; cat >/dev/null; echo '{{}}'")
-    door.drop(door.word(confirm_s=60))
-    process = door.start()
-    door.wait_for(wait)
-    door.kill(process)
+    cut_off(door)
     door.host.write("/proc/sys/kernel/random/boot_id", "another\n")
     verbs = door.host.read("/standin/verbs")
     door.run("prepare")
     assert "0123456789abcdef-one" in door.host.read(host_paths.CLIENT_CONFIG)
     assert door.host.read("/standin/verbs") == verbs
     assert door.answers == [(str(SERIAL), "failed", "interrupted")]
+
+
+def cut_off(door: Door) -> None:
+    """Let a word be carried out, and killed while the region is asked."""
+    wait = door.host.path("/standin/waits")
+    shim(door.host, "openssl", f": >'{wait}'; cat >/dev/null; echo '{{}}'")
+    door.drop(door.word(confirm_s=60))
+    process = door.start()
+    door.wait_for(wait)
+    door.kill(process)
+
+
+def test_what_is_put_back_has_the_lock_and_raises_the_fence(door: Door) -> None:
+    """No enrolment comes between, and none that had surveyed the host before."""
+    cut_off(door)
+    surveyed = door.host.fence()
+    real = (door.host.shims / "systemctl").resolve()
+    shim(
+        door.host,
+        "systemctl",
+        f'readlink "$IONET_ROOT{LOCK}" >>"$IONET_ROOT/standin/locks"; exec {real} "$@"',
+    )
+    door.run("recover")
+    held = door.host.read("/standin/locks").splitlines()
+    assert {line.split("\t")[0] for line in held} == {f"word-{SERIAL}"}
+    assert door.host.fence() == surveyed + 1
+    assert not door.host.path(LOCK).is_symlink()
+    failure = door.enroll(fence=surveyed).failure
+    assert failure is not None
+    assert failure.code == "changed"
+
+
+def test_nothing_is_put_back_under_an_enrolment(one_door: Door) -> None:
+    """While it holds the lock, it does what is to be done, and the next word waits. Then what is left is put back."""
+    cut_off(one_door)
+    one_door.host.path(LOCK).unlink(missing_ok=True)
+    with held_lock(one_door) as lock:
+        one_door.drop(one_door.word(serial=SERIAL + 1))
+        for command in ("recover", "prepare", "take"):
+            one_door.run(command)
+        assert lock.is_symlink()
+        assert (one_door.stamp, one_door.answers, _lying(one_door)) == ("two", [], ["region.word"])
+    one_door.run("recover")
+    assert (one_door.stamp, one_door.answers) == ("one", [(str(SERIAL), "failed", "interrupted")])
+
+
+def test_a_lock_whose_holder_is_gone_holds_nothing(one_door: Door) -> None:
+    """Though another process has its number now."""
+    cut_off(one_door)
+    one_door.host.path(LOCK).unlink(missing_ok=True)
+    with held_lock(one_door, ticks="17"):
+        one_door.run("recover")
+    assert (one_door.stamp, one_door.answers) == ("one", [(str(SERIAL), "failed", "interrupted")])
 
 
 @pytest.mark.parametrize("command", ["mv", "rm", "cp", "sync", "systemctl"])

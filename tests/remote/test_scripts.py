@@ -144,7 +144,7 @@ def test_maintenance_agrees_with_the_layout() -> None:
     found = assignments(maintenance_script().decode())
     expected = {
         "config": host_paths.CLIENT_CONFIG,
-        "authority": host_paths.CA_CERT,
+        "certificate": host_paths.NODE_CERT,
         "state_dir": host_paths.STATE_DIR,
         "signers": host_paths.ALLOWED_SIGNERS,
         "our_dir": host_paths.OUR_DIR,
