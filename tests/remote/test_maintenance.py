@@ -484,7 +484,7 @@ def test_an_enrolment_mends_what_a_wrong_clock_has_left(one_door: Door) -> None:
     ],
     ids=["expiry", "serial", "highest"],
 )
-def test_no_word_is_for_ever(one_door: Door, fields: dict[str, int]) -> None:
+def test_no_word_is_for_ever(one_door: Door, fields: dict[str, Any]) -> None:
     """One that would be good for more than a week, or make all later ones old, is refused, and its serial does not count."""
     one_door.drop(one_door.word(**fields))
     refused(one_door, fields.get("serial", SERIAL), "word_too_far")
