@@ -45,7 +45,8 @@ answers_bytes=65536
 staged='' aside=''
 signature_begins='-----BEGIN SSH SIGNATURE-----'
 
-# alone: whether no other run is at it; it stays so until this one and all that it started have ended.
+# alone: whether no other run is at it; it stays so until this one and all that it started have ended. What changes nothing does not
+# count: of busybox' timeout something is left for a second.
 alone() {
     mkdir -p "$room"
     exec 8>>"$room/lock"

@@ -38,7 +38,7 @@ take_word() {
         refuse - word_unreadable 'what lies in the drop cannot be moved'
     elif [ -L "$in/word" ] || [ ! -f "$in/word" ]; then
         refuse - word_unreadable 'what lay in the drop is not a file'
-    elif ! within 5 head -c $((word_bytes + 1)) "$in/word" >|"$run/whole"; then
+    elif ! within 5 head -c $((word_bytes + 1)) "$in/word" >|"$run/whole" 8<&-; then
         refuse - word_unreadable 'it cannot be read'
     elif [ "$(wc -c <"$run/whole")" -gt "$word_bytes" ]; then
         refuse - word_too_large "it has more than $word_bytes bytes"
@@ -59,14 +59,14 @@ split_word() {
 
 # sweep: what was taken from the drop, and what has lain there under other names for a day.
 sweep() {
-    within 20 find "$room" -mindepth 1 -maxdepth 1 -name 'in.*' -exec rm -rf {} + || :
-    within 20 find "$drop" -mindepth 1 -maxdepth 1 ! -name "$word_name" -mtime +0 -exec rm -rf {} + || :
+    within 20 find "$room" -mindepth 1 -maxdepth 1 -name 'in.*' -exec rm -rf {} + 8<&- || :
+    within 20 find "$drop" -mindepth 1 -maxdepth 1 ! -name "$word_name" -mtime +0 -exec rm -rf {} + 8<&- || :
 }
 
 # is_signed: $run/signed, by $run/signature and a key that the host heeds now, which $signer becomes; else $wrong says why not.
 is_signed() {
     if ! wrong=$(within 20 ssh-keygen -Y verify -f "$root$signers" -I operator -n ionet-maintenance -s "$run/signature" \
-        <"$run/signed" 2>&1); then
+        <"$run/signed" 2>&1 8<&-); then
         wrong=${wrong:-no signature}
         return 1
     fi

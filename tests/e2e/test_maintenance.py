@@ -297,6 +297,24 @@ def test_power_cut_before_the_region_confirms(door: Door) -> None:
     assert door.detail["Meta"]["power"] == "seven"
 
 
+def test_who_writes_to_the_drop_all_the_time_does_not_close_the_door(door: Door) -> None:
+    """Neither systemd's limits nor what lies there: once that has ended the next word is carried out."""
+    drop, before = host_paths.DROP_DIR, len(door.answers())
+    knocks = f"while :; do echo junk >{drop}/.junk; mv -f {drop}/.junk {drop}/region.word; sleep 0.1; done"
+    door.machine.run(f"systemd-run --unit knocker sh -c '{knocks}'")
+    wait_until(lambda: len(door.answers()) >= before + 5, "refused words", timeout_s=TIMEOUT_S)
+    door.machine.run("systemctl stop knocker")
+    assert door.machine.run("systemctl is-active ionet-maintenance.path").stdout == "active\n"
+    wait_until(
+        lambda: not (door.machine.root / drop.lstrip("/") / "region.word").exists(),
+        "the last of them",
+        timeout_s=60,
+    )
+    assert {line.split("\t")[3] for line in door.answers()[before:]} == {"word_unsigned"}
+    power = door.detail["Meta"]["power"]
+    assert door.send(door.word(f"{power}-again"))[2] == "applied"
+
+
 def test_who_may_submit_jobs_is_not_root(door: Door) -> None:
     """Without a signer's key: no exec, java or raw_exec outside of the door's namespace, and no task that mounts the drop."""
     door.region.call(

@@ -527,8 +527,8 @@ def test_another_nodes_word_is_refused(door: Door) -> None:
     door.drop(door.word(node=NodeId("00000000-0000-4000-8000-000000000000"), serial=SERIAL + 9))
     refused(door, SERIAL + 9, "word_of_other_node")
     door.drop(door.word())
-    door.run()
-    assert door.answers[-1] == (str(SERIAL), "applied", "0123456789abcdef-two")
+    said = door.run()
+    assert door.answers[-1] == (str(SERIAL), "applied", "0123456789abcdef-two"), said
 
 
 @pytest.mark.parametrize(
