@@ -22,7 +22,7 @@ carry_out() {
     elif [ "$serial" -lt "$last" ]; then
         refuse "$serial" word_old "a later one has come, $last"
     elif ! is_in_time; then
-        refuse "$serial" "$code" "$wrong"
+        refuse "$serial" "$became" "$wrong"
     elif ! keep_serial; then
         refuse "$serial" word_not_kept 'its serial cannot be kept: is the disk full?'
     elif ! is_payload_whole; then
@@ -30,7 +30,7 @@ carry_out() {
     elif ! obtain_programs; then
         refuse "$serial" programs_not_fetched "$wrong"
     elif ! counts; then
-        refuse "$serial" "$code" "$wrong"
+        refuse "$serial" "$became" "$wrong"
     else
         apply
     fi
@@ -42,16 +42,16 @@ keep_serial() {
     write "$serial" "$room/applying" && write "$serial$tab$now_s" "$room/serial" && settle "$room"
 }
 
-# counts: the word still does, whatever has happened while its programs were fetched, and the host is as it must be; else $code and
+# counts: the word still does, whatever has happened while its programs were fetched, and the host is as it must be; else $became and
 # $wrong say why not. First comes that no enrolment is at work: one that was before the fence was read could still change the rest.
 counts() {
-    code=locked wrong='an enrolment is at work'
+    became=locked wrong='an enrolment is at work'
     is_free || return 1
-    code=word_unsigned
+    became=word_unsigned
     is_signed && is_in_time || return 1
-    code=host_changed wrong="the host is not at $from but at $(stamp)"
+    became=host_changed wrong="the host is not at $from but at $(stamp)"
     [ "$from" = "$(stamp)" ] || return 1
-    code=node_not_ready
+    became=node_not_ready
     is_when "$when"
 }
 

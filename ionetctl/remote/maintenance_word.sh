@@ -110,12 +110,12 @@ read_field() {
     [ -z "$before" ]
 }
 
-# is_in_time: by the host's clock, which is never before what it was when a word counted last. $code and $wrong say why not.
+# is_in_time: by the host's clock, which is never before what it was when a word counted last. $became and $wrong say why not.
 is_in_time() {
+    became=word_expired wrong='its time is over, or the clock of this host is wrong'
     now_s=$(date +%s) || return 1
     if [ "$now_s" -lt "$seen" ]; then now_s=$seen; fi
-    code=word_expired wrong='its time is over, or the clock of this host is wrong'
     if [ "$expires" -le "$now_s" ]; then return 1; fi
-    code=word_too_far wrong="it lies more than $ahead_s s ahead of the clock of this host"
+    became=word_too_far wrong="it lies more than $ahead_s s ahead of the clock of this host"
     [ "$expires" -le $((now_s + ahead_s)) ] && [ "$serial" -le $((expires * 1000000)) ]
 }
