@@ -187,6 +187,12 @@ class Agent:
         self.eligibility = str(answer["eligibility"])
         return float(answer["heartbeat_ttl_s"]) * HEARTBEAT_SHARE
 
+    async def ask(self, method: str, **request: str) -> JsonObject:
+        """A server's answer to a call about this node, over a connection of its own. Raises ``RpcError``."""
+        named = {"node_id": self._node_id, "credential": self._identity, **request}
+        with contextlib.closing(await self.connect()) as stream:
+            return await self._call(stream, method, named)
+
     async def _call(self, stream: RpcStream, method: str, request: JsonObject) -> JsonObject:
         try:
             await stream.send({"method": method, "secret_id": self._secret_id, **request})

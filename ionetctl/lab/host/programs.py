@@ -27,7 +27,7 @@ PYTHON: Final = "python"
 FIXED_OUTPUT: Final = "says"
 """The stand-in for every program that always prints the same."""
 _STANDINS: Final = Path(__file__).parents[1] / "standins"
-_ALIASES: Final = {"systemctl": ("journalctl", "nomad-config-validate")}
+_ALIASES: Final = {"systemctl": ("agent-api", "journalctl", "nomad-config-validate")}
 _PACKAGE_MANAGERS: Final = "apk apt apt-cache apt-get apt-mark dnf dpkg dpkg-query pacman rpm snap yum zypper"
 _CONTAINERS: Final = "containerd docker dockerd nerdctl nomad nvidia-ctk podman"
 _SERVICES: Final = (

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -16,7 +17,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from ionetctl.lab.agent.agent import Agent, AgentStartError
+from ionetctl.core import host_paths
+from ionetctl.lab.agent.agent import Agent, AgentStartError, RpcError
+from ionetctl.lab.agent.door_task import DoorTask
 from ionetctl.lab.host.rooted_path import locate
 from ionetctl.lab.host.unit_files import Unit, load_unit
 
@@ -56,6 +59,7 @@ class Supervisor:
     journal: deque[str] = field(default_factory=lambda: deque(maxlen=_JOURNAL_LINES), repr=False)
     loaded: Unit | None = None
     _running: asyncio.Task[None] | None = None
+    _door: asyncio.Task[None] | None = None
     _stopped: asyncio.Event = field(default_factory=asyncio.Event)
     _starting: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -81,7 +85,21 @@ class Supervisor:
 
     async def close(self) -> None:
         """End the agent without deregistering it, as a power cut would."""
+        if self._door is not None:
+            self._door.cancel()
+            await asyncio.gather(self._door, return_exceptions=True)
         await self.end_agent()
+
+    async def answer_of_agent(self, path: str) -> Reply:
+        """What the agent's own API answers on loopback; it knows its node alone, as its region shows it."""
+        if self.agent is None or not path.startswith("/v1/node/"):
+            return Reply(1, err=("connect:errno=111",))
+        try:
+            node = (await self.agent.ask("Node.GetNode"))["node"]
+        except RpcError as error:
+            return Reply(out=("HTTP/1.0 500 Internal Server Error", "", str(error)))
+        lines = json.dumps(node, indent=0, separators=(",", ":")).splitlines()
+        return Reply(out=("HTTP/1.0 200 OK", "", *lines))
 
     # --- the service -------------------------------------------------------------------------------------------------
 
@@ -121,6 +139,10 @@ class Supervisor:
         await self.end_agent()
         self.agent = agent
         self._running = asyncio.create_task(self.run_agent(agent))
+        if self._door is None and locate(self.tree, host_paths.MAINTENANCE_SCRIPT).is_file():
+            # It outlives the agent, as a task does, and what it has started may restart the agent.
+            task = DoorTask(self.tree, self.environment, lambda: self.agent, self._door_log)
+            self._door = asyncio.create_task(task.run())
 
     async def run_agent(self, agent: Agent) -> None:
         """Keep the agent's node registered, until cancelled."""
@@ -192,6 +214,9 @@ class Supervisor:
         self._running = self.agent = None
 
     # --- the journal -------------------------------------------------------------------------------------------------
+
+    def _door_log(self, line: str) -> None:
+        self._log("ionet-maintenance", line)
 
     def _agent_log(self, line: str) -> None:
         self._log("nomad", line)

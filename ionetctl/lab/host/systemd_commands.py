@@ -120,6 +120,8 @@ class SystemdCommands:
 
     async def run(self, program: str, arguments: list[str]) -> Reply:
         """Do what ``program`` does with these arguments; returns its output and exit status."""
+        if program == "agent-api":
+            return await self.supervisor.answer_of_agent(arguments[0])
         if program == "journalctl":
             return self._journalctl(arguments)
         if program == "nomad-config-validate":

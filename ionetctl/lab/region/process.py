@@ -35,6 +35,8 @@ ADMIN_RIGHTS: Final[tuple[Right, ...]] = (
     "list-jobs",
     "read-job",
     "submit-job",
+    "read-logs",
+    "variables",
 )
 _LOOPBACK: Final = "127.0.0.1"
 _POLL_INTERVAL_S: Final = 0.5

@@ -43,18 +43,26 @@ class RpcServer:
             await stream.send(self._answer(await stream.receive()))
 
     def _answer(self, request: JsonObject) -> JsonObject:
-        now = time.time()
         secret_id, credential = str(request["secret_id"]), str(request["credential"])
         if not self.state.has_leader:
             return {"error": "No cluster leader", "result": None}
         try:
-            if request["method"] == "Node.Register":
-                result = self.state.register(request["node"], secret_id, credential, now)
-            else:
-                result = self.state.heartbeat(str(request["node_id"]), secret_id, credential, now)
+            return {"error": None, "result": self._result(request, secret_id, credential)}
         except RegistrationError as refused:
             return {"error": str(refused), "result": None}
-        return {"error": None, "result": result}
+
+    def _result(self, request: JsonObject, secret_id: str, credential: str) -> JsonObject:
+        now, state = time.time(), self.state
+        if request["method"] == "Node.Register":
+            return state.register(request["node"], secret_id, credential, now)
+        node_id = str(request["node_id"])
+        match request["method"]:
+            case "Node.GetNode":
+                return {"node": state.nodes.get(node_id)}
+            case "Door.Carry":
+                return state.carry_word(node_id, str(request["log"]))
+            case _:
+                return state.heartbeat(node_id, secret_id, credential, now)
 
     def listening(self, host: str, port: int, context: ssl.SSLContext) -> AbstractAsyncContextManager[int]:
         """Listen inside the block, which gets the port; with ``port`` 0 it is a free one."""

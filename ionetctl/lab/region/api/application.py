@@ -20,6 +20,7 @@ from ionetctl.lab.region.api.namespace_handlers import NamespaceHandlers
 from ionetctl.lab.region.api.node_handlers import NodeHandlers
 from ionetctl.lab.region.api.server_handlers import ServerHandlers
 from ionetctl.lab.region.api.token_handlers import TokenHandlers
+from ionetctl.lab.region.api.word_handlers import WordHandlers
 from ionetctl.lab.region.api.work_handlers import WorkHandlers
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class Api:
                 *JobHandlers(self.regions).routes(),
                 *MetadataHandlers(self.regions).routes(),
                 *WorkHandlers(self.regions).routes(),
+                *WordHandlers(self.regions).routes(),
                 *TokenHandlers(self.regions).routes(),
                 *NamespaceHandlers(self.regions).routes(),
                 *ServerHandlers(self.regions, self.server_address).routes(),

@@ -37,7 +37,15 @@ METADATA_DELAY_S: Final = 5.0
 """How long it takes at least until the servers learn of a change of an agent's dynamic metadata."""
 
 Right = Literal[
-    "node:read", "node:write", "agent:read", "node_pool:read", "list-jobs", "read-job", "submit-job"
+    "node:read",
+    "node:write",
+    "agent:read",
+    "node_pool:read",
+    "list-jobs",
+    "read-job",
+    "submit-job",
+    "read-logs",
+    "variables",
 ]
 
 
@@ -94,6 +102,10 @@ class RegionState:
     """What runs on the nodes, by id."""
     task_drivers: Mapping[str, Sequence[str] | None] = field(default_factory=lambda: dict(OPEN_NAMESPACES))
     """The namespaces, each with the only task drivers that its jobs may use; ``None`` is no limit."""
+    variables: dict[str, JsonObject] = field(default_factory=dict, repr=False)
+    """By path."""
+    door_logs: dict[str, str] = field(default_factory=dict, repr=False)
+    """By node id what the task of the maintenance door has in its log."""
     server_log: list[str] = field(default_factory=list)
     """Why nodes were refused: Nomad writes that to the servers' log and does not tell the client."""
     signer: Signer = field(init=False)
@@ -218,6 +230,15 @@ class RegionState:
     def _ttl_s(self) -> float:
         ttl_s = max(_MIN_HEARTBEAT_TTL_S, len(self.nodes) / _MAX_HEARTBEATS_PER_S)
         return ttl_s * (1 + random.random())  # noqa: S311 - Nomad adds such jitter
+
+    def carry_word(self, node_id: str, log: str) -> JsonObject:
+        """What the door's task gets of a node's variable, and has in its ``log`` then; nothing where none runs there."""
+        tasks = [each for each in self.allocations_now(node_id) if each["JobID"] == "ionet-door"]
+        if not any(each["ClientStatus"] == "running" for each in tasks):
+            return {"word": ""}
+        self.door_logs[node_id] = log
+        variable = self.variables.get(f"ionet/maintenance/{node_id}", {"Items": {}})
+        return {"word": variable["Items"].get("word", "")}
 
     def metadata(self, node_id: str) -> Metadata | None:
         """The metadata as the node's agent answers it; ``None`` when the node is down and cannot be asked."""
