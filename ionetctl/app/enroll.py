@@ -37,7 +37,7 @@ from ionetctl.ssh import SshConnector, TransportSettings
 from ionetctl.ssh.limits.open_files import most_hosts, raise_limit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Callable, Container, Coroutine, Mapping, Sequence
 
     from ionetctl.app.resume import Past
     from ionetctl.core.errors import (
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     )
     from ionetctl.core.model.facts import MachineIdentity
     from ionetctl.core.model.host import Host
+    from ionetctl.core.model.names import RegionName
     from ionetctl.core.model.outcome import Outcome
     from ionetctl.core.ports import Clock, Emit, Sink
     from ionetctl.core.settings import Settings
@@ -89,6 +90,7 @@ async def enroll(
                         record.identities,
                         record.lease,
                         record.closures,
+                        record.installed,
                     )
                     return await run.recorded(record.past)
             except asyncio.CancelledError:
@@ -116,6 +118,7 @@ class _Run:
     """What the catalog knows of machines, by host name and machine-id."""
     lease: Lease | None = None
     closures: Sequence[Closure] = ()
+    installed: Container[tuple[RegionName, HostName, str]] = ()
 
     async def recorded(self, past: Past) -> ExitCode:
         """The exit code, with beginning and end in the journal whatever happens between."""
@@ -169,6 +172,7 @@ class _Run:
                     inventory.hosts,
                     self._check_lease,
                     closed.reopened(hosts),
+                    self.installed,
                 )
                 return await phases.run()
 

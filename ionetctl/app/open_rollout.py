@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ionetctl.core.model.facts import MachineIdentity
     from ionetctl.core.model.host import Host
     from ionetctl.core.model.inventory import Inventory
-    from ionetctl.core.model.names import HostName, RolloutId
+    from ionetctl.core.model.names import HostName, RegionName, RolloutId
     from ionetctl.core.ports import Clock, Emit, Sink
     from ionetctl.core.settings import Settings
     from ionetctl.history.catalog import Closure, Lease, NodeRecord
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """An open record, and what the rollout did before it was resumed; ``nodes``, ``identities`` and ``closures`` are the catalog's.
+    """An open record, and what the rollout did before it was resumed; ``nodes``, ``identities``, ``closures`` and ``installed`` are the catalog's.
 
     ``lease`` is ``None`` where no host may be changed.
     """
@@ -52,6 +52,7 @@ class Record:
     identities: Mapping[tuple[HostName, str], MachineIdentity]
     lease: Lease | None
     closures: tuple[Closure, ...]
+    installed: frozenset[tuple[RegionName, HostName, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,13 @@ class Records:
                         await sink.take(past.envelopes)
                     recorder = Recorder(journal, clock, (catalog.sink(rollout), *sinks), past.first_seq)
                     await held.enter_async_context(recorder)
-                    known = catalog.nodes(), catalog.identities(), lease, catalog.closures()
+                    known = (
+                        catalog.nodes(),
+                        catalog.identities(),
+                        lease,
+                        catalog.closures(),
+                        catalog.installed(),
+                    )
                     yield Record(rollout, recorder, past, *known)
             finally:
                 if recorder is not None:

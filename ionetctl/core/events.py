@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from ionetctl.core.model.facts import MachineIdentity
+from ionetctl.core.model.installed import Installed
 from ionetctl.core.model.inventory import Introduction
 from ionetctl.core.model.names import Digest, HostName, NodeId, RegionName, RolloutId
 from ionetctl.core.model.outcome import ENROLL, Finding, Outcome
@@ -252,6 +253,19 @@ class HostConfirmed(Event, tag="host_confirmed", frozen=True, kw_only=True):
     gpus_seen: int | None
 
 
+class HostInstalled(Event, tag="host_installed", frozen=True, kw_only=True):
+    """What lies on a host with a maintenance door while its region shows it with ``stamp``: later changes are planned from it.
+
+    It is recorded once the region has confirmed it, or before a word is sent that may bring the host there: then instead of
+    ``replaces``, which the host has until then.
+    """
+
+    region: RegionName
+    stamp: str
+    installed: Installed
+    replaces: str | None = None
+
+
 class KeyClosing(Event, tag="key_closing", frozen=True, kw_only=True):
     """The key that logged in is about to be taken out of the account's ``authorized_keys`` (``ssh: {close: key}``)."""
 
@@ -356,6 +370,7 @@ AnyEvent = (
     | FilesObtained
     | TokenMinted
     | HostConfirmed
+    | HostInstalled
     | NodeHeld
     | NodeReleased
     | KeyClosing
@@ -383,7 +398,7 @@ def announces_change(event: AnyEvent) -> bool:
             return True
         case RolloutStarted() | RolloutResumed() | RolloutFinished():
             return True
-        case HostKeyAccepted() | TokenMinted() | HostRebooting() | KeyClosing():
+        case HostKeyAccepted() | TokenMinted() | HostRebooting() | KeyClosing() | HostInstalled():
             return True
         case _:
             return False

@@ -9,20 +9,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from ionetctl.core import host_paths
 from ionetctl.core.errors import HostFailedError, HostUnverifiedError
 from ionetctl.core.events import StepStarted, TokenMinted
 from ionetctl.facts.report_lines import AwaitCertificate, AwaitToken, AwaitVerdict, Done
 from ionetctl.host.outcomes import StartedNode
 from ionetctl.host.planned_host import Mark
 from ionetctl.plan.payload import renews_certificate
-from ionetctl.verification.expectation import expected_node
+from ionetctl.verification.expectation import check_node, expected_node
 from ionetctl.verification.log_diagnosis import diagnose
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ionetctl.core.model.host import Host
     from ionetctl.core.model.names import NodeId
-    from ionetctl.core.model.node import NodeView
+    from ionetctl.core.model.node import NodeDetail, NodeView
     from ionetctl.host.apply_dialogue import ApplyDialogue
     from ionetctl.host.dependencies import Dependencies, RegionTools
     from ionetctl.host.planned_host import PlannedHost
@@ -118,6 +120,13 @@ class NodeConfirmation:
         if diagnosis is None:
             return error
         return HostUnverifiedError(diagnosis.code, diagnosis.message, diagnosis.hint)
+
+
+def is_shown(detail: NodeDetail, host: Host, stamp: str) -> bool:
+    """Whether the region shows the host's node ready, with this stamp and in its place."""
+    expected = expected_node(host, may_be_ineligible=True, counts_gpus=False)
+    is_as_expected = not isinstance(check_node(detail.view, expected), HostUnverifiedError)
+    return is_as_expected and detail.meta.get(host_paths.STAMP_KEY) == stamp
 
 
 async def confirm_node(

@@ -32,7 +32,7 @@ from ionetctl.host.planner import Planner
 from ionetctl.host.prepare import Preparer
 from ionetctl.host.release_node import Admission
 from ionetctl.host.survey import Surveyed, Surveyor
-from ionetctl.plan.payload import build_payload, program_of, renews_certificate
+from ionetctl.plan.payload import build_payload, manifest_of, program_of, renews_certificate
 from ionetctl.plan.prepare_steps import SEEN_AT_START
 
 if TYPE_CHECKING:
@@ -172,6 +172,7 @@ class Pipeline:
             fresh = self._plan_again(planned, now, nonce, done)
             if fresh.plan.is_empty:
                 view = await self._admit(fresh, await self._confirm(fresh))
+                await self._planner.record_installation(fresh, fresh.facts.manifest)
             else:
                 confirmation = NodeConfirmation(self._deps, fresh, progress.start, attempt)
                 view = await self._apply_or_explain(fresh, session, confirmation)
@@ -270,7 +271,9 @@ class Pipeline:
         payload = await self._pack(payload, planned.facts.best_form, on_step)
         programs = [program_of(file) for file in payload.programs]
         await self._obtainer.obtain(host, planned.facts, session, programs)
-        return await apply_payload(session, self._deps, payload, on_step, confirmation.lead)
+        view = await apply_payload(session, self._deps, payload, on_step, confirmation.lead)
+        await self._planner.record_installation(planned, manifest_of(payload))
+        return view
 
     async def _pack(self, payload: Payload, form: Form, on_step: Callable[[str], Awaitable[None]]) -> Payload:
         """The payload with its programs in that form; a host that has to wait for one is at a step of its own meanwhile."""

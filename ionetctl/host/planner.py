@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from ionetctl.core.errors import HostError, HostFailedError, RegionError, TrustError
-from ionetctl.core.events import HostPlanned, Warned
+from ionetctl.core.events import HostInstalled, HostPlanned, Warned
 from ionetctl.core.model.node import DOOR_JOB, DOOR_NAMESPACE
 from ionetctl.core.model.plan import Fate
 from ionetctl.core.plural import counted
@@ -19,12 +19,16 @@ from ionetctl.host.dependencies import NONCE_BYTES
 from ionetctl.host.planned_host import Mark, PlannedHost
 from ionetctl.plan.bundle import build_bundle
 from ionetctl.plan.difference import PlanContext, drivers_lost, make_plan, new_digests
+from ionetctl.plan.installation import has_door, installation
 from ionetctl.plan.job_fates import job_fates
 from ionetctl.plan.prepare_steps import needed_preparations
 from ionetctl.plan.text_diff import compared_paths, file_diffs
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from ionetctl.core.model.host import Host
+    from ionetctl.core.model.names import Digest
     from ionetctl.core.model.outcome import Outcome
     from ionetctl.core.model.plan import FileDiff, PlannedJob
     from ionetctl.host.dependencies import Dependencies
@@ -39,6 +43,19 @@ STOP_DOOR: Final = (
     f"nomad job stop -namespace {DOOR_NAMESPACE} {DOOR_JOB}; or allow it with --lose-jobs"
 )
 LOSE_JOBS: Final = "drain the node first, or allow it with --lose-jobs"
+
+
+def loss_of_jobs(jobs: Sequence[PlannedJob]) -> HostFailedError | None:
+    """Why a plan must not be carried out unless its jobs may be lost (``jobs_would_be_lost``)."""
+    lost = [job for job in jobs if job.fate is Fate.LOST]
+    if not lost:
+        return None
+    message = "; ".join(f"{job.allocation}: {job.reason}" for job in lost[:JOBS_NAMED])
+    if len(lost) > JOBS_NAMED:
+        message += f"; and {counted(len(lost) - JOBS_NAMED, 'more allocation')}"
+    is_door_alone = all((job.namespace, job.job) == (DOOR_NAMESPACE, DOOR_JOB) for job in lost)
+    hint = STOP_DOOR if is_door_alone else LOSE_JOBS
+    return HostFailedError("jobs_would_be_lost", f"the plan would lose {message}", hint)
 
 
 class Planner:
@@ -63,6 +80,17 @@ class Planner:
         plan = make_plan(bundle, facts, context)
         plan = replace(plan, changes=(*needed_preparations(host, facts), *plan.changes))
         return PlannedHost(surveyed, bundle, plan, mark, unconfirmed, lost)
+
+    async def record_installation(self, planned: PlannedHost, manifest: Mapping[str, Digest]) -> None:
+        """Record what lies on a host that its region shows by the plan; ``manifest`` is the host's. Nothing of one without a door."""
+        if not has_door(planned.bundle):
+            return
+        host, facts = planned.host, planned.facts
+        drivers = self._deps.subject_of(host, planned.surveyed.node_name, facts).drivers
+        installed = installation(planned.bundle, facts, manifest, drivers)
+        stamp = planned.plan.stamp
+        event = HostInstalled(host=host.name, region=host.region, stamp=stamp, installed=installed)
+        await self._deps.emit(event)
 
     async def announce(self, planned: PlannedHost) -> Outcome | None:
         """Record the plan that will be carried out or shown; the host's outcome where it would lose jobs and may not."""
@@ -92,16 +120,8 @@ class Planner:
             jobs=jobs,
         )
         await self._deps.emit(event)
-        lost = [job for job in jobs if job.fate is Fate.LOST]
-        if not lost or self._deps.lose_jobs:
-            return None
-        message = "; ".join(f"{job.allocation}: {job.reason}" for job in lost[:JOBS_NAMED])
-        if len(lost) > JOBS_NAMED:
-            message += f"; and {counted(len(lost) - JOBS_NAMED, 'more allocation')}"
-        is_door_alone = all((job.namespace, job.job) == (DOOR_NAMESPACE, DOOR_JOB) for job in lost)
-        hint = STOP_DOOR if is_door_alone else LOSE_JOBS
-        error = HostFailedError("jobs_would_be_lost", f"the plan would lose {message}", hint)
-        return outcomes.failed(planned.host, "plan", error, planned.facts)
+        error = None if self._deps.lose_jobs else loss_of_jobs(jobs)
+        return outcomes.failed(planned.host, "plan", error, planned.facts) if error else None
 
     async def _jobs(self, planned: PlannedHost) -> tuple[PlannedJob, ...]:
         """What runs on the node and what becomes of it; the loss of a driver, and a region that does not tell, are warnings."""

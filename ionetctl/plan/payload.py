@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from ionetctl.core import host_paths
 from ionetctl.core.errors import ConfigurationError, TrustError
+from ionetctl.core.model.names import Digest
 from ionetctl.core.model.plan import Action, Bundle, BundleFile, Kind, Plan, Program
 from ionetctl.plan.bundle import sha256, with_stamp
 from ionetctl.plan.ustar import archive, archive_bytes, mapped
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from ionetctl.core.model.facts import Facts
-    from ionetctl.core.model.names import Digest, RolloutId
+    from ionetctl.core.model.names import RolloutId
     from ionetctl.core.model.node import NodeCertificate
 
 _FIELD_LIMIT: Final = 4096
@@ -189,6 +190,13 @@ def _manifest(bundle: Bundle, files_to_install: tuple[BundleFile, ...], facts: F
     return BundleFile(
         host_paths.MANIFEST, Kind.FILE, 0o600, restarts=False, content=content, digest=sha256(content)
     )
+
+
+def manifest_of(payload: Payload) -> dict[str, Digest]:
+    """Path → digest of what a payload writes into the host's manifest."""
+    (content,) = (file.content for file in payload.files if file.path == host_paths.MANIFEST)
+    pairs = (line.split("  ", 1) for line in content.decode().splitlines())
+    return {path: Digest(digest) for digest, path in pairs}
 
 
 def _start(plan: Plan) -> Start:

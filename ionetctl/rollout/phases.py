@@ -34,7 +34,7 @@ from ionetctl.rollout.stop import FailureBudget, Stop
 from ionetctl.rollout.waves import Rollout, waves
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Container, Coroutine, Mapping, Sequence
 
     from ionetctl.checks import KnownMachine
     from ionetctl.core.errors import ExitCode, IonetctlError
@@ -71,7 +71,7 @@ class Phases:
 
     ``failed_before`` are hosts that failed before the rollout was resumed; ``left_out`` the outcomes of those that are not
     tried again, which count for the exit code; ``known`` the catalog's machines; ``listed`` all hosts of the inventory;
-    ``reopened`` are hosts that the catalog knows as closed to SSH.
+    ``reopened`` are hosts that the catalog knows as closed to SSH, ``installed`` those of which it has what lies there.
     ``check_lease`` is awaited before each host is begun, and requests the stop where the hosts may be another rollout's by now.
     """
 
@@ -88,6 +88,7 @@ class Phases:
     listed: Sequence[Host] = ()
     check_lease: Callable[[], Awaitable[None]] = _always_held
     reopened: Collection[HostName] = ()
+    installed: Container[tuple[RegionName, HostName, str]] = ()
     _blocked: list[Surveyed] = field(default_factory=list)
     _lost: LostRegions = field(init=False)
     _endings: Endings = field(init=False)
@@ -180,7 +181,7 @@ class Phases:
             return []
         differing = [each for each in planned if not each.plan.is_empty]
         unchanged = UnchangedHosts(
-            self.deps, self.stop, self._lost, self._endings, self.options.changes_hosts
+            self.deps, self.stop, self._lost, self._endings, self.options.changes_hosts, self.installed
         )
         differing += await unchanged.settle([each for each in planned if each.plan.is_empty])
         differing = [each.with_closing() for each in differing]

@@ -25,10 +25,10 @@ from ionetctl.host.unchanged_hosts import (
 from ionetctl.rollout.concurrently import Slots, concurrently
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
 
     from ionetctl.core.model.host import Host
-    from ionetctl.core.model.names import HostName
+    from ionetctl.core.model.names import HostName, RegionName
     from ionetctl.host.dependencies import Dependencies
     from ionetctl.host.planned_host import PlannedHost
     from ionetctl.rollout.endings import Endings
@@ -42,13 +42,17 @@ AT_ONCE: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class UnchangedHosts:
-    """How such hosts are settled in one rollout; without ``changes_hosts`` nothing is written into regions either."""
+    """How such hosts are settled in one rollout; without ``changes_hosts`` nothing is written into regions either.
+
+    ``installed`` are hosts and stamps of which the record has what lies there.
+    """
 
     deps: Dependencies
     stop: Stop
     lost: LostRegions
     endings: Endings
     changes_hosts: bool
+    installed: Container[tuple[RegionName, HostName, str]] = ()
 
     async def settle(self, converged: Sequence[PlannedHost]) -> list[PlannedHost]:
         """Finish the hosts; returns those of which something is to be done all the same.
@@ -99,6 +103,8 @@ class UnchangedHosts:
         if self._may_write(planned.host):
             await self.lost.ask(planned.host.region, complete_release(self.deps, verified))
         stamp = planned.plan.stamp
+        if self.changes_hosts and (planned.host.region, planned.host.name, stamp) not in self.installed:
+            await Planner(self.deps).record_installation(planned, planned.facts.manifest)
         outcome = outcomes.confirmed(planned.host, Result.UNCHANGED, view, planned.facts, stamp)
         await self.endings.finish(planned.host, outcome)
 

@@ -10,6 +10,7 @@ import pytest
 from ionetctl.core import events
 from ionetctl.core.events import SCHEMA, AnyEvent, Envelope, HostEntry, RegionEntry, decode, encode
 from ionetctl.core.model.facts import MachineIdentity
+from ionetctl.core.model.installed import Installed, InstalledFile, InstalledGpu
 from ionetctl.core.model.names import Digest, HostName, NodeId, RegionName, RolloutId
 from ionetctl.core.model.outcome import Finding, Outcome, Problem, Result, Severity
 from ionetctl.core.model.plan import Action, Change, FileDiff
@@ -94,6 +95,19 @@ SAMPLES: tuple[AnyEvent, ...] = (
     ),
     events.TokenMinted(host=HOST, expires_at="2026-11-23T01:17:26+00:00"),
     events.HostConfirmed(host=HOST, node_id=NODE, stamp="ab-cd", gpus_seen=8),
+    events.HostInstalled(
+        host=HOST,
+        region=EU,
+        stamp="ab-cd",
+        replaces="ab-00",
+        installed=Installed(
+            files=(InstalledFile("/etc/nomad.d/nomad.hcl", Digest("ab" * 32), 0o640, "root:root"),),
+            links={"/usr/local/bin/nomad": "/opt/nomad/releases/2.0.5/nomad"},
+            architecture="x86_64",
+            gpus=(InstalledGpu(0, "NVIDIA H100", "GPU-1", 81559, 700.0, (("MIG-1", "1g.10gb"),)),),
+            rig=("hiveos", "1", None),
+        ),
+    ),
     events.KeyClosing(
         host=HOST, account="miner", key="ssh-ed25519 AAAA", files=("/home/miner/.ssh/authorized_keys",)
     ),
@@ -160,6 +174,7 @@ def test_types_are_named_in_snake_case() -> None:
         "host_planned",
         "token_minted",
         "host_confirmed",
+        "host_installed",
         "key_closing",
         "key_closed",
         "ssh_opened",

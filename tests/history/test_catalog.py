@@ -11,6 +11,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ from ionetctl.core.events import (
 )
 from ionetctl.core.model.facts import MachineIdentity
 from ionetctl.core.model.host import Host
+from ionetctl.core.model.installed import Installed
 from ionetctl.core.model.names import Digest, HostName, NodeId, RegionName, RolloutId
 from ionetctl.core.model.outcome import Outcome, Problem, Result
 from ionetctl.history.catalog import Catalog, NodeRecord
@@ -424,6 +426,7 @@ def test_older_catalog_is_upgraded(tmp_path: Path) -> None:
     execute(path, "ALTER TABLE rollouts DROP COLUMN journal_digest")
     execute(path, "ALTER TABLE rollouts DROP COLUMN action")
     execute(path, "DROP TABLE machines")
+    execute(path, "DROP TABLE installations")
     execute(path, "ALTER TABLE leases DROP COLUMN number")
     execute(path, "DROP TABLE fencing")
     execute(path, "DROP TABLE closures")
@@ -1339,3 +1342,55 @@ def test_process_of_another_user_lives() -> None:
     finally:
         os.seteuid(0)
     assert is_alive is True
+
+
+def installed(stamp: str, replaces: str | None = None, host: str = "rig-001") -> events.HostInstalled:
+    found = Installed(files=(), links={}, architecture="x86_64", os_id=stamp)
+    return events.HostInstalled(
+        host=HostName(host), region=EU, stamp=stamp, replaces=replaces, installed=found
+    )
+
+
+def lying(catalog: Catalog) -> list[str]:
+    """The stamps by which it is known what lies on the host."""
+    texts = catalog.installations().texts.get((EU, HostName("rig-001")), ())
+    found = sorted(stamp for _, _, stamp in catalog.installed())
+    assert found == sorted(texts)
+    return found
+
+
+@pytest.mark.parametrize("order", list(permutations(range(4))), ids=str)
+def test_what_lies_on_hosts_is_kept_with_what_it_replaces(catalog: Catalog, order: tuple[int, ...]) -> None:
+    """Whichever rollout is folded last: a word that was sent may have been carried out or not, and what was before is gone."""
+    rollouts = [FIRST, SECOND, THIRD, RolloutId("20261123T040000-dddddd")]
+    told = [installed("a"), installed("b", "a"), installed("c", "a"), installed("d", "c")]
+    for number in order:
+        rollout = rollouts[number]
+        catalog.record(rollout, numbered(started(rollout), told[number], minute=5 * number))
+    assert lying(catalog) == ["c", "d"]
+
+
+def test_record_of_a_host_is_read_by_its_stamp(catalog: Catalog) -> None:
+    """Nothing for another stamp or host; of one stamp the latest."""
+    catalog.record(FIRST, numbered(started(), installed("a"), installed("b", "a"), installed("b", "b")))
+    found, rig = catalog.installations(), HostName("rig-001")
+    assert lying(catalog) == ["b"]
+    assert (found.knows(EU, rig), found.knows(US, rig)) == (True, False)
+    kept = found.of(EU, rig, "b")
+    assert kept is not None
+    assert (kept.os_id, found.of(EU, rig, "a"), list(found.all_of(EU, rig))) == ("b", None, [kept])
+
+
+def test_node_has_the_stamp_of_its_update(catalog: Catalog) -> None:
+    """Only of one that the region has confirmed: it runs with the new configuration."""
+    catalog.record(
+        FIRST, numbered(started(), surveyed("rig-001"), finished(entry("rig-001"), stamp="ab-one"))
+    )
+    update = msgspec.structs.replace(started(SECOND), action="update")
+    lost = finished(entry("rig-001"), Result.UNVERIFIED, stamp="ab-two")
+    catalog.record(SECOND, numbered(update, lost, minute=5))
+    assert [node.stamp for node in catalog.nodes()] == ["ab-one"]
+    again = msgspec.structs.replace(started(THIRD), action="update")
+    done = finished(entry("rig-001"), Result.DONE, stamp="ab-three")
+    catalog.record(THIRD, numbered(again, done, minute=10))
+    assert [(node.stamp, node.machine_id) for node in catalog.nodes()] == [("ab-three", "m-1")]

@@ -52,6 +52,8 @@ class Result(StrEnum):
 
 ENROLL: Final = "enroll"
 """The action of a rollout that enrols hosts; others change nodes through Nomad."""
+UPDATE: Final = "update"
+"""The action of one that changes enrolled hosts through Nomad as an enrolment would."""
 
 
 def results_of(action: str) -> tuple[Result, ...]:

@@ -22,9 +22,10 @@ from ionetctl.core.events import (
     RolloutStarted,
     RolloutStopped,
 )
-from ionetctl.core.model.outcome import ENROLL, Result
+from ionetctl.core.model.outcome import Result
 from ionetctl.history.catalog.closures import fold_closures
-from ionetctl.history.catalog.nodes import NodeOutcome, update_nodes
+from ionetctl.history.catalog.installations import fold_installations
+from ionetctl.history.catalog.nodes import NodeOutcome, makes_nodes, update_nodes
 from ionetctl.history.catalog.queries import count_results
 from ionetctl.history.catalog.schema import hosts, machines, outcomes, regions, rollouts
 
@@ -92,6 +93,7 @@ def _fold_events(connection: Connection, rollout: RolloutId, fresh: Sequence[Env
     _fold_outcomes(connection, rollout, fresh)
     _fold_surveys(connection, rollout, fresh)
     fold_closures(connection, rollout, fresh)
+    fold_installations(connection, fresh)
     _set_rollout(connection, rollout, last_seq=fresh[-1].seq)
     changing = [envelope.event for envelope in fresh if isinstance(envelope.event, _CHANGING_RESULTS)]
     if changing:
@@ -252,8 +254,9 @@ def _fold_outcomes(connection: Connection, rollout: RolloutId, envelopes: Sequen
                 continue
     connection.execute(insert(outcomes), rows)
     # A check changes nothing and has no confirmation by the region, and what is done with a node makes none: nodes do not follow.
-    if not is_check and action == ENROLL:
-        update_nodes(connection, [_node_outcome(row) for row in rows if row["node_id"] is not None])
+    if not is_check:
+        made = [row for row in rows if row["node_id"] is not None and makes_nodes(action, row["result"])]
+        update_nodes(connection, [_node_outcome(row) for row in made])
 
 
 def _node_outcome(row: Mapping[str, Any]) -> NodeOutcome:

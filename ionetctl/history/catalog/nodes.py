@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sqlalchemy import bindparam, delete, insert, or_, select
 
-from ionetctl.core.model.outcome import ENROLL, Result
+from ionetctl.core.model.outcome import ENROLL, UPDATE, Result
 from ionetctl.history.catalog.records import NodeRecord
 from ionetctl.history.catalog.schema import nodes, outcomes, rollouts
 
@@ -27,10 +27,15 @@ if TYPE_CHECKING:
 _COLUMNS: Final = tuple(field.name for field in fields(NodeRecord))
 NODE_COLUMNS: Final = tuple(nodes.c[name] for name in _COLUMNS)
 """The columns of ``nodes`` that a ``NodeRecord`` has, in its order."""
-_CONFIRMED: Final = (Result.ENROLLED, Result.UNCHANGED)
+_CONFIRMED: Final = (Result.ENROLLED, Result.UNCHANGED, Result.DONE)
 _REMOVE: Final = delete(nodes).where(
     nodes.c.region == bindparam("of_region"), nodes.c.name == bindparam("of_name")
 )
+
+
+def makes_nodes(action: str, result: str) -> bool:
+    """Whether a node follows from an outcome: of an enrolment, or of an update that the region has confirmed."""
+    return action == ENROLL or (action == UPDATE and result == Result.DONE)
 
 
 class NodeKey(NamedTuple):
@@ -225,8 +230,10 @@ def _known(
 def _node_outcomes(connection: Connection, which: ColumnElement[bool]) -> list[NodeOutcome]:
     columns = [outcomes.c[name] for name in NodeOutcome._fields]
     enrolments = select(rollouts.c.id).where(rollouts.c.action == ENROLL)
+    updates = select(rollouts.c.id).where(rollouts.c.action == UPDATE)
+    is_updated = (outcomes.c.result == Result.DONE.value) & outcomes.c.rollout.in_(updates)
     makes_node = outcomes.c.node_id.is_not(None) & outcomes.c.is_check.is_(False)
-    statement = select(*columns).where(which, makes_node, outcomes.c.rollout.in_(enrolments))
+    statement = select(*columns).where(which, makes_node, outcomes.c.rollout.in_(enrolments) | is_updated)
     return [NodeOutcome(*row)._replace(result=Result(row.result)) for row in connection.execute(statement)]
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Float, Integer, MetaData, St
 
 from ionetctl.core.model.outcome import ENROLL
 
-VERSION: Final = 6
+VERSION: Final = 7
 WITH_RESULTS: Final = 3
 """The version that has ``rollouts.results``."""
 CHANGES: Final = {
@@ -38,9 +38,14 @@ CHANGES: Final = {
             state VARCHAR(16) NOT NULL, account TEXT NOT NULL, "key" TEXT NOT NULL, PRIMARY KEY (rollout, seq))""",
     ),
     6: ("ALTER TABLE rollouts ADD COLUMN action VARCHAR(32) NOT NULL DEFAULT 'enroll'",),
+    7: (
+        """CREATE TABLE installations (
+            region VARCHAR(255) NOT NULL, name VARCHAR(255) NOT NULL, stamp VARCHAR(64) NOT NULL, at VARCHAR(32) NOT NULL,
+            replaces VARCHAR(64), installed TEXT NOT NULL, PRIMARY KEY (region, name, stamp))""",
+    ),
 }
 """By version the statements that make the tables of the version before into its own."""
-SINCE: Final = {"closures": 5, "fencing": 5, "machines": 5}
+SINCE: Final = {"closures": 5, "fencing": 5, "installations": 7, "machines": 5}
 """The version that first has a table, where it is not the first."""
 
 metadata: Final = MetaData()
@@ -71,7 +76,7 @@ rollouts: Final = Table(
 """``results`` counts the hosts of a rollout that has ended by their results; ``NULL`` while it runs.
 
 ``journal_digest`` is the last of the journal's chain when its process ended. It is not folded: no journal can say of itself where
-it ended. Only where ``action`` is ``enroll`` do nodes follow from the outcomes.
+it ended. Only where ``action`` is ``enroll`` or ``update`` do nodes follow from the outcomes.
 """
 
 hosts: Final = Table(
@@ -156,6 +161,19 @@ machines: Final = Table(
 """What tells each machine from others (``MachineIdentity``), by the name that it had, as its last survey saw it."""
 
 
+installations: Final = Table(
+    "installations",
+    metadata,
+    Column("region", String(255), primary_key=True),
+    Column("name", String(255), primary_key=True),
+    Column("stamp", String(64), primary_key=True),
+    Column("at", String(32), nullable=False),
+    Column("replaces", String(64)),
+    Column("installed", Text, nullable=False),
+)
+"""What lies on hosts with a maintenance door (``Installed``): of each the latest, and what that replaces."""
+
+
 closures: Final = Table(
     "closures",
     metadata,
@@ -202,10 +220,10 @@ fencing: Final = Table(
 )
 """One row: a random name of this catalog, and the number of the last claim. It stays when leases go."""
 
-FOLDED: Final = (hosts, outcomes, nodes, machines, closures, regions, rollouts)
+FOLDED: Final = (hosts, outcomes, nodes, machines, installations, closures, regions, rollouts)
 """The tables that are rebuilt from the journals."""
 PRESENT: Final = tuple(table.name for table in (schema_version, rollouts, nodes, closures, regions, leases))
 """The tables that are read before a rollout starts; ``hosts`` and ``outcomes`` hold the past of all rollouts.
 
-``machines``, which older catalogs lack, is read as a whole then.
+``machines`` and ``installations``, which older catalogs lack, are read as a whole then, or not at all.
 """

@@ -16,6 +16,7 @@ from ionetctl.history.catalog import engine as database
 from ionetctl.history.catalog import leases, queries
 from ionetctl.history.catalog.closures import current_closures
 from ionetctl.history.catalog.fold import DECISIVE, fold, folded_until, store_results
+from ionetctl.history.catalog.installations import installed_stamps, read_installations
 from ionetctl.history.catalog.schema import (
     CHANGES,
     FOLDED,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from ionetctl.core.model.host import Host
     from ionetctl.core.model.names import Digest, HostName, RegionName, RolloutId
     from ionetctl.core.ports import Clock
+    from ionetctl.history.catalog.installations import Installations
     from ionetctl.history.catalog.records import Closure, HostRecord, NodeRecord, RolloutRecord
 
 _BATCH: Final = 1024
@@ -171,6 +173,16 @@ class Catalog:
         """What tells each machine that was ever surveyed from others, by its host's name and its machine-id."""
         with database.reading(self._engine) as connection:
             return queries.all_identities(connection)
+
+    def installations(self) -> Installations:
+        """What lies on hosts with a maintenance door."""
+        with database.reading(self._engine) as connection:
+            return read_installations(connection)
+
+    def installed(self) -> frozenset[tuple[RegionName, HostName, str]]:
+        """The hosts and stamps that ``installations`` has."""
+        with database.reading(self._engine) as connection:
+            return installed_stamps(connection)
 
     def closures(self) -> tuple[Closure, ...]:
         """The hosts whose SSH is closed to the key that bootstrapped them, or was about to be."""
