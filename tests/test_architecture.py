@@ -64,6 +64,7 @@ SHARED_STEMS: Final[dict[str, str]] = {
     "settings": "core ssh",
     "store": "artifacts history/catalog",
     "system": "checks lab/faults/conditions",
+    "update": "cli/commands maintenance",
     "verify": "app cli/commands",
 }
 """Names of modules that more than one folder has, and those folders."""

@@ -20,7 +20,7 @@ from ionetctl.rollout.signals import StoppingSignals
 from ionetctl.rollout.stop import Stop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
     from ionetctl.app.open_fleet import Fleet
     from ionetctl.app.open_rollout import Record
@@ -28,10 +28,22 @@ if TYPE_CHECKING:
     from ionetctl.core.model.names import HostName, RegionName
     from ionetctl.core.ports import Emit, Sink
     from ionetctl.core.settings import Settings
-    from ionetctl.maintenance.node_actions import NodeAction
+    from ionetctl.maintenance.node_actions import NodeAction, NodePlan
+    from ionetctl.maintenance.node_state import NodeState
     from ionetctl.nomad import OnWait, Wait
     from ionetctl.rollout.endings import PlanOverview
     from ionetctl.rollout.options import RolloutOptions
+
+    OpenAction = Callable[[Fleet, Record], Awaitable["Opened"]]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What is done with the nodes of a fleet; ``whole_plan`` as ``NodeRollout`` has it."""
+
+    action: NodeAction
+    fleet: Fleet
+    whole_plan: Callable[[NodeState], NodePlan] | None = None
 
 
 async def change_nodes(
@@ -41,9 +53,27 @@ async def change_nodes(
     sinks: Sequence[Sink],
     confirm: Callable[[PlanOverview], Coroutine[Any, Any, bool]],
 ) -> ExitCode:
-    """Change the nodes of an inventory, or of the catalog where ``options`` name that; the exit code that the contract gives the outcome.
+    """Do the same with the nodes of an inventory, or of the catalog where ``options`` name that; the exit code that the contract gives the outcome.
 
-    ``confirm`` is asked before nodes change. Raises ``IonetctlError`` where the rollout could not begin, and
+    ``confirm`` is asked before nodes change. Raises as ``roll_out`` does.
+    """
+
+    async def open_action(fleet: Fleet, _: Record) -> Opened:
+        return Opened(action, fleet)
+
+    return await roll_out(open_action, options, settings, sinks, confirm)
+
+
+async def roll_out(
+    open_action: OpenAction,
+    options: RolloutOptions,
+    settings: Settings,
+    sinks: Sequence[Sink],
+    confirm: Callable[[PlanOverview], Coroutine[Any, Any, bool]],
+) -> ExitCode:
+    """Open fleet and record, then the action, and go through the nodes; the exit code.
+
+    Raises ``IonetctlError`` where the rollout could not begin, and
     ``UnwritableError`` where its journal broke later.
     """
     clock, stop = SystemClock(), Stop()
@@ -56,7 +86,9 @@ async def change_nodes(
                 records = Records(settings, clock, signals)
                 async with records.open(options, fleet.inventory.hosts, sinks) as record:
                     waits.emit = record.emit
-                    return await _Run(action, options, settings, fleet, record, confirm, signals).recorded()
+                    return await _Run(
+                        open_action, options, settings, fleet, record, confirm, signals
+                    ).recorded()
         except asyncio.CancelledError:
             if not signals.is_repeated:
                 raise
@@ -89,7 +121,7 @@ def _check_open(fleet: Fleet) -> None:
 class _Run:
     """One process's part in a rollout over nodes."""
 
-    action: NodeAction
+    open_action: OpenAction
     options: RolloutOptions
     settings: Settings
     fleet: Fleet
@@ -109,7 +141,8 @@ class _Run:
 
     async def _work(self, names: set[HostName]) -> ExitCode:
         stop, past, lease = self.signals.stop, self.record.past, self.record.lease
-        found = await stop.unless_requested(self.fleet.find()) or ()
+        opened = await self.open_action(self.fleet, self.record)
+        found = await stop.unless_requested(opened.fleet.find()) or ()
         clock = SystemClock()
 
         async def check_lease() -> None:
@@ -117,11 +150,12 @@ class _Run:
                 await lease.check()
 
         rollout = NodeRollout(
-            action=self.action,
+            action=opened.action,
+            whole_plan=opened.whole_plan,
             nodes=[node for node in found if node.host.name in names],
             regions={
                 name: region
-                for name, region in self.fleet.regions.items()
+                for name, region in opened.fleet.regions.items()
                 if not isinstance(region, IonetctlError)
             },
             options=self.options,

@@ -20,7 +20,7 @@ from ionetctl.core.garbage_collection import collect_rarely
 from ionetctl.credentials.core_dumps import turn_off_core_dumps
 
 PANELS: Final = {
-    **dict.fromkeys(("enroll", "verify", "status", "nodes", "capacity", "rollouts"), "Fleet"),
+    **dict.fromkeys(("enroll", "update", "verify", "status", "nodes", "capacity", "rollouts"), "Fleet"),
     **dict.fromkeys(
         ("preflight", "probe", "explain", "render", "inventory", "region", "trust", "artifacts", "mirror"),
         "Site",

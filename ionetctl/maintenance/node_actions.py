@@ -5,7 +5,7 @@ Each action is a value. This module has what keeps jobs from a node and lets it 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 from ionetctl.core import host_paths
@@ -18,10 +18,12 @@ from ionetctl.host.outcomes import OF_AGENT
 from ionetctl.maintenance.node_state import NOT_EXCLUDED, Exclusion, look
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
 
-    from ionetctl.core.model.names import HostName
+    from ionetctl.core.model.facts import Facts
+    from ionetctl.core.model.names import Digest, HostName
     from ionetctl.core.model.node import NodeDetail
+    from ionetctl.core.model.plan import PlannedJob
     from ionetctl.core.ports import Clock, Emit, Region
     from ionetctl.maintenance.node_state import NodeState
     from ionetctl.maintenance.system_jobs import SystemJobs
@@ -96,6 +98,20 @@ def words(**given: str | bool) -> tuple[str, ...]:
     """What was given, as ``name=value``, and by its name alone what is so."""
     told = {name.replace("_", "-"): value for name, value in given.items() if value}
     return tuple(name if value is True else f"{name}={value}" for name, value in told.items())
+
+
+@dataclass(frozen=True, slots=True)
+class NodePlan:
+    """What is to be done with a node; all beside ``changes`` is known only where the host itself is changed.
+
+    ``stamp`` is that of its configuration afterwards, ``facts`` are those that the plan was made from.
+    """
+
+    changes: tuple[Change, ...]
+    stamp: str = ""
+    jobs: tuple[PlannedJob, ...] = ()
+    digests: Mapping[str, Digest] = field(default_factory=dict)
+    facts: Facts | None = None
 
 
 class NodeAction(Protocol):

@@ -21,7 +21,8 @@ from ionetctl.core.events import HostPlanned, StepFinished, StepStarted
 from ionetctl.core.model.outcome import Outcome, Result
 from ionetctl.host import outcomes
 from ionetctl.host.outcomes import StartedNode
-from ionetctl.maintenance.node_actions import NodeWork
+from ionetctl.host.planner import loss_of_jobs
+from ionetctl.maintenance.node_actions import NodePlan, NodeWork
 from ionetctl.maintenance.node_state import look
 from ionetctl.maintenance.system_jobs import SystemJobs
 from ionetctl.rollout.concurrently import concurrently
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from ionetctl.core.model.host import Host
     from ionetctl.core.model.names import HostName, RegionName
     from ionetctl.core.model.node import NodeView
-    from ionetctl.core.model.plan import Change
     from ionetctl.core.ports import Clock, Emit, Region
     from ionetctl.maintenance.node_actions import NodeAction
     from ionetctl.maintenance.node_state import NodeState
@@ -71,10 +71,10 @@ class LocatedNode(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PlannedNode:
-    """A node that is not as it should be, and its changes."""
+    """A node that is not as it should be, and what is to be done."""
 
     state: NodeState
-    changes: tuple[Change, ...]
+    plan: NodePlan
 
     @property
     def host(self) -> Host:
@@ -86,7 +86,8 @@ class PlannedNode:
 class NodeRollout:
     """One run over nodes; ``confirm`` asks whether the plan may be carried out.
 
-    ``failed_before``, ``left_out`` and ``check_lease`` are as those of ``rollout.phases``.
+    ``failed_before``, ``left_out`` and ``check_lease`` are as those of ``rollout.phases``; ``whole_plan`` is the action's, where its plans
+    have more than changes.
     """
 
     action: NodeAction
@@ -99,6 +100,7 @@ class NodeRollout:
     stop: Stop
     confirm: Callable[[PlanOverview], Coroutine[Any, Any, bool]]
     check_lease: Callable[[], Awaitable[None]]
+    whole_plan: Callable[[NodeState], NodePlan] | None = None
     failed_before: Collection[HostName] = ()
     left_out: Sequence[Outcome] = ()
     _agreed: frozenset[tuple[str, str]] = field(init=False, default=frozenset())
@@ -133,11 +135,12 @@ class NodeRollout:
             if isinstance(found, Outcome):
                 await self._finish(located.host, found)
                 return
-            planned[located.host.name] = found
-            names = tuple(one.name for one in found.state.allocations)
-            await self.emit(
-                HostPlanned(host=found.host.name, changes=found.changes, stamp="", allocations=names)
-            )
+            await self.emit(_announcement(found))
+            if not self.options.lose_jobs and (loss := loss_of_jobs(found.plan.jobs)):
+                await self._finish(located.host, outcomes.failed(located.host, "plan", loss))
+                return
+            # What else the plan has is made anew when it is carried out.
+            planned[located.host.name] = replace(found, plan=NodePlan(found.plan.changes))
 
         await concurrently(self.nodes, work, self.slots, lambda: self.stop.is_requested)
         states = [each.state for each in planned.values()]
@@ -153,12 +156,15 @@ class NodeRollout:
         await self.emit(StepStarted(host=host.name, step="survey", attempt=1))
         try:
             state = await look(self.regions[host.region], host, view.id, at_jobs=self.action.at_jobs)
-            changes = self.action.plan(state)
+            plan = self._plan(state)
         except (HostError, RegionError, TrustError) as error:
             return replace(outcomes.failed(host, "survey", _as_nodes_own(error)), node_id=view.id)
-        if not changes:
-            return outcomes.of_node(host, Result.UNCHANGED, state.view)
-        return PlannedNode(state, changes)
+        if not plan.changes:
+            return _ended(Result.UNCHANGED, state, plan)
+        return PlannedNode(state, plan)
+
+    def _plan(self, state: NodeState) -> NodePlan:
+        return self.whole_plan(state) if self.whole_plan else NodePlan(self.action.plan(state))
 
     async def _finish(self, host: Host, outcome: Outcome) -> None:
         """Record an outcome; a region that it shows to be lost is not asked again."""
@@ -196,8 +202,11 @@ class NodeRollout:
         region, started = self.regions[host.region], None
         try:
             state = await look(region, host, node_id, at_jobs=self.action.at_jobs)
-            if not self.action.plan(state):
-                return outcomes.of_node(host, Result.UNCHANGED, state.view)
+            plan = self._plan(state)
+            if not plan.changes:
+                return _ended(Result.UNCHANGED, state, plan)
+            if not self.options.lose_jobs and (loss := loss_of_jobs(plan.jobs)):
+                return replace(outcomes.failed(host, "plan", loss), node_id=node_id)
             await self.emit(StepStarted(host=host.name, step="apply", attempt=1))
             started = StartedNode(node_id, "")
             work = NodeWork(
@@ -219,18 +228,37 @@ class NodeRollout:
             return replace(
                 outcomes.failed(host, step, _as_nodes_own(error), started=started), node_id=node_id
             )
-        return outcomes.of_node(host, Result.DONE, state.view)
+        return _ended(Result.DONE, state, plan)
 
     # --- end ---------------------------------------------------------------------------------------------------------
 
     async def _finish_check(self, planned: Sequence[PlannedNode]) -> ExitCode:
         for each in planned:
-            await self._endings.finish_planned(each.host, len(each.changes))
+            await self._endings.finish_planned(each.host, len(each.plan.changes))
         await self._skip_rest("not_begun", "the check ended before it", "")
         return await self._endings.exit_code(self.stop, self.left_out, has_planned_changes=bool(planned))
 
     async def _skip_rest(self, code: str, message: str, hint: str) -> None:
         await self._endings.skip_rest([each.host for each in self.nodes], code, message, hint)
+
+
+def _announcement(planned: PlannedNode) -> HostPlanned:
+    plan = planned.plan
+    return HostPlanned(
+        host=planned.host.name,
+        changes=plan.changes,
+        stamp=plan.stamp,
+        allocations=tuple(one.name for one in planned.state.allocations),
+        digests=dict(plan.digests),
+        jobs=plan.jobs,
+    )
+
+
+def _ended(result: Result, state: NodeState, plan: NodePlan) -> Outcome:
+    """The outcome of a node that is as it should be."""
+    if plan.facts is None:
+        return outcomes.of_node(state.host, result, state.view)
+    return outcomes.confirmed(state.host, result, state.view, plan.facts, plan.stamp)
 
 
 def _not_found(host: Host, problem: IonetctlError | None) -> Outcome:

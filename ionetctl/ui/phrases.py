@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ionetctl.core.model.outcome import ENROLL
+from ionetctl.core.model.outcome import ENROLL, UPDATE
 from ionetctl.core.plural import counted
 from ionetctl.core.sanitize import break_ci_commands, harmless
 from ionetctl.inventory.ranges import fold
@@ -97,6 +97,7 @@ def doing(action: str) -> str:
 
 _DOING: Final = {
     ENROLL: "enrolling",
+    UPDATE: "updating",
     "exclude": "excluding",
     "include": "including",
     "drain": "draining",
