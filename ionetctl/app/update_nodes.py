@@ -55,7 +55,7 @@ async def update_nodes(
 ) -> ExitCode:
     """Bring the enrolled hosts of an inventory to what it says, by words that ``signer`` signs: a key file, or a public one for an agent's.
 
-    Raises as ``roll_out`` does, and ``ConfigurationError`` (``maintenance_off``, ``signer_missing``, ``signer_unknown``, ``signing_failed``).
+    Only a check needs none. Raises as ``roll_out`` does, and ``ConfigurationError`` (``maintenance_off``, ``signer_unknown``, ``signing_failed``).
     """
     opening = _Opening(options, settings, signer)
     return await roll_out(opening.action, options, settings, sinks, confirm)
@@ -102,11 +102,8 @@ class _Opening:
             message = "the inventory has no maintenance, so its hosts have no door for words"
             hint = "add maintenance: {signers: […]} and enrol the hosts once more (docs/explanation/maintenance.md)"
             raise ConfigurationError("maintenance_off", message, hint)
-        if not self.options.changes_hosts:
-            return
         if self.signer is None:
-            message = "nobody signs what hosts are to carry out"
-            raise ConfigurationError("signer_missing", message, "name the key with --signer")
+            return
         armoured = await sign(b"", self.signer, NAMESPACE, self.settings.environ)
         if _public_key(armoured) not in {signer.split()[1] for signer in signers}:
             message = f"the key {self.signer} is none of the inventory's maintenance: signers"
