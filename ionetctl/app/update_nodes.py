@@ -123,8 +123,10 @@ async def _fenced(name: RegionName, region: Region | IonetctlError) -> Region | 
         return region
     try:
         check_fences(name, await region.namespaces())
-    except (ConfigurationError, RegionError, TrustError) as error:
+    except (RegionError, TrustError) as error:
         return error
+    except ConfigurationError as error:
+        return RegionError(error.code, error.message, error.hint)
     return region
 
 

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final
 from xml.etree import ElementTree as ET
 
-from ionetctl.core.model.outcome import ENROLL, Result
+from ionetctl.core.model.outcome import ENROLL, UPDATE, Result
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,7 +35,7 @@ def render(summary: Summary) -> bytes:
 
 
 def _command(summary: Summary) -> str:
-    return summary.action if summary.action == ENROLL else f"nodes {summary.action}"
+    return summary.action if summary.action in {ENROLL, UPDATE} else f"nodes {summary.action}"
 
 
 def _add_suite(root: ET.Element, name: str, summary: Summary, outcomes: Iterable[Outcome]) -> None:

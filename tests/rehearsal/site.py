@@ -116,6 +116,25 @@ class Admin:
         """As ``enroll``, left running."""
         return self.start("enroll", str(inventory), "--yes", *ALL_AT_ONCE, *options)
 
+    @contextlib.contextmanager
+    def mirror(self, inventory: Path) -> Iterator[int]:
+        """Within the block the cached programs of an inventory are served at this port."""
+        words = ("mirror", "serve", "--bind", "127.0.0.1", "--port", "0", str(inventory))
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ionetctl", *words],
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=self.environment(),
+            encoding="utf-8",
+        )
+        assert process.stderr is not None
+        try:
+            served = next(line for line in process.stderr if "are served at" in line)
+            yield int(served.rstrip().rstrip("/.").rpartition(":")[2].split("/")[0])
+        finally:
+            process.terminate()
+            process.communicate(timeout=PATIENCE_S)
+
     def journals(self) -> list[Path]:
         """The journals, oldest first."""
         return sorted((self.state / "rollouts").glob("*.ndjson"))
