@@ -20,6 +20,7 @@ from ionetctl.core.errors import (
 )
 from ionetctl.core.events import (
     HostConfirmed,
+    HostInstalled,
     HostPlanned,
     HostSurveyed,
     StepFinished,
@@ -37,7 +38,9 @@ from ionetctl.host.pipeline import Blocked, Pipeline
 from ionetctl.host.planned_host import Mark, PlannedHost
 from ionetctl.host.planner import Planner
 from ionetctl.host.survey import LOCK_PAUSES_S, Surveyed
-from ionetctl.plan.bundle import managed_paths, new_stamp
+from ionetctl.plan.bundle import Door, build_bundle, managed_paths, new_stamp
+from ionetctl.plan.difference import PlanContext, make_plan
+from ionetctl.plan.installation import facts_of
 from ionetctl.plan.prepare_steps import CNI_PLUGINS
 from tests.support.fakes import (
     DENIED,
@@ -61,6 +64,7 @@ from tests.support.sample import (
     HOST,
     NODE_ID,
     NONCE,
+    SIGNERS,
     bundle,
     converged,
     drifted,
@@ -371,6 +375,28 @@ async def test_bare_host_is_enrolled_with_a_certificate(tmp_path: Path) -> None:
     stage = bare_stage(tmp_path)
     outcome = await stage.enroll(BARE, Mark.NEW)
     assert (ending(outcome), stage.issuer.issued) == (("enrolled", None, None), 1)
+
+
+async def test_enrolled_host_with_a_door_is_recorded() -> None:
+    """Its files as they lie there now, those that it had among them: the next change is planned from that and changes nothing."""
+
+    def with_door(host: Host, node_name: str, facts: Facts) -> Subject:
+        made = replace(subject(host, facts), node_name=node_name)
+        return replace(made, door=Door(SIGNERS, b"#!/bin/sh\n"), drivers=("docker", "exec"))
+
+    stage = Stage()
+    stage.dependencies = replace(stage.dependencies, subject_of=with_door)
+    stage.pipeline = Pipeline(stage.dependencies)
+    outcome = await stage.enroll()
+    [recorded] = [event for event in stage.emit.events if isinstance(event, HostInstalled)]
+    assert (recorded.stamp, recorded.replaces, recorded.installed.drivers) == (
+        outcome.stamp,
+        None,
+        ("docker", "exec"),
+    )
+    facts = facts_of(recorded.installed, NODE_ID, recorded.stamp, 0)
+    again = build_bundle(with_door(HOST, HOST.name, facts))
+    assert make_plan(again, facts, PlanContext(NONCE, None, is_known=True)).is_empty
 
 
 async def test_bare_host_is_introduced(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from ionetctl.core import host_paths
@@ -19,7 +20,7 @@ from ionetctl.core.errors import (
 )
 from ionetctl.core.events import HostInstalled
 from ionetctl.core.model.names import RolloutId
-from ionetctl.core.model.node import RunningAllocation
+from ionetctl.core.model.node import LastDrain, RunningAllocation
 from ionetctl.core.model.plan import Fate
 from ionetctl.maintenance.node_actions import NodeWork
 from ionetctl.maintenance.node_state import look
@@ -307,6 +308,36 @@ async def test_word_that_cannot_be_signed_fails_its_host() -> None:
     with pytest.raises(HostFailedError) as caught:
         await update.carry_out(work)
     assert caught.value.code == "signing_failed"
+
+
+DRAINED = LastDrain("complete", "2026-11-27T12:00:00Z", {}, None)
+CANCELED = LastDrain("canceled", "2026-11-27T12:00:00Z", {}, None)
+
+
+@pytest.mark.parametrize(
+    ("eligibility", "drain", "lose_jobs", "when"),
+    [
+        ("eligible", DRAINED, False, "any"),
+        ("ineligible", None, False, "ineligible"),
+        ("ineligible", CANCELED, False, "ineligible"),
+        ("ineligible", DRAINED, False, "drained"),
+        ("ineligible", DRAINED, True, "any"),
+    ],
+    ids=["eligible", "held", "drain ended", "drained", "jobs may be lost"],
+)
+async def test_driver_is_taken_away_only_while_no_job_can_come(
+    eligibility: str, drain: LastDrain | None, when: str, *, lose_jobs: bool
+) -> None:
+    """What was planned for a node without jobs is carried out while it still has none."""
+    fleet = Fleet(lose_jobs=lose_jobs)
+    fleet.recorded[fleet.stamp] = msgspec.structs.replace(
+        fleet.recorded[fleet.stamp], drivers=("docker", "exec", "java")
+    )
+    fleet.show(fleet.stamp, eligibility=eligibility)
+    if drain:
+        fleet.region.drains[NODE_ID] = drain
+    await fleet.carry_out()
+    assert fleet.said("when") == when
 
 
 async def test_jobs_are_told_with_what_becomes_of_them() -> None:

@@ -22,6 +22,7 @@ from ionetctl.core.errors import (
 )
 from ionetctl.core.events import (
     HostFinished,
+    HostInstalled,
     HostJudged,
     HostPlanned,
     KeyClosed,
@@ -40,6 +41,7 @@ from ionetctl.core.model.outcome import Outcome, Result
 from ionetctl.core.model.plan import Action
 from ionetctl.host.dependencies import RegionTools
 from ionetctl.host.planned_host import PlannedHost
+from ionetctl.plan.bundle import Door, build_bundle
 from ionetctl.rollout.concurrently import Slots
 from ionetctl.rollout.endings import PlanOverview
 from ionetctl.rollout.engines.inline import InlineEngine
@@ -58,7 +60,19 @@ from tests.support.fakes import (
     FakeRegion,
     dependencies,
 )
-from tests.support.sample import BARE, CARDS, HOST, REGION, bundle, converged, drifted, view
+from tests.support.sample import (
+    BARE,
+    CARDS,
+    EU_NORTH,
+    HOST,
+    REGION,
+    SIGNERS,
+    bundle,
+    converged,
+    drifted,
+    subject,
+    view,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -66,6 +80,7 @@ if TYPE_CHECKING:
     from ionetctl.core.events import AnyEvent
     from ionetctl.core.model.facts import Facts
     from ionetctl.core.model.node import NodeMeta, NodeView
+    from ionetctl.plan.bundle import Subject
     from ionetctl.rollout.engines.jobs import Engine, Job
 
     ResultOfJob = TypeVar("ResultOfJob")
@@ -164,6 +179,7 @@ class Stage:
     """How many hosts are begun before the lease is lost."""
     closing: frozenset[int] = frozenset()
     reopened: frozenset[HostName] = frozenset()
+    installed: frozenset[tuple[RegionName, HostName, str]] = frozenset()
 
     def __post_init__(self) -> None:
         self.region = FakeRegion()
@@ -252,6 +268,7 @@ class Stage:
             self.left_out,
             check_lease=self.check_lease,
             reopened=self.reopened,
+            installed=self.installed,
         ).run()
 
     async def check_lease(self) -> None:
@@ -294,6 +311,34 @@ async def test_rollout_that_goes_well() -> None:
     finished = stage.told(HostFinished)[0]
     assert isinstance(finished, HostFinished)
     assert (finished.node_pool, finished.rack, finished.stamp) == ("gpu", "a01", finished.outcome.stamp)
+
+
+def with_door(intended: Host, name: str, facts: Facts) -> Subject:
+    return replace(subject(intended, facts), node_name=name, door=Door(SIGNERS, b"#!/bin/sh\n"))
+
+
+async def test_host_with_a_door_is_recorded_though_nothing_differs() -> None:
+    """Unless the record has it as it is, and not by a check: an update is planned from it."""
+    facts = own(converged(build_bundle(with_door(host(0), "h0", BARE))), 0)
+    known = frozenset({(EU_NORTH, HostName("h0"), str(facts.nomad.stamp))})
+    stages = [
+        Stage(1),
+        Stage(1, installed=known),
+        Stage(1, goal=Goal.PLAN),
+        Stage(1, converged=frozenset({0})),
+    ]
+    for stage in stages[:3]:
+        stage.dependencies = replace(stage.dependencies, subject_of=with_door)
+        stage.hosts[HostName("h0")].facts = (facts,)
+        stage.region.show(shown_as(0), str(facts.nomad.stamp))
+    for stage in stages:
+        await stage.run()
+    assert [stage.endings for stage in stages] == [{"h0": "unchanged"}] * 4
+    [recorded], *others = [stage.told(HostInstalled) for stage in stages]
+    assert isinstance(recorded, HostInstalled)
+    assert (recorded.region, recorded.stamp, recorded.replaces) == (EU_NORTH, facts.nomad.stamp, None)
+    assert {file.path: file.digest for file in recorded.installed.files} == facts.manifest
+    assert others == [[], [], []]
 
 
 async def test_converged_hosts_are_unchanged_and_not_sent_anything() -> None:
