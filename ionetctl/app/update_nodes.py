@@ -79,7 +79,7 @@ class _Opening:
         programs: dict[ArtifactKey, Any] = {}
         ca_pems = {name: read_ca(inventory.regions[name]) for name in fleet.regions}
         subjects = Subjects(inventory.nomad, inventory.regions, ca_pems, programs)
-        programs |= await store.ensure(await asyncio.to_thread(_needs, subjects, inventory, installations))
+        programs |= await store.ensure(await asyncio.to_thread(_needs, subjects, fleet, installations))
         courier = Courier(
             rollout=record.rollout,
             apply_script=apply_script(),
@@ -130,11 +130,12 @@ async def _fenced(name: RegionName, region: Region | IonetctlError) -> Region | 
     return region
 
 
-def _needs(subjects: Subjects, inventory: Inventory, installations: Installations) -> set[ArtifactKey]:
+def _needs(subjects: Subjects, fleet: Fleet, installations: Installations) -> set[ArtifactKey]:
     """The releases of all hosts of which it is known what lies there."""
     return {
         key
-        for host in inventory.hosts
+        for listed in fleet.inventory.hosts
+        for host in fleet.known.placed(listed, fleet.inventory.regions)
         for installed in installations.all_of(host.region, host.name)
         for key in subjects.needs(host, facts_of(installed, NodeId(""), "", 0))
     }

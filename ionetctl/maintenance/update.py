@@ -19,6 +19,7 @@ from ionetctl.core.errors import (
     RegionError,
 )
 from ionetctl.core.events import HostInstalled
+from ionetctl.core.model.node import DOOR_JOB, DOOR_NAMESPACE
 from ionetctl.core.model.outcome import UPDATE
 from ionetctl.core.model.plan import Action
 from ionetctl.host.confirm_node import is_shown
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from ionetctl.core.model.installed import Installed
     from ionetctl.core.model.inventory import Naming
     from ionetctl.core.model.names import HostName, RegionName, RolloutId
+    from ionetctl.core.model.node import RunningAllocation
     from ionetctl.core.model.plan import Bundle, Change, Form, Plan, Program
     from ionetctl.maintenance.node_actions import NodeWork
     from ionetctl.maintenance.node_state import NodeState
@@ -103,8 +105,8 @@ class Update:
     def plan(self, state: NodeState) -> tuple[Change, ...]:
         """The differences of what the host has and what it should have.
 
-        Raises ``HostFailedError`` (``host_unrecorded``, ``host_changed``, ``door_would_close``, ``word_needs_dialogue``) where only an enrolment helps,
-        ``HostUnreachableError`` (``node_disconnected``).
+        Raises ``HostFailedError`` (``host_unrecorded``, ``host_changed``, ``door_would_close``, ``word_needs_dialogue``) where only an enrolment helps, or
+        where no word would arrive (``door_job_missing``); ``HostUnreachableError`` (``node_disconnected``).
         """
         return self._planned(state).plan.changes
 
@@ -152,6 +154,10 @@ class Update:
         nonce = sha256(f"{facts.nomad.stamp} {bundle.digest}".encode())[:NONCE_CHARACTERS]
         plan = make_plan(bundle, facts, PlanContext(nonce, None, is_known=True, drivers_lost=lost))
         self._refuse_dialogue(plan)
+        if plan.changes and not any(map(_is_doors, state.allocations)):
+            message = f"the job {DOOR_JOB} does not run on the node, so no word reaches the host"
+            hint = f"see nomad job status -namespace {DOOR_NAMESPACE} {DOOR_JOB}; a door that was lost comes back once the node is eligible"
+            raise HostFailedError("door_job_missing", message, hint)
         return _Planned(facts, subject, bundle, plan, lost)
 
     def _facts(self, state: NodeState) -> Facts:
@@ -254,3 +260,7 @@ class Update:
         message = "the host says that it has the new configuration, and the region does not show it"
         error = HostUnverifiedError("not_registered", message, RUN_AGAIN)
         await work.until(lambda detail: is_shown(detail, work.state.host, stamp), error)
+
+
+def _is_doors(allocation: RunningAllocation) -> bool:
+    return (allocation.namespace, allocation.job) == (DOOR_NAMESPACE, DOOR_JOB)

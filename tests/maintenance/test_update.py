@@ -53,6 +53,9 @@ if TYPE_CHECKING:
     from ionetctl.plan.bundle import Subject
 
 CHANGED = replace(HOST, meta={"power": "two"})
+DOOR = RunningAllocation(
+    "ionet-door.door[0]", frozenset({"exec"}), "ionet-door", "ionet-maintenance", "system"
+)
 EXEC = RunningAllocation("batch.run[0]", frozenset({"exec"}), "batch", "default", "batch")
 
 
@@ -81,6 +84,7 @@ class Fleet:
         self.stamp = has.nomad.stamp or ""
         self.recorded[self.stamp] = installation(bundle, has, has.manifest, wanted.drivers)
         self.show(self.stamp)
+        self.region.jobs[NODE_ID] = (DOOR,)
 
     def show(self, stamp: str, **changes: Any) -> None:
         self.region.show(replace(view(), **changes), stamp)
@@ -234,6 +238,13 @@ async def test_what_no_word_carries_needs_an_enrolment() -> None:
     )
 
 
+async def test_host_whose_door_nobody_serves_is_not_written_to() -> None:
+    """Without the door's job no word would arrive; a host where nothing differs needs none."""
+    fleet = Fleet()
+    fleet.region.jobs[NODE_ID] = (replace(DOOR, namespace="default"), EXEC)
+    assert (await fleet.refusal(), await fleet.planned(HOST)) == ("door_job_missing", [])
+
+
 async def test_answer_alone_proves_nothing() -> None:
     """Whoever carries it could have made it: without the region's confirmation the host is unverified."""
     fleet = Fleet(carries=False)
@@ -343,6 +354,7 @@ async def test_driver_is_taken_away_only_while_no_job_can_come(
 async def test_jobs_are_told_with_what_becomes_of_them() -> None:
     """As in the plan of an enrolment."""
     fleet = Fleet()
-    fleet.region.jobs[NODE_ID] = (EXEC,)
-    assert [job.fate for job in fleet.update.whole_plan(await fleet.state()).jobs] == [Fate.SURVIVES]
+    fleet.region.jobs[NODE_ID] = (DOOR, EXEC)
+    told = fleet.update.whole_plan(await fleet.state()).jobs
+    assert [(job.job, job.fate) for job in told] == [("ionet-door", Fate.SURVIVES), ("batch", Fate.SURVIVES)]
     assert fleet.update.whole_plan(await fleet.state(HOST)).jobs == ()
