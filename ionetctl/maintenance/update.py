@@ -53,6 +53,9 @@ ENROLL: Final = "enrol the host over SSH"
 CONFIRM_S: Final = 180
 EXPIRY_S: Final = 300
 """How long a word may be carried out, by the host's clock."""
+FETCHING_S: Final = 600
+"""How much longer where the host fetches programs before."""
+CHANGED: Final = "host_changed"
 NONCE_CHARACTERS: Final = 12
 _PAIR: Final = frozenset({host_paths.NODE_CERT, host_paths.NODE_KEY, host_paths.CA_CERT})
 
@@ -122,7 +125,7 @@ class Update:
         """Send the word, and return once the region shows the node with the new configuration.
 
         Raises ``HostFailedError`` with the host's own code where it refused the word or put everything back, ``HostLockedError``
-        (``word_in_the_way``), ``HostUnverifiedError`` (``word_unanswered``, ``not_confirmed_by_region``), and what region and signing raise.
+        (``word_in_the_way``), ``HostUnverifiedError`` (``word_unanswered``, ``not_registered``), and what region and signing raise.
         """
         planned = self._planned(work.state)
         payload = await self._payload(planned)
@@ -171,7 +174,7 @@ class Update:
         installed = self.installations.of(host.region, host.name, stamp)
         if installed is None:
             message = f"its configuration is {stamp or 'none of ours'}, which is none that was recorded here"
-            raise HostFailedError("host_changed", message, f"{ENROLL}: that looks at it anew")
+            raise HostFailedError(CHANGED, message, f"{ENROLL}: that looks at it anew")
         return facts_of(installed, state.view.id, stamp, len(state.allocations))
 
     def _refuse_dialogue(self, plan: Plan) -> None:
@@ -211,7 +214,7 @@ class Update:
         word = Word(
             node=work.state.view.id,
             serial=int(now * 1_000_000),
-            expires_at=int(now) + EXPIRY_S,
+            expires_at=int(now) + EXPIRY_S + (FETCHING_S if payload.programs else 0),
             stamp=planned.facts.nomad.stamp,
             confirm_s=0 if payload.start == "no" else CONFIRM_S,
             when=self._condition(work.state, planned),
@@ -242,10 +245,13 @@ class Update:
                 raise HostLockedError("word_in_the_way", message, RUN_AGAIN) from error
             if error.code != "word_unanswered":
                 raise
-            if stamp == word.stamp or not is_shown(await work.detail(), work.state.host, stamp):
-                raise HostUnverifiedError(error.code, error.message, error.hint) from error
-            return
+            if await self._has_it(work, word, stamp):
+                return
+            raise HostUnverifiedError(error.code, error.message, error.hint) from error
         if answer.outcome == "refused":
+            # An earlier word of the same change may have come first.
+            if answer.code == CHANGED and await self._has_it(work, word, stamp):
+                return
             message = f"the host refused the word: {answer.text or answer.code}"
             raise HostFailedError(answer.code, message, "nothing was changed; run again, or enrol the host")
         if answer.outcome == "failed":
@@ -253,6 +259,10 @@ class Update:
             raise HostFailedError(answer.code, message, "look at the node, and run again")
         if stamp != word.stamp:
             await self._confirmed(work, stamp)
+
+    async def _has_it(self, work: NodeWork, word: Word, stamp: str) -> bool:
+        """Whether the region shows the change, though nobody answers for the word."""
+        return stamp != word.stamp and is_shown(await work.detail(), work.state.host, stamp)
 
     async def _confirmed(self, work: NodeWork, stamp: str) -> None:
         """Return once the region itself shows it: whoever carries an answer could have made it."""

@@ -286,6 +286,13 @@ async def test_host_that_does_not_answer_is_judged_by_its_region() -> None:
     assert caught.value.code == "word_unanswered"
 
 
+async def test_word_that_came_twice_has_done_its_work() -> None:
+    """A controller was killed, and what it had sent came before the word of the next run, which is for the same change."""
+    fleet = Fleet(answers_with="refused\thost_changed\tthe host is at another")
+    await fleet.carry_out()
+    assert len(fleet.records) == 1
+
+
 async def test_unanswered_change_that_no_region_shows_is_unverified() -> None:
     """Its stamp is the same before and after."""
     fleet = Fleet(signers=SIGNERS[:1], answers_with="")
