@@ -22,6 +22,7 @@ from ionetctl.verification.log_diagnosis import diagnose
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ionetctl.core.model.facts import Facts
     from ionetctl.core.model.host import Host
     from ionetctl.core.model.names import NodeId
     from ionetctl.core.model.node import NodeDetail, NodeView
@@ -122,11 +123,14 @@ class NodeConfirmation:
         return HostUnverifiedError(diagnosis.code, diagnosis.message, diagnosis.hint)
 
 
-def is_shown(detail: NodeDetail, host: Host, stamp: str) -> bool:
-    """Whether the region shows the host's node ready, with this stamp and in its place."""
-    expected = expected_node(host, may_be_ineligible=True, counts_gpus=False)
-    is_as_expected = not isinstance(check_node(detail.view, expected), HostUnverifiedError)
-    return is_as_expected and detail.meta.get(host_paths.STAMP_KEY) == stamp
+def why_not_shown(
+    detail: NodeDetail, host: Host, stamp: str, facts: Facts | None = None
+) -> HostUnverifiedError | None:
+    """Why the region does not show the host's node ready, with this stamp and in its place; its GPUs count by ``facts`` alone."""
+    expected = expected_node(host, facts, may_be_ineligible=True, counts_gpus=facts is not None)
+    is_stamped = detail.meta.get(host_paths.STAMP_KEY) == stamp
+    found = check_node(detail.view if is_stamped else None, expected)
+    return found if isinstance(found, HostUnverifiedError) else None
 
 
 async def confirm_node(

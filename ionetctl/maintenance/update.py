@@ -22,7 +22,7 @@ from ionetctl.core.events import HostInstalled
 from ionetctl.core.model.node import DOOR_JOB, DOOR_NAMESPACE
 from ionetctl.core.model.outcome import UPDATE
 from ionetctl.core.model.plan import Action
-from ionetctl.host.confirm_node import is_shown
+from ionetctl.host.confirm_node import why_not_shown
 from ionetctl.maintenance.node_actions import RUN_AGAIN, NodePlan
 from ionetctl.maintenance.send_word import send_word
 from ionetctl.plan.bundle import build_bundle, node_name, sha256
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from ionetctl.core.model.installed import Installed
     from ionetctl.core.model.inventory import Naming
     from ionetctl.core.model.names import HostName, RegionName, RolloutId
-    from ionetctl.core.model.node import RunningAllocation
+    from ionetctl.core.model.node import NodeDetail, RunningAllocation
     from ionetctl.core.model.plan import Bundle, Change, Form, Plan, Program
     from ionetctl.maintenance.node_actions import NodeWork
     from ionetctl.maintenance.node_state import NodeState
@@ -141,6 +141,9 @@ class Update:
         if stamp != before:
             await work.emit(record)
         await self._deliver(work, word, signed, stamp)
+        if stamp != before:
+            # A node that has not proved its GPUs yet need not do so now.
+            await self._confirmed(work, stamp, planned.facts if work.state.hold is None else None)
         if stamp == before:
             await work.emit(record)
 
@@ -257,19 +260,28 @@ class Update:
         if answer.outcome == "failed":
             message = f"the host put back what it had: {answer.text or answer.code}"
             raise HostFailedError(answer.code, message, "look at the node, and run again")
-        if stamp != word.stamp:
-            await self._confirmed(work, stamp)
 
     async def _has_it(self, work: NodeWork, word: Word, stamp: str) -> bool:
         """Whether the region shows the change, though nobody answers for the word."""
-        return stamp != word.stamp and is_shown(await work.detail(), work.state.host, stamp)
+        return stamp != word.stamp and why_not_shown(await work.detail(), work.state.host, stamp) is None
 
-    async def _confirmed(self, work: NodeWork, stamp: str) -> None:
-        """Return once the region itself shows it: whoever carries an answer could have made it."""
+    async def _confirmed(self, work: NodeWork, stamp: str, facts: Facts | None) -> None:
+        """Return once the region itself shows it: whoever carries an answer could have made it.
+
+        Raises ``HostUnverifiedError`` with the latest reason why not.
+        """
         await work.progress("the region to show the new configuration")
-        message = "the host says that it has the new configuration, and the region does not show it"
-        error = HostUnverifiedError("not_registered", message, RUN_AGAIN)
-        await work.until(lambda detail: is_shown(detail, work.state.host, stamp), error)
+        reason: HostUnverifiedError | None = None
+
+        def is_so(detail: NodeDetail) -> bool:
+            nonlocal reason
+            reason = why_not_shown(detail, work.state.host, stamp, facts)
+            return reason is None
+
+        try:
+            await work.until(is_so, HostUnverifiedError("not_registered", "the region does not show it"))
+        except HostUnverifiedError as timed_out:
+            raise reason or timed_out from None
 
 
 def _is_doors(allocation: RunningAllocation) -> bool:

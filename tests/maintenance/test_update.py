@@ -43,11 +43,14 @@ from tests.support.sample import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ionetctl.core.model.facts import Facts
     from ionetctl.core.model.host import Host
     from ionetctl.core.model.installed import Installed
     from ionetctl.core.model.inventory import RegionSettings
     from ionetctl.core.model.names import HostName, NodeId, RegionName
+    from ionetctl.core.model.node import Device
     from ionetctl.core.model.plan import Form, Program
     from ionetctl.maintenance.node_state import NodeState
     from ionetctl.plan.bundle import Subject
@@ -73,6 +76,9 @@ class Fleet:
     lose_jobs: bool = False
     answers_with: str = "applied\tabc\tSHA256:x"
     carries: bool = True
+    purges: bool = False
+    shows: Sequence[Device] | None = None
+    """What the region shows of devices once the change was carried, where that is something else."""
     put_error: RegionError | None = None
     words: list[str] = field(default_factory=list)
     recorded: dict[str, Installed] = field(default_factory=dict)
@@ -104,8 +110,12 @@ class Fleet:
         if self.put_error:
             raise self.put_error
         self.words.append(word.decode())
+        if self.purges:
+            self.region.shown.clear()
         if self.carries:
-            self.show(self.pending)
+            eligibility = self.region.shown[NODE_ID][0].eligibility
+            devices = {} if self.shows is None else {"devices": tuple(self.shows)}
+            self.show(self.pending, eligibility=eligibility, **devices)
         return 7
 
     async def take_back(self, _node: NodeId, _index: int) -> None:
@@ -248,7 +258,25 @@ async def test_host_whose_door_nobody_serves_is_not_written_to() -> None:
 async def test_answer_alone_proves_nothing() -> None:
     """Whoever carries it could have made it: without the region's confirmation the host is unverified."""
     fleet = Fleet(carries=False)
-    with pytest.raises(HostUnverifiedError, match="the region does not show it"):
+    with pytest.raises(HostUnverifiedError, match="the region does not show the node with this"):
+        await fleet.carry_out()
+
+
+async def test_cards_that_were_proved_have_to_come_back() -> None:
+    """A device plugin that no longer shows them is no success; a node that was held for them need not show them."""
+    lost, held = Fleet(shows=()), Fleet(shows=())
+    held.region.meta[NODE_ID] = {host_paths.ADMISSION_KEY: host_paths.HELD}
+    held.show(held.stamp, eligibility="ineligible")
+    with pytest.raises(HostUnverifiedError) as caught:
+        await lost.carry_out()
+    assert caught.value.code == "gpu_count_mismatch"
+    await held.carry_out()
+
+
+async def test_node_that_goes_meanwhile_is_unverified() -> None:
+    """It was purged while its host carried the word out."""
+    fleet = Fleet(carries=False, purges=True)
+    with pytest.raises(HostUnverifiedError, match="gone meanwhile"):
         await fleet.carry_out()
 
 
