@@ -99,6 +99,8 @@ class Update:
 
     name: ClassVar[str] = UPDATE
     at_jobs: ClassVar[bool] = True
+    details: ClassVar[tuple[str, ...]] = ()
+    """The inventory says all of it, and a resumed rollout has the same."""
     installations: Installations
     subject_of: Callable[[Host, str, Facts], Subject]
     naming: Naming

@@ -166,7 +166,7 @@ class Fleet:
     async def carry_out(self, host: Host = CHANGED) -> None:
         jobs = SystemJobs(EU_NORTH, self.region, self.emit)
         clock = self.region.clock
-        work = NodeWork(self.region, await self.state(host), self.emit, clock, 60.0, jobs, lambda: False)
+        work = NodeWork(self.region, await self.state(host), self.emit, clock, 60.0, jobs, lambda: False, ())
         await self.update.carry_out(work)
 
     @property
@@ -349,7 +349,7 @@ async def test_word_that_cannot_be_signed_fails_its_host() -> None:
     update = replace(fleet.update, courier=replace(fleet.update.courier, sign=sign))
     jobs = SystemJobs(EU_NORTH, fleet.region, fleet.emit)
     work = NodeWork(
-        fleet.region, await fleet.state(), fleet.emit, fleet.region.clock, 60.0, jobs, lambda: False
+        fleet.region, await fleet.state(), fleet.emit, fleet.region.clock, 60.0, jobs, lambda: False, ()
     )
     with pytest.raises(HostFailedError) as caught:
         await update.carry_out(work)
