@@ -72,7 +72,10 @@ class DoorTask:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
-            env=dict(self.environment),
+            env={
+                **self.environment,
+                "PATH": f"{self.environment['LAB_AGENT_STANDINS']}:{self.environment['PATH']}",
+            },
             start_new_session=True,
         )
         try:
@@ -81,6 +84,7 @@ class DoorTask:
             if process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
+                await process.wait()
         for line in said.decode(errors="replace").splitlines():
             self.log(line)
 

@@ -1,7 +1,7 @@
 """Installs the programs of rehearsal hosts: the stand-ins, and links to harmless programs of the machine itself.
 
 Directories below ``bin/``: ``common`` is on every host's PATH; one that is named like a fault is on the PATH of the hosts
-with that fault; programs of ``tools`` are linked into the trees of the hosts that have them installed; ``system`` has
+with that fault; ``agent`` is on that of the maintenance door alone; programs of ``tools`` are linked into the trees of the hosts that have them installed; ``system`` has
 links to the machine's own programs (``system-NAME…`` is the same without these programs, for hosts that miss them).
 """
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 SYSTEM_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 COMMON: Final = "common"
 TOOLS: Final = "tools"
+AGENT: Final = "agent"
+"""What is found before all else by what asks the host's agent."""
 SYSTEM: Final = "system"
 PYTHON: Final = "python"
 FIXED_OUTPUT: Final = "says"
@@ -43,7 +45,12 @@ _NOT_FOR_HOSTS: Final = frozenset(
 
 def install_programs(programs: Path) -> None:
     """Copy the stand-ins to ``programs``."""
-    for folder in (_STANDINS / COMMON, _STANDINS / TOOLS, *sorted((_STANDINS / "faults").iterdir())):
+    for folder in (
+        _STANDINS / COMMON,
+        _STANDINS / TOOLS,
+        _STANDINS / AGENT,
+        *sorted((_STANDINS / "faults").iterdir()),
+    ):
         _copy(folder, programs / folder.name, mode=0o755)
     _copy(_STANDINS / PYTHON, programs / PYTHON, mode=0o644)
 

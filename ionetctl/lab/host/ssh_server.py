@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 import asyncssh
 
 from ionetctl.lab.host.file_tree import hold_lock
-from ionetctl.lab.host.programs import PYTHON, SYSTEM_PATH, search_path
+from ionetctl.lab.host.programs import AGENT, PYTHON, SYSTEM_PATH, search_path
 from ionetctl.lab.host.request_pipe import RequestPipe
 from ionetctl.lab.host.ssh_command import NetworkLink, SshCommand
 from ionetctl.lab.host.standin_files import LAB_DIR
@@ -91,6 +91,7 @@ class LabHost:
             # Nothing starts a rehearsed miner again: it is watched for less than the ten minutes that a real one is.
             "IONET_QUIET_S": "3",
             "IONET_ROOT": str(self.tree),
+            "LAB_AGENT_STANDINS": str(programs / AGENT),
             "LAB_PYTHON": _PYTHON,
             "LAB_PYTHON_STANDINS": str(programs / PYTHON),
             "LAB_SYSTEM_PATH": SYSTEM_PATH,
