@@ -281,11 +281,18 @@ def codes_of_scripts() -> set[str]:
     return {code for groups in re.findall(said, text) for code in groups if code}
 
 
+def codes_of_words() -> set[str]:
+    """The codes that hosts answer words of the maintenance door with."""
+    text = "\n".join(path.read_text() for path in (PACKAGE / "remote").glob("maintenance*.sh"))
+    said = r"\bbecame=([a-z_]+)|\brefuse (?:-|\"\S+\") ([a-z_]+)"
+    return {code for groups in re.findall(said, text) for code in groups if code}
+
+
 def codes_in_source() -> set[str]:
     """Every code that a user may meet."""
     used = {use.code for collector in collected() for use in collector.uses}
     tabled = {code for name, table in TABLES.items() for code in modules()[name].texts(table)}
-    return (used | tabled | codes_of_scripts()) - TOLD_ANEW.keys()
+    return (used | tabled | codes_of_scripts() | codes_of_words()) - TOLD_ANEW.keys()
 
 
 def documented() -> dict[str, set[int]]:

@@ -56,6 +56,8 @@ EXPIRY_S: Final = 300
 FETCHING_S: Final = 600
 """How much longer where the host fetches programs before."""
 CHANGED: Final = "host_changed"
+LOCKED: Final = "locked"
+"""An enrolment is at work."""
 NONCE_CHARACTERS: Final = 12
 _PAIR: Final = frozenset({host_paths.NODE_CERT, host_paths.NODE_KEY, host_paths.CA_CERT})
 
@@ -258,6 +260,8 @@ class Update:
             if answer.code == CHANGED and await self._has_it(work, word, stamp):
                 return
             message = f"the host refused the word: {answer.text or answer.code}"
+            if answer.code == LOCKED:
+                raise HostLockedError("host_locked", message, RUN_AGAIN)
             raise HostFailedError(answer.code, message, "nothing was changed; run again, or enrol the host")
         if answer.outcome == "failed":
             message = f"the host put back what it had: {answer.text or answer.code}"

@@ -305,6 +305,13 @@ async def test_host_says_why_nothing_came_of_it(answer: str, code: str, said: st
     assert caught.value.code == code
 
 
+async def test_enrolment_at_work_is_told_as_to_every_other() -> None:
+    """It is another's, and not a fault of the host's."""
+    with pytest.raises(HostLockedError) as caught:
+        await Fleet(carries=False, answers_with="refused\tlocked\tan enrolment is at work").carry_out()
+    assert caught.value.code == "host_locked"
+
+
 async def test_host_that_does_not_answer_is_judged_by_its_region() -> None:
     """It has the change if the region shows that; else nobody knows."""
     await Fleet(answers_with="").carry_out()
