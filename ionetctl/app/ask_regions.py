@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 from ionetctl.core.errors import ConfigurationError, ExitCode, RegionError, TrustError
 from ionetctl.core.events import RegionChecked, RegionEntry, Warned
 from ionetctl.core.versions import LOST_UNDER_MPL
+from ionetctl.placement import fences
 from ionetctl.placement.region_choice import candidates
 from ionetctl.rollout.endings import Endings
 from ionetctl.rollout.lost_regions import LostRegions
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from ionetctl.app.open_inventory import Site
+    from ionetctl.core.errors import IonetctlError
     from ionetctl.core.model.host import Host
     from ionetctl.core.model.inventory import ReadyPair
     from ionetctl.core.model.names import HostName, RegionName
@@ -75,9 +77,10 @@ class RegionsAsked:
     async def leave_all(
         self, hosts: Sequence[Host], enrolled: AbstractSet[tuple[RegionName, HostName]]
     ) -> NoReturn:
-        """Finish all hosts where none of their regions answers, without a connection to any; raises the regions' error.
+        """Finish all hosts where none of their regions can be worked with, without a connection to any; raises the regions' error.
 
-        ``enrolled`` are the nodes of the catalog.
+        ``enrolled`` are the nodes of the catalog. Where each lacks fences, and nothing else, the inventory asks for what cannot be had there:
+        that is a ``ConfigurationError``.
         """
         lost, endings = LostRegions.of(self.site.regions, self.emit), Endings(self.emit)
         for host in hosts:
@@ -86,7 +89,9 @@ class RegionsAsked:
             await endings.finish(host, lost.leave(host, regions[0], is_installed=is_installed))
         first = min(lost.problems.values(), key=lambda problem: problem.exit_code != ExitCode.TRUST)
         reasons = "; ".join(problem.message for problem in lost.problems.values())
-        kind = TrustError if first.exit_code == ExitCode.TRUST else RegionError
+        kind: type[IonetctlError] = TrustError if first.exit_code == ExitCode.TRUST else RegionError
+        if all(problem.code in fences.CODES for problem in lost.problems.values()):
+            kind = ConfigurationError
         raise kind(first.code, f"no host was touched and nothing was installed: {reasons}", first.hint)
 
 

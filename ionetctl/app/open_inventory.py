@@ -89,7 +89,7 @@ class Site:
     async def check_region(self, name: RegionName) -> RegionStatus:
         """What a region says of itself, held against what the inventory asks of it; with ``maintenance`` its namespaces' fences too.
 
-        Raises ``ConfigurationError`` where it cannot take hosts, and what its calls raise.
+        Raises ``ConfigurationError`` where it cannot take hosts, and what its calls and ``check_fences`` raise.
         """
         opened = self.regions[name]
         status = await opened.api.status()

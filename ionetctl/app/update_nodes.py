@@ -125,8 +125,6 @@ async def _fenced(name: RegionName, region: Region | IonetctlError) -> Region | 
         check_fences(name, await region.namespaces())
     except (RegionError, TrustError) as error:
         return error
-    except ConfigurationError as error:
-        return RegionError(error.code, error.message, error.hint)
     return region
 
 

@@ -1,6 +1,7 @@
 """Whether a region keeps tenants from what a maintenance door opens on every host: the driver ``exec``, which is nearly root. Pure.
 
-``region check`` shows all findings; whatever puts doors on hosts, or sends words to them, asks ``check_fences`` first.
+``region check`` shows all findings; whatever puts doors on hosts, or sends words to them, asks ``check_fences`` first. What is missing
+is that region's trouble alone: its hosts are left, those of others go on.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, Final
 
-from ionetctl.core.errors import ConfigurationError, ExitCode
+from ionetctl.core.errors import ExitCode, RegionError
 from ionetctl.core.model.node import DOOR_NAMESPACE
 from ionetctl.core.model.outcome import Finding, Severity
 
@@ -19,12 +20,16 @@ if TYPE_CHECKING:
     from ionetctl.core.model.node import Namespace, SeenNamespaces
 
 EXIT: Final = int(ExitCode.UNVERIFIED)
+HIDDEN: Final = "namespaces_hidden"
+UNFENCED: Final = "namespace_unfenced"
+CODES: Final = frozenset({HIDDEN, UNFENCED})
+"""Those of ``check_fences``."""
 
 
 def check_fences(region: RegionName, seen: SeenNamespaces) -> None:
     """Check that a maintenance door may open on the hosts of a region: every namespace but the door's own allows docker alone.
 
-    Raises ``ConfigurationError``: ``namespaces_hidden`` where our token may not see all of them, ``namespace_unfenced``.
+    Raises ``RegionError``: ``namespaces_hidden`` where our token may not see all of them, ``namespace_unfenced``.
     """
     against = [found for found in fence_findings(region, seen) if found.severity is Severity.BLOCK]
     if not against:
@@ -32,7 +37,7 @@ def check_fences(region: RegionName, seen: SeenNamespaces) -> None:
     first, *others = against
     more = f" (and {len(others)} more of its namespaces: ionetctl region check)" if others else ""
     hint = f"{first.hint}; or leave maintenance out of the inventory"
-    raise ConfigurationError(first.code, f"no maintenance door: {first.message}{more}", hint)
+    raise RegionError(first.code, f"no maintenance door: {first.message}{more}", hint)
 
 
 def may_open(seen: SeenNamespaces) -> bool:
@@ -58,11 +63,11 @@ def fence_findings(region: RegionName, seen: SeenNamespaces) -> Iterator[Finding
             'add namespace "*" { capabilities = ["list-jobs"] } to its policy, and let no other rule there deny a namespace, or grant '
             "nothing in it but variables"
         )
-        yield Finding("namespaces_hidden", Severity.BLOCK, message, hint, EXIT)
+        yield Finding(HIDDEN, Severity.BLOCK, message, hint, EXIT)
     for namespace in tenants_of(seen):
         if not namespace.is_fenced:
             message, hint = _unfenced(region, namespace), _fence(namespace.name, "docker")
-            yield Finding("namespace_unfenced", Severity.BLOCK, message, hint, EXIT)
+            yield Finding(UNFENCED, Severity.BLOCK, message, hint, EXIT)
     if seen.are_all and not carries_words(seen):
         message = (
             f"{region} has no namespace {DOOR_NAMESPACE} whose jobs may use exec: no word reaches a host"

@@ -22,6 +22,7 @@ from ionetctl.host.planned_host import Mark, PlannedHost
 from ionetctl.host.planner import Planner
 from ionetctl.host.release_node import marks
 from ionetctl.host.survey import Surveyed
+from ionetctl.placement.fences import check_fences
 from ionetctl.rollout.assign_regions import place
 from ionetctl.rollout.concurrently import concurrently
 from ionetctl.rollout.endings import RESUME_HINT, Endings
@@ -299,8 +300,21 @@ class Phases:
             budget,
             self.stop,
             self.failed_before,
+            self._ask_fences,
         )
         await rollout.run(self._waves(planned))
+
+    async def _ask_fences(self, wave: Wave[PlannedHost]) -> None:
+        """Lose the regions of a wave's hosts that no maintenance door may open in any more: a namespace may be new since they were asked."""
+        if self.deps.releases and self.deps.releases.signers:
+            names = {planned.host.region for planned in wave.hosts} - self._lost.problems.keys()
+            await self.stop.unless_requested(self._lose_unfenced(sorted(names)))
+
+    async def _lose_unfenced(self, names: Sequence[RegionName]) -> None:
+        async def check(name: RegionName) -> None:
+            check_fences(name, await self.deps.regions[name].api.namespaces())
+
+        await asyncio.gather(*(self._lost.ask(name, check(name)) for name in names))
 
     def _waves(self, planned: list[PlannedHost]) -> tuple[Wave[PlannedHost], ...]:
         """The hosts in waves, and ``planned`` empty: what is known of a host is let go with its wave."""

@@ -74,12 +74,16 @@ def _cut(
     )
 
 
+async def _nothing_before(_: Wave[_Planned]) -> None:
+    """A wave begins as it is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rollout(Generic[_Planned]):
     """The waves of one rollout.
 
     ``work`` takes one host and the wave's nonce and returns the host's outcome; ``finish`` records it. There is one
-    nonce a wave, so that the region is asked for a wave's nodes at once and not for all so far.
+    nonce a wave, so that the region is asked for a wave's nodes at once and not for all so far. ``before`` is awaited before each wave.
     """
 
     emit: Emit
@@ -89,6 +93,7 @@ class Rollout(Generic[_Planned]):
     budget: FailureBudget
     stop: Stop
     failed_before: Collection[HostName] = ()
+    before: Callable[[Wave[_Planned]], Awaitable[None]] = _nothing_before
 
     async def run(self, rest: tuple[Wave[_Planned], ...]) -> tuple[_Planned, ...]:
         """Go through the waves; returns the hosts that were not begun because the rollout was stopped.
@@ -99,6 +104,8 @@ class Rollout(Generic[_Planned]):
         while rest:
             wave, rest = rest[0], rest[1:]
             self.budget.judge(self.stop)
+            if not self.stop.is_requested:
+                await self.before(wave)
             if self.stop.is_requested:
                 left.extend(wave.hosts)
                 continue

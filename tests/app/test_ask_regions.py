@@ -13,6 +13,7 @@ from ionetctl.core.errors import ConfigurationError, ExitCode, RegionError, Trus
 from ionetctl.core.events import RegionEntry
 from ionetctl.core.model.host import AUTO_REGION
 from ionetctl.core.model.inventory import ReadyPair
+from ionetctl.core.model.names import HostName, RegionName
 from ionetctl.core.model.node import Namespace, SeenNamespaces
 from ionetctl.core.model.outcome import Result
 from ionetctl.core.model.secret import SecretRef
@@ -105,17 +106,59 @@ HIDDEN = replace(FENCED, are_all=False)
     ids=["unfenced", "hidden"],
 )
 async def test_no_door_is_put_where_tenants_would_get_exec(seen: SeenNamespaces, code: str) -> None:
-    """With a door asked for the rollout stops before any host; without one nobody looks, and a survey says it and goes on."""
+    """With a door asked for that is the region's trouble, told before any host; without one nobody looks."""
     region = FakeRegion(seen=seen)
-    with pytest.raises(ConfigurationError, match=r"^no maintenance door: ") as caught:
-        await RegionsAsked(site_of(region, "auto", "key"), Emitted(), takes_hosts=True).ask()
-    assert (caught.value.code, caught.value.exit_code) == (code, ExitCode.CONFIGURATION)
-    surveyed, plain = Emitted(), Emitted()
-    await RegionsAsked(site_of(region, "auto", "key"), surveyed, takes_hosts=False).ask()
+    for takes_hosts in (True, False):
+        regions = RegionsAsked(site_of(region, "auto", "key"), Emitted(), takes_hosts)
+        await regions.ask()
+        tools = regions.site.regions[EU_NORTH]
+        [warning] = cast("Emitted", regions.emit).events
+        assert isinstance(warning, events.Warned)
+        assert (tools.status, tools.trouble and tools.trouble.code, warning.code) == (None, code, code)
+        assert warning.message.startswith("region eu-north: no maintenance door: ")
+    plain = Emitted()
     await RegionsAsked(site_of(region, "auto"), plain, takes_hosts=True).ask()
-    [warning] = surveyed.events
-    assert isinstance(warning, events.Warned)
-    assert (warning.code, [type(event) for event in plain.events]) == (code, [events.RegionChecked])
+    assert [type(event) for event in plain.events] == [events.RegionChecked]
+
+
+async def test_region_without_fences_leaves_the_hosts_of_others_to_go_on() -> None:
+    """Its own have its trouble; the other region can take hosts, whatever that one's operator does."""
+    site = site_of(FakeRegion(seen=UNFENCED), "auto", "key")
+    us_east = replace(REGION, name=RegionName("us-east"))
+    site.inventory.regions[us_east.name] = us_east  # type: ignore[index]  # a dict in these tests
+    site.regions[us_east.name] = opened(us_east)
+    site.hosts = (HOST, replace(HOST, name=HostName("other"), region=us_east.name))
+    await RegionsAsked(site, Emitted(), takes_hosts=True).ask()
+    assert {name: tools.status is None for name, tools in site.regions.items()} == {
+        EU_NORTH: True,
+        us_east.name: False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("troubles", "kind"),
+    [
+        (["namespace_unfenced", "namespaces_hidden"], ConfigurationError),
+        (["namespace_unfenced", "region_unreachable"], RegionError),
+    ],
+    ids=["no-fences", "one-is-silent"],
+)
+async def test_rollout_for_doors_that_no_region_takes_is_misconfigured(
+    troubles: list[str], kind: type[Exception]
+) -> None:
+    """It ends with 3 where each region lacks fences, and names them; its hosts have their region's code."""
+    regions = asked(FakeRegion(), "auto")
+    us_east = replace(REGION, name=RegionName("us-east"))
+    hosts = (HOST, replace(HOST, name=HostName("other"), region=us_east.name))
+    for settings, code in zip((REGION, us_east), troubles, strict=True):
+        regions.site.regions[settings.name] = replace(opened(settings), trouble=RegionError(code, "closed"))
+    with pytest.raises(
+        kind, match=r"nothing was installed: region eu-north: closed; region us-east: closed"
+    ) as caught:
+        await regions.leave_all(hosts, frozenset())
+    assert type(caught.value) is kind
+    finished = [one for one in cast("Emitted", regions.emit).events if isinstance(one, events.HostFinished)]
+    assert [one.outcome.problem and one.outcome.problem.code for one in finished] == troubles
 
 
 async def test_fenced_region_takes_doors() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ionetctl.core.errors import ConfigurationError, ExitCode
+from ionetctl.core.errors import ExitCode, RegionError
 from ionetctl.core.model.node import Namespace, SeenNamespaces
 from ionetctl.placement.fences import check_fences, fence_findings
 from tests.support.sample import EU_NORTH
@@ -58,16 +58,16 @@ def test_a_namespace_that_allows_more_keeps_doors_closed(namespace: Namespace, m
         """nomad namespace inspect team | jq '.Capabilities.EnabledTaskDrivers = ["docker"]' | """
         "nomad operator api -X PUT /v1/namespace/team"
     )
-    with pytest.raises(ConfigurationError) as caught:
+    with pytest.raises(RegionError) as caught:
         check_fences(EU_NORTH, seen(FENCED, DOOR, namespace))
-    assert (caught.value.code, caught.value.exit_code) == ("namespace_unfenced", ExitCode.CONFIGURATION)
+    assert (caught.value.code, caught.value.exit_code) == ("namespace_unfenced", ExitCode.UNVERIFIED)
     assert caught.value.message == f"no maintenance door: {found.message}"
 
 
 def test_what_is_not_seen_counts_as_open() -> None:
     """However well fenced those are that the token sees."""
     assert reported(FENCED, DOOR, are_all=False) == ["namespaces_hidden block"]
-    with pytest.raises(ConfigurationError) as caught:
+    with pytest.raises(RegionError) as caught:
         check_fences(EU_NORTH, seen(FENCED, DOOR, are_all=False))
     assert caught.value.code == "namespaces_hidden"
 
@@ -76,7 +76,7 @@ def test_all_that_is_open_is_counted() -> None:
     """One is told whole, the others by their number; a check of the region has them all, by their names."""
     namespaces = (Namespace("web"), FENCED, DOOR, Namespace("batch"))
     assert reported(*namespaces) == ["namespace_unfenced block"] * 2
-    with pytest.raises(ConfigurationError, match=r"namespace batch of .*\(and 1 more of its namespaces: ionetctl region check\)$"):  # fmt: skip
+    with pytest.raises(RegionError, match=r"namespace batch of .*\(and 1 more of its namespaces: ionetctl region check\)$"):  # fmt: skip
         check_fences(EU_NORTH, seen(*namespaces))
 
 

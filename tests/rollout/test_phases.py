@@ -36,7 +36,7 @@ from ionetctl.core.events import (
 from ionetctl.core.model.host import AUTO_REGION, Host, SshSettings
 from ionetctl.core.model.inventory import NomadSettings
 from ionetctl.core.model.names import HostName, NodeId, RegionName, RolloutId
-from ionetctl.core.model.node import RunningAllocation
+from ionetctl.core.model.node import Namespace, RunningAllocation
 from ionetctl.core.model.outcome import Outcome, Result
 from ionetctl.core.model.plan import Action
 from ionetctl.host.dependencies import RegionTools
@@ -52,6 +52,7 @@ from ionetctl.rollout.phases import Phases
 from ionetctl.rollout.stop import Stop
 from ionetctl.verification.node_watcher import NodeWatcher
 from tests.support.fakes import (
+    FENCED,
     WITHOUT_TOKEN,
     Emitted,
     FakeConnector,
@@ -994,6 +995,31 @@ async def test_region_that_goes_away_in_a_wave_stops_its_own_hosts_alone(error: 
     assert [e.message for e in stage.emit.events if isinstance(e, Warned)] == [
         f"region us-east: {error.message}"
     ]
+
+
+@pytest.mark.parametrize(
+    ("signers", "late"),
+    [(("key",), "unverified namespace_unfenced"), ((), "enrolled")],
+    ids=["door", "no-door"],
+)
+async def test_namespace_that_is_made_in_a_rollout_keeps_doors_from_later_waves(
+    signers: tuple[str, ...], late: str
+) -> None:
+    """The fences are looked at before each wave: the region's other hosts are left, those of other regions go on."""
+    stage = Stage(count=4, away=frozenset({1, 3}), strategy=strategy(batch="2", failures="0"))
+    stage.dependencies = replace(
+        stage.dependencies, releases=NomadSettings("2.0.5", "1.1.0", signers=signers)
+    )
+
+    def make_namespace() -> None:
+        if stage.hosts[HostName("h1")].payloads:
+            stage.other.seen = replace(FENCED, namespaces=(*FENCED.namespaces, Namespace("team")))
+
+    stage.other.at_look = make_namespace
+    assert await stage.run() is (ExitCode.UNVERIFIED if signers else ExitCode.OK)
+    assert stage.endings == endings(4, "enrolled", h3=late)
+    assert stage.touched == ["h0", "h1", "h2", *(() if signers else ("h3",))]
+    assert stage.told(RolloutStopped) == []
 
 
 async def test_region_that_two_hosts_lose_at_once_is_told_once() -> None:
