@@ -256,7 +256,7 @@ class HostConfirmed(Event, tag="host_confirmed", frozen=True, kw_only=True):
 class HostInstalled(Event, tag="host_installed", frozen=True, kw_only=True):
     """What lies on a host with a maintenance door while its region shows it with ``stamp``: later changes are planned from it.
 
-    It is recorded once the region has confirmed it, or before a word is sent that may bring the host there: then instead of
+    It is recorded once the region has confirmed it, and before a word is sent that may bring the host there: then instead of
     ``replaces``, which the host has until then.
     """
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
+import msgspec
+
 from ionetctl.core import host_paths
 from ionetctl.core.errors import (
     ConfigurationError,
@@ -148,8 +150,8 @@ class Update:
         if stamp != before:
             # A node that has not proved its GPUs yet need not do so now.
             await self._confirmed(work, stamp, planned.facts if work.state.hold is None else None)
-        if stamp == before:
-            await work.emit(record)
+            record = msgspec.structs.replace(record, replaces=None)
+        await work.emit(record)
 
     # --- plan --------------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """Folding events into rows. An event of a rollout is folded once, by its number, however often it is passed.
 
 The rows depend on the events and their times alone, not on when or in which order rollouts are folded: so a rebuilt
-catalog is the same.
+catalog is the same. Only what lies on hosts counts in the order in which it is folded (``installations``).
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""What lies on hosts with a maintenance door: of each the latest record, and the one that it replaces, whichever is folded last."""
+"""What lies on hosts with a maintenance door: of each what its region has confirmed last, and what words may have brought it since.
+
+The order is that in which records come, not that of their times: a host's lease lets one rollout at a time change it, and a clock may be set back.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,9 @@ _OF_HOST: Final = (
     installations.c.name == bindparam("of_name"),
 )
 _REMOVE: Final = delete(installations).where(*_OF_HOST)
-_KNOWN: Final = select(installations).where(*_OF_HOST)
+_KNOWN: Final = select(installations).where(*_OF_HOST).order_by(installations.c.number)
+KEPT: Final = 4
+"""As many of a host's records are kept, and the one that the last of them replaces: its words may all still be on their way."""
 
 
 def fold_installations(connection: Connection, envelopes: Iterable[Envelope]) -> None:
@@ -39,7 +44,6 @@ def fold_installations(connection: Connection, envelopes: Iterable[Envelope]) ->
                     "region": event.region,
                     "name": event.host,
                     "stamp": event.stamp,
-                    "at": envelope.time,
                     "replaces": event.replaces,
                     "installed": msgspec.json.encode(event.installed).decode(),
                 }
@@ -52,11 +56,16 @@ def fold_installations(connection: Connection, envelopes: Iterable[Envelope]) ->
 
 
 def _held(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The latest of a host's rows, and of those with the stamp that it replaces the latest."""
-    ordered = sorted(rows, key=lambda row: str(row["at"]))
-    last = ordered[-1]
-    replaced = [row for row in ordered if row["stamp"] == last["replaces"] != last["stamp"]]
-    return [*replaced[-1:], last]
+    """What may lie on a host by its rows, numbered: a row that replaces none was confirmed, and of a stamp the last counts."""
+    held: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        if row["replaces"] is None:
+            held.clear()
+        held.pop(row["stamp"], None)
+        held[row["stamp"]] = row
+    *earlier, last = held.values()
+    kept = [row for row in earlier[: 1 - KEPT] if row["stamp"] == last["replaces"]] + earlier[1 - KEPT :]
+    return [row | {"number": number} for number, row in enumerate([*kept, last])]
 
 
 def installed_stamps(connection: Connection) -> frozenset[tuple[RegionName, HostName, str]]:

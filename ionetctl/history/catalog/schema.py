@@ -40,7 +40,7 @@ CHANGES: Final = {
     6: ("ALTER TABLE rollouts ADD COLUMN action VARCHAR(32) NOT NULL DEFAULT 'enroll'",),
     7: (
         """CREATE TABLE installations (
-            region VARCHAR(255) NOT NULL, name VARCHAR(255) NOT NULL, stamp VARCHAR(64) NOT NULL, at VARCHAR(32) NOT NULL,
+            region VARCHAR(255) NOT NULL, name VARCHAR(255) NOT NULL, stamp VARCHAR(64) NOT NULL, number INTEGER NOT NULL,
             replaces VARCHAR(64), installed TEXT NOT NULL, PRIMARY KEY (region, name, stamp))""",
     ),
 }
@@ -167,11 +167,11 @@ installations: Final = Table(
     Column("region", String(255), primary_key=True),
     Column("name", String(255), primary_key=True),
     Column("stamp", String(64), primary_key=True),
-    Column("at", String(32), nullable=False),
+    Column("number", Integer, nullable=False),
     Column("replaces", String(64)),
     Column("installed", Text, nullable=False),
 )
-"""What lies on hosts with a maintenance door (``Installed``): of each the latest, and what that replaces."""
+"""What lies on hosts with a maintenance door (``Installed``), each host's by ``number`` in the order in which it was recorded."""
 
 
 closures: Final = Table(
