@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from ionetctl.plan.word import Word
 
 POLL_S: Final = 2.0
-CARRYING_S: Final = 120.0
-"""How long a word may take to the host, and its answer back: seconds usually."""
+ANSWERING_S: Final = 120.0
+"""How long after its last moment a host may take to start its agent (90 s, ``start_deadline_s`` of ``remote/maintenance.sh``), and its answer to come."""
 
 
 class Door(Protocol):
@@ -40,7 +40,8 @@ async def send_word(door: Door, word: Word, signed: bytes, clock: Clock) -> Word
     It proves nothing (``facts.word_answers``). Raises ``RegionError``: ``word_unanswered`` where none comes in time, and what the region's
     calls raise; ``TrustError``.
     """
-    ends_at = clock.monotonic() + CARRYING_S + word.confirm_s
+    left_s = word.expires_at - clock.now().timestamp()
+    ends_at = clock.monotonic() + left_s + ANSWERING_S + word.confirm_s
     index = await door.put_word(word.node, signed)
     try:
         while (answer := answer_to(word.serial, await door.answers(word.node))) is None:

@@ -9,15 +9,15 @@ import pytest
 
 from ionetctl.core.errors import RegionError
 from ionetctl.core.model.node import WordAnswer
-from ionetctl.maintenance.send_word import CARRYING_S, send_word
+from ionetctl.maintenance.send_word import ANSWERING_S, send_word
 from ionetctl.plan.word import Word
-from tests.support.clock import ManualClock
+from tests.support.clock import START, ManualClock
 from tests.support.sample import NODE_ID
 
 if TYPE_CHECKING:
     from ionetctl.core.model.names import NodeId
 
-WORD = Word(NODE_ID, 17, 1_800_000_000, "0123456789abcdef-one", confirm_s=60)
+WORD = Word(NODE_ID, 17, int(START.timestamp()) + 900, "0123456789abcdef-one", confirm_s=60)
 
 
 @dataclass
@@ -52,12 +52,12 @@ async def test_a_word_is_left_until_it_is_answered() -> None:
 
 
 async def test_a_host_that_does_not_answer_is_given_up_in_time() -> None:
-    """It has as long as the word gives its region, and some more to be carried."""
+    """It may begin until the word expires, and has as long then as the word gives its region, and some more to start and to answer."""
     door, clock = ScriptedDoor([""]), ManualClock()
     with pytest.raises(RegionError) as caught:
         await send_word(door, WORD, b"signed", clock)
     assert (caught.value.code, door.calls[-1]) == ("word_unanswered", f"take back {NODE_ID} 8")
-    assert CARRYING_S + 60 <= clock.monotonic() < CARRYING_S + 70
+    assert 960 + ANSWERING_S <= clock.monotonic() < 970 + ANSWERING_S
 
 
 async def test_a_region_that_fails_meanwhile_keeps_nothing() -> None:
