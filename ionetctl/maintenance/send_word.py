@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
 
-from ionetctl.core.errors import RegionError
+from ionetctl.core.errors import RegionError, TrustError
 from ionetctl.facts.word_answers import answer_to
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from ionetctl.core.errors import IonetctlError
     from ionetctl.core.model.names import NodeId
     from ionetctl.core.model.node import WordAnswer
     from ionetctl.core.ports import Clock
@@ -34,12 +37,16 @@ class Door(Protocol):
         ...
 
 
-async def send_word(door: Door, word: Word, signed: bytes, clock: Clock) -> WordAnswer:
+async def send_word(
+    door: Door, word: Word, signed: bytes, clock: Clock, warn: Callable[[IonetctlError], Awaitable[None]]
+) -> WordAnswer:
     """The host's answer to ``signed``, which is ``word`` as it is dropped. Nothing of it is left in the region afterwards, and nothing else is taken.
 
-    It proves nothing (``facts.word_answers``). Raises ``RegionError``: ``word_unanswered`` where none comes in time, and what the region's
+    Where it cannot be taken back, ``warn`` is told why: it expires, and the next word replaces it. It proves nothing (``facts.word_answers``). Raises ``RegionError``: ``word_unanswered`` where none comes in time, and what the region's
     calls raise; ``TrustError``.
     """
+    # Whoever may not read the answers is to learn that before anything is sent.
+    await door.answers(word.node)
     left_s = word.expires_at - clock.now().timestamp()
     ends_at = clock.monotonic() + left_s + ANSWERING_S + word.confirm_s
     index = await door.put_word(word.node, signed)
@@ -51,5 +58,8 @@ async def send_word(door: Door, word: Word, signed: bytes, clock: Clock) -> Word
                 raise RegionError("word_unanswered", message, hint)
             await clock.sleep(POLL_S)
     finally:
-        await door.take_back(word.node, index)
+        try:
+            await door.take_back(word.node, index)
+        except (RegionError, TrustError) as error:
+            await warn(error)
     return answer

@@ -20,7 +20,7 @@ from ionetctl.core.errors import (
     HostUnverifiedError,
     RegionError,
 )
-from ionetctl.core.events import HostInstalled
+from ionetctl.core.events import HostInstalled, Warned
 from ionetctl.core.model.node import DOOR_JOB, DOOR_NAMESPACE
 from ionetctl.core.model.outcome import UPDATE
 from ionetctl.core.model.plan import Action
@@ -37,6 +37,7 @@ from ionetctl.plan.word import Word, signed_word, word_text
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from ionetctl.core.errors import IonetctlError
     from ionetctl.core.model.facts import Facts
     from ionetctl.core.model.host import Host
     from ionetctl.core.model.installed import Installed
@@ -245,9 +246,14 @@ class Update:
 
     async def _deliver(self, work: NodeWork, word: Word, signed: bytes, stamp: str) -> None:
         door = self.courier.doors[work.state.host.region]
+
+        async def warn(error: IonetctlError) -> None:
+            message = f"the word could not be removed from the region: {error.message}"
+            await work.emit(Warned(host=work.name, code="word_left", message=message, hint=error.hint))
+
         await work.progress("the host to carry out the word")
         try:
-            answer = await send_word(door, word, signed, work.clock)
+            answer = await send_word(door, word, signed, work.clock, warn)
         except RegionError as error:
             if error.code == "region_conflict":
                 message = "another controller leaves a word for this node at the same time"

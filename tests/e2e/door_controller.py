@@ -11,7 +11,7 @@ import json
 import os
 import sys
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ionetctl.core.clock import SystemClock
 from ionetctl.credentials.secrets import SecretStore
@@ -21,6 +21,9 @@ from ionetctl.maintenance.send_word import send_word
 from ionetctl.nomad import NomadRegion
 from ionetctl.plan.templates import static
 from ionetctl.plan.word import NAMESPACE, Word, signed_word
+
+if TYPE_CHECKING:
+    from ionetctl.core.errors import IonetctlError
 
 
 async def main(action: str, *arguments: str) -> Any:
@@ -38,7 +41,12 @@ async def main(action: str, *arguments: str) -> Any:
         text = sys.stdin.buffer.read()
         signature = await sign(text, arguments[0], NAMESPACE, os.environ)
         word = Word(**json.loads(os.environ["WORD"]))
-        return asdict(await send_word(region.door, word, signed_word(text, signature), SystemClock()))
+        signed = signed_word(text, signature)
+        return asdict(await send_word(region.door, word, signed, SystemClock(), warn))
+
+
+async def warn(error: IonetctlError) -> None:
+    raise error
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from ionetctl.core.errors import (
     HostUnverifiedError,
     RegionError,
 )
-from ionetctl.core.events import HostInstalled
+from ionetctl.core.events import HostInstalled, Warned
 from ionetctl.core.model.names import RolloutId
 from ionetctl.core.model.node import LastDrain, RunningAllocation
 from ionetctl.core.model.plan import Fate
@@ -80,6 +80,7 @@ class Fleet:
     shows: Sequence[Device] | None = None
     """What the region shows of devices once the change was carried, where that is something else."""
     put_error: RegionError | None = None
+    take_back_error: RegionError | None = None
     words: list[str] = field(default_factory=list)
     recorded: dict[str, Installed] = field(default_factory=dict)
 
@@ -119,10 +120,12 @@ class Fleet:
         return 7
 
     async def take_back(self, _node: NodeId, _index: int) -> None:
-        pass
+        if self.take_back_error:
+            raise self.take_back_error
 
     async def answers(self, _node: NodeId) -> str:
-        return f"1\t{self.said('serial')}\t{self.answers_with}\n" if self.answers_with else ""
+        answered = self.words and self.answers_with
+        return f"1\t{self.said('serial')}\t{self.answers_with}\n" if answered else ""
 
     def said(self, key: str) -> str:
         """What the last word says for a key of its header."""
@@ -321,6 +324,15 @@ async def test_host_that_does_not_answer_is_judged_by_its_region() -> None:
     with pytest.raises(HostUnverifiedError) as caught:
         await silent.carry_out()
     assert caught.value.code == "word_unanswered"
+
+
+async def test_word_that_stays_in_the_region_is_warned_of() -> None:
+    """The host is changed, and its next word replaces it."""
+    fleet = Fleet(take_back_error=RegionError("region_forbidden", "no right", "variables:destroy"))
+    await fleet.carry_out()
+    [warned] = [event for event in fleet.emit.events if isinstance(event, Warned)]
+    assert (warned.code, warned.hint) == ("word_left", "variables:destroy")
+    assert fleet.records[-1] == (fleet.pending, None)
 
 
 async def test_word_that_came_twice_has_done_its_work() -> None:
