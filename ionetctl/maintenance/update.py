@@ -6,7 +6,8 @@ whose region shows it with another configuration than any that is recorded is le
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from asyncio import Lock
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 import msgspec
@@ -79,7 +80,10 @@ class Installations(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Courier:
-    """How words are made and sent: ``sign`` gives OpenSSH's signature over a text, ``source`` is the URL where hosts find programs."""
+    """How words are made and sent: ``sign`` gives OpenSSH's signature over a text, ``source`` is the URL where hosts find programs.
+
+    Words are signed one at a time (``signing``): a security key is touched, and a passphrase asked for, once for each.
+    """
 
     rollout: RolloutId
     apply_script: bytes
@@ -87,6 +91,7 @@ class Courier:
     sign: Callable[[bytes], Awaitable[bytes]]
     pack: Callable[[Program, Form], Awaitable[Program]]
     source: str | None
+    signing: Lock = field(default_factory=Lock)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +141,9 @@ class Update:
         """
         planned = self._planned(work.state)
         payload = await self._payload(planned)
-        word, signed = await self._word(work, planned, payload)
+        # A word's time does not pass while it waits for its turn to be signed.
+        async with self.courier.signing:
+            word, signed = await self._word(work, planned, payload)
         stamp, before = planned.plan.stamp, word.stamp
         drivers = planned.subject.drivers
         installed = installation(planned.bundle, planned.facts, manifest_of(payload), drivers)

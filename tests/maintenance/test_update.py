@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -166,11 +167,13 @@ class Fleet:
             await self.planned(host)
         return caught.value.code
 
-    async def carry_out(self, host: Host = CHANGED) -> None:
+    async def work(self, host: Host = CHANGED) -> NodeWork:
         jobs = SystemJobs(EU_NORTH, self.region, self.emit)
         clock = self.region.clock
-        work = NodeWork(self.region, await self.state(host), self.emit, clock, 60.0, jobs, lambda: False, ())
-        await self.update.carry_out(work)
+        return NodeWork(self.region, await self.state(host), self.emit, clock, 60.0, jobs, lambda: False, ())
+
+    async def carry_out(self, host: Host = CHANGED) -> None:
+        await self.update.carry_out(await self.work(host))
 
     @property
     def records(self) -> list[tuple[str, str | None]]:
@@ -368,13 +371,28 @@ async def test_word_that_cannot_be_signed_fails_its_host() -> None:
         raise ConfigurationError("signing_failed", "the agent is gone")
 
     update = replace(fleet.update, courier=replace(fleet.update.courier, sign=sign))
-    jobs = SystemJobs(EU_NORTH, fleet.region, fleet.emit)
-    work = NodeWork(
-        fleet.region, await fleet.state(), fleet.emit, fleet.region.clock, 60.0, jobs, lambda: False, ()
-    )
     with pytest.raises(HostFailedError) as caught:
-        await update.carry_out(work)
+        await update.carry_out(await fleet.work())
     assert caught.value.code == "signing_failed"
+
+
+async def test_words_are_signed_one_at_a_time() -> None:
+    """Somebody touches a security key for each; the time of the next begins with its turn."""
+    fleet = Fleet()
+    at_once, left_s = list[int](), list[float]()
+
+    async def sign(text: bytes) -> bytes:
+        at_once.append(len(at_once) - len(left_s))
+        await fleet.region.clock.sleep(100.0)
+        expires = re.search(rb"^expires (.*)$", text, re.MULTILINE)
+        assert expires
+        left_s.append(int(expires[1]) - fleet.region.clock.now().timestamp())
+        return b"-----BEGIN SSH SIGNATURE-----\n"
+
+    update = replace(fleet.update, courier=replace(fleet.update.courier, sign=sign))
+    work = await fleet.work()
+    await asyncio.gather(*(update.carry_out(work) for _ in range(3)))
+    assert (at_once, left_s) == ([0, 0, 0], [200.0] * 3)
 
 
 DRAINED = LastDrain("complete", "2026-11-27T12:00:00Z", {}, None)
