@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from ionetctl.plan.word import Condition
 
 ENROLL: Final = "enrol the host over SSH"
+EXCLUDE: Final = "first ionetctl nodes exclude, or drain; or allow it with --lose-jobs"
 CONFIRM_S: Final = 180
 EXPIRY_S: Final = 300
 """How long a word may be carried out, by the host's clock."""
@@ -121,7 +122,7 @@ class Update:
         """The differences of what the host has and what it should have.
 
         Raises ``HostFailedError`` (``host_unrecorded``, ``host_changed``, ``door_would_close``, ``word_needs_dialogue``) where only an enrolment helps, or
-        where no word would arrive (``door_job_missing``); ``HostUnreachableError`` (``node_disconnected``).
+        where no word would arrive (``door_job_missing``), or jobs could come meanwhile that it would end (``jobs_would_be_lost``); ``HostUnreachableError`` (``node_disconnected``).
         """
         return self._planned(state).plan.changes
 
@@ -178,6 +179,10 @@ class Update:
             message = f"the job {DOOR_JOB} does not run on the node, so no word reaches the host"
             hint = f"see nomad job status -namespace {DOOR_NAMESPACE} {DOOR_JOB}; a door that was lost comes back once the node is eligible"
             raise HostFailedError("door_job_missing", message, hint)
+        if plan.changes and lost and state.is_eligible and not self.lose_jobs:
+            # What the word could ask of the region is that the node is ineligible: it is not.
+            message = f"the node may be given jobs that need what it would lose: {', '.join(lost)}"
+            raise HostFailedError("jobs_would_be_lost", message, EXCLUDE)
         return _Planned(facts, subject, bundle, plan, lost)
 
     def _facts(self, state: NodeState) -> Facts:
@@ -245,7 +250,7 @@ class Update:
 
     def _condition(self, state: NodeState, planned: _Planned) -> Condition:
         """What must still hold when the word is carried out: what was planned for a node without jobs must not meet any."""
-        if self.lose_jobs or not planned.drivers_lost or state.is_eligible:
+        if self.lose_jobs or not planned.drivers_lost:
             return "any"
         last = state.detail.drain
         is_drained = not state.view.is_draining and last is not None and last.status == "complete"

@@ -100,6 +100,11 @@ class Fleet:
 
     # --- what is recorded ---
 
+    def had_java(self) -> None:
+        """Record a driver that it loses by the next change."""
+        recorded = self.recorded[self.stamp]
+        self.recorded[self.stamp] = msgspec.structs.replace(recorded, drivers=("docker", "exec", "java"))
+
     def knows(self, region: RegionName, host: HostName) -> bool:
         return (region, host) == (EU_NORTH, HOST.name) and bool(self.recorded)
 
@@ -402,27 +407,32 @@ CANCELED = LastDrain("canceled", "2026-11-27T12:00:00Z", {}, None)
 @pytest.mark.parametrize(
     ("eligibility", "drain", "lose_jobs", "when"),
     [
-        ("eligible", DRAINED, False, "any"),
+        ("eligible", DRAINED, True, "any"),
         ("ineligible", None, False, "ineligible"),
         ("ineligible", CANCELED, False, "ineligible"),
         ("ineligible", DRAINED, False, "drained"),
         ("ineligible", DRAINED, True, "any"),
     ],
-    ids=["eligible", "held", "drain ended", "drained", "jobs may be lost"],
+    ids=["eligible, jobs may be lost", "held", "drain ended", "drained", "jobs may be lost"],
 )
 async def test_driver_is_taken_away_only_while_no_job_can_come(
     eligibility: str, drain: LastDrain | None, when: str, *, lose_jobs: bool
 ) -> None:
     """What was planned for a node without jobs is carried out while it still has none."""
     fleet = Fleet(lose_jobs=lose_jobs)
-    fleet.recorded[fleet.stamp] = msgspec.structs.replace(
-        fleet.recorded[fleet.stamp], drivers=("docker", "exec", "java")
-    )
+    fleet.had_java()
     fleet.show(fleet.stamp, eligibility=eligibility)
     if drain:
         fleet.region.drains[NODE_ID] = drain
     await fleet.carry_out()
     assert fleet.said("when") == when
+
+
+async def test_driver_is_not_taken_from_a_node_that_may_get_jobs() -> None:
+    """One could be placed between the look and the change, and would be lost; where nothing changes none is."""
+    fleet = Fleet()
+    fleet.had_java()
+    assert (await fleet.refusal(), await fleet.planned(HOST)) == ("jobs_would_be_lost", [])
 
 
 async def test_jobs_are_told_with_what_becomes_of_them() -> None:
