@@ -28,14 +28,15 @@ from ionetctl.plan.word import NAMESPACE
 from ionetctl.remote import apply_script
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
 
     from ionetctl.app.open_fleet import Fleet
     from ionetctl.app.open_rollout import Record
     from ionetctl.artifacts import ArtifactKey
     from ionetctl.core.errors import ExitCode, IonetctlError
+    from ionetctl.core.model.host import Host
     from ionetctl.core.model.inventory import Inventory
-    from ionetctl.core.model.names import RegionName
+    from ionetctl.core.model.names import HostName, RegionName
     from ionetctl.core.ports import Region, Sink
     from ionetctl.core.settings import Settings
     from ionetctl.history.catalog.installations import Installations
@@ -74,7 +75,9 @@ class _Opening:
         fleet = replace(
             fleet, regions={name: await _fenced(name, each) for name, each in fleet.regions.items()}
         )
-        installations = await asyncio.to_thread(self._installations)
+        installations = await asyncio.to_thread(
+            self._installations, {(host.region, host.name) for host in _placed(fleet)}
+        )
         store = open_store(inventory, settings, self.options.artifacts)
         programs: dict[ArtifactKey, Any] = {}
         ca_pems = {name: read_ca(inventory.regions[name]) for name in fleet.regions}
@@ -91,9 +94,9 @@ class _Opening:
         action = Update(installations, subjects.subject_of, inventory.naming, courier, self.options.lose_jobs)
         return Opened(action, fleet, action.whole_plan)
 
-    def _installations(self) -> Installations:
+    def _installations(self, of_hosts: set[tuple[RegionName, HostName]]) -> Installations:
         with Catalog.open(self.settings.catalog_path, SystemClock()) as catalog:
-            return catalog.installations()
+            return catalog.installations(of_hosts)
 
     async def _check_signer(self, inventory: Inventory) -> None:
         """Refuse before any host is touched what no host would heed."""
@@ -132,11 +135,16 @@ def _needs(subjects: Subjects, fleet: Fleet, installations: Installations) -> se
     """The releases of all hosts of which it is known what lies there."""
     return {
         key
-        for listed in fleet.inventory.hosts
-        for host in fleet.known.placed(listed, fleet.inventory.regions)
+        for host in _placed(fleet)
         for installed in installations.all_of(host.region, host.name)
         for key in subjects.needs(host, facts_of(installed, NodeId(""), "", 0))
     }
+
+
+def _placed(fleet: Fleet) -> Iterator[Host]:
+    """The chosen hosts, each in every region where it may be."""
+    for listed in fleet.inventory.hosts:
+        yield from fleet.known.placed(listed, fleet.inventory.regions)
 
 
 def _source(inventory: Inventory) -> str | None:

@@ -1350,9 +1350,12 @@ def installed(stamp: str, replaces: str | None = None, host: str = "rig-001") ->
     )
 
 
+RIG = EU, HostName("rig-001")
+
+
 def lying(catalog: Catalog) -> list[str]:
     """The stamps by which it is known what lies on the host."""
-    texts = catalog.installations().texts.get((EU, HostName("rig-001")), ())
+    texts = catalog.installations({RIG}).texts.get(RIG, ())
     found = sorted(stamp for _, _, stamp in catalog.installed())
     assert found == sorted(texts)
     return found
@@ -1381,12 +1384,18 @@ def test_record_of_a_host_is_read_by_its_stamp(catalog: Catalog) -> None:
         installed("b", "b"), installed=Installed(files=(), links={}, architecture="x86_64", os_id="b2")
     )
     catalog.record(FIRST, numbered(started(), installed("a"), installed("b", "a"), again))
-    found, rig = catalog.installations(), HostName("rig-001")
+    found, rig = catalog.installations({RIG}), RIG[1]
     assert lying(catalog) == ["a", "b"]
     assert (found.knows(EU, rig), found.knows(US, rig)) == (True, False)
     kept = found.of(EU, rig, "b")
     assert kept is not None
     assert (kept.os_id, found.of(EU, rig, "c"), list(found.all_of(EU, rig))[1:]) == ("b2", None, [kept])
+
+
+def test_only_the_chosen_hosts_are_kept_in_memory(catalog: Catalog) -> None:
+    """A fleet's records are large, and an update may be of one host."""
+    catalog.record(FIRST, numbered(started(), installed("a"), installed("b", host="rig-002")))
+    assert [list(catalog.installations(chosen).texts) for chosen in ({RIG}, {(US, RIG[1])})] == [[RIG], []]
 
 
 def test_node_has_the_stamp_of_its_update(catalog: Catalog) -> None:

@@ -18,7 +18,7 @@ from ionetctl.core.model.names import HostName, RegionName
 from ionetctl.history.catalog.schema import installations
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Container, Iterable, Iterator, Mapping
 
     from sqlalchemy import Connection
 
@@ -96,10 +96,13 @@ class Installations:
             yield msgspec.json.decode(text, type=Installed)
 
 
-def read_installations(connection: Connection) -> Installations:
-    """All that is recorded."""
+def read_installations(
+    connection: Connection, of_hosts: Container[tuple[RegionName, HostName]]
+) -> Installations:
+    """What is recorded of these hosts; some KB of each are kept in memory."""
     found: defaultdict[tuple[RegionName, HostName], dict[str, str]] = defaultdict(dict)
     columns = installations.c.region, installations.c.name, installations.c.stamp, installations.c.installed
     for row in connection.execute(select(*columns)):
-        found[RegionName(row.region), HostName(row.name)][row.stamp] = row.installed
+        if (host := (RegionName(row.region), HostName(row.name))) in of_hosts:
+            found[host][row.stamp] = row.installed
     return Installations(found)

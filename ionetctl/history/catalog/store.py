@@ -31,7 +31,7 @@ from ionetctl.history.catalog.schema import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -174,10 +174,10 @@ class Catalog:
         with database.reading(self._engine) as connection:
             return queries.all_identities(connection)
 
-    def installations(self) -> Installations:
-        """What lies on hosts with a maintenance door."""
+    def installations(self, of_hosts: Container[tuple[RegionName, HostName]]) -> Installations:
+        """What lies on those of these hosts that have a maintenance door."""
         with database.reading(self._engine) as connection:
-            return read_installations(connection)
+            return read_installations(connection, of_hosts)
 
     def installed(self) -> frozenset[tuple[RegionName, HostName, str]]:
         """The hosts and stamps that ``installations`` has."""
