@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from ionetctl.core.errors import UsageError
-from ionetctl.core.events import HostFinished, RolloutStarted
+from ionetctl.core.events import HostFinished, HostInstalled, RolloutStarted
 from ionetctl.core.model.outcome import ENROLL, Result
 from ionetctl.core.sanitize import harmless
 from ionetctl.history.journal import (
@@ -43,11 +43,15 @@ FAILED: Final = frozenset({Result.FAILED, Result.UNREACHABLE, Result.UNVERIFIED}
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What an interrupted rollout did before: the last outcome of each host, and the hosts that it began with."""
+    """What an interrupted rollout did before: the last outcome of each host, and the hosts that it began with.
+
+    ``envelopes`` leave out what lies on hosts (``HostInstalled``): that is large, and the catalog's alone; ``last_seq`` counts it.
+    """
 
     envelopes: tuple[Envelope, ...] = ()
     outcomes: tuple[Outcome, ...] = ()
     members: frozenset[HostName] | None = None
+    last_seq: int = 0
 
     @property
     def done(self) -> frozenset[HostName]:
@@ -86,7 +90,7 @@ class Past:
     @property
     def first_seq(self) -> int:
         """The number of the next event."""
-        return self.envelopes[-1].seq + 1 if self.envelopes else 1
+        return self.last_seq + 1
 
 
 def find_rollout(
@@ -136,19 +140,25 @@ def open_journal(
         return Journal.create(settings.rollouts_dir, rollout), Past()
     journal = Journal.resume(settings.rollouts_dir, rollout, kept)
     try:
-        return journal, _past(tuple(read_journal(journal.path)), rollout, journal.path, action, details)
+        return journal, _past(journal.path, rollout, action, details)
     except BaseException:
         journal.close_now()
         raise
 
 
-def _past(
-    envelopes: tuple[Envelope, ...],
-    rollout: RolloutId,
-    path: Path,
-    action: str,
-    details: tuple[str, ...] | None,
-) -> Past:
+def _read(path: Path) -> tuple[tuple[Envelope, ...], int]:
+    """The events that ``Past`` has, and the number of the last one."""
+    kept: list[Envelope] = []
+    last_seq = 0
+    for envelope in read_journal(path):
+        last_seq = envelope.seq
+        if not isinstance(envelope.event, HostInstalled):
+            kept.append(envelope)
+    return tuple(kept), last_seq
+
+
+def _past(path: Path, rollout: RolloutId, action: str, details: tuple[str, ...] | None) -> Past:
+    envelopes, last_seq = _read(path)
     if not envelopes or not isinstance(started := envelopes[0].event, RolloutStarted):
         message = f"the journal of {rollout} holds no rollout"
         raise UsageError("rollout_empty", message, "start a new one: leave out --resume")
@@ -169,4 +179,4 @@ def _past(
         raise UsageError("rollout_of_other_details", message, hint)
     outcomes = {e.event.outcome.host: e.event.outcome for e in envelopes if isinstance(e.event, HostFinished)}
     members = frozenset(entry.name for entry in started.hosts)
-    return Past(envelopes, tuple(outcomes.values()), members)
+    return Past(envelopes, tuple(outcomes.values()), members, last_seq)

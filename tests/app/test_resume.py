@@ -15,6 +15,7 @@ from ionetctl.app.resume import Past, find_rollout, open_journal
 from ionetctl.core import events
 from ionetctl.core.errors import LockedError, UsageError
 from ionetctl.core.events import Envelope, HostEntry
+from ionetctl.core.model.installed import Installed
 from ionetctl.core.model.names import HostName, RolloutId
 from ionetctl.core.model.outcome import Outcome, Result
 from ionetctl.core.settings import Settings
@@ -106,6 +107,15 @@ async def test_resume_goes_on_where_the_journal_ends(settings: Settings) -> None
     await record(settings, FIRST, *STORY)
     past = past_of(settings)
     assert (past.first_seq, left(past), sorted(past.failed)) == (7, ["g3", "g1", "g4"], ["g1", "g4"])
+
+
+async def test_what_lies_on_hosts_is_not_kept_in_memory(settings: Settings) -> None:
+    """It is large, and told to nobody again; the next number counts it."""
+    lies = Installed(files=(), links={}, architecture="x86_64")
+    event = events.HostInstalled(host=HostName("g1"), region=EU_NORTH, stamp="a", installed=lies)
+    await record(settings, FIRST, started(FIRST), finished("g1", Result.DONE), event)
+    past = past_of(settings)
+    assert ([envelope.seq for envelope in past.envelopes], past.first_seq) == ([1, 2], 4)
 
 
 @pytest.mark.parametrize(
