@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from asyncio import Lock
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol
-
-import msgspec
 
 from ionetctl.core import host_paths
 from ionetctl.core.errors import (
@@ -149,18 +148,16 @@ class Update:
         drivers = planned.subject.drivers
         installed = installation(planned.bundle, planned.facts, manifest_of(payload), drivers)
         host = work.state.host
-        record = HostInstalled(
-            host=host.name, region=host.region, stamp=stamp, installed=installed, replaces=before
-        )
+        record = partial(HostInstalled, host=host.name, region=host.region, stamp=stamp, installed=installed)
         # By the new stamp the host is known again, even if nobody is there any more when it has it.
         if stamp != before:
-            await work.emit(record)
+            await work.emit(record(replaces=before))
         await self._deliver(work, word, signed, stamp)
         if stamp != before:
             # A node that has not proved its GPUs yet need not do so now.
             await self._confirmed(work, stamp, planned.facts if work.state.hold is None else None)
-            record = msgspec.structs.replace(record, replaces=None)
-        await work.emit(record)
+        # What was only said to be done ends no earlier record.
+        await work.emit(record(replaces=before if stamp == before else None))
 
     # --- plan --------------------------------------------------------------------------------------------------------
 
