@@ -57,7 +57,10 @@ recover() {
         fi
         said='it was cut off; the host was put back as it was'
         clean forget
+    else
+        rm -f "$our/lock"
     fi
+    # The lock is free: whoever holds it now, it is no more ours to remove.
     answer "${serial:--}" failed interrupted "$said"
-    rm -f "$room/applying" "$our/lock"
+    rm -f "$room/applying"
 }

@@ -1039,6 +1039,21 @@ def test_a_lock_whose_holder_is_gone_holds_nothing(one_door: Door) -> None:
     assert (one_door.stamp, one_door.answers) == ("one", [(str(SERIAL), "failed", "interrupted")])
 
 
+def test_an_enrolment_that_takes_the_lock_while_it_is_answered_keeps_it(one_door: Door) -> None:
+    """All is put back by then, and the lock was given up."""
+    cut_off(one_door)
+    one_door.host.path(LOCK).unlink(missing_ok=True)
+    with held_lock(one_door) as lock:
+        holder = lock.readlink()
+        lock.unlink()
+        pending = one_door.host.path("/var/lib/ionet/pending")
+        takes = f"if [ ! -L '{lock}' ] && [ ! -e '{pending}' ]; then ln -s '{holder}' '{lock}'; fi"
+        shim(one_door.host, "tr", f'{takes}; exec {shutil.which("tr")} "$@"')
+        one_door.run("recover")
+        assert (one_door.stamp, one_door.answers) == ("one", [(str(SERIAL), "failed", "interrupted")])
+        assert lock.readlink() == holder
+
+
 @pytest.mark.parametrize("command", ["mv", "rm", "cp", "sync", "systemctl"])
 def test_killed_at_any_command_it_converges(one_door: Door, command: str, tmp_path: Path) -> None:
     """Whole or as before, and the next word is carried out; nothing is left half done."""
