@@ -194,7 +194,11 @@ class Update:
         if installed is None:
             message = f"its configuration is {stamp or 'none of ours'}, which is none that was recorded here"
             raise HostFailedError(CHANGED, message, f"{ENROLL}: that looks at it anew")
-        return facts_of(installed, state.view.id, stamp, len(state.allocations))
+        facts = facts_of(installed, state.view.id, stamp, len(state.allocations))
+        if host_paths.ALLOWED_SIGNERS not in facts.manifest:
+            message = "which list of signers the host has is not recorded here"
+            raise HostFailedError("host_unrecorded", message, f"{ENROLL}: that records it")
+        return facts
 
     def _refuse_dialogue(self, plan: Plan) -> None:
         """Refuse what a word cannot carry: what needs a private key, and programs without a place to fetch them from."""
@@ -235,6 +239,7 @@ class Update:
             serial=int(now * 1_000_000),
             expires_at=int(now) + EXPIRY_S + (FETCHING_S if payload.programs else 0),
             stamp=planned.facts.nomad.stamp,
+            signers=planned.facts.files[host_paths.ALLOWED_SIGNERS].digest,
             confirm_s=0 if payload.start == "no" else CONFIRM_S,
             when=self._condition(work.state, planned),
             source=self.courier.source if payload.programs else None,

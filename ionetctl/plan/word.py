@@ -10,13 +10,14 @@ import gzip
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
+from ionetctl.core import host_paths
 from ionetctl.core.errors import ConfigurationError
 from ionetctl.core.model.names import RolloutId
 from ionetctl.plan.bundle import sha256
 from ionetctl.plan.payload import program_of
 
 if TYPE_CHECKING:
-    from ionetctl.core.model.names import NodeId
+    from ionetctl.core.model.names import Digest, NodeId
     from ionetctl.plan.payload import Payload
 
 Condition = Literal["any", "ineligible", "drained"]
@@ -35,7 +36,8 @@ class Word:
     """What a word says beside its payload.
 
     ``serial`` must be above that of every word that the node has had; ``expires_at`` is in seconds since the epoch. ``stamp`` is that of
-    the configuration that the payload was made for, ``None`` for a host without any. ``confirm_s`` is how long the region may take to show the
+    the configuration that the payload was made for, ``None`` for a host without any. ``signers`` is the digest of the list of signers that the
+    host had then, which no stamp tells. ``confirm_s`` is how long the region may take to show the
     node ready with the new one before the host puts back what it had; 0 does not ask it. ``source`` is the URL below
     which the host finds packed programs by their SHA-256.
     """
@@ -44,6 +46,7 @@ class Word:
     serial: int
     expires_at: int
     stamp: str | None
+    signers: Digest
     confirm_s: int = 180
     when: Condition = "any"
     source: str | None = None
@@ -64,6 +67,8 @@ def word_text(word: Word, payload: Payload) -> bytes:
     named = replace(payload, rollout=RolloutId(f"word-{word.serial}"))
     programs = {each.packed_digest: each.packed_bytes for each in map(program_of, payload.programs)}
     packed = gzip.compress(b"".join(named.blocks(programs)), mtime=0)
+    # A host that has the list already, by an earlier word of the same change whose answer was lost, is as it must be.
+    brought = (file.digest for file in payload.files if file.path == host_paths.ALLOWED_SIGNERS)
     header: dict[str, object] = {
         NAMESPACE: 1,
         "node": word.node,
@@ -71,6 +76,7 @@ def word_text(word: Word, payload: Payload) -> bytes:
         "expires": word.expires_at,
         "when": word.when,
         "from": word.stamp or _NO_STAMP,
+        "signers": ",".join(dict.fromkeys((word.signers, *brought))),
         "confirm": word.confirm_s,
         "payload": sha256(packed),
     }

@@ -51,8 +51,17 @@ counts() {
     is_signed && is_in_time || return 1
     became=host_changed wrong="the host is not at $from but at $(stamp)"
     [ "$from" = "$(stamp)" ] || return 1
+    # An enrolment that changes the signers alone leaves the stamp as it is.
+    became=signers_changed wrong='the list of signers is another than the word was made for'
+    is_of_signers || return 1
     became=node_not_ready
     is_when "$when"
+}
+
+# is_of_signers: the list of signers is one of those that the word names.
+is_of_signers() {
+    digest=$(sha256sum <"$root$signers") || return 1
+    case ,$lists, in *,"${digest%% *}",*) ;; *) return 1 ;; esac
 }
 
 # is_payload_whole: $run/payload.tar becomes the archive.

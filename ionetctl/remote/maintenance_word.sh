@@ -80,9 +80,9 @@ node_id() {
 
 # read_header: of $run/signed: lines of a key, a space and a value, each key once, up to an empty line. What is not known is refused.
 read_header() {
-    format='' node='' serial='' expires='' when='' from='' confirm='' payload='' programs='' source='' wrong=''
+    format='' node='' serial='' expires='' when='' from='' lists='' confirm='' payload='' programs='' source='' wrong=''
     each_line "$(sed '/^$/,$d' <"$run/signed")" read_field || return 1
-    for field in "$format" "$node" "$serial" "$expires" "$when" "$from" "$confirm" "$payload"; do
+    for field in "$format" "$node" "$serial" "$expires" "$when" "$from" "$lists" "$confirm" "$payload"; do
         if [ -z "$field" ]; then
             wrong='a key is missing'
             return 1
@@ -100,6 +100,7 @@ read_field() {
     expires) before=$expires expires=$value && is_number "$value" || return 1 ;;
     when) before=$when when=$value && case $value in any | ineligible | drained) ;; *) return 1 ;; esac ;;
     from) before=$from from=$value ;;
+    signers) before=$lists lists=$value ;;
     confirm) before=$confirm confirm=$value && is_number "$value" || return 1 ;;
     payload) before=$payload payload=$value ;;
     programs) before=$programs programs=$value ;;

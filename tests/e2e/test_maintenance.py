@@ -100,6 +100,7 @@ class Door:
             "serial": self.serial,
             "expires_at": int(time.time()) + 600,
             "stamp": self.detail["Meta"]["unique.ionet_bundle"],
+            "signers": sha256(self.machine.read(host_paths.ALLOWED_SIGNERS).encode()),
             **fields,
         }
         word = Word(**given)

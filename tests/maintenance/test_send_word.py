@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ionetctl.core.errors import RegionError
+from ionetctl.core.model.names import Digest
 from ionetctl.core.model.node import WordAnswer
 from ionetctl.maintenance.send_word import ANSWERING_S, send_word
 from ionetctl.plan.word import Word
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from ionetctl.core.errors import IonetctlError
     from ionetctl.core.model.names import NodeId
 
-WORD = Word(NODE_ID, 17, int(START.timestamp()) + 900, "0123456789abcdef-one", confirm_s=60)
+WORD = Word(NODE_ID, 17, int(START.timestamp()) + 900, "0123456789abcdef-one", Digest("ab" * 32), confirm_s=60)
 
 
 @dataclass

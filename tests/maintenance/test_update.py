@@ -242,6 +242,21 @@ async def test_hosts_that_nobody_can_plan_for_are_named() -> None:
     assert codes == ["host_unrecorded", "host_changed", "node_disconnected"]
 
 
+async def test_word_says_which_signers_it_was_made_for() -> None:
+    """By the record, beside those that it brings; without them no word is made."""
+    fleet = Fleet(signers=SIGNERS[:1])
+    (before,) = [
+        file.digest for file in fleet.recorded[fleet.stamp].files if file.path == host_paths.ALLOWED_SIGNERS
+    ]
+    await fleet.carry_out(HOST)
+    named = fleet.said("signers").split(",")
+    assert (len(set(named)), named[0]) == (2, before)
+    has = fleet.recorded[fleet.stamp]
+    left = tuple(file for file in has.files if file.path != host_paths.ALLOWED_SIGNERS)
+    fleet.recorded[fleet.stamp] = msgspec.structs.replace(has, files=left)
+    assert await fleet.refusal() == "host_unrecorded"
+
+
 async def test_what_no_word_carries_needs_an_enrolment() -> None:
     """A new CA, a program without a place to fetch it from, and the end of the door itself."""
     newer = replace(NOMAD, version="2.0.6")

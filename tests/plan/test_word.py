@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import pytest
 
+from ionetctl.core import host_paths
 from ionetctl.core.errors import ConfigurationError
 from ionetctl.core.model.names import Digest, RolloutId
 from ionetctl.core.model.plan import BundleFile, Kind
@@ -23,7 +24,8 @@ FILE = BundleFile(
 )
 PAYLOAD = Payload(RolloutId("20260301T120000Z-7f3a"), b"apply", (FILE,), start="restart")
 WITH_PROGRAM = replace(PAYLOAD, programs=(replace(FILE, kind=Kind.PROGRAM, program=NOMAD),))
-WORD = Word(NODE_ID, 17, 1_800_000_000, "0123456789abcdef-one", 60, "drained")
+SIGNERS = replace(FILE, path=host_paths.ALLOWED_SIGNERS, digest=Digest("bb" * 32))
+WORD = Word(NODE_ID, 17, 1_800_000_000, "0123456789abcdef-one", Digest("cc" * 32), 60, "drained")
 
 
 def test_a_word_names_its_node_its_time_and_its_payload() -> None:
@@ -37,6 +39,7 @@ def test_a_word_names_its_node_its_time_and_its_payload() -> None:
         "expires 1800000000",
         "when drained",
         "from 0123456789abcdef-one",
+        f"signers {'cc' * 32}",
         "confirm 60",
         f"payload {hashlib.sha256(packed).hexdigest()}",
     ]
@@ -50,6 +53,17 @@ def test_a_word_names_its_node_its_time_and_its_payload() -> None:
 def test_a_host_without_configuration_has_no_stamp() -> None:
     """Which is a value as any other for the host to compare."""
     assert b"\nfrom -\n" in word_text(replace(WORD, stamp=None), PAYLOAD)
+
+
+@pytest.mark.parametrize(
+    ("brought", "named"), [("bb", f"{'cc' * 32},{'bb' * 32}"), ("cc", "cc" * 32)], ids=["other", "same"]
+)
+def test_a_word_names_the_signers_that_it_brings_beside_those_it_was_made_for(
+    brought: str, named: str
+) -> None:
+    """A host that an earlier word has given them is no other than was meant."""
+    payload = replace(PAYLOAD, files=(FILE, replace(SIGNERS, digest=Digest(brought * 32))))
+    assert f"\nsigners {named}\n" in word_text(WORD, payload).decode()
 
 
 def test_the_same_word_is_the_same_text() -> None:

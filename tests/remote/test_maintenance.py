@@ -22,6 +22,7 @@ import pytest
 
 from ionetctl.core import host_paths
 from ionetctl.core.model.names import NodeId
+from ionetctl.plan.bundle import sha256
 from ionetctl.plan.payload import Payload
 from ionetctl.plan.templates import static
 from ionetctl.plan.word import Word, signed_word, word_text
@@ -47,6 +48,7 @@ from tests.support.programs import needs
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from ionetctl.core.model.names import Digest
     from ionetctl.core.model.plan import BundleFile
     from tests.remote.rehearsal import Dialogue
 
@@ -101,8 +103,13 @@ class Door:
 
     def word(self, payload: Payload | None = None, *, by: str = "ada", **fields: Any) -> bytes:
         given = {"node": NodeId(NODE_ID), "serial": SERIAL, "expires_at": LATER, "stamp": BEFORE, **fields}
-        text = word_text(Word(**given), payload or new_config())
+        text = word_text(Word(**{"signers": self.heeded, **given}), payload or new_config())
         return signed_word(text, self.sign(text, by))
+
+    @property
+    def heeded(self) -> Digest:
+        """The digest of the list of signers that the host has."""
+        return sha256(self.host.path(host_paths.ALLOWED_SIGNERS).read_bytes())
 
     def enroll(self, *files: BundleFile, **settings: Any) -> Dialogue:
         """An enrolment that puts these files there, the list of signers unless others are named, and restarts nothing."""
@@ -379,7 +386,7 @@ def test_a_signer_is_revoked_by_a_word_of_another(one_door: Door) -> None:
 
 def test_a_signature_for_another_purpose_is_none(door: Door) -> None:
     """What the same key has signed for Git or a file is no word."""
-    text = word_text(Word(NodeId(NODE_ID), SERIAL, LATER, BEFORE), new_config())
+    text = word_text(Word(NodeId(NODE_ID), SERIAL, LATER, BEFORE, door.heeded), new_config())
     door.drop(text + door.sign(text, namespace="git"))
     refused(door, "-", "word_unsigned")
 
@@ -674,9 +681,34 @@ def test_a_word_for_another_configuration_is_refused(door: Door) -> None:
     refused(door, SERIAL, "host_changed")
 
 
+def test_a_word_that_was_kept_back_undoes_no_revocation(door: Door) -> None:
+    """An enrolment that changes the signers alone leaves the stamp as it is, and the one who signed need not be the one revoked."""
+    door.trust("ada", "mallory")
+    word = door.word(new_config(files=(*new_config().files, file(host_paths.ALLOWED_SIGNERS, "both\n"))))
+    door.enroll()
+    door.drop(word)
+    refused(door, SERIAL, "signers_changed")
+    assert door.host.read(host_paths.ALLOWED_SIGNERS) == door.signers("ada")
+
+
+def test_signers_that_an_earlier_word_has_brought_are_those_of_the_next(one_door: Door) -> None:
+    """Its answer was lost, and the controller sends the same change again."""
+    before = one_door.heeded
+    both = Payload(
+        ROLLOUT, apply_script(), (file(host_paths.ALLOWED_SIGNERS, one_door.signers("ada", "grace")),)
+    )
+    for serial in (SERIAL, SERIAL + 1):
+        one_door.drop(one_door.word(both, serial=serial, signers=before))
+        one_door.run()
+    assert one_door.answers == [
+        (str(SERIAL), "applied", BEFORE),
+        (str(SERIAL + 1), "applied", BEFORE),
+    ]
+
+
 def _signed(door: Door, change: Callable[[bytes], bytes]) -> bytes:
     """A word that was changed before it was signed."""
-    text = change(word_text(Word(NodeId(NODE_ID), SERIAL, LATER, BEFORE), new_config()))
+    text = change(word_text(Word(NodeId(NODE_ID), SERIAL, LATER, BEFORE, door.heeded), new_config()))
     return text + door.sign(text)
 
 
