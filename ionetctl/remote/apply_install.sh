@@ -13,12 +13,12 @@ install_files() {
     mend_serial
 }
 
-# mend_serial: a maintenance door that does not know its last serial, or counted it by a clock that was ahead, begins anew with an
-# enrolment: what was signed before that is old.
+# mend_serial: a maintenance door that does not know its last serial, or counted it by a clock that was more than an hour ahead,
+# begins anew with an enrolment: what was signed before that is old.
 mend_serial() {
     if [ ! -e "$our/maintenance/serial" ] || [ -n "${IONET_UNANSWERED:-}" ]; then return; fi
     now_s=$(date +%s)
-    if read_serial && [ "$seen" -le $((now_s + ahead_s)) ]; then return; fi
+    if read_serial && [ "$seen" -le $((now_s + 3600)) ]; then return; fi
     ensure write "${now_s}000000$tab$now_s" "$our/maintenance/serial"
 }
 
