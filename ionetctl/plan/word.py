@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -29,6 +30,8 @@ SIGNATURE_BEGINS: Final = b"-----BEGIN SSH SIGNATURE-----\n"
 LIMIT_BYTES: Final = 65_000
 """Word and signature together: a variable of Nomad's holds 64 KiB, its name and the names of its items included."""
 _NO_STAMP: Final = "-"
+_VALUE: Final = re.compile(r"[A-Za-z0-9.,:/_~%-]+")
+"""What the host takes as a value of the header."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ class Word:
 def word_text(word: Word, payload: Payload) -> bytes:
     """What is to be signed.
 
-    Raises ``ConfigurationError`` (``word_needs_dialogue``) for a payload that needs a token or a private key, or a program without ``source``.
+    Raises ``ConfigurationError`` (``word_needs_dialogue``) for a payload that needs a token or a private key, or a program without a ``source`` that hosts take.
     """
     if payload.needs_token or payload.own_pair or any(file.is_secret for file in payload.files):
         message = "an introduction or a private key cannot be carried through the region"
@@ -63,6 +66,12 @@ def word_text(word: Word, payload: Payload) -> bytes:
     if payload.programs and word.source is None:
         message = "a program is larger than what a region carries, and there is no URL from which hosts fetch"
         raise ConfigurationError("word_needs_dialogue", message, "mirror: http://… in the inventory")
+    if payload.programs and not _VALUE.fullmatch(word.source or ""):
+        message = f"hosts take no such URL from a word: {word.source}"
+        hint = (
+            "mirror: http://… with letters, digits and .:/_~- alone, so by a name instead of an IPv6 address"
+        )
+        raise ConfigurationError("word_needs_dialogue", message, hint)
     # By this name the host knows its own changes again after it was cut off.
     named = replace(payload, rollout=RolloutId(f"word-{word.serial}"))
     programs = {each.packed_digest: each.packed_bytes for each in map(program_of, payload.programs)}

@@ -100,6 +100,19 @@ def test_programs_are_named_and_fetched_by_the_host() -> None:
         assert archive.getnames() == ["apply.sh", "steps", "f/1"]
 
 
+@pytest.mark.parametrize(
+    "source",
+    ["http://[2001:db8::1]:8480", "http://mirror.example/a b", "http://mirror.example/?a"],
+    ids=["ipv6", "space", "query"],
+)
+def test_a_url_that_no_host_would_take_is_refused(source: str) -> None:
+    """Before it is signed, rather than by each host; a word without programs names none."""
+    with pytest.raises(ConfigurationError, match="hosts take no such URL") as caught:
+        word_text(replace(WORD, source=source), WITH_PROGRAM)
+    assert caught.value.code == "word_needs_dialogue"
+    assert b"source" not in word_text(replace(WORD, source=source), PAYLOAD)
+
+
 def test_the_signature_follows() -> None:
     """One file, so that neither is ever there without the other."""
     assert signed_word(b"text\n", SIGNATURE_BEGINS + b"x") == b"text\n" + SIGNATURE_BEGINS + b"x"
