@@ -45,28 +45,29 @@ answers_bytes=65536
 staged='' aside=''
 signature_begins='-----BEGIN SSH SIGNATURE-----'
 
-# alone: whether no other run is at it; it stays so until this one and all that it started have ended. What changes nothing does not
-# count: of busybox' timeout something is left for a second.
+# alone OPTION...: whether no other run is at it, by those options of flock; it stays so until this one and all that it started have
+# ended. What changes nothing does not count: of busybox' timeout something is left for a second.
 alone() {
     mkdir -p "$room"
     exec 8>>"$room/lock"
-    flock -n 8
+    flock "$@" 8
 }
 
 main() {
     case ${1:-} in
     take)
-        if ! alone; then exit 0; fi
+        if ! alone -n; then exit 0; fi
         recover yes
         # While what is left half done cannot be put back, words wait.
         if [ -e "$room/applying" ]; then sleep "$poll_s"; else take_word; fi
         ;;
     prepare)
         prepare
-        if alone; then recover no; fi
+        if alone -n; then recover no; fi
         ;;
     recover)
-        if alone; then recover yes; fi
+        # What the run had started may need a moment to end, and until the next word nobody would come again.
+        if alone -w 10; then recover yes; fi
         ;;
     *)
         echo 'maintenance.sh take|prepare|recover' >&2

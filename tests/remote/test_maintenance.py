@@ -1029,6 +1029,23 @@ def cut_off(door: Door) -> None:
     door.kill(process)
 
 
+def test_it_waits_for_what_the_killed_run_had_started(one_door: Door) -> None:
+    """A child that ends a moment later still holds the lock among runs, and nothing would put it all back before the next word."""
+    cut_off(one_door)
+    lock = one_door.host.path("/var/lib/ionet/maintenance/lock")
+    holds = ("sh", "-c", 'exec 8>>"$0"; flock 8; echo held; exec cat', str(lock))
+    with subprocess.Popen(holds, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"held\n"
+        shim(
+            one_door.host,
+            "flock",
+            f'(sleep 1; kill {child.pid}) >/dev/null 2>&1 & exec {needs("flock")} "$@"',
+        )
+        one_door.run("recover")
+    assert (one_door.stamp, one_door.answers) == ("one", [(str(SERIAL), "failed", "interrupted")])
+
+
 def test_what_is_put_back_has_the_lock_and_raises_the_fence(door: Door) -> None:
     """No enrolment comes between, and none that had surveyed the host before."""
     cut_off(door)
