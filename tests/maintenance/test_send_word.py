@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from ionetctl.core.errors import IonetctlError
     from ionetctl.core.model.names import NodeId
 
-WORD = Word(NODE_ID, 17, int(START.timestamp()) + 900, "0123456789abcdef-one", Digest("ab" * 32), confirm_s=60)
+WORD = Word(
+    NODE_ID, 17, int(START.timestamp()) + 900, "0123456789abcdef-one", Digest("ab" * 32), confirm_s=60
+)
 
 
 @dataclass
