@@ -188,8 +188,9 @@ def test_a_door_that_is_closed_leaves_nothing_that_acts(enrolled: Host, tmp_path
     unit = "/etc/systemd/system/ionet-maintenance.path"
     enrolled.write(unit, "[Path]\n")
     kept = "/var/lib/ionet/maintenance/serial"
-    for path in ("/var/lib/ionet/drop/1.word", "/var/lib/ionet/answers/log", kept):
+    for path in ("/var/lib/ionet/drop/1.word", "/var/lib/ionet/answers/log"):
         enrolled.write(path, "17\n")
+    enrolled.write(kept, "17\t1700000000\n")
     record, real = tmp_path / "called", (enrolled.shims / "systemctl").resolve()
     shim(enrolled, "systemctl", f'echo "$*" >>"{record}"; exec {real} "$@"')
     other = only_config("one", files=(), asides=("/etc/systemd/system/other.path",))
@@ -197,7 +198,7 @@ def test_a_door_that_is_closed_leaves_nothing_that_acts(enrolled: Host, tmp_path
     assert enrolled.path("/var/lib/ionet/drop/1.word").exists()
     assert enrolled.apply(only_config("two", asides=(unit,), start="restart")).failure is None
     left = [enrolled.path(f"/var/lib/ionet/{name}").exists() for name in ("drop", "answers")]
-    assert (left, enrolled.path(kept).read_text()) == ([False, False], "17\n")
+    assert (left, enrolled.path(kept).read_text()) == ([False, False], "17\t1700000000\n")
     assert [line for line in record.read_text().splitlines() if "maintenance" in line] == [
         "stop ionet-maintenance.path"
     ]
