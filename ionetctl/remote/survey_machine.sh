@@ -81,8 +81,8 @@ refuse_links='
 refuses() { grep -q " /tmp [^ ]*nosymfollow" /proc/self/mountinfo; }
 mount --bind /tmp /tmp || exit 1
 mount -o remount,bind,nosymfollow /tmp
-refuses || python3 -I -S -c "import ctypes; ctypes.CDLL(None).mount(None, b\"/tmp\", None, 4390, None)"
-if refuses; then echo nosymfollow; fi'
+by_python() { python3 -I -S -c "import ctypes; ctypes.CDLL(None).mount(None, b\"/tmp\", None, 4390, None)"; }
+if refuses || { by_python && refuses; }; then echo nosymfollow; fi'
 
 # As Nomad asks for it: landlock_create_ruleset, the same number on every machine, for the version that the kernel offers.
 ask_landlock='import ctypes; print(int(ctypes.CDLL(None).syscall(444, None, ctypes.c_size_t(0), 1) > 0))'
