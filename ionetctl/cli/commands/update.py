@@ -76,8 +76,6 @@ def update(
 
     settings = load_settings(state_dir)
     reports = parse_reports(report or [])
-    if rollout is not None and not resume:
-        raise UsageError("rollout_without_resume", "--rollout names what to resume", "add --resume")
     if signer is None and not check:
         raise UsageError(
             "signer_missing", "nobody signs what hosts are to carry out", "name the key with --signer"
