@@ -12,7 +12,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, get_args
 
 from aiohttp import web
 
@@ -28,16 +28,7 @@ if TYPE_CHECKING:
 
     from ionetctl.lab.json_object import JsonObject
 
-ADMIN_RIGHTS: Final[tuple[Right, ...]] = (
-    "node:write",
-    "agent:read",
-    "node_pool:read",
-    "list-jobs",
-    "read-job",
-    "submit-job",
-    "read-logs",
-    "variables",
-)
+ADMIN_RIGHTS: Final[tuple[Right, ...]] = get_args(Right)
 _LOOPBACK: Final = "127.0.0.1"
 _POLL_INTERVAL_S: Final = 0.5
 _HTTP_KEEPALIVE_S: Final = 75.0
